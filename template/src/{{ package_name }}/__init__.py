@@ -1,0 +1,1 @@
+"""Plan, train, evaluate, serve and monitor one model; start with `ml --help`."""

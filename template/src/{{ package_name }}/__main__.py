@@ -1,0 +1,5 @@
+"""Run the `ml` command as `python -m`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,235 @@
+"""One typed object from plan.yaml, overrides.yaml, config.yaml and the environment."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+
+from .errors import ProjectError
+
+T = TypeVar("T")
+
+
+class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A settings group: unknown names and wrong types are errors."""
+
+
+class Data(Strict, frozen=True):
+    """Where the data come from."""
+
+    source: str = "data/sample/dataset.parquet"
+    contract: str = "contracts/dataset.odcs.yaml"
+    encoding: str = "utf-8"
+    max_rejected_share: float = 0.2
+    sample_rows: int = 8000
+
+
+class Training(Strict, frozen=True):
+    """How models are fitted."""
+
+    seed: int = 7
+    test_share: float = 0.2
+    folds: int = 5
+    members: int = 3
+    max_rounds: int = 2000
+    threads: int = 0
+    track: bool = True
+
+
+class Tuning(Strict, frozen=True):
+    """How long `ml tune` searches."""
+
+    trials: int = 40
+    time_limit_s: int = 600
+
+
+class Evaluation(Strict, frozen=True):
+    """How results on the test set are reported."""
+
+    bootstrap: int = 500
+    slices: tuple[str, ...] = ()
+    min_slice_rows: int = 50
+
+
+class Serving(Strict, frozen=True):
+    """The limits of the service."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    max_rows: int = 1000
+    max_body_mb: float = 2.0
+    log_predictions: bool = True
+
+
+class Monitoring(Strict, frozen=True):
+    """When drift counts."""
+
+    warn: float = 0.1
+    act: float = 0.25
+    min_rows: int = 500
+    window_days: int = 7
+
+
+class Config(Strict, frozen=True):
+    """config.yaml: what people tune while the project runs."""
+
+    data: Data = msgspec.field(default_factory=Data)
+    training: Training = msgspec.field(default_factory=Training)
+    tuning: Tuning = msgspec.field(default_factory=Tuning)
+    evaluation: Evaluation = msgspec.field(default_factory=Evaluation)
+    serving: Serving = msgspec.field(default_factory=Serving)
+    monitoring: Monitoring = msgspec.field(default_factory=Monitoring)
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """The project's names."""
+
+    name: str
+    slug: str
+    package: str
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision that a rule derived from the answers."""
+
+    output: str
+    value: Any
+    rule: str
+    why: str = ""
+    sources: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
+
+
+class Number(msgspec.Struct, frozen=True, kw_only=True):
+    """A number that a formula computed from the answers."""
+
+    value: float | int | bool | None
+    unit: str = ""
+    formula: str = ""
+    source: str = ""
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    """One block of PLAN.md: `lines` is the content of its auto part."""
+
+    title: str
+    gate: str
+    applies: bool = True
+    human: bool = True
+    measured: bool = False
+    lines: tuple[str, ...] = ()
+
+
+class Override(Strict, frozen=True):
+    """A team's own decision in place of a derived one."""
+
+    value: Any
+    reason: str
+
+
+class Plan(msgspec.Struct, kw_only=True, dict=True):
+    """plan/plan.yaml with the team's overrides."""
+
+    format: int
+    project: Identity
+    answers: dict[str, Any]
+    decisions: dict[str, Decision]
+    computed: dict[str, dict[str, Number]]
+    blocks: dict[str, Block]
+    sources: dict[str, str] = {}
+    overrides: dict[str, Override] = {}
+
+    def decision_id(self, output: str) -> str:
+        """Return the id of the decision with this output, such as TRAIN-01 for `split`."""
+        for identifier, decision in self.decisions.items():
+            if decision.output == output:
+                return identifier
+        raise ProjectError(f"plan/plan.yaml has no decision {output!r}: run `copier update`")
+
+    def value(self, output: str) -> Any:
+        """Return what was decided for `output`; an override wins over the rule."""
+        identifier = self.decision_id(output)
+        override = self.overrides.get(identifier)
+        return override.value if override else self.decisions[identifier].value
+
+    def number(self, identifier: str, name: str) -> float:
+        """Return a computed number of the plan, such as ("VAL-01", "npv"), as a float."""
+        try:
+            value = self.computed[identifier][name].value
+        except KeyError:
+            raise ProjectError(f"plan/plan.yaml has no {identifier} {name}") from None
+        if value is None:
+            raise ProjectError(f"plan/plan.yaml: {identifier} {name} has no value")
+        return float(value)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A generated project on disk."""
+
+    root: Path
+
+    def path(self, relative: str) -> Path:
+        """Return a path inside the project; absolute paths stay as they are."""
+        return self.root / relative
+
+    @cached_property
+    def config(self) -> Config:
+        """config.yaml with `ML_<GROUP>__<NAME>` variables of the environment on top."""
+        path = self.path("config.yaml")
+        content = _load_yaml(path) if path.exists() else {}
+        for name, text in os.environ.items():
+            group, _, field = name.removeprefix("ML_").lower().partition("__")
+            if name.startswith("ML_") and field and isinstance(content.setdefault(group, {}), dict):
+                content[group][field] = yaml.safe_load(text)
+        return _convert(content, Config, path)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """plan/plan.yaml with plan/overrides.yaml."""
+        path = self.path("plan/plan.yaml")
+        plan = _convert(_load_yaml(path), Plan, path)
+        overrides = self.path("plan/overrides.yaml")
+        if overrides.exists():
+            plan.overrides = _convert(_load_yaml(overrides), dict[str, Override], overrides)
+            unknown = sorted(set(plan.overrides) - set(plan.decisions))
+            if unknown:
+                raise ProjectError(f"{overrides}: no decision {unknown[0]}; see `ml plan why`")
+        return plan
+
+    @property
+    def contract_path(self) -> Path:
+        """The data contract in use."""
+        return self.path(self.config.data.contract)
+
+
+def find_project(start: Path | None = None) -> Project:
+    """Return the project that holds `start` (default: the working folder)."""
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "plan" / "plan.yaml").is_file():
+            return Project(folder)
+    raise ProjectError(f"no project here: {here} and its parents hold no plan/plan.yaml")
+
+
+def _load_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ProjectError(f"{path} is missing: restore it with git or `copier update`") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ProjectError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if content is not None and not isinstance(content, dict):
+        raise ProjectError(f"{path}: expected a mapping of names to values")
+    return content or {}
+
+
+def _convert(content: Any, type: type[T], path: Path) -> T:
+    try:
+        return msgspec.convert(content, type, strict=True)
+    except msgspec.ValidationError as error:
+        raise ProjectError(f"{path}: {error}") from None
