@@ -1,0 +1,453 @@
+"""Metrics of a binary classifier: values, bootstrap intervals, curves, costs and thresholds.
+
+Everywhere `y` holds 0 and 1 and `p` the probability of 1, both of shape (rows,), and a row is
+predicted positive when `p >= threshold`. A value that is undefined (one class only, nothing
+predicted) is NaN, which reports write as null. Definitions are those of scikit-learn.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ProjectError
+
+Array = NDArray[Any]
+BINS = 10  # of the expected calibration error
+
+
+class Interval(NamedTuple):
+    """A value with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Costs(NamedTuple):
+    """What one decision costs, in the project's currency; a benefit is a negative cost."""
+
+    fp: float
+    fn: float
+    tp: float = 0.0
+    tn: float = 0.0
+
+
+class Choice(NamedTuple):
+    """A chosen threshold beside the cheapest one on the same rows; costs per 1,000 rows.
+
+    `share` is the share of rows at or above the threshold. Without costs, `cost` and
+    `optimum_cost` are NaN and `optimum` is the threshold itself.
+    """
+
+    threshold: float
+    optimum: float
+    cost: float
+    optimum_cost: float
+    share: float
+
+
+class _Ranked:
+    """Rows sorted once by falling probability, so that every reweighting is one pass over them."""
+
+    def __init__(self, y: Array, p: Array, threshold: float = 0.5) -> None:
+        y, p = np.asarray(y, np.float64), np.asarray(p, np.float64)
+        if y.ndim != 1 or y.shape != p.shape or not len(y) or not np.isfinite(p).all():
+            raise ValueError(f"y {y.shape} and p {p.shape}: one finite value per row is needed")
+        self.order = np.argsort(-p, kind="stable")
+        self.y, self.p = y[self.order], p[self.order]
+        self.ends = np.flatnonzero(np.append(np.diff(self.p) != 0, True))  # last row of equal p
+        self.predicted = int(np.count_nonzero(self.p >= threshold))
+
+    @cached_property
+    def loss(self) -> Array:
+        tiny = np.finfo(np.float64).eps
+        p = np.clip(self.p, tiny, 1 - tiny)
+        return -np.where(self.y > 0, np.log(p), np.log1p(-p))
+
+    @cached_property
+    def squared(self) -> Array:
+        return (self.y - self.p) ** 2
+
+    @cached_property
+    def logit(self) -> Array:
+        p = np.clip(
+            self.p, 1e-6, 1 - 1e-6
+        )  # 0 and 1, as from isotonic steps, must not rule the fit
+        return np.log(p) - np.log1p(-p)
+
+    @cached_property
+    def bins(self) -> Array:
+        edges = np.quantile(self.p, np.arange(1, BINS) / BINS)
+        return np.searchsorted(edges, self.p, side="right")
+
+    @cached_property
+    def calibration(self) -> tuple[float, float]:
+        """Intercept and slope on the unweighted rows: where reweighted fits start."""
+        return _fit_calibration(self, np.ones(len(self.y)), (0.0, 1.0))
+
+
+class _Draw:
+    """Ranked rows under one set of weights."""
+
+    def __init__(self, ranked: _Ranked, weights: Array | None = None) -> None:
+        self.rows = ranked
+        self.w = np.ones(len(ranked.y)) if weights is None else weights[ranked.order]
+        hits, all_ = np.cumsum(self.w * ranked.y), np.cumsum(self.w)
+        self.total, self.positives = float(all_[-1]), float(hits[-1])
+        self.negatives = self.total - self.positives
+        self.hits, self.false = hits[ranked.ends], all_[ranked.ends] - hits[ranked.ends]
+        cut = ranked.predicted - 1
+        self.tp = float(hits[cut]) if cut >= 0 else 0.0
+        self.fp = float(all_[cut]) - self.tp if cut >= 0 else 0.0
+        self.fn, self.tn = self.positives - self.tp, self.negatives - self.fp
+
+    def mean(self, values: Array) -> float:
+        return float(self.w @ values) / self.total
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else float("nan")
+
+
+def _roc_auc(d: _Draw) -> float:
+    """Share of pairs of a positive and a negative in the right order; ties count one half."""
+    steps = np.diff(d.false, prepend=0.0)
+    area = float(steps @ (d.hits - np.diff(d.hits, prepend=0.0) / 2))
+    return _ratio(area, d.positives * d.negatives)
+
+
+def _pr_auc(d: _Draw) -> float:
+    """Average precision: precision at each step of recall, without interpolation."""
+    steps, flagged = np.diff(d.hits, prepend=0.0), d.hits + d.false
+    precision = np.divide(d.hits, flagged, out=np.zeros_like(flagged), where=flagged > 0)
+    return _ratio(float(steps @ precision), d.positives)
+
+
+def _ece(d: _Draw) -> float:
+    """Return the calibration error (Naeini et al. 2015), bins of equal mass (Nixon et al. 2019)."""
+    gaps = np.bincount(d.rows.bins, d.w * (d.rows.y - d.rows.p), minlength=BINS)
+    return float(np.abs(gaps).sum()) / d.total
+
+
+def _fit_calibration(rows: _Ranked, w: Array, start: tuple[float, float]) -> tuple[float, float]:
+    """Fit logit P(y=1) = a + b·logit(p) by Newton steps; NaN where no finite fit exists."""
+    x, (a, b), reach, last = rows.logit, start, 2.0, 0.0
+    for _ in range(50):
+        mu = 1 / (1 + np.exp(-np.clip(a + b * x, -500, 500)))
+        residual, v = w * (rows.y - mu), w * mu * (1 - mu)
+        vx = v * x
+        haa, hab, hbb = float(v.sum()), float(vx.sum()), float(vx @ x)
+        ga, gb = float(residual.sum()), float(residual @ x)
+        determinant = haa * hbb - hab * hab
+        if determinant <= 1e-10 * haa * hbb:
+            break
+        da, db = (hbb * ga - hab * gb) / determinant, (haa * gb - hab * ga) / determinant
+        reach /= 2 if db * last < 0 else 1  # a step that turns back went too far
+        shorten, last = min(1.0, reach / max(abs(da), abs(db), 1e-300)), db
+        a, b = a + shorten * da, b + shorten * db
+        if max(abs(da), abs(db)) < 1e-8:
+            return a, b
+    return float("nan"), float("nan")
+
+
+def _calibration_slope(d: _Draw) -> float:
+    """Slope b of y ~ a + b·logit(p): 1 is calibrated, below 1 overconfident (Cox 1958)."""
+    if not d.positives or not d.negatives:
+        return float("nan")
+    start = d.rows.calibration
+    return _fit_calibration(d.rows, d.w, start if np.isfinite(start[1]) else (0.0, 1.0))[1]
+
+
+def _mcc(d: _Draw) -> float:
+    sides = (d.tp + d.fp) * (d.tp + d.fn) * (d.tn + d.fp) * (d.tn + d.fn)
+    return (d.tp * d.tn - d.fp * d.fn) / sides**0.5 if sides > 0 else 0.0
+
+
+_METRICS: dict[str, Callable[[_Draw], float]] = {
+    "roc_auc": _roc_auc,
+    "pr_auc": _pr_auc,
+    "log_loss": lambda d: d.mean(d.rows.loss),
+    "brier": lambda d: d.mean(d.rows.squared),
+    "ece": _ece,
+    "calibration_slope": _calibration_slope,
+    "accuracy": lambda d: (d.tp + d.tn) / d.total,
+    "balanced_accuracy": lambda d: (
+        (_ratio(d.tp, d.positives) + _ratio(d.tn, d.negatives)) / 2  # one class: NaN
+    ),
+    "precision": lambda d: _ratio(d.tp, d.tp + d.fp),
+    "recall": lambda d: _ratio(d.tp, d.positives),
+    "f1": lambda d: _ratio(2 * d.tp, 2 * d.tp + d.fp + d.fn),
+    "mcc": _mcc,
+}
+NAMES = tuple(_METRICS)
+# calibration_slope is not in the table: it is best at 1.
+HIGHER_IS_BETTER = {
+    name: name not in ("log_loss", "brier", "ece") for name in NAMES if name != "calibration_slope"
+}
+
+
+def score(
+    name: str, y: Array, p: Array, threshold: float = 0.5, weights: Array | None = None
+) -> float:
+    """Return one metric by its name (see `NAMES`); `weights` of shape (rows,)."""
+    return _METRICS[name](_Draw(_Ranked(y, p, threshold), weights))
+
+
+def roc_auc(y: Array, p: Array, weights: Array | None = None) -> float:
+    """Return the area under the ROC curve."""
+    return score("roc_auc", y, p, weights=weights)
+
+
+def pr_auc(y: Array, p: Array, weights: Array | None = None) -> float:
+    """Return the average precision."""
+    return score("pr_auc", y, p, weights=weights)
+
+
+def log_loss(y: Array, p: Array, weights: Array | None = None) -> float:
+    """Return the mean negative log-likelihood in nats; p is kept 2.2e-16 away from 0 and 1."""
+    return score("log_loss", y, p, weights=weights)
+
+
+def confusion(y: Array, p: Array, threshold: float) -> dict[str, int]:
+    """Return the counts tp, fp, fn and tn."""
+    d = _Draw(_Ranked(y, p, threshold))
+    return {name: round(getattr(d, name)) for name in ("tp", "fp", "fn", "tn")}
+
+
+def evaluate(
+    y: Array, p: Array, threshold: float, weights: Array | None = None
+) -> dict[str, float]:
+    """Return every metric; those in need of a decision at `threshold`."""
+    d = _Draw(_Ranked(y, p, threshold), weights)
+    return {name: metric(d) for name, metric in _METRICS.items()}
+
+
+def _resamples(y: Array, draws: int, seed: int, groups: Array | None) -> Iterator[Array]:
+    """Yield how often each row is drawn: whole groups, or rows within each class."""
+    rng = np.random.default_rng(seed)
+    if groups is not None:
+        members, codes = np.unique(np.asarray(groups), return_inverse=True)
+        for _ in range(draws):
+            drawn = rng.integers(0, len(members), len(members))
+            yield np.bincount(drawn, minlength=len(members)).astype(np.float64)[codes.ravel()]
+        return
+    classes = [np.flatnonzero(np.asarray(y) == label) for label in (0, 1)]
+    for _ in range(draws):
+        counts = np.empty(len(y))
+        for rows in classes:
+            counts[rows] = np.bincount(rng.integers(0, len(rows), len(rows)), minlength=len(rows))
+        yield counts
+
+
+def _interval(value: float, draws: Array) -> Interval:
+    defined = draws[np.isfinite(draws)]
+    if len(defined) * 2 < len(draws) or not len(defined):
+        return Interval(value, float("nan"), float("nan"))
+    low, high = np.quantile(defined, [0.025, 0.975])
+    return Interval(value, float(low), float(high))
+
+
+def bootstrap(
+    y: Array,
+    p: Array,
+    threshold: float,
+    names: Sequence[str],
+    *,
+    draws: int,
+    seed: int,
+    groups: Array | None = None,
+) -> dict[str, Interval]:
+    """Return each metric with its 95 % percentile bootstrap interval (Efron & Tibshirani 1993).
+
+    Rows are drawn within each class; with `groups` of shape (rows,), such as the customer of each
+    row, whole groups are drawn, because their rows are not independent (Field & Welsh 2007). `ece`
+    is biased upwards in resamples, so its interval can lie above its value.
+    """
+    ranked = _Ranked(y, p, threshold)
+    value = _Draw(ranked)
+    drawn = np.array(
+        [
+            [_METRICS[name](draw) for name in names]
+            for draw in (_Draw(ranked, w) for w in _resamples(y, draws, seed, groups))
+        ]
+    ).reshape(draws, len(names))
+    return {n: _interval(_METRICS[n](value), drawn[:, i]) for i, n in enumerate(names)}
+
+
+def paired_gain(
+    y: Array,
+    p_new: Array,
+    p_old: Array,
+    metric: str,
+    thresholds: tuple[float, float] = (0.5, 0.5),
+    *,
+    draws: int,
+    seed: int,
+    groups: Array | None = None,
+) -> Interval:
+    """Return how much better `p_new` is than `p_old` on the same rows, above 0 when it is better.
+
+    Both are scored on the same resamples, which removes the noise that they share. `thresholds`
+    are those of the new and the old model.
+    """
+    sign = 1.0 if HIGHER_IS_BETTER[metric] else -1.0
+    new, old = _Ranked(y, p_new, thresholds[0]), _Ranked(y, p_old, thresholds[1])
+
+    def gain(weights: Array | None) -> float:
+        return sign * (
+            _METRICS[metric](_Draw(new, weights)) - _METRICS[metric](_Draw(old, weights))
+        )
+
+    return _interval(gain(None), np.array([gain(w) for w in _resamples(y, draws, seed, groups)]))
+
+
+def wilson(k: float, n: float) -> Interval:
+    """Return the share k / n with its 95 % interval (Wilson 1927), for small counts too."""
+    if n <= 0:
+        return Interval(float("nan"), 0.0, 1.0)
+    z, share = 1.959963984540054, k / n
+    centre, spread = (
+        share + z * z / (2 * n),
+        z * (share * (1 - share) / n + (z / (2 * n)) ** 2) ** 0.5,
+    )
+    scale = 1 + z * z / n
+    return Interval(share, max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale))
+
+
+def calibration_bins(y: Array, p: Array) -> list[dict[str, float]]:
+    """Return predicted and observed rate and rows of each bin of `ece`, by rising probability."""
+    r = _Ranked(y, p)
+    n, hits = np.bincount(r.bins), np.bincount(r.bins, r.y)
+    mass = np.bincount(r.bins, r.p)
+    return [
+        {"predicted": float(mass[b] / n[b]), "observed": float(hits[b] / n[b]), "n": int(n[b])}
+        for b in np.flatnonzero(n)
+    ]
+
+
+def _thin(x: Array, y: Array, along: Array, points: int) -> list[list[float]]:
+    keep = np.unique(np.searchsorted(along, np.linspace(along[0], along[-1], points)))
+    return np.column_stack([x, y])[np.minimum(keep, len(x) - 1)].tolist()  # type: ignore[no-any-return]
+
+
+def roc_curve(y: Array, p: Array, points: int = 200) -> list[list[float]]:
+    """Return at most `points` pairs [false positive rate, recall] from (0, 0) to (1, 1)."""
+    d = _Draw(_Ranked(y, p))
+    if not d.positives or not d.negatives:
+        return []
+    fpr, tpr = np.append(0, d.false) / d.negatives, np.append(0, d.hits) / d.positives
+    return _thin(fpr, tpr, fpr + tpr, points)
+
+
+def pr_curve(y: Array, p: Array, points: int = 200) -> list[list[float]]:
+    """Return at most `points` pairs [recall, precision] by rising recall."""
+    d = _Draw(_Ranked(y, p))
+    recall = d.hits / d.positives if d.positives else d.hits[:0]
+    return _thin(recall, d.hits / (d.hits + d.false), recall, points) if len(recall) else []
+
+
+def decision_threshold(costs: Costs) -> float:
+    """Return p* = (fp − tn) / ((fp − tn) + (fn − tp)): act when p >= p*, for calibrated p.
+
+    Elkan 2001, The foundations of cost-sensitive learning, equation 2.
+    """
+    false_alarm, miss = costs.fp - costs.tn, costs.fn - costs.tp
+    if min(false_alarm, miss) < 0 or false_alarm + miss <= 0:
+        raise ProjectError(
+            "costs: a wrong decision must cost more than the right one (cost_fp above cost_tn, "
+            "cost_fn above cost_tp): change these answers with `copier update --data`"
+        )
+    return false_alarm / (false_alarm + miss)
+
+
+def cost_per_1000(y: Array, p: Array, threshold: float, costs: Costs) -> float:
+    """Return the cost of deciding 1,000 rows at `threshold`, in the currency of `costs`."""
+    d = _Draw(_Ranked(y, p, threshold))
+    counted = d.tp * costs.tp + d.fp * costs.fp + d.fn * costs.fn + d.tn * costs.tn
+    return 1000 * counted / d.total
+
+
+def _cuts(r: _Ranked) -> Array:
+    """Thresholds that flag the first 0, 1, 2 ... groups of equal p, halfway: safe from rounding."""
+    values = np.concatenate([[1 + 2.0**-22], r.p[r.ends]])
+    return np.append((values[:-1] + values[1:]) / 2, 0.0)
+
+
+def _costs_at_cuts(d: _Draw, costs: Costs) -> Array:
+    tp, fp = np.append(0, d.hits), np.append(0, d.false)
+    fn, tn = d.positives - tp, d.negatives - fp
+    cost: Array = 1000 * (tp * costs.tp + fp * costs.fp + fn * costs.fn + tn * costs.tn) / d.total
+    return cost
+
+
+def cost_curve(y: Array, p: Array, costs: Costs, points: int = 200) -> list[list[float]]:
+    """Return at most `points` pairs [threshold, cost per 1,000 rows] by rising threshold."""
+    d = _Draw(_Ranked(y, p))
+    cuts, cost = _cuts(d.rows)[::-1], _costs_at_cuts(d, costs)[::-1]
+    return _thin(cuts, cost, np.arange(len(cuts)), points)
+
+
+def choose_threshold(
+    policy: str,
+    y: Array,
+    p: Array,
+    costs: Costs | None = None,
+    capacity_share: float | None = None,
+    *,
+    calibrated: bool = True,
+) -> Choice:
+    """Choose the threshold by decision EVAL-05 on validation rows, never on the test set.
+
+    - cost_optimal: p* (`decision_threshold`) when p is calibrated, else the cheapest cut;
+    - cost_optimal_within_capacity: the same, but at most `capacity_share` of rows is flagged;
+    - top_k_by_capacity: the highest `capacity_share` of rows;
+    - max_f1: the highest F1, where no costs are known.
+
+    When the rows with the highest p are tied and more than the capacity, they are all flagged:
+    `Choice.share` tells.
+    """
+    d = _Draw(_Ranked(y, p))
+    cuts, flagged = _cuts(d.rows), np.append(0, d.rows.ends + 1)
+    cost = _costs_at_cuts(d, costs) if costs else np.full(len(cuts), np.nan)
+    best = float(cuts[np.argmin(cost)]) if costs else None
+
+    def within_capacity() -> float:
+        if capacity_share is None:
+            raise ProjectError(f"EVAL-05 is {policy}, which needs the answer daily_capacity")
+        fits = np.flatnonzero(flagged <= capacity_share * len(d.w) + 1e-9)
+        return float(cuts[max(1, fits[-1])])
+
+    if policy.startswith("cost_optimal"):
+        if costs is None or best is None:
+            raise ProjectError(f"EVAL-05 is {policy}, which needs the answers cost_fp and cost_fn")
+        chosen = decision_threshold(costs) if calibrated else best
+        if policy == "cost_optimal_within_capacity":
+            chosen = max(chosen, within_capacity())
+        elif policy != "cost_optimal":
+            raise ProjectError(f"EVAL-05: unknown threshold policy {policy}")
+    elif policy == "top_k_by_capacity":
+        chosen = within_capacity()
+    elif policy == "max_f1":
+        chosen = float(cuts[1:][np.argmax(2 * d.hits / (flagged[1:] + d.positives))])
+    else:
+        raise ProjectError(f"EVAL-05: unknown threshold policy {policy}")
+    return Choice(
+        threshold=chosen,
+        optimum=chosen if best is None else best,
+        cost=cost_per_1000(y, p, chosen, costs) if costs else float("nan"),
+        optimum_cost=float(cost.min()),
+        share=float(np.mean(np.asarray(p) >= chosen)),
+    )
+
+
+def prior_shift(p: Array, train_rate: float, live_rate: float) -> Array:
+    """Correct p of a model fitted at positive rate `train_rate` for use at `live_rate`.
+
+    Elkan 2001, theorem 2; Saerens, Latinne & Decaestecker 2002.
+    """
+    positive = np.asarray(p) * live_rate / train_rate
+    negative = (1 - np.asarray(p)) * (1 - live_rate) / (1 - train_rate)
+    return np.asarray(positive / (positive + negative))
