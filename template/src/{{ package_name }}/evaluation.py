@@ -1,0 +1,302 @@
+"""Judge a version on the test set, which nothing before has seen, and open or close its gate."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from . import contract, features, metrics, registry, storage, training
+from .errors import CheckFailed, ProjectError
+from .report import render
+from .scorer import Scorer, session
+from .settings import Project
+
+Floats = NDArray[np.float64]
+SLICE_LEVELS = 8
+
+
+class Tested(NamedTuple):
+    """The test rows with their labels and every model's probabilities."""
+
+    frame: pl.DataFrame
+    y: NDArray[np.int8]
+    probability: dict[str, Floats]
+    groups: NDArray[np.intp] | None
+
+
+def run(project: Project, version: str | None = None) -> dict[str, Any]:
+    """Evaluate a version (default: the newest); write metrics.json and evaluation.html.
+
+    CheckFailed, after everything is written, when the gate stays closed.
+    """
+    version = version or registry.newest(project)
+    folder = project.path(f"models/{version}")
+    scorer = Scorer.load(folder, threads=project.config.training.threads)
+    trained = storage.read_json(folder / "training.json", dict[str, Any])
+    agreed = contract.read(folder / "contract.odcs.yaml")
+    tested = _score_test_set(project, folder, scorer, agreed)
+    champion = scorer.manifest.champion
+    y, p = tested.y, tested.probability[champion]
+    threshold = scorer.manifest.threshold
+    primary = scorer.manifest.primary_metric
+    settings = project.config.evaluation
+    draws = {"draws": settings.bootstrap, "seed": project.config.training.seed}
+    intervals = metrics.bootstrap(y, p, threshold, metrics.NAMES, groups=tested.groups, **draws)
+    plain = {
+        name: metrics.evaluate(y, other, threshold) for name, other in tested.probability.items()
+    }
+    seconds = {name: facts["fit_seconds"] for name, facts in trained["candidates"].items()}
+    gate = _gate(project, tested, champion, plain, trained["baselines"], intervals[primary])
+    costs = training.decision_costs(project)
+    report = {
+        "task": scorer.manifest.task,
+        "primary_metric": primary,
+        "version": version,
+        "run": scorer.manifest.run,
+        "baselines": {name: plain[name] for name in trained["baselines"] if name in plain},
+        "candidates": {
+            name: {**values, "fit_seconds": seconds.get(name)}
+            for name, values in plain.items()
+            if name not in ("class_prior", "single_rule")
+        },
+        "champion": {
+            "name": champion,
+            "version": version,
+            "metrics": {name: value._asdict() for name, value in intervals.items()},
+            "threshold": threshold,
+            "confusion": metrics.confusion(y, p, threshold),
+        },
+        "gate": gate,
+        "data": {
+            "rows": trained["split"]["development_rows"] + len(y),
+            "test_rows": len(y),
+            "positives": int(y.sum()),
+            "hash": scorer.manifest.data_sha256,
+            "test_set_used": _log_access(project, version),
+        },
+        "business": _business(project, tested, champion, plain, trained["baselines"], threshold),
+        "cost_curve": metrics.cost_curve(y, p, costs),
+        "calibration": {
+            "ece": intervals["ece"].value,
+            "slope": intervals["calibration_slope"].value,
+            "bins": metrics.calibration_bins(y, p),
+        },
+        "slices": slices(project, agreed, tested.frame, y, p, primary),
+        "roc": metrics.roc_curve(y, p),
+        "pr": metrics.pr_curve(y, p),
+    }
+    # What reports and the plan read back is what JSON holds: NaN has become null.
+    report = msgspec.json.decode(msgspec.json.encode(report))
+    storage.write_json(project.path("reports/metrics.json"), report)
+    registry.set_evaluated(
+        project, version, gate_passed=gate["passed"], metric=intervals[primary].value
+    )
+    write_html(project)
+    if not gate["passed"]:
+        raise CheckFailed(f"version {version} fails its gate: " + "; ".join(gate["reasons"]))
+    return report
+
+
+def write_html(project: Project) -> Path:
+    """Write reports/evaluation.html from the reports that are there."""
+    path = project.path("reports/evaluation.html")
+    found = {
+        name: storage.read_json(file, dict[str, Any]) if file.exists() else None
+        for name, file in (
+            ("metrics", project.path("reports/metrics.json")),
+            ("training", project.path("reports/training.json")),
+            ("explain", project.path("reports/explain.json")),
+            ("data_quality", project.path("reports/data_quality.json")),
+        )
+    }
+    explained, measured = found["explain"], found["metrics"]
+    if explained and measured and explained["version"] != measured["version"]:
+        found["explain"] = None
+    render("evaluation.html", path, plan=project.plan, **found)
+    return path
+
+
+def slices(
+    project: Project,
+    agreed: contract.Contract,
+    frame: pl.DataFrame,
+    y: NDArray[np.int8],
+    p: Floats,
+    primary: str,
+) -> list[dict[str, Any]]:
+    """Measure the primary metric on each level of the chosen columns, with its interval.
+
+    Without a choice in config.yaml, every category and boolean feature with few levels counts.
+    Personal columns are measured only when they are chosen by name.
+    """
+    settings = project.config.evaluation
+    chosen = settings.slices or tuple(
+        column.name
+        for column in agreed.features
+        if column.kind in ("category", "boolean") and not column.personal
+    )
+    unknown = set(chosen) - set(frame.columns)
+    if unknown:
+        raise ProjectError(
+            f"config.yaml: evaluation.slices names {sorted(unknown)[0]!r}, which no contract has"
+        )
+    results = []
+    for name in chosen:
+        values = frame[name].cast(pl.String).fill_null("(missing)").to_numpy()
+        levels, counts = np.unique(values, return_counts=True)
+        if not settings.slices and len(levels) > SLICE_LEVELS:
+            continue
+        for level, count in zip(levels, counts, strict=True):
+            rows = values == level
+            positives = int(y[rows].sum())
+            if count < settings.min_slice_rows or positives in (0, count):
+                continue
+            interval = metrics.bootstrap(
+                y[rows], p[rows], 0.5, [primary], draws=200, seed=project.config.training.seed
+            )[primary]
+            results.append(
+                {
+                    "column": name,
+                    "level": str(level),
+                    "n": int(count),
+                    "positives": positives,
+                    "metric": interval.value,
+                    "low": interval.low,
+                    "high": interval.high,
+                }
+            )
+    return results
+
+
+def _score_test_set(
+    project: Project, folder: Path, scorer: Scorer, agreed: contract.Contract
+) -> Tested:
+    path = project.path("data/processed/test.parquet")
+    if not path.exists():
+        raise ProjectError("no test set yet: run `ml train` first")
+    valid = project.path("data/processed/valid.parquet")
+    if not valid.exists() or storage.sha256(valid) != scorer.manifest.data_sha256:
+        raise ProjectError(
+            f"version {scorer.version} was trained on other data than data/processed holds now: "
+            "its test rows may have been seen; run `ml train` first"
+        )
+    frame = pl.read_parquet(path)
+    x = features.encode(scorer.spec, frame)
+    probability = {scorer.manifest.champion: scorer.predict(x).probability}
+    for rival in sorted((folder / "rivals").glob("*.onnx")):
+        answer = session(rival.read_bytes()).run(None, {"x": x})[0]
+        probability[rival.stem] = answer[:, 0].astype(np.float64)
+    groups = None
+    if agreed.entity is not None and frame[agreed.entity.name].n_unique() < frame.height:
+        entity = frame[agreed.entity.name].cast(pl.String).fill_null("").to_numpy()
+        groups = np.unique(entity, return_inverse=True)[1]
+    return Tested(frame, training.labels(frame, agreed.target), probability, groups)
+
+
+def _gate(
+    project: Project,
+    tested: Tested,
+    champion: str,
+    plain: dict[str, dict[str, float]],
+    baselines: list[str],
+    measured: metrics.Interval,
+) -> dict[str, Any]:
+    """Compare with the best baseline that is not the champion itself."""
+    answers = project.plan.answers
+    primary = project.plan.value("primary_metric")
+    rivals = [name for name in baselines if name != champion]
+    best = max(rivals, key=lambda name: plain[name][primary])
+    gain = metrics.paired_gain(
+        tested.y,
+        tested.probability[champion],
+        tested.probability[best],
+        primary,
+        draws=project.config.evaluation.bootstrap,
+        seed=project.config.training.seed,
+        groups=tested.groups,
+    )
+    min_gain, min_metric = float(answers["min_gain"]), float(answers["min_metric"])
+    reasons = []
+    if gain.value < min_gain:
+        reasons.append(
+            f"{primary} is {gain.value:+.3f} against {best}; "
+            f"the smallest useful gain is {min_gain:.3f}"
+        )
+    elif gain.low <= 0:
+        reasons.append(
+            f"the gain over {best} may be chance: its 95 % interval starts at {gain.low:+.3f}"
+        )
+    if measured.value < min_metric:
+        reasons.append(f"{primary} is {measured.value:.3f}; the plan asks for {min_metric:.3f}")
+    return {
+        "passed": not reasons,
+        "reasons": reasons,
+        "against": best,
+        "gain": gain.value,
+        "gain_low": gain.low,
+        "gain_high": gain.high,
+        "min_gain": min_gain,
+        "min_metric": min_metric,
+    }
+
+
+def _business(
+    project: Project,
+    tested: Tested,
+    champion: str,
+    plain: dict[str, dict[str, float]],
+    baselines: list[str],
+    threshold: float,
+) -> dict[str, Any]:
+    """Say what the decisions cost, per 1,000 and per year, against the cheapest constant policy.
+
+    Without a model one acts on nobody or on everybody; the cheaper of both is the reference.
+    """
+    answers = project.plan.answers
+    costs = training.decision_costs(project)
+    y, p = tested.y, tested.probability[champion]
+    per_row = np.where(
+        p >= threshold, np.where(y, costs.tp, costs.fp), np.where(y, costs.fn, costs.tn)
+    )
+    nobody, everybody = (metrics.cost_per_1000(y, p, cut, costs) for cut in (2.0, -1.0))
+    constant = min(nobody, everybody)
+    action = np.zeros(len(y), bool) if nobody <= everybody else np.ones(len(y), bool)
+    reference = np.where(action, np.where(y, costs.tp, costs.fp), np.where(y, costs.fn, costs.tn))
+    saved = reference - per_row
+    rng = np.random.default_rng(project.config.training.seed)
+    groups = tested.groups if tested.groups is not None else np.arange(len(y))
+    sums, sizes = np.bincount(groups, weights=saved), np.bincount(groups)
+    means = []
+    for _ in range(project.config.evaluation.bootstrap):
+        drawn = rng.integers(0, len(sums), len(sums))
+        means.append(sums[drawn].sum() / sizes[drawn].sum())
+    yearly = 12 * float(answers["predictions_per_month"])
+    low, high = np.quantile(means, [0.025, 0.975])
+    return {
+        "currency": answers["currency"],
+        "cost_per_1000": float(per_row.mean() * 1000),
+        "cost_per_1000_baseline": constant,
+        "baseline_policy": "act on nobody" if nobody <= everybody else "act on everybody",
+        "value_per_year": float(saved.mean() * yearly),
+        "value_low": float(low * yearly),
+        "value_high": float(high * yearly),
+    }
+
+
+def _log_access(project: Project, version: str) -> int:
+    """Log that the test set was used, because every look makes it a little less of a test."""
+    path = project.path("reports/test_access.jsonl")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    entry = {
+        "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "version": version,
+        "test_sha256": storage.sha256(project.path("data/processed/test.parquet")),
+    }
+    with path.open("ab") as file:
+        file.write(msgspec.json.encode(entry) + b"\n")
+    lines = path.read_bytes().splitlines()
+    return sum(entry["test_sha256"].encode() in line for line in lines)

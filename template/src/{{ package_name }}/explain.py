@@ -1,0 +1,171 @@
+"""Explain the champion: what matters over all, how, and for single rows."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from . import contract, evaluation, features, metrics, registry, storage, training
+from .errors import ProjectError
+from .models import Matrix
+from .scorer import Scorer
+from .settings import Project
+
+ROWS = 5000
+REPEATS = 5
+PERMUTATIONS = 100
+BACKGROUND = 200
+CURVES = 6
+EXAMPLES = 5
+
+
+def run(project: Project, row: int | None = None) -> dict[str, Any]:
+    """Write reports/explain.json for the newest version; `row` asks for one test row.
+
+    Works on the bundle alone, so that it explains what is served. The examples are the rows most
+    and least likely, and those around the threshold.
+    """
+    version = registry.newest(project)
+    scorer = Scorer.load(project.path(f"models/{version}"), threads=project.config.training.threads)
+    path = project.path("data/processed/test.parquet")
+    if not path.exists():
+        raise ProjectError("no test set yet: run `ml train` first")
+    frame = pl.read_parquet(path)
+    agreed = contract.read(project.path(f"models/{version}/contract.odcs.yaml"))
+    if row is not None and not 0 <= row < frame.height:
+        raise ProjectError(f"row {row}: the test set has rows 0 to {frame.height - 1}")
+    x = features.encode(scorer.spec, frame)
+    y = training.labels(frame, agreed.target)
+    rng = np.random.default_rng(project.config.training.seed)
+    some = np.sort(rng.permutation(len(x))[:ROWS])
+    importance = permutation_importance(scorer, x[some], y[some], rng)
+    probability = scorer.predict(x).probability
+    order = np.argsort(probability)
+    near = int(np.abs(probability - scorer.manifest.threshold).argmin())
+    examples = (
+        [row]
+        if row is not None
+        else list(
+            dict.fromkeys([int(order[-1]), int(order[-2]), near, int(order[1]), int(order[0])])
+        )[:EXAMPLES]
+    )
+    background = x[rng.permutation(len(x))[:BACKGROUND]]
+    personal = {column.name for column in agreed.columns if column.personal}
+    report = {
+        "version": version,
+        "run": scorer.manifest.run,
+        "method": "permutation importance (loss of the primary metric); Shapley values by sampling "
+        "(Strumbelj and Kononenko 2014) in probability",
+        "primary_metric": scorer.manifest.primary_metric,
+        "base": float(scorer.predict(background).probability.mean()),
+        "global": importance,
+        "rows": [
+            {
+                "row": index,
+                "probability": float(probability[index]),
+                "decision": bool(probability[index] >= scorer.manifest.threshold),
+                "contributions": contributions(
+                    scorer, x[index], background, _texts(scorer, frame, index, personal), rng
+                ),
+            }
+            for index in examples
+        ],
+        "partial_dependence": {
+            item["feature"]: partial_dependence(scorer, x[some][:500], item["feature"])
+            for item in importance[:CURVES]
+        },
+    }
+    if row is None:
+        storage.write_json(project.path("reports/explain.json"), report)
+        if project.path("reports/metrics.json").exists():
+            evaluation.write_html(project)
+    return report
+
+
+def permutation_importance(
+    scorer: Scorer, x: Matrix, y: NDArray[np.int8], rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    """Return by how much the primary metric falls when a feature is shuffled (Breiman 2001)."""
+    name = scorer.manifest.primary_metric
+    if y.min() == y.max():
+        raise ProjectError("the test set has one class only: importance has no meaning there")
+    full = metrics.score(name, y, scorer.predict(x).probability)
+    result = []
+    for index, feature in enumerate(scorer.spec.names):
+        losses = []
+        for _ in range(REPEATS):
+            shuffled = x.copy()
+            shuffled[:, index] = rng.permutation(shuffled[:, index])
+            losses.append(full - metrics.score(name, y, scorer.predict(shuffled).probability))
+        result.append(
+            {
+                "feature": feature,
+                "importance": float(np.mean(losses)),
+                "std": float(np.std(losses)),
+            }
+        )
+    return sorted(result, key=lambda item: -item["importance"])
+
+
+def contributions(
+    scorer: Scorer,
+    row: NDArray[np.float32],
+    background: Matrix,
+    texts: list[str],
+    rng: np.random.Generator,
+) -> list[dict[str, Any]]:
+    """Return each feature's share of probability(row) minus the mean of the background.
+
+    Features of a background row are replaced by the row's one by one, in random order and in the
+    reverse order; the change at each step is the feature's contribution.
+    """
+    width = len(row)
+    total = np.zeros(width)
+    starts = background[rng.integers(0, len(background), PERMUTATIONS)]
+    orders = [rng.permutation(width) for _ in range(PERMUTATIONS // 2)]
+    orders = [
+        order for pair in zip(orders, [o[::-1] for o in orders], strict=True) for order in pair
+    ]
+    steps = np.repeat(starts[: len(orders), None, :], width + 1, axis=1)
+    for index, order in enumerate(orders):
+        for step, feature in enumerate(order, 1):
+            steps[index, step:, feature] = row[feature]
+    p = scorer.predict(steps.reshape(-1, width)).probability.reshape(len(orders), width + 1)
+    for index, order in enumerate(orders):
+        total[order] += np.diff(p[index])
+    shares = total / len(orders)
+    found = [
+        {"feature": name, "value": text, "contribution": float(share)}
+        for name, text, share in zip(scorer.spec.names, texts, shares, strict=True)
+    ]
+    return sorted(found, key=lambda item: -abs(float(str(item["contribution"]))))
+
+
+def partial_dependence(scorer: Scorer, x: Matrix, feature: str) -> list[list[float | str]]:
+    """Return [value, mean probability] pairs while `feature` takes each value (Friedman 2001)."""
+    index = scorer.spec.names.index(feature)
+    width = len(scorer.spec.numeric)
+    if index < width:
+        known = x[:, index][~np.isnan(x[:, index])]
+        values = np.unique(np.quantile(known, np.linspace(0.02, 0.98, 20))) if len(known) else []
+        labels: list[float | str] = [float(value) for value in values]
+    else:
+        levels = scorer.spec.categorical[index - width].levels[:12]
+        values = np.arange(len(levels), dtype=np.float64)
+        labels = [level or "(missing)" for level in levels]
+    points: list[list[float | str]] = []
+    for label, value in zip(labels, values, strict=True):
+        changed = x.copy()
+        changed[:, index] = value
+        points.append([label, float(scorer.predict(changed).probability.mean())])
+    return points
+
+
+def _texts(scorer: Scorer, frame: pl.DataFrame, index: int, personal: set[str]) -> list[str]:
+    texts = []
+    for feature in (*scorer.spec.numeric, *scorer.spec.categorical):
+        value = frame[feature.column][index]
+        hidden = feature.column in personal
+        texts.append("(personal)" if hidden else "(missing)" if value is None else str(value))
+    return texts

@@ -1,0 +1,184 @@
+"""`ml run`: every step from data to report, in order; skips what is up to date."""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from . import storage
+from .errors import CheckFailed, ProjectError
+from .settings import Project
+
+
+class Step(NamedTuple):
+    """A step, the files and settings it depends on, and what it leaves."""
+
+    name: str
+    run: Callable[[Project], Any]
+    reads: tuple[str, ...]
+    leaves: tuple[str, ...]
+    config: tuple[str, ...] = ()
+    # A failed check of such a step is told at the end, so that the reports after it still appear.
+    may_fail: bool = False
+
+
+def steps(project: Project) -> list[Step]:
+    """Return the steps in their order."""
+    from . import bench, evaluation, explain, ingest, profiling, validation
+
+    contract = project.config.data.contract
+    data = ("data/processed/development.parquet", "data/processed/test.parquet")
+    quality = "reports/data_quality.json"
+    return [
+        Step(
+            "ingest",
+            ingest.run,
+            (project.config.data.source,),
+            ("data/raw/manifest.json",),
+            ("data",),
+        ),
+        Step(
+            "validate",
+            validation.run,
+            ("data/raw/manifest.json", contract),
+            ("data/processed/valid.parquet", quality),
+            ("data",),
+        ),
+        Step(
+            "profile",
+            profiling.run,
+            ("data/processed/valid.parquet", contract),
+            ("reports/profile.json", "reports/profile.html"),
+        ),
+        Step(
+            "train",
+            _train,
+            (
+                "data/processed/valid.parquet",
+                "data/processed/tuned.json",
+                contract,
+                "plan/plan.yaml",
+                "plan/overrides.yaml",
+            ),
+            ("reports/training.json", "models/registry.json", *data),
+            ("training",),
+        ),
+        Step(
+            "evaluate",
+            evaluation.run,
+            ("reports/training.json", data[1], "plan/plan.yaml"),
+            ("reports/metrics.json", "reports/evaluation.html"),
+            ("evaluation", "training"),
+            may_fail=True,
+        ),
+        Step(
+            "explain",
+            explain.run,
+            ("reports/training.json", data[1]),
+            ("reports/explain.json",),
+        ),
+        Step("promote", _promote, ("reports/metrics.json",), ("models/registry.json",)),
+        Step(
+            "bench",
+            bench.run,
+            ("models/registry.json",),
+            ("reports/bench.json",),
+            (),
+            may_fail=True,
+        ),
+        Step(
+            "monitor",
+            _monitor,
+            ("models/registry.json", data[1]),
+            ("reports/drift.json", "reports/drift.html", "reports/retrain.json"),
+            ("monitoring",),
+            may_fail=True,
+        ),
+    ]
+
+
+def run(project: Project, tell: Callable[[str], None], *, force: bool = False) -> dict[str, Any]:
+    """Run what is not up to date; return reports/run.json.
+
+    CheckFailed at the end when a gate or a limit failed on the way.
+    """
+    from .plan import sync
+
+    path = project.path("reports/run.json")
+    try:
+        done = storage.read_json(path, dict[str, Any])["steps"] if path.exists() else {}
+    except (ProjectError, KeyError):
+        done = {}  # A damaged memory only costs time: everything is made again.
+    record: dict[str, Any] = {}
+    failures = []
+    planned = steps(project)
+    for number, step in enumerate(planned, 1):
+        mark = f"[{number}/{len(planned) + 1}] {step.name}"
+        before = done.get(step.name, {})
+        there = all(project.path(name).exists() for name in step.leaves)
+        if not force and there and before.get("inputs") == _inputs(project, step):
+            record[step.name] = before
+            if before.get("failed"):
+                failures.append(before["failed"])
+            tell(f"{mark}: up to date")
+            continue
+        started = time.perf_counter()
+        failed = None
+        try:
+            step.run(project)
+        except CheckFailed as error:
+            if not step.may_fail:
+                raise
+            failed = str(error)
+            failures.append(failed)
+        seconds = time.perf_counter() - started
+        # Inputs are hashed after the step, which may have made one of them, such as sample data.
+        record[step.name] = {
+            "inputs": _inputs(project, step),
+            "seconds": round(seconds, 2),
+            "failed": failed,
+        }
+        storage.write_json(path, {"steps": {**done, **record}})
+        tell(f"{mark}: {'check failed' if failed else 'done'} in {seconds:.1f} s")
+    changed = sync.run(project)
+    tell(f"[{len(planned) + 1}/{len(planned) + 1}] plan: {len(changed)} measured blocks written")
+    report = {"steps": record, "failures": failures}
+    storage.write_json(path, report)
+    if failures:
+        raise CheckFailed("; ".join(failures))
+    return report
+
+
+def _inputs(project: Project, step: Step) -> str:
+    groups = {name: getattr(project.config, name) for name in step.config}
+    state: list[Any] = [msgspec.to_builtins(groups)]
+    for name in step.reads:
+        path = project.path(name)
+        state.append([name, storage.sha256(path) if path.is_file() else None])
+    return storage.sha256_text(msgspec.json.encode(state).decode())
+
+
+def _train(project: Project) -> None:
+    from . import tracking, training
+
+    report = training.run(project)
+    if project.config.training.track:
+        tracking.log(project, report)
+
+
+def _promote(project: Project) -> None:
+    from . import registry
+
+    version = storage.read_json(project.path("reports/metrics.json"), dict[str, Any])
+    if version["gate"]["passed"]:
+        registry.promote(project, version["version"])
+
+
+def _monitor(project: Project) -> None:
+    from . import monitoring
+
+    try:
+        monitoring.run(project, None)
+    finally:
+        monitoring.retrain_check(project)

@@ -1,0 +1,242 @@
+"""Score rows with a verified bundle: the one way every serving mode predicts.
+
+Needs numpy, onnxruntime and msgspec only, so that no training library reaches production.
+"""
+
+import datetime as dt
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from . import storage
+from .errors import ProjectError
+
+FORMAT = 1
+GOLDEN_TOLERANCE = 1e-4
+Part = Literal["value", "month", "day", "weekday", "hour", "minute"]
+PARTS: dict[str, Callable[[Any], float]] = {
+    "month": lambda moment: moment.month,
+    "day": lambda moment: moment.day,
+    "weekday": lambda moment: moment.isoweekday(),
+    "hour": lambda moment: moment.hour,
+    "minute": lambda moment: moment.minute,
+}
+
+
+class NumericFeature(msgspec.Struct, frozen=True):
+    """A number the model sees: a column's value or a part of its date."""
+
+    name: str
+    column: str
+    part: Part = "value"
+
+
+class CategoricalFeature(msgspec.Struct, frozen=True):
+    """A code the model sees: the index of the value in `levels`, or len(levels) for any other."""
+
+    name: str
+    column: str
+    levels: tuple[str, ...]
+
+
+class FeatureSpec(msgspec.Struct, frozen=True):
+    """How raw columns become the model's matrix: first the numbers, then the codes."""
+
+    numeric: tuple[NumericFeature, ...]
+    categorical: tuple[CategoricalFeature, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the matrix columns, in order."""
+        return [feature.name for feature in (*self.numeric, *self.categorical)]
+
+
+class ServedColumn(msgspec.Struct, frozen=True, kw_only=True):
+    """A column of the data contract that callers send."""
+
+    name: str
+    kind: Literal["number", "integer", "boolean", "category", "date", "timestamp"]
+    required: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    levels: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+    personal: bool = False
+    description: str = ""
+    example: str | float | bool | None = None
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a bundle is and the SHA-256 of each of its files."""
+
+    format: int
+    version: str
+    task: str
+    champion: str
+    primary_metric: str
+    target: str
+    positive: str
+    threshold: float
+    calibration: str
+    contract_sha256: str
+    data_sha256: str
+    run: str
+    created: str
+    features: tuple[str, ...]
+    files: dict[str, str]
+
+
+class Golden(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows with the answers that every runtime must repeat."""
+
+    rows: tuple[dict[str, Any], ...]
+    probability: tuple[float, ...]
+
+
+class Scores(NamedTuple):
+    """Calibrated probability of the positive class and the decision, both of shape (rows,)."""
+
+    probability: NDArray[np.float64]
+    decision: NDArray[np.bool_]
+
+
+def session(model: bytes, threads: int = 1) -> ort.InferenceSession:
+    """Open an ONNX model on the CPU."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises one class per kind of damage
+        reason = str(error).splitlines()[0]
+        raise ProjectError(f"the model file is not a usable ONNX graph: {reason}") from None
+
+
+def row_type(columns: Sequence[ServedColumn]) -> type[msgspec.Struct]:
+    """Build the typed request row: wrong types, ranges and unknown names are refused."""
+    kinds: dict[str, Any] = {
+        "number": float,
+        "integer": int,
+        "boolean": bool,
+        "category": str,
+        "date": dt.date,
+        "timestamp": dt.datetime,
+    }
+    fields: list[tuple[str, Any, Any]] = []
+    for index, column in enumerate(columns):
+        kind = Literal[column.levels] if column.levels else kinds[column.kind]
+        limits = {"ge": column.minimum, "le": column.maximum}
+        if column.kind == "integer":
+            limits = {
+                "ge": None if column.minimum is None else math.ceil(column.minimum),
+                "le": None if column.maximum is None else math.floor(column.maximum),
+            }
+        if any(limit is not None for limit in limits.values()):
+            kind = Annotated[kind, msgspec.Meta(**limits)]  # type: ignore[arg-type]
+        default = msgspec.NODEFAULT if column.required else None
+        fields.append((f"f{index}", kind if column.required else kind | None, default))
+    # Column names need not be Python identifiers, so fields are numbered and renamed.
+    names = {f"f{index}": column.name for index, column in enumerate(columns)}
+    return msgspec.defstruct(
+        "Row", fields, rename=names, kw_only=True, frozen=True, forbid_unknown_fields=True, gc=False
+    )
+
+
+class Scorer:
+    """A bundle, verified and ready to score."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        spec: FeatureSpec,
+        columns: tuple[ServedColumn, ...],
+        model: bytes,
+        threads: int = 1,
+    ) -> None:
+        self.manifest = manifest
+        self.version = manifest.version
+        self.spec = spec
+        self.columns = columns
+        self.row_type = row_type(columns)
+        self._session = session(model, threads)
+        position = {column.name: index for index, column in enumerate(columns)}
+        self._numeric = [
+            (position[feature.column], PARTS.get(feature.part)) for feature in spec.numeric
+        ]
+        self._categorical = [
+            (
+                position[feature.column],
+                {level: float(code) for code, level in enumerate(feature.levels)},
+                float(len(feature.levels)),
+            )
+            for feature in spec.categorical
+        ]
+
+    @classmethod
+    def load(cls, folder: Path, *, threads: int = 1, verify: bool = True) -> "Scorer":
+        """Open `folder`; ProjectError when a file is missing or changed or an answer differs."""
+        manifest = storage.read_json(folder / "manifest.json", Manifest)
+        if manifest.format != FORMAT:
+            raise ProjectError(f"{folder.name}: bundle format {manifest.format}, not {FORMAT}")
+        if verify:
+            for name, expected in manifest.files.items():
+                path = folder / name
+                if not path.is_file() or storage.sha256(path) != expected:
+                    state = "changed" if path.is_file() else "missing"
+                    raise ProjectError(
+                        f"bundle {folder.name}: {name} is {state}; restore it or train again"
+                    )
+        scorer = cls(
+            manifest,
+            storage.read_json(folder / "features.json", FeatureSpec),
+            storage.read_json(folder / "columns.json", tuple[ServedColumn, ...]),
+            (folder / "model_encoded.onnx").read_bytes(),
+            threads,
+        )
+        if verify:
+            scorer.replay(storage.read_json(folder / "golden.json", Golden))
+        return scorer
+
+    def replay(self, golden: Golden) -> None:
+        """Score the golden rows; ProjectError when an answer differs from training."""
+        scores = self.score_rows([msgspec.convert(row, self.row_type) for row in golden.rows])
+        worst = float(np.abs(scores.probability - np.asarray(golden.probability)).max(initial=0))
+        if not worst <= GOLDEN_TOLERANCE:
+            raise ProjectError(
+                f"bundle {self.version}: golden rows differ by {worst:.2g}; train again here"
+            )
+
+    def encode_rows(self, rows: Sequence[msgspec.Struct]) -> NDArray[np.float32]:
+        """Turn rows of `row_type` into the model's matrix, shape (rows, features)."""
+        matrix = [self._encode(msgspec.structs.astuple(row)) for row in rows]
+        return np.array(matrix, dtype=np.float32).reshape(len(rows), -1)
+
+    def _encode(self, values: tuple[Any, ...]) -> list[float]:
+        encoded = []
+        for index, part in self._numeric:
+            value = values[index]
+            if value is None:
+                encoded.append(math.nan)
+            else:
+                encoded.append(part(value) if part else value)
+        for index, codes, other in self._categorical:
+            encoded.append(codes.get(values[index] or "", other))
+        return encoded
+
+    def predict(self, encoded: NDArray[np.float32]) -> Scores:
+        """Score an encoded matrix of shape (rows, features)."""
+        if not len(encoded):
+            return Scores(np.empty(0), np.empty(0, dtype=np.bool_))
+        probability, decision = self._session.run(None, {"x": encoded})
+        return Scores(probability[:, 0].astype(np.float64), decision[:, 0].astype(np.bool_))
+
+    def score_rows(self, rows: Sequence[msgspec.Struct]) -> Scores:
+        """Score rows of `row_type`."""
+        return self.predict(self.encode_rows(rows))

@@ -1,0 +1,141 @@
+"""Split rows into development and test, and development into folds, as the plan says."""
+
+import datetime as dt
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from .contract import Contract
+from .errors import ProjectError
+
+Rows = NDArray[np.intp]
+
+
+class Split(NamedTuple):
+    """Row numbers: development and test of the whole table, folds of the development part."""
+
+    development: Rows
+    test: Rows
+    folds: list[tuple[Rows, Rows]]
+    notes: list[str]
+
+
+def split(
+    frame: pl.DataFrame,
+    labels: NDArray[np.int8],
+    contract: Contract,
+    scheme: str,
+    *,
+    test_share: float,
+    folds: int,
+    embargo_days: float,
+    seed: int,
+) -> Split:
+    """Split by `scheme`: "time", "stratified_group" or "stratified".
+
+    "time" tests on the latest rows and drops development rows whose label was not known yet
+    (`embargo_days`) when the test period began; folds expand through time in the same way.
+    """
+    if scheme == "time":
+        return _by_time(frame, labels, contract, test_share, folds, embargo_days)
+    groups = None
+    if scheme == "stratified_group":
+        if contract.entity is None:
+            raise ProjectError(
+                "the plan splits by entity, but no contract column has the role entity: "
+                "set one, or override TRAIN-01 in plan/overrides.yaml with `stratified`"
+            )
+        groups = frame[contract.entity.name].cast(pl.String).fill_null("").to_numpy()
+    development, test = _stratified(labels, groups, max(2, round(1 / test_share)), seed)[0]
+    inner = None if groups is None else groups[development]
+    parts = _stratified(labels[development], inner, folds, seed)
+    return _checked(Split(development, test, parts, []), labels)
+
+
+def _stratified(
+    labels: NDArray[np.int8], groups: NDArray[np.object_] | None, folds: int, seed: int
+) -> list[tuple[Rows, Rows]]:
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    folds = min(folds, int(np.bincount(labels, minlength=2).min()))
+    if folds < 2:
+        raise ProjectError("too few rows of one class to split: at least 2 of each are needed")
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+    splitter = kind(folds, shuffle=True, random_state=seed)
+    return list(splitter.split(np.zeros(len(labels)), labels, groups))
+
+
+def _by_time(
+    frame: pl.DataFrame,
+    labels: NDArray[np.int8],
+    contract: Contract,
+    test_share: float,
+    folds: int,
+    embargo_days: float,
+) -> Split:
+    if contract.time is None:
+        raise ProjectError(
+            "the plan splits by time, but no contract column has the role time: set one, or "
+            "change the plan with `copier update --data time_column=''`"
+        )
+    time = frame[contract.time.name].cast(pl.Datetime("us")).to_numpy()
+    if np.isnat(time).any():
+        raise ProjectError(f"column {contract.time.name}: a time split needs every value")
+    embargo = np.timedelta64(dt.timedelta(days=embargo_days))
+    order = np.argsort(time, kind="stable")
+    starts = _boundaries(time[order], [1 - test_share])
+    if not starts:
+        raise ProjectError(f"column {contract.time.name}: a time split needs two different times")
+    test = np.flatnonzero(time >= starts[0])
+    development = order[time[order] < starts[0] - embargo]
+    notes = []
+    dropped = len(frame) - len(test) - len(development)
+    if dropped:
+        notes.append(f"{dropped} rows lie in the embargo of {embargo_days:g} days before the test")
+    inner = time[development]
+    shares = [(index + 1) / (folds + 1) for index in range(folds)]
+    edges = _boundaries(inner, shares)
+    parts = []
+    for index, start in enumerate(edges):
+        train = np.flatnonzero(inner < start - embargo)
+        valid = inner >= start
+        if index + 1 < len(edges):
+            valid &= inner < edges[index + 1]
+        rows = np.flatnonzero(valid)
+        enough = all(
+            np.bincount(labels[development[part]], minlength=2).min() >= 2 for part in (train, rows)
+        )
+        if enough:
+            parts.append((train, rows))
+    if len(parts) < folds:
+        notes.append(f"{len(parts)} of {folds} folds: too few different times for more")
+    if contract.entity is not None:
+        entity = frame[contract.entity.name]
+        shared = entity[test].is_in(entity[development].implode()).mean()
+        notes.append(f"{float(str(shared or 0)):.0%} of the test rows are of entities seen before")
+    return _checked(Split(development, test, parts, notes), labels)
+
+
+def _boundaries(ordered: NDArray[np.datetime64], shares: list[float]) -> list[np.datetime64]:
+    """Return the different times at which about these shares of the ordered rows have passed."""
+    if not len(ordered):
+        return []
+    times, first = np.unique(ordered, return_index=True)
+    wanted = np.array(shares) * len(ordered)
+    nearest = np.abs(first[None, 1:] - wanted[:, None]).argmin(axis=1) if len(times) > 1 else []
+    return [times[1:][index] for index in sorted(set(nearest))]
+
+
+def _checked(result: Split, labels: NDArray[np.int8]) -> Split:
+    for name, rows in (("development", result.development), ("test", result.test)):
+        positives = int(labels[rows].sum())
+        if positives < 2 or len(rows) - positives < 2:
+            raise ProjectError(
+                f"the {name} part has {positives} positives among {len(rows)} rows: "
+                "at least 2 rows of each class are needed; bring more data or another split"
+            )
+    if not result.folds:
+        raise ProjectError("no fold has rows of both classes: bring more data or another split")
+    return result

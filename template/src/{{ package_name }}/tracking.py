@@ -1,0 +1,50 @@
+"""Log a training run to MLflow in a SQLite file of the project: no server, no account."""
+
+import logging
+import subprocess
+from typing import Any
+
+from .settings import Project
+
+
+def log(project: Project, training: dict[str, Any]) -> None:
+    """Log parameters, metrics, code version, data version and the bundle's plain files."""
+    import mlflow
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    mlflow.set_tracking_uri(f"sqlite:///{project.path('mlflow.db')}")
+    name = project.plan.project.slug
+    if mlflow.get_experiment_by_name(name) is None:
+        mlflow.create_experiment(name, artifact_location=project.path("mlruns").as_uri())
+    mlflow.set_experiment(name)
+    with mlflow.start_run(run_name=training["version"]):
+        mlflow.log_params(
+            {
+                "chosen": training["chosen"],
+                "split": training["split"]["scheme"],
+                "cv": training["cv"]["scheme"],
+                "calibration": training["calibration"],
+                "rounds": training["candidates"][training["chosen"]]["rounds"],
+                "features": len(training["features"]),
+            }
+        )
+        mlflow.log_metrics(
+            {f"cv_{name}": facts["score"] for name, facts in training["candidates"].items()}
+        )
+        mlflow.set_tags({"run": training["run"], "code": code_version(project)})
+        folder = project.path(f"models/{training['version']}")
+        for file in ("manifest.json", "training.json", "contract.odcs.yaml", "model.onnx"):
+            mlflow.log_artifact(str(folder / file))
+
+
+def code_version(project: Project) -> str:
+    """Return the git commit, with "-dirty" after local changes, or "unknown" outside git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(
+            command, cwd=project.root, capture_output=True, text=True, check=False, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return done.stdout.strip() or "unknown"

@@ -1,0 +1,337 @@
+"""Fit baselines and candidates on the development part, choose one, and save it as a bundle."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from . import (
+    bundle,
+    contract,
+    features,
+    graph,
+    metrics,
+    models,
+    monitoring,
+    registry,
+    storage,
+    validation,
+)
+from .errors import ProjectError
+from .settings import Project
+from .splitting import Split, split
+
+PARITY_ROWS = 2000
+CURVE_SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
+Floats = NDArray[np.float64]
+
+
+class CrossValidated(NamedTuple):
+    """A candidate's out-of-fold probabilities (NaN where no fold tested the row) and costs."""
+
+    oof: Floats
+    scores: list[float]
+    seconds: float
+    params: dict[str, Any]
+
+
+def labels(frame: pl.DataFrame, target: contract.Column) -> NDArray[np.int8]:
+    """Return 1 where the target has its positive value, else 0; shape (rows,)."""
+    return frame.select(validation.is_positive(target).cast(pl.Int8)).to_series().to_numpy()
+
+
+def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split]:
+    """Read the validated table and split it as the plan says."""
+    path = project.path("data/processed/valid.parquet")
+    if not path.exists():
+        raise ProjectError("no validated data yet: run `ml validate` first")
+    agreed = contract.read(project.contract_path)
+    frame = pl.read_parquet(path)
+    settings = project.config.training
+    parts = split(
+        frame,
+        labels(frame, agreed.target),
+        agreed,
+        project.plan.value("split"),
+        test_share=settings.test_share,
+        folds=settings.folds,
+        embargo_days=project.plan.answers["label_delay_days"],
+        seed=settings.seed,
+    )
+    return frame, agreed, parts
+
+
+def development_data(
+    project: Project, frame: pl.DataFrame, agreed: contract.Contract, parts: Split
+) -> models.Data:
+    """Return the development rows as a matrix; features are learnt from these rows only."""
+    rows = frame[parts.development]
+    spec = features.fit(rows, agreed)
+    if not spec.names:
+        raise ProjectError("no feature varies: give at least one contract column the role feature")
+    y = labels(rows, agreed.target)
+    return models.Data(features.encode(spec, rows), y, spec, project.config.training.threads)
+
+
+def cross_validate(
+    name: str, data: models.Data, parts: Split, project: Project, params: dict[str, Any]
+) -> CrossValidated:
+    """Fit `name` on each fold's training rows and predict its other rows."""
+    settings = project.config.training
+    started = time.perf_counter()
+    params = dict(params)
+    if name == "lightgbm":
+        rounds, predictions = models.lightgbm_rounds(
+            data, parts.folds, settings.seed, params, settings.max_rounds
+        )
+        params |= {"rounds": rounds, "members": settings.members}
+    else:
+        predictions = [
+            models.FITTERS[name](data.rows(train), settings.seed, params).predict(data.x[valid])
+            for train, valid in parts.folds
+        ]
+    seconds = time.perf_counter() - started
+    oof = np.full(len(data.y), np.nan)
+    for (_, valid), predicted in zip(parts.folds, predictions, strict=True):
+        oof[valid] = predicted
+    return CrossValidated(oof, _scores(project, data, parts, oof), seconds, params)
+
+
+def blend_shares(data: models.Data, found: dict[str, CrossValidated]) -> dict[str, float]:
+    """Choose shares greedily by the log loss out of fold (ensemble selection, Caruana 2004)."""
+    names = [name for name in found if name in models.FITTERS]
+    known = ~np.isnan(next(iter(found.values())).oof)
+    y = data.y[known]
+    columns = np.array([found[name].oof[known] for name in names])
+    total, picked = np.zeros(len(y)), np.zeros(len(names), dtype=int)
+    for step in range(1, 26):
+        losses = [metrics.log_loss(y, (total + column) / step) for column in columns]
+        best = int(np.argmin(losses))
+        total += columns[best]
+        picked[best] += 1
+    return {name: float(n / picked.sum()) for name, n in zip(names, picked, strict=True) if n}
+
+
+def run(project: Project) -> dict[str, Any]:
+    """Train, choose and save a new version; return reports/training.json."""
+    plan, settings = project.plan, project.config.training
+    frame, agreed, parts = prepare(project)
+    data = development_data(project, frame, agreed, parts)
+    tuned = _tuned(project)
+    baselines, candidates = plan.value("baselines"), plan.value("candidates")
+    names = [name for name in models.LADDER if name in {*baselines, *candidates}]
+    found = {
+        name: cross_validate(name, data, parts, project, tuned.get(name, {})) for name in names
+    }
+    shares: dict[str, float] = {}
+    if tuned and len(candidates) > 1:
+        shares = blend_shares(data, {name: found[name] for name in names if name in candidates})
+        if len(shares) > 1:
+            found["blend"] = _blended(project, data, parts, found, shares)
+            candidates = [*candidates, "blend"]
+    chosen = choose(found, candidates, float(plan.answers["min_gain"]))
+    calibration = calibrate(plan.value("calibration"), data.y, found[chosen].oof)
+    known = ~np.isnan(found[chosen].oof)
+    honest = calibration.apply(found[chosen].oof[known])
+    costs = decision_costs(project)
+    decided = metrics.choose_threshold(
+        plan.value("threshold"),
+        data.y[known],
+        honest,
+        costs,
+        capacity_share(project),
+        calibrated=calibration.method != "none",
+    )
+    fitted: dict[str, models.Fitted] = {}
+    seconds: dict[str, float] = {}
+    for name in names:
+        started = time.perf_counter()
+        fitted[name] = models.FITTERS[name](data, settings.seed, found[name].params)
+        seconds[name] = found[name].seconds + time.perf_counter() - started
+    seconds["blend"] = sum(seconds[name] for name in shares)
+    predictors = {name: graph.Predictor((graph.Member(*fit),)) for name, fit in fitted.items()}
+    if "blend" in found:
+        members = tuple(graph.Member(*fitted[name], share) for name, share in shares.items())
+        predictors["blend"] = graph.Predictor(members)
+    final = predictors[chosen]._replace(calibration=calibration)
+
+    development, test = frame[parts.development], frame[parts.test]
+    processed = project.path("data/processed")
+    for name, table in (("development", development), ("test", test)):
+        with storage.replacing_file(processed / f"{name}.parquet") as temporary:
+            table.write_parquet(temporary)
+    version = registry.next_version(project)
+    data_sha256 = storage.sha256(processed / "valid.parquet")
+    run_id = storage.sha256_text(f"{version} {data_sha256} {chosen}")[:12]
+    report = {
+        "version": version,
+        "run": run_id,
+        "primary_metric": plan.value("primary_metric"),
+        "split": {
+            "scheme": plan.value("split"),
+            "development_rows": development.height,
+            "test_rows": test.height,
+            "development_positives": int(data.y.sum()),
+            "test_positives": int(labels(test, agreed.target).sum()),
+            "notes": parts.notes,
+        },
+        "cv": {
+            "scheme": plan.value("cv"),
+            "folds": len(parts.folds),
+            "scores": {name: result.scores for name, result in found.items()},
+        },
+        "baselines": baselines,
+        "candidates": {
+            name: {
+                "score": float(np.mean(result.scores)),
+                "std": float(np.std(result.scores)),
+                "fit_seconds": seconds[name],
+                "rounds": result.params.get("rounds"),
+            }
+            for name, result in found.items()
+        },
+        "chosen": chosen,
+        "blend": shares if chosen == "blend" else {},
+        "calibration": calibration.method,
+        "threshold": decided._asdict(),
+        "gap_train_valid": _score(project, data.y, predictors[chosen].predict(data.x))
+        - float(np.mean(found[chosen].scores)),
+        "learning_curve": _learning_curve(project, data, parts, chosen, found),
+        "features": data.spec.names,
+        "tuned": sorted(tuned),
+    }
+    reference = monitoring.reference(development[known.nonzero()[0]], agreed, honest, data.y[known])
+    bundle.save(
+        project.path(f"models/{version}"),
+        final,
+        data.spec,
+        agreed,
+        development.sample(min(PARITY_ROWS, development.height), seed=settings.seed, shuffle=True),
+        contract_text=project.contract_path.read_text(encoding="utf-8"),
+        rivals={name: rival for name, rival in predictors.items() if name != chosen},
+        facts={
+            "version": version,
+            "task": plan.answers["task_type"],
+            "champion": chosen,
+            "primary_metric": plan.value("primary_metric"),
+            "target": agreed.target.name,
+            "positive": agreed.target.positive or "",
+            "threshold": decided.threshold,
+            "calibration": calibration.method,
+            "data_sha256": data_sha256,
+            "run": run_id,
+        },
+        reports={"profile.json": reference, "training.json": report},
+    )
+    registry.register(project, version, run=run_id)
+    storage.write_json(project.path("reports/training.json"), report)
+    return report
+
+
+def choose(found: dict[str, CrossValidated], candidates: Sequence[str], min_gain: float) -> str:
+    """Return the simplest candidate whose mean score is within `min_gain` of the best."""
+    scores = {name: float(np.mean(found[name].scores)) for name in candidates}
+    best = max(scores.values())
+    return next(name for name in models.LADDER if scores.get(name, -np.inf) >= best - min_gain)
+
+
+def calibrate(method: str, y: NDArray[np.int8], oof: Floats) -> graph.Calibration:
+    """Learn the calibration from out-of-fold probabilities."""
+    known = ~np.isnan(oof)
+    p, y = oof[known], y[known]
+    if method == "none" or len(np.unique(p)) < 10:
+        return graph.Calibration("none")
+    if method == "sigmoid":
+        from sklearn.linear_model import LogisticRegression
+
+        clipped = np.clip(p, graph.CLIP, 1 - graph.CLIP)
+        log_odds = np.log(clipped / (1 - clipped))[:, None]
+        line = LogisticRegression(C=1e6).fit(log_odds, y)
+        slope, intercept = float(line.coef_[0, 0]), float(line.intercept_[0])
+        # A slope that is not positive would turn the ranking round: the scores say nothing then.
+        return (
+            graph.Calibration("sigmoid", slope, intercept)
+            if slope > 0
+            else graph.Calibration("none")
+        )
+    from sklearn.isotonic import IsotonicRegression
+
+    steps = IsotonicRegression(y_min=1e-4, y_max=1 - 1e-4, out_of_bounds="clip").fit_transform(p, y)
+    levels, place = np.unique(steps, return_inverse=True)
+    centers = np.bincount(place, weights=p) / np.bincount(place)
+    knots_x = centers.astype(np.float32)
+    rising = np.concatenate([[True], np.diff(knots_x) > 1e-5])
+    return graph.Calibration(
+        "isotonic", knots_x=knots_x[rising], knots_y=levels.astype(np.float32)[rising]
+    )
+
+
+def decision_costs(project: Project) -> metrics.Costs:
+    """Return the costs of decisions that the plan answers."""
+    answers = project.plan.answers
+    return metrics.Costs(*(float(answers[f"cost_{kind}"]) for kind in ("fp", "fn", "tp", "tn")))
+
+
+def capacity_share(project: Project) -> float | None:
+    """Return the share of cases that people can act on, None without a limit."""
+    answers = project.plan.answers
+    if not answers["daily_capacity"]:
+        return None
+    per_day = answers["predictions_per_month"] / 30.4375
+    return min(1.0, float(answers["daily_capacity"]) / max(per_day, 1e-9))
+
+
+def _tuned(project: Project) -> dict[str, dict[str, Any]]:
+    path = project.path("data/processed/tuned.json")
+    return storage.read_json(path, dict[str, dict[str, Any]]) if path.exists() else {}
+
+
+def _blended(
+    project: Project,
+    data: models.Data,
+    parts: Split,
+    found: dict[str, CrossValidated],
+    shares: dict[str, float],
+) -> CrossValidated:
+    oof = np.asarray(sum(share * found[name].oof for name, share in shares.items()))
+    return CrossValidated(oof, _scores(project, data, parts, oof), 0.0, {})
+
+
+def _scores(project: Project, data: models.Data, parts: Split, oof: Floats) -> list[float]:
+    return [_score(project, data.y[valid], oof[valid]) for _, valid in parts.folds]
+
+
+def _score(project: Project, y: NDArray[np.int8], p: Floats) -> float:
+    return metrics.score(project.plan.value("primary_metric"), y, p)
+
+
+def _learning_curve(
+    project: Project,
+    data: models.Data,
+    parts: Split,
+    chosen: str,
+    found: dict[str, CrossValidated],
+) -> list[dict[str, float]]:
+    """Fit the chosen kind of model on growing parts of the last fold's training rows."""
+    train, valid = parts.folds[-1]
+    name = chosen if chosen in models.FITTERS else "lightgbm"
+    params = found[name].params | ({"members": 1} if name == "lightgbm" else {})
+    order = np.random.default_rng(project.config.training.seed).permutation(train)
+    points = []
+    for share in CURVE_SHARES:
+        rows = order[: max(2, int(share * len(order)))]
+        part = data.rows(rows)
+        if part.y.min() == part.y.max():
+            continue
+        fit = models.FITTERS[name](part, project.config.training.seed, params)
+        points.append(
+            {
+                "rows": len(rows),
+                "train": _score(project, part.y, fit.predict(part.x)),
+                "valid": _score(project, data.y[valid], fit.predict(data.x[valid])),
+            }
+        )
+    return points
