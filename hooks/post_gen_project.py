@@ -1,0 +1,61 @@
+"""Cookiecutter and cruft bridge: fill the project that they have just made with Copier's render."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+# Cookiecutter renders this file first; what it puts here is the JSON text of all answers.
+answers = json.loads({{cookiecutter | tojson | tojson}})  # noqa: F821
+
+
+def template() -> tuple[str, str | None]:
+    """Return template address and commit, so that Copier renders what was checked out for us."""
+    address, checkout = answers["_template"], answers.get("_repo_dir")
+    started_in = Path(os.environ.get("PWD") or Path.cwd())  # hooks run inside the new project
+    if "://" not in address and (started_in / address).is_dir():
+        address = str((started_in / address).resolve())
+    commit = answers.get("_commit")  # from cruft
+    if not commit and checkout and (started_in / checkout / ".git").exists():
+        command = ["git", "-C", str(started_in / checkout), "rev-parse", "HEAD"]
+        commit = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    if not commit:  # a zip file or a plain folder
+        return str((started_in / (checkout or address)).resolve()), None
+    if "://" in address and not address.endswith(".git") and not address.startswith("git+"):
+        address = f"git+{address}"
+    return address, commit
+
+
+def copier() -> list[str]:
+    """Return the command that starts Copier on this machine."""
+    if importlib.util.find_spec("copier"):
+        return [sys.executable, "-m", "copier"]
+    if shutil.which("copier"):
+        return ["copier"]
+    if shutil.which("uvx"):
+        return ["uvx", "copier>=9.19.1,<10"]
+    sys.exit("Copier is needed: install 'copier>=9.19.1' next to cookiecutter or cruft, or uv")
+
+
+def main() -> None:
+    """Render into a temporary folder, then move the result into the project."""
+    address, commit = template()
+    given = {k: v for k, v in answers.items() if not k.startswith("_") and v != "auto"}
+    with tempfile.TemporaryDirectory() as temporary:
+        data_file, out = Path(temporary, "answers.json"), Path(temporary, Path.cwd().name)
+        data_file.write_text(json.dumps(given), encoding="utf-8")  # JSON is YAML
+        command = [*copier(), "copy", "--defaults", "--quiet", "--data-file", str(data_file)]
+        command += ["--vcs-ref", commit] if commit else []
+        command += [address, str(out)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit((done.stderr.strip().splitlines() or ["Copier failed"])[-1])
+        Path(".bridge").unlink()
+        shutil.copytree(out, ".", symlinks=True, dirs_exist_ok=True)
+
+
+main()
