@@ -122,16 +122,18 @@ def run(project: Project) -> dict[str, Any]:
     data = development_data(project, frame, agreed, parts)
     tuned = _tuned(project)
     baselines, candidates = plan.value("baselines"), plan.value("candidates")
-    names = [name for name in models.LADDER if name in {*baselines, *candidates}]
+    # Tuned projects spend the time for a second kind of trees, which is worth having in a blend.
+    members = [*candidates, "extra_trees"] if tuned and len(candidates) > 1 else candidates
+    names = [name for name in models.LADDER if name in {*baselines, *members}]
     found = {
         name: cross_validate(name, data, parts, project, tuned.get(name, {})) for name in names
     }
     shares: dict[str, float] = {}
-    if tuned and len(candidates) > 1:
-        shares = blend_shares(data, {name: found[name] for name in names if name in candidates})
+    if len(members) > len(candidates):
+        shares = blend_shares(data, {name: found[name] for name in members})
         if len(shares) > 1:
             found["blend"] = _blended(project, data, parts, found, shares)
-            candidates = [*candidates, "blend"]
+            candidates = [*members, "blend"]
     chosen = choose(found, candidates, float(plan.answers["min_gain"]))
     calibration = calibrate(plan.value("calibration"), data.y, found[chosen].oof)
     known = ~np.isnan(found[chosen].oof)
@@ -154,8 +156,8 @@ def run(project: Project) -> dict[str, Any]:
     seconds["blend"] = sum(seconds[name] for name in shares)
     predictors = {name: graph.Predictor((graph.Member(*fit),)) for name, fit in fitted.items()}
     if "blend" in found:
-        members = tuple(graph.Member(*fitted[name], share) for name, share in shares.items())
-        predictors["blend"] = graph.Predictor(members)
+        parts_of_blend = (graph.Member(*fitted[name], share) for name, share in shares.items())
+        predictors["blend"] = graph.Predictor(tuple(parts_of_blend))
     final = predictors[chosen]._replace(calibration=calibration)
 
     development, test = frame[parts.development], frame[parts.test]
