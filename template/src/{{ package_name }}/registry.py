@@ -6,7 +6,7 @@ that it does not name, as after a kill between both, is ignored until `ml models
 
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -157,13 +157,17 @@ def champion_folder(project: Project) -> Path:
     return _bundle(project, champion)
 
 
-def table(project: Project) -> list[dict[str, Any]]:
-    """Return one row per version, the newest first."""
+def table(project: Project) -> str:
+    """Return the versions as a table, the newest first."""
     versions = read(project).versions
-    return [
-        {"version": name, **msgspec.to_builtins(versions[name])}
-        for name in sorted(versions, key=_number, reverse=True)
-    ]
+    lines = [f"{'version':<8} {'status':<10} {'gate':<7} {'metric':>8}  run"]
+    for name in sorted(versions, key=_number, reverse=True):
+        entry = versions[name]
+        gate = {True: "passed", False: "closed", None: "-"}[entry.gate_passed]
+        metric = "-" if entry.metric is None else f"{entry.metric:.4f}"
+        forced = f"  forced: {entry.forced}" if entry.forced else ""
+        lines.append(f"{name:<8} {entry.status:<10} {gate:<7} {metric:>8}  {entry.run}{forced}")
+    return "\n".join(lines if versions else ["no model yet: run `ml train`"])
 
 
 def _known(registry: Registry, version: str) -> Version:
