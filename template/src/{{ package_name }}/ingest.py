@@ -1,0 +1,154 @@
+"""From the source file to a snapshot in data/raw that never changes."""
+
+import codecs
+import csv
+import hashlib
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from . import contract, settings, storage
+from .errors import ProjectError
+
+NULLS = ["", "NA", "N/A", "null", "NULL", "NaN", "nan"]
+DELIMITERS = ",;\t|"
+SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json")
+
+
+def read_table(path: Path, encoding: str = "utf-8") -> pl.DataFrame:
+    """Read a table of any supported format.
+
+    CSV columns stay text, because only the contract knows their types; NULLS are missing values
+    there. Anything unreadable is a ProjectError that says where.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise ProjectError(f"{path.name}: unknown file type; use one of {' '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise ProjectError(f"{path}: no such file; set data.source in config.yaml")
+    if not path.stat().st_size:
+        raise ProjectError(f"{path.name}: the file is empty")
+    try:
+        frame = _read(path, encoding)
+    except LookupError:
+        raise ProjectError(f"config.yaml: data.encoding: unknown encoding {encoding!r}") from None
+    except (pl.exceptions.PolarsError, csv.Error, UnicodeError, OSError) as error:
+        reason = _damage(path, encoding) or str(error).strip().splitlines()[0]
+        raise ProjectError(f"{path.name}: {reason}") from None
+    if not frame.height:
+        raise ProjectError(f"{path.name}: the file has column names but no rows")
+    return frame
+
+
+def run(project: settings.Project) -> dict[str, Any]:
+    """Snapshot the configured source; return data/raw/manifest.json.
+
+    The snapshot is named by its content: the same content is the same file, and another one
+    never replaces it. The default sample is generated when it is not there.
+    """
+    config = project.config.data
+    source = project.path(config.source)
+    if config.source == settings.Data().source and not source.exists():
+        from . import sample
+
+        sample.generate(contract.read(project.contract_path), source, config.sample_rows)
+    frame = read_table(source, config.encoding)
+    buffer = io.BytesIO()
+    # A fixed row group, so that the bytes do not depend on the number of cores.
+    frame.rechunk().write_parquet(buffer, row_group_size=100_000)
+    content = buffer.getvalue()
+    digest = hashlib.sha256(content).hexdigest()
+    stem = re.sub(r"[^\w-]+", "_", source.stem)
+    snapshot = project.path(f"data/raw/{stem}-{digest[:12]}.parquet")
+    if not snapshot.exists() or storage.sha256(snapshot) != digest:
+        storage.write_bytes(snapshot, content)
+        snapshot.chmod(0o444)
+    manifest = {
+        "source": config.source,
+        "file": f"data/raw/{snapshot.name}",
+        "sha256": digest,
+        "source_sha256": storage.sha256(source),
+        "rows": frame.height,
+        "columns": frame.width,
+        "bytes": len(content),
+    }
+    storage.write_json(project.path("data/raw/manifest.json"), manifest)
+    return manifest
+
+
+def _read(path: Path, encoding: str) -> pl.DataFrame:
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return pl.read_parquet(path)
+    if suffix in (".jsonl", ".ndjson", ".json"):
+        with path.open("rb") as file:
+            is_array = file.read(64).lstrip().startswith(b"[")
+        read = pl.read_json if is_array else pl.read_ndjson
+        return read(path, infer_schema_length=None)
+    names, delimiter = _header(path, encoding)
+    is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
+    frame = pl.read_csv(
+        path,
+        separator=delimiter,
+        infer_schema=False,
+        null_values=NULLS,
+        encoding="utf8" if is_utf8 else encoding,
+        new_columns=names,
+    )
+    return frame.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines
+
+
+def _header(path: Path, encoding: str) -> tuple[list[str], str]:
+    """Return the column names and the delimiter that cuts the first lines most evenly."""
+
+    def score(delimiter: str) -> float:
+        widths = [len(record) for record in islice(_records(path, encoding, delimiter), 20)]
+        return widths[0] * widths.count(widths[0]) / len(widths) if widths else 0
+
+    delimiter = max(DELIMITERS, key=score)
+    names = next(_records(path, encoding, delimiter), [])
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ProjectError(f"{path.name}: two columns have the name {twice[0]!r}: rename one")
+    return names, delimiter
+
+
+def _records(path: Path, encoding: str, delimiter: str) -> Iterator[list[str]]:
+    encoding = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
+    with path.open(encoding=encoding, newline="") as file:
+        yield from (record for record in csv.reader(file, delimiter=delimiter) if record)
+
+
+def _damage(path: Path, encoding: str) -> str:
+    """Say which line is not in `encoding` or has too many fields; "" when that is not it."""
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return "not a whole Parquet file: write or copy it again"
+    encoding = "utf-8" if suffix not in (".csv", ".tsv") else encoding
+    decoder = codecs.getincrementaldecoder(encoding)()
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                decoder.decode(line)
+            except UnicodeDecodeError as error:
+                return (
+                    f"line {number}, byte {error.start + 1} (0x{error.object[error.start]:02x}) is "
+                    f"not {encoding}: for CSV set the file's encoding in config.yaml, such as "
+                    "`data.encoding: latin-1`; save others as UTF-8"
+                )
+    if suffix in (".csv", ".tsv"):
+        names, delimiter = _header(path, encoding)
+        with path.open(encoding=encoding, newline="") as file:
+            reader = csv.reader(file, delimiter=delimiter)
+            for record in reader:
+                if len(record) > len(names):
+                    return (
+                        f"line {reader.line_num} has {len(record)} fields, but there are "
+                        f"{len(names)} column names: quote values that hold {delimiter!r}"
+                    )
+    return ""

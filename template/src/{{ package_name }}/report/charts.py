@@ -1,0 +1,249 @@
+"""Small pure functions that draw charts as inline SVG; colours come from the page's CSS.
+
+All sizes are in the units of a canvas WIDTH wide that scales with the page. `label` is what a
+screen reader says. Missing numbers (None) are left out.
+"""
+
+import math
+from collections.abc import Sequence
+
+from markupsafe import Markup, escape
+
+WIDTH = 460
+LEFT = 48
+BOTTOM = 40
+
+Number = float | int | None
+Point = Sequence[Number]
+
+
+def number(value: Number, digits: int = 3) -> str:
+    """Write a number for people: thousands separated, three significant digits after that."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value == int(value) or abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    text = f"{value:.{digits}g}"
+    return text if "e" not in text or abs(value) < 1e-4 else f"{value:,.{digits}f}"
+
+
+def percent(value: Number, digits: int = 1) -> str:
+    """Write a share as percent."""
+    return "–" if value is None else f"{value * 100:.{digits}f} %"
+
+
+def bars(rows: Sequence[tuple[str, Number, str]], label: str, mark: Number = None) -> Markup:
+    """Draw one horizontal bar a row of (name, value, text); `mark` draws a dotted line."""
+    known = [(name, value or 0.0, text) for name, value, text in rows]
+    low = min([0.0, *(value for _, value, _ in known)])
+    high = max([0.0, mark or 0.0, *(value for _, value, _ in known)])
+    start, room = 150, WIDTH - 150 - 78
+    zero, scale = start - low / ((high - low) or 1) * room, room / ((high - low) or 1)
+    parts = []
+    for index, (name, value, text) in enumerate(known):
+        y = index * 22
+        x, size = zero + min(0.0, value) * scale, abs(value) * scale
+        kind = "bar low" if value < 0 else "bar"
+        parts += [
+            _text(start - 8, y + 15, _short(name), "end", name),
+            f'<rect class="{kind}" x="{x:.1f}" y="{y + 4}" width="{size:.1f}" height="14"/>',
+            _text(max(zero, x + size) + 6, y + 15, text),
+        ]
+    height = 22 * len(known) + 4
+    if mark is not None:
+        parts.append(_line(zero + mark * scale, 0, zero + mark * scale, height, "mark"))
+    return _svg(height, label, parts)
+
+
+def histogram(
+    edges: Sequence[float], counts: Sequence[int], ticks: Sequence[str], label: str
+) -> Markup:
+    """Draw columns for `counts` between `edges`; `ticks` are the texts at both ends."""
+    tallest, room = max([1, *counts]), WIDTH - 8
+    step = room / max(1, len(counts))
+    parts = []
+    for index, count in enumerate(counts):
+        size = 100 * count / tallest
+        title = f"{number(edges[index])} to {number(edges[index + 1])}: {count:,}"
+        parts.append(
+            f'<rect class="bar" x="{4 + index * step:.1f}" y="{110 - size:.1f}" '
+            f'width="{max(1, step - 1.5):.1f}" height="{size:.1f}"><title>{title}</title></rect>'
+        )
+    parts += [_line(4, 110, WIDTH - 4, 110, "axis"), _text(4, 126, ticks[0])]
+    return _svg(132, label, [*parts, _text(WIDTH - 4, 126, ticks[-1], "end")])
+
+
+def lines(
+    series: dict[str, Sequence[Point]],
+    x: str,
+    y: str,
+    label: str,
+    *,
+    diagonal: bool = False,
+    level: Number = None,
+    mark: tuple[Number, str] | None = None,
+    band: Sequence[tuple[Number, Number, Number]] = (),
+    dots: Sequence[tuple[Number, Number, Number]] = (),
+    ticks: Sequence[tuple[float, str]] = (),
+    zero: bool = True,
+) -> Markup:
+    """Draw lines through points over named axes.
+
+    `diagonal` adds the line y = x, `level` a dotted horizontal, `mark` a dotted vertical with its
+    text, `band` an area of (x, low, high), `dots` points of (x, y, weight), `ticks` texts on x.
+    """
+    clean = {name: [p for p in points if None not in p] for name, points in series.items()}
+    every = [(p[0], p[1]) for points in clean.values() for p in points]
+    every += [(d[0], d[1]) for d in dots] + [(b[0], edge) for b in band for edge in b[1:]]
+    every += [(0, 0), (1, 1)] if diagonal else []
+    if not every:
+        return _svg(24, label, [_text(0, 16, "no values")])
+    xs, ys = ([float(p[axis] or 0) for p in every] for axis in (0, 1))
+    left, right = min(xs), max(xs)
+    scale = _ticks(
+        min([*ys, level or 0.0] if zero else ys), max([*ys, level or 0.0] if zero else ys)
+    )
+    top, height = 12, 250
+
+    def place(point: Point) -> tuple[float, float]:
+        px = (float(point[0] or 0) - left) / ((right - left) or 1)
+        py = (float(point[1] or 0) - scale[0]) / (scale[-1] - scale[0])
+        return LEFT + px * (WIDTH - LEFT - 12), height - BOTTOM - py * (height - BOTTOM - top)
+
+    parts = []
+    for value in scale:
+        at = place((left, value))[1]
+        parts += [_line(LEFT, at, WIDTH - 12, at, "grid")]
+        parts += [_text(LEFT - 6, at + 4, number(value), "end")]
+    across = ticks or [(v, number(v)) for v in _ticks(left, right) if left <= v <= right]
+    for value, text in across:
+        at = place((value, scale[0]))[0]
+        anchor = "start" if at < LEFT + 14 else "end" if at > WIDTH - 36 else "middle"
+        parts.append(_text(at, height - BOTTOM + 16, text, anchor))
+    if band:
+        edge = [place((b[0], b[1])) for b in band] + [place((b[0], b[2])) for b in reversed(band)]
+        parts.append(f'<polygon class="band" points="{_path(edge)}"/>')
+    if diagonal:
+        parts.append(_line(*place((0, 0)), *place((1, 1)), "mark"))
+    if level is not None:
+        parts.append(
+            _line(LEFT, place((left, level))[1], WIDTH - 12, place((left, level))[1], "mark")
+        )
+    for index, points in enumerate(clean.values()):
+        parts.append(f'<polyline class="s{index}" points="{_path([place(p) for p in points])}"/>')
+    heaviest = max([1.0, *(float(d[2] or 0) for d in dots)])
+    for dot in dots:
+        at_x, at_y = place(dot)
+        radius = 3 + 6 * math.sqrt(float(dot[2] or 0) / heaviest)
+        title = f"{number(dot[0])}, {number(dot[1])}, n = {number(dot[2])}"
+        parts.append(
+            f'<circle class="dot" cx="{at_x:.1f}" cy="{at_y:.1f}" r="{radius:.1f}">'
+            f"<title>{title}</title></circle>"
+        )
+    if mark and mark[0] is not None and left <= mark[0] <= right:
+        at = place((mark[0], scale[0]))[0]
+        anchor, gap = ("end", -5) if at > WIDTH / 2 else ("start", 5)
+        parts += [_line(at, top, at, height - BOTTOM, "mark")]
+        parts += [_text(at + gap, top + 10, mark[1], anchor)]
+    parts.append(_text(LEFT, height - 6, f"{x} (across), {y} (up)"))
+    if len(clean) > 1:
+        for index, name in enumerate(clean):
+            parts += [
+                _line(
+                    LEFT + 10,
+                    height + 10 + 18 * index,
+                    LEFT + 34,
+                    height + 10 + 18 * index,
+                    f"s{index}",
+                )
+            ]
+            parts += [_text(LEFT + 42, height + 14 + 18 * index, name)]
+        height += 18 * len(clean) + 4
+    return _svg(height, label, parts)
+
+
+def intervals(
+    rows: Sequence[tuple[str, Number, Number, Number]],
+    label: str,
+    *,
+    mark: Number = None,
+    strong: Sequence[str] = (),
+) -> Markup:
+    """Draw (name, value, low, high) as a dot with its interval; `strong` names stand out."""
+    known = [row for row in rows if row[1] is not None]
+    if not known:
+        return _svg(24, label, [_text(0, 16, "no values")])
+    ends = [float(v) for row in known for v in row[1:] if v is not None]
+    ends += [mark] if mark is not None else []
+    scale = _ticks(min(ends), max(ends))
+    start, room = 150, WIDTH - 150 - 70
+
+    def at(value: float) -> float:
+        return start + (value - scale[0]) / (scale[-1] - scale[0]) * room
+
+    height = 24 * len(known) + 24
+    parts = [_line(at(v), 0, at(v), height - 22, "grid") for v in scale]
+    parts += [_text(at(v), height - 6, number(v), "middle") for v in scale[:: len(scale) - 1]]
+    if mark is not None:
+        parts.append(_line(at(mark), 0, at(mark), height - 22, "mark"))
+    for index, (name, value, low, high) in enumerate(known):
+        y, kind = index * 24 + 12, "s0" if name in strong or not strong else "s9"
+        parts.append(_text(start - 10, y + 4, _short(name), "end", name))
+        if low is not None and high is not None:
+            parts.append(_line(at(low), y, at(high), y, kind))
+        parts.append(f'<circle class="{kind}" cx="{at(float(value or 0)):.1f}" cy="{y}" r="4.5"/>')
+        parts.append(_text(WIDTH, y + 4, number(value), "end"))
+    return _svg(height, label, parts)
+
+
+def heatmap(names: Sequence[str], cells: Sequence[Sequence[Number]], label: str) -> Markup:
+    """Draw a square matrix of values in -1..1, blank where None."""
+    start, step = 130, (WIDTH - 130) / max(1, len(names))
+    parts = []
+    for row, name in enumerate(names):
+        y = row * 24
+        parts.append(_text(start - 8, y + 16, _short(name, 18), "end", name))
+        for column, value in enumerate(cells[row]):
+            if value is None:
+                continue
+            x, kind = start + column * step, "bar low" if value < 0 else "bar"
+            title = f"{name}, {names[column]}: {value:.2f}"
+            parts.append(
+                f'<rect class="{kind}" fill-opacity="{abs(value):.2f}" x="{x:.1f}" y="{y}" '
+                f'width="{step - 1:.1f}" height="23"><title>{escape(title)}</title></rect>'
+            )
+            parts.append(_text(x + step / 2, y + 16, f"{value:.2f}".replace("0.", "."), "middle"))
+    return _svg(24 * len(names), label, parts)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return three to seven round numbers that cover low..high."""
+    if high <= low:
+        low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
+    raw = (high - low) / 4
+    power = 10 ** math.floor(math.log10(raw))
+    step = min((m * power for m in (1, 2, 2.5, 5, 10)), key=lambda s: abs(s - raw))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(index * step, 12) for index in range(first, last + 1)]
+
+
+def _svg(height: float, label: str, parts: Sequence[str]) -> Markup:
+    head = f'<svg class="chart" viewBox="0 0 {WIDTH} {height:.0f}" role="img"'
+    return Markup(f'{head} aria-label="{escape(label)}">{"".join(parts)}</svg>')
+
+
+def _text(x: float, y: float, text: str, anchor: str = "start", title: str = "") -> str:
+    note = f"<title>{escape(title)}</title>" if title and title != text else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{note}{escape(text)}</text>'
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
+    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+
+
+def _short(text: str, size: int = 22) -> str:
+    return text if len(text) <= size else f"{text[: size - 1]}…"

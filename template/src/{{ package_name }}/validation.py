@@ -1,0 +1,343 @@
+"""Check a table against the data contract: typed good rows, and bad rows with their reasons."""
+
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from typing import Any
+
+import polars as pl
+
+from . import contract as contracts
+from . import storage
+from .contract import Column, Contract
+from .errors import CheckFailed, ProjectError
+from .settings import Project
+
+MIN_ROWS = 50
+DTYPES: dict[str, pl.DataType] = {
+    "number": pl.Float64(),
+    "integer": pl.Int64(),
+    "boolean": pl.Boolean(),
+    "category": pl.String(),
+    "date": pl.Date(),
+    "timestamp": pl.Datetime("us"),
+}
+BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "1"), True) | dict.fromkeys(
+    ("false", "f", "no", "n", "0"), False
+)
+# ISO 8601 as databases and spreadsheets write it; a time with an offset becomes UTC.
+ISO_DATES = ("%Y-%m-%d",)
+ISO_TIMES = (
+    *(f"%Y-%m-%d{gap}%H:%M{rest}" for rest in (":%S%.f", ":%S%.f%#z", "") for gap in ("T", " ")),
+    "%Y-%m-%d",
+)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The result of one pass; `rules` and `warnings` count rows by "column: rule"."""
+
+    valid: pl.DataFrame  # the contract's columns, typed
+    rejected: pl.DataFrame  # the raw rows and `_rules`, a list of "column: rule"
+    rules: dict[str, int]
+    warnings: dict[str, int]
+    missing_share: dict[str, float]
+    duplicates: int  # rows equal to an earlier row in every column of the contract
+    unlabelled: int  # rows in `rejected` for nothing but a missing target
+
+
+def apply(contract: Contract, frame: pl.DataFrame, *, labelled: bool = True) -> Validation:
+    """Validate `frame`; a column that is missing or unreadable as a whole is a ProjectError.
+
+    With `labelled=False` the frame is new data: it needs the features only.
+    """
+    needed = {"feature", "target", "entity", "time"} if labelled else {"feature"}
+    typed: dict[str, pl.Series] = {}
+    errors: dict[str, pl.Series] = {}
+    warnings = {
+        f"{name}: not in the contract": frame.height
+        for name in frame.columns
+        if name not in {column.name for column in contract.columns}
+    }
+    missing = {}
+    nothing = unlabelled = pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True)
+    # The target comes last, because its definition may use any other column.
+    for column in sorted(contract.columns, key=lambda column: column.role == "target"):
+        name = column.name
+        if name in frame.columns:
+            raw = frame[name]
+        elif column.role == "target" and column.definition and labelled:
+            raw = _defined(column, pl.DataFrame(typed))
+        elif column.role in needed:
+            raise ProjectError(
+                f"column {name!r} is missing from the data ({column.role} in the contract): "
+                "add it to the source, or change the contract"
+            )
+        else:
+            if labelled:
+                warnings[f"{name}: missing column"] = frame.height
+            typed[name] = pl.repeat(None, frame.height, dtype=DTYPES[column.kind], eager=True)
+            continue
+        present = _present(raw)
+        values = typed[name] = parse(raw, column)
+        missing[name] = 1 - float(str(present.mean())) if frame.height else 0.0
+        _refuse_broken(column, raw, present, values)
+        is_target = column.role == "target"
+        if is_target and labelled:
+            unlabelled = ~present
+        required = (column.required or name in contract.primary_key) and not is_target
+        for rule, mask in _hits(column, values, present, required):
+            if rule == "levels" and column.levels_severity == "warning":
+                warnings[f"{name}: {rule}"] = int(mask.sum())
+            else:
+                errors[f"{name}: {rule}"] = mask
+    table = pl.DataFrame({column.name: typed[column.name] for column in contract.columns})
+    bad = reduce(or_, errors.values(), nothing)
+    keys = [(contract.primary_key, "duplicate key")] if contract.primary_key else []
+    keys += [((column.name,), "not unique") for column in contract.columns if column.unique]
+    for names, rule in keys:
+        errors |= _repeated(table, names, rule, ~(bad | unlabelled))
+    bad = reduce(or_, errors.values(), nothing)
+    reasons = errors | {f"{contract.target.name}: missing": unlabelled}
+    out = bad | unlabelled
+    return Validation(
+        valid=table.filter(~out),
+        rejected=frame.filter(out).with_columns(_reasons(reasons, out)),
+        rules=_ordered({rule: int(mask.sum()) for rule, mask in errors.items()}),
+        warnings=_ordered(warnings),
+        missing_share=missing,
+        duplicates=table.height - table.hash_rows().n_unique(),
+        unlabelled=int((unlabelled & ~bad).sum()),
+    )
+
+
+def run(project: Project) -> dict[str, Any]:
+    """Validate the raw snapshot; write valid and rejected rows and reports/data_quality.json.
+
+    CheckFailed when too many rows are rejected or too little is left to learn from; the last
+    valid rows then stay as they were.
+    """
+    contract = contracts.read(project.contract_path)
+    manifest = storage.read_json(project.path("data/raw/manifest.json"))
+    snapshot = project.path(manifest["file"])
+    if not snapshot.is_file() or storage.sha256(snapshot) != manifest["sha256"]:
+        raise ProjectError(f"{manifest['file']} is missing or was changed: run `ml ingest` again")
+    result = apply(contract, pl.read_parquet(snapshot))
+    report = summary(contract, result)
+    report["run"] = storage.sha256_text(manifest["sha256"] + storage.sha256(project.contract_path))[
+        :12
+    ]
+    report["data_sha256"] = manifest["sha256"]
+    report["failures"] = _failures(contract, result, project.config.data.max_rejected_share)
+    with storage.replacing_file(project.path("data/quarantine/rejected.parquet")) as path:
+        result.rejected.write_parquet(path)
+    storage.write_json(project.path("reports/data_quality.json"), report)
+    if report["failures"]:
+        raise CheckFailed("; ".join(report["failures"]))
+    with storage.replacing_file(project.path("data/processed/valid.parquet")) as path:
+        result.valid.write_parquet(path)
+    return report
+
+
+def summary(contract: Contract, result: Validation) -> dict[str, Any]:
+    """Return the counts of data_quality.json; shares and the score lie in 0..1.
+
+    The score is the share of rows without a data error times the mean completeness of features.
+    """
+    rejected = result.rejected.height - result.unlabelled
+    rows = result.valid.height + result.rejected.height
+    gaps = [result.missing_share[column.name] for column in contract.features]
+    complete = 1 - sum(gaps) / max(1, len(gaps))
+    return {
+        "rows": rows,
+        "valid": result.valid.height,
+        "rejected": rejected,
+        "rejected_share": rejected / max(1, rows),
+        "unlabelled": result.unlabelled,
+        "duplicates": result.duplicates,
+        "rules": result.rules,
+        "warnings": result.warnings,
+        "missing_share": result.missing_share,
+        "score": (1 - rejected / max(1, rows)) * complete,
+        "contract_sha256": contract.fingerprint,
+    }
+
+
+def is_positive(target: Column) -> pl.Expr:
+    """Return the target as Boolean: whether it equals the contract's positive value."""
+    positive = str(target.positive if target.positive is not None else "true")
+    if target.kind == "boolean":
+        return pl.col(target.name) == BOOLEANS.get(positive.lower(), True)
+    return pl.col(target.name).cast(pl.String) == positive
+
+
+def _failures(contract: Contract, result: Validation, limit: float) -> list[str]:
+    target = contract.target
+    rows = result.valid.height + result.rejected.height
+    rejected = result.rejected.height - result.unlabelled
+    found = []
+    if rejected > limit * rows:
+        rule, count = next(iter(result.rules.items()))
+        found.append(
+            f"{rejected / rows:.1%} of {rows} rows were rejected, more than {limit:.1%}; most "
+            f"often `{rule}` ({count} rows): see data/quarantine/rejected.parquet, then mend the "
+            "source or the contract, or raise data.max_rejected_share in config.yaml"
+        )
+    if result.valid.height < MIN_ROWS:
+        found.append(
+            f"{result.valid.height} of {rows} rows are usable ({rejected} rejected, "
+            f"{result.unlabelled} without a target): at least {MIN_ROWS} are needed, bring more"
+        )
+        return found
+    classes = result.valid[target.name].n_unique()
+    positives = int(result.valid.select(is_positive(target).sum()).item())
+    if classes == 1:
+        found.append(
+            f"target {target.name!r} has one class in all {result.valid.height} valid rows: bring "
+            "rows of the other class, or check the target's column and positiveValue"
+        )
+    elif classes > 2 or not positives:
+        found.append(
+            f"target {target.name!r} has {classes} classes and {positives} rows of the positive "
+            f"value {target.positive!r}: a binary task needs two; mend the source or the contract"
+        )
+    return found
+
+
+def _present(raw: pl.Series) -> pl.Series:
+    if raw.dtype == pl.String:
+        return raw.is_not_null() & (raw != "").fill_null(False)
+    if raw.dtype.is_float():
+        return raw.is_not_null() & raw.is_not_nan().fill_null(False)
+    return raw.is_not_null()
+
+
+def parse(raw: pl.Series, column: Column) -> pl.Series:
+    """Return the values in the contract's type, null where they cannot be read."""
+    kind, dtype = column.kind, DTYPES[column.kind]
+    if raw.dtype in (pl.Categorical, pl.Enum):
+        raw = raw.cast(pl.String)
+    is_text = raw.dtype == pl.String
+    if kind == "category" and not (raw.dtype.is_nested() or raw.dtype == pl.Binary):
+        return raw.cast(dtype).replace("", None)
+    if kind in ("date", "timestamp"):
+        if is_text:
+            iso = ISO_DATES if kind == "date" else ISO_TIMES
+            return _moments(raw.str.strip_chars(), (*iso, *column.formats), dtype)
+        if raw.dtype in (pl.Date, pl.Datetime):
+            zoned = getattr(raw.dtype, "time_zone", None)
+            utc = raw.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zoned else raw
+            return utc.cast(dtype)
+    elif kind == "boolean" and is_text:
+        clean = raw.str.strip_chars().str.to_lowercase()
+        return clean.replace_strict(BOOLEANS, default=None, return_dtype=dtype)
+    elif is_text or raw.dtype.is_numeric() or raw.dtype == pl.Boolean:
+        return _numbers(raw, kind)
+    return pl.repeat(None, len(raw), dtype=dtype, eager=True)
+
+
+def _numbers(raw: pl.Series, kind: str) -> pl.Series:
+    if kind == "integer" and not raw.dtype.is_float():
+        exact = raw.cast(pl.Int64, strict=False)
+        if exact.null_count() == raw.null_count():
+            return exact
+    else:
+        exact = None
+    if raw.dtype == pl.String:
+        raw = raw.str.strip_chars()
+    numbers = raw.cast(pl.Float64, strict=False).fill_nan(None)
+    if kind == "number":
+        return numbers
+    if kind == "boolean":
+        known = {0.0: False, 1.0: True}
+        return numbers.replace_strict(known, default=None, return_dtype=pl.Boolean)
+    # "3.0" is a whole number too: tools write it once a column has gaps.
+    whole = numbers.set(numbers.is_infinite() | (numbers != numbers.floor()), None)
+    rounded = whole.cast(pl.Int64, strict=False)
+    return rounded if exact is None else exact.zip_with(exact.is_not_null(), rounded)
+
+
+def _moments(text: pl.Series, formats: tuple[str, ...], dtype: pl.DataType) -> pl.Series:
+    """Read each value by the first format that fits; years before 1000 are misread short ones."""
+    found = pl.repeat(None, len(text), dtype=dtype, eager=True)
+    for form in formats:
+        if found.null_count() == text.null_count():
+            break
+        has_time = any(part in form for part in ("%H", "%I", "%T", "%R"))
+        zone = "UTC" if "%z" in form or "%#z" in form else None
+        unit = pl.Datetime("us", zone) if has_time else pl.Date()
+        read = text.str.strptime(unit, form, strict=False)
+        read = read.dt.replace_time_zone(None) if zone else read
+        read = read.set(read.dt.year() < 1000, None).cast(dtype)
+        found = found.zip_with(found.is_not_null(), read)
+    return found
+
+
+def _hits(
+    column: Column, values: pl.Series, present: pl.Series, required: bool
+) -> list[tuple[str, pl.Series]]:
+    """Return the rules that at least one row breaks, each with its Boolean mask."""
+    masks = {"type": present & values.is_null()}
+    if required:
+        masks["required"] = ~present
+    if column.kind == "number":
+        masks["infinite"] = values.is_infinite()
+    if column.minimum is not None:
+        masks["minimum"] = values < column.minimum
+    if column.maximum is not None:
+        masks["maximum"] = values > column.maximum
+    if column.levels:
+        masks["levels"] = ~values.cast(pl.String).is_in(column.levels)
+    filled = ((rule, mask.fill_null(False)) for rule, mask in masks.items())
+    return [(rule, mask) for rule, mask in filled if mask.any()]
+
+
+def _repeated(
+    table: pl.DataFrame, names: tuple[str, ...], rule: str, among: pl.Series
+) -> dict[str, pl.Series]:
+    """Mark rows that repeat the key of an earlier row, among rows that are good otherwise."""
+    rows = table.select(names).with_row_index("_row").filter(among).drop_nulls()
+    later = rows.filter(~pl.struct(names).is_first_distinct())["_row"]
+    if not len(later):
+        return {}
+    mask = pl.int_range(table.height, dtype=pl.UInt32, eager=True).is_in(later.implode())
+    return {f"{', '.join(names)}: {rule}": mask}
+
+
+def _reasons(masks: dict[str, pl.Series], out: pl.Series) -> pl.Series:
+    """Return the list of broken rules of each row that is out."""
+    columns = {str(index): mask.filter(out) for index, mask in enumerate(masks.values())}
+    marks = [pl.when(pl.col(str(index))).then(pl.lit(rule)) for index, rule in enumerate(masks)]
+    lists = pl.DataFrame(columns).select(pl.concat_list(marks).list.drop_nulls().alias("_rules"))
+    return lists.to_series()
+
+
+def _refuse_broken(column: Column, raw: pl.Series, present: pl.Series, values: pl.Series) -> None:
+    if not len(raw):
+        return
+    if not present.any():
+        if column.required or column.role == "target":
+            raise ProjectError(
+                f"column {column.name!r} has no value in any row, but the contract needs it "
+                f"({column.role}): mend the source, or the contract"
+            )
+    elif values.null_count() == len(values):
+        shown = "" if column.personal else f", such as {str(raw.filter(present)[0])[:40]!r}"
+        raise ProjectError(
+            f"column {column.name!r}: none of its values{shown} can be read as {column.kind}: mend "
+            "the source, or the type or dateFormats in the contract"
+        )
+
+
+def _defined(column: Column, others: pl.DataFrame) -> pl.Series:
+    try:
+        return others.select(pl.sql_expr(str(column.definition)).alias(column.name)).to_series()
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise ProjectError(
+            f"target {column.name!r}: its definition {column.definition!r} fails: {reason}"
+        ) from None
+
+
+def _ordered(counts: dict[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: -item[1]))
