@@ -27,10 +27,11 @@ DECIDE = """\
 {% for id, kind, output, values, rules in table %}
 {% set hits = rules | selectattr("when") | list %}
 {% set hits = hits[:1] if kind == "first" else hits %}
+{% set added = [] if kind == "first" else hits | map(attribute="then") | sum(start=[]) %}
 {% set rest = rules | rejectattr("id", "in", hits | map(attribute="id") | list) | list %}
 {% set _ = decisions.update({id: {
   "output": output,
-  "value": hits[0].then if kind == "first" else hits | map(attribute="then") | sum(start=[]) | unique | list,
+  "value": hits[0].then if kind == "first" else added | unique | list,
   "rule": hits | map(attribute="id") | join(", "),
   "why": hits | map(attribute="why") | join("; "),
   "sources": hits | map(attribute="sources") | sum(start=[]) | unique | list,

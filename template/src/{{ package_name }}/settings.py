@@ -102,6 +102,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
     sources: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+    alternatives: tuple[str, ...] = ()
 
 
 class Number(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,6 +201,16 @@ class Project:
             unknown = sorted(set(plan.overrides) - set(plan.decisions))
             if unknown:
                 raise ProjectError(f"{overrides}: no decision {unknown[0]}; see `ml plan why`")
+            for identifier, override in plan.overrides.items():
+                decision, value = plan.decisions[identifier], override.value
+                chosen = value if isinstance(value, list) else [value]
+                same_kind = isinstance(value, list) == isinstance(decision.value, list)
+                if not (same_kind and chosen and all(item in decision.values for item in chosen)):
+                    kind = "a list of " if isinstance(decision.value, list) else ""
+                    raise ProjectError(
+                        f"{overrides}: {identifier} cannot be {value!r}: "
+                        f"give {kind}{', '.join(decision.values)}"
+                    )
         return plan
 
     @property

@@ -1,0 +1,302 @@
+"""Say what the plan lacks, what is stale and what contradicts the reports; approve and explain."""
+
+import datetime as dt
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .. import storage
+from ..errors import CheckFailed, ProjectError
+from ..settings import Plan, Project
+from . import sync
+from .blocks import Part, Parts, PlanError, parse, read, rewrite
+
+GATES = ("G0", "G1", "G2", "G3", "G4", "G5", "G6")
+# What the reports say was used must be what the plan decided.
+USED = {
+    "primary_metric": ("metrics", ("primary_metric",)),
+    "split": ("training", ("split", "scheme")),
+    "cv": ("training", ("cv", "scheme")),
+}
+FOLDS = {"time": "time_series", "stratified_group": "stratified_group_kfold"}
+
+
+class Finding(NamedTuple):
+    """What was found; level "todo" is a field that people fill, by the gate of its block."""
+
+    level: str  # error, warning or todo
+    id: str
+    message: str
+
+
+def check(project: Project, gate: str | None = None) -> list[Finding]:
+    """Return every finding; with a gate, what it still needs is an error."""
+    if gate is not None and gate not in GATES:
+        raise ProjectError(f"no gate {gate!r}: give one of {', '.join(GATES)}")
+    text = read(project.path("PLAN.md"))
+    try:
+        parts = parse(text)
+    except PlanError as error:
+        return [Finding("error", "PLAN.md", problem) for problem in error.problems]
+    due = set(GATES[: GATES.index(gate) + 1]) if gate else set()
+    return [
+        *_generated(project.plan, parts),
+        *_measured(project, parts, due),
+        *_human(project.plan, parts, due),
+        *_decisions(project, gate),
+        *_links(project, text),
+    ]
+
+
+def run(project: Project, *, gate: str | None, as_json: bool) -> None:
+    """Print the findings; CheckFailed when one is an error."""
+    found = check(project, gate)
+    errors = sum(finding.level == "error" for finding in found)
+    if as_json:
+        rows = [{**f._asdict(), "gate": _gate_of(project, f.id)} for f in found]
+        typer.echo(msgspec.json.encode({"errors": errors, "findings": rows}).decode())
+    else:
+        for finding in found:
+            if finding.level != "todo":
+                typer.echo(f"{finding.level}: {finding.id}: {finding.message}")
+        _print_todo(project, [finding for finding in found if finding.level == "todo"])
+    if errors:
+        raise CheckFailed(f"PLAN.md: {errors} error{'s' if errors > 1 else ''}")
+
+
+def status(project: Project, as_json: bool) -> None:
+    """Print, for each gate, how many blocks are open, written, approved, overdue and measured."""
+    parts = parse(read(project.path("PLAN.md")))
+    today = dt.datetime.now().astimezone().date().isoformat()
+    counts = {gate: Counter[str]() for gate in GATES}
+    for identifier, block in project.plan.blocks.items():
+        count = counts[block.gate]
+        human = parts.get(("human", identifier))
+        if human is not None and block.applies:
+            approved = human.attributes["status"] == "approved"
+            count["open" if _open(human) else "approved" if approved else "written"] += 1
+            count["overdue"] += human.attributes.get("due", "none") < today
+        found = parts.get(("measured", identifier))
+        if found is not None and identifier != "OVERRIDES":
+            count["unmeasured" if _placeholder(found) else "measured"] += 1
+    columns = ("open", "written", "approved", "overdue", "measured", "unmeasured")
+    rows = {gate: {name: count[name] for name in columns} for gate, count in counts.items()}
+    rows = {gate: row for gate, row in rows.items() if any(row.values())}
+    if as_json:
+        typer.echo(msgspec.json.encode(rows).decode())
+        return
+    table = Table("gate", *columns)
+    for gate, row in rows.items():
+        table.add_row(gate, *(str(row[name]) for name in columns))
+    Console(markup=False, highlight=False).print(table)
+
+
+def approve(project: Project, identifier: str, by: str, due: str | None) -> None:
+    """Mark a human block as approved: by whom, when, and the hash of the auto block it approves."""
+    path = project.path("PLAN.md")
+    text = read(path)
+    parts = parse(text)
+    human, auto = parts.get(("human", identifier)), parts.get(("auto", identifier))
+    if human is None or auto is None:
+        known = ", ".join(name for kind, name in parts if kind == "human")
+        raise ProjectError(f"no block {identifier} to approve; there are {known}")
+    if _open(human):
+        raise CheckFailed(
+            f"{identifier}: write its text in PLAN.md first, TODO({identifier}) is left"
+        )
+    if not re.fullmatch(r"[\w@.+-]+", by):
+        raise ProjectError(f"--by {by!r}: give one word, such as @eva")
+    if due is not None and _date(due) is None:
+        raise ProjectError(f"--due {due!r}: give a date such as 2027-03-31")
+    today = dt.datetime.now().astimezone().date().isoformat()
+    human.attributes |= {"status": "approved", "by": by, "on": today, "of": auto.hash}
+    if due is not None:
+        human.attributes["due"] = due
+    storage.write_bytes(path, rewrite(text, human).encode("utf-8"))
+
+
+def why(project: Project, identifier: str) -> None:
+    """Print a block's decision, rule, answers, numbers and sources, and what would change it."""
+    plan = project.plan
+    if identifier not in plan.blocks:
+        raise ProjectError(f"no block {identifier}; there are {', '.join(plan.blocks)}")
+    typer.echo(f"{identifier} {plan.blocks[identifier].title} ({plan.blocks[identifier].gate})")
+    keys: list[str] = []
+    if identifier in plan.decisions:
+        decision, override = plan.decisions[identifier], plan.overrides.get(identifier)
+        typer.echo(f"decision: {_shown(decision.value)}")
+        typer.echo(f"rule: {decision.rule}: {decision.why}")
+        if override is not None:
+            typer.echo(
+                f"overridden with {_shown(override.value)}: {override.reason or 'no reason'}"
+            )
+        for name in decision.uses:
+            typer.echo(f"answer: {name} = {_shown(plan.answers.get(name))}")
+        for alternative in decision.alternatives:
+            typer.echo(f"otherwise: {alternative}")
+        typer.echo(f"override: any of {', '.join(decision.values)} in plan/overrides.yaml")
+        keys += decision.sources
+    else:
+        for line in plan.blocks[identifier].lines:
+            typer.echo(line)
+    for name, number in plan.computed.get(identifier, {}).items():
+        value = "none" if number.value is None else f"{number.value:.6g}"
+        typer.echo(f"number: {name} = {value} {number.unit} = {number.formula} [{number.source}]")
+        keys.append(number.source)
+    for key in dict.fromkeys(keys):
+        typer.echo(f"source: {key}: {plan.sources[key]}")
+
+
+def _generated(plan: Plan, parts: Parts) -> Iterator[Finding]:
+    for identifier, block in plan.blocks.items():
+        for kind, needed in (
+            ("auto", block.lines),
+            ("measured", block.measured),
+            ("human", block.human),
+        ):
+            if needed and (kind, identifier) not in parts:
+                message = f"its plan:{kind} block is missing: restore it with git"
+                yield Finding("error", identifier, message)
+        auto = parts.get(("auto", identifier))
+        if auto is not None and tuple(auto.lines) != block.lines:
+            message = (
+                "its auto block was edited by hand: restore it with git, and change the answer "
+            )
+            yield Finding("error", identifier, message + "with `copier update --data NAME=VALUE`")
+    for kind, identifier in parts:
+        if identifier not in plan.blocks:
+            yield Finding("error", identifier, f"plan/plan.yaml knows no such plan:{kind} block")
+
+
+def _measured(project: Project, parts: Parts, due: set[str]) -> Iterator[Finding]:
+    expected = sync.measured(project)
+    for (kind, identifier), part in parts.items():
+        block = project.plan.blocks.get(identifier)
+        if kind != "measured" or block is None:
+            continue
+        if not sync.sealed(identifier, part.lines):
+            message = "its measured block was edited by hand: run `ml plan sync`"
+            yield Finding("error", identifier, message)
+        elif part.lines != expected.get(identifier, part.lines):
+            yield Finding("error", identifier, "its report has changed: run `ml plan sync`")
+        elif _placeholder(part):
+            level = "error" if block.gate in due else "warning"
+            yield Finding(
+                level, identifier, part.lines[0].strip("_").removeprefix(f"{identifier} ")
+            )
+
+
+def _human(plan: Plan, parts: Parts, due: set[str]) -> Iterator[Finding]:
+    today = dt.datetime.now().astimezone().date()
+    for identifier, block in plan.blocks.items():
+        part = parts.get(("human", identifier))
+        if part is None or not block.applies:
+            continue
+        marks = part.attributes
+        if _open(part):
+            yield Finding("error" if block.gate in due else "todo", identifier, _question(part))
+        elif marks["status"] != "approved" and block.gate in due:
+            message = f"is {marks['status']}: `ml plan approve {identifier} --by @name`"
+            yield Finding("warning", identifier, message)
+        if not _open(part) and marks.get("owner", "none") == "none":
+            yield Finding("warning", identifier, "has no owner: write owner=@name in its mark")
+        date = _date(marks.get("due", "none"))
+        if marks.get("due", "none") != "none" and date is None:
+            yield Finding(
+                "warning", identifier, f"due={marks['due']} is no date such as 2027-03-31"
+            )
+        elif date is not None and date < today:
+            yield Finding("warning", identifier, f"was due on {date}")
+        auto = parts.get(("auto", identifier))
+        if marks["status"] == "approved" and auto is not None and marks.get("of") != auto.hash:
+            message = "stale approval: what was approved has changed; read it and approve it again"
+            yield Finding("error", identifier, message)
+
+
+def _decisions(project: Project, gate: str | None) -> Iterator[Finding]:
+    plan = project.plan
+    for identifier, override in plan.overrides.items():
+        if not override.reason.strip():
+            yield Finding("warning", identifier, "is overridden without a reason")
+    if FOLDS.get(plan.value("split"), "stratified_kfold") != plan.value("cv"):
+        message = f"{plan.value('cv')} does not go with the split {plan.value('split')}"
+        yield Finding("error", plan.decision_id("cv"), f"{message}: override both")
+    if plan.value("verdict") == "stop":
+        level = "error" if gate and gate > "G0" else "warning"
+        message = "the net present value is below 0: change the plan, or override with a reason"
+        yield Finding(level, plan.decision_id("verdict"), message)
+    for output, (name, keys) in USED.items():
+        path = project.path(f"reports/{name}.json")
+        if path.exists():
+            used: Any = storage.read_json(path, dict[str, Any])
+            for key in keys:
+                used = used.get(key) if isinstance(used, dict) else None
+            if used != plan.value(output):
+                message = (
+                    f"decided {_shown(plan.value(output))}, but reports/{name}.json used {used}"
+                )
+                yield Finding("error", plan.decision_id(output), f"{message}: run `ml run`")
+
+
+def _links(project: Project, text: str) -> Iterator[Finding]:
+    for target in re.findall(r"(?<!\\)\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", text)):
+        path = target.partition("#")[0]
+        elsewhere = not path or re.match(r"[a-z][a-z0-9+.-]*:|//", path, re.IGNORECASE)
+        if not elsewhere and not project.path(path).exists():
+            yield Finding("error", "PLAN.md", f"links to {path}, which is not there")
+
+
+def _open(part: Part) -> bool:
+    text = "\n".join(part.lines)
+    return not text.strip() or f"TODO({part.identifier})" in text
+
+
+def _question(part: Part) -> str:
+    text = " ".join(line.strip() for line in part.lines)
+    return text.strip("_ ").removeprefix(f"TODO({part.identifier}):").strip() or "is empty"
+
+
+def _placeholder(part: Part) -> bool:
+    return len(part.lines) == 1 and " not measured yet: " in part.lines[0]
+
+
+def _gate_of(project: Project, identifier: str) -> str | None:
+    block = project.plan.blocks.get(identifier)
+    return block.gate if block else None
+
+
+def _print_todo(project: Project, found: list[Finding]) -> None:
+    if not found:
+        typer.echo("nothing is left for people to fill")
+        return
+    table = Table("gate", "id", "for people to fill in PLAN.md")
+    blocks = project.plan.blocks
+    gate = ""
+    for finding in sorted(found, key=lambda finding: blocks[finding.id].gate):
+        block = blocks[finding.id]
+        if gate and block.gate != gate:
+            table.add_section()
+        table.add_row(
+            block.gate if block.gate != gate else "",
+            finding.id,
+            f"{block.title}: {finding.message}",
+        )
+        gate = block.gate
+    Console(markup=False, highlight=False).print(table)
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _date(text: str) -> dt.date | None:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        return None
