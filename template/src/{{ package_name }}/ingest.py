@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from . import contract, settings, storage
+from . import sample, settings, storage
 from .errors import ProjectError
 
 NULLS = ["", "NA", "N/A", "null", "NULL", "NaN", "nan"]
@@ -54,9 +54,7 @@ def run(project: settings.Project) -> dict[str, Any]:
     config = project.config.data
     source = project.path(config.source)
     if config.source == settings.Data().source and not source.exists():
-        from . import sample
-
-        sample.generate(contract.read(project.contract_path), source, config.sample_rows)
+        sample.run(project)
     frame = read_table(source, config.encoding)
     buffer = io.BytesIO()
     # A fixed row group, so that the bytes do not depend on the number of cores.

@@ -112,9 +112,14 @@ def _describe(column: Column, values: pl.Series, label: pl.Series) -> dict[str, 
         )
         groups = names.replace_strict(order, return_dtype=pl.Int64)
     else:
-        facts |= {name: _plain(getattr(present, name)()) for name in ("min", "max", "median")}
+        middle = present.sort()[len(present) // 2]
+        facts |= {
+            "min": _plain(present.min()),
+            "max": _plain(present.max()),
+            "median": _plain(middle),
+        }
         if column.kind in ("number", "integer"):
-            facts |= {"mean": present.mean(), "std": present.std()}
+            facts |= {"mean": present.mean(), "std": present.std(), "median": present.median()}
         x = _floats(values)
         facts["histogram"] = _histogram(column, x[~np.isnan(x)])
         # Quantile groups; a value never falls into two.
@@ -212,14 +217,12 @@ def _readiness(report: dict[str, Any], quality: dict[str, Any], features: int) -
     fewest = min(report["target"]["positives"], report["rows"] - report["target"]["positives"])
     gaps = [c["missing_share"] for c in report["columns"].values() if c["role"] == "feature"]
     parts = {
-        "rows without a data error": 1 - quality["rejected"] / rows,
-        "rows with a target": 1 - quality["unlabelled"] / rows,
-        "rows that are not repeated": 1 - quality["duplicates"] / rows,
-        "feature values present": 1 - sum(gaps) / max(1, features),
-        "features free of suspicion": 1 - len(report["leakage"]) / max(1, features),
-        f"rows of the rarer class, {EVENTS_PER_FEATURE} per feature wanted": min(
-            1.0, fewest / (EVENTS_PER_FEATURE * max(1, features))
-        ),
+        "valid rows": 1 - quality["rejected"] / rows,
+        "labelled rows": 1 - quality["unlabelled"] / rows,
+        "rows not repeated": 1 - quality["duplicates"] / rows,
+        "values present": 1 - sum(gaps) / max(1, features),
+        "features not suspected": 1 - len(report["leakage"]) / max(1, features),
+        "enough rows": min(1.0, fewest / (EVENTS_PER_FEATURE * max(1, features))),
     }
     return {"score": min(parts.values()), "parts": parts}
 

@@ -15,6 +15,7 @@ def render(template: str, path: Path, **context: Any) -> None:
         loader=PackageLoader(__name__),
         autoescape=True,
         undefined=StrictUndefined,
+        extensions=["jinja2.ext.do"],
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -22,6 +23,23 @@ def render(template: str, path: Path, **context: Any) -> None:
     environment.filters |= {
         "number": charts.number,
         "percent": charts.percent,
-        "words": lambda name: str(name).replace("_", " "),
+        "value": value,
+        "words": words,
     }
     storage.write_text(path, environment.get_template(template).render(context))
+
+
+def words(name: str) -> str:
+    """Write a name from a report as words: pr_auc as PR AUC, log_loss as log loss."""
+    return " ".join(
+        part.upper() if part in ("auc", "ece", "f1", "mcc", "pr", "roc") else part
+        for part in name.split("_")
+    )
+
+
+def value(content: Any) -> str:
+    """Write a value of a column."""
+    if content is None:
+        return "missing"
+    is_number = isinstance(content, int | float) and not isinstance(content, bool)
+    return charts.number(content) if is_number else str(content)

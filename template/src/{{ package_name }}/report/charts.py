@@ -17,14 +17,13 @@ Number = float | int | None
 Point = Sequence[Number]
 
 
-def number(value: Number, digits: int = 3) -> str:
-    """Write a number for people: thousands separated, three significant digits after that."""
+def number(value: Number) -> str:
+    """Write a number for people: whole ones with thousands separated, others with three digits."""
     if value is None or not math.isfinite(value):
         return "–"
-    if value == int(value) or abs(value) >= 10 ** (digits - 1):
+    if value == int(value) or abs(value) >= 100:
         return f"{value:,.0f}"
-    text = f"{value:.{digits}g}"
-    return text if "e" not in text or abs(value) < 1e-4 else f"{value:,.{digits}f}"
+    return f"{value:#.3g}" if abs(value) >= 1e-4 else f"{value:.0e}".replace("-", "\u2212")
 
 
 def percent(value: Number, digits: int = 1) -> str:
@@ -34,43 +33,39 @@ def percent(value: Number, digits: int = 1) -> str:
 
 def bars(rows: Sequence[tuple[str, Number, str]], label: str, mark: Number = None) -> Markup:
     """Draw one horizontal bar a row of (name, value, text); `mark` draws a dotted line."""
-    known = [(name, value or 0.0, text) for name, value, text in rows]
-    low = min([0.0, *(value for _, value, _ in known)])
-    high = max([0.0, mark or 0.0, *(value for _, value, _ in known)])
-    start, room = 150, WIDTH - 150 - 78
-    zero, scale = start - low / ((high - low) or 1) * room, room / ((high - low) or 1)
-    parts = []
-    for index, (name, value, text) in enumerate(known):
-        y = index * 22
-        x, size = zero + min(0.0, value) * scale, abs(value) * scale
-        kind = "bar low" if value < 0 else "bar"
-        parts += [
-            _text(start - 8, y + 15, _short(name), "end", name),
-            f'<rect class="{kind}" x="{x:.1f}" y="{y + 4}" width="{size:.1f}" height="14"/>',
-            _text(max(zero, x + size) + 6, y + 15, text),
-        ]
-    height = 22 * len(known) + 4
+    values = [value or 0.0 for _, value, _ in rows]
+    start, room = _columns([name for name, _, _ in rows], [text for _, _, text in rows])
+    low, high = min([0.0, *values]), max([mark or 0.0, 0.0, *values])
+    scale = room / ((high - low) or 1)
+    zero, height = start - low * scale, 22 * len(rows) + 4
+    parts, texts = [], []
+    for index, ((name, _, text), value) in enumerate(zip(rows, values, strict=True)):
+        y, x, size = index * 22, zero + min(0.0, value) * scale, abs(value) * scale
+        parts.append(
+            f'<rect class="{"bar low" if value < 0 else "bar"}" x="{x:.1f}" y="{y + 4}" '
+            f'width="{size:.1f}" height="14"/>'
+        )
+        texts.append(_name(start - 8, y + 15, name))
+        texts.append(_text(max(zero, x + size) + 6, y + 15, text))
     if mark is not None:
         parts.append(_line(zero + mark * scale, 0, zero + mark * scale, height, "mark"))
-    return _svg(height, label, parts)
+    return _svg(height, label, parts + texts)
 
 
-def histogram(
-    edges: Sequence[float], counts: Sequence[int], ticks: Sequence[str], label: str
-) -> Markup:
-    """Draw columns for `counts` between `edges`; `ticks` are the texts at both ends."""
-    tallest, room = max([1, *counts]), WIDTH - 8
-    step = room / max(1, len(counts))
+def histogram(edges: Sequence[float | str], counts: Sequence[int], label: str) -> Markup:
+    """Draw columns for `counts` between `edges`, numbers or texts."""
+    names = [edge if isinstance(edge, str) else number(edge) for edge in edges]
+    tallest, step = max([1, *counts]), (WIDTH - 8) / max(1, len(counts))
     parts = []
     for index, count in enumerate(counts):
         size = 100 * count / tallest
-        title = f"{number(edges[index])} to {number(edges[index + 1])}: {count:,}"
         parts.append(
             f'<rect class="bar" x="{4 + index * step:.1f}" y="{110 - size:.1f}" '
-            f'width="{max(1, step - 1.5):.1f}" height="{size:.1f}"><title>{title}</title></rect>'
+            f'width="{max(1, step - 1.5):.1f}" height="{size:.1f}">'
+            f"<title>{names[index]} to {names[index + 1]}: {count:,}</title></rect>"
         )
-    parts += [_line(4, 110, WIDTH - 4, 110, "axis"), _text(4, 126, ticks[0])]
-    return _svg(132, label, [*parts, _text(WIDTH - 4, 126, ticks[-1], "end")])
+    parts += [_line(4, 110, WIDTH - 4, 110, "axis"), _text(4, 126, names[0])]
+    return _svg(132, label, [*parts, _text(WIDTH - 4, 126, names[-1], "end")])
 
 
 def lines(
@@ -114,8 +109,8 @@ def lines(
     for value in scale:
         at = place((left, value))[1]
         parts += [_line(LEFT, at, WIDTH - 12, at, "grid")]
-        parts += [_text(LEFT - 6, at + 4, number(value), "end")]
-    across = ticks or [(v, number(v)) for v in _ticks(left, right) if left <= v <= right]
+        parts += [_text(LEFT - 6, at + 4, f"{value:,g}", "end")]
+    across = ticks or [(v, f"{v:,g}") for v in _ticks(left, right) if left <= v <= right]
     for value, text in across:
         at = place((value, scale[0]))[0]
         anchor = "start" if at < LEFT + 14 else "end" if at > WIDTH - 36 else "middle"
@@ -171,24 +166,23 @@ def intervals(
 ) -> Markup:
     """Draw (name, value, low, high) as a dot with its interval; `strong` names stand out."""
     known = [row for row in rows if row[1] is not None]
-    if not known:
+    ends = [float(v) for row in known for v in (*row[1:], mark) if v is not None]
+    if not ends:
         return _svg(24, label, [_text(0, 16, "no values")])
-    ends = [float(v) for row in known for v in row[1:] if v is not None]
-    ends += [mark] if mark is not None else []
     scale = _ticks(min(ends), max(ends))
-    start, room = 150, WIDTH - 150 - 70
+    start, room = _columns([row[0] for row in known], ["0.123"])
+    height = 24 * len(known) + 24
 
     def at(value: float) -> float:
         return start + (value - scale[0]) / (scale[-1] - scale[0]) * room
 
-    height = 24 * len(known) + 24
     parts = [_line(at(v), 0, at(v), height - 22, "grid") for v in scale]
-    parts += [_text(at(v), height - 6, number(v), "middle") for v in scale[:: len(scale) - 1]]
+    parts += [_text(at(v), height - 6, f"{v:,g}", "middle") for v in scale]
     if mark is not None:
         parts.append(_line(at(mark), 0, at(mark), height - 22, "mark"))
     for index, (name, value, low, high) in enumerate(known):
         y, kind = index * 24 + 12, "s0" if name in strong or not strong else "s9"
-        parts.append(_text(start - 10, y + 4, _short(name), "end", name))
+        parts.append(_name(start - 10, y + 4, name))
         if low is not None and high is not None:
             parts.append(_line(at(low), y, at(high), y, kind))
         parts.append(f'<circle class="{kind}" cx="{at(float(value or 0)):.1f}" cy="{y}" r="4.5"/>')
@@ -198,21 +192,23 @@ def intervals(
 
 def heatmap(names: Sequence[str], cells: Sequence[Sequence[Number]], label: str) -> Markup:
     """Draw a square matrix of values in -1..1, blank where None."""
-    start, step = 130, (WIDTH - 130) / max(1, len(names))
+    start, room = _columns(names, [])
+    step = room / max(1, len(names))
     parts = []
     for row, name in enumerate(names):
         y = row * 24
-        parts.append(_text(start - 8, y + 16, _short(name, 18), "end", name))
+        parts.append(_name(start - 8, y + 16, name))
         for column, value in enumerate(cells[row]):
             if value is None:
                 continue
             x, kind = start + column * step, "bar low" if value < 0 else "bar"
-            title = f"{name}, {names[column]}: {value:.2f}"
+            title = escape(f"{name}, {names[column]}: {value:.2f}")
             parts.append(
-                f'<rect class="{kind}" fill-opacity="{abs(value):.2f}" x="{x:.1f}" y="{y}" '
-                f'width="{step - 1:.1f}" height="23"><title>{escape(title)}</title></rect>'
+                f'<rect class="{kind}" fill-opacity="{0.6 * abs(value):.2f}" x="{x:.1f}" y="{y}" '
+                f'width="{step - 1:.1f}" height="23"><title>{title}</title></rect>'
             )
-            parts.append(_text(x + step / 2, y + 16, f"{value:.2f}".replace("0.", "."), "middle"))
+            text = f"{value:.2f}".replace("0.", ".").replace("-.00", "0").replace(".00", "0")
+            parts.append(_text(x + step / 2, y + 16, text, "middle", "cell"))
     return _svg(24 * len(names), label, parts)
 
 
@@ -232,9 +228,20 @@ def _svg(height: float, label: str, parts: Sequence[str]) -> Markup:
     return Markup(f'{head} aria-label="{escape(label)}">{"".join(parts)}</svg>')
 
 
-def _text(x: float, y: float, text: str, anchor: str = "start", title: str = "") -> str:
-    note = f"<title>{escape(title)}</title>" if title and title != text else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{note}{escape(text)}</text>'
+def _columns(names: Sequence[str], texts: Sequence[str]) -> tuple[float, float]:
+    """Return where the drawing starts and its width, beside names and texts of these lengths."""
+    start = 12 + 7.2 * max([8, *(len(_short(name)) for name in names)])
+    return start, WIDTH - start - (12 + 7.2 * max((len(text) for text in texts), default=-1))
+
+
+def _text(x: float, y: float, text: str, anchor: str = "start", kind: str = "") -> str:
+    style = f' class="{kind}"' if kind else ""
+    return f'<text{style} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _name(x: float, y: float, text: str) -> str:
+    note = f"<title>{escape(text)}</title>" if _short(text) != text else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="end">{note}{escape(_short(text))}</text>'
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
@@ -245,5 +252,5 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
-def _short(text: str, size: int = 22) -> str:
+def _short(text: str, size: int = 30) -> str:
     return text if len(text) <= size else f"{text[: size - 1]}…"
