@@ -1,0 +1,106 @@
+"""Valid answers to every question, for property tests; free text is as hostile as it may be."""
+
+import keyword
+from typing import Any
+
+from hypothesis import strategies as st
+
+HOSTILE = [
+    "She said \"no\", he said 'yes' \\ and left\\n",
+    "`id` $(id) ${HOME} %s %(x)s {0} &amp; <b>bold</b>",
+    "{{ 7 * 7 }} {% endif %} {# note #}",
+    "# % endif",
+    "--> <!-- /plan:human EVAL-01 --> <!-- plan:auto EVAL-01 -->",
+    "| a | b |",
+    "- [ ] **bold** _x_ [link](javascript:alert(1)) ![](x)",
+    "key: value # comment",
+    "null",
+    "0123",
+    "---",
+    "!!python/object:os.system",
+    "@team & *alias",
+    "🚀 naïve façade ﬁ",
+    "مرحبا بالعالم שלום",
+    "日本語のモデル",
+    '"""',
+    "'''",
+    "]]>",
+    "\\u0041 \\x00",
+]
+
+# What the validators reject: line breaks, control and direction characters, lone surrogates.
+_allowed = st.characters(
+    exclude_categories=["Cc", "Cs", "Zl", "Zp"],
+    exclude_characters="\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff\ufffe\uffff",
+)
+
+
+def free_text(longest: int) -> st.SearchStrategy[str]:
+    """Return texts of one line: hostile ones, any printable ones, and one as long as may be."""
+    fitting = [text for text in HOSTILE if len(text) <= longest]
+    any_text = st.text(_allowed, min_size=1, max_size=longest).filter(lambda text: text.strip())
+    return st.sampled_from([*fitting, "x" * longest]) | any_text
+
+
+columns = st.from_regex(r"\A[A-Za-z_][A-Za-z0-9_]{0,20}\Z").filter(
+    lambda name: not keyword.iskeyword(name)
+)
+amounts = st.integers(0, 10**12)
+
+# One strategy for each question that does not depend on another answer.
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "detail": st.sampled_from(["quick", "full"]),
+    "project_name": free_text(60),
+    "project_slug": st.from_regex(r"\Ax[a-z0-9]{0,8}(-[a-z0-9]{1,8}){0,3}\Z"),
+    "package_name": st.from_regex(r"\Ax[a-z0-9]{0,8}(_[a-z0-9]{1,8}){0,3}\Z"),
+    "problem": free_text(500),
+    "owner": free_text(80),
+    "currency": st.from_regex(r"\A[A-Z]{3}\Z"),
+    "task_type": st.just("binary"),
+    "label_delay_days": st.integers(0, 3650),
+    "n_rows": st.integers(100, 10**12),
+    "pos_rate": st.floats(0.0001, 0.9999),
+    "personal_data": st.booleans(),
+    "cost_fp": st.floats(0.0001, 1e9),
+    "cost_fn": st.floats(0.0001, 1e9),
+    "cost_tp": st.floats(-1e9, 0),
+    "cost_tn": st.floats(-1e9, 0),
+    "daily_capacity": st.integers(0, 10**9),
+    "predictions_per_month": st.integers(1, 10**12),
+    "monthly_benefit": amounts,
+    "build_cost": amounts,
+    "build_months": st.integers(1, 60),
+    "run_cost": amounts,
+    "ramp_months": st.integers(0, 60),
+    "horizon_months": st.integers(61, 120),
+    "discount_rate": st.floats(0, 1),
+    "success_probability": st.floats(0, 1),
+    "interpretability": st.sampled_from(["none", "global", "local", "inherent"]),
+    "min_gain": st.floats(0, 0.5),
+    "min_metric": st.floats(0, 1),
+    "deployment_modes": st.sampled_from([["rest"], ["batch"], ["rest", "batch"]]),
+    "latency_ms": st.integers(1, 60000),
+    "peak_qps": st.integers(1, 10**6),
+    "batch_schedule": st.sampled_from(["0 5 * * *", "*/15 0-6,22 1 1,7 5", "59 23 31 12 7"]),
+    "availability": st.floats(0.9, 0.9999),
+    "window_days": st.integers(1, 90),
+    "decision_mode": st.sampled_from(["human_in_loop", "automated"]),
+    "oncall": free_text(80),
+    "python_version": st.sampled_from(["3.11", "3.12", "3.13"]),
+}
+HIDDEN_WITHOUT = {"latency_ms": "rest", "peak_qps": "rest", "batch_schedule": "batch"}
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> dict[str, Any]:
+    """Return valid answers to some of the questions; Copier takes its defaults for the rest."""
+    given = {name: draw(values) for name, values in VALUES.items() if draw(st.booleans())}
+    target, entity, time = draw(st.lists(columns, min_size=3, max_size=3, unique=True))
+    roles = {"target": target}
+    roles |= {"entity": draw(st.sampled_from([entity, ""]))}
+    roles |= {"time_column": draw(st.sampled_from([time, ""]))}
+    given |= {name: value for name, value in roles.items() if draw(st.booleans())}
+    if given.get("entity"):
+        given["entity_repeats"] = draw(st.booleans())
+    modes = given.get("deployment_modes", ["rest", "batch"])
+    return {k: v for k, v in given.items() if HIDDEN_WITHOUT.get(k, modes[0]) in modes}

@@ -1,0 +1,444 @@
+"""The rendered project: right files for every choice, valid whatever people type."""
+
+import ast
+import datetime
+import json
+import keyword
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import copier._main
+import pytest
+import yaml
+from helpers.answers import HIDDEN_WITHOUT, VALUES, answers
+from helpers.rendering import ROOT, different, plain_template, recorded, render, tree
+from hypothesis import HealthCheck, given, settings
+
+# Files whose braces are their own: f-strings, GitHub, report templates, Prometheus, Grafana.
+BRACES = re.compile(r"\.py$|^\.github/|^src/[^/]+/report/templates/|^monitoring/")
+JINJA = re.compile(r"\{\{|\{%|\{#")
+LINE_STATEMENT = re.compile(r"^\s*# %", re.MULTILINE)
+FREE_TEXT = ["project_name", "problem", "owner", "oncall"]
+TEAM_OWNED = {"config.yaml", "contracts/dataset.odcs.yaml", "plan/overrides.yaml"}
+
+
+def parse(name: str, text: str) -> Any:
+    """Parse a file by its suffix; fails when it is not valid."""
+    if name.endswith(".py"):
+        return ast.parse(text)
+    if name.endswith((".yaml", ".yml")):
+        return list(yaml.safe_load_all(text))
+    if name.endswith(".toml"):
+        return tomllib.loads(text)
+    if name.endswith(".json"):
+        return json.loads(text)
+    return text
+
+
+def check_project(folder: Path, given: dict[str, Any]) -> None:
+    """Fail unless the project is whole, valid, and says exactly what was answered."""
+    remembered = recorded(folder)
+    assert {name: remembered[name] for name in given} == given
+    files = tree(folder)
+    assert not [name for name in files if name.endswith("/")], "an empty folder"
+    typed = any(JINJA.search(remembered[name]) for name in FREE_TEXT)
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    for name, content in files.items():
+        text = content.decode("utf-8")
+        parse(name, text)
+        left_over = JINJA.search(text) and not typed and not BRACES.search(name)
+        faults = {
+            "Jinja is left over": left_over or LINE_STATEMENT.search(text),
+            "it holds a date": today in text,
+            "it holds a path of this machine": str(folder) in text or str(plain_template()) in text,
+            "it does not end in one line end": text and text != text.rstrip("\n") + "\n",
+        }
+        if name == ".copier-answers.yml":  # it must remember where the template is
+            del faults["it holds a path of this machine"]
+        found = [fault for fault, there in faults.items() if there]
+        assert not found, f"{name}: {found}"
+    for mode in {"rest", "batch"} - set(remembered["deployment_modes"]):
+        strangers = [name for name in files if re.search(rf"(?<![a-z]){mode}(?![a-z])", name)]
+        assert not strangers, f"files of a mode that was not chosen: {strangers}"
+    plan = yaml.safe_load(files["plan/plan.yaml"])
+    assert plan["answers"] == remembered
+    project = tomllib.loads(files["pyproject.toml"].decode())["project"]
+    assert project["name"] == remembered["project_slug"]
+    assert f"src/{remembered['package_name']}/cli.py" in files
+
+
+@pytest.mark.parametrize("interpretability", ["none", "global", "local", "inherent"])
+@pytest.mark.parametrize("entity", ["customer_id", ""])
+@pytest.mark.parametrize("time_column", ["snapshot_date", ""])
+@pytest.mark.parametrize("modes", [["rest"], ["batch"], ["rest", "batch"]], ids="+".join)
+@pytest.mark.parametrize("detail", ["quick", "full"])
+def test_every_combination(
+    tmp_path: Path,
+    detail: str,
+    modes: list[str],
+    time_column: str,
+    entity: str,
+    interpretability: str,
+) -> None:
+    chosen = {
+        "detail": detail,
+        "deployment_modes": modes,
+        "time_column": time_column,
+        "entity": entity,
+        "interpretability": interpretability,
+    }
+    check_project(render(tmp_path / "project", **chosen), chosen)
+
+
+@given(answers())
+@settings(
+    max_examples=200,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+def test_any_valid_answers(tmp_path: Path, chosen: dict[str, Any]) -> None:
+    folder = tmp_path / "project"
+    try:
+        check_project(render(folder, **chosen), chosen)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_same_answers_give_the_same_bytes(tmp_path: Path) -> None:
+    assert different(tree(render(tmp_path / "one")), tree(render(tmp_path / "two"))) == []
+
+
+OTHER: dict[str, Any] = {
+    "project_name": "Fraud alarm",
+    "project_slug": "fraud-alarm",
+    "package_name": "fraud_alarm",
+    "problem": "Which orders are fraud?",
+    "owner": "Payments",
+    "currency": "USD",
+    "target": "is_fraud",
+    "entity": "card_id",
+    "time_column": "ordered_on",
+    "entity_repeats": False,
+    "label_delay_days": 45,
+    "n_rows": 5000,
+    "pos_rate": 0.05,
+    "personal_data": False,
+    "cost_fp": 12.0,
+    "cost_fn": 180.0,
+    "cost_tp": 6.0,
+    "cost_tn": 1.0,
+    "daily_capacity": 150,
+    "predictions_per_month": 90000,
+    "monthly_benefit": 99000,
+    "build_cost": 310000,
+    "build_months": 6,
+    "run_cost": 9000,
+    "ramp_months": 5,
+    "horizon_months": 24,
+    "discount_rate": 0.07,
+    "success_probability": 0.55,
+    "interpretability": "inherent",
+    "min_gain": 0.03,
+    "min_metric": 0.71,
+    "deployment_modes": ["rest"],
+    "latency_ms": 80,
+    "peak_qps": 40,
+    "batch_schedule": "30 4 * * 1",
+    "availability": 0.99,
+    "window_days": 28,
+    "decision_mode": "automated",
+    "oncall": "pager",
+    "python_version": "3.13",
+}
+
+
+def consumed(folder: Path) -> dict[str, bytes]:
+    """Return the files without the two places that only record answers."""
+    files = tree(folder)
+    del files[".copier-answers.yml"]
+    plan = yaml.safe_load(files["plan/plan.yaml"])
+    del plan["answers"]
+    files["plan/plan.yaml"] = json.dumps(plan).encode()
+    return files
+
+
+@pytest.fixture(scope="module")
+def standard(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return consumed(render(tmp_path_factory.mktemp("standard") / "project"))
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_every_answer_changes_a_file(tmp_path: Path, standard: dict[str, bytes], name: str) -> None:
+    # Answers that follow from this one by default are held, so that the change is its own.
+    held = {"project_slug": "churn-model", "package_name": "churn_model", "oncall": "ML team"}
+    held |= {"entity_repeats": True, "monthly_benefit": 52500, "min_metric": 0.65, "peak_qps": 5}
+    project = render(tmp_path / "project", **{**held, name: OTHER[name]})
+    assert different(consumed(project), standard)
+
+
+def test_every_question_is_tested() -> None:
+    questions = set(recorded_questions())
+    assert questions == {*VALUES, "target", "entity", "time_column", "entity_repeats"}
+    # `detail` decides what is asked, `task_type` has one value so far.
+    assert questions == {*OTHER, "detail", "task_type"}
+
+
+def recorded_questions() -> list[str]:
+    """Return the names of all questions, in order."""
+    files = [*re.findall(r"^!include (\S+)", (ROOT / "copier.yml").read_text(), re.MULTILINE)]
+    return [name for file in files for name in yaml.safe_load((ROOT / file).read_text())]
+
+
+@pytest.mark.parametrize(("answer", "mode"), HIDDEN_WITHOUT.items())
+def test_an_answer_to_a_hidden_question_has_no_effect(
+    tmp_path: Path, answer: str, mode: str
+) -> None:
+    modes = [m for m in ["rest", "batch"] if m != mode]
+    plain = render(tmp_path / "plain", deployment_modes=modes)
+    forced = render(tmp_path / "forced", deployment_modes=modes, **{answer: OTHER[answer]})
+    assert different(tree(plain), tree(forced)) == []
+
+
+# ---------------------------------------------------------------- questions
+
+
+def prompts(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, **answered: Any
+) -> dict[str, dict[str, Any]]:
+    """Return every question that a person would see, who accepts the default of each."""
+    seen: dict[str, dict[str, Any]] = {}
+
+    def accept(questions: list[dict[str, Any]], answers: dict[str, Any]) -> dict[str, Any]:
+        (question,) = questions
+        seen[question["name"]] = question
+        return {question["name"]: answered.get(question["name"], answers[question["name"]])}
+
+    monkeypatch.setattr(copier._main, "unsafe_prompt", accept)
+    copier.run_copy(str(plain_template()), folder, quiet=True)
+    return seen
+
+
+def test_quick_mode_asks_ten_questions_and_full_mode_all(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    quick = prompts(monkeypatch, tmp_path / "quick")
+    assert list(quick) == [
+        *["detail", "project_name", "problem", "target", "entity", "time_column", "pos_rate"],
+        *["cost_fp", "cost_fn", "deployment_modes"],
+    ]
+    full = prompts(monkeypatch, tmp_path / "full", detail="full")
+    assert list(full) == [name for name in recorded_questions() if name != "task_type"]
+    assert {**recorded(tmp_path / "quick"), "detail": "full"} == recorded(tmp_path / "full")
+
+
+@pytest.mark.parametrize("detail", ["quick", "full"])
+def test_help_fits_the_terminal_and_gives_an_example(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, detail: str
+) -> None:
+    headings = []
+    for name, question in prompts(monkeypatch, tmp_path / "project", detail=detail).items():
+        text = question["message"]
+        assert max(map(len, text.splitlines())) <= 78, f"{name}: a line is too long"
+        assert "Example: " in text or name == "detail", f"{name}: no example"
+        headings += re.findall(r"^── (.*) ──$", text, re.MULTILINE)
+    if detail == "quick":
+        expected = ["1/4 Project", "2/4 Data", "3/4 Value", "4/4 Deployment"]
+    else:
+        expected = ["1/6 Project", "2/6 Data", "3/6 Value", "4/6 Model"]
+        expected += ["5/6 Deployment", "6/6 Operation"]
+    assert headings == ["ML Model Planner", *expected]
+
+
+BAD = [
+    ("project_name", "  ", "at least one word"),
+    ("project_name", "x" * 61, "shorten it to 60"),
+    ("problem", "one\ntwo", "one line"),
+    ("owner", "a\u202eb", "one line"),
+    ("oncall", "\x7f", "one line"),
+    ("project_slug", "../up", "lower-case"),
+    ("project_slug", "a--b", "lower-case"),
+    ("project_slug", "numpy", "numpy-model"),
+    ("package_name", "json", "json_model"),
+    ("package_name", "class", "class_model"),
+    ("package_name", "1st", "letter first"),
+    ("package_name", "abc\n", "letter first"),
+    ("currency", "eur", "ISO 4217"),
+    ("task_type", "regression", "not in"),
+    ("target", "customer id", "one column name"),
+    ("target", "churned\n", "one column name"),
+    ("target", "class", "class_value"),
+    ("target", "x" * 61, "shorten the column name"),
+    ("entity", "churned", "different columns"),
+    ("time_column", "customer_id", "different columns"),
+    ("entity_repeats", "maybe", "yes or no"),
+    ("personal_data", "perhaps", "yes or no"),
+    ("label_delay_days", -1, "from 0 to 3650"),
+    ("n_rows", 99, "from 100 to"),
+    ("pos_rate", 0, "from 0.0001 to 0.9999"),
+    ("pos_rate", "nan", "from 0.0001 to 0.9999"),
+    ("pos_rate", "15 %", "could not convert"),
+    ("cost_fp", 0, "from 0.0001 to"),
+    ("cost_fn", "inf", "from 0.0001 to"),
+    ("cost_tp", 70, "less than cost_fn"),
+    ("cost_tn", 10, "less than cost_fp"),
+    ("horizon_months", 4, "from 5 to 120"),
+    ("discount_rate", 1.5, "from 0 to 1"),
+    ("interpretability", "some", "not in"),
+    ("deployment_modes", [], "at least one"),
+    ("deployment_modes", ["rest", "kafka"], "not in"),
+    ("latency_ms", 0, "from 1 to"),
+    ("batch_schedule", "0 5 * *", "five cron fields"),
+    ("batch_schedule", "0 24 * * *", "hour must be from 0 to 23"),
+    ("batch_schedule", "0 5 * * *\n", "five cron fields"),
+    ("availability", 1, "from 0.9 to 0.9999"),
+    ("python_version", "3.9", "not in"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message"), BAD)
+def test_a_bad_answer_is_refused_with_a_way_to_mend_it(
+    tmp_path: Path, name: str, value: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        render(tmp_path / "project", **{name: value})
+    assert "\n" not in str(error.value).replace(str(value), "").strip()
+    assert not (tmp_path / "project").exists()
+
+
+def test_an_entity_that_repeats_must_be_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="name the entity column"):
+        render(tmp_path / "project", entity="", entity_repeats=True)
+
+
+# ---------------------------------------------------------------- names
+
+
+@pytest.fixture(scope="module")
+def names() -> Any:
+    """Return the macros and lists of questions/names.jinja."""
+    worker = copier._main.Worker(src_path=str(plain_template()), defaults=True, quiet=True)
+    return worker.jinja_env.get_template("questions/names.jinja").module
+
+
+@pytest.mark.parametrize(
+    ("title", "slug", "package"),
+    [
+        ("Churn model", "churn-model", "churn_model"),
+        ("  Größe à la carte!  ", "groesse-a-la-carte", "groesse_a_la_carte"),
+        ("Cafe\u0301 Łódź", "cafe-lodz", "cafe_lodz"),
+        ("3D churn", "3d-churn", "ml_3d_churn"),
+        ("class", "class", "class_model"),
+        ("Statistics", "statistics-model", "statistics_model"),
+        ("NumPy", "numpy-model", "numpy_model"),
+        ("日本語", "ml-project", "ml_project"),
+        ("🚀", "ml-project", "ml_project"),
+        ("a" * 49 + " b", "a" * 49, "a" * 49),
+    ],
+)
+def test_names_are_derived_from_the_title(names: Any, title: str, slug: str, package: str) -> None:
+    assert str(names.slug(title)) == slug
+    assert str(names.package(slug)) == package
+
+
+def test_reserved_names_are_complete(names: Any, tmp_path: Path) -> None:
+    assert set(names.keywords) == set(keyword.kwlist)
+    public = {name for name in sys.stdlib_module_names if not name.startswith("_")}
+    assert public <= set(names.modules)
+    installed = {re.match(r"[\w-]+", d)[0].replace("-", "_") for d in dependencies(tmp_path)}  # type: ignore[index]
+    assert installed <= set(names.modules)
+
+
+# ---------------------------------------------------------------- packaging
+
+
+def dependencies(tmp_path: Path) -> list[str]:
+    """Return the requirements of a project with every mode."""
+    project = tomllib.loads((render(tmp_path / "project") / "pyproject.toml").read_text())
+    groups = project["dependency-groups"]
+    return [*project["project"]["dependencies"], *groups["train"], *groups["dev"]]
+
+
+def test_every_dependency_has_both_bounds(tmp_path: Path) -> None:
+    for requirement in dependencies(tmp_path):
+        assert re.fullmatch(r"[a-z0-9-]+(\[\w+\])?>=[\d.]+,<\d+", requirement), requirement
+
+
+def test_serving_installs_nothing_of_training_or_of_another_mode(tmp_path: Path) -> None:
+    core = {"filelock", "msgspec", "numpy", "onnxruntime", "pyyaml", "typer"}
+    rest = {"fastapi", "prometheus-client", "uvicorn"}
+    expected = {"rest": core | rest, "batch": core | {"pyarrow"}}
+    for mode, wanted in expected.items():
+        project = render(tmp_path / mode, deployment_modes=[mode])
+        listed = tomllib.loads((project / "pyproject.toml").read_text())["project"]["dependencies"]
+        assert {re.split(r"[\[>]", requirement)[0] for requirement in listed} == wanted
+
+
+def test_projects_are_linted_like_the_template(tmp_path: Path) -> None:
+    project = tomllib.loads((render(tmp_path / "project") / "pyproject.toml").read_text())
+    ours = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    for name in ["select", "ignore"]:
+        assert project["tool"]["ruff"]["lint"][name] == ours["tool"]["ruff"]["lint"][name]
+    assert project["tool"]["ruff"]["line-length"] == ours["tool"]["ruff"]["line-length"]
+
+
+# ---------------------------------------------------------------- the template as it stands
+
+
+def test_the_template_needs_no_trust() -> None:
+    text = (ROOT / "copier.yml").read_text(encoding="utf-8")
+    assert not re.search(r"^_(tasks|migrations|jinja_extensions|answers_file)", text, re.MULTILINE)
+    questions = "".join(path.read_text() for path in (ROOT / "questions").glob("*.yml"))
+    assert "secret" not in questions
+
+
+def test_every_question_file_is_included_by_name() -> None:
+    included = re.findall(r"^!include (\S+)$", (ROOT / "copier.yml").read_text(), re.MULTILINE)
+    assert sorted(included) == sorted(f"questions/{p.name}" for p in ROOT.glob("questions/*.yml"))
+
+
+def test_team_owned_files_are_never_updated() -> None:
+    settings = next(yaml.safe_load_all((ROOT / "copier.yml").read_text().split("\n---\n")[0]))
+    assert {path.lstrip("/") for path in settings["_skip_if_exists"]} == TEAM_OWNED
+
+
+def python_sources() -> list[Path]:
+    """Return all Python files of the template, those with the suffix .jinja too."""
+    found = [*ROOT.glob("template/**/*.py"), *ROOT.glob("template/**/*.py.jinja")]
+    return sorted(path for path in found if "__pycache__" not in path.parts)
+
+
+def test_template_python_is_plain_python(tmp_path: Path) -> None:
+    assert python_sources()
+    for path in python_sources():
+        copy = tmp_path / path.relative_to(ROOT).with_suffix(
+            "" if path.suffix == ".jinja" else ".py"
+        )
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+        ast.parse(copy.read_text(encoding="utf-8"), str(path))
+        if path.suffix == ".py":
+            assert not LINE_STATEMENT.search(path.read_text(encoding="utf-8")), f"{path}: as it is"
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    ruff = Path(sys.executable).with_name("ruff")
+    for arguments in (["check", "--no-cache"], ["format", "--check", "--no-cache"]):
+        done = subprocess.run(
+            [ruff, *arguments, tmp_path / "template"], check=False, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("modes", [["rest"], ["batch"]], ids="+".join)
+def test_rendered_python_passes_the_projects_own_lint(tmp_path: Path, modes: list[str]) -> None:
+    project = render(tmp_path / "project", package_name="zeta", deployment_modes=modes)
+    ruff = Path(sys.executable).with_name("ruff")
+    for arguments in (["check", "--no-cache"], ["format", "--check", "--no-cache"]):
+        done = subprocess.run(
+            [ruff, *arguments, project], check=False, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout
