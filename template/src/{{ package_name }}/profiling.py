@@ -100,24 +100,14 @@ def _describe(column: Column, values: pl.Series, label: pl.Series) -> dict[str, 
     facts["mode"] = _plain(counts["value"][0])
     if column.kind in ("category", "boolean"):
         facts["top"] = [[_plain(value), n] for value, n in counts.head(TOP).rows()]
-        common = counts["value"].head(GROUPS - 1).cast(pl.String).to_list()
+        levels = [*counts["value"].head(GROUPS - 1).cast(pl.String), "(other)", "(missing)"]
         names = values.cast(pl.String).fill_null("(missing)")
-        order = {name: index for index, name in enumerate([*common, "(other)", "(missing)"])}
-        names = (
-            names.to_frame()
-            .select(
-                pl.when(pl.first().is_in(list(order))).then(pl.first()).otherwise(pl.lit("(other)"))
-            )
-            .to_series()
-        )
+        names = names.zip_with(names.is_in(levels), pl.Series(["(other)"]))
+        order = {name: index for index, name in enumerate(levels)}
         groups = names.replace_strict(order, return_dtype=pl.Int64)
     else:
-        middle = present.sort()[len(present) // 2]
-        facts |= {
-            "min": _plain(present.min()),
-            "max": _plain(present.max()),
-            "median": _plain(middle),
-        }
+        ends = {"min": present.min(), "median": present.sort()[len(present) // 2]}
+        facts |= {name: _plain(end) for name, end in (ends | {"max": present.max()}).items()}
         if column.kind in ("number", "integer"):
             facts |= {"mean": present.mean(), "std": present.std(), "median": present.median()}
         x = _floats(values)
@@ -201,7 +191,7 @@ def _correlations(frame: pl.DataFrame) -> list[list[Any]]:
         variance = (x**2).T @ there / n - means**2
         r = (x.T @ x / n - means * means.T) / np.sqrt(variance * variance.T)
     names = frame.columns
-    pairs = [
+    pairs: list[list[Any]] = [
         [names[a], names[b], float(np.clip(r[a, b], -1, 1))]
         for a, b in zip(*np.triu_indices(len(names), 1), strict=True)
         if np.isfinite(r[a, b]) and min(variance[a, b], variance[b, a]) > 1e-12

@@ -5,6 +5,7 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
+import msgspec
 import polars as pl
 
 from . import contract as contracts
@@ -46,6 +47,11 @@ class Validation:
     unlabelled: int  # rows in `rejected` for nothing but a missing target
 
 
+class _Snapshot(msgspec.Struct):
+    file: str
+    sha256: str
+
+
 def apply(contract: Contract, frame: pl.DataFrame, *, labelled: bool = True) -> Validation:
     """Validate `frame`; a column that is missing or unreadable as a whole is a ProjectError.
 
@@ -80,7 +86,7 @@ def apply(contract: Contract, frame: pl.DataFrame, *, labelled: bool = True) -> 
             continue
         present = _present(raw)
         values = typed[name] = parse(raw, column)
-        missing[name] = 1 - float(str(present.mean())) if frame.height else 0.0
+        missing[name] = int((~present).sum()) / max(1, frame.height)
         _refuse_broken(column, raw, present, values)
         is_target = column.role == "target"
         if is_target and labelled:
@@ -100,11 +106,12 @@ def apply(contract: Contract, frame: pl.DataFrame, *, labelled: bool = True) -> 
     bad = reduce(or_, errors.values(), nothing)
     reasons = errors | {f"{contract.target.name}: missing": unlabelled}
     out = bad | unlabelled
+    counts = {rule: int(mask.sum()) for rule, mask in errors.items()}
     return Validation(
         valid=table.filter(~out),
         rejected=frame.filter(out).with_columns(_reasons(reasons, out)),
-        rules=_ordered({rule: int(mask.sum()) for rule, mask in errors.items()}),
-        warnings=_ordered(warnings),
+        rules=dict(sorted(counts.items(), key=lambda item: -item[1])),
+        warnings=warnings,
         missing_share=missing,
         duplicates=table.height - table.hash_rows().n_unique(),
         unlabelled=int((unlabelled & ~bad).sum()),
@@ -118,17 +125,18 @@ def run(project: Project) -> dict[str, Any]:
     valid rows then stay as they were.
     """
     contract = contracts.read(project.contract_path)
-    manifest = storage.read_json(project.path("data/raw/manifest.json"))
-    snapshot = project.path(manifest["file"])
-    if not snapshot.is_file() or storage.sha256(snapshot) != manifest["sha256"]:
-        raise ProjectError(f"{manifest['file']} is missing or was changed: run `ml ingest` again")
-    result = apply(contract, pl.read_parquet(snapshot))
-    report = summary(contract, result)
-    report["run"] = storage.sha256_text(manifest["sha256"] + storage.sha256(project.contract_path))[
-        :12
-    ]
-    report["data_sha256"] = manifest["sha256"]
-    report["failures"] = _failures(contract, result, project.config.data.max_rejected_share)
+    snapshot = storage.read_json(project.path("data/raw/manifest.json"), _Snapshot)
+    path = project.path(snapshot.file)
+    if not path.is_file() or storage.sha256(path) != snapshot.sha256:
+        raise ProjectError(f"{snapshot.file} is missing or was changed: run `ml ingest` again")
+    result = apply(contract, pl.read_parquet(path))
+    inputs = snapshot.sha256 + storage.sha256(project.contract_path)
+    report = {
+        "run": storage.sha256_text(inputs)[:12],
+        "data_sha256": snapshot.sha256,
+        **summary(contract, result),
+    }
+    report["failures"] = _failures(contract.target, result, project.config.data.max_rejected_share)
     with storage.replacing_file(project.path("data/quarantine/rejected.parquet")) as path:
         result.rejected.write_parquet(path)
     storage.write_json(project.path("reports/data_quality.json"), report)
@@ -171,10 +179,9 @@ def is_positive(target: Column) -> pl.Expr:
     return pl.col(target.name).cast(pl.String) == positive
 
 
-def _failures(contract: Contract, result: Validation, limit: float) -> list[str]:
-    target = contract.target
-    rows = result.valid.height + result.rejected.height
-    rejected = result.rejected.height - result.unlabelled
+def _failures(target: Column, result: Validation, limit: float) -> list[str]:
+    valid, rejected = result.valid.height, result.rejected.height - result.unlabelled
+    rows = valid + result.rejected.height
     found = []
     if rejected > limit * rows:
         rule, count = next(iter(result.rules.items()))
@@ -183,23 +190,18 @@ def _failures(contract: Contract, result: Validation, limit: float) -> list[str]
             f"often `{rule}` ({count} rows): see data/quarantine/rejected.parquet, then mend the "
             "source or the contract, or raise data.max_rejected_share in config.yaml"
         )
-    if result.valid.height < MIN_ROWS:
-        found.append(
-            f"{result.valid.height} of {rows} rows are usable ({rejected} rejected, "
-            f"{result.unlabelled} without a target): at least {MIN_ROWS} are needed, bring more"
-        )
-        return found
     classes = result.valid[target.name].n_unique()
     positives = int(result.valid.select(is_positive(target).sum()).item())
-    if classes == 1:
+    if valid < MIN_ROWS:
         found.append(
-            f"target {target.name!r} has one class in all {result.valid.height} valid rows: bring "
-            "rows of the other class, or check the target's column and positiveValue"
+            f"{valid} of {rows} rows are usable ({rejected} rejected, {result.unlabelled} without "
+            f"a target): bring more, at least {MIN_ROWS} are needed"
         )
-    elif classes > 2 or not positives:
+    elif classes != 2 or not positives:
         found.append(
-            f"target {target.name!r} has {classes} classes and {positives} rows of the positive "
-            f"value {target.positive!r}: a binary task needs two; mend the source or the contract"
+            f"target {target.name!r} has {classes} different value{'s' * (classes != 1)} in "
+            f"{valid} rows, {positives} times its positive value {target.positive!r}: a binary "
+            "task needs two; mend the source, or the target and its positiveValue in the contract"
         )
     return found
 
@@ -337,7 +339,3 @@ def _defined(column: Column, others: pl.DataFrame) -> pl.Series:
         raise ProjectError(
             f"target {column.name!r}: its definition {column.definition!r} fails: {reason}"
         ) from None
-
-
-def _ordered(counts: dict[str, int]) -> dict[str, int]:
-    return dict(sorted(counts.items(), key=lambda item: -item[1]))

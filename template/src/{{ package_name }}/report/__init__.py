@@ -41,5 +41,6 @@ def value(content: Any) -> str:
     """Write a value of a column."""
     if content is None:
         return "missing"
-    is_number = isinstance(content, int | float) and not isinstance(content, bool)
-    return charts.number(content) if is_number else str(content)
+    if isinstance(content, bool):
+        return str(content).lower()
+    return charts.number(content) if isinstance(content, int | float) else str(content)

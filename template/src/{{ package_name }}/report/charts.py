@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from markupsafe import Markup, escape
 
 WIDTH = 460
-LEFT = 48
-BOTTOM = 40
 
 Number = float | int | None
 Point = Sequence[Number]
@@ -77,84 +75,64 @@ def lines(
     diagonal: bool = False,
     level: Number = None,
     mark: tuple[Number, str] | None = None,
-    band: Sequence[tuple[Number, Number, Number]] = (),
-    dots: Sequence[tuple[Number, Number, Number]] = (),
+    dots: Sequence[tuple[float, float, float]] = (),
     ticks: Sequence[tuple[float, str]] = (),
     zero: bool = True,
 ) -> Markup:
     """Draw lines through points over named axes.
 
     `diagonal` adds the line y = x, `level` a dotted horizontal, `mark` a dotted vertical with its
-    text, `band` an area of (x, low, high), `dots` points of (x, y, weight), `ticks` texts on x.
+    text, `dots` points of (x, y, weight), `ticks` texts on x; `zero` lets y begin at 0.
     """
-    clean = {name: [p for p in points if None not in p] for name, points in series.items()}
-    every = [(p[0], p[1]) for points in clean.values() for p in points]
-    every += [(d[0], d[1]) for d in dots] + [(b[0], edge) for b in band for edge in b[1:]]
-    every += [(0, 0), (1, 1)] if diagonal else []
-    if not every:
+    clean = {
+        name: [(float(a), float(b)) for a, b in points if a is not None and b is not None]
+        for name, points in series.items()
+    }
+    xs, ys = [[p[axis] for points in (*clean.values(), dots) for p in points] for axis in (0, 1)]
+    if not xs:
         return _svg(24, label, [_text(0, 16, "no values")])
-    xs, ys = ([float(p[axis] or 0) for p in every] for axis in (0, 1))
-    left, right = min(xs), max(xs)
-    scale = _ticks(
-        min([*ys, level or 0.0] if zero else ys), max([*ys, level or 0.0] if zero else ys)
-    )
-    top, height = 12, 250
+    extra = [0.0] * zero + [0.0, 1.0] * diagonal + ([level] if level is not None else [])
+    xs += [0.0, 1.0] * diagonal
+    scale = _ticks(min(ys + extra), max(ys + extra))
+    start = 12 + 7.2 * max(len(_tick(value)) for value in scale)
+    first, width, bottom = min(xs), (max(xs) - min(xs)) or 1, 210
 
-    def place(point: Point) -> tuple[float, float]:
-        px = (float(point[0] or 0) - left) / ((right - left) or 1)
-        py = (float(point[1] or 0) - scale[0]) / (scale[-1] - scale[0])
-        return LEFT + px * (WIDTH - LEFT - 12), height - BOTTOM - py * (height - BOTTOM - top)
+    def across(value: float) -> float:
+        return start + (value - first) / width * (WIDTH - start - 12)
 
-    parts = []
-    for value in scale:
-        at = place((left, value))[1]
-        parts += [_line(LEFT, at, WIDTH - 12, at, "grid")]
-        parts += [_text(LEFT - 6, at + 4, f"{value:,g}", "end")]
-    across = ticks or [(v, f"{v:,g}") for v in _ticks(left, right) if left <= v <= right]
-    for value, text in across:
-        at = place((value, scale[0]))[0]
-        anchor = "start" if at < LEFT + 14 else "end" if at > WIDTH - 36 else "middle"
-        parts.append(_text(at, height - BOTTOM + 16, text, anchor))
-    if band:
-        edge = [place((b[0], b[1])) for b in band] + [place((b[0], b[2])) for b in reversed(band)]
-        parts.append(f'<polygon class="band" points="{_path(edge)}"/>')
+    def up(value: float) -> float:
+        return bottom - (value - scale[0]) / (scale[-1] - scale[0]) * (bottom - 12)
+
+    parts = [_line(start, up(value), WIDTH - 12, up(value), "grid") for value in scale]
+    parts += [_text(start - 6, up(value) + 4, _tick(value), "end") for value in scale]
+    inside = [value for value in _ticks(first, first + width) if 0 <= value - first <= width]
+    for value, text in ticks or [(value, _tick(value)) for value in inside]:
+        at = across(value)
+        anchor = "start" if at < start + 14 else "end" if at > WIDTH - 36 else "middle"
+        parts.append(_text(at, bottom + 16, text, anchor))
     if diagonal:
-        parts.append(_line(*place((0, 0)), *place((1, 1)), "mark"))
+        parts.append(_line(across(0), up(0), across(1), up(1), "mark"))
     if level is not None:
-        parts.append(
-            _line(LEFT, place((left, level))[1], WIDTH - 12, place((left, level))[1], "mark")
-        )
+        parts.append(_line(start, up(level), WIDTH - 12, up(level), "mark"))
     for index, points in enumerate(clean.values()):
-        parts.append(f'<polyline class="s{index}" points="{_path([place(p) for p in points])}"/>')
-    heaviest = max([1.0, *(float(d[2] or 0) for d in dots)])
-    for dot in dots:
-        at_x, at_y = place(dot)
-        radius = 3 + 6 * math.sqrt(float(dot[2] or 0) / heaviest)
-        title = f"{number(dot[0])}, {number(dot[1])}, n = {number(dot[2])}"
+        path = " ".join(f"{across(a):.1f},{up(b):.1f}" for a, b in points)
+        parts.append(f'<polyline class="s{index}" points="{path}"/>')
+    heaviest = max((weight for _, _, weight in dots), default=1)
+    for a, b, weight in dots:
         parts.append(
-            f'<circle class="dot" cx="{at_x:.1f}" cy="{at_y:.1f}" r="{radius:.1f}">'
-            f"<title>{title}</title></circle>"
+            f'<circle class="dot" cx="{across(a):.1f}" cy="{up(b):.1f}" '
+            f'r="{3 + 6 * math.sqrt(weight / heaviest):.1f}">'
+            f"<title>{number(a)}, {number(b)}, n = {number(weight)}</title></circle>"
         )
-    if mark and mark[0] is not None and left <= mark[0] <= right:
-        at = place((mark[0], scale[0]))[0]
+    if mark and mark[0] is not None and 0 <= mark[0] - first <= width:
+        at = across(mark[0])
         anchor, gap = ("end", -5) if at > WIDTH / 2 else ("start", 5)
-        parts += [_line(at, top, at, height - BOTTOM, "mark")]
-        parts += [_text(at + gap, top + 10, mark[1], anchor)]
-    parts.append(_text(LEFT, height - 6, f"{x} (across), {y} (up)"))
-    if len(clean) > 1:
-        for index, name in enumerate(clean):
-            parts += [
-                _line(
-                    LEFT + 10,
-                    height + 10 + 18 * index,
-                    LEFT + 34,
-                    height + 10 + 18 * index,
-                    f"s{index}",
-                )
-            ]
-            parts += [_text(LEFT + 42, height + 14 + 18 * index, name)]
-        height += 18 * len(clean) + 4
-    return _svg(height, label, parts)
+        parts += [_line(at, 12, at, bottom, "mark"), _text(at + gap, 22, mark[1], anchor)]
+    parts.append(_text(start, bottom + 34, f"{x} (across), {y} (up)"))
+    for index, name in enumerate(clean if len(clean) > 1 else ()):
+        at = bottom + 50 + 18 * index
+        parts += [_line(start, at, start + 24, at, f"s{index}"), _text(start + 32, at + 4, name)]
+    return _svg(bottom + 40 + (18 * len(clean) if len(clean) > 1 else 0), label, parts)
 
 
 def intervals(
@@ -177,7 +155,7 @@ def intervals(
         return start + (value - scale[0]) / (scale[-1] - scale[0]) * room
 
     parts = [_line(at(v), 0, at(v), height - 22, "grid") for v in scale]
-    parts += [_text(at(v), height - 6, f"{v:,g}", "middle") for v in scale]
+    parts += [_text(at(v), height - 6, _tick(v), "middle") for v in scale]
     if mark is not None:
         parts.append(_line(at(mark), 0, at(mark), height - 22, "mark"))
     for index, (name, value, low, high) in enumerate(known):
@@ -223,6 +201,10 @@ def _ticks(low: float, high: float) -> list[float]:
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
+def _tick(value: float) -> str:
+    return f"{value:,g}" if abs(value) < 1e5 else f"{value:,.0f}"
+
+
 def _svg(height: float, label: str, parts: Sequence[str]) -> Markup:
     head = f'<svg class="chart" viewBox="0 0 {WIDTH} {height:.0f}" role="img"'
     return Markup(f'{head} aria-label="{escape(label)}">{"".join(parts)}</svg>')
@@ -246,10 +228,6 @@ def _name(x: float, y: float, text: str) -> str:
 
 def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
     return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
-
-
-def _path(points: Sequence[tuple[float, float]]) -> str:
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
 def _short(text: str, size: int = 30) -> str:
