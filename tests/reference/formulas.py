@@ -1,0 +1,114 @@
+"""The formulas in plain Python, written apart from the Jinja macros they are held against."""
+
+import math
+from statistics import NormalDist
+
+Flow = list[tuple[float, float]]
+Z95 = NormalDist().inv_cdf(0.975)
+
+
+def monthly_rate(yearly):
+    return (1 + yearly) ** (1 / 12) - 1
+
+
+def cash_flow(build_cost, build_months, benefit, run_cost, ramp, horizon, success) -> Flow:
+    """Cost (<= 0) and benefit of month 0 to `horizon`."""
+    flows = [(0.0 if build_months else -build_cost, 0.0)]
+    for month in range(1, horizon + 1):
+        if month <= build_months:
+            flows.append((-build_cost / build_months, 0.0))
+        else:
+            in_use = month - build_months
+            share = min(1.0, in_use / ramp) if ramp else 1.0
+            flows.append((-run_cost, benefit * share * success))
+    return flows
+
+
+def npv(flows: Flow, yearly):
+    rate = monthly_rate(yearly)
+    return math.fsum(
+        (cost + gain) / (1 + rate) ** month for month, (cost, gain) in enumerate(flows)
+    )
+
+
+def roi(flows: Flow):
+    cost = -math.fsum(cost for cost, _ in flows)
+    return (math.fsum(gain for _, gain in flows) - cost) / cost if cost else None
+
+
+def payback_month(flows: Flow, yearly=0.0):
+    rate = monthly_rate(yearly)
+    balance, spent = 0.0, False
+    for month, (cost, gain) in enumerate(flows):
+        balance += (cost + gain) / (1 + rate) ** month
+        spent = spent or balance < 0
+        if spent and balance >= 0:
+            return month
+    return None
+
+
+def break_even_benefit(build_cost, build_months, run_cost, ramp, horizon, success, yearly):
+    """The benefit with NPV = 0, by bisection (the macro solves the linear equation)."""
+
+    def worth(benefit):
+        flows = cash_flow(build_cost, build_months, benefit, run_cost, ramp, horizon, success)
+        return npv(flows, yearly)
+
+    low, high = 0.0, 1.0
+    if worth(1e18) <= worth(0.0):
+        return None
+    while worth(high) < 0:
+        high *= 2
+    for _ in range(80):
+        middle = (low + high) / 2
+        low, high = (low, middle) if worth(middle) >= 0 else (middle, high)
+    return high
+
+
+def margin_of_safety(break_even, benefit):
+    return None if break_even is None or not benefit else 1 - break_even / benefit
+
+
+def cost_of_delay(benefit, success, run_cost):
+    return benefit * success - run_cost
+
+
+def decision_threshold(fp, fn, tp, tn):
+    """Elkan 2001: act when p >= p*; defined when a wrong decision costs more than the right one."""
+    return (fp - tn) / ((fp - tn) + (fn - tp)) if fp > tn and fn > tp else None
+
+
+def rows_for_share(p, half_width):
+    return math.ceil(Z95 * Z95 * p * (1 - p) / (half_width * half_width))
+
+
+def rows_for_class_share(p, half_width, prevalence):
+    return math.ceil(rows_for_share(p, half_width) / prevalence)
+
+
+def half_width(p, items):
+    return Z95 * math.sqrt(p * (1 - p) / items) if items else None
+
+
+def rows_for_events(parameters, prevalence, events):
+    return math.ceil(events * parameters / min(prevalence, 1 - prevalence))
+
+
+def parameters_for_rows(rows, prevalence, events):
+    return math.floor(rows * min(prevalence, 1 - prevalence) / events)
+
+
+def error_budget_minutes(availability, days):
+    return (1 - availability) * days * 24 * 60
+
+
+def burn_rate(share, hours, days):
+    return share * days * 24 / hours
+
+
+def alert_error_ratio(rate, availability):
+    return rate * (1 - availability)
+
+
+def instances(qps, seconds, concurrency=1, utilisation=0.6, minimum=2):
+    return max(minimum, math.ceil(qps * seconds / (concurrency * utilisation)))

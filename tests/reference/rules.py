@@ -1,0 +1,26 @@
+"""The decision rules read by plain Python: what the generated Jinja is held against."""
+
+from typing import Any
+
+
+def names(answers: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
+    """Return the answers and what is derived from them, as the conditions of the rules see them."""
+    known = dict(answers)
+    for name, expression in table["names"].items():
+        known[name] = eval(expression, {"__builtins__": {}}, known)
+    return known
+
+
+def decide(answers: dict[str, Any], table: dict[str, Any]) -> dict[str, tuple[Any, str]]:
+    """Return value and rule ids of every decision by its output."""
+    known = names(answers, table)
+    result: dict[str, tuple[Any, str]] = {}
+    for decision in table["decisions"].values():
+        hits = [r for r in decision["rules"] if eval(r["when"], {"__builtins__": {}}, known)]
+        if decision["kind"] == "first":
+            result[decision["output"]] = (hits[0]["then"], hits[0]["id"])
+        else:
+            joined = [value for rule in hits for value in rule["then"]]
+            rules = ", ".join(rule["id"] for rule in hits)
+            result[decision["output"]] = (list(dict.fromkeys(joined)), rules)
+    return result

@@ -1,0 +1,172 @@
+"""The rules: Jinja decides as Python does, always something, with a known source for everything."""
+
+import random
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helpers.jinja import evaluate_all
+from helpers.rendering import ROOT
+from reference import rules as reference
+
+TABLE = yaml.safe_load((ROOT / "questions" / "rules.yaml").read_text(encoding="utf-8"))
+GOLDEN = yaml.safe_load((ROOT / "tests" / "reference" / "golden.yaml").read_text())["decisions"]
+RULES = [rule for decision in TABLE["decisions"].values() for rule in decision["rules"]]
+
+# Values on both sides of every limit.
+CHOICES: dict[str, list[Any]] = {
+    "task_type": ["binary"],
+    "time_column": ["", "snapshot_date"],
+    "entity": ["", "customer_id"],
+    "entity_repeats": [True, False],
+    "interpretability": ["none", "global", "local", "inherent"],
+    "deployment_modes": [["rest"], ["batch"], ["rest", "batch"], ["batch", "rest"]],
+    "decision_mode": ["human_in_loop", "automated"],
+    "n_rows": [100, 999, 1000, 8000, 50_000, 10**12],
+    "pos_rate": [0.0001, 0.02, 0.0999, 0.1, 0.15, 0.5, 0.9999],
+    "label_delay_days": [0, 30, 90, 91, 3650],
+    "latency_ms": [1, 100, 60_000],
+    "daily_capacity": [0, 1, 10**9],
+    "predictions_per_month": [1, 4000, 4348, 4349, 20_000, 10**12],
+    "npv": [-1e12, -0.01, 0.0, 0.01, 1e12],
+}
+
+
+def random_answers(rng: random.Random) -> dict[str, Any]:
+    return {name: rng.choice(values) for name, values in CHOICES.items()}
+
+
+def decide_all(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return evaluate_all("questions/rules.jinja", "decide", [[case] for case in cases])
+
+
+def fire_all(cases: list[dict[str, Any]]) -> list[dict[str, list[list[str] | None]]]:
+    return evaluate_all("questions/rules.jinja", "fire", [[case] for case in cases])
+
+
+@cache
+def sample() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    rng = random.Random(11)
+    cases = [random_answers(rng) for _ in range(600)]
+    return cases, decide_all(cases)
+
+
+def test_jinja_fires_the_rules_that_python_does() -> None:
+    rng = random.Random(13)
+    cases = [random_answers(rng) for _ in range(10_000)]
+    outputs = {id: decision["output"] for id, decision in TABLE["decisions"].items()}
+    for answers, fired in zip(cases, fire_all(cases), strict=True):
+        expected = reference.decide(answers, TABLE)
+        for id, hits in fired.items():
+            rules = ", ".join(hit[0] for hit in hits if hit)
+            assert rules == expected[outputs[id]][1], (id, answers)
+
+
+def test_values_join_what_the_fired_rules_say() -> None:
+    for answers, decisions in zip(*sample(), strict=True):
+        expected = reference.decide(answers, TABLE)
+        for decision in decisions.values():
+            found = (decision["value"], decision["rule"])
+            assert found == expected[decision["output"]], (decision["output"], answers)
+
+
+def test_every_decision_is_taken_from_what_the_code_can_do() -> None:
+    for decisions in sample()[1]:
+        for id, decision in decisions.items():
+            value = decision["value"]
+            chosen = value if isinstance(value, list) else [value]
+            assert chosen and set(chosen) <= set(TABLE["decisions"][id]["values"]), id
+            assert decision["why"] and "{" not in decision["why"]
+
+
+def test_every_rule_fires_and_every_value_is_reached_or_left_to_a_team() -> None:
+    fired = {
+        rule
+        for decisions in sample()[1]
+        for d in decisions.values()
+        for rule in d["rule"].split(", ")
+    }
+    assert fired == {rule["id"] for rule in RULES}
+    assert len(RULES) == len(fired), "two rules have one id"
+
+
+def test_every_source_is_known_and_used() -> None:
+    used = {source for rule in RULES for source in rule["sources"]}
+    assert all(rule["sources"] and rule["why"] for rule in RULES)
+    assert used == set(TABLE["sources"])
+
+
+def test_a_decision_depends_on_nothing_but_the_answers_it_names() -> None:
+    rng = random.Random(12)
+    cases, decided = sample()
+    changed, names = [], []
+    for answers in cases:
+        name = rng.choice(list(CHOICES))
+        changed.append({**answers, name: rng.choice(CHOICES[name])})
+        names.append(name)
+    money = set(TABLE["numbers"]["npv"])
+    for before, after, name in zip(decided, decide_all(changed), names, strict=False):
+        for id, decision in before.items():
+            uses = set(decision["uses"])
+            if name not in uses and not (name == "npv" and uses & money):
+                kept = {key: decision[key] for key in ("value", "rule", "why")}
+                assert {key: after[id][key] for key in kept} == kept, (id, name)
+
+
+def test_uses_are_questions() -> None:
+    asked = set()
+    for path in (ROOT / "questions").glob("*.yml"):
+        asked |= set(yaml.safe_load(path.read_text(encoding="utf-8")))
+    for decision in sample()[1][0].values():
+        assert set(decision["uses"]) <= asked
+
+
+@pytest.mark.parametrize("case", GOLDEN)
+def test_golden_decisions(case: str) -> None:
+    answers = {"task_type": "binary", "latency_ms": 100, **GOLDEN[case]["answers"]}
+    decided = decide_all([answers])[0]
+    found = {decision["output"]: decision["value"] for decision in decided.values()}
+    expected = GOLDEN[case]["values"]
+    assert {output: found[output] for output in expected} == expected
+
+
+def test_inherent_never_adds_an_opaque_model() -> None:
+    cases = [{**answers, "interpretability": "inherent"} for answers in sample()[0][:300]]
+    for decisions in decide_all(cases):
+        assert decisions["MOD-02"]["value"] == ["logistic_regression"]
+
+
+def test_more_positives_never_remove_a_metric() -> None:
+    rates = sorted(CHOICES["pos_rate"])
+    for answers in sample()[0][:60]:
+        before: set[str] = set()
+        for decisions in decide_all([{**answers, "pos_rate": rate} for rate in rates]):
+            metrics = {decisions["EVAL-01"]["value"], *decisions["EVAL-02"]["value"]}
+            assert before <= metrics
+            assert decisions["EVAL-01"]["value"] not in decisions["EVAL-02"]["value"]
+            before = metrics
+
+
+def test_folds_go_with_the_split() -> None:
+    pairs = {(d["TRAIN-01"]["value"], d["TRAIN-02"]["value"]) for d in sample()[1]}
+    assert pairs == {
+        ("time", "time_series"),
+        ("stratified_group", "stratified_group_kfold"),
+        ("stratified", "stratified_kfold"),
+    }
+
+
+def test_generated_file_is_current_and_the_check_notices_when_not(tmp_path: Path) -> None:
+    for part in ("tools", "questions"):
+        shutil.copytree(ROOT / part, tmp_path / part)
+    check = [sys.executable, str(tmp_path / "tools" / "gen_rules.py"), "--check"]
+    assert subprocess.run(check, check=False).returncode == 0
+    source = tmp_path / "questions" / "rules.yaml"
+    source.write_text(source.read_text().replace("pos_rate < 0.10", "pos_rate < 0.20"))
+    stale = subprocess.run(check, check=False, capture_output=True, text=True)
+    assert stale.returncode == 1 and "gen_rules.py" in stale.stderr
