@@ -266,6 +266,8 @@ def bootstrap(
     row, whole groups are drawn, because their rows are not independent (Field & Welsh 2007). `ece`
     is biased upwards in resamples, so its interval can lie above its value.
     """
+    order = np.argsort(-p)  # ranking once more then keeps rows where they are, which is fast
+    y, p, groups = y[order], p[order], None if groups is None else groups[order]
     ranked = _Ranked(y, p, threshold)
     value = _Draw(ranked)
     drawn = np.array(

@@ -1,0 +1,316 @@
+"""Metrics against scikit-learn, intervals against simulation, thresholds against brute force."""
+
+import time
+
+import helpers.package  # noqa: F401
+import numpy as np
+import pytest
+import sklearn.metrics as sk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+
+from package_name import metrics
+from package_name.errors import ProjectError
+
+
+def sample(n=400, seed=0, kind="smooth"):
+    rng = np.random.default_rng(seed)
+    p = rng.random(n)
+    if kind == "ties":
+        p = np.round(p, 1)
+    if kind == "extreme":
+        p = np.where(rng.random(n) < 0.3, rng.choice([0.0, 1.0, 1e-300, 1 - 1e-16], n), p)
+    y = (rng.random(n) < 0.1 + 0.7 * p).astype(int)
+    return y, p
+
+
+def reference(y, p, t, w):
+    d = (p >= t).astype(int)
+    q = np.clip(p, 1e-6, 1 - 1e-6)
+    x = np.log(q / (1 - q))[:, None]
+    line = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-14, max_iter=1000)
+    zero = {"sample_weight": w, "zero_division": np.nan}
+    return {
+        "roc_auc": sk.roc_auc_score(y, p, sample_weight=w),
+        "pr_auc": sk.average_precision_score(y, p, sample_weight=w),
+        "log_loss": sk.log_loss(y, p, sample_weight=w),
+        "brier": sk.brier_score_loss(y, p, sample_weight=w),
+        "accuracy": sk.accuracy_score(y, d, sample_weight=w),
+        "balanced_accuracy": sk.balanced_accuracy_score(y, d, sample_weight=w),
+        "precision": sk.precision_score(y, d, **zero),
+        "recall": sk.recall_score(y, d, **zero),
+        "f1": sk.f1_score(y, d, **zero),
+        "mcc": sk.matthews_corrcoef(y, d, sample_weight=w),
+        "calibration_slope": line.fit(x, y, sample_weight=w).coef_[0, 0],
+    }
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 1.1])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", ["smooth", "ties", "extreme"])
+def test_metrics_match_sklearn(kind, weighted, threshold):
+    y, p = sample(kind=kind)
+    w = np.random.default_rng(1).integers(0, 4, len(y)).astype(float) if weighted else None
+    found = metrics.evaluate(y, p, threshold, w)
+    for name, value in reference(y, p, threshold, w).items():
+        assert found[name] == pytest.approx(value, abs=1e-9, nan_ok=True), name
+        alone = metrics.score(name, y, p, threshold, w)
+        assert alone == pytest.approx(found[name], nan_ok=True)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.booleans(), st.sampled_from([0, 0.1, 0.1 + 1e-16, 0.5, 1.0]), st.integers(0, 3)
+        ),
+        min_size=2,
+        max_size=40,
+    )
+)
+def test_small_and_tied_samples_match_sklearn(rows):
+    y, p, w = (np.array(column, float) for column in zip(*rows, strict=True))
+    if not (w[y == 1].sum() and w[y == 0].sum()):
+        return
+    found = metrics.evaluate(y, p, 0.5, w)
+    assert found["roc_auc"] == pytest.approx(sk.roc_auc_score(y, p, sample_weight=w), abs=1e-9)
+    assert found["pr_auc"] == pytest.approx(
+        sk.average_precision_score(y, p, sample_weight=w), abs=1e-9
+    )
+    assert found["mcc"] == pytest.approx(
+        sk.matthews_corrcoef(y, p >= 0.5, sample_weight=w), abs=1e-9
+    )
+    curve = metrics.roc_curve(y, p)
+    assert curve[0] == [0, 0] and curve[-1] == [1, 1]
+
+
+def test_weights_are_repeated_rows():
+    y, p = sample(100, kind="ties")
+    w = np.random.default_rng(3).integers(0, 4, len(y))
+    repeated = metrics.evaluate(np.repeat(y, w), np.repeat(p, w), 0.5)
+    weighted = metrics.evaluate(y, p, 0.5, w.astype(float))
+    del repeated["ece"], weighted["ece"]  # its bins are those of the rows that are there
+    assert weighted == pytest.approx(repeated, abs=1e-12)
+
+
+def test_one_class_and_no_alarm_are_undefined_not_zero():
+    p = np.array([0.1, 0.4, 0.6])
+    only_bad = metrics.evaluate(np.zeros(3), p, 0.5)
+    undefined = {name for name, value in only_bad.items() if np.isnan(value)}
+    assert undefined == {"roc_auc", "pr_auc", "recall", "balanced_accuracy", "calibration_slope"}
+    assert np.isnan(metrics.score("precision", np.array([0, 1, 1]), p, 0.9))
+    with pytest.raises(ValueError, match="one finite value"):
+        metrics.evaluate(np.array([0, 1]), np.array([0.5, np.nan]), 0.5)
+
+
+def test_separable_and_constant_probabilities_have_no_slope():
+    y = np.array([0, 0, 1, 1])
+    assert np.isnan(metrics.score("calibration_slope", y, np.array([0.1, 0.2, 0.8, 0.9])))
+    assert np.isnan(metrics.score("calibration_slope", y, np.full(4, 0.5)))
+
+
+def test_slope_tells_overconfidence():
+    rng = np.random.default_rng(0)
+    logit = rng.normal(size=20_000)
+    y = rng.random(20_000) < 1 / (1 + np.exp(-logit))
+    shrunk = 1 / (1 + np.exp(-2 * logit))
+    assert metrics.score("calibration_slope", y, shrunk) == pytest.approx(0.5, abs=0.03)
+
+
+def test_ece_and_bins_by_hand():
+    p = np.repeat([0.1, 0.6], [6, 4])
+    y = np.array([1, 1, 0, 0, 0, 0, 1, 1, 1, 0])
+    assert metrics.score("ece", y, p) == pytest.approx(0.6 * (1 / 3 - 0.1) + 0.4 * (0.75 - 0.6))
+    bins = metrics.calibration_bins(y, p)
+    assert [(b["n"], round(b["observed"], 4)) for b in bins] == [(6, 0.3333), (4, 0.75)]
+    y, p = sample(5000)
+    bins = metrics.calibration_bins(y, p)
+    assert len(bins) == 10 and all(b["n"] == 500 for b in bins)
+    by_bins = sum(b["n"] * abs(b["predicted"] - b["observed"]) for b in bins) / 5000
+    assert metrics.score("ece", y, p) == pytest.approx(by_bins, abs=1e-12)
+
+
+def test_bootstrap_covers_the_truth():
+    """Of 95 % intervals, about 95 % hold the metric of the population."""
+    rng = np.random.default_rng(0)
+    names = ["roc_auc", "brier", "recall"]
+    p = rng.beta(1, 3, 400_000)
+    truth = metrics.evaluate(rng.random(len(p)) < p, p, 0.3)
+    held = dict.fromkeys(names, 0)
+    for trial in range(150):
+        p = rng.beta(1, 3, 300)
+        y = (rng.random(300) < p).astype(int)
+        found = metrics.bootstrap(y, p, 0.3, names, draws=200, seed=trial)
+        for name in names:
+            held[name] += found[name].low <= truth[name] <= found[name].high
+    # Stratified resamples hold the positive rate fixed, which narrows the Brier score's interval.
+    assert held["roc_auc"] >= 135 and held["recall"] >= 135 and held["brier"] >= 110, held
+
+
+def test_cluster_bootstrap_is_wider_where_rows_repeat():
+    y, p = sample(150)
+    y, p, groups = np.repeat(y, 8), np.repeat(p, 8), np.repeat(np.arange(150), 8)
+    options = {"draws": 300, "seed": 1}
+    naive = metrics.bootstrap(y, p, 0.5, ["roc_auc"], **options)["roc_auc"]
+    honest = metrics.bootstrap(y, p, 0.5, ["roc_auc"], groups=groups, **options)["roc_auc"]
+    ratio = (honest.high - honest.low) / (naive.high - naive.low)
+    assert ratio == pytest.approx(8**0.5, rel=0.25)
+    names = metrics.bootstrap(y, p, 0.5, ["roc_auc"], groups=groups.astype(str), **options)
+    assert names["roc_auc"].high == pytest.approx(honest.high, abs=0.01)
+
+
+def test_bootstrap_repeats_with_its_seed_and_is_fast():
+    rng = np.random.default_rng(0)
+    p = rng.random(70_000) ** 3
+    y = (rng.random(len(p)) < p).astype(int)
+    started = time.process_time()
+    first = metrics.bootstrap(y, p, 0.3, metrics.NAMES, draws=20, seed=5)
+    seconds = time.process_time() - started
+    assert first == metrics.bootstrap(y, p, 0.3, metrics.NAMES, draws=20, seed=5)
+    assert seconds < 2, f"{seconds:.1f} s for 20 draws: 500 would take {seconds * 25:.0f} s"
+    assert all(i.low <= i.value <= i.high for name, i in first.items() if name != "ece")
+
+
+def test_paired_gain_sees_what_separate_intervals_hide():
+    rng = np.random.default_rng(0)
+    p = rng.random(1500)
+    y = (rng.random(1500) < p).astype(int)
+    worse = np.clip(p + rng.normal(0, 0.1, 1500), 0, 1)
+    options = {"draws": 300, "seed": 0}
+    alone = [metrics.bootstrap(y, q, 0.5, ["roc_auc"], **options)["roc_auc"] for q in (p, worse)]
+    assert alone[0].low < alone[1].high
+    gain = metrics.paired_gain(y, p, worse, "roc_auc", **options)
+    assert gain.low > 0
+    loss = metrics.paired_gain(y, worse, p, "log_loss", **options)
+    assert loss.value < 0
+    assert metrics.paired_gain(y, p, p, "f1", **options) == (0, 0, 0)
+    by_threshold = metrics.paired_gain(y, p, p, "recall", (0.2, 0.5), **options)
+    assert by_threshold.low > 0
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "low", "high"), [(0, 10, 0, 0.2775), (8, 10, 0.4902, 0.9433), (5, 5, 0.5655, 1)]
+)
+def test_wilson_known_values(k, n, low, high):
+    assert metrics.wilson(k, n) == pytest.approx((k / n, low, high), abs=1e-4)
+    assert metrics.wilson(0, 0)[1:] == (0, 1)
+
+
+def test_curves_are_thin_and_keep_their_area():
+    y, p = sample(20_000)
+    for curve in (metrics.roc_curve(y, p), metrics.pr_curve(y, p)):
+        assert len(curve) <= 200 and (np.diff(np.array(curve)[:, 0]) >= 0).all()
+    area = np.trapezoid(*np.array(metrics.roc_curve(y, p)).T[::-1])
+    assert area == pytest.approx(metrics.roc_auc(y, p), abs=1e-3)
+    assert metrics.roc_curve(np.zeros(5), np.linspace(0, 1, 5)) == []
+    assert metrics.pr_curve(np.zeros(5), np.linspace(0, 1, 5)) == []
+
+
+@pytest.mark.parametrize(
+    ("costs", "expected"),
+    [
+        ((1, 10, 0, 0), 0.0909),
+        ((12, 180, 6, 0), 0.0645),
+        ((10, 0, -70, 0), 0.125),
+        ((10, 70, 0, 0), 0.125),
+    ],
+)
+def test_threshold_formula(costs, expected):
+    assert metrics.decision_threshold(metrics.Costs(*costs)) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("costs", [(0, 0, 0, 0), (-5, 10, 0, 0), (5, 10, 20, 0)])
+def test_costs_without_sense_are_refused(costs):
+    with pytest.raises(ProjectError, match="wrong decision must cost more"):
+        metrics.decision_threshold(metrics.Costs(*costs))
+
+
+def test_chosen_threshold_costs_no_more_than_one_half():
+    rng = np.random.default_rng(0)
+    p = rng.beta(0.5, 4, 30_000)
+    y = (rng.random(len(p)) < p).astype(int)
+    costs = metrics.Costs(10, 70)
+    choice = metrics.choose_threshold("cost_optimal", y, p, costs)
+    assert choice.threshold == 0.125
+    assert choice.optimum_cost <= choice.cost <= 1.01 * choice.optimum_cost
+    assert choice.cost < 0.8 * metrics.cost_per_1000(y, p, 0.5, costs)
+    wrong = p**2  # not calibrated: p* would be far off, the validation rows are not
+    blind = metrics.choose_threshold("cost_optimal", y, wrong, costs)
+    seeing = metrics.choose_threshold("cost_optimal", y, wrong, costs, calibrated=False)
+    assert seeing.cost == pytest.approx(seeing.optimum_cost) and seeing.cost < blind.cost
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(st.booleans(), st.sampled_from([0, 0.2, 0.4, 0.400001, 1.0])),
+        min_size=1,
+        max_size=30,
+    ),
+    costs=st.tuples(st.integers(1, 9), st.integers(1, 99), st.integers(-5, 0), st.integers(-5, 0)),
+)
+def test_cheapest_cut_and_best_f1_by_brute_force(rows, costs):
+    y, p = (np.array(column, float) for column in zip(*rows, strict=True))
+    costs = metrics.Costs(*map(float, costs))
+    tries = [*np.unique(p), 2.0]
+    choice = metrics.choose_threshold("cost_optimal", y, p, costs, calibrated=False)
+    cheapest = min(metrics.cost_per_1000(y, p, t, costs) for t in tries)
+    assert choice.cost == pytest.approx(cheapest) == pytest.approx(choice.optimum_cost)
+    curve = metrics.cost_curve(y, p, costs)
+    assert min(cost for _, cost in curve) == pytest.approx(cheapest)
+    for threshold, cost in curve:
+        assert cost == pytest.approx(metrics.cost_per_1000(y, p, threshold, costs))
+    if y.any():
+        best = metrics.choose_threshold("max_f1", y, p)
+        found = metrics.score("f1", y, p, best.threshold)
+        assert found == pytest.approx(max(metrics.score("f1", y, p, t) for t in tries[:-1]))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    p=st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.5, 0.7, 0.9]), min_size=1, max_size=40),
+    share=st.floats(0.01, 1),
+)
+def test_alerts_within_capacity_or_flagged(p, share):
+    """No cut flags more than the capacity, unless the very top is tied; then `share` says so."""
+    p = np.array(p)
+    choice = metrics.choose_threshold("top_k_by_capacity", np.zeros(len(p)), p, None, share)
+    flagged = (p >= choice.threshold).mean()
+    assert flagged == pytest.approx(choice.share)
+    if flagged > share + 1e-9:
+        assert flagged == (p == p.max()).mean()
+    elif flagged < 1:
+        group = (p == p[p < choice.threshold].max()).mean()
+        assert flagged + group > share
+    both = metrics.choose_threshold(
+        "cost_optimal_within_capacity", np.zeros(len(p)), p, metrics.Costs(1, 3), share
+    )
+    assert both.threshold == max(0.25, choice.threshold)
+
+
+@pytest.mark.parametrize("policy", ["cost_optimal", "cost_optimal_within_capacity"])
+def test_policy_without_its_answer_is_refused(policy):
+    y, p = sample(50)
+    with pytest.raises(ProjectError, match="cost_fp"):
+        metrics.choose_threshold(policy, y, p)
+    with pytest.raises(ProjectError, match="daily_capacity"):
+        metrics.choose_threshold("top_k_by_capacity", y, p)
+    with pytest.raises(ProjectError, match="unknown threshold policy cost_optimum"):
+        metrics.choose_threshold("cost_optimum", y, p, metrics.Costs(1, 2))
+
+
+def test_prior_shift_worked_example_and_way_back():
+    assert metrics.prior_shift(np.array([0.5]), 0.5, 0.02) == pytest.approx([0.02])
+    p = np.linspace(0, 1, 11)
+    there = metrics.prior_shift(p, 0.3, 0.05)
+    assert metrics.prior_shift(there, 0.05, 0.3) == pytest.approx(p)
+
+
+def test_higher_is_better_agrees_with_a_better_model():
+    rng = np.random.default_rng(0)
+    p = rng.random(5000)
+    y = (rng.random(5000) < p).astype(int)
+    bad = np.clip(p + rng.normal(0, 0.4, 5000), 0.001, 0.999)
+    for name, higher in metrics.HIGHER_IS_BETTER.items():
+        assert (metrics.score(name, y, p) > metrics.score(name, y, bad)) == higher, name
