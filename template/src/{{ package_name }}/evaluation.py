@@ -91,6 +91,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     }
     # What reports and the plan read back is what JSON holds: NaN has become null.
     report = msgspec.json.decode(msgspec.json.encode(report))
+    storage.write_json(folder / "metrics.json", report)
     storage.write_json(project.path("reports/metrics.json"), report)
     registry.set_evaluated(
         project, version, gate_passed=gate["passed"], metric=intervals[primary].value

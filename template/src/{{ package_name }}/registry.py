@@ -6,7 +6,7 @@ that it does not name, as after a kill between both, is ignored until `ml models
 
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -46,8 +46,8 @@ def read(project: Project) -> Registry:
             raise msgspec.ValidationError(f"{unknown[0]} is champion but not a version")
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ProjectError(
-            f"models/registry.json is damaged ({error}): `ml models --rebuild` reads the bundles "
-            "again; then evaluate and promote a version"
+            f"models/registry.json is damaged ({error}): run `ml models --rebuild`, which "
+            "reads the bundles again, then `ml promote VERSION`"
         ) from None
     return found
 
@@ -62,7 +62,11 @@ def rebuild(project: Project) -> Registry:
     for name in sorted(_folders(project), key=_number):
         folder = project.path(f"models/{name}")
         manifest = storage.read_json(folder / "manifest.json", Manifest)
-        versions[name] = old.versions.get(name) or Version(run=manifest.run)
+        entry = versions[name] = old.versions.get(name) or Version(run=manifest.run)
+        if entry.gate_passed is None and (folder / "metrics.json").exists():
+            report = storage.read_json(folder / "metrics.json", dict[str, Any])
+            entry.status, entry.gate_passed = "evaluated", report["gate"]["passed"]
+            entry.metric = report["champion"]["metrics"][manifest.primary_metric]["value"]
     champion = old.champion if old.champion in versions else None
     previous = [name for name in old.previous if name in versions]
     new = Registry(champion=champion, previous=previous, versions=versions)
