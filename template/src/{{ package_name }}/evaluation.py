@@ -17,6 +17,8 @@ from .settings import Project
 
 Floats = NDArray[np.float64]
 SLICE_LEVELS = 8
+# Large test sets need fewer resamples: their intervals are narrow, and each resample costs more.
+RESAMPLED_ROWS = 10_000_000
 
 
 class Tested(NamedTuple):
@@ -44,13 +46,16 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     threshold = scorer.manifest.threshold
     primary = scorer.manifest.primary_metric
     settings = project.config.evaluation
-    draws = {"draws": settings.bootstrap, "seed": project.config.training.seed}
-    intervals = metrics.bootstrap(y, p, threshold, metrics.NAMES, groups=tested.groups, **draws)
+    draws = min(settings.bootstrap, max(100, RESAMPLED_ROWS // len(y)))
+    seed = project.config.training.seed
+    intervals = metrics.bootstrap(
+        y, p, threshold, metrics.NAMES, draws=draws, seed=seed, groups=tested.groups
+    )
     plain = {
         name: metrics.evaluate(y, other, threshold) for name, other in tested.probability.items()
     }
     seconds = {name: facts["fit_seconds"] for name, facts in trained["candidates"].items()}
-    gate = _gate(project, tested, champion, plain, trained["baselines"], intervals[primary])
+    gate = _gate(project, tested, champion, plain, trained["baselines"], intervals[primary], draws)
     costs = training.decision_costs(project)
     report = {
         "task": scorer.manifest.task,
@@ -205,6 +210,7 @@ def _gate(
     plain: dict[str, dict[str, float]],
     baselines: list[str],
     measured: metrics.Interval,
+    draws: int,
 ) -> dict[str, Any]:
     """Compare with the best baseline that is not the champion itself."""
     answers = project.plan.answers
@@ -216,7 +222,7 @@ def _gate(
         tested.probability[champion],
         tested.probability[best],
         primary,
-        draws=project.config.evaluation.bootstrap,
+        draws=draws,
         seed=project.config.training.seed,
         groups=tested.groups,
     )

@@ -73,7 +73,9 @@ def development_data(
     if not spec.names:
         raise ProjectError("no feature varies: give at least one contract column the role feature")
     y = labels(rows, agreed.target)
-    return models.Data(features.encode(spec, rows), y, spec, project.config.training.threads)
+    # Below LARGE rows more threads cost more than they give.
+    threads = project.config.training.threads or int(len(y) < models.LARGE)
+    return models.Data(features.encode(spec, rows), y, spec, threads)
 
 
 def cross_validate(
