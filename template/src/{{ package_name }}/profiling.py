@@ -15,7 +15,7 @@ from .report import render
 from .report.charts import number
 from .settings import Project
 
-BINS = 20
+BINS = 31  # so that each day of the month has its own
 GROUPS = 8
 TOP = 10
 CORRELATED = 10
@@ -133,8 +133,10 @@ def _histogram(column: Column, x: NDArray[np.float64]) -> dict[str, Any]:
     low, high = np.quantile(x, [0.01, 0.99])
     if low == high:
         low, high = x.min(), x.max()
-    if low == high or (column.kind == "integer" and high - low < BINS):
-        edges = np.arange(np.floor(low), np.floor(high) + 2)
+    if low == high or column.kind == "integer":
+        low, high = np.floor(low), np.ceil(high)
+        width = np.ceil((high - low + 1) / BINS)
+        edges = np.arange(low, high + width + 1, width)
     else:
         edges = np.linspace(low, high, BINS + 1)
     counts, _ = np.histogram(np.clip(x, edges[0], edges[-1]), edges)

@@ -125,7 +125,10 @@ def run(project: Project) -> dict[str, Any]:
     valid rows then stay as they were.
     """
     contract = contracts.read(project.contract_path)
-    snapshot = storage.read_json(project.path("data/raw/manifest.json"), _Snapshot)
+    manifest = project.path("data/raw/manifest.json")
+    if not manifest.exists():
+        raise ProjectError("no data yet: run `ml ingest` first")
+    snapshot = storage.read_json(manifest, _Snapshot)
     path = project.path(snapshot.file)
     if not path.is_file() or storage.sha256(path) != snapshot.sha256:
         raise ProjectError(f"{snapshot.file} is missing or was changed: run `ml ingest` again")

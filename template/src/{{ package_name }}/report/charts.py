@@ -16,11 +16,11 @@ Point = Sequence[Number]
 
 
 def number(value: Number) -> str:
-    """Write a number for people: whole ones with thousands separated, others with three digits."""
+    """Write a number for people: whole and large ones to the unit, others with three digits."""
     if value is None or not math.isfinite(value):
         return "–"
     if value == int(value) or abs(value) >= 100:
-        return f"{value:,.0f}"
+        return f"{value:,.0f}" if abs(value) >= 9999.5 else f"{value:.0f}"
     return f"{value:#.3g}" if abs(value) >= 1e-4 else f"{value:.0e}".replace("-", "\u2212")
 
 
@@ -50,9 +50,14 @@ def bars(rows: Sequence[tuple[str, Number, str]], label: str, mark: Number = Non
     return _svg(height, label, parts + texts)
 
 
-def histogram(edges: Sequence[float | str], counts: Sequence[int], label: str) -> Markup:
-    """Draw columns for `counts` between `edges`, numbers or texts."""
-    names = [edge if isinstance(edge, str) else number(edge) for edge in edges]
+def histogram(
+    edges: Sequence[float | str], counts: Sequence[int], label: str, whole: bool = False
+) -> Markup:
+    """Draw columns for `counts` between `edges`, numbers or texts; `whole` numbers end before."""
+    lower = [edge if isinstance(edge, str) else number(edge) for edge in edges]
+    upper = [
+        number(float(edge) - 1) if whole else text for edge, text in zip(edges, lower, strict=True)
+    ]
     tallest, step = max([1, *counts]), (WIDTH - 8) / max(1, len(counts))
     parts = []
     for index, count in enumerate(counts):
@@ -60,10 +65,10 @@ def histogram(edges: Sequence[float | str], counts: Sequence[int], label: str) -
         parts.append(
             f'<rect class="bar" x="{4 + index * step:.1f}" y="{110 - size:.1f}" '
             f'width="{max(1, step - 1.5):.1f}" height="{size:.1f}">'
-            f"<title>{names[index]} to {names[index + 1]}: {count:,}</title></rect>"
+            f"<title>{lower[index]} to {upper[index + 1]}: {count:,}</title></rect>"
         )
-    parts += [_line(4, 110, WIDTH - 4, 110, "axis"), _text(4, 126, names[0])]
-    return _svg(132, label, [*parts, _text(WIDTH - 4, 126, names[-1], "end")])
+    parts += [_line(4, 110, WIDTH - 4, 110, "axis"), _text(4, 126, lower[0])]
+    return _svg(132, label, [*parts, _text(WIDTH - 4, 126, upper[-1], "end")])
 
 
 def lines(
@@ -169,7 +174,7 @@ def intervals(
 
 
 def heatmap(names: Sequence[str], cells: Sequence[Sequence[Number]], label: str) -> Markup:
-    """Draw a square matrix of values in -1..1, blank where None."""
+    """Draw a square matrix of values in -1..1, written in hundredths; blank where None."""
     start, room = _columns(names, [])
     step = room / max(1, len(names))
     parts = []
@@ -185,8 +190,7 @@ def heatmap(names: Sequence[str], cells: Sequence[Sequence[Number]], label: str)
                 f'<rect class="{kind}" fill-opacity="{0.6 * abs(value):.2f}" x="{x:.1f}" y="{y}" '
                 f'width="{step - 1:.1f}" height="23"><title>{title}</title></rect>'
             )
-            text = f"{value:.2f}".replace("0.", ".").replace("-.00", "0").replace(".00", "0")
-            parts.append(_text(x + step / 2, y + 16, text, "middle", "cell"))
+            parts.append(_text(x + step / 2, y + 16, f"{100 * value:z.0f}", "middle", "cell"))
     return _svg(24 * len(names), label, parts)
 
 
@@ -202,7 +206,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _tick(value: float) -> str:
-    return f"{value:,g}" if abs(value) < 1e5 else f"{value:,.0f}"
+    return f"{value:g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
 def _svg(height: float, label: str, parts: Sequence[str]) -> Markup:
