@@ -71,11 +71,14 @@ def plain_template() -> Path:
 _keep: list[tempfile.TemporaryDirectory[str]] = []
 
 
-def render(folder: Path, /, **answers: Any) -> Path:
+def render(
+    folder: Path, /, source: Path | None = None, commit: str | None = None, **answers: Any
+) -> Path:
     """Render a project with these answers, defaults for the rest, and return its folder."""
+    template = str(source or plain_template())
     with fast_copier(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        run_copy(str(plain_template()), folder, data=answers, defaults=True, quiet=True)
+        run_copy(template, folder, vcs_ref=commit, data=answers, defaults=True, quiet=True)
     return folder
 
 
