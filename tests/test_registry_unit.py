@@ -1,0 +1,192 @@
+"""The registry: who is champion, what is refused, and what a kill may leave."""
+
+import os
+import sys
+
+import helpers.bundles as small
+import pytest
+import yaml
+
+from package_name import contract, registry, storage
+from package_name.errors import CheckFailed, ProjectError
+from package_name.scorer import Scorer
+
+
+@pytest.fixture
+def project(tmp_path):
+    return small.project(tmp_path)
+
+
+def statuses(project):
+    return {name: entry.status for name, entry in registry.read(project).versions.items()}
+
+
+def test_a_new_project_says_what_to_do(project):
+    assert registry.next_version(project) == "v1"
+    for ask in (registry.newest, registry.champion_folder, registry.rollback):
+        with pytest.raises(ProjectError, match=r"`ml "):
+            ask(project)
+    with pytest.raises(ProjectError, match="none, run `ml train`"):
+        registry.promote(project, "v1")
+    assert registry.table(project) == "no model yet: run `ml train`"
+
+
+def test_promote_and_roll_back(project):
+    for seed in range(3):
+        small.train(project, rows=400, seed=seed)
+    for version in ("v1", "v2", "v3", "v2"):
+        registry.promote(project, version)
+    assert statuses(project) == {"v1": "retired", "v2": "champion", "v3": "retired"}
+    assert registry.champion_folder(project) == project.path("models/v2")
+    assert registry.newest(project) == "v3" and registry.next_version(project) == "v4"
+    assert [registry.rollback(project) for _ in range(3)] == ["v3", "v2", "v1"]
+    assert statuses(project) == {"v1": "champion", "v2": "retired", "v3": "retired"}
+    with pytest.raises(ProjectError, match="no earlier champion"):
+        registry.rollback(project)
+    registry.promote(project, "v1")
+    assert registry.read(project).previous == []
+    lines = registry.table(project).splitlines()
+    assert [line.split()[0] for line in lines] == ["version", "v3", "v2", "v1"]
+    assert "passed" in lines[1] and "champion" in lines[3]
+
+
+def test_evaluating_the_champion_again_leaves_it_champion(project):
+    version = small.train(project, rows=400)
+    registry.promote(project, version)
+    registry.set_evaluated(project, version, gate_passed=False, metric=float("nan"))
+    entry = registry.read(project).versions[version]
+    assert (entry.status, entry.gate_passed, entry.metric) == ("champion", False, None)
+
+
+def test_a_closed_gate_needs_a_reason_and_the_reason_is_kept(project):
+    version = small.train(project, rows=400, evaluated=False)
+    with pytest.raises(CheckFailed, match="not evaluated"):
+        registry.promote(project, version)
+    registry.set_evaluated(project, version, gate_passed=False, metric=0.5)
+    for reason in (None, "", "  "):
+        with pytest.raises(CheckFailed, match="gate did not pass"):
+            registry.promote(project, version, force_reason=reason)
+    assert registry.read(project).champion is None
+    registry.promote(project, version, force_reason="pilot with ten users")
+    forced = registry.read(project).versions[version].forced
+    assert "pilot with ten users" in forced and "gate did not pass" in forced
+    assert "pilot" in registry.table(project)
+
+
+def test_another_contract_is_refused(project):
+    version = small.train(project, rows=400)
+    changed = small.document()
+    changed["schema"][0]["properties"][0]["name"] = "amount_eur"
+    storage.write_text(project.contract_path, yaml.safe_dump(changed))
+    contract.read(project.contract_path)
+    with pytest.raises(CheckFailed, match="contract has changed"):
+        registry.promote(project, version)
+
+
+def test_a_changed_bundle_is_never_promoted_nor_rolled_back_to(project):
+    first, second = (small.train(project, rows=400, seed=seed) for seed in range(2))
+    registry.promote(project, first)
+    registry.promote(project, second)
+    before = registry.read(project)
+    for name in ("model_encoded.onnx", "profile.json"):
+        path = project.path(f"models/{first}/{name}")
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(ProjectError, match=name):
+            registry.promote(project, first, force_reason="please")
+        with pytest.raises(ProjectError, match=name):
+            registry.rollback(project)
+        path.write_bytes(whole)
+    project.path(f"models/{first}/manifest.json").unlink()
+    with pytest.raises(ProjectError, match="models/v1 is gone"):
+        registry.rollback(project)
+    assert registry.read(project) == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[]",
+        b'{"champion": "v1"}',
+        b'{"versions": {"v1": {}}}',
+        b'{"previous": ["v9"], "versions": {}}',
+    ],
+)
+def test_a_damaged_registry_is_one_line_and_is_built_again(project, content):
+    small.train(project, rows=400)
+    small.train(project, rows=400, evaluated=False)
+    registry.promote(project, "v1")
+    good = registry.read(project)
+    path = project.path("models/registry.json")
+    path.write_bytes(content)
+    with pytest.raises(ProjectError, match="ml models --rebuild") as caught:
+        registry.promote(project, "v1")
+    assert "\n" not in str(caught.value)
+    rebuilt = registry.rebuild(project)
+    assert rebuilt.champion is None and rebuilt == registry.read(project)
+    assert rebuilt.versions["v1"].metric == good.versions["v1"].metric
+    assert [entry.gate_passed for entry in rebuilt.versions.values()] == [True, None]
+    registry.promote(project, "v1")
+    assert registry.rebuild(project).champion == "v1"
+
+
+def test_leftovers_of_a_kill_are_ignored_then_cleared(project):
+    small.train(project, rows=400)
+    models = project.path("models")
+    (models / ".tmp-dead").mkdir()
+    (models / ".tmp-dead" / "model.onnx").write_bytes(b"half")
+    (models / ".registry.json.dead").write_bytes(b"{")
+    (models / "v2").mkdir()  # no manifest: not a version
+    (models / "v7").mkdir()
+    (models / "v7" / "manifest.json").write_bytes(b"{}")  # killed before it was registered
+    assert list(registry.read(project).versions) == ["v1"]
+    assert registry.next_version(project) == "v8"
+    registry.promote(project, "v1")
+    assert not list(models.glob(".*"))
+
+
+def rollback_killed_after(lines: int, project) -> int:
+    """Roll back in a child process that dies after some executed lines; return its exit code."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    left = lines
+
+    def trace(frame, event, argument):
+        nonlocal left
+        if frame.f_code.co_filename.endswith(("storage.py", "registry.py", "tempfile.py")):
+            left -= 1
+            if not left:
+                os._exit(9)
+        return trace
+
+    sys.settrace(trace)
+    try:
+        registry.rollback(project)
+    finally:
+        os._exit(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_kill_at_any_line_leaves_the_old_or_the_new_state(project):
+    """Kill a rollback at growing numbers of executed lines, until one gets through."""
+    small.train(project, rows=400)
+    small.train(project, rows=400)
+    registry.promote(project, "v1")
+    registry.promote(project, "v2")
+    file = project.path("models/registry.json")
+    old = file.read_bytes()
+    states, lines, code = [], 5, 9
+    while code:
+        file.write_bytes(old)
+        code = rollback_killed_after(lines, project)
+        assert code in (0, 9)
+        states.append(registry.read(project).champion)
+        lines += 5
+    assert len(states) > 10 and set(states) == {"v1", "v2"}
+    registry.promote(project, "v2")
+    assert not [path for path in project.path("models").iterdir() if path.name.startswith(".")]
+    assert Scorer.load(registry.champion_folder(project)).version == "v2"
