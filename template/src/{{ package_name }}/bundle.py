@@ -4,7 +4,6 @@ import datetime as dt
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -66,10 +65,12 @@ def save(
             "model.onnx": model,
             "model_encoded.onnx": encoded,
             "contract.odcs.yaml": contract_text.encode("utf-8"),
-            "features.json": _json(spec),
-            "columns.json": _json(served_columns(contract)),
-            "golden.json": _json(Golden(rows=rows, probability=tuple(map(float, answers)))),
-            **{name: _json(report) for name, report in reports.items()},
+            "features.json": storage.json_bytes(spec),
+            "columns.json": storage.json_bytes(served_columns(contract)),
+            "golden.json": storage.json_bytes(
+                Golden(rows=rows, probability=tuple(map(float, answers)))
+            ),
+            **{name: storage.json_bytes(report) for name, report in reports.items()},
         }
         for name, rival in rivals.items():
             content[f"rivals/{name}.onnx"] = graph.emit(rival, spec, threshold, encoded=True)
@@ -139,7 +140,3 @@ def _plain(row: dict[str, Any], contract: Contract) -> dict[str, Any]:
         for column in contract.features
         if (value := row[column.name]) is not None
     }
-
-
-def _json(content: Any) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"

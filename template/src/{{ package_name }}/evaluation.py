@@ -95,7 +95,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
         "pr": metrics.pr_curve(y, p),
     }
     # What reports and the plan read back is what JSON holds: NaN has become null.
-    report = msgspec.json.decode(msgspec.json.encode(report))
+    report = msgspec.json.decode(storage.json_bytes(report), type=dict[str, Any])
     storage.write_json(folder / "metrics.json", report)
     storage.write_json(project.path("reports/metrics.json"), report)
     registry.set_evaluated(

@@ -148,14 +148,13 @@ def partial_dependence(scorer: Scorer, x: Matrix, feature: str) -> list[list[flo
     width = len(scorer.spec.numeric)
     if index < width:
         known = x[:, index][~np.isnan(x[:, index])]
-        values = np.unique(np.quantile(known, np.linspace(0.02, 0.98, 20))) if len(known) else []
-        labels: list[float | str] = [float(value) for value in values]
+        cuts = np.unique(np.quantile(known, np.linspace(0.02, 0.98, 20))) if len(known) else known
+        values: list[tuple[float | str, float]] = [(float(cut), float(cut)) for cut in cuts]
     else:
         levels = scorer.spec.categorical[index - width].levels[:12]
-        values = np.arange(len(levels), dtype=np.float64)
-        labels = [level or "(missing)" for level in levels]
+        values = [(level or "(missing)", float(code)) for code, level in enumerate(levels)]
     points: list[list[float | str]] = []
-    for label, value in zip(labels, values, strict=True):
+    for label, value in values:
         changed = x.copy()
         changed[:, index] = value
         points.append([label, float(scorer.predict(changed).probability.mean())])
@@ -164,8 +163,10 @@ def partial_dependence(scorer: Scorer, x: Matrix, feature: str) -> list[list[flo
 
 def _texts(scorer: Scorer, frame: pl.DataFrame, index: int, personal: set[str]) -> list[str]:
     texts = []
-    for feature in (*scorer.spec.numeric, *scorer.spec.categorical):
-        value = frame[feature.column][index]
-        hidden = feature.column in personal
+    spec = scorer.spec
+    columns = [item.column for item in spec.numeric] + [item.column for item in spec.categorical]
+    for column in columns:
+        value = frame[column][index]
+        hidden = column in personal
         texts.append("(personal)" if hidden else "(missing)" if value is None else str(value))
     return texts

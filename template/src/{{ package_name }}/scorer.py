@@ -54,7 +54,7 @@ class FeatureSpec(msgspec.Struct, frozen=True):
     @property
     def names(self) -> list[str]:
         """Names of the matrix columns, in order."""
-        return [feature.name for feature in (*self.numeric, *self.categorical)]
+        return [item.name for item in self.numeric] + [item.name for item in self.categorical]
 
 
 class ServedColumn(msgspec.Struct, frozen=True, kw_only=True):

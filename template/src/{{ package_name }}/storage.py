@@ -42,7 +42,13 @@ def write_text(path: Path, content: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented JSON at once; NaN and infinities become null."""
-    write_bytes(path, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+    write_bytes(path, json_bytes(content))
+
+
+def json_bytes(content: Any) -> bytes:
+    """Return indented JSON; NumPy numbers and arrays are written as plain ones."""
+    encoded = msgspec.json.encode(content, enc_hook=lambda value: value.tolist())
+    return msgspec.json.format(encoded, indent=2) + b"\n"
 
 
 def read_json(path: Path, type: type[T] = dict) -> T:  # type: ignore[assignment]

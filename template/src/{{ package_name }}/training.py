@@ -285,7 +285,7 @@ def capacity_share(project: Project) -> float | None:
     if not answers["daily_capacity"]:
         return None
     per_day = answers["predictions_per_month"] / 30.4375
-    return min(1.0, float(answers["daily_capacity"]) / max(per_day, 1e-9))
+    return min(1.0, float(answers["daily_capacity"] / max(per_day, 1e-9)))
 
 
 def _tuned(project: Project) -> dict[str, dict[str, Any]]:
