@@ -1,18 +1,28 @@
 """Hard cases of reading, validating and profiling tables, on the raw template package."""
 
 import datetime as dt
+import hashlib
+import json
 import math
+import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from xml.etree import ElementTree
 
+import jinja2
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tests.helpers.package  # noqa: F401  makes `package_name` importable
-from package_name import ingest, validation
+from package_name import ingest, profiling, report, validation
 from package_name.contract import Column, Contract
-from package_name.errors import ProjectError
+from package_name.errors import CheckFailed, ProjectError
+from package_name.report import charts
+from package_name.settings import Project
 
 
 def contract(*columns: Column, key: tuple[str, ...] = ()) -> Contract:
@@ -30,6 +40,7 @@ def check(column: Column, values: list, **more) -> validation.Validation:
 
 
 def write(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
 
@@ -165,24 +176,22 @@ def test_each_rule_rejects_its_row_and_is_counted():
     assert result.valid.rows() == [(1, 30.0, "a", "x", True)]
 
 
-def test_rows_are_never_lost_and_values_of_valid_rows_obey_the_contract():
+def test_rows_are_never_lost_and_valid_values_obey_the_contract():
     column = feature("x", minimum=-1.0, maximum=1.0)
 
     @settings(max_examples=60, deadline=None)
-    @given(st.lists(st.none() | st.floats() | st.integers(-3, 3), min_size=1), st.randoms())
-    def holds(values, random):
-        if not any(value is not None and value == value for value in values):
+    @given(st.lists(st.none() | st.floats(), min_size=1), st.booleans())
+    def holds(values, as_text):
+        present = [v for v in values if v is not None and not math.isnan(v)]
+        raw = values
+        if as_text:  # as CSV gives it, where NaN is a mark of a missing value
+            raw = [None if v is None or math.isnan(v) else repr(v) for v in values]
+        if not present:
             return
-        texts = [
-            value if value is None or random.random() < 0.5 else str(value) for value in values
-        ]
-        for raw in (values, [None if text is None else str(text) for text in texts]):
-            floats = raw if raw is not values else [v if v is None else float(v) for v in values]
-            result = check(column, floats)
-            assert result.valid.height + result.rejected.height == len(values)
-            kept = result.valid["x"].drop_nulls()
-            expected = [v for v in values if v is not None and v == v and -1 <= v <= 1]
-            assert kept.to_list() == [float(v) for v in expected]
+        result = check(column, raw)
+        assert result.valid.height + result.rejected.height == len(values)
+        assert result.valid["x"].drop_nulls().to_list() == [v for v in present if -1 <= v <= 1]
+        assert all(result.rejected["_rules"].list.len() > 0)
 
     holds()
 
@@ -223,10 +232,16 @@ def test_dates_in_three_formats_and_none_misread():
 
 def test_timestamps_with_offsets_become_utc():
     texts = [
-        "2026-01-02T03:04:05", "2026-01-02 03:04:05.250", "2026-01-02T03:04", "2026-01-02 03:04",
-        "2026-01-02", "2026-01-02T03:04:05Z", "2026-01-02T03:04:05+02:00", "2026-01-02 03:04:05-0500",
+        "2026-01-02T03:04:05",
+        "2026-01-02 03:04:05.250",
+        "2026-01-02T03:04",
+        "2026-01-02 03:04",
+        "2026-01-02",
+        "2026-01-02T03:04:05Z",
+        "2026-01-02T03:04:05+02:00",
+        "2026-01-02 03:04:05-0500",
         "02.01.2026 03:04",
-    ]  # fmt: skip
+    ]
     result = check(feature(kind="timestamp", formats=("%d.%m.%Y %H:%M",)), texts)
     second = dt.datetime(2026, 1, 2, 3, 4, 5)
     minute = dt.datetime(2026, 1, 2, 3, 4)
@@ -348,3 +363,506 @@ def test_all_missing_column_is_kept_unless_required():
 def test_no_rows_is_no_error():
     frame = pl.DataFrame(schema={"x": pl.String, "bought": pl.String})
     assert validation.apply(contract(feature(required=True)), frame).valid.height == 0
+
+
+# From file to report, in a project
+
+ODCS = """
+apiVersion: v3.1.0
+kind: DataContract
+id: t
+version: 1.0.0
+status: active
+schema:
+  - name: shop
+    properties:
+      - name: id
+        logicalType: integer
+        required: true
+        primaryKey: true
+        primaryKeyPosition: 1
+        customProperties: [{property: role, value: entity}]
+      - name: day
+        logicalType: date
+        customProperties:
+          - {property: role, value: time}
+          - {property: dateFormats, value: ["%d.%m.%Y"]}
+      - name: amount
+        logicalType: number
+        logicalTypeOptions: {minimum: 0}
+        customProperties: [{property: role, value: feature}]
+      - name: 'kind "x" <b>'
+        logicalType: string
+        customProperties: [{property: role, value: feature}]
+      - name: mail
+        logicalType: string
+        classification: personal
+        customProperties: [{property: role, value: feature}]
+      - name: empty
+        logicalType: number
+        customProperties: [{property: role, value: feature}]
+      - name: constant
+        logicalType: integer
+        customProperties: [{property: role, value: feature}]
+      - name: known_later
+        logicalType: number
+        customProperties: [{property: role, value: feature}]
+      - name: bought
+        logicalType: boolean
+        customProperties: [{property: role, value: target}, {property: positiveValue, value: true}]
+"""
+
+
+@pytest.fixture
+def shop(tmp_path):
+    write(tmp_path / "contracts" / "dataset.odcs.yaml", ODCS)
+    write(tmp_path / "config.yaml", "data: {source: shop.csv}\n")
+    return Project(tmp_path)
+
+
+def rows(number: int = 400) -> dict[str, list]:
+    start = dt.date(2026, 1, 1)
+    bought = [index % 3 == 0 for index in range(number)]
+    return {
+        "id": list(range(number)),
+        "day": [
+            (start + dt.timedelta(days=i % 90)).strftime("%d.%m.%Y" if i % 2 else "%Y-%m-%d")
+            for i in range(number)
+        ],
+        "amount": [None if index % 50 == 1 else index * 0.5 for index in range(number)],
+        'kind "x" <b>': [
+            "<script>alert(1)</script>" if y else f"k{i}" for i, y in enumerate(bought)
+        ],
+        "mail": [f"person{index}@secret.example" for index in range(number)],
+        "empty": [None] * number,
+        "constant": [7] * number,
+        "known_later": [float(index % 7) + 10 * y for index, y in enumerate(bought)],
+        "bought": [str(y).lower() for y in bought],
+    }
+
+
+def put(project: Project, table: dict[str, list]) -> None:
+    pl.DataFrame(table, strict=False).write_csv(project.path("shop.csv"))
+
+
+def test_from_file_to_profile(shop):
+    table = rows()
+    table["amount"][2] = -5.0
+    table["bought"][5] = None
+    table["id"][7] = 6
+    put(shop, table)
+    ingest.run(shop)
+    quality = validation.run(shop)
+    assert (quality["rows"], quality["valid"], quality["rejected"], quality["unlabelled"]) == (
+        400, 397, 2, 1,
+    )  # fmt: skip
+    assert quality["rules"] == {"amount: minimum": 1, "id: duplicate key": 1}
+    assert quality["missing_share"]["empty"] == 1.0
+    assert 0 < quality["score"] < 1
+    rejected = pl.read_parquet(shop.path("data/quarantine/rejected.parquet"))
+    assert rejected["_rules"].to_list() == [
+        ["amount: minimum"], ["bought: missing"], ["id: duplicate key"],
+    ]  # fmt: skip
+    profile = profiling.run(shop)
+    assert profile["run"] == quality["run"]
+    assert "known_later" in [found["column"] for found in profile["leakage"]]
+    columns = profile["columns"]
+    assert columns["amount"]["missing_share"] == pytest.approx(8 / 397)
+    assert sum(columns["amount"]["histogram"]["counts"]) == 397 - 8
+    assert sum(n for _, n, _ in columns["amount"]["groups"]) == 397
+    assert columns["constant"]["std"] == 0 and columns["constant"]["relation"] == 0.5
+    assert columns["known_later"]["relation"] == 1
+    assert columns["day"]["min"] == "2026-01-01"
+    assert columns["empty"] == {
+        "kind": "number", "role": "feature", "missing_share": 1.0, "distinct": 0, "relation": 0.5,
+    }  # fmt: skip
+    assert "top" not in columns["mail"] and "mode" not in columns["id"]
+    html = shop.path("reports/profile.html").read_text("utf-8")
+    assert "secret.example" not in html + shop.path("reports/profile.json").read_text("utf-8")
+    assert "<script" not in html and "&lt;script&gt;" in html and "<b>" not in html
+    assert "http" not in html.replace("http-equiv", "")
+
+
+def test_raw_snapshots_never_change(shop):
+    put(shop, rows(60))
+    first = ingest.run(shop)
+    path = shop.path(first["file"])
+    before = (path.stat().st_mtime_ns, path.read_bytes())
+    assert path.stat().st_mode & 0o222 == 0
+    assert hashlib.sha256(before[1]).hexdigest() == first["sha256"]
+    assert first["rows"] == 60 and first["columns"] == 9 and first["bytes"] == len(before[1])
+    assert ingest.run(shop) == first
+    put(shop, rows(61))
+    second = ingest.run(shop)
+    assert second["file"] != first["file"]
+    assert (path.stat().st_mtime_ns, path.read_bytes()) == before
+    damaged = shop.path(second["file"])
+    damaged.chmod(0o644)
+    damaged.write_bytes(b"damaged")
+    with pytest.raises(ProjectError, match="run `ml ingest` again"):
+        validation.run(shop)
+    assert ingest.run(shop) == second
+    assert validation.run(shop)["valid"] == 61
+
+
+def test_default_sample_is_made_when_it_is_missing(shop):
+    write(shop.path("config.yaml"), "data: {sample_rows: 300}\n")
+    manifest = ingest.run(Project(shop.root))
+    assert (manifest["source"], manifest["rows"]) == ("data/sample/dataset.parquet", 300)
+    write(shop.path("config.yaml"), "data: {source: other.csv}\n")
+    with pytest.raises(ProjectError, match="no such file"):
+        ingest.run(Project(shop.root))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda t: t | {"amount": [-1.0] * 100 + t["amount"][100:]},
+            "25.0% of 400 rows were rejected",
+        ),
+        (lambda t: t | {"bought": ["true"] * 400}, "has 1 different value in 400 rows"),
+        (lambda t: t | {"bought": ["false"] * 400}, "0 times its positive value"),
+        (lambda t: {name: values[:1] for name, values in t.items()}, "1 of 1 rows are usable"),
+        (lambda t: {name: values[:49] for name, values in t.items()}, "at least 50 are needed"),
+        (lambda t: t | {"bought": ["true", "false"] + [None] * 398}, "398 without a target"),
+    ],
+)
+def test_too_little_left_fails_the_check_and_keeps_the_last_good_rows(shop, change, says):
+    put(shop, rows())
+    ingest.run(shop)
+    validation.run(shop)
+    valid = shop.path("data/processed/valid.parquet")
+    good = valid.read_bytes()
+    put(shop, change(rows()))
+    ingest.run(shop)
+    with pytest.raises(CheckFailed) as error:
+        validation.run(shop)
+    assert says in str(error.value) and "\n" not in str(error.value)
+    assert valid.read_bytes() == good
+    quality = json.loads(shop.path("reports/data_quality.json").read_bytes())
+    assert quality["failures"] == str(error.value).split("; ") or says in quality["failures"][0]
+    assert quality["valid"] + quality["rejected"] + quality["unlabelled"] == quality["rows"]
+
+
+def test_steps_out_of_order_say_what_to_run(shop):
+    with pytest.raises(ProjectError, match="run `ml ingest` first"):
+        validation.run(shop)
+    with pytest.raises(ProjectError, match="run `ml validate` first"):
+        profiling.run(shop)
+
+
+def test_ten_thousand_categories_and_a_constant_target_rate(shop):
+    n = 10_000
+    frame = pl.DataFrame(
+        {"c": [f"level {i}" for i in range(n)], "bought": [i % 2 == 0 for i in range(n)]}
+    )
+    result = validation.apply(contract(feature("c", "category")), frame)
+    quality = validation.summary(contract(feature("c", "category")), result)
+    report = profiling.profile(
+        contract(feature("c", "category")), result.valid, quality, frame.clear()
+    )
+    column = report["columns"]["c"]
+    assert (column["distinct"], len(column["top"])) == (n, 10)
+    assert column["groups"][-1][:2] == ["(other)", n - 7]
+    assert column["relation"] < 0.55
+    assert report["leakage"] == []
+
+
+def test_histogram_counts_every_value_once():
+    @settings(max_examples=100, deadline=None)
+    @given(st.lists(st.floats(-1e9, 1e9) | st.integers(-50, 50), min_size=1), st.booleans())
+    def holds(values, whole):
+        x = np.array([math.floor(v) if whole else v for v in values], dtype=float)
+        column = feature(kind="integer" if whole else "number")
+        found = profiling._histogram(column, x)
+        assert sum(found["counts"]) == len(x) and len(found["counts"]) <= profiling.BINS + 1
+        assert len(found["edges"]) == len(found["counts"]) + 1
+
+    holds()
+
+
+def test_correlations_are_spearman_of_the_rows_where_both_are_there():
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=500)
+    table = {"a": a, "b": np.exp(a) * -1, "c": rng.normal(size=500), "d": np.zeros(500)}
+    frame = pl.DataFrame(table).with_columns(
+        pl.when(pl.int_range(500) % 5 == 0).then(None).otherwise(pl.col("b")).alias("b"),
+        pl.lit(None, pl.Float64).alias("e"),
+    )
+    found = {(x, y): r for x, y, r in profiling._correlations(frame)}
+    assert set(found) == {("a", "b"), ("a", "c"), ("b", "c")}
+    assert found["a", "b"] == pytest.approx(-1, abs=1e-3)
+    expected = frame.select(pl.corr("a", "c", method="spearman")).item()
+    assert found["a", "c"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_trend_chooses_the_period_and_gives_the_rates():
+    time = Column(name="t", kind="timestamp", role="time")
+    for hours, periods in ((24, 24), (24 * 50, 50), (24 * 365, 53), (24 * 365 * 4, 49)):
+        moments = [dt.datetime(2026, 1, 5) + dt.timedelta(hours=h) for h in range(hours)]
+        label = pl.Series([h % 2 == 0 for h in range(hours)])
+        trend = profiling._trend(time, pl.DataFrame({"t": moments}), label)
+        assert abs(len(trend) - periods) <= 1 and sum(n for _, n, _ in trend) == hours
+
+
+# Charts and pages
+
+
+def numbers_in(svg: str, attribute: str) -> list[float]:
+    return [float(value) for value in re.findall(rf'\b{attribute}="(-?[\d.]+)"', svg)]
+
+
+def parsed(svg: str) -> ElementTree.Element:
+    root = ElementTree.fromstring(svg)
+    assert root.get("role") == "img" and root.get("aria-label")
+    assert "nan" not in svg.lower().replace("nancy", "") and "inf" not in svg
+    return root
+
+
+ODD = '<a href="x">&amp; "Größe" </script>'
+
+
+def test_charts_are_well_formed_and_escape_every_text():
+    pages = [
+        charts.bars([(ODD, 1.0, ODD), ("low", -0.5, "x"), ("none", None, "–")], ODD, mark=0.3),
+        charts.bars([], "nothing"),
+        charts.histogram([0, 1, 2], [3, 0], ODD),
+        charts.histogram(["2026-01-01", ODD], [5], "dates"),
+        charts.lines({ODD: [(0, 1), (1, 2)], "b": [(0, None)]}, ODD, ODD, ODD, mark=(0.5, ODD)),
+        charts.lines({}, "x", "y", "nothing"),
+        charts.lines({"flat": [(3, 3)]}, "x", "y", "one point", zero=False, level=3),
+        charts.lines({}, "x", "y", "dots", dots=[(0.1, 0.2, 10), (0.5, 0.4, 90)], diagonal=True),
+        charts.intervals([(ODD, 0.5, 0.4, 0.6), ("b", 0.1, None, None), ("c", None, 0, 1)], ODD),
+        charts.intervals([], "nothing"),
+        charts.heatmap([ODD, "b"], [[None, 0.5], [-0.999, None]], ODD),
+    ]
+    for page in pages:
+        parsed(page)
+        assert "<a" not in page
+
+
+def test_bars_and_intervals_are_to_scale():
+    svg = charts.bars([("a", 1.0, ""), ("b", 0.25, ""), ("c", -0.5, "")], "x")
+    a, b, c = numbers_in(svg, "width")
+    assert b == pytest.approx(a / 4, abs=0.1) and c == pytest.approx(a / 2, abs=0.1)
+    x = numbers_in(svg, "x")
+    assert x[-2] < max(x)
+    svg = charts.intervals([("a", 0.5, 0.4, 0.6), ("b", 0.6, 0.5, 0.8)], "x")
+    circles = numbers_in(svg, "cx")
+    lines = re.findall(r'class="s0" x1="([\d.]+)" y1="[\d.]+" x2="([\d.]+)"', svg)
+    unit = circles[1] - circles[0]
+    assert float(lines[1][1]) - float(lines[1][0]) == pytest.approx(3 * unit, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (math.nan, "–"),
+        (0, "0"),
+        (2013, "2013"),
+        (12345.6, "12,346"),
+        (0.5, "0.500"),
+        (-3.14159, "-3.14"),
+        (99.96, "100."),
+        (0.00012, "0.000120"),
+        (1e-7, "1e−07"),
+        (-20000, "-20,000"),
+    ],
+)
+def test_numbers_for_people(value, text):
+    assert charts.number(value).rstrip(".") == text.rstrip(".")
+
+
+def test_ticks_cover_the_values_in_round_steps():
+    @settings(max_examples=200, deadline=None)
+    @given(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9))
+    def holds(a, b):
+        low, high = min(a, b), max(a, b)
+        ticks = charts._ticks(low, high)
+        assert ticks == sorted(set(ticks)) and 2 <= len(ticks) <= 9
+        span = max(high - low, abs(high), 1e-9)
+        assert ticks[0] <= low + 1e-6 * span and ticks[-1] >= high - 1e-6 * span
+
+    holds()
+
+
+def interval(value: float | None, width: float = 0.05) -> dict[str, float | None]:
+    low, high = (None, None) if value is None else (value - width, value + width)
+    return {"value": value, "low": low, "high": high}
+
+
+def evaluation() -> dict[str, Any]:
+    """Return a metrics.json with odd texts and missing values."""
+    plain = {"pr_auc": 0.3, "recall": 0.5, "calibration_slope": None}
+    return {
+        "task": "binary",
+        "primary_metric": "pr_auc",
+        "version": "v3",
+        "run": "r1",
+        "baselines": {"class_prior": plain, "logistic_regression": plain},
+        "candidates": {"lightgbm": plain | {"fit_seconds": 1.5}, "logistic_regression": plain},
+        "champion": {
+            "name": "lightgbm",
+            "version": "v3",
+            "metrics": {name: interval(value) for name, value in plain.items()},
+            "threshold": 0.125,
+            "confusion": {"tp": 60, "fp": 90, "fn": 40, "tn": 810},
+        },
+        "gate": {
+            "passed": True,
+            "reasons": [],
+            "gain": 0.04,
+            "gain_low": 0.01,
+            "min_gain": 0.01,
+            "min_metric": 0.2,
+        },
+        "data": {"rows": 5000, "test_rows": 1000, "positives": 100, "hash": "ab" * 32},
+        "business": {
+            "currency": "EUR",
+            "cost_per_1000": 5310.0,
+            "cost_per_1000_baseline": 9000.0,
+            "value_per_year": 62345.6,
+            "value_low": -48.0,
+            "value_high": 75000.0,
+        },
+        "cost_curve": [[0.0, 900.0], [0.1, 500.0], [1.0, 700.0]],
+        "calibration": {
+            "ece": 0.02,
+            "slope": None,
+            "bins": [{"predicted": 0.1, "observed": 0.12, "n": 500}],
+        },
+        "slices": [
+            {
+                "column": "plan",
+                "level": ODD,
+                "n": 500,
+                "positives": 50,
+                "metric": 0.3,
+                "low": 0.2,
+                "high": 0.4,
+            },
+            {
+                "column": "plan",
+                "level": "b",
+                "n": 50,
+                "positives": 0,
+                "metric": None,
+                "low": None,
+                "high": None,
+            },
+        ],
+        "roc": [[0, 0], [0.2, 0.7], [1, 1]],
+        "pr": [[0, 1], [1, 0.1]],
+    }
+
+
+TRAINED = {
+    "split": {"scheme": "time", "development_rows": 4000, "test_rows": 1000},
+    "cv": {
+        "scheme": "time_series",
+        "folds": 2,
+        "scores": {"class_prior": [0.1, 0.1], "lightgbm": [0.3, 0.35]},
+    },
+    "candidates": {"lightgbm": {"score": 0.32, "std": 0.03, "fit_seconds": 1.5, "rounds": None}},
+    "chosen": "lightgbm",
+    "learning_curve": [
+        {"rows": 500, "train": 0.9, "valid": 0.2},
+        {"rows": 4000, "train": 0.6, "valid": 0.3},
+    ],
+    "features": ["age", "plan"],
+    "version": "v3",
+}
+EXPLAINED = {
+    "global": [{"feature": "age", "importance": 0.1}, {"feature": ODD, "importance": -0.01}],
+    "method": "permutation",
+    "rows": [
+        {
+            "row": 12,
+            "probability": 0.8,
+            "contributions": [
+                {"feature": "plan", "value": ODD, "contribution": 0.2},
+                {"feature": "age", "value": None, "contribution": -0.1},
+            ],
+        }
+    ],
+    "partial_dependence": {"age": [[20, 0.1], [60, 0.4]], "plan": [[ODD, 0.2], ["b", 0.1]]},
+}
+PLAN = SimpleNamespace(
+    project=SimpleNamespace(name=f"Shop {ODD}"),
+    answers={"problem": f"Who buys? {ODD}", "target": "bought", "entity": ""},
+)
+
+
+def page(path: Path, template: str, **context: Any) -> str:
+    """Render, check what every page must be, and return its text."""
+    report.render(template, path, **context)
+    html = path.read_text("utf-8")
+    pages = re.sub(r"<!DOCTYPE html>|<meta[^>]*>", "", html)
+    root = ElementTree.fromstring(pages)
+    assert not {"script", "link", "a", "img", "iframe"} & {element.tag for element in root.iter()}
+    assert not {"src", "href", "onload"} & {name for e in root.iter() for name in e.attrib}
+    assert not re.search(r"url\(|@import", root.findtext("head/style"))
+    for figure in root.iter("figure"):
+        assert figure.find("svg") is not None and figure.findtext("figcaption")
+    for table in root.iter("table"):
+        assert table.findtext("caption") and all(th.get("scope") for th in table.iter("th"))
+        widths = {len(list(row)) for row in table.iter("tr")}
+        assert len(widths) == 1
+    return re.sub(r"\s+", " ", " ".join(root.itertext()))
+
+
+def test_evaluation_page_says_the_verdict_first(tmp_path):
+    quality = {"rows": 5100, "valid": 5000, "rejected": 100, "contract_sha256": "cd" * 32}
+    context = {"plan": PLAN, "training": TRAINED, "explain": EXPLAINED, "data_quality": quality}
+    text = page(tmp_path / "e.html", "evaluation.html", metrics=evaluation(), **context)
+    assert text.index("Gate passed") < text.index("Against what?")
+    assert "Of 100 positives it finds 60 , and raises 90 false alarms" in text
+    assert "flags those of 12.5 % or more" in text and "62,346" in text
+    assert "The interval holds zero" in text
+    failed = evaluation()
+    failed["gate"] |= {"passed": False, "reasons": ["pr_auc is 0.100; the plan asks for 0.200"]}
+    alone = {"plan": PLAN, "training": None, "explain": None, "data_quality": None}
+    text = page(tmp_path / "f.html", "evaluation.html", metrics=failed, **alone)
+    assert "Gate not passed: do not put this version to work" in text
+    assert "the plan asks for 0.200" in text and "Gate passed" not in text
+
+
+def test_evaluation_page_when_nothing_is_flagged(tmp_path):
+    metrics = evaluation()
+    metrics["champion"]["confusion"] = {"tp": 0, "fp": 0, "fn": 100, "tn": 900}
+    metrics["slices"] = []
+    alone = {"plan": PLAN, "training": None, "explain": None, "data_quality": None}
+    text = page(tmp_path / "e.html", "evaluation.html", metrics=metrics, **alone)
+    assert "Of 100 positives it finds 0 , and raises 0 false alarms" in text
+
+
+def test_drift_page(tmp_path):
+    def row(name: str, value: float | None, level: str) -> dict[str, Any]:
+        limits = {"limit_warn": 0.1, "limit_act": 0.25}
+        return {
+            "feature": name,
+            "statistic": "distribution",
+            "test": "psi",
+            "value": value,
+            "level": level,
+        } | limits
+
+    found = {
+        "version": "v3", "run": "r1", "rows": 900, "reference_rows": 5000, "level": "act",
+        "features": [row(ODD, 0.4, "act"), row("b", None, "too_few_rows")],
+        "prediction": row("prediction", 0.01, "ok"), "performance": None,
+    }  # fmt: skip
+    text = page(tmp_path / "d.html", "drift.html", drift=found)
+    assert "Drift: act now" in text and "ml retrain-check" in text
+    quiet = found | {"features": [], "level": "ok"}
+    assert "No drift that matters" in page(tmp_path / "q.html", "drift.html", drift=quiet)
+    few = found | {"prediction": row("prediction", None, "too_few_rows"), "level": "too_few_rows"}
+    assert "Too few rows to tell" in page(tmp_path / "f.html", "drift.html", drift=few)
+
+
+def test_an_unknown_name_in_a_template_is_an_error_and_writes_nothing(tmp_path):
+    with pytest.raises(jinja2.UndefinedError):
+        report.render("drift.html", tmp_path / "d.html", drift={"version": "v1"})
+    assert not list(tmp_path.iterdir())

@@ -182,6 +182,8 @@ def _correlations(frame: pl.DataFrame) -> list[list[Any]]:
 
     Each pair uses the rows in which both are present.
     """
+    if not frame.width:
+        return []
     rows = np.random.default_rng(0).permutation(frame.height)[:MAX_ROWS]
     ranks = frame[np.sort(rows)].select(pl.all().cast(pl.Float64).rank() / frame.height)
     x = ranks.fill_null(float("nan")).to_numpy()

@@ -87,11 +87,11 @@ def apply(contract: Contract, frame: pl.DataFrame, *, labelled: bool = True) -> 
         present = _present(raw)
         values = typed[name] = parse(raw, column)
         missing[name] = int((~present).sum()) / max(1, frame.height)
-        _refuse_broken(column, raw, present, values)
         is_target = column.role == "target"
         if is_target and labelled:
             unlabelled = ~present
         required = (column.required or name in contract.primary_key) and not is_target
+        _refuse_broken(column, raw, present, values, required or (is_target and labelled))
         for rule, mask in _hits(column, values, present, required):
             if rule == "levels" and column.levels_severity == "warning":
                 warnings[f"{name}: {rule}"] = int(mask.sum())
@@ -317,11 +317,13 @@ def _reasons(masks: dict[str, pl.Series], out: pl.Series) -> pl.Series:
     return lists.to_series()
 
 
-def _refuse_broken(column: Column, raw: pl.Series, present: pl.Series, values: pl.Series) -> None:
+def _refuse_broken(
+    column: Column, raw: pl.Series, present: pl.Series, values: pl.Series, needed: bool
+) -> None:
     if not len(raw):
         return
     if not present.any():
-        if column.required or column.role == "target":
+        if needed:
             raise ProjectError(
                 f"column {column.name!r} has no value in any row, but the contract needs it "
                 f"({column.role}): mend the source, or the contract"

@@ -65,7 +65,7 @@ def histogram(
         parts.append(
             f'<rect class="bar" x="{4 + index * step:.1f}" y="{110 - size:.1f}" '
             f'width="{max(1, step - 1.5):.1f}" height="{size:.1f}">'
-            f"<title>{lower[index]} to {upper[index + 1]}: {count:,}</title></rect>"
+            f"<title>{escape(lower[index])} to {escape(upper[index + 1])}: {count}</title></rect>"
         )
     parts += [_line(4, 110, WIDTH - 4, 110, "axis"), _text(4, 126, lower[0])]
     return _svg(132, label, [*parts, _text(WIDTH - 4, 126, upper[-1], "end")])
@@ -202,7 +202,7 @@ def _ticks(low: float, high: float) -> list[float]:
     power = 10 ** math.floor(math.log10(raw))
     step = min((m * power for m in (1, 2, 2.5, 5, 10)), key=lambda s: abs(s - raw))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(index * step, 12) for index in range(first, last + 1)]
+    return [float(f"{index * step:.12g}") for index in range(first, last + 1)]
 
 
 def _tick(value: float) -> str:
