@@ -263,13 +263,15 @@ def calibrate(method: str, y: NDArray[np.int8], oof: Floats) -> graph.Calibratio
         )
     from sklearn.isotonic import IsotonicRegression
 
-    steps = IsotonicRegression(y_min=1e-4, y_max=1 - 1e-4, out_of_bounds="clip").fit_transform(p, y)
-    levels, place = np.unique(steps, return_inverse=True)
-    centers = np.bincount(place, weights=p) / np.bincount(place)
-    knots_x = centers.astype(np.float32)
-    rising = np.concatenate([[True], np.diff(knots_x) > 1e-5])
+    steps = IsotonicRegression(out_of_bounds="clip").fit_transform(p, y)
+    place = np.unique(steps, return_inverse=True)[1]
+    rows = np.bincount(place)
+    centers = (np.bincount(place, weights=p) / rows).astype(np.float32)
+    # Jeffreys' estimate keeps a step of few rows away from certainty.
+    rates = np.maximum.accumulate((np.bincount(place, weights=y) + 0.5) / (rows + 1))
+    rising = np.concatenate([[True], np.diff(centers) > 1e-5])
     return graph.Calibration(
-        "isotonic", knots_x=knots_x[rising], knots_y=levels.astype(np.float32)[rising]
+        "isotonic", knots_x=centers[rising], knots_y=rates.astype(np.float32)[rising]
     )
 
 
