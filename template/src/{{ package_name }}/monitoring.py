@@ -2,9 +2,11 @@
 
 import datetime as dt
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -35,6 +37,14 @@ class Window(NamedTuple):
     probability: Floats
     labels: Floats
     violations: dict[str, Any] | None = None
+
+
+class LogLine(msgspec.Struct):
+    """What is needed of a line of the service's prediction log."""
+
+    version: str
+    probability: float
+    features: dict[str, Any]
 
 
 def worst(levels: Iterable[str]) -> str:
@@ -75,7 +85,7 @@ def drift(
     (act), both divided by the number of tests (Bonferroni): Kolmogorov-Smirnov on the binned
     numbers, which is conservative; chi-square for categories; binomial for missing and unseen.
     """
-    psi_limits = settings if policy == "psi" and frame.height >= settings.min_rows else None
+    psi_limits = settings if policy == "psi" and len(probability) >= settings.min_rows else None
     tests = 3 * len(known["features"]) + 1
     rows = []
     for name, profile in known["features"].items():
@@ -96,11 +106,11 @@ def drift(
     prediction = _judged("prediction", "distribution", before, after, True, psi_limits, tests)
     level = worst(row["level"] for row in (*rows, prediction))
     return {
-        "rows": frame.height,
+        "rows": len(probability),
         "reference_rows": known["rows"],
         "features": sorted(rows, key=lambda row: -SEVERITY.index(row["level"])),
         "prediction": prediction,
-        "level": level if frame.height >= MIN_TEST_ROWS else "too_few_rows",
+        "level": level if len(probability) >= MIN_TEST_ROWS else "too_few_rows",
     }
 
 
@@ -161,7 +171,10 @@ def _p_value(before: Floats, after: Floats, ordered: bool) -> tuple[str, float]:
         gap = np.abs(np.cumsum(before) / m - np.cumsum(after) / n).max()
         return "ks", float(kolmogorov(gap * np.sqrt(m * n / (m + n))))
     if len(before) == 2:
-        k, events = after[1], before[1] + after[1]  # given all events, where did they fall?
+        k, events = (
+            int(after[1]),
+            int(before[1] + after[1]),
+        )  # given all events, where did they fall?
         tails = bdtr(k, events, n / (n + m)), bdtrc(k - 1, events, n / (n + m))
         return "binomial", float(min(1.0, 2 * min(tails)))
     before, after = _merged(before, after)
@@ -282,10 +295,12 @@ def performance(
     found = metrics.bootstrap(y, p, threshold, [primary], draws=draws, seed=0)[primary]
     chance = np.hypot(found.high - found.value, tested.value - tested.low)
     drop = (tested.value - found.value) / chance
-    expected = p.sum() * known["observed_to_expected"]
-    moved = abs(y.sum() / expected - 1)
-    z = abs(y.sum() - expected) / np.sqrt((p * (1 - p)).sum())
-    calibration = {"observed": y.mean(), "expected": expected / len(y), "level": "ok"}
+    observed, expected = float(y.sum()), max(1e-9, float(p.sum()) * known["observed_to_expected"])
+    moved = abs(observed / expected - 1)
+    variance = (1e-9 + (p * (1 - p)).sum()) * (1 + len(y) / known["rows"])  # of both samples
+    z = abs(observed - expected) / variance**0.5
+    rates = {"observed": observed / len(y), "expected": expected / len(y)}
+    calibration: dict[str, Any] = {**rates, "level": "ok"}
     for level, limit, z_limit in (("warn", settings.warn, 2.0), ("act", settings.act, 3.1)):
         if moved > limit and z > z_limit:
             calibration["level"] = level
@@ -314,15 +329,15 @@ def run(project: Project, data: Path | None = None) -> dict[str, Any]:
         known, window.frame, window.probability, settings, project.plan.value("drift_test")
     )
     report |= {"violations": window.violations, "performance": None}
-    if (folder / "metrics.json").exists() and window.frame.height:
+    if (folder / "metrics.json").exists() and len(window.labels):
         evaluated = storage.read_json(folder / "metrics.json", dict[str, Any])
         tested = metrics.Interval(
             **evaluated["champion"]["metrics"][scorer.manifest.primary_metric]
         )
         report["performance"] = performance(window, known, scorer, tested, settings)
     parts = [report[name] for name in ("violations", "performance") if report[name]]
-    if report["level"] != "too_few_rows":
-        report["level"] = worst([report["level"], *(part["level"] for part in parts)])
+    if (level := worst([report["level"], *(part["level"] for part in parts)])) != "ok":
+        report["level"] = level
     storage.write_json(project.path("reports/drift.json"), report)
     render("drift.html", project.path("reports/drift.html"), drift=report)
     if report["level"] == "act" and window.source != TEST_SET:
@@ -473,23 +488,19 @@ def _log(project: Project, scorer: Scorer, agreed: Contract) -> Window | None:
         return None
     last = dt.date.fromisoformat(files[-1].stem)
     first = last - dt.timedelta(days=project.config.monitoring.window_days - 1)
-    kinds = {c.name: c.kind for c in agreed.features if not c.personal}
-    columns = {
-        name: validation.DTYPES[kind]
-        for name, kind in kinds.items()
-        if kind not in ("date", "timestamp")
-    }
-    schema = {"version": pl.String(), "probability": pl.Float64(), "features": pl.Struct(columns)}
-    rows = pl.concat(
-        pl.read_ndjson(file, schema=schema, ignore_errors=True)
-        for file in files
-        if file.stem >= first.isoformat() and file.stat().st_size
-    ).filter(pl.col("version") == scorer.version)
-    if not rows.height:
+    rows = []
+    for file in files:
+        for line in file.read_bytes().splitlines() if file.stem >= first.isoformat() else ():
+            with suppress(msgspec.MsgspecError):  # the last line of a killed service
+                rows.append(msgspec.json.decode(line, type=LogLine))
+    rows = [row for row in rows if row.version == scorer.version]
+    if not rows:
         return None
-    frame, probability = rows["features"].struct.unnest(), rows["probability"].to_numpy()
-    source = f"prediction log, {first} to {last}"
-    return Window(source, frame, probability, np.full(len(probability), np.nan))
+    kinds = {c.name: c.kind for c in agreed.features if not c.personal}
+    columns = {n: validation.DTYPES[k] for n, k in kinds.items() if k not in ("date", "timestamp")}
+    frame = pl.from_dicts([row.features for row in rows], schema=columns)
+    source, unknown = f"prediction log, {first} to {last}", np.full(len(rows), np.nan)
+    return Window(source, frame, np.array([row.probability for row in rows]), unknown)
 
 
 def _new_rows(project: Project, scorer: Scorer) -> int:
