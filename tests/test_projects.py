@@ -1,0 +1,221 @@
+"""Real projects: made by the real command, installed, linted, typed, trained, served and tested.
+
+One project per set of deployment modes; the tests of a project share it, so they run in order.
+"""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODES = {"both": "[rest, batch]", "rest": "[rest]", "batch": "[batch]"}
+TRAINING = ("lightgbm", "sklearn", "polars", "onnx", "optuna", "mlflow")
+
+
+class Made:
+    """A rendered project on disk."""
+
+    def __init__(self, folder: Path, modes: str) -> None:
+        self.folder = folder
+        self.modes = modes
+
+    def call(
+        self, *command: str, code: int = 0, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the project; its exit code must be `code`."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**clean_environment(), **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+        assert done.returncode == code, (
+            f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
+        return done
+
+    def ml(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run `uv run ml ...`."""
+        return self.call("uv", "run", "ml", *arguments, code=code)
+
+    def report(self, name: str) -> dict:
+        """Read a report."""
+        return json.loads((self.folder / "reports" / f"{name}.json").read_text())
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the environment without this run's own virtual environment."""
+    return {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
+
+
+@pytest.fixture(scope="module", params=list(MODES))
+def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = tmp_path_factory.mktemp("real") / f"churn-{request.param}"
+    answers = ["--data", f"deployment_modes={MODES[request.param]}"]
+    command = [sys.executable, "-m", "copier", "copy", "--defaults", "--vcs-ref", "HEAD", *answers]
+    subprocess.run([*command, str(ROOT), str(folder)], check=True, capture_output=True)
+    made = Made(folder, request.param)
+    made.call("git", "init", "-q")
+    made.call("uv", "sync", "-q")
+    made.call("git", "add", "-A")
+    made.call("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", "start")
+    return made
+
+
+def test_is_clean_code(project: Made) -> None:
+    project.call("uv", "run", "ruff", "check", ".")
+    project.call("uv", "run", "ruff", "format", "--check", ".")
+    project.call("uv", "run", "mypy")
+
+
+def test_runs_from_data_to_plan(project: Made) -> None:
+    project.ml("run")
+    metrics = project.report("metrics")
+    assert metrics["gate"]["passed"]
+    assert metrics["champion"]["metrics"]["roc_auc"]["low"] > 0.7
+    assert {"class_prior", "single_rule", "logistic_regression"} <= set(metrics["baselines"])
+    plan = (project.folder / "PLAN.md").read_text()
+    assert "not measured yet" not in plan
+    again = project.ml("run")
+    assert again.stdout.count("up to date") >= 9, again.stdout
+    assert (project.folder / "PLAN.md").read_text() == plan
+    status = project.call("git", "status", "--porcelain").stdout.split()
+    assert set(status) <= {"M", "PLAN.md", "??", "uv.lock"}, status
+
+
+def test_plan_check_lists_only_what_people_fill(project: Made) -> None:
+    findings = json.loads(project.ml("plan", "check", "--json").stdout)
+    assert all(finding["level"] != "error" for finding in findings["findings"]), findings
+
+
+def test_own_tests_pass(project: Made) -> None:
+    project.call("uv", "run", "pytest", "-q")
+
+
+def test_serving_environment_has_no_training_library(project: Made) -> None:
+    env = {"UV_PROJECT_ENVIRONMENT": ".venv-serve"}
+    project.call("uv", "sync", "-q", "--no-default-groups", env=env)
+    python = str(project.folder / ".venv-serve/bin/python")
+    found = project.call(
+        python,
+        "-c",
+        "import importlib.util, sys; "
+        "print([n for n in sys.argv[1:] if importlib.util.find_spec(n)])",
+        *TRAINING,
+    )
+    assert found.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def server(project: Made) -> Iterator[str]:
+    if project.modes == "batch":
+        pytest.skip("this project has no service: nothing to serve")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [project.folder / ".venv-serve/bin/ml", "serve", "--port", str(port)],
+        cwd=project.folder,
+        env=clean_environment(),
+        stderr=subprocess.PIPE,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(150):
+            try:
+                urllib.request.urlopen(f"{address}/ready", timeout=1)
+                break
+            except OSError:
+                assert process.poll() is None, process.stderr.read()
+                time.sleep(0.2)
+        yield address
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+    finally:
+        process.kill()
+
+
+def ask(address: str, body: object) -> tuple[int, dict]:
+    """POST JSON to /predict; return status and answer."""
+    request = urllib.request.Request(
+        f"{address}/predict", json.dumps(body).encode(), {"content-type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_serves_the_golden_rows(project: Made, server: str) -> None:
+    champion = json.loads((project.folder / "models/registry.json").read_text())["champion"]
+    golden = json.loads((project.folder / f"models/{champion}/golden.json").read_text())
+    status, answer = ask(server, golden["rows"])
+    assert status == 200
+    assert answer["model_version"] == champion
+    served = [item["probability"] for item in answer["predictions"]]
+    assert served == pytest.approx(golden["probability"], abs=1e-5)
+    bad = {**golden["rows"][0], "tenure_months": "long", "surprise": 1}
+    status, answer = ask(server, bad)
+    assert status == 422
+    assert {"tenure_months", "surprise"} <= {error["field"] for error in answer["errors"]}
+    with urllib.request.urlopen(f"{server}/metrics") as scraped:
+        assert re.search(r"requests_total\S* ", scraped.read().decode())
+
+
+def test_scores_a_file(project: Made) -> None:
+    if project.modes == "rest":
+        assert not (project.folder / "src/churn_model/serving/batch.py").exists()
+        return
+    ml = str(project.folder / ".venv-serve/bin/ml")
+    source = "data/sample/dataset.parquet"
+    project.call(ml, "score", source, "data/predictions/scores.parquet")
+    first = (project.folder / "data/predictions/scores.parquet").read_bytes()
+    project.call(ml, "score", "--force", source, "data/predictions/scores.parquet")
+    assert (project.folder / "data/predictions/scores.parquet").read_bytes() == first
+    code = (
+        "import polars as pl; s = pl.read_parquet('data/predictions/scores.parquet'); "
+        "d = pl.read_parquet('data/sample/dataset.parquet'); print(s.height == d.height, "
+        "s['probability'].is_between(0, 1).all())"
+    )
+    assert project.call("uv", "run", "python", "-c", code).stdout.split() == ["True", "True"]
+
+
+def test_rolls_back(project: Made) -> None:
+    project.ml("train")
+    project.ml("evaluate")
+    project.ml("promote", "v2")
+    project.ml("rollback")
+    registry = json.loads((project.folder / "models/registry.json").read_text())
+    assert registry["champion"] == "v1"
+
+
+def test_drift_alarm_fires(project: Made) -> None:
+    project.ml("simulate-drift")
+    project.ml("retrain-check")
+
+
+def test_a_manifest_that_was_touched_is_not_served(project: Made) -> None:
+    model = project.folder / "models/v1/model_encoded.onnx"
+    good = model.read_bytes()
+    model.write_bytes(good[:-100])
+    try:
+        done = project.ml("bench", code=2)
+        assert "model_encoded.onnx" in done.stderr
+        assert done.stderr.count("\n") == 1
+    finally:
+        model.write_bytes(good)
