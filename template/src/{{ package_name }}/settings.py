@@ -12,6 +12,8 @@ import yaml
 from .errors import ProjectError
 
 T = TypeVar("T")
+# The same safe loader in C, which every wheel of PyYAML has, reads a plan ten times as fast.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -230,7 +232,7 @@ def find_project(start: Path | None = None) -> Project:
 
 def _load_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
     except FileNotFoundError:
         raise ProjectError(f"{path} is missing: restore it with git or `copier update`") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

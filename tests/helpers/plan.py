@@ -1,0 +1,40 @@
+"""PLAN.md and plan.yaml for any answers, rendered without a project around them."""
+
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from . import package  # noqa: F401  (makes `package_name` importable)
+from .answers import HIDDEN_WITHOUT
+from .jinja import environment
+from .rendering import recorded, render
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        return recorded(render(Path(folder) / "project"))
+
+
+def defaults() -> dict[str, Any]:
+    """Return the answers of a project that nobody asked anything."""
+    return dict(_defaults())
+
+
+def render_plan(**changed: Any) -> tuple[str, dict[str, Any]]:
+    """Return PLAN.md and the content of plan.yaml for the default answers with some changed.
+
+    Validators are passed over, so that text may be worse than anything Copier lets through.
+    """
+    answers = defaults() | changed
+    modes = answers["deployment_modes"]
+    kept = {k: v for k, v in answers.items() if HIDDEN_WITHOUT.get(k, modes[0]) in modes}
+    context = {**answers, "_copier_answers": {"_commit": "v1", "_src_path": "x", **kept}}
+    texts = [
+        environment().get_template(f"template/{name}.jinja").render(context)
+        for name in ("PLAN.md", "plan/plan.yaml")
+    ]
+    return texts[0], yaml.load(texts[1], Loader=yaml.CSafeLoader)

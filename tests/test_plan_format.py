@@ -1,0 +1,218 @@
+"""PLAN.md: its blocks survive updates, show any text as typed, and say what plan.yaml says."""
+
+import re
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helpers.answers import HOSTILE, answers
+from helpers.jinja import environment
+from helpers.plan import defaults, render_plan
+from helpers.rendering import ROOT, render
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from package_name.plan.blocks import Part, parse
+
+IDS = dict(
+    line.split()[:2]
+    for line in (ROOT / "tests" / "reference" / "plan_ids.txt").read_text().splitlines()
+    if not line.startswith("#")
+)
+WORST = [
+    *HOSTILE,
+    "two\nlines\n\nand three",
+    "windows\r\nlines\rends",
+    "\n<!-- /plan:auto PROB-01 -->\n<!-- plan:human PROB-01 status=approved -->\n",
+    "### EVAL-01 Primary metric (G2)",
+    "```mermaid\nflowchart LR\n```",
+    "<<<<<<< before\n=======\n>>>>>>> after",
+    "tab\there, NUL \x00, DEL \x7f, NEL \x85, BOM \ufeff, \u2028 and \u2029",
+    "\u202eright to left\u202c",
+    "&copy; &amp; &#96; <script>alert(1)</script> <!-- x",
+    "trailing backslash \\",
+    "a|b||c \\| d",
+    "$x$ ~~y~~ __z__ ***w***",
+    "  spaces around  ",
+    "x" * 5000,
+]
+
+
+@cache
+def usual_plan() -> tuple[str, dict[str, Any]]:
+    return render_plan()
+
+
+def blocks(text: str, kind: str) -> dict[str, Part]:
+    return {id: part for (k, id), part in parse(text).items() if k == kind}
+
+
+def what_people_edit_is_unique(text: str) -> None:
+    lines = text.split("\n")
+    count = Counter(lines)
+    for id, part in blocks(text, "human").items():
+        before = lines[: part.start]
+        assert before[-1].startswith("<!-- /plan:"), f"{id}: no mark keeps it from generated text"
+        near = [before[-2], *lines[part.start - 1 : part.end + 1]]
+        assert all(count[line] == 1 and id in line for line in near), id
+    for id, part in blocks(text, "measured").items():
+        assert all(count[line] == 1 and id in line for line in lines[part.start : part.end + 1])
+
+
+def what_people_write_depends_on_no_answer(text: str) -> None:
+    usual, _ = usual_plan()
+    for kind in ("human", "measured"):
+        found, expected = blocks(text, kind), blocks(usual, kind)
+        assert list(found) == list(expected)
+        for id, part in found.items():
+            assert (part.attributes, part.lines) == (expected[id].attributes, expected[id].lines)
+    headings = [line for line in text.split("\n") if line.startswith("##")]
+    assert headings == [line for line in usual.split("\n") if line.startswith("##")]
+    end = text[text.index("## Notes of the team") :]
+    assert end == usual[usual.index("## Notes of the team") :]
+
+
+def both_plans_say_the_same(text: str, plan: dict[str, Any]) -> None:
+    auto, human, measured = (blocks(text, kind) for kind in ("auto", "human", "measured"))
+    for id, block in plan["blocks"].items():
+        assert IDS[id] == block["gate"], id
+        assert (auto[id].lines if block["lines"] else []) == block["lines"]
+        assert block["human"] == (id in human)
+        assert block["measured"] == (id in measured)
+        assert all(id in line for line in block["lines"]) or id == "SUMMARY"
+    for numbers in plan["computed"].values():
+        for number in numbers.values():
+            assert number["unit"] and number["formula"] and number["source"] in plan["sources"]
+    for id, decision in plan["decisions"].items():
+        assert f"`{decision['rule'].split(', ')[0]}`" in plan["blocks"][id]["lines"][0]
+        assert decision["why"] in plan["blocks"][id]["lines"][0]
+        assert set(decision["sources"]) <= set(plan["sources"])
+
+
+def is_tidy(text: str) -> None:
+    assert not [line for line in text.split("\n") if line != line.rstrip()]
+    assert text.endswith("\n") and not text.endswith("\n\n") and "\n\n\n" not in text
+    typed = ("- PROB-01 problem:", "- TEAM-01 owner:", "| TEAM-01", "# Plan of")
+    ours = "\n".join(line for line in text.split("\n") if not line.startswith(typed))
+    assert not re.search(r"\bnone none\b|[Uu]ndefined|None\b|[{]{2}|\bnan\b", ours)
+
+
+@given(answers())
+@settings(
+    max_examples=100,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+def test_any_answers_give_a_good_plan(chosen: dict[str, Any]) -> None:
+    text, plan = render_plan(**chosen)
+    what_people_edit_is_unique(text)
+    what_people_write_depends_on_no_answer(text)
+    both_plans_say_the_same(text, plan)
+    is_tidy(text)
+
+
+def shown(line: str) -> str:
+    """Return what a reader of the rendered Markdown sees of one line."""
+    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(line)
+    (inline,) = [token for token in tokens if token.type == "inline"]
+    kinds = {"text": None, "html_inline": "\n", "text_special": None}
+    assert {child.type for child in inline.children} <= set(kinds), inline.children
+    for child in inline.children:
+        assert child.type != "html_inline" or child.content == "<br>"
+    return "".join(kinds[child.type] or child.content for child in inline.children)
+
+
+def as_typed(text: str) -> str:
+    """Return the text as a reader should see it: lines trimmed, invisible characters marked."""
+    text = text.replace("\t", " ").replace("\r\n", "\n").replace("\r", "\n").strip()
+    hidden = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff]"
+    return re.sub("[ \u00a0]*\n\\s*", "\n", re.sub(hidden, "\ufffd", text))
+
+
+@pytest.mark.parametrize("text", WORST, ids=range(len(WORST)))
+def test_hostile_text_stays_in_its_line_and_is_seen_as_typed(text: str) -> None:
+    usual = blocks(usual_plan()[0], "auto")
+    fields = ("problem", "owner", "oncall", "project_name")
+    page, plan = render_plan(**dict.fromkeys(fields, text))
+    assert {name: plan["answers"][name] for name in fields} == dict.fromkeys(fields, text)
+    found = blocks(page, "auto")
+    assert {id: len(part.lines) for id, part in found.items()} == {
+        id: len(part.lines) for id, part in usual.items()
+    }
+    changed = {id for id, part in found.items() if part.lines != usual[id].lines}
+    assert changed <= {"PROB-01", "TEAM-01", "SUMMARY"}
+    assert shown(found["PROB-01"].lines[0]) == "PROB-01 problem: " + as_typed(text)
+    owner = f"TEAM-01 owner: {as_typed(text)}; on call: {as_typed(text)}"
+    assert shown(found["TEAM-01"].lines[0]) == owner
+    row = next(line for line in found["SUMMARY"].lines if line.startswith("| TEAM-01"))
+    assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) == 5, "the text opens a table cell"
+    assert page.split("\n")[0] == "# Plan of " + page.split("\n")[0].removeprefix("# Plan of ")
+    assert [line for line in page.split("\n") if line.startswith("#")][1:] == [
+        line for line in usual_plan()[0].split("\n") if line.startswith("#")
+    ][1:]
+
+
+@given(st.text(max_size=300))
+@settings(max_examples=500, deadline=None, derandomize=True)
+def test_any_text_is_one_line_of_markdown_and_valid_yaml(text: str) -> None:
+    formats = environment().get_template("questions/formats.jinja").module
+    line = str(formats.text(text))
+    assert line == line.strip() and not set(line) & set("\r\n")
+    assert shown(f"- PROB-01 problem: {line or 'none'}") == (
+        f"PROB-01 problem: {as_typed(text) or 'none'}"
+    )
+    for loader in (yaml.SafeLoader, yaml.CSafeLoader):
+        assert yaml.load(f"x: {formats.yaml(text)}\n", Loader=loader) == {"x": text}
+
+
+def test_the_fast_render_is_what_copier_renders(tmp_path: Path) -> None:
+    chosen = {"pos_rate": 0.03, "deployment_modes": ["batch"], "problem": HOSTILE[4]}
+    project = render(tmp_path / "project", **chosen)
+    text, plan = render_plan(
+        **chosen,
+        **{
+            name: value
+            for name, value in yaml.safe_load((project / ".copier-answers.yml").read_text()).items()
+            if name[0] != "_" and name not in chosen
+        },
+    )
+    assert (project / "PLAN.md").read_text(encoding="utf-8") == text
+    assert yaml.safe_load((project / "plan/plan.yaml").read_text(encoding="utf-8")) == plan
+
+
+def test_a_project_that_loses_money_says_so_first() -> None:
+    text, plan = render_plan(monthly_benefit=1000, build_cost=10**6)
+    assert plan["decisions"]["VAL-01"]["value"] == "stop"
+    assert "**stop**" in "\n".join(text.split("\n")[:10])
+    text, plan = usual_plan()
+    assert "**go**" in "\n".join(text.split("\n")[:10]) and "**stop**" not in text
+
+
+def test_what_does_not_apply_says_why_and_keeps_its_place() -> None:
+    text, plan = render_plan(personal_data=False)
+    assert not plan["blocks"]["PRIV-01"]["applies"]
+    assert "PRIV-01 applies: no, because" in text
+    assert "PRIV-01" in blocks(text, "human")
+
+
+def test_the_light_plan_prints_on_four_pages() -> None:
+    text, _ = usual_plan()
+    lines = text.split("\n")
+    assert len(lines) <= 330
+    # Print: comments and blank lines vanish, a line of A4 at 10 points holds about 105 characters.
+    printed = [line for line in lines if line and not line.startswith("<!--")]
+    rows = sum(1 + len(line) // 105 + line.startswith("##") for line in printed)
+    assert rows <= 4 * 62
+
+
+def test_ids_are_registered() -> None:
+    assert set(usual_plan()[1]["blocks"]) <= set(IDS)
+
+
+def test_defaults_are_those_of_copier() -> None:
+    assert defaults()["deployment_modes"] == ["rest", "batch"]
