@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+UV = str(Path(sys.executable).with_name("uv"))
 ROOT = Path(__file__).parents[1]
 MODES = {"both": "[rest, batch]", "rest": "[rest]", "batch": "[batch]"}
 TRAINING = ("lightgbm", "sklearn", "polars", "onnx", "optuna", "mlflow")
@@ -34,8 +35,9 @@ class Made:
         self, *command: str, code: int = 0, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the project; its exit code must be `code`."""
+        program, *arguments = command
         done = subprocess.run(
-            command,
+            [UV if program == "uv" else program, *arguments],
             cwd=self.folder,
             env={**clean_environment(), **(env or {})},
             capture_output=True,
