@@ -53,9 +53,9 @@ def test_copy_from_a_clone_gives_the_same_files(
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ("pos_rate=15", "pos_rate.*from 0.0001 to 0.9999"),
+        ("pos_rate=15", "pos_rate.*give 0.0001 to 0.9999"),
         ("deployment_modes=[kafka]", "kafka.*not in"),
-        ("package_name=../../x", "package_name.*lower-case"),
+        ("package_name=../../x", "package_name.*a-z, 0-9"),
         ("cost_tp=100", "cost_tp.*less than cost_fn"),
     ],
 )
