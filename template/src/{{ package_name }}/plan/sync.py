@@ -142,7 +142,7 @@ def _result(project: Project, report: Report) -> list[str]:
     verdict = "passed" if gate["passed"] else "failed: " + escape("; ".join(gate["reasons"]))
     return [
         f"measured: {code(champion['name'])} {champion['version']} has {code(metric)} "
-        f"{_interval(value, 4)}, {_number(gate['gain'], 4)} more than the best baseline "
+        f"{_interval(value, 4)}, {_number(gate['gain'], 4)} more than {code(gate['against'])} "
         f"(at least {_number(gate['gain_low'], 4)}); gate {verdict}"
     ]
 
@@ -219,14 +219,14 @@ def _drift(project: Project, report: Report) -> list[str]:
     loud = [item for item in report["features"] if item["level"] in ("warn", "act")]
     names = ", ".join(f"{code(item['feature'])} ({item['level']})" for item in loud[:5])
     return [
-        f"measured: level {code(report['level'])} on {_number(report['rows'])} rows; "
-        f"drifting features: {names or 'none'}"
+        f"measured: level {code(report['level'])} on {_number(report['rows'])} rows of "
+        f"{code(report['source'])}; drifting features: {names or 'none'}"
     ]
 
 
 def _retraining(project: Project, report: Report) -> list[str]:
-    reasons = "; ".join(map(escape, report["reasons"]))
-    return [f"measured: {'retrain' if report['decision'] else 'keep the model'}: {reasons}"]
+    reasons = "; ".join(map(escape, report["reasons"])) or "no limit is reached"
+    return [f"measured: {'retrain' if report['decision'] else 'keep the model'}, {reasons}"]
 
 
 def _number(value: float | None, digits: int = 0) -> str:

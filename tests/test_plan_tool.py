@@ -1,0 +1,519 @@
+"""`ml plan`: sync writes what reports hold, check finds what people and machines got wrong."""
+
+import datetime as dt
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helpers import package  # noqa: F401  (makes `package_name` importable)
+from helpers.rendering import render
+
+from package_name.errors import CheckFailed, ProjectError
+from package_name.plan import check, sync
+from package_name.plan.blocks import PlanError, parse
+from package_name.settings import Project
+
+METRIC = {"value": 0.81, "low": 0.78, "high": 0.84}
+REPORTS: dict[str, dict[str, Any]] = {
+    "data_quality": {
+        "run": "d1",
+        "rows": 8000,
+        "rejected": 12,
+        "rejected_share": 0.0015,
+        "rules": {"plan: levels": 9, "tenure_months: minimum": 3},
+        "missing_share": {"days_since_login": 0.1, "plan": 0.0},
+        "duplicates": 0,
+        "score": 0.99,
+    },
+    "profile": {
+        "run": "d1",
+        "rows": 7988,
+        "columns": {"a": {}, "b": {}},
+        "correlations": [["a", "b", -0.4], ["a", "c", 0.1]],
+        "leakage": [{"column": "refund_total", "reason": "alone it tells the classes apart"}],
+    },
+    "training": {
+        "run": "t1",
+        "version": "v1",
+        "split": {
+            "scheme": "time",
+            "development_rows": 6390,
+            "development_positives": 950,
+            "test_rows": 1598,
+            "test_positives": 250,
+            "notes": ["59% of the test rows are of entities seen before"],
+        },
+        "cv": {"scheme": "time_series", "folds": 5},
+    },
+    "metrics": {
+        "run": "t1",
+        "primary_metric": "roc_auc",
+        "baselines": {"class_prior": {"roc_auc": 0.5}, "logistic_regression": {"roc_auc": 0.7}},
+        "candidates": {
+            "logistic_regression": {"roc_auc": 0.7, "fit_seconds": 0.2},
+            "lightgbm": {"roc_auc": 0.81, "fit_seconds": 6.6},
+        },
+        "champion": {
+            "name": "lightgbm",
+            "version": "v1",
+            "metrics": {"roc_auc": METRIC, "precision": METRIC, "recall": METRIC},
+            "threshold": 0.125,
+            "confusion": {"tp": 200, "fp": 500, "fn": 50, "tn": 848},
+        },
+        "gate": {
+            "passed": True,
+            "reasons": [],
+            "against": "logistic_regression",
+            "gain": 0.11,
+            "gain_low": 0.08,
+        },
+        "business": {
+            "currency": "EUR",
+            "cost_per_1000": 4861.2,
+            "cost_per_1000_baseline": 8474.0,
+            "value_per_year": 867261.0,
+            "value_low": 696272.0,
+            "value_high": 1036752.0,
+        },
+        "calibration": {"ece": 0.0275, "slope": 1.22},
+        "slices": [
+            {"column": "plan", "level": "premium", "n": 381, "metric": 0.8, "low": 0.7, "high": 0.9}
+        ],
+    },
+    "explain": {"run": "t1", "global": [{"feature": "tenure_months", "importance": 0.2025}]},
+    "bench": {
+        "run": "t1",
+        "single_row_ms": {"p50": 0.08, "p95": 0.14, "p99": 12.3},
+        "batch_rows_per_s": 9067.0,
+        "model_mb": 0.6,
+        "memory_mb": 102.0,
+        "cold_start_ms": 530.0,
+    },
+    "drift": {
+        "run": "t1",
+        "level": "warn",
+        "rows": 1598,
+        "source": "the test set",
+        "features": [{"feature": "plan", "level": "warn"}, {"feature": "region", "level": "ok"}],
+    },
+    "retrain": {"run": "t1", "decision": False, "reasons": []},
+}
+MEASURED = {*sync.SOURCES}
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return render(tmp_path_factory.mktemp("plan") / "project")
+
+
+@pytest.fixture
+def project(rendered: Path, tmp_path: Path) -> Project:
+    return Project(shutil.copytree(rendered, tmp_path / "project"))
+
+
+@pytest.fixture
+def measured(project: Project) -> Project:
+    for name, report in REPORTS.items():
+        write(project, name, report)
+    sync.run(project)
+    return project
+
+
+def write(project: Project, name: str, report: Any) -> None:
+    path = project.path(f"reports/{name}.json")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(report))
+
+
+def edit(project: Project, old: str, new: str) -> None:
+    path = project.path("PLAN.md")
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in PLAN.md"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def fill(project: Project, id: str, text: str = "Because the pilot showed it.") -> None:
+    question = re.search(rf"_TODO\({id}\):.*_", project.path("PLAN.md").read_text(encoding="utf-8"))
+    edit(project, question.group(), text)
+
+
+def override(project: Project, **decisions: Any) -> Project:
+    text = yaml.safe_dump({id.replace("_", "-"): value for id, value in decisions.items()})
+    project.path("plan/overrides.yaml").write_text(text)
+    return Project(project.root)
+
+
+def errors(project: Project, gate: str | None = None) -> list[tuple[str, str]]:
+    found = check.check(Project(project.root), gate)
+    return [(finding.id, finding.message) for finding in found if finding.level == "error"]
+
+
+def findings(project: Project, level: str) -> list[str]:
+    return [finding.id for finding in check.check(Project(project.root)) if finding.level == level]
+
+
+def test_sync_fills_every_measured_block_and_nothing_else(
+    measured: Project, rendered: Path
+) -> None:
+    before = parse((rendered / "PLAN.md").read_text(encoding="utf-8"))
+    after = parse(measured.path("PLAN.md").read_text(encoding="utf-8"))
+    changed = {key for key, part in after.items() if part.lines != before[key].lines}
+    assert changed == {("measured", id) for id in MEASURED}
+    plan = measured.plan
+    assert MEASURED | {"OVERRIDES"} == {id for id, block in plan.blocks.items() if block.measured}
+    for id in MEASURED:
+        lines = after["measured", id].lines
+        assert all(id in line and line == line.rstrip() for line in lines)
+        assert re.fullmatch(r"_\S+ measured by run [dt]1, \w+\.json \w{6}, seal \w{6}_", lines[-1])
+    text = "\n".join(after["measured", "EVAL-03"].lines)
+    assert "`lightgbm` v1 has `roc_auc` 0.81 (0.78 to 0.84)" in text
+    assert "0.11 more than `logistic_regression` (at least 0.08); gate passed" in text
+    assert "`plan: levels`" not in after["measured", "DATA-02"].lines[0], "a colon is text"
+    assert "refund_total" in after["measured", "DATA-03"].lines[0]
+
+
+def test_sync_again_changes_nothing(measured: Project) -> None:
+    before = measured.path("PLAN.md").read_bytes()
+    assert sync.run(measured) == []
+    assert measured.path("PLAN.md").read_bytes() == before
+
+
+def test_sync_writes_only_blocks_whose_report_is_new(measured: Project) -> None:
+    write(measured, "bench", REPORTS["bench"] | {"model_mb": 0.7})
+    assert errors(measured) == [("DEP-02", "its report has changed: run `ml plan sync`")]
+    assert sync.run(measured) == ["DEP-02"]
+    assert errors(measured) == []
+
+
+def test_a_fresh_clone_without_reports_keeps_what_was_measured(measured: Project) -> None:
+    shutil.rmtree(measured.path("reports"))
+    assert errors(measured) == []
+    assert sync.run(measured) == []
+
+
+def test_sync_keeps_windows_line_ends_and_what_people_wrote(project: Project) -> None:
+    fill(project, "EVAL-03", "We accept it.\n\nSame closing line.")
+    path = project.path("PLAN.md")
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    write(project, "metrics", REPORTS["metrics"])
+    assert "EVAL-03" in sync.run(project)
+    content = path.read_bytes()
+    assert content.count(b"\n") == content.count(b"\r\n")
+    assert b"We accept it.\r\n\r\nSame closing line.\r\n" in content
+    assert errors(project) == []
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_damaged_report_is_one_clear_line(project: Project, name: str) -> None:
+    for broken in ({}, dict.fromkeys(REPORTS[name])):
+        write(project, name, broken)
+        with pytest.raises(ProjectError, match=rf"{name}\.json"):
+            sync.run(project)
+    project.path(f"reports/{name}.json").write_text("{")
+    with pytest.raises(ProjectError, match=rf"{name}\.json"):
+        sync.run(project)
+
+
+def test_hostile_names_in_reports_stay_in_their_line(project: Project) -> None:
+    name = "x`|<!-- /plan:measured DATA-03 -->\n_[a](b)"
+    report = {**REPORTS["profile"], "leakage": [{"column": name, "reason": name}]}
+    write(project, "profile", report | {"correlations": [[name, "b", 0.9]]})
+    sync.run(project)
+    assert errors(project) == []
+
+
+def test_a_fresh_project_lists_what_people_must_fill_and_nothing_is_wrong(
+    measured: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = check.check(measured)
+    assert {finding.level for finding in found} == {"todo"}
+    human = [id for id, b in measured.plan.blocks.items() if b.human and b.applies]
+    assert [finding.id for finding in found] == human
+    check.run(measured, gate=None, as_json=False)
+    table = capsys.readouterr().out
+    assert all(id in table for id in human)
+    check.run(measured, gate=None, as_json=True)
+    listed = json.loads(capsys.readouterr().out)
+    assert listed["errors"] == 0 and [row["id"] for row in listed["findings"]] == human
+    assert {row["gate"] for row in listed["findings"]} <= set(check.GATES)
+
+
+def test_before_a_run_every_measurement_is_a_warning(project: Project) -> None:
+    assert set(findings(project, "warning")) == MEASURED
+    assert errors(project) == []
+
+
+def test_a_block_that_does_not_apply_asks_nobody(tmp_path: Path) -> None:
+    project = Project(render(tmp_path / "project", personal_data=False))
+    assert "PRIV-01" not in findings(project, "todo")
+    assert "DATA-01" in findings(project, "todo")
+
+
+@pytest.mark.parametrize("gate", check.GATES)
+def test_a_gate_needs_its_blocks_and_those_before(measured: Project, gate: str) -> None:
+    blocks = measured.plan.blocks
+    needed = [id for id, b in blocks.items() if b.human and b.applies and b.gate <= gate]
+    assert [id for id, _ in errors(measured, gate)] == needed
+    for id in needed:
+        fill(measured, id)
+    assert errors(measured, gate) == []
+    left = [f.id for f in check.check(Project(measured.root), gate) if f.level == "todo"]
+    assert set(left) == {id for id, b in blocks.items() if b.human and b.gate > gate}
+
+
+def test_a_gate_needs_its_measurements(project: Project) -> None:
+    unmeasured = [id for id, message in errors(project, "G1") if "not measured yet" in message]
+    assert unmeasured == ["DATA-02"]
+
+
+def test_an_unknown_gate_is_refused(project: Project) -> None:
+    with pytest.raises(ProjectError, match="G7"):
+        check.check(project, "G7")
+
+
+def test_a_hand_edited_auto_block_is_found(measured: Project) -> None:
+    edit(measured, "- EVAL-01 decision: `roc_auc`", "- EVAL-01 decision: `accuracy`")
+    ((id, message),) = errors(measured)
+    assert id == "EVAL-01" and "copier update" in message
+
+
+@pytest.mark.parametrize("with_reports", [True, False])
+def test_a_hand_edited_measurement_is_found(measured: Project, with_reports: bool) -> None:
+    if not with_reports:
+        shutil.rmtree(measured.path("reports"))
+    edit(measured, "has `roc_auc` 0.81", "has `roc_auc` 0.91")
+    assert errors(measured) == [
+        ("EVAL-03", "its measured block was edited by hand: run `ml plan sync`")
+    ]
+
+
+def test_a_measurement_typed_over_the_placeholder_is_found(project: Project) -> None:
+    edit(project, "_EVAL-07 not measured yet: run `ml evaluate`_", "- EVAL-07 measured: perfect")
+    assert [id for id, _ in errors(project)] == ["EVAL-07"]
+
+
+def test_a_missing_or_foreign_block_is_found(project: Project) -> None:
+    text = project.path("PLAN.md").read_text(encoding="utf-8")
+    part = parse(text)["human", "RISK-01"]
+    lines = text.split("\n")
+    del lines[part.start : part.end + 1]
+    more = ["<!-- plan:human NEW-01 status=todo -->", "x", "<!-- /plan:human NEW-01 -->", ""]
+    project.path("PLAN.md").write_text("\n".join([*lines[:-1], *more]))
+    assert [id for id, _ in errors(project)] == ["RISK-01", "NEW-01"]
+
+
+BROKEN = {
+    "<!-- plan:auto EVAL-01 -->\nx": "never ends",
+    "<!-- /plan:auto EVAL-01 -->": "without a beginning",
+    "<!-- plan:auto EVAL-01 -->\n<!-- /plan:auto EVAL-02 -->": "without a beginning",
+    "<!-- plan:auto A-1 -->\n<!-- plan:auto B-1 -->\n<!-- /plan:auto B-1 -->": "has not ended",
+    "<!-- plan:auto A-1 -->\n<!-- /plan:auto A-1 -->\n" * 2: "appears twice",
+    "<!-- plan:notes A-1 -->": "not a mark",
+    "text <!-- plan:auto A-1 -->": "not a mark",
+    "<!--plan:auto A-1-->": "not a mark",
+    "<!-- plan:auto a-1 -->": "not a mark",
+    "<!-- plan:auto A-1 status=todo -->\n<!-- /plan:auto A-1 -->": "takes no status",
+    "<!-- plan:human A-1 status=done -->\n<!-- /plan:human A-1 -->": "status is one of",
+    "<!-- plan:human A-1 -->\n<!-- /plan:human A-1 -->": "status is one of",
+    "<!-- plan:human A-1 status=todo boss=x -->\n<!-- /plan:human A-1 -->": "no such word",
+    "<<<<<<< before updating\nx\n=======\ny\n>>>>>>> after updating": "merge conflict",
+}
+
+
+@pytest.mark.parametrize("text", BROKEN, ids=BROKEN.values())
+def test_broken_marks_are_named_by_their_line(project: Project, text: str) -> None:
+    with pytest.raises(PlanError, match=BROKEN[text]) as caught:
+        parse(f"# Plan\n{text}\n")
+    assert all(re.match(r"line \d+: ", problem) for problem in caught.value.problems)
+    with project.path("PLAN.md").open("a") as file:
+        file.write(f"{text}\n")
+    assert errors(project)
+    for command in (
+        lambda: sync.run(project),
+        lambda: check.approve(project, "RISK-01", "@a", None),
+    ):
+        with pytest.raises(ProjectError):
+            command()
+
+
+def test_approval_holds_until_what_it_approved_changes(measured: Project) -> None:
+    with pytest.raises(CheckFailed, match=r"TODO\(EVAL-01\)"):
+        check.approve(measured, "EVAL-01", "@eva", None)
+    fill(measured, "EVAL-01")
+    check.approve(measured, "EVAL-01", "@eva", "2999-01-31")
+    part = parse(measured.path("PLAN.md").read_text(encoding="utf-8"))["human", "EVAL-01"]
+    today = dt.datetime.now().astimezone().date().isoformat()
+    auto = parse(measured.path("PLAN.md").read_text(encoding="utf-8"))["auto", "EVAL-01"]
+    assert part.attributes == {
+        "status": "approved",
+        "owner": "none",
+        "due": "2999-01-31",
+        "by": "@eva",
+        "on": today,
+        "of": auto.hash,
+    }
+    assert errors(measured) == []
+    plan = measured.path("plan/plan.yaml")
+    plan.write_text(plan.read_text().replace("15 % is not below", "16 % is not below"))
+    edit(
+        measured,
+        "EVAL-01 decision: `roc_auc` by rule `metric.bin`: positive rate 15 %",
+        "EVAL-01 decision: `roc_auc` by rule `metric.bin`: positive rate 16 %",
+    )
+    ((id, message),) = errors(measured)
+    assert id == "EVAL-01" and "stale approval" in message
+
+
+@pytest.mark.parametrize(
+    ("id", "by", "due"),
+    [
+        ("NOPE-01", "@eva", None),
+        ("MOD-03", "@eva", None),
+        ("EVAL-01", "Eva M", None),
+        ("EVAL-01", "-->", None),
+        ("EVAL-01", "@eva", "soon"),
+    ],
+)
+def test_approvals_that_are_refused(project: Project, id: str, by: str, due: str | None) -> None:
+    fill(project, "EVAL-01")
+    before = project.path("PLAN.md").read_bytes()
+    with pytest.raises(ProjectError):
+        check.approve(project, id, by, due)
+    assert project.path("PLAN.md").read_bytes() == before
+
+
+def test_owner_and_date_are_warned_about(measured: Project) -> None:
+    fill(measured, "RISK-01")
+    mark = "<!-- plan:human RISK-01 status={} owner={} due={} -->"
+    now = mark.format("todo", "none", "none")
+    for status, owner, due, warnings in (
+        ("draft", "none", "none", ["has no owner: write owner=@name in its mark"]),
+        ("draft", "@bob", "2999-01-31", []),
+        ("review", "@bob", "2020-01-31", ["was due on 2020-01-31"]),
+        ("review", "@bob", "soon", ["due=soon is no date such as 2027-03-31"]),
+    ):
+        edit(measured, now, now := mark.format(status, owner, due))
+        found = [f for f in check.check(measured) if f.id == "RISK-01"]
+        assert [(f.level, f.message) for f in found] == [("warning", text) for text in warnings]
+
+
+def test_status_counts_by_gate(measured: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(measured, "PROB-01")
+    fill(measured, "TEAM-01")
+    check.approve(measured, "TEAM-01", "@eva", "2020-01-31")
+    check.status(measured, as_json=True)
+    counts = json.loads(capsys.readouterr().out)
+    assert counts["G0"] == {
+        "open": 1,
+        "written": 1,
+        "approved": 1,
+        "overdue": 1,
+        "measured": 0,
+        "unmeasured": 0,
+    }
+    assert counts["G1"]["measured"] == 1
+    check.status(measured, as_json=False)
+    assert "approved" in capsys.readouterr().out
+
+
+def test_overrides_are_shown_and_obeyed(measured: Project) -> None:
+    changed = override(measured, EVAL_01={"value": "pr_auc", "reason": "only the top counts"})
+    assert changed.plan.value("primary_metric") == "pr_auc"
+    assert sync.run(changed) == ["OVERRIDES"]
+    line = "- OVERRIDES EVAL-01 Primary metric: `pr_auc` in place of `roc_auc`: only the top counts"
+    assert line in changed.path("PLAN.md").read_text(encoding="utf-8")
+    ((id, message),) = errors(changed)
+    assert id == "EVAL-01" and "metrics.json used roc_auc" in message
+    write(changed, "metrics", {**REPORTS["metrics"], "primary_metric": "pr_auc"})
+    changed.path("reports/metrics.json").unlink()
+    assert errors(changed) == []
+    changed = override(measured, EVAL_01={"value": "pr_auc", "reason": " "})
+    sync.run(changed)
+    assert "EVAL-01" in findings(changed, "warning")
+
+
+@pytest.mark.parametrize(
+    ("decisions", "says"),
+    [
+        ({"EVAL_99": {"value": "x", "reason": "y"}}, "no decision EVAL-99"),
+        ({"EVAL_01": {"value": "gini", "reason": "y"}}, "pr_auc, roc_auc"),
+        ({"EVAL_01": {"value": ["pr_auc"], "reason": "y"}}, "EVAL-01 cannot be"),
+        ({"MOD_02": {"value": "lightgbm", "reason": "y"}}, "a list of"),
+        ({"MOD_02": {"value": [], "reason": "y"}}, "MOD-02 cannot be"),
+        ({"EVAL_01": {"value": "pr_auc"}}, "reason"),
+    ],
+)
+def test_overrides_that_mean_nothing_are_refused(
+    project: Project, decisions: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ProjectError, match=says):
+        check.check(override(project, **decisions))
+
+
+def test_folds_must_go_with_the_split(project: Project) -> None:
+    changed = override(project, TRAIN_01={"value": "stratified", "reason": "no order"})
+    sync.run(changed)
+    assert [id for id, _ in errors(changed)] == ["TRAIN-02"]
+
+
+def test_reports_of_another_plan_are_found(measured: Project) -> None:
+    training = REPORTS["training"]
+    write(measured, "training", training | {"split": training["split"] | {"scheme": "stratified"}})
+    sync.run(measured)
+    ((id, message),) = errors(measured)
+    assert id == "TRAIN-01" and "decided time" in message and "used stratified" in message
+
+
+def test_a_plan_that_loses_money_stops_at_the_gate(tmp_path: Path) -> None:
+    project = Project(render(tmp_path / "project", monthly_benefit=1000, build_cost=10**6))
+    assert "VAL-01" in findings(project, "warning")
+    assert any("net present value" in message for id, message in errors(project, "G1"))
+    assert not any("net present value" in message for id, message in errors(project, "G0"))
+    changed = override(project, VAL_01={"value": "go", "reason": "the regulator wants it"})
+    assert not any("net present value" in message for id, message in errors(changed, "G1"))
+
+
+def test_links_to_nowhere_are_found(measured: Project) -> None:
+    fill(
+        measured, "RISK-01", "See [a](docs/none.md), [b](config.yaml#x), [c](https://example.org)."
+    )
+    assert errors(measured) == [("PLAN.md", "links to docs/none.md, which is not there")]
+
+
+@pytest.mark.parametrize("id", ["EVAL-01", "VAL-01", "MON-02", "PROB-01", "DATA-02", "SUMMARY"])
+def test_why_says_everything(
+    measured: Project, id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check.why(measured, id)
+    said = capsys.readouterr().out
+    plan = measured.plan
+    assert said.startswith(f"{id} {plan.blocks[id].title} (")
+    if id in plan.decisions:
+        decision = plan.decisions[id]
+        assert decision.why in said and decision.rule in said
+        assert all(plan.sources[key] in said for key in decision.sources)
+        assert all(f"answer: {name} = " in said for name in decision.uses)
+        assert all(f"otherwise: {other}" in said for other in decision.alternatives)
+    for name, number in plan.computed.get(id, {}).items():
+        assert f"number: {name} = " in said and number.formula in said
+
+
+def test_why_tells_of_an_override_and_refuses_unknown_ids(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = override(project, EVAL_01={"value": "pr_auc", "reason": "only the top counts"})
+    check.why(changed, "EVAL-01")
+    assert "overridden with pr_auc: only the top counts" in capsys.readouterr().out
+    with pytest.raises(ProjectError, match="EVAL-99"):
+        check.why(project, "EVAL-99")
+
+
+def test_a_failed_check_says_so_by_its_exit_code(measured: Project) -> None:
+    edit(measured, "- EVAL-01 decision: `roc_auc`", "- EVAL-01 decision: `accuracy`")
+    with pytest.raises(CheckFailed, match=r"1 error$") as caught:
+        check.run(measured, gate=None, as_json=True)
+    assert caught.value.exit_code == 1
