@@ -17,14 +17,13 @@ REPEATS = 5
 PERMUTATIONS = 100
 BACKGROUND = 200
 CURVES = 6
-EXAMPLES = 5
 
 
 def run(project: Project, row: int | None = None) -> dict[str, Any]:
     """Write reports/explain.json for the newest version; `row` asks for one test row.
 
-    Works on the bundle alone, so that it explains what is served. The examples are the rows most
-    and least likely, and those around the threshold.
+    Works on the bundle alone, so that it explains what is served. Where the plan asks for local
+    explanations, the examples are the rows most and least likely and the one at the threshold.
     """
     version = registry.newest(project)
     scorer = Scorer.load(project.path(f"models/{version}"), threads=project.config.training.threads)
@@ -43,13 +42,10 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
     probability = scorer.predict(x).probability
     order = np.argsort(probability)
     near = int(np.abs(probability - scorer.manifest.threshold).argmin())
-    examples = (
-        [row]
-        if row is not None
-        else list(
-            dict.fromkeys([int(order[-1]), int(order[-2]), near, int(order[1]), int(order[0])])
-        )[:EXAMPLES]
-    )
+    examples = [row] if row is not None else []
+    if row is None and project.plan.value("explain") == "global_and_local":
+        extremes = [int(order[-1]), int(order[-2]), near, int(order[1]), int(order[0])]
+        examples = list(dict.fromkeys(extremes))
     background = x[rng.permutation(len(x))[:BACKGROUND]]
     personal = {column.name for column in agreed.columns if column.personal}
     report = {
