@@ -5,12 +5,14 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import copier._template
 import jinja2
 import yaml
 from copier import run_copy
@@ -37,17 +39,25 @@ def _compile_once(
     return _compiled[key]
 
 
+@cache
+def _load_once(load: Callable[..., Any], *path: Any) -> Any:
+    """Read copier.yml and its questions once for each template folder."""
+    return load(*path)
+
+
 @contextmanager
 def fast_copier() -> Iterator[None]:
-    """Reuse compiled templates, and leave out one `git config` call for each file."""
-    sync = Worker._sync_git_index_executable_bit
+    """Reuse questions and compiled templates; leave out one `git config` call for each file."""
+    sync, load = Worker._sync_git_index_executable_bit, copier._template.load_template_config
     jinja2.Environment.compile = _compile_once  # type: ignore[method-assign]
     Worker._sync_git_index_executable_bit = lambda *_: None  # type: ignore[method-assign]
+    copier._template.load_template_config = lambda *path: deepcopy(_load_once(load, *path))
     try:
         yield
     finally:
         jinja2.Environment.compile = _compile  # type: ignore[method-assign]
         Worker._sync_git_index_executable_bit = sync  # type: ignore[method-assign]
+        copier._template.load_template_config = load
 
 
 def copy_template(folder: Path) -> Path:
