@@ -256,6 +256,7 @@ def test_run_without_new_data_looks_at_the_test_set_and_never_fails(project):
     assert "<html" in project.path("reports/drift.html").read_text(encoding="utf-8")
     checked = monitoring.retrain_check(project)
     assert not checked["decision"] and checked["checks"][0]["value"] is None
+    assert checked["reasons"] == ["no check asks for it"]
 
 
 def test_a_file_with_labels_without_labels_and_with_drift(project, tmp_path):

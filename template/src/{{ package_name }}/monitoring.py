@@ -436,7 +436,9 @@ def retrain_check(project: Project) -> dict[str, Any]:
     checks = [dict(zip(("name", "value", "limit", "hit"), row, strict=True)) for row in rows]
     reasons = [f"{c['name']}: {c['value']} (limit {c['limit']})" for c in checks if c["hit"]]
     decision = bool(reasons)
-    if decision and not new:
+    if not decision:
+        reasons = ["no check asks for it"]
+    elif not new:
         reasons.append("there are no new validated rows: bring them first with `ml ingest`")
     report = {
         "version": scorer.version,
