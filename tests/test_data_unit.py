@@ -336,6 +336,14 @@ def test_duplicates_keep_the_first_good_row():
     assert (unkeyed.valid.height, unkeyed.duplicates) == (4, 1)
 
 
+def test_a_row_without_target_does_not_take_the_key_of_a_labelled_one():
+    entity = Column(name="a", kind="integer", role="entity")
+    frame = pl.DataFrame({"a": [1, 1, 1], "bought": [None, True, False]})
+    result = validation.apply(contract(entity, key=("a",)), frame)
+    assert result.valid["bought"].to_list() == [True]
+    assert (result.unlabelled, result.rules) == (1, {"a: duplicate key": 1})
+
+
 def test_unique_column_and_missing_key():
     frame = pl.DataFrame({"x": [1.0, 1.0, None, None, 2.0], "bought": [True] * 5})
     result = validation.apply(contract(feature(unique=True)), frame)

@@ -196,8 +196,10 @@ def heatmap(names: Sequence[str], cells: Sequence[Sequence[Number]], label: str)
 
 def _ticks(low: float, high: float) -> list[float]:
     """Return three to seven round numbers that cover low..high."""
-    if high <= low:
-        low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
+    size = max(abs(low), abs(high))
+    if high - low <= 1e-9 * size or size < 1e-300:
+        half = size / 2 if size >= 1e-300 else 0.5
+        low, high = low - half, high + half
     raw = (high - low) / 4
     power = 10 ** math.floor(math.log10(raw))
     step = min((m * power for m in (1, 2, 2.5, 5, 10)), key=lambda s: abs(s - raw))
