@@ -1,0 +1,73 @@
+# /// script
+# requires-python = ">=3.11,<3.14"
+# dependencies = ["copier>=9.19.1,<10"]
+# ///
+"""Batch scoring at 1 and 5 million rows against reading plus the bare model, with peak memory."""
+
+import tempfile
+from pathlib import Path
+
+from common import call, render
+
+MAKE = """
+import sys, polars as pl
+base = pl.read_parquet("data/sample/dataset.parquet")
+rows = int(sys.argv[1])
+times = rows // base.height + 1
+pl.concat([base] * times).head(rows).write_parquet(f"{rows}.parquet", row_group_size=100_000)
+"""
+# The floor: read Parquet in batches, and run the bare model on a matrix that is there already.
+FLOOR = """
+import sys, time, resource, numpy as np, onnxruntime as ort, pyarrow.parquet as pq, polars as pl
+from churn_model import features, scorer
+from churn_model.scorer import FeatureSpec
+from churn_model import storage
+from pathlib import Path
+spec = storage.read_json(Path("models/v1/features.json"), FeatureSpec)
+x = features.encode(spec, pl.read_parquet("data/processed/test.parquet"))
+x = np.resize(x, (65536, x.shape[1]))
+options = ort.SessionOptions(); options.inter_op_num_threads = 1
+session = ort.InferenceSession("models/v1/model_encoded.onnx", options)
+start = time.perf_counter()
+rows = 0
+for batch in pq.ParquetFile(sys.argv[1]).iter_batches(65536):
+    session.run(None, {"x": x[: batch.num_rows]})
+    rows += batch.num_rows
+print(rows / (time.perf_counter() - start))
+"""
+OURS = """
+import resource, sys, time
+from pathlib import Path
+from churn_model.serving import batch
+from churn_model.settings import find_project
+start = time.perf_counter()
+report = batch.run(find_project(), Path(sys.argv[1]), Path(sys.argv[2]), force=True)
+seconds = time.perf_counter() - start
+print(report["rows"] / seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def main() -> None:
+    """Print the table."""
+    with tempfile.TemporaryDirectory() as name:
+        project = Path(name) / "project"
+        render(project)
+        call("uv", "sync", "-q", cwd=project)
+        call("uv", "run", "ml", "run", cwd=project)
+        python = project / ".venv/bin/python"
+        print(
+            "| rows | floor, rows/s | ml score, rows/s | ratio | peak MB |\n|---|---|---|---|---|"
+        )
+        for rows in (1_000_000, 5_000_000):
+            call(python, "-c", MAKE, str(rows), cwd=project)
+            source = f"{rows}.parquet"
+            pairs = []
+            for _ in range(3):
+                floor = float(call(python, "-c", FLOOR, source, cwd=project)[1])
+                line = call(python, "-c", OURS, source, "out.parquet", cwd=project)[1].split()
+                pairs.append((float(line[0]) / floor, floor, float(line[0]), float(line[1])))
+            ratio, floor, ours, peak = sorted(pairs)[1]
+            print(f"| {rows:,} | {floor:,.0f} | {ours:,.0f} | {ratio:.2f} | {peak:,.0f} |")
+
+
+main()
