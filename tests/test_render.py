@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import copier._main
+import helpers.package  # noqa: F401  makes `package_name` importable
+import msgspec
 import pytest
 import yaml
 from helpers.answers import HIDDEN_WITHOUT, VALUES, answers
 from helpers.rendering import ROOT, different, plain_template, recorded, render, tree
 from hypothesis import HealthCheck, given, settings
+
+from package_name.settings import Config
 
 # Files whose braces are their own: f-strings, GitHub, report templates, Prometheus, Grafana.
 BRACES = re.compile(r"\.py$|^\.github/|^src/[^/]+/report/templates/|^monitoring/")
@@ -359,7 +363,26 @@ def test_reserved_names_are_complete(names: Any, tmp_path: Path) -> None:
     assert installed <= set(names.modules)
 
 
-# ---------------------------------------------------------------- packaging
+# ---------------------------------------------------------------- settings and packaging
+
+
+@pytest.mark.parametrize("modes", [["rest", "batch"], ["batch"]], ids="+".join)
+def test_config_says_what_the_code_takes_by_default(tmp_path: Path, modes: list[str]) -> None:
+    project = render(tmp_path / "project", deployment_modes=modes)
+    written = yaml.safe_load((project / "config.yaml").read_text(encoding="utf-8"))
+    defaults = json.loads(msgspec.json.encode(Config()))
+    if "rest" not in modes:
+        del defaults["serving"]
+    assert written == defaults
+
+
+@pytest.mark.parametrize(("pos_rate", "rows"), [(0.15, 8000), (0.01, 20000), (0.0001, 100000)])
+def test_the_sample_holds_enough_of_the_rarer_class(
+    tmp_path: Path, pos_rate: float, rows: int
+) -> None:
+    project = render(tmp_path / "project", pos_rate=pos_rate)
+    config = yaml.safe_load((project / "config.yaml").read_text(encoding="utf-8"))
+    assert config["data"]["sample_rows"] == rows
 
 
 def dependencies(tmp_path: Path) -> list[str]:
