@@ -21,11 +21,11 @@ FORMAT = 1
 GOLDEN_TOLERANCE = 1e-4
 Part = Literal["value", "month", "day", "weekday", "hour", "minute"]
 PARTS: dict[str, Callable[[Any], float]] = {
-    "month": lambda moment: moment.month,
-    "day": lambda moment: moment.day,
-    "weekday": lambda moment: moment.isoweekday(),
-    "hour": lambda moment: moment.hour,
-    "minute": lambda moment: moment.minute,
+    "month": lambda moment: _utc(moment).month,
+    "day": lambda moment: _utc(moment).day,
+    "weekday": lambda moment: _utc(moment).isoweekday(),
+    "hour": lambda moment: _utc(moment).hour,
+    "minute": lambda moment: _utc(moment).minute,
 }
 
 
@@ -120,7 +120,10 @@ def session(model: bytes, threads: int = 1) -> ort.InferenceSession:
 
 
 def row_type(columns: Sequence[ServedColumn]) -> type[msgspec.Struct]:
-    """Build the typed request row: wrong types, ranges and unknown names are refused."""
+    """Build the typed request row: wrong types, ranges and unknown names are refused.
+
+    An empty text means missing, as it does in training.
+    """
     kinds: dict[str, Any] = {
         "number": float,
         "integer": int,
@@ -131,13 +134,17 @@ def row_type(columns: Sequence[ServedColumn]) -> type[msgspec.Struct]:
     }
     fields: list[tuple[str, Any, Any]] = []
     for index, column in enumerate(columns):
-        kind = Literal[column.levels] if column.levels else kinds[column.kind]
-        limits = {"ge": column.minimum, "le": column.maximum}
+        kind, low, high = kinds[column.kind], column.minimum, column.maximum
+        limits: dict[str, float | None] = {"ge": low, "le": high}
         if column.kind == "integer":
             limits = {
-                "ge": None if column.minimum is None else math.ceil(column.minimum),
-                "le": None if column.maximum is None else math.floor(column.maximum),
+                "ge": -(2**63) if low is None else math.ceil(low),
+                "le": 2**63 - 1 if high is None else math.floor(high),
             }
+        elif column.levels:
+            kind = Literal[column.levels if column.required else (*column.levels, "")]
+        elif column.kind == "category" and column.required:
+            limits["min_length"] = 1
         if any(limit is not None for limit in limits.values()):
             kind = Annotated[kind, msgspec.Meta(**limits)]  # type: ignore[arg-type]
         default = msgspec.NODEFAULT if column.required else None
@@ -147,6 +154,13 @@ def row_type(columns: Sequence[ServedColumn]) -> type[msgspec.Struct]:
     return msgspec.defstruct(
         "Row", fields, rename=names, kw_only=True, frozen=True, forbid_unknown_fields=True, gc=False
     )
+
+
+def _utc(moment: Any) -> Any:
+    """Turn a time with an offset into UTC, as validation does."""
+    if isinstance(moment, dt.datetime) and moment.tzinfo:
+        return moment.astimezone(dt.UTC)
+    return moment
 
 
 class Scorer:
@@ -216,7 +230,7 @@ class Scorer:
     def encode_rows(self, rows: Sequence[msgspec.Struct]) -> NDArray[np.float32]:
         """Turn rows of `row_type` into the model's matrix, shape (rows, features)."""
         matrix = [self._encode(msgspec.structs.astuple(row)) for row in rows]
-        return np.array(matrix, dtype=np.float32).reshape(len(rows), -1)
+        return np.array(matrix, dtype=np.float32).reshape(len(rows), len(self.spec.names))
 
     def _encode(self, values: tuple[Any, ...]) -> list[float]:
         encoded = []
@@ -234,7 +248,7 @@ class Scorer:
         """Score an encoded matrix of shape (rows, features)."""
         if not len(encoded):
             return Scores(np.empty(0), np.empty(0, dtype=np.bool_))
-        probability, decision = self._session.run(None, {"x": encoded})
+        probability, decision = self._session.run(["probability", "decision"], {"x": encoded})
         return Scores(probability[:, 0].astype(np.float64), decision[:, 0].astype(np.bool_))
 
     def score_rows(self, rows: Sequence[msgspec.Struct]) -> Scores:

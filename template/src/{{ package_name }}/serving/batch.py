@@ -81,7 +81,7 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
                 old.unlink()
         storage.write_json(parts / "job.json", job)
         keys = _keys(contract.read(folder / "contract.odcs.yaml"))
-        opened = _open(source, scorer.columns, keys, project.config.data.encoding)
+        opened = open_source(source, scorer.columns, keys, project.config.data.encoding)
         finished = _score_parts(scorer, opened, parts)
         totals = _assemble(finished, _schema(opened.keys), output)
     report = job | totals | {"output_sha256": storage.sha256(output)}
@@ -172,7 +172,9 @@ class _JsonLinesWriter:
         self.file.writelines(msgspec.json.encode(row) + b"\n" for row in table.to_pylist())
 
 
-def _open(path: Path, columns: tuple[ServedColumn, ...], keys: list[str], encoding: str) -> Source:
+def open_source(
+    path: Path, columns: tuple[ServedColumn, ...], keys: list[str], encoding: str
+) -> Source:
     """Open the input; a column that is missing or a file that is damaged is a ProjectError."""
     needed = [column.name for column in columns]
     if path.suffix in JSON_LINES:
@@ -345,46 +347,54 @@ def read(raw: Any, column: ServedColumn) -> Any:
     Numbers, integers and booleans become float64, categories text, dates date32, timestamps
     microseconds in UTC. The rules are those of `ml validate`.
     """
-    kind, type = column.kind, raw.type
-    text = pa.types.is_string(type)
-    if kind == "category":
-        if text:
-            return pc.if_else(pc.equal(raw, ""), None, raw)
-        if pa.types.is_floating(type):
-            return _each(raw, repr, pa.string())
-        if not pa.types.is_nested(type) and not pa.types.is_binary(type):
-            return raw.cast(pa.string())
-    elif kind in ("date", "timestamp"):
-        if text:
-            trimmed = pc.utf8_trim_whitespace(raw)
-            return _each(trimmed, lambda value: _moment(value, column), TYPES[kind])
-        if pa.types.is_date(type) or pa.types.is_timestamp(type):
-            return raw.cast(TYPES[kind], safe=False)
-    elif kind == "boolean" and text:
-        lower = pc.utf8_lower(pc.utf8_trim_whitespace(raw))
-        no = pc.if_else(pc.is_in(lower, value_set=FALSE), 0.0, None)
-        return pc.if_else(pc.is_in(lower, value_set=TRUE), 1.0, no)
-    elif text or pa.types.is_floating(type) or pa.types.is_integer(type) or _is_other_number(type):
-        return _numbers(raw, kind)
-    return pa.nulls(len(raw), TYPES.get(kind, pa.float64()))
+    if column.kind == "category":
+        values = _texts(raw)
+    elif column.kind in ("date", "timestamp"):
+        values = _moments(raw, column)
+    else:
+        values = _numbers(raw, column.kind)
+    return pa.nulls(len(raw), TYPES.get(column.kind, pa.float64())) if values is None else values
+
+
+def _texts(raw: Any) -> Any:
+    if pa.types.is_string(raw.type):
+        return pc.if_else(pc.equal(raw, ""), None, raw)
+    if pa.types.is_floating(raw.type):
+        return _each(raw, repr, pa.string())
+    nested = pa.types.is_nested(raw.type) or pa.types.is_binary(raw.type)
+    return None if nested else raw.cast(pa.string())
+
+
+def _moments(raw: Any, column: ServedColumn) -> Any:
+    type = TYPES[column.kind]
+    if pa.types.is_string(raw.type):
+        trimmed = pc.utf8_trim_whitespace(raw)
+        return _each(trimmed, lambda text: _moment(text, column), type)
+    known = pa.types.is_date(raw.type) or pa.types.is_timestamp(raw.type)
+    return raw.cast(type, safe=False) if known else None
 
 
 def _numbers(raw: Any, kind: str) -> Any:
-    if pa.types.is_string(raw.type):
-        raw = pc.utf8_trim_whitespace(raw)
-        raw = pc.if_else(pc.match_substring_regex(raw, NUMBER, ignore_case=True), raw, None)
+    type = raw.type
+    if pa.types.is_string(type):
+        text = pc.utf8_lower(pc.utf8_trim_whitespace(raw))
+        if kind == "boolean":
+            no = pc.if_else(pc.is_in(text, value_set=FALSE), 0.0, None)
+            return pc.if_else(pc.is_in(text, value_set=TRUE), 1.0, no)
+        raw = pc.if_else(pc.match_substring_regex(text, NUMBER), text, None)
+    elif not (pa.types.is_primitive(type) or pa.types.is_decimal(type)) or pa.types.is_temporal(
+        type
+    ):
+        return None
     values = raw.cast(pa.float64(), safe=False)
-    values = pc.if_else(pc.is_nan(values), None, values)
     if kind == "integer":
-        whole = pc.and_(pc.is_finite(values), pc.equal(values, pc.floor(values)))
-        return pc.if_else(whole, values, None)
-    if kind == "boolean":
-        return pc.if_else(pc.or_(pc.equal(values, 0), pc.equal(values, 1)), values, None)
-    return values
-
-
-def _is_other_number(type: Any) -> bool:
-    return bool(pa.types.is_boolean(type) or pa.types.is_decimal(type))
+        # Whole, and within 64 bits; an infinity is neither.
+        good = pc.and_(pc.equal(values, pc.floor(values)), pc.less_equal(pc.abs(values), 2.0**63))
+    elif kind == "boolean":
+        good = pc.or_(pc.equal(values, 0), pc.equal(values, 1))
+    else:
+        good = pc.invert(pc.is_nan(values))
+    return pc.if_else(good, values, None)
 
 
 def _plain(type: Any) -> Any:

@@ -152,7 +152,7 @@ class Model:
                 try:
                     msgspec.convert(value, type)
                 except msgspec.ValidationError as error:
-                    problem = MISSING if value is None else _breach(str(error))
+                    problem = MISSING if value in (None, "") else _breach(str(error))
                     yield Problem(number, name, problem, f"send {expected(column)}")
 
 
@@ -453,6 +453,7 @@ def run(project: Project, host: str, port: int) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(True)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))  # uvicorn raises it again once it is done

@@ -68,6 +68,7 @@ class Telemetry:
         bounds = [round(latency_s * part, 6) for part in (0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5)]
         self.latency = histogram("ml_request_seconds", "Time to answer", buckets=bounds)
         self.requests = counter("ml_requests", "Requests to /predict", ["status"])
+        self.requests.labels("500")  # there from the start, or a rate would miss the first one
         twentieths = [step / 20 for step in range(1, 20)]
         self.probability = histogram("ml_probability", "One per row", buckets=twentieths)
         self.decisions = counter("ml_decisions", "One per row", ["decision"])

@@ -1,0 +1,890 @@
+"""Hard cases of serving, on the raw template package: hostile requests, files, kills, reloads."""
+
+import datetime as dt
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import helpers.bundles as small
+import httpx
+import msgspec
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from package_name import bundle, features, graph, models, registry, storage, validation
+from package_name.contract import Column, Contract
+from package_name.errors import ProjectError
+from package_name.scorer import Manifest, Scorer
+from package_name.serving import batch, rest
+from package_name.settings import Project
+
+ROW = {"amount": 12.5, "calls": 2, "plan": "basic", "online": True, "since": "2026-03-01"}
+
+
+def serving_contract() -> dict:
+    """The small contract with every kind of rule, and a personal column."""
+    document = small.document()
+    columns = {item["name"]: item for item in document["schema"][0]["properties"]}
+    columns["amount"] |= {"classification": "personal", "logicalTypeOptions": {"maximum": 1e6}}
+    columns["calls"] |= {"required": True}
+    columns["plan"]["quality"] = [
+        {
+            "metric": "invalidValues",
+            "mustBe": 0,
+            "severity": "error",
+            "arguments": {"validValues": ["basic", "plus", "pro", "team"]},
+        }
+    ]
+    return document
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with two versions; v1 is champion."""
+    root = tmp_path_factory.mktemp("served")
+    made = small.project(root)
+    storage.write_text(made.contract_path, yaml.safe_dump(serving_contract()))
+    plan = yaml.safe_load((root / "plan/plan.yaml").read_text())
+    plan["answers"] = {"latency_ms": 100, "deployment_modes": ["rest", "batch"]}
+    storage.write_text(root / "plan/plan.yaml", yaml.safe_dump(plan))
+    for seed in range(2):
+        small.train(made, rows=600, seed=seed)
+    registry.promote(made, "v1")
+    return root
+
+
+@pytest.fixture
+def project(trained: Path, tmp_path: Path) -> Project:
+    """A copy of it to change."""
+    shutil.copytree(trained, tmp_path / "p", ignore=shutil.ignore_patterns("predictions"))
+    return Project(tmp_path / "p")
+
+
+@pytest.fixture(scope="module")
+def client(trained: Path):
+    with TestClient(rest.create_app(Project(trained))) as client:
+        yield client
+
+
+def configure(project: Project, **serving) -> Project:
+    storage.write_text(project.path("config.yaml"), yaml.safe_dump({"serving": serving}))
+    return Project(project.root)
+
+
+def problems(answer: httpx.Response) -> set[tuple]:
+    assert answer.status_code == 422, answer.text
+    return {(e["row"], e["field"], e["problem"]) for e in answer.json()["errors"]}
+
+
+# Requests
+
+
+def test_one_row_a_list_and_rows_agree(client):
+    one = client.post("/predict", json=ROW).json()
+    assert one["model_version"] == "v1" and one["threshold"] == 0.4
+    for many in ([ROW, ROW], {"rows": [ROW, ROW]}):
+        answer = client.post("/predict", json=many).json()
+        assert answer["predictions"] == one["predictions"] * 2
+    spaced = b' \n {  "rows" : [ ' + json.dumps(ROW).encode() + b" ] } "
+    assert client.post("/predict", content=spaced).json() == one
+    assert client.post("/predict", json=[]).json()["predictions"] == []
+
+
+def test_every_broken_field_of_every_row_is_named(client):
+    rows = [
+        ROW,
+        {"amount": "12", "plan": "gold", "online": 1, "since": "yesterday", "cals": 3},
+        {**ROW, "calls": -1, "amount": 2e6},
+        {**ROW, "calls": 1.5, "since": 20260301},
+        "row",
+    ]
+    assert problems(client.post("/predict", json=rows)) == {
+        (1, "amount", "wrong type"),
+        (1, "calls", "missing"),
+        (1, "plan", "unknown category"),
+        (1, "online", "wrong type"),
+        (1, "since", "wrong type"),
+        (1, "cals", "unknown field"),
+        (2, "calls", "out of range"),
+        (2, "amount", "out of range"),
+        (3, "calls", "wrong type"),
+        (3, "since", "wrong type"),
+        (4, None, "wrong type"),
+    }
+    hints = {e["field"]: e["hint"] for e in client.post("/predict", json=rows[1]).json()["errors"]}
+    assert hints["cals"] == "did you mean calls?"
+    assert hints["calls"] == "send a whole number of at least 0"
+    assert "basic, plus, pro, team" in hints["plan"]
+
+
+def test_missing_is_null_absent_or_an_empty_text(client):
+    bare = {"calls": 2}
+    full = bare | {"amount": None, "plan": "", "online": None, "since": None}
+    answers = [client.post("/predict", json=row).json() for row in (bare, full)]
+    assert answers[0]["predictions"] == answers[1]["predictions"]
+    assert problems(client.post("/predict", json=full | {"calls": None})) == {
+        (0, "calls", "missing")
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"   ", 400),
+        (b"{", 400),
+        (b"{'calls': 1}", 400),
+        (b'{"calls": 2}{"calls": 2}', 400),
+        (b'{"calls": NaN}', 400),
+        (b'{"calls": 2, "amount": Infinity}', 400),
+        (b'{"calls": 2, "amount": 1e999}', 400),
+        (b'{"calls": 2, "plan": "\xff\xfe"}', 400),
+        (b'{"calls": 2, "plan": "\\ud800"}', 400),
+        (b"[" * 100_000, 400),
+        (b'{"rows":' * 50_000, 400),
+        (b"null", 422),
+        (b"1", 422),
+        (b'"row"', 422),
+        (b'{"rows": 5}', 422),
+        (b'{"rows": [1]}', 422),
+        (b"[[]]", 422),
+        (b"{}", 422),
+        (b'{"calls": ' + b"9" * 400 + b"}", 422),
+        (b'{"calls": ' + b"9" * 5000 + b"}", 400),
+        (b'{"calls": true}', 422),
+        (b'{"calls": 2, "calls": "x"}', 422),
+        (b'{"calls": "x", "calls": 2}', 200),
+        (b'{"calls": 2, "amount": 1e-300}', 200),
+        (b'{"calls": 2, "amount": -1.7e308}', 200),
+        (b'{"calls": 2, "plan": "basic", "amount": 12}', 200),
+    ],
+)
+def test_hostile_bodies(client, body, status):
+    answer = client.post("/predict", content=body)
+    assert answer.status_code == status, answer.text
+    if status == 200:
+        assert 0 <= answer.json()["predictions"][0]["probability"] <= 1
+    else:
+        error = answer.json()["errors"][0]
+        assert error.keys() == {"row", "field", "problem", "hint"}
+        assert len(answer.content) < 1000
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+fields = st.sampled_from([*ROW, "rows", "extra"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(fields, json_values | st.sampled_from(list(ROW.values()))) | json_values)
+def test_any_json_gets_an_answer_and_a_refusal_says_why(client, content):
+    body = json.dumps(content).encode()
+    answer = client.post("/predict", content=body)
+    assert answer.status_code in (200, 400, 422)
+    assert answer.status_code == 200 or answer.json()["errors"]
+    assert ("NaN" in str(body) or "Infinity" in str(body)) <= (answer.status_code != 200)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.binary(max_size=200))
+def test_any_bytes_get_an_answer(client, body):
+    assert client.post("/predict", content=body).status_code in (400, 422)
+
+
+def test_limits(project):
+    project = configure(project, max_rows=3, max_body_mb=0.001)
+    with TestClient(rest.create_app(project)) as client:
+        assert client.post("/predict", json=[{"calls": 2}] * 3).status_code == 200
+        for rows in ([{"calls": 2}] * 4, [{"calls": "x"}] * 4):
+            for many in (rows, {"rows": rows}):
+                assert client.post("/predict", json=many).status_code == 413
+        assert client.post("/predict", content=b" " * 1001).status_code == 413
+        chunks = (b" " * 100 for _ in range(11))
+        assert client.post("/predict", content=chunks).status_code == 413
+
+
+def test_a_long_refusal_is_cut(project):
+    with TestClient(rest.create_app(configure(project, max_rows=10_000))) as client:
+        answer = client.post("/predict", json=[{"x" * 5000: 1}] * 300)
+        assert len(answer.json()["errors"]) == rest.MAX_PROBLEMS
+        assert len(answer.content) < 100_000
+
+
+def test_methods_content_types_and_unknown_paths(client):
+    for method in ("GET", "PUT", "DELETE", "OPTIONS"):
+        answer = client.request(method, "/predict")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    form = client.post("/predict", content=json.dumps(ROW), headers={"content-type": "text/plain"})
+    assert form.status_code == 200  # the body decides, whatever the header says
+    assert client.get("/nowhere").json()["errors"][0]["problem"] == "Not Found"
+    assert client.post("/health").status_code == 405
+
+
+def test_request_ids(client):
+    given = client.post("/predict", json=ROW, headers={"x-request-id": "abc-1:2"})
+    assert given.headers["x-request-id"] == "abc-1:2"
+    refused = client.post("/predict", content=b"{", headers={"x-request-id": "abc"})
+    assert refused.json()["request_id"] == "abc"
+    made = [client.post("/predict", json=ROW).headers["x-request-id"] for _ in range(2)]
+    assert len(set(made)) == 2
+    for hostile in ("x" * 200, 'a"b', "a b", "<script>"):
+        answer = client.post("/predict", json=ROW, headers={"x-request-id": hostile})
+        assert answer.headers["x-request-id"] != hostile
+
+
+# What the service tells
+
+
+def test_openapi_describes_predict_by_the_contract(client):
+    document = client.get("/openapi.json").json()
+    operation = document["paths"]["/predict"]["post"]
+    assert set(operation["responses"]) == {"200", "400", "405", "413", "422", "500"}
+    row = document["components"]["schemas"]["Row"]
+    assert set(row["properties"]) == set(ROW) and row["required"] == ["calls"]
+    assert row["properties"]["calls"]["minimum"] == 0
+    assert client.post("/predict", json=row["example"]).status_code == 200
+    references = {
+        part.split('"')[0] for part in json.dumps(document).split("#/components/schemas/")[1:]
+    }
+    assert references <= set(document["components"]["schemas"])
+
+
+def test_metrics_count_what_happened(project):
+    with TestClient(rest.create_app(project)) as client:
+        answers = [client.post("/predict", json=rows).json() for rows in (ROW, [ROW] * 70)]
+        client.post("/predict", content=b"{")
+        lines = client.get("/metrics").text.splitlines()
+    found = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    assert found['ml_requests_total{status="200"}'] == "2.0"
+    assert found['ml_requests_total{status="400"}'] == "1.0"
+    assert found['ml_requests_total{status="500"}'] == "0.0"
+    assert (
+        found['ml_request_seconds_bucket{le="0.1"}'] and found["ml_request_seconds_count"] == "3.0"
+    )
+    assert found["ml_probability_count"] == "71.0"
+    decided = {str(p["decision"]).lower() for a in answers for p in a["predictions"]}
+    assert sum(float(found[f'ml_decisions_total{{decision="{d}"}}']) for d in decided) == 71
+    assert found['ml_model_info{version="v1"}'] == "1.0"
+    assert found["ml_model_reload_failed"] == "0.0"
+
+
+def test_the_log_has_each_row_but_no_personal_value(project):
+    with TestClient(rest.create_app(project)) as client:
+        rows = [ROW, {**ROW, "amount": 4711.25}, {"calls": 3}]
+        answer = client.post("/predict", json=rows, headers={"x-request-id": "r1"}).json()
+        client.post("/predict", json={"calls": -5})
+    (path,) = project.path("data/predictions").glob("*.jsonl")
+    assert path.stem == f"{dt.datetime.now(dt.UTC):%Y-%m-%d}"
+    assert "amount" not in path.read_text() and "4711" not in path.read_text()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["row"] for line in lines] == [0, 1, 2]
+    assert {(line["request_id"], line["version"]) for line in lines} == {("r1", "v1")}
+    logged = [{k: line[k] for k in ("probability", "decision")} for line in lines]
+    assert logged == answer["predictions"]
+    assert lines[0]["features"] == {k: v for k, v in ROW.items() if k != "amount"}
+    hashes = [line["input_hash"] for line in lines]
+    assert hashes[0] == hashes[1] != hashes[2]  # personal values do not enter the hash either
+
+
+def test_the_log_can_be_switched_off(project):
+    with TestClient(rest.create_app(configure(project, log_predictions=False))) as client:
+        client.post("/predict", json=ROW)
+    assert not project.path("data/predictions").exists()
+
+
+def test_a_full_disk_costs_log_lines_but_no_answer(project):
+    project.path("data").mkdir(exist_ok=True)
+    project.path("data/predictions").write_text("a file where the folder should be")
+    with TestClient(rest.create_app(project)) as client:
+        assert client.post("/predict", json=[ROW] * 5).status_code == 200
+        time.sleep(rest.TICK_SECONDS * 2)
+        assert client.post("/predict", json=ROW).status_code == 200
+        assert "ml_prediction_log_lost_total 5.0" in client.get("/metrics").text
+
+
+def test_scoring_that_breaks_is_one_500_without_data(project, caplog, monkeypatch):
+    app = rest.create_app(project)
+    score = Scorer.score_rows
+
+    def broken(self, rows):
+        if any(row.f1 == 13 for row in rows):
+            raise RuntimeError("unlucky value 13 of Ms Example")
+        return score(self, rows)
+
+    monkeypatch.setattr(Scorer, "score_rows", broken)
+    with TestClient(app) as client:
+        answer = client.post("/predict", json={"calls": 13}, headers={"x-request-id": "r13"})
+        assert (answer.status_code, answer.json()["request_id"]) == (500, "r13")
+        assert client.post("/predict", json=ROW).status_code == 200
+        assert 'ml_requests_total{status="500"} 1.0' in client.get("/metrics").text
+    assert "r13" in caplog.text and "RuntimeError" in caplog.text
+    assert "Ms Example" not in caplog.text + answer.text
+
+
+def test_neighbours_of_a_row_that_breaks_are_answered(project, monkeypatch):
+    """Rows of one turn are scored together; only the request that breaks may fail."""
+    import asyncio
+
+    model = rest.Model(project.path("models/v1"))
+    predict = model.predict
+
+    def broken(rows):
+        if any(row.f1 == 13 for row in rows):
+            raise RuntimeError
+        return predict(rows)
+
+    monkeypatch.setattr(model, "predict", broken)
+    row = model.scorer.row_type
+
+    async def all_at_once():
+        turn = rest.Turn()
+        calls = [turn.predict(model, [msgspec.convert({"calls": n}, row)]) for n in (1, 13, 2)]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    first, second, third = asyncio.run(all_at_once())
+    assert isinstance(second, RuntimeError)
+    rows = [msgspec.convert({"calls": n}, row) for n in (1, 2)]
+    assert [first, third] == [predict([r]) for r in rows]
+
+
+# Reloading
+
+
+def until(condition, seconds: float = 10.0):
+    end = time.monotonic() + seconds
+    while not (value := condition()) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert value
+    return value
+
+
+def test_promotion_rollback_and_a_broken_champion(project, monkeypatch):
+    monkeypatch.setattr(rest, "TICK_SECONDS", 0.05)
+    with TestClient(rest.create_app(project)) as client:
+        version = lambda: client.get("/ready").json()["model_version"]  # noqa: E731
+        assert version() == "v1"
+        registry.promote(project, "v2")
+        until(lambda: version() == "v2")
+        assert client.post("/predict", json=ROW).json()["model_version"] == "v2"
+        model = project.path("models/v1/model_encoded.onnx")
+        good = model.read_bytes()
+        model.write_bytes(good[:-1] + b"\x00")
+        raw = registry.read(project)
+        raw.champion = "v1"
+        storage.write_json(project.path("models/registry.json"), raw)
+        ready = until(lambda: (r := client.get("/ready").json())["problem"] and r)
+        assert ready["ready"] and ready["model_version"] == "v2"
+        assert "model_encoded.onnx is changed" in ready["problem"]
+        assert "ml_model_reload_failed 1.0" in client.get("/metrics").text
+        assert client.post("/predict", json=ROW).json()["model_version"] == "v2"
+        model.write_bytes(good)  # mended: the service finds out by itself
+        until(lambda: version() == "v1")
+        text = client.get("/metrics").text
+        assert "ml_model_reload_failed 0.0" in text and 'version="v2"' not in text
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"champion": "v9", "versions": {}}'])
+def test_a_damaged_registry_leaves_the_model_serving(project, monkeypatch, damage):
+    monkeypatch.setattr(rest, "TICK_SECONDS", 0.05)
+    with TestClient(rest.create_app(project)) as client:
+        project.path("models/registry.json").write_text(damage)
+        until(lambda: client.get("/ready").json()["problem"])
+        assert client.post("/predict", json=ROW).status_code == 200
+
+
+def test_not_ready_when_golden_rows_differ(project, monkeypatch):
+    with TestClient(rest.create_app(project)) as client:
+        predict = Scorer.predict
+        shift = lambda self, x: predict(self, x)._replace(probability=np.zeros(len(x)))  # noqa: E731
+        monkeypatch.setattr(Scorer, "predict", shift)
+        answer = client.get("/ready")
+        assert answer.status_code == 503 and not answer.json()["ready"]
+        assert client.get("/health").status_code == 200
+
+
+# The process
+
+
+@contextmanager
+def process(project: Project, port: int, **popen):
+    """Run the service as `ml serve` does, in a process of its own."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import helpers.package\n"
+        "from pathlib import Path\n"
+        "from package_name.errors import ProjectError\n"
+        "from package_name.settings import Project\n"
+        "from package_name.serving import rest\n"
+        "try: rest.run(Project(Path(sys.argv[2])), '127.0.0.1', int(sys.argv[3]))\n"
+        "except ProjectError as error: print(error, file=sys.stderr); sys.exit(2)\n"
+    )
+    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(project.root), str(port)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **popen) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def post(port: int, body: bytes, timeout: float = 30) -> int:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/predict", data=body)
+    with urllib.request.urlopen(request, timeout=timeout) as answer:
+        return answer.status
+
+
+def test_sigterm_finishes_what_is_running_and_exits_with_0(project):
+    port = free_port()
+    body = json.dumps([ROW] * 1000).encode()
+    with process(project, port) as running:
+
+        def answers():
+            with suppress(OSError):
+                return post(port, body) == 200
+
+        until(answers, 60)
+        with socket.create_connection(("127.0.0.1", port)) as half:
+            head = f"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+            half.sendall(head.encode() + body[:100])
+            time.sleep(0.2)
+            running.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            with pytest.raises(OSError):
+                post(port, body, 2)  # no new requests
+            half.sendall(body[100:])
+            half.settimeout(20)
+            assert half.recv(100).startswith(b"HTTP/1.1 200")
+        assert running.wait(30) == 0
+        lines = [json.loads(line) for line in running.stderr.read().splitlines()]
+        assert lines[0]["message"].startswith("serving on http://127.0.0.1")
+    (path,) = project.path("data/predictions").glob("*.jsonl")
+    assert len(path.read_text().splitlines()) >= 2000
+
+
+def test_startup_problems_are_one_line(project):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        with process(project, listener.getsockname()[1]) as running:
+            assert running.wait(60) == 2
+            (line,) = running.stderr.read().splitlines()
+            assert "cannot listen" in line and "--port" in line
+    project.path("models/registry.json").unlink()
+    with process(project, free_port()) as running:
+        assert running.wait(60) == 2
+        (line,) = running.stderr.read().splitlines()
+        assert "no champion" in line
+    for port in (-1, 70_000):
+        with pytest.raises(ProjectError, match="cannot listen"):
+            rest.run(project, "127.0.0.1", port)
+    with pytest.raises(ProjectError, match="cannot listen"):
+        rest.run(project, "no.such.host.invalid", 0)
+
+
+# Batch: reading as the scorer and validation do
+
+EVERY_KIND = (
+    Column(name="n", kind="number", role="feature", minimum=-1e6, maximum=1e6),
+    Column(name="i", kind="integer", role="feature", required=True),
+    Column(name="b", kind="boolean", role="feature"),
+    Column(name="c", kind="category", role="feature"),
+    Column(name="l", kind="category", role="feature", levels=("x", "y", "é"), required=True),
+    Column(name="d", kind="date", role="feature", formats=("%d.%m.%Y",)),
+    Column(name="t", kind="timestamp", role="feature", formats=("%d.%m.%Y %H:%M",)),
+)
+CONTRACT = Contract(
+    name="t",
+    version="1",
+    columns=(*EVERY_KIND, Column(name="y", kind="boolean", role="target", positive="true")),
+)
+cells = {
+    "n": st.none() | st.floats(-1e6, 1e6) | st.integers(-1000, 1000).map(float),
+    "i": st.integers(-(2**63), 2**63 - 1) | st.integers(-9, 9),
+    "b": st.none() | st.booleans(),
+    "c": st.none() | st.sampled_from(["", "a", "b", "A", " a", "ü", "𝄞", "nan", "1.0"]),
+    "l": st.sampled_from(["x", "y", "é"]),
+    "d": st.none() | st.dates(dt.date(1000, 1, 1)),
+    "t": st.none() | st.datetimes(dt.datetime(1000, 1, 1)),
+}
+tables = st.lists(st.fixed_dictionaries(cells), min_size=1, max_size=8)
+
+
+@pytest.fixture(scope="module")
+def scorer() -> Scorer:
+    """A scorer of rows with every kind of column, fitted on a few of them."""
+    rng = np.random.default_rng(0)
+    n = 300
+    start = dt.datetime(2020, 1, 1)
+    moments = [start + dt.timedelta(minutes=int(m)) for m in rng.integers(0, 10**6, n)]
+    frame = pl.DataFrame(
+        {
+            "n": rng.normal(size=n),
+            "i": rng.integers(0, 9, n),
+            "b": rng.random(n) < 0.5,
+            "c": pl.Series(rng.choice(["a", "b", "ü", "", "1.0"], n)).replace("", None),
+            "l": rng.choice(["x", "y", "é"], n),
+            "d": [moment.date() for moment in moments],
+            "t": moments,
+        }
+    )
+    spec = features.fit(frame, CONTRACT)
+    assert len(spec.numeric) == 3 + 3 + 5 and "" in spec.categorical[0].levels
+    y = (rng.random(n) < 0.3).astype(np.int8)
+    data = models.Data(features.encode(spec, frame), y, spec, 1)
+    fitted = models.FITTERS["logistic_regression"](data, 0, {})
+    model = graph.emit(graph.Predictor((graph.Member(*fitted),)), spec, 0.5, encoded=True)
+    texts = dict.fromkeys(Manifest.__struct_fields__, "") | {"features": (), "files": {}}
+    manifest = Manifest(**texts | {"format": 1, "version": "v1", "threshold": 0.5})
+    return Scorer(manifest, spec, bundle.served_columns(CONTRACT), model)
+
+
+def frame_of(rows: list[dict]) -> pl.DataFrame:
+    schema = {column.name: validation.DTYPES[column.kind] for column in EVERY_KIND}
+    return pl.DataFrame(rows, schema=schema)
+
+
+def opened(scorer: Scorer, folder: Path, name: str, content: bytes) -> pa.RecordBatch:
+    path = folder / name
+    path.write_bytes(content)
+    (found,) = batch.open_source(path, scorer.columns, [], "utf-8").batches
+    return found
+
+
+@settings(max_examples=40, deadline=None)
+@given(tables)
+def test_every_format_is_encoded_as_the_scorer_and_training_do(scorer, tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("formats")
+    lines = [msgspec.json.encode(row) for row in rows]
+    expected = scorer.encode_rows([msgspec.json.decode(x, type=scorer.row_type) for x in lines])
+    frame = frame_of(rows)
+    np.testing.assert_array_equal(features.encode(scorer.spec, frame), expected)
+    parquet, text = io.BytesIO(), io.BytesIO()
+    frame.write_parquet(parquet)
+    frame.write_csv(text)
+    files = {
+        "t.parquet": parquet.getvalue(),
+        "t.jsonl": b"\n".join(lines),
+        "t.csv": text.getvalue(),
+    }
+    for name, content in files.items():
+        found, problem = batch.encode(scorer, opened(scorer, folder, name, content))
+        assert problem.null_count == len(rows), (name, problem)
+        if name == "t.csv":  # "nan" is a mark of a missing value there
+            marked = [{**row, "c": None if row["c"] == "nan" else row["c"]} for row in rows]
+            expected = features.encode(scorer.spec, frame_of(marked))
+        np.testing.assert_array_equal(found, expected, err_msg=name)
+
+
+HOSTILE = """1 -1 +1 1.0 1e3 1E3 .5 5. 1,5 1_0 0x1 inf -inf Infinity nan NaN 1e400 9e99 true T yes
+0 x é y 9223372036854775807 1e18 1e19 ٣ 2024-02-30 2024-02-29 29.02.2024
+1.2.2024 0024-01-01 2024-02-29T10:30 2024-02-29T10:30:15.25Z 20240229 2024-W05-1
+2024-02-29T23:30:00+05:30"""
+SPACED = ["", " ", " 1 ", " x", "2024-02-29 10:30:15", "29.02.2024 10:30"]
+hostile = st.sampled_from(HOSTILE.split() + SPACED)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.fixed_dictionaries({c.name: hostile for c in EVERY_KIND}), min_size=1))
+def test_texts_are_read_and_refused_as_validation_does(scorer, rows):
+    good = {
+        "n": "1",
+        "i": "1",
+        "b": "true",
+        "c": "a",
+        "l": "x",
+        "d": "2024-01-01",
+        "t": "2024-01-01",
+    }
+    rows = [good, *rows]
+    raw = pl.DataFrame(rows)
+    checked = validation.apply(CONTRACT, raw.with_row_index("row"), labelled=False)
+    found, problem = batch.encode(scorer, pa.RecordBatch.from_pylist(rows))
+    refused = dict(zip(checked.rejected["row"], checked.rejected["_rules"], strict=True))
+    for number, first in enumerate(problem.to_pylist()):
+        assert (first in refused[number]) if number in refused else first is None, rows[number]
+    kept = np.array([number not in refused for number in range(len(rows))])
+    np.testing.assert_array_equal(found[kept], features.encode(scorer.spec, checked.valid))
+
+
+def test_other_arrow_types(scorer):
+    day = dt.datetime(2024, 2, 29, 23, 30, tzinfo=dt.UTC)
+    columns = {
+        "n": pa.array([1, None], pa.decimal128(5, 2)),
+        "i": pa.array([3.0, 4.0], pa.float32()),
+        "b": pa.array([1, 0], pa.int8()),
+        "c": pa.array(["a", None]).dictionary_encode(),
+        "l": pa.array(["x", "y"], pa.large_string()),
+        "d": pa.array([day, None], pa.timestamp("ns")),
+        "t": pa.array([day, None], pa.timestamp("ms", "Asia/Kolkata")),
+    }
+    found, problem = batch.encode(scorer, pa.record_batch(columns))
+    assert problem.null_count == 2
+    rows = [
+        {"n": 1.0, "i": 3, "b": True, "c": "a", "l": "x", "d": "2024-02-29"}
+        | {"t": "2024-03-01T05:00:00+05:30"},
+        {"i": 4, "b": False, "l": "y"},
+    ]
+    typed = [msgspec.convert(row, scorer.row_type) for row in rows]
+    np.testing.assert_array_equal(found, scorer.encode_rows(typed))
+    nothing = pa.record_batch({name: pa.nulls(2) for name in columns})
+    assert batch.encode(scorer, nothing)[1].to_pylist() == ["i: required"] * 2
+    lists = pa.record_batch({name: pa.array([[1]]) for name in columns})
+    assert batch.encode(scorer, lists)[1].to_pylist() == ["n: type"]
+
+
+# Batch: files
+
+
+def table(rows: int, seed: int = 0) -> pl.DataFrame:
+    frame = small.frame(rows, seed).drop("y")
+    return frame.with_columns(pl.int_range(pl.len()).alias("row"))
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+def test_rows_in_are_rows_out_with_the_first_problem(project, tmp_path, suffix):
+    frame = table(50).with_columns(
+        calls=pl.when(pl.col("row") == 3)
+        .then(-1)
+        .when(pl.col("row") == 4)
+        .then(None)
+        .otherwise(pl.col("calls")),
+        plan=pl.when(pl.col("row") == 5).then(pl.lit("gold")).otherwise(pl.col("plan")),
+    )
+    frame.write_csv(tmp_path / "in.csv")
+    report = batch.run(project, tmp_path / "in.csv", tmp_path / f"out{suffix}")
+    assert (report["rows"], report["problems"], report["version"]) == (50, 3, "v1")
+    read = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": pl.read_ndjson}[suffix]
+    out = read(tmp_path / f"out{suffix}")
+    assert out["problem"][3:6].to_list() == ["calls: minimum", "calls: required", "plan: levels"]
+    assert out["probability"].null_count() == out["decision"].null_count() == 3
+    good = frame.filter(~pl.col("row").is_in([3, 4, 5]))
+    scorer = Scorer.load(project.path("models/v1"))
+    scores = scorer.predict(features.encode(scorer.spec, good))
+    kept = out.filter(pl.col("problem").is_null())
+    np.testing.assert_allclose(kept["probability"], scores.probability, rtol=1e-12)
+    assert kept["decision"].to_list() == scores.decision.tolist()
+
+
+def test_a_finished_output_is_not_made_again_unless_something_changed(project, tmp_path):
+    source, out = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    table(100).write_parquet(source)
+    first = batch.run(project, source, out)
+    content, stamp = out.read_bytes(), out.stat().st_mtime_ns
+    assert sorted(p.name for p in tmp_path.glob("out*")) == ["out.parquet", "out.parquet.done.json"]
+    assert batch.run(project, source, out) == first and out.stat().st_mtime_ns == stamp
+    assert batch.run(project, source, out, force=True) == first
+    assert out.stat().st_mtime_ns != stamp and out.read_bytes() == content
+    out.write_bytes(content[:-10])  # damaged
+    batch.run(project, source, out)
+    assert out.read_bytes() == content
+    registry.promote(project, "v2")
+    assert batch.run(project, source, out)["version"] == "v2"
+    table(101).write_parquet(source)
+    assert batch.run(project, source, out)["rows"] == 101
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(project, tmp_path, monkeypatch):
+    monkeypatch.setattr(batch, "PART_ROWS", 100)
+    source, out, whole = (tmp_path / n for n in ("in.jsonl", "out.csv", "whole.csv"))
+    table(1000).write_ndjson(source)
+    batch.run(project, source, whole)
+    score, scored = batch.score, []
+
+    def dying(scorer, part):
+        if len(scored) == 6:
+            raise KeyboardInterrupt
+        scored.append(part.num_rows)
+        return score(scorer, part)
+
+    monkeypatch.setattr(batch, "score", dying)
+    with pytest.raises(KeyboardInterrupt):
+        batch.run(project, source, out)
+    assert not out.exists()
+    parts = sorted((tmp_path / "out.csv.parts").glob("*.parquet"))
+    assert len(parts) == 6
+    parts[2].write_bytes(parts[2].read_bytes()[:50])  # half a part is made again
+    scored.clear()
+    batch.run(project, source, out)
+    assert len(scored) == 5 and out.read_bytes() == whole.read_bytes()
+    assert not (tmp_path / "out.csv.parts").exists()
+
+
+def test_parts_of_another_input_or_model_are_not_used(project, tmp_path, monkeypatch):
+    monkeypatch.setattr(batch, "PART_ROWS", 100)
+    source, out = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    table(300).write_parquet(source)
+    assemble = batch._assemble
+    monkeypatch.setattr(batch, "_assemble", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        batch.run(project, source, out)
+    monkeypatch.setattr(batch, "_assemble", assemble)
+    table(300, seed=1).write_parquet(source)
+    batch.run(project, source, out)
+    fresh = tmp_path / "fresh.parquet"
+    batch.run(project, source, fresh)
+    assert out.read_bytes() == fresh.read_bytes()
+
+
+def test_two_runs_on_one_output_do_not_mix(project, tmp_path):
+    table(100).write_parquet(tmp_path / "in.parquet")
+    parts = tmp_path / "out.csv.parts"
+    parts.mkdir()
+    with storage.project_lock(parts), pytest.raises(ProjectError, match="another ml command"):
+        batch.run(project, tmp_path / "in.parquet", tmp_path / "out.csv")
+
+
+def test_keys_come_first_and_keep_their_type(project, tmp_path):
+    document = serving_contract()
+    columns = document["schema"][0]["properties"]
+    columns += [
+        {"name": "id", "logicalType": "integer", "primaryKey": True, "primaryKeyPosition": 1}
+        | {"required": True, "customProperties": [{"property": "role", "value": "entity"}]},
+        {"name": "day", "logicalType": "date", "primaryKey": True, "primaryKeyPosition": 2}
+        | {"required": True, "customProperties": [{"property": "role", "value": "time"}]},
+    ]
+    storage.write_text(project.contract_path, yaml.safe_dump(document))
+    days = pl.lit(dt.date(2026, 1, 1)).alias("day")
+    frame = small.frame(300).with_columns(pl.int_range(pl.len()).alias("id"), days)
+    version = small.train(project, rows=600)
+    registry.promote(project, version)
+    out = tmp_path / "out.parquet"
+    for source, write in (("in.parquet", frame.write_parquet), ("in.csv", frame.write_csv)):
+        write(tmp_path / source)
+        batch.run(project, tmp_path / source, out)
+        schema = pq.read_schema(out)
+        assert schema.names[:3] == ["id", "day", "probability"]
+        assert str(schema.field("id").type) == ("int64" if source == "in.parquet" else "string")
+    frame.drop("day").write_parquet(tmp_path / "in.parquet")
+    batch.run(project, tmp_path / "in.parquet", out)
+    assert pq.read_schema(out).names[:2] == ["id", "probability"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.parquet", b"PAR1 not really", "a.parquet cannot be read"),
+        ("a.csv", b"", "is missing"),
+        ("a.csv", b"calls,plan\n1,basic\n", "column 'amount' is missing"),
+        ("a.csv", b"amount,calls,plan,online,since\n1,2,basic\n", "cannot be read"),
+        ("a.csv", b"amount,calls,plan,online,since\n1,2,\xff,true,\n", "cannot be read"),
+        ("a.jsonl", b'{"calls": 1}\n{"calls": \n', "line 2 is not a JSON object"),
+        ("a.jsonl", b'[{"calls": 1}]\n', "line 1 is not a JSON object"),
+        ("a.txt", b"", "must end in"),
+    ],
+)
+def test_unreadable_files_are_one_line(project, tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ProjectError, match=message) as raised:
+        batch.run(project, tmp_path / name, tmp_path / "out.csv")
+    assert "\n" not in str(raised.value) and not (tmp_path / "out.csv").exists()
+    with pytest.raises(ProjectError, match="no such file"):
+        batch.run(project, tmp_path / "none.csv", tmp_path / "out.csv")
+
+
+def test_a_broken_csv_row_is_reported_without_its_values(project, tmp_path):
+    rows = "1,2,basic,true,2026-01-01\n" * 3 + "1,2,Ms Example,true,2026-01-01,extra\n"
+    (tmp_path / "a.csv").write_text("amount,calls,plan,online,since\n" + rows)
+    with pytest.raises(ProjectError, match="got 6") as raised:
+        batch.run(project, tmp_path / "a.csv", tmp_path / "out.csv")
+    assert "Example" not in str(raised.value)
+
+
+def test_csv_variants(project, tmp_path):
+    header, row = "amount;calls;plan;online;since", '"1.5";2;"ba""sic\n;x";Yes; 2026-01-01 '
+    text = f"\ufeff{header}\r\n{row}\r\n\r\nNA;0;;null;\r\n"
+    (tmp_path / "a.csv").write_text(text, newline="")
+    report = batch.run(project, tmp_path / "a.csv", tmp_path / "out.jsonl")
+    assert (report["rows"], report["problems"]) == (2, 1)
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [line["problem"] for line in lines] == ["plan: levels", None]
+    storage.write_text(project.path("config.yaml"), "data: {encoding: latin-1}\n")
+    (tmp_path / "b.csv").write_bytes(
+        "calls,amount,plan,online,since,é\n1,,pro,,,ü\n".encode("latin-1")
+    )
+    assert batch.run(Project(project.root), tmp_path / "b.csv", tmp_path / "b.out.csv")["rows"] == 1
+
+
+def test_no_rows(project, tmp_path):
+    table(0).write_parquet(tmp_path / "in.parquet")
+    (tmp_path / "in.csv").write_text("amount,calls,plan,online,since\n")
+    (tmp_path / "in.jsonl").write_text("\n")
+    for name in ("in.parquet", "in.csv", "in.jsonl"):
+        assert batch.run(project, tmp_path / name, tmp_path / f"{name}.parquet")["rows"] == 0
+        assert pl.read_parquet(tmp_path / f"{name}.parquet").columns[0] == "probability"
+
+
+def test_json_values_of_mixed_types(project, tmp_path):
+    rows = [{"calls": 1, "amount": 2}, {"calls": "2", "amount": 2.5}, {"calls": True, "amount": {}}]
+    rows += [{"calls": 10**30}, {"calls": 2.0, "plan": 7}, {"calls": 1.5}]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    batch.run(project, tmp_path / "in.jsonl", tmp_path / "out.parquet")
+    assert pl.read_parquet(tmp_path / "out.parquet")["problem"].to_list() == [
+        None, None, "amount: type", "calls: type", "plan: levels", "calls: type",
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs mount")
+def test_a_full_disk_keeps_what_was_done(project, tmp_path, monkeypatch):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=60k", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("cannot mount here")
+    try:
+        monkeypatch.setattr(batch, "PART_ROWS", 500)
+        table(8000).write_parquet(tmp_path / "in.parquet")
+        with pytest.raises(OSError) as raised:
+            batch.run(project, tmp_path / "in.parquet", disk / "out.csv")
+        assert raised.value.errno == 28
+        kept = sorted((disk / "out.csv.parts").glob("*.parquet"))
+        assert kept and not (disk / "out.csv").exists()
+        subprocess.run(["mount", "-o", "remount,size=9m", disk], check=True)
+        before = {path.name: path.stat().st_mtime_ns for path in kept}
+        seen = []
+        write = pq.write_table
+        monkeypatch.setattr(pq, "write_table", lambda t, p: seen.append(p) or write(t, p))
+        assert batch.run(project, tmp_path / "in.parquet", disk / "out.csv")["rows"] == 8000
+        assert len(seen) == 16 - len(before)
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_serving_imports_no_training_library():
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import helpers.package\n"
+        "training = {'lightgbm', 'sklearn', 'onnx', 'polars', 'mlflow', 'optuna'}\n"
+        "import package_name.serving.rest\n"
+        "print(sorted((training | {'pyarrow'}) & set(sys.modules)))\n"
+        "import package_name.serving.batch\n"
+        "print(sorted(training & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(Path(__file__).parent)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["[]", "[]"]
