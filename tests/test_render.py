@@ -285,6 +285,7 @@ BAD = [
     ("target", "x" * 61, "shorten it to 60"),
     ("entity", "churned", "name another column"),
     ("time_column", "customer_id", "name another column"),
+    ("entity", "decision", "name another column"),
     ("entity_repeats", "maybe", "yes or no"),
     ("personal_data", "perhaps", "yes or no"),
     ("label_delay_days", -1, "give 0 to 3650"),
