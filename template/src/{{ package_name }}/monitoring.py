@@ -378,9 +378,9 @@ def simulate_drift(project: Project) -> dict[str, Any]:
         return worst([found, realised])
 
     planted = []
-    for name in known["features"]:
+    for name, profile in known["features"].items():
         window = draw()
-        for shift, values in _shifted(window.frame[name], rng).items():
+        for shift, values in _shifted(window.frame[name], profile, rng).items():
             found = drift(known, values.to_frame(), window.probability, settings, policy)
             level = worst(row["level"] for row in found["features"])
             planted.append({"feature": name, "shift": shift, "level": level})
@@ -516,8 +516,10 @@ def _new_rows(project: Project, scorer: Scorer) -> int:
     return max(0, int(rows) - int(split["development_rows"]) - int(split["test_rows"]))
 
 
-def _shifted(values: pl.Series, rng: np.random.Generator) -> dict[str, pl.Series]:
-    """Plant each shift that the feature can have."""
+def _shifted(
+    values: pl.Series, profile: dict[str, Any], rng: np.random.Generator
+) -> dict[str, pl.Series]:
+    """Plant each shift that the feature can have; levels beyond the counted ones are as one."""
 
     def where(share: float, value: Any) -> pl.Series:
         chosen = pl.Series(rng.random(len(values)) < share)
@@ -526,11 +528,12 @@ def _shifted(values: pl.Series, rng: np.random.Generator) -> dict[str, pl.Series
 
     shifts = {}
     counts = _level_counts(values)
+    there = set(counts["level"])
     if values.dtype.is_numeric():
         if std := values.std():
             shifts["moved by one standard deviation"] = values + std
-    elif counts.height > 1:
-        rarest = values.filter(values.cast(pl.String) == counts["level"][-1])[0]
+    elif len(counted := [level for level in profile["levels"] if level in there]) > 1:
+        rarest = values.filter(values.cast(pl.String) == counted[-1])[0]
         shifts["half of the rows in the rarest category"] = where(0.5, rarest)
     share = 1 - int(counts["n"].sum()) / len(values)
     if share < 0.7:
