@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
+import helpers.package  # noqa: F401  makes `package_name` importable
 import jinja2
 import numpy as np
 import polars as pl
@@ -17,7 +18,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import tests.helpers.package  # noqa: F401  makes `package_name` importable
 from package_name import ingest, profiling, report, validation
 from package_name.contract import Column, Contract
 from package_name.errors import CheckFailed, ProjectError
@@ -342,6 +342,17 @@ def test_a_row_without_target_does_not_take_the_key_of_a_labelled_one():
     result = validation.apply(contract(entity, key=("a",)), frame)
     assert result.valid["bought"].to_list() == [True]
     assert (result.unlabelled, result.rules) == (1, {"a: duplicate key": 1})
+
+
+def test_a_missing_required_target_is_no_data_error_but_a_bad_value_beside_it_is():
+    target = Column(name="y", kind="boolean", role="target", positive="true", required=True)
+    table = Contract(name="t", version="1", columns=(feature(minimum=0), target))
+    frame = pl.DataFrame({"x": [1.0, 1.0, -1.0], "y": [True, None, None]})
+    result = validation.apply(table, frame)
+    assert (result.unlabelled, result.rules) == (1, {"x: minimum": 1})
+    assert result.rejected["_rules"].to_list() == [["y: missing"], ["x: minimum", "y: missing"]]
+    summary = validation.summary(table, result)
+    assert (summary["valid"], summary["rejected"], summary["unlabelled"]) == (1, 1, 1)
 
 
 def test_unique_column_and_missing_key():
