@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import re
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -103,6 +104,8 @@ def test_same_table_from_every_format(tmp_path):
         ("t.json", b"[1, 2", "t.json: "),
         ("t.ndjson", '{"a": "\xe9"}\n'.encode("latin-1"), "line 1, byte 8"),
         ("t.xlsx", b"PK", "unknown file type"),
+        ("t.csv", b"a,^b$\n1,2\n", "column '^b$' reads as a pattern"),
+        ("t.jsonl", b'{"*": 1}\n', "column '*' reads as a pattern"),
     ],
 )
 def test_unreadable_files_say_why_in_one_line(tmp_path, name, content, says):
@@ -132,6 +135,8 @@ def test_configured_encoding_is_used(tmp_path):
         "größe": ["café"],
         "b": ["2"],
     }
+    path = write(tmp_path / "t.jsonl", '{"a": "café"}\n'.encode("latin-1"))
+    assert ingest.read_table(path, "latin-1")["a"].to_list() == ["café"]
 
 
 # Validating
@@ -204,6 +209,7 @@ def test_rows_are_never_lost_and_valid_values_obey_the_contract():
         ("number", [True, False], [1.0, 0.0]),
         ("integer", ["3", "3.0", " 4 ", "3.5", "9007199254740993"], [3, 3, 4, "type", 2**53 + 1]),
         ("integer", [3.0, 2.5, math.nan, math.inf], [3, "type", None, "type"]),
+        ("integer", [Decimal("3.0"), Decimal("2.5")], [3, "type"]),
         ("boolean", ["TRUE", "f", "Yes", "0", "2"], [True, False, True, False, "type"]),
         ("boolean", [1, 0, 2], [True, False, "type"]),
         ("boolean", [1.0, 0.0, math.nan], [True, False, None]),
@@ -267,6 +273,8 @@ def test_timestamps_with_offsets_become_utc():
         ("category", [[1, 2]]),
         ("category", [{"a": 1}]),
         ("category", [b"\xff"]),
+        ("category", [dt.timedelta(days=1)]),
+        ("integer", [Decimal("0.5")]),
     ],
 )
 def test_a_column_of_the_wrong_type_stops_the_run(kind, values):
@@ -469,6 +477,7 @@ def test_from_file_to_profile(shop):
     table["amount"][2] = -5.0
     table["bought"][5] = None
     table["id"][7] = 6
+    table['kind "x" <b>'][8] = None
     put(shop, table)
     ingest.run(shop)
     quality = validation.run(shop)
@@ -489,6 +498,11 @@ def test_from_file_to_profile(shop):
     assert columns["amount"]["missing_share"] == pytest.approx(8 / 397)
     assert sum(columns["amount"]["histogram"]["counts"]) == 397 - 8
     assert sum(n for _, n, _ in columns["amount"]["groups"]) == 397
+    assert columns["amount"]["groups"][-1][:2] == ["(missing)", 8]
+    assert columns['kind "x" <b>']["groups"][-1] == ["(missing)", 1, 0.0]
+    ready = profile["readiness"]
+    assert ready["parts"]["values present"] == pytest.approx(1 - (8 + 1 + 397) / 397 / 6)
+    assert ready["score"] == pytest.approx(1 - len(profile["leakage"]) / 6) < 0.9
     assert columns["constant"]["std"] == 0 and columns["constant"]["relation"] == 0.5
     assert columns["known_later"]["relation"] == 1
     assert columns["day"]["min"] == "2026-01-01"

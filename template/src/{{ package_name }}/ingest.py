@@ -42,6 +42,9 @@ def read_table(path: Path, encoding: str = "utf-8") -> pl.DataFrame:
         raise ProjectError(f"{path.name}: {reason}") from None
     if not frame.height:
         raise ProjectError(f"{path.name}: the file has column names but no rows")
+    for name in frame.columns:
+        if name == "*" or (name.startswith("^") and name.endswith("$")):
+            raise ProjectError(f"{path.name}: column {name!r} reads as a pattern: rename it")
     return frame
 
 
@@ -83,13 +86,14 @@ def _read(path: Path, encoding: str) -> pl.DataFrame:
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         return pl.read_parquet(path)
+    is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
     if suffix in (".jsonl", ".ndjson", ".json"):
+        source = path if is_utf8 else io.BytesIO(path.read_text(encoding).encode())
         with path.open("rb") as file:
             is_array = file.read(64).lstrip().startswith(b"[")
         read = pl.read_json if is_array else pl.read_ndjson
-        return read(path, infer_schema_length=None)
+        return read(source, infer_schema_length=None)
     names, delimiter = _header(path, encoding)
-    is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
     frame = pl.read_csv(
         path,
         separator=delimiter,
@@ -127,7 +131,6 @@ def _damage(path: Path, encoding: str) -> str:
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         return "not a whole Parquet file: write or copy it again"
-    encoding = "utf-8" if suffix not in (".csv", ".tsv") else encoding
     decoder = codecs.getincrementaldecoder(encoding)()
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
@@ -136,8 +139,8 @@ def _damage(path: Path, encoding: str) -> str:
             except UnicodeDecodeError as error:
                 return (
                     f"line {number}, byte {error.start + 1} (0x{error.object[error.start]:02x}) is "
-                    f"not {encoding}: for CSV set the file's encoding in config.yaml, such as "
-                    "`data.encoding: latin-1`; save others as UTF-8"
+                    f"not {encoding}: set the file's encoding in config.yaml, such as "
+                    "`data.encoding: latin-1`"
                 )
     if suffix in (".csv", ".tsv"):
         names, delimiter = _header(path, encoding)

@@ -223,7 +223,7 @@ def parse(raw: pl.Series, column: Column) -> pl.Series:
     if raw.dtype in (pl.Categorical, pl.Enum):
         raw = raw.cast(pl.String)
     is_text = raw.dtype == pl.String
-    if kind == "category" and not (raw.dtype.is_nested() or raw.dtype == pl.Binary):
+    if kind == "category" and not (raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Duration)):
         return raw.cast(dtype).replace("", None)
     if kind in ("date", "timestamp"):
         if is_text:
@@ -242,12 +242,11 @@ def parse(raw: pl.Series, column: Column) -> pl.Series:
 
 
 def _numbers(raw: pl.Series, kind: str) -> pl.Series:
-    if kind == "integer" and not raw.dtype.is_float():
+    exact = None
+    if kind == "integer" and (raw.dtype.is_integer() or raw.dtype == pl.String):
         exact = raw.cast(pl.Int64, strict=False)
         if exact.null_count() == raw.null_count():
             return exact
-    else:
-        exact = None
     if raw.dtype == pl.String:
         raw = raw.str.strip_chars()
     numbers = raw.cast(pl.Float64, strict=False).fill_nan(None)
