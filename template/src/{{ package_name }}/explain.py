@@ -12,11 +12,12 @@ from .models import Matrix
 from .scorer import Scorer
 from .settings import Project
 
-ROWS = 5000
-REPEATS = 5
+ROWS = 2000
+REPEATS = 3
 PERMUTATIONS = 100
 BACKGROUND = 200
 CURVES = 6
+CURVE_ROWS = 300
 
 
 def run(project: Project, row: int | None = None) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
             for index in examples
         ],
         "partial_dependence": {
-            item["feature"]: partial_dependence(scorer, x[some][:500], item["feature"])
+            item["feature"]: partial_dependence(scorer, x[some][:CURVE_ROWS], item["feature"])
             for item in importance[:CURVES]
         },
     }
