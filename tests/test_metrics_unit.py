@@ -100,6 +100,8 @@ def test_one_class_and_no_alarm_are_undefined_not_zero():
     undefined = {name for name, value in only_bad.items() if np.isnan(value)}
     assert undefined == {"roc_auc", "pr_auc", "recall", "balanced_accuracy", "calibration_slope"}
     assert np.isnan(metrics.score("precision", np.array([0, 1, 1]), p, 0.9))
+    alone = metrics.bootstrap(np.zeros(3), p, 0.5, ["roc_auc", "brier"], draws=20, seed=0)
+    assert np.isnan(alone["roc_auc"]).all() and alone["brier"].low < alone["brier"].high
     with pytest.raises(ValueError, match="one finite value"):
         metrics.evaluate(np.array([0, 1]), np.array([0.5, np.nan]), 0.5)
 
@@ -189,20 +191,12 @@ def test_paired_gain_sees_what_separate_intervals_hide():
     assert by_threshold.low > 0
 
 
-@pytest.mark.parametrize(
-    ("k", "n", "low", "high"), [(0, 10, 0, 0.2775), (8, 10, 0.4902, 0.9433), (5, 5, 0.5655, 1)]
-)
-def test_wilson_known_values(k, n, low, high):
-    assert metrics.wilson(k, n) == pytest.approx((k / n, low, high), abs=1e-4)
-    assert metrics.wilson(0, 0)[1:] == (0, 1)
-
-
 def test_curves_are_thin_and_keep_their_area():
     y, p = sample(20_000)
     for curve in (metrics.roc_curve(y, p), metrics.pr_curve(y, p)):
         assert len(curve) <= 200 and (np.diff(np.array(curve)[:, 0]) >= 0).all()
     area = np.trapezoid(*np.array(metrics.roc_curve(y, p)).T[::-1])
-    assert area == pytest.approx(metrics.roc_auc(y, p), abs=1e-3)
+    assert area == pytest.approx(metrics.score("roc_auc", y, p), abs=1e-3)
     assert metrics.roc_curve(np.zeros(5), np.linspace(0, 1, 5)) == []
     assert metrics.pr_curve(np.zeros(5), np.linspace(0, 1, 5)) == []
 
@@ -277,7 +271,7 @@ def test_alerts_within_capacity_or_flagged(p, share):
     p = np.array(p)
     choice = metrics.choose_threshold("top_k_by_capacity", np.zeros(len(p)), p, None, share)
     flagged = (p >= choice.threshold).mean()
-    assert flagged == pytest.approx(choice.share)
+    assert 0 < flagged == pytest.approx(choice.share)
     if flagged > share + 1e-9:
         assert flagged == (p == p.max()).mean()
     elif flagged < 1:
@@ -298,13 +292,6 @@ def test_policy_without_its_answer_is_refused(policy):
         metrics.choose_threshold("top_k_by_capacity", y, p)
     with pytest.raises(ProjectError, match="unknown threshold policy cost_optimum"):
         metrics.choose_threshold("cost_optimum", y, p, metrics.Costs(1, 2))
-
-
-def test_prior_shift_worked_example_and_way_back():
-    assert metrics.prior_shift(np.array([0.5]), 0.5, 0.02) == pytest.approx([0.02])
-    p = np.linspace(0, 1, 11)
-    there = metrics.prior_shift(p, 0.3, 0.05)
-    assert metrics.prior_shift(there, 0.05, 0.3) == pytest.approx(p)
 
 
 def test_higher_is_better_agrees_with_a_better_model():

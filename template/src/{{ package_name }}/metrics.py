@@ -68,14 +68,9 @@ class _Ranked:
         return -np.where(self.y > 0, np.log(p), np.log1p(-p))
 
     @cached_property
-    def squared(self) -> Array:
-        return (self.y - self.p) ** 2
-
-    @cached_property
     def logit(self) -> Array:
-        p = np.clip(
-            self.p, 1e-6, 1 - 1e-6
-        )  # 0 and 1, as from isotonic steps, must not rule the fit
+        # 0 and 1, as from isotonic steps, must not rule the fit.
+        p = np.clip(self.p, 1e-6, 1 - 1e-6)
         return np.log(p) - np.log1p(-p)
 
     @cached_property
@@ -170,7 +165,7 @@ _METRICS: dict[str, Callable[[_Draw], float]] = {
     "roc_auc": _roc_auc,
     "pr_auc": _pr_auc,
     "log_loss": lambda d: d.mean(d.rows.loss),
-    "brier": lambda d: d.mean(d.rows.squared),
+    "brier": lambda d: d.mean((d.rows.y - d.rows.p) ** 2),
     "ece": _ece,
     "calibration_slope": _calibration_slope,
     "accuracy": lambda d: (d.tp + d.tn) / d.total,
@@ -194,16 +189,6 @@ def score(
 ) -> float:
     """Return one metric by its name (see `NAMES`); `weights` of shape (rows,)."""
     return _METRICS[name](_Draw(_Ranked(y, p, threshold), weights))
-
-
-def roc_auc(y: Array, p: Array, weights: Array | None = None) -> float:
-    """Return the area under the ROC curve."""
-    return score("roc_auc", y, p, weights=weights)
-
-
-def pr_auc(y: Array, p: Array, weights: Array | None = None) -> float:
-    """Return the average precision."""
-    return score("pr_auc", y, p, weights=weights)
 
 
 def log_loss(y: Array, p: Array, weights: Array | None = None) -> float:
@@ -304,19 +289,6 @@ def paired_gain(
         )
 
     return _interval(gain(None), np.array([gain(w) for w in _resamples(y, draws, seed, groups)]))
-
-
-def wilson(k: float, n: float) -> Interval:
-    """Return the share k / n with its 95 % interval (Wilson 1927), for small counts too."""
-    if n <= 0:
-        return Interval(float("nan"), 0.0, 1.0)
-    z, share = 1.959963984540054, k / n
-    centre, spread = (
-        share + z * z / (2 * n),
-        z * (share * (1 - share) / n + (z / (2 * n)) ** 2) ** 0.5,
-    )
-    scale = 1 + z * z / n
-    return Interval(share, max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale))
 
 
 def calibration_bins(y: Array, p: Array) -> list[dict[str, float]]:
@@ -443,13 +415,3 @@ def choose_threshold(
         optimum_cost=float(cost.min()),
         share=float(np.mean(np.asarray(p) >= chosen)),
     )
-
-
-def prior_shift(p: Array, train_rate: float, live_rate: float) -> Array:
-    """Correct p of a model fitted at positive rate `train_rate` for use at `live_rate`.
-
-    Elkan 2001, theorem 2; Saerens, Latinne & Decaestecker 2002.
-    """
-    positive = np.asarray(p) * live_rate / train_rate
-    negative = (1 - np.asarray(p)) * (1 - live_rate) / (1 - train_rate)
-    return np.asarray(positive / (positive + negative))
