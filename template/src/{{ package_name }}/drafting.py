@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from . import leakage, storage
+from . import leakage, personal, storage
 from .contract import Column, Kind, Role, definition_columns
 from .errors import ProjectError
 from .inference import infer
@@ -21,28 +21,8 @@ from .validation import parse
 
 MAX_LEVELS = 50  # more levels than this are not listed in the contract
 NEAR_UNIQUE = 0.95  # share of different values that makes text an identifier or free text
-EXAMINED = 1000  # different values that patterns of personal data are tried on
-MARK = "# Nobody has edited this draft while the SHA-256 of the lines below is "
-
-ID_NAME = re.compile(r"(^|[_\W])(id|uuid|guid|key)$|(customer|client|user|account|order)id$")
-PERSONAL_NAMES = {
-    "e-mail": r"e_?mail",
-    "phone": r"phone|mobile(_?(no|number))?$|telefon|(^|_)(tel|fax)(_|$)",
-    "name": r"^name$|(first|last|middle|full|given|family|customer|client|person|user)_?name"
-    r"|surname|vorname|nachname",
-    "address": r"address|street|strasse|straße|(^|_)(zip|plz)|post(al)?_?code",
-    "birth": r"birth|(^|_)dob(_|$)|geburt",
-    "account or card": r"(^|_)iban|(card|account)_?(no|num|number)$",
-    "official number": r"(^|_)ssn|social_?security|passport|(tax|national)_?(id|number)",
-    "IP address": r"(^|_)ip(_|$)|ip_?addr",
-}
-PERSONAL_VALUES = {
-    "e-mail": r"^[^@\s]+@[^@\s]+\.\w+$",
-    "phone": r"^(\+\d|\(\d|0\d+[ /-])[\d ()/.-]{5,20}$|^\d{3}-\d{3}-\d{4}$",
-    "IBAN": r"^[A-Z]{2}\d{2} ?([A-Z0-9]{4} ?){2,7}[A-Z0-9]{1,4}$",
-    "official number": r"^\d{3}-\d{2}-\d{4}$",
-    "IP address": r"^(\d{1,3}\.){3}\d{1,3}$|^([0-9a-fA-F]{0,4}:){3,7}[0-9a-fA-F]{0,4}$",
-}
+MARK = "# Nobody has edited this contract while the SHA-256 of the lines below is "
+ID_NAME = re.compile(r"(^|_)(id|uuid|guid|key)$|(customer|client|user|account|order)id$")
 
 
 @dataclass(frozen=True)
@@ -72,9 +52,8 @@ class _Column:
     formats: tuple[str, ...] = ()
     role: Role = "feature"
     personal: bool = False
-    target: dict[str, Any] = field(default_factory=dict)
-    definition: str | None = None
     notes: list[tuple[str, str]] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)  # of the target
 
     def exclude(self, what: str, reason: str) -> None:
         self.notes.append((what, reason))
@@ -86,13 +65,18 @@ class _Column:
         return values.filter(values.is_finite()) if values.dtype.is_float() else values
 
     @property
-    def snake(self) -> str:
-        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", self.name).lower()
+    def different(self) -> int:
+        return self.filled.n_unique()
 
     @property
-    def is_key(self) -> bool:
-        """Whether every row has a value of its own."""
-        return not self.values.null_count() and self.values.n_unique() == len(self.values)
+    def complete(self) -> bool:
+        return not self.values.null_count()
+
+    @property
+    def names_things(self) -> bool:
+        """Whether its name and type are those of an identifier."""
+        named = ID_NAME.search(personal.snake(self.name)) is not None
+        return named and self.kind in ("integer", "category")
 
 
 def draft(
@@ -131,7 +115,7 @@ def run(
     such a column. An edited contract is replaced with `force` only, and kept beside as `.bak`.
     """
     path = project.contract_path
-    edited = path.exists() and not _is_untouched(path)
+    edited = path.exists() and not is_untouched(path)
     if edited and not force:
         raise ProjectError(f"{path.name} was edited: --force replaces it and keeps it as .bak")
     frame = read_table(file, project.config.data.encoding)
@@ -152,7 +136,8 @@ def run(
     return drafted
 
 
-def _is_untouched(path: Path) -> bool:
+def is_untouched(path: Path) -> bool:
+    """Whether a contract is still as it was drafted."""
     first, _, rest = path.read_text(encoding="utf-8", errors="replace").partition("\n")
     return first == MARK + storage.sha256_text(rest)
 
@@ -166,46 +151,46 @@ def _draft(
     name: str,
 ) -> Draft:
     columns, findings = _read(frame)
-    labels, used = _set_target(columns, frame, target, definition)
+    used = [] if definition is None else _define(columns, target, definition)
+    labels = _set_target(columns, frame, target)
     if entity is not None:
-        _set_entity(columns, entity)
+        _set_role(columns, entity, "entity", ("integer", "category"))
     if time_column is not None:
-        _set_time(columns, time_column)
-    features = [column for column in columns.values() if column.role == "feature"]
-    for column in features:
+        _set_role(columns, time_column, "time", ("date", "timestamp"))
+    for column in columns.values():
         _judge(column)
-    for used_name in used:
-        columns[used_name].exclude("leakage", f"the definition of {target} uses it")
-    moment = time_column or _guess_time(columns)
+    for name_used in used:
+        columns[name_used].exclude("leakage", f"the definition of {target} uses it")
+    time = time_column or _guess_time(columns)
     whom = entity or _guess_entity(columns)
-    for column in features:
+    for column in columns.values():
         _exclude_identifier(column)
+    features = [column.name for column in columns.values() if column.role == "feature"]
     typed = pl.DataFrame([column.values for column in columns.values()])
-    names = [column.name for column in features if column.role == "feature"]
-    for suspicion in leakage.suspects(typed, labels, names, moment, used):
+    for suspicion in leakage.suspects(typed, labels, features, time, used):
         columns[suspicion.column].exclude("leakage", suspicion.reason)
-    if all(column.role != "feature" for column in features):
-        raise ProjectError(f"no column is left to learn {target!r} from: see which were excluded")
-    keys = _choose_key(columns, whom, moment)
+    if all(column.role != "feature" for column in columns.values()):
+        out = "; ".join(f"{c.name}: {c.notes[-1][1]}" for c in columns.values() if c.notes)
+        raise ProjectError(f"no column is left to learn {target!r} from ({out})")
+    key = _choose_key(columns, whom, time)
     findings += [Finding(c.name, *note) for c in columns.values() for note in c.notes]
-    return Draft(_render(columns, target, keys, name), findings)
+    return Draft(_render(columns, target, key, name), findings)
 
 
 def _read(frame: pl.DataFrame) -> tuple[dict[str, _Column], list[Finding]]:
     """Type every column; leave out what a contract cannot describe."""
     columns, findings = {}, []
     for raw in frame.get_columns():
-        reading = infer(raw) if raw.name.strip() else None
-        if reading is None:
-            reason = f"left out: {raw.dtype} has no type in a contract"
-            findings.append(
-                Finding(raw.name, "left out", reason if raw.name.strip() else "no name")
+        name, reading = raw.name, infer(raw)
+        if reading is None or not name.strip():
+            reason = (
+                f"the contract has no type for {raw.dtype}" if name.strip() else "it has no name"
             )
+            findings.append(Finding(name, "left out", reason))
             continue
-        plain = Column(name=raw.name, kind=reading.kind, role="feature", formats=reading.formats)
-        columns[raw.name] = _Column(
-            raw.name, reading.kind, parse(raw, plain), reading.formats, notes=[*reading.doubts]
-        )
+        plain = Column(name=name, kind=reading.kind, role="feature", formats=reading.formats)
+        columns[name] = _Column(name, plain.kind, parse(raw, plain).alias(name), plain.formats)
+        columns[name].notes += reading.doubts
     return columns, findings
 
 
@@ -217,180 +202,140 @@ def _find(columns: dict[str, _Column], name: str, use: str) -> _Column:
     raise ProjectError(f"the file has no column {name!r} for the {use}: {hint}")
 
 
-def _set_target(
-    columns: dict[str, _Column], frame: pl.DataFrame, name: str, definition: str | None
-) -> tuple[pl.Series, list[str]]:
-    """Give the target its role; return its labels of 1, 0 or null, and the columns it is made of."""
-    used: list[str] = []
-    if definition is not None:
-        if name in columns:
-            raise ProjectError(
-                f"the file has a column {name!r}: leave out its definition, or rename"
-            )
-        used = definition_columns(definition)
-        for other in used:
-            _find(columns, other, f"definition of {name}")
-        typed = pl.DataFrame([column.values for column in columns.values()])
-        try:
-            values = typed.select(pl.sql_expr(definition).alias(name)).to_series()
-        except pl.exceptions.PolarsError as error:
-            reason = str(error).splitlines()[0]
-            raise ProjectError(f"definition {definition!r} cannot be computed: {reason}") from None
-        if values.dtype != pl.Boolean or len(values) != frame.height:
-            raise ProjectError(f"definition {definition!r} gives no true or false for each row")
-        columns[name] = _Column(name, "boolean", values, definition=definition)
+def _set_role(columns: dict[str, _Column], name: str, role: Role, kinds: tuple[Kind, ...]) -> None:
+    column = _find(columns, name, role)
+    if column.kind not in kinds:
+        raise ProjectError(f"{role} {name!r} was read as {column.kind}: use {' or '.join(kinds)}")
+    column.role = role
+
+
+def _define(columns: dict[str, _Column], target: str, definition: str) -> list[str]:
+    """Compute the target; return the columns that its definition uses."""
+    if target in columns:
+        raise ProjectError(
+            f"the file has a column {target!r}: drop it, or leave out its definition"
+        )
+    used = definition_columns(definition)
+    typed = pl.DataFrame([_find(columns, name, "definition").values for name in used])
+    try:
+        values = typed.select(pl.sql_expr(definition).alias(target)).to_series()
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise ProjectError(f"definition {definition!r} cannot be computed: {reason}") from None
+    if values.dtype != pl.Boolean or len(values) != typed.height:
+        raise ProjectError(f"definition {definition!r} gives no true or false for each row")
+    columns[target] = _Column(target, "boolean", values, extra={"transformLogic": definition})
+    return used
+
+
+def _set_target(columns: dict[str, _Column], frame: pl.DataFrame, name: str) -> pl.Series:
+    """Give the target its role, type and positive value; return labels of 1, 0 or null."""
     target = _find(columns, name, "target")
     target.role = "target"
-    found = (
-        target.filled.value_counts(sort=True).to_series(0).cast(pl.String)
-    )  # most frequent first
-    if len(found) != 2:
-        shown = f"one value ({found[0]})" if len(found) == 1 else f"{len(found)} different values"
+    classes = target.filled.unique().to_list()
+    if len(classes) != 2:
+        shown = f"one value ({classes[0]!s:.40})" if len(classes) == 1 else f"{len(classes)} values"
         raise ProjectError(
-            f"target {name!r} has {shown if len(found) else 'no value'} in {frame.height} rows and "
+            f"target {name!r} has {shown if classes else 'no value'} in {frame.height} rows, and "
             "needs two: choose another column, or give a definition such as 'delay_min > 15'"
         )
-    if target.kind in ("number", "integer") and set(target.filled.cast(pl.Int64)) == {0, 1}:
-        target.kind, target.values = "integer", target.values.cast(pl.Int64)
-        found = pl.Series(["0", "1"])
-    elif target.kind != "boolean":
-        target.kind, target.values = "category", frame[name].cast(pl.String).replace("", None)
-        found = target.filled.value_counts(sort=True).to_series(0)
-    positive = next((value for value in ("true", "1") if value in found), found[1])
-    labels = (target.values.cast(pl.String) == positive).cast(pl.Int8)
-    if labels.null_count():
+    if target.kind != "boolean":
+        target.kind = "integer" if set(classes) == {0, 1} else "category"
+        plain = Column(name=name, kind=target.kind, role="target")
+        target.values = parse(frame[name], plain).alias(name)
+    texts = target.values.cast(pl.String)
+    rarer = min(texts.drop_nulls().unique().sort(), key=lambda level: (texts == level).sum())
+    positive = next((value for value in ("true", "1") if value in texts), rarer)
+    labels = (texts == positive).cast(pl.Int8)
+    if not target.complete:
         reason = f"missing in {labels.null_count()} rows: nothing is learnt from them"
         target.notes.append(("target", reason))
-    target.target |= {"positiveValue": positive, "positiveShare": _short(labels.mean())}
-    return labels, used
-
-
-def _set_entity(columns: dict[str, _Column], name: str) -> None:
-    column = _find(columns, name, "entity")
-    if column.kind not in ("integer", "category"):
-        raise ProjectError(f"entity {name!r} is {column.kind}: text or whole numbers name a thing")
-    column.role = "entity"
-
-
-def _set_time(columns: dict[str, _Column], name: str) -> None:
-    column = _find(columns, name, "time column")
-    if column.kind not in ("date", "timestamp"):
-        raise ProjectError(f"time column {name!r} cannot be read as dates: it is {column.kind}")
-    column.role = "time"
+    target.extra |= {
+        "positiveValue": positive,
+        "positiveShare": min(_short(labels.mean()), 0.999999),
+    }
+    return labels
 
 
 def _guess_time(columns: dict[str, _Column]) -> str | None:
-    """Take the date column that is never missing and has the most different values."""
-    complete = [
-        column
-        for column in columns.values()
-        if column.kind in ("date", "timestamp")
-        and column.role == "feature"
-        and not column.values.null_count()
-    ]
-    if not complete:
+    """Take the dates that are never missing and have the most different values.
+
+    Two clocks of one process tick equally often: of such, the earlier one began the row.
+    """
+    dates = [c for c in columns.values() if c.role == "feature" and c.values.dtype.is_temporal()]
+    dates = [column for column in dates if column.complete]
+    ticks = max((column.different for column in dates), default=0)
+    clocks = [column.name for column in dates if column.different >= 0.9 * ticks]
+    if not clocks:
         return None
-    # Two clocks of one event tick equally often: the earlier one is when the row began.
-    ticks = max(column.values.n_unique() for column in complete)
-    rival = [column for column in complete if column.values.n_unique() >= 0.9 * ticks]
-    chosen = min(rival, key=lambda column: column.values.cast(pl.Datetime("us")).median())
+    middle = pl.DataFrame(
+        [columns[name].values.cast(pl.Datetime("us")) for name in clocks]
+    ).median()
+    chosen = columns[min(zip(middle.row(0), clocks, strict=True))[1]]
     chosen.role = "time"
-    reason = f"guessed: never missing, {chosen.values.n_unique()} different moments"
-    chosen.notes.append(("time", reason))
+    chosen.notes.append(("time", f"guessed: never missing, {chosen.different} different moments"))
     return chosen.name
 
 
 def _guess_entity(columns: dict[str, _Column]) -> str | None:
-    """Take the column named like an identifier that repeats and has the most different values."""
-    counts = {
-        name: column.values.n_unique()
-        for name, column in columns.items()
-        if column.role == "feature"
-        and column.kind in ("integer", "category")
-        and ID_NAME.search(column.snake)
-        and not column.values.null_count()
-    }
-    counts = {
-        n: c for n, c in counts.items() if MAX_LEVELS < c < NEAR_UNIQUE * len(columns[n].values)
-    }
-    if not counts:
+    """Take the identifier that repeats and has the most different values."""
+    repeating = [
+        (column.different, column.name)
+        for column in columns.values()
+        if column.role == "feature" and column.names_things and column.complete
+        if MAX_LEVELS < column.different < NEAR_UNIQUE * len(column.values)
+    ]
+    if not repeating:
         return None
-    chosen = max(counts, key=lambda name: counts[name])
-    columns[chosen].role = "entity"
-    columns[chosen].notes.append(("entity", f"guessed: an identifier, {counts[chosen]} repeat"))
-    return chosen
+    different, name = max(repeating)
+    columns[name].role = "entity"
+    columns[name].notes.append(("entity", f"guessed: an identifier of {different} that repeat"))
+    return name
 
 
 def _judge(column: _Column) -> None:
     """Exclude what no model should see: no information, personal data, free text."""
-    filled = column.filled
-    different = filled.n_unique()
+    filled, different = column.filled, column.different
+    if column.role == "target":
+        return
     if not different:
         column.exclude("missing", "no value in any row")
-    elif different == 1 and not column.values.null_count():
+    elif different == 1 and column.complete:
         column.exclude("constant", "the same value in every row")
-    elif personal := _personal(column, different):
+    elif reason := personal.suspicion(column.name, column.kind, filled):
         column.personal = True
-        column.notes = [note for note in column.notes if note[0] != "unreadable"]  # shows values
-        column.exclude("personal", personal)
+        column.notes = [note for note in column.notes if note[0] != "unreadable"]  # it shows values
+        column.exclude("personal", reason)
     elif column.kind == "category" and different > max(MAX_LEVELS, 0.5 * len(filled)):
-        words = filled.head(EXAMINED).str.count_matches(r"\S+").mean()
-        if float(words or 0) >= 4:  # type: ignore[arg-type]
+        words = filled.str.count_matches(r"\S+").sum()
+        if words >= 4 * len(filled):
             column.exclude("free text", f"{different} different texts: make features of them first")
-
-
-def _personal(column: _Column, different: int) -> str:
-    """Say why the column looks like data that identify a person; "" when it does not."""
-    filled = column.filled
-    if column.kind == "category" and different > min(10, 0.5 * len(filled)):
-        texts = filled.unique().sort().head(EXAMINED).str.strip_chars()
-        for what, pattern in PERSONAL_VALUES.items():
-            if float(texts.str.contains(pattern).mean() or 0) >= 0.8:  # type: ignore[arg-type]
-                return f"its values look like personal data ({what})"
-    elif column.kind == "integer":
-        middle = float(filled.median() or 0)  # type: ignore[arg-type]
-        if not (middle >= 10_000 or ("birth" in column.snake and 1900 < middle < 2030)):
-            return ""  # a count, such as emails_sent
-    elif column.kind not in ("date", "timestamp"):
-        return ""
-    for what, pattern in PERSONAL_NAMES.items():
-        dated = column.kind in ("date", "timestamp")
-        if re.search(pattern, column.snake) and (what == "birth" or not dated):
-            return f"its name says personal data ({what})"
-    return ""
 
 
 def _exclude_identifier(column: _Column) -> None:
     """Exclude what names a row or a thing: it says nothing about new ones."""
-    filled = column.filled
-    different, rows = filled.n_unique(), len(filled)
-    if column.role != "feature" or column.kind not in ("integer", "category") or different <= 20:
+    filled, different = column.filled, column.different
+    if column.role != "feature" or different <= 20:
         return
-    if ID_NAME.search(column.snake) and different > MAX_LEVELS:
+    if column.names_things and different > MAX_LEVELS:
         column.exclude("identifier", f"named so, {different} different values")
-    elif column.kind == "category" and different >= NEAR_UNIQUE * rows:
-        column.exclude("identifier", f"{different} different texts in {rows} rows")
-    elif column.kind == "integer" and different == rows == filled.max() - filled.min() + 1:  # type: ignore[operator]
-        column.exclude("identifier", "a row number")
+    elif column.kind == "category" and different >= NEAR_UNIQUE * len(filled):
+        column.exclude("identifier", f"{different} different texts in {len(filled)} rows")
+    elif column.kind == "integer" and (filled.sort().diff().drop_nulls() == 1).all():
+        column.exclude("row number", "counts the rows")
 
 
 def _choose_key(columns: dict[str, _Column], entity: str | None, time: str | None) -> list[str]:
     """Return the columns that identify a row: one identifier, or entity and time."""
-    single = [
-        name
-        for name, column in columns.items()
-        if column.kind in ("integer", "category")
-        and (name == entity or ID_NAME.search(column.snake))
-        and not column.personal
-        and column.is_key
-    ]
-    if single:
-        return [entity if entity in single else single[0]]
-    if entity is None or time is None:
+    for column in sorted(columns.values(), key=lambda column: column.name != entity):
+        named = column.names_things or "identifier" in dict(column.notes)
+        if (named or column.name == entity) and not column.personal:  # noqa: SIM102
+            if column.complete and column.different == len(column.values):
+                return [column.name]
+    if entity is None or time is None or not (columns[entity].complete and columns[time].complete):
         return []
     pair = pl.DataFrame([columns[entity].values, columns[time].values])
-    unique = not pair.null_count().row(0) > (0, 0) and pair.is_unique().all()
-    return [entity, time] if unique else []
+    return [] if pair.is_duplicated().any() else [entity, time]
 
 
 def _render(columns: dict[str, _Column], target: str, keys: list[str], name: str) -> str:
@@ -424,13 +369,17 @@ class _OneLine(dict[str, Any]):
 
 
 class _Dumper(yaml.SafeDumper):
-    pass
+    def represent_text(self, text: str) -> yaml.Node:
+        """Quote control characters, which plain YAML text would lose."""
+        quote = None if text.isprintable() else '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=quote)
+
+    def represent_braces(self, mapping: _OneLine) -> yaml.Node:
+        return self.represent_mapping("tag:yaml.org,2002:map", mapping, flow_style=True)
 
 
-_Dumper.add_representer(
-    _OneLine,
-    lambda dumper, data: dumper.represent_mapping("tag:yaml.org,2002:map", data, flow_style=True),
-)
+_Dumper.add_representer(str, _Dumper.represent_text)
+_Dumper.add_representer(_OneLine, _Dumper.represent_braces)
 
 
 def _dump(content: Any) -> str:
@@ -438,52 +387,49 @@ def _dump(content: Any) -> str:
 
 
 def _property(column: _Column, keys: list[str]) -> dict[str, Any]:
-    """Return the column as the standard writes it."""
-    filled = column.filled
-    is_key, numeric = column.name in keys, column.kind in ("number", "integer", "boolean")
-    observed: dict[str, Any] = {}
-    low, high = (None, None) if column.personal or not len(filled) else (filled.min(), filled.max())
-    if numeric and low is not None:
+    """Return the column as the standard writes it; no value of a personal column is in it."""
+    filled, kind, is_key = column.filled, column.kind, column.name in keys
+    shown = len(filled) > 0 and not column.personal
+    low, high = _short(filled.min()), _short(filled.max())
+    description, observed = f"{column.different} different values", {}
+    if shown and kind not in ("category", "boolean"):
+        description += f" from {low} to {high}"
+    if shown and kind in ("number", "integer", "boolean"):
         observed = {"mean": _short(filled.mean()), "std": _short(filled.std() or 0)}
-    if column.values.null_count():
+    if not column.complete:
         observed["missingShare"] = _short(column.values.null_count() / len(column.values))
-    content: dict[str, Any] = {
+    custom = {
+        "role": column.role,
+        **{name: value for name, value in column.extra.items() if name != "transformLogic"},
+        "dateFormats": [*column.formats],
+        "observed": observed if column.role != "target" else {},
+        "reasons": [f"{what}: {reason}" for what, reason in column.notes],
+    }
+    levels = {
+        "metric": "invalidValues",
+        "arguments": _OneLine(validValues=sorted(filled.unique())) if kind == "category" else {},
+        "mustBe": 0,
+        "severity": "error" if column.role == "target" else "warning",
+    }
+    content = {
         "name": column.name,
-        "logicalType": "string" if column.kind == "category" else column.kind,
-        "required": is_key or (column.role != "excluded" and not column.values.null_count()),
+        "logicalType": "string" if kind == "category" else kind,
+        "required": is_key or (column.role != "excluded" and column.complete),
         "unique": is_key and len(keys) == 1,
         "primaryKey": is_key,
+        "primaryKeyPosition": keys.index(column.name) + 1 if is_key else None,
+        "classification": "personal" if column.personal else None,
+        "logicalTypeOptions": _OneLine(minimum=0)
+        if column.role == "feature" and kind in ("number", "integer") and low >= 0
+        else None,
+        "description": description,
+        "transformLogic": column.extra.get("transformLogic"),
+        "quality": [levels]
+        if shown and kind == "category" and column.different <= MAX_LEVELS
+        else None,
+        "customProperties": [_OneLine(property=k, value=v) for k, v in custom.items() if v],
     }
-    content = {name: value for name, value in content.items() if value is not False}
-    if is_key:
-        content["primaryKeyPosition"] = keys.index(column.name) + 1
-    if column.personal:
-        content["classification"] = "personal"
-    if column.role == "feature" and column.kind in ("number", "integer") and low >= 0:  # type: ignore[operator]
-        content["logicalTypeOptions"] = _OneLine(minimum=0)
-    content["description"] = f"{filled.n_unique()} different values"
-    if low is not None and column.kind not in ("category", "boolean"):
-        content["description"] += f" from {_short(low)} to {_short(high)}"
-    if column.definition:
-        content["transformLogic"] = column.definition
-    if column.kind == "category" and not column.personal and 0 < filled.n_unique() <= MAX_LEVELS:
-        content["quality"] = [
-            {
-                "metric": "invalidValues",
-                "arguments": _OneLine(validValues=sorted(filled.unique())),
-                "mustBe": 0,
-                "severity": "error" if column.role == "target" else "warning",
-            }
-        ]
-    custom: dict[str, Any] = {"role": column.role} | column.target
-    if column.formats:
-        custom["dateFormats"] = [*column.formats]
-    if observed and column.role != "target":
-        custom["observed"] = observed
-    if column.notes:
-        custom["reasons"] = [f"{what}: {reason}" for what, reason in column.notes]
-    content["customProperties"] = [_OneLine(property=k, value=v) for k, v in custom.items()]
-    return content
+    return {name: value for name, value in content.items() if value not in (None, False)}
 
 
 def _short(value: Any) -> Any:

@@ -89,10 +89,11 @@ def _infer_text(raw: pl.Series) -> Reading:
         kind: Kind = "timestamp" if has_time else "date"
         if share(unread(kind, formats)) >= READABLE:
             return reading(kind, *doubts, formats=formats)
+    plain = Reading("category")
     if share(~values.str.contains(WRITTEN_NUMBER)) >= READABLE and not codes:
         doubt = f"numbers such as {values[0]!r} stay text: write them plainly in the source"
-        return Reading("category", doubts=[("unreadable", doubt)])
-    return Reading("category")
+        plain.doubts.append(("unreadable", doubt))
+    return plain
 
 
 def _formats(values: pl.Series) -> tuple[tuple[str, ...], bool, list[tuple[str, str]]]:

@@ -22,6 +22,7 @@ SURE = 0.98  # ROC AUC of one column that no honest feature reaches
 STRIKING = 0.95  # ROC AUC that is suspect when every other column errs four times as much
 MIN_CLASS_ROWS = 20  # fewer rows of a class say nothing
 MAX_ROWS = 100_000
+PAIR_ROWS = 2000
 EQUAL = 0.999  # correlation that counts as the same
 BINS = 64
 FOLDS = 4
@@ -135,63 +136,60 @@ def _afterwards(
 def _reproducing(
     frame: pl.DataFrame, scores: dict[str, float], suspected: Sequence[str]
 ) -> dict[str, str]:
-    """Find columns that give a suspected one by their order, or as x - y or x / y of two columns.
+    """Find columns that give a suspected number by their order, or as x - y or x / y of two.
 
-    Of two columns the one that tells more about the target is named.
+    Of two columns the one that tells more about the target is named. Moments count in pairs only:
+    those of one process follow each other, so that their order proves nothing.
     """
     found: dict[str, str] = {}
-    numeric = [
-        c for c in frame.columns if frame[c].dtype.is_numeric() or frame[c].dtype.is_temporal()
-    ]
-    numbers = frame.select(pl.col(numeric).to_physical().cast(pl.Float64))
-    for leak in (name for name in suspected if name in numeric):
-        rows = numbers.filter(pl.col(leak).is_finite())
-        honest = [
-            name
-            for name in numeric
-            if name in scores
-            and name not in suspected
-            and name not in found
-            and rows[name].is_finite().sum() > 0.8 * rows.height
-        ]
-        rows = rows.select(leak, *honest).filter(pl.all_horizontal(pl.all().is_finite()))
-        matrix = rows.head(5000).to_numpy()
+    numbers = [name for name in frame.columns if frame[name].dtype.is_numeric()]
+    moments = [name for name in frame.columns if frame[name].dtype.is_temporal()]
+    values = frame.select(pl.col([*numbers, *moments]).to_physical().cast(pl.Float64))
+    for leak in (name for name in suspected if name in numbers):
+        rows = values.filter(pl.col(leak).is_finite())
+        open_ = [name for name in values.columns if name in scores and name not in suspected]
+        open_ = [n for n in open_ if rows[n].is_finite().sum() > 0.8 * rows.height]
+        rows = (
+            rows.select(leak, *open_)
+            .filter(pl.all_horizontal(pl.all().is_finite()))
+            .head(PAIR_ROWS)
+        )
+        matrix = rows.to_numpy()
         if len(matrix) < 100 or np.ptp(matrix[:, 0]) == 0:
             continue
-        order = _correlation(rows.head(5000).select(pl.all().rank()).to_numpy())[0]
-        for name, same in zip(honest, order[1:], strict=True):
-            if abs(same) >= EQUAL:
+        ranks = rows.select(pl.all().rank()).to_numpy()
+        for name, same in zip(open_, _likeness(ranks[:, 1:], ranks[:, 0]), strict=True):
+            if same >= EQUAL and name in numbers:
                 found[name] = f"it has the order of {leak}"
         with np.errstate(divide="ignore", invalid="ignore"):
             forms = {"-": matrix, "/": np.log(matrix)}
-        for sign, values in forms.items():
-            for x, y in _pairs(values):
-                name = max(honest[x - 1], honest[y - 1], key=lambda name: scores[name])
-                found.setdefault(name, f"{honest[x - 1]} {sign} {honest[y - 1]} gives {leak}")
+        for sign, form in forms.items():
+            for x, y in _pairs(form):
+                pair = f"{open_[x - 1]} {sign} {open_[y - 1]} gives {leak}"
+                found.setdefault(max(open_[x - 1], open_[y - 1], key=lambda n: scores[n]), pair)
     return found
 
 
 def _pairs(values: Floats) -> Iterator[tuple[int, int]]:
-    """Find columns x and y of (rows, columns) whose difference is column 0, up to scale and shift."""
+    """Find columns of (rows, columns) whose difference is the first, up to scale and shift."""
     kept = np.flatnonzero(np.isfinite(values).all(axis=0))
-    if not len(kept) or kept[0] != 0:
+    if 0 not in kept:
         return
-    centred = values[:, kept] - values[:, kept].mean(axis=0)
-    cov = centred.T @ centred
-    joint = cov[:, :1] - cov[0]
-    spread = np.diag(cov)[:, None] + np.diag(cov) - 2 * cov
-    with np.errstate(divide="ignore", invalid="ignore"):
-        fit = joint**2 / (spread * cov[0, 0])
-    for x, y in np.argwhere(np.triu(fit >= EQUAL**2, k=1)):
-        gap = centred[:, x] - centred[:, y]
-        error = np.abs(centred[:, 0] - gap * (gap @ centred[:, 0]) / (gap @ gap))
-        if x and (error < 0.01 * centred[:, 0].std()).mean() > 0.95:
-            yield int(kept[x]), int(kept[y])
+    leak = values[:, 0] - values[:, 0].mean()
+    for place, x in enumerate(kept[1:]):
+        gaps = values[:, [x]] - values[:, kept[place + 2 :]]
+        for index in np.flatnonzero(_likeness(gaps, leak) >= EQUAL):
+            gap = gaps[:, index] - gaps[:, index].mean()
+            error = np.abs(leak - gap * (gap @ leak) / (gap @ gap))
+            if (error < 0.01 * leak.std()).mean() > 0.95:
+                yield int(x), int(kept[place + 2 + index])
 
 
-def _correlation(values: Floats) -> Floats:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.nan_to_num(np.corrcoef(values, rowvar=False).reshape(-1, values.shape[1]))
+def _likeness(columns: Floats, other: Floats) -> Floats:
+    """Return the size of the correlation of each of `columns` (rows, n) with `other` (rows,)."""
+    columns, other = columns - columns.mean(axis=0), other - other.mean()
+    size = np.sqrt((columns**2).sum(axis=0) * (other @ other))
+    return np.divide(np.abs(other @ columns), size, out=np.zeros(len(size)), where=size > 0)
 
 
 def _rank_auc(ranks: Floats, label: Floats) -> float:

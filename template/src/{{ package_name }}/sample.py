@@ -5,7 +5,6 @@ boosted trees find more than a linear model; noise keeps the best possible ROC A
 """
 
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from statistics import NormalDist
 
@@ -24,7 +23,9 @@ BEST = 0.87
 WEIGHTS = (1.0, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 VISITS = 6  # rows of one entity, a month apart
 MONTHS = 24
-START = datetime(2024, 1, 1)
+ENDLESS = 10**6  # different values of a column without limits
+MIN_CLASS_ROWS = 60  # rare events are less rare in a small sample, so that it can be split
+START = "2024-01-01"
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -53,7 +54,7 @@ def generate(contract: Contract, rows: int, seed: int) -> pl.DataFrame:
         raise ProjectError(f"sample data need at least one row, not {rows}")
     rng = np.random.Generator(np.random.PCG64(seed))
     fixed = _identities(contract, rows, rng)
-    of_entity = np.arange(rows) // VISITS if contract.entity and contract.time else np.arange(rows)
+    of_entity = np.arange(rows) // (VISITS if _is_panel(contract, rows) else 1)
     data: dict[str, pl.Series] = {}
     effects: list[tuple[Column, Floats]] = []
     for column in contract.columns:
@@ -70,7 +71,8 @@ def generate(contract: Contract, rows: int, seed: int) -> pl.DataFrame:
             if column.role == "feature" and effect.std() > 0:
                 effects.append((column, (effect - effect.mean()) / effect.std()))
     target = contract.target
-    share = target.positive_share or 0.3
+    few = min(MIN_CLASS_ROWS, rows // 4) / rows
+    share = min(max(target.positive_share or 0.3, few), 1 - few)
     odds = _log_odds(effects, share, rows, rng)
     noise = rng.logistic(size=rows)
     if target.definition is not None:
@@ -93,19 +95,23 @@ def _as_target(target: Column, label: NDArray[np.bool_]) -> pl.Series:
     return parse(text, target)
 
 
+def _is_panel(contract: Contract, rows: int) -> bool:
+    """Whether entities come back month after month."""
+    entity = contract.entity
+    return None not in (entity, contract.time) and _room(entity) * VISITS >= rows  # type: ignore[arg-type]
+
+
 def _identities(contract: Contract, rows: int, rng: np.random.Generator) -> dict[str, pl.Series]:
     """Return the entity and time columns, and all that must be unique."""
     number = np.arange(rows)
     places: dict[str, Whole] = {}  # column -> which of its possible values each row has
-    entity, time = contract.entity, contract.time
-    panel = entity is not None and time is not None
-    if time is not None:
-        places[time.name] = rng.integers(0, 30 * MONTHS, rows)
-        if panel:
-            first = rng.integers(0, MONTHS - VISITS + 1, rows)[number // VISITS]
-            places[time.name] = first + number % VISITS
+    panel, entity, time = _is_panel(contract, rows), contract.entity, contract.time
     if entity is not None:
-        places[entity.name] = number // VISITS if panel else number
+        places[entity.name] = number // VISITS if panel else number % _room(entity)
+    if time is not None:
+        first = rng.integers(0, MONTHS - VISITS + 1, rows)[number // VISITS]
+        any_day = rng.integers(0, 30 * MONTHS, rows)
+        places[time.name] = first + number % VISITS if panel else any_day
     if not panel or not places.keys() <= set(contract.primary_key):
         rest = number
         for column in sorted(map(contract.column, contract.primary_key), key=_room):
@@ -130,34 +136,29 @@ def _room(column: Column) -> int:
         return len(column.levels) or 2
     if column.kind == "integer" and column.minimum is not None and column.maximum is not None:
         return int(np.floor(column.maximum) - np.ceil(column.minimum)) + 1
-    return 10**6
+    return ENDLESS
 
 
 def _nth(column: Column, place: Whole, monthly: bool) -> pl.Series:
-    """Return the place-th possible value of the column; different places, different values."""
+    """Return the place-th possible value of a column; different places, different values."""
+    low, high = column.minimum, column.maximum
     values: pl.Series
     if column.kind == "boolean":
         values = pl.Series(place == 1)
     elif column.kind == "category":
         names = column.levels or [f"{column.name}_{n:06d}" for n in range(int(place.max()) + 1)]
-        values = pl.Series(np.array(names, dtype=object)[place], dtype=pl.String)
-    elif column.kind in ("date", "timestamp"):
-        if monthly:
-            months = pl.datetime(START.year + pl.col("n") // 12, 1 + pl.col("n") % 12, 1)
-            values = pl.DataFrame({"n": place}).select(months).to_series()
-        else:
-            # Another minute of each next day, so that times vary as well.
-            values = pl.Series(np.datetime64(START, "us") + place * np.timedelta64(1440 + 37, "m"))
+        values = pl.Series([names[n] for n in place], dtype=pl.String)
+    elif column.kind in ("date", "timestamp") and monthly:
+        months = np.datetime64(START, "M") + place.astype("timedelta64[M]")
+        values = pl.Series(months.astype("datetime64[us]"))
+    elif column.kind in ("date", "timestamp"):  # another minute of each day
+        values = pl.Series(np.datetime64(START, "us") + place * np.timedelta64(1440 + 37, "m"))
+    elif low is not None and high is not None and column.kind == "number":
+        values = pl.Series(low + (high - low) * place / ENDLESS)
+    elif low is None and high is not None:
+        values = pl.Series(np.floor(high) - place)
     else:
-        low, high = column.minimum, column.maximum
-        if column.kind == "number" and low is not None and high is not None:
-            values = pl.Series(low + (high - low) * place / 10**6)
-        else:
-            values = pl.Series(
-                np.ceil(low or 0) + place
-                if high is None or low is not None
-                else np.floor(high) - place
-            )
+        values = pl.Series(np.ceil(low or 0) + place)
     return values.cast(DTYPES[column.kind]).alias(column.name)
 
 
@@ -187,24 +188,22 @@ def _values(column: Column, latent: Floats, rng: np.random.Generator) -> tuple[p
 
 def _scaled(column: Column, latent: Floats) -> Floats:
     """Give a standard normal the mean, spread and limits of a number column."""
-    low, high = column.minimum, column.maximum
-    if low is not None and high is not None:
+    low = -np.inf if column.minimum is None else column.minimum
+    high = np.inf if column.maximum is None else column.maximum
+    if np.isfinite(low) and np.isfinite(high):
         centre, spread = (low + high) / 2, (high - low) / 5
     else:
-        spread = 10.0
-        centre = low + 10 if low is not None else high - 10 if high is not None else 0.0
+        centre, spread = max(low + 10, min(high - 10, 0.0)), 10.0
     centre = centre if column.mean is None else column.mean
     spread = spread if column.std is None else column.std
-    if low is not None and 0 < centre - low < 2.5 * spread:  # skewed, as amounts and counts are
+    values = centre + spread * latent
+    if 0 < centre - low < 2.5 * spread:  # skewed, as amounts and counts are
         width = np.sqrt(np.log1p((spread / (centre - low)) ** 2))
         values = low + (centre - low) * np.exp(width * latent - width**2 / 2)
-    else:
-        values = centre + spread * latent
-    digits = 0 if column.kind == "integer" else max(0, 3 - int(np.floor(np.log10(spread or 1))))
-    values = np.round(values, digits)
-    edges = (np.ceil, np.floor) if column.kind == "integer" else (float, float)
-    values = values if high is None else np.minimum(values, edges[1](high))
-    return values if low is None else np.maximum(values, edges[0](low))
+    if column.kind == "integer":
+        return np.clip(np.rint(values), np.ceil(low), np.floor(high))
+    digits = max(0, 3 - int(np.floor(np.log10(spread or 1))))
+    return np.clip(np.round(values, digits), low, high)
 
 
 def _log_odds(
@@ -214,9 +213,9 @@ def _log_odds(
     signs = rng.choice([-1.0, 1.0], len(WEIGHTS))
     terms = [w * s * effect for w, s, (_, effect) in zip(WEIGHTS, signs, effects, strict=False)]
     numeric = [effect for column, effect in effects if column.kind in ("number", "integer")]
-    terms += [0.9 * (numeric[0] ** 2 - 1)] if numeric else []
+    terms += [0.6 * (numeric[0] ** 2 - 1)] if numeric else []
     pair = [effect for _, effect in effects if not numeric or effect is not numeric[0]][:2]
-    terms += [1.1 * pair[0] * pair[1]] if len(pair) == 2 else []
+    terms += [0.8 * pair[0] * pair[1]] if len(pair) == 2 else []
     score = np.sum(terms, axis=0) if terms else np.zeros(rows)
     score = np.clip((score - score.mean()) / (score.std() or 1), -4, 4)
     few = np.sort(score[:20_000])

@@ -1,0 +1,838 @@
+"""The contract's lint, drafts of hostile files, signs of leakage, and sample data."""
+
+import json
+from datetime import date, datetime, timedelta
+
+import helpers.package  # noqa: F401
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from package_name import contract, drafting, leakage, sample, storage, validation
+from package_name.errors import ProjectError
+
+
+def prop(name, kind="number", role="feature", **more):
+    custom = {"role": role} | more.pop("custom", {})
+    listed = [{"property": key, "value": value} for key, value in custom.items()]
+    return {"name": name, "logicalType": kind, "customProperties": listed} | more
+
+
+def document(*properties, target=None):
+    target = target or prop("y", "boolean", "target", custom={"positiveValue": "true"})
+    return {
+        "apiVersion": "v3.1.0",
+        "kind": "DataContract",
+        "id": "x",
+        "name": "x",
+        "version": "1.0.0",
+        "status": "draft",
+        "schema": [{"name": "data", "properties": [*properties, target]}],
+    }
+
+
+def levels(*values, **more):
+    rule = {"metric": "invalidValues", "arguments": {"validValues": list(values)}, "mustBe": 0}
+    return [rule | more]
+
+
+@pytest.fixture
+def lint(tmp_path):
+    def lint(content):
+        path = tmp_path / "contract.yaml"
+        text = content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False)
+        path.write_text(text, encoding="utf-8")
+        problems = contract.lint(path)
+        try:
+            contract.read(path)
+        except ProjectError as error:
+            assert problems, error
+        return problems
+
+    return lint
+
+
+def test_a_good_contract_reads_into_columns(tmp_path):
+    path = tmp_path / "c.yaml"
+    key = {"required": True, "primaryKey": True}
+    content = document(
+        prop(
+            "day", "date", "time", **key, primaryKeyPosition=2, custom={"dateFormats": ["%d.%m.%Y"]}
+        ),
+        prop("who", "string", "entity", **key, primaryKeyPosition=1, classification="personal"),
+        prop("n", "integer", logicalTypeOptions={"minimum": 0, "maximum": 9}),
+        prop("c", "string", quality=levels("yes", "1", severity="warning")),
+        prop("late_by", role="excluded", custom={"observed": {"mean": 3, "missingShare": 0.1}}),
+        target=prop(
+            "late",
+            "boolean",
+            "target",
+            transformLogic="late_by > 15",
+            custom={"positiveValue": True, "positiveShare": 0.2},
+        ),
+    )
+    path.write_text(yaml.safe_dump(content))
+    assert contract.lint(path) == []
+    agreed = contract.read(path)
+    assert agreed.primary_key == ("who", "day")
+    assert [c.name for c in agreed.features] == ["n", "c"]
+    assert (agreed.entity.personal, agreed.time.formats) == (True, ("%d.%m.%Y",))
+    assert (agreed.column("n").minimum, agreed.column("n").maximum) == (0, 9)
+    assert agreed.column("c").levels == ("yes", "1")
+    assert agreed.column("c").levels_severity == "warning"
+    assert agreed.column("late_by").missing_share == 0.1
+    assert (agreed.target.positive, agreed.target.definition) == ("true", "late_by > 15")
+
+
+YES_NO = prop("y", "string", "target", quality=levels("yes", "no"), custom={"positiveValue": "ja"})
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (document(prop("a"), prop("a")), "column a: given 2 times"),
+        (document(prop("a", role="excluded")), "no column has role feature"),
+        (
+            document(prop("a", role="label")),
+            "column a: customProperties: Invalid enum value 'label'",
+        ),
+        (
+            document({"name": "a", "logicalType": "number"}),
+            "column a: customProperties: Object missing",
+        ),
+        (document(prop("a"), prop("b", "boolean", "target")), "2 columns have role target"),
+        (document(prop("a"), target=prop("b")), "no column has role target"),
+        (document(prop("a", "float")), "column a: logicalType: 'float' is not one of"),
+        (document(prop("a", rquired=True)), "column a: Unevaluated properties"),
+        (
+            document(prop("a", logicalTypeOptions={"minimum": 2, "maximum": 1})),
+            "column a: minimum is",
+        ),
+        (
+            document(prop("a", logicalTypeOptions={"multipleOf": 2})),
+            "column a: logicalTypeOptions mult",
+        ),
+        (document(prop("a", "string", quality=levels("x", "x"))), "column a: validValues repeat x"),
+        (
+            document(prop("a", "string", quality=levels(True))),
+            "column a: validValues: put each level",
+        ),
+        (document(prop("a", "integer", quality=levels("x"))), "column a: validValues need string"),
+        (document(prop("a", quality=[{"metric": "nullValues", "mustBe": 0}])), "column a: quality"),
+        (
+            document(prop("a", "string", custom={"dateFormats": ["%d"]})),
+            "column a: dateFormats need",
+        ),
+        (
+            document(prop("a", "date", custom={"dateFormats": ["dd.mm"]})),
+            "column a: dateFormats are",
+        ),
+        (document(prop("a"), prop("t", "string", "time")), "column t: role time needs date"),
+        (document(prop("a"), prop("e", "number", "entity")), "column e: role entity needs string"),
+        (document(prop("a", primaryKey=True)), "column a: it is part of the primary key"),
+        (document(prop("a", transformLogic="1")), "column a: transformLogic is for the target"),
+        (document(prop("a", custom={"observed": {"missingShare": 2}})), "column a: missingShare"),
+        (document(prop("a"), target=YES_NO), "column y: positiveValue is ja: expected yes or no"),
+        (document(prop("a"), target=prop("y", "string", "target")), "column y: a binary target is"),
+        (
+            document(prop("a"), target=prop("y", "boolean", "target")),
+            "column y: positiveValue is mis",
+        ),
+        (document(prop(" ")), "it has no name"),
+    ],
+)
+def test_lint_names_the_column_and_the_rule(lint, content, said):
+    problems = lint(content)
+    assert any(said in problem for problem in problems), problems
+    assert all("\n" not in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("definition", "said"),
+    [
+        ("a >", "is not a SQL expression"),
+        ("a > 1", "as a feature it gives the target away"),
+        ("nowhere > 1", "no other column of the contract"),
+        ("y", "no other column of the contract"),
+    ],
+)
+def test_lint_reads_the_definition_of_the_target(lint, definition, said):
+    target = prop(
+        "y", "boolean", "target", transformLogic=definition, custom={"positiveValue": "true"}
+    )
+    assert said in " ".join(lint(document(prop("a"), target=target)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "a: [",
+        "3",
+        "a: 1\na: 2",
+        "&a [*a]",
+        "schema: [{properties: 3}]",
+        "? [a]\n: 1",
+        "\x00",
+    ],
+)
+def test_lint_of_what_is_no_contract_is_one_line(lint, text):
+    problems = lint(text)
+    assert problems
+    assert all("\n" not in problem for problem in problems)
+
+
+def test_no_file_and_no_utf8_are_one_line(tmp_path):
+    assert "no contract at" in contract.lint(tmp_path / "none.yaml")[0]
+    (tmp_path / "c.yaml").write_bytes(b"name: \xff\xfe")
+    assert "not valid YAML" in contract.lint(tmp_path / "c.yaml")[0]
+
+
+FIELDS = (
+    *("name", "logicalType", "customProperties", "quality", "logicalTypeOptions", "required"),
+    *("unique", "primaryKey", "primaryKeyPosition", "transformLogic", "classification"),
+    *("version", "schema"),
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    field=st.sampled_from(FIELDS),
+    value=JSON,
+)
+def test_any_value_in_any_field_is_read_or_refused(lint, field, value):
+    content = document(prop("a", "string"))
+    place = content if field in ("schema", "version") else content["schema"][0]["properties"][0]
+    place[field] = value
+    lint(content)
+
+
+def test_the_fingerprint_is_of_what_a_model_depends_on(tmp_path):
+    def mark(*properties):
+        (tmp_path / "c.yaml").write_text(yaml.safe_dump(document(*properties)))
+        return contract.read(tmp_path / "c.yaml").fingerprint
+
+    plain = mark(prop("a"), prop("b", "string", quality=levels("x")))
+    assert plain == mark(
+        prop("a", description="changed", required=True), prop("b", "string", quality=levels("x"))
+    )
+    assert plain != mark(prop("b", "string", quality=levels("x")), prop("a"))
+    assert plain != mark(prop("a"), prop("b", "string", quality=levels("x", "z")))
+    assert plain != mark(prop("a", "integer"), prop("b", "string", quality=levels("x")))
+
+
+# Drafting
+
+
+def table(rows=400, **columns):
+    rng = np.random.default_rng(3)
+    base = {"x": rng.normal(size=rows).round(3), "y": rng.random(rows) < 0.3}
+    return pl.DataFrame(base | {name: list(values) for name, values in columns.items()})
+
+
+@pytest.fixture
+def drafted(tmp_path):
+    """Draft a frame, check the draft, and return the contract and findings by column."""
+
+    def drafted(frame, target="y", suffix="parquet", **options):
+        file = tmp_path / f"data.{suffix}"
+        if suffix == "parquet":
+            frame.write_parquet(file)
+        elif suffix == "csv":
+            frame.write_csv(file)
+        else:
+            frame.write_ndjson(file)
+        result = drafting.draft(file, target, **options)
+        path = tmp_path / "contract.yaml"
+        path.write_text(result.text, encoding="utf-8")
+        assert contract.lint(path) == []
+        found = {}
+        for finding in result.findings:
+            found.setdefault(finding.column, []).append(finding.what)
+            assert (
+                finding.reason
+                in json.dumps(yaml.safe_load(result.text), ensure_ascii=False)
+                .replace('\\"', '"')
+                .replace("\\\\", "\\")
+                or finding.what == "left out"
+            )
+        return contract.read(path), found
+
+    return drafted
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
+def test_types_are_found_in_every_format(drafted, suffix):
+    days = [date(2024, 1, 1) + timedelta(days=n % 300) for n in range(400)]
+    frame = table(
+        whole=(n % 7 for n in range(400)),
+        gaps=(None if n % 10 == 0 else n % 13 / 4 for n in range(400)),
+        flag=(n % 3 == 0 for n in range(400)),
+        level=("abc"[n % 3] for n in range(400)),
+        day=days,
+        at=(datetime(2024, 1, 1) + timedelta(hours=n * 5) for n in range(400)),
+        code=(f"0{n % 60:03d}" for n in range(400)),
+    )
+    agreed, _ = drafted(frame, suffix=suffix, time_column="at")
+    kinds = {column.name: column.kind for column in agreed.columns}
+    assert kinds == {
+        **{"x": "number", "y": "boolean", "whole": "integer", "gaps": "number", "flag": "boolean"},
+        **{"level": "category", "day": "date", "at": "timestamp", "code": "category"},
+    }
+    assert agreed.column("whole").minimum == 0
+    assert agreed.column("x").minimum is None
+    assert (agreed.column("gaps").required, agreed.column("whole").required) == (False, True)
+    assert agreed.column("gaps").missing_share == 0.1
+    assert agreed.column("level").levels == ("a", "b", "c")
+    assert agreed.column("code").levels == ()  # more than 50
+
+
+@pytest.mark.parametrize(
+    ("yes", "no", "kind", "positive"),
+    [
+        ("true", "false", "boolean", "true"),
+        ("TRUE", "FALSE", "boolean", "true"),
+        ("Yes", "No", "boolean", "true"),
+        ("t", "f", "boolean", "true"),
+        ("y", "n", "boolean", "true"),
+        ("1", "0", "integer", "1"),
+        ("1.0", "0.0", "integer", "1"),
+        ("1", "-1", "category", "1"),
+        ("2", "1", "category", "1"),
+        ("churned", "stayed", "category", "churned"),
+    ],
+)
+def test_the_target_in_many_spellings(drafted, yes, no, kind, positive):
+    frame = table(y=(yes if n % 4 == 0 else no for n in range(400)))
+    agreed, _ = drafted(frame, suffix="csv")
+    target = agreed.target
+    assert (target.kind, target.positive) == (kind, positive)
+    assert target.positive_share == (0.25 if {yes, no} != {"1", "2"} else 0.75)
+    typed = validation.apply(agreed, frame).valid
+    rate = typed.select(validation.is_positive(target).mean()).item()
+    assert rate == target.positive_share
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([1] * 400, "one value (1)"),
+        ([None] * 400, "no value"),
+        ([n % 3 for n in range(400)], "3 values"),
+        ([n / 7 for n in range(400)], "400 values"),
+        ([date(2024, 1, 1 + n % 9) for n in range(400)], "9 values"),
+    ],
+)
+def test_a_target_that_cannot_be_learnt_is_one_line(drafted, values, said):
+    with pytest.raises(ProjectError, match=said.replace("(", r"\(").replace(")", r"\)")) as error:
+        drafted(table(y=values))
+    assert "\n" not in str(error.value)
+
+
+def test_an_absent_target_names_the_nearest_column(drafted):
+    with pytest.raises(ProjectError, match="did you mean 'churned'"):
+        drafted(table(churned=[True, False] * 200), target="churn")
+    with pytest.raises(ProjectError, match="did you mean 'x'"):
+        drafted(table(), target="y", entity="xx")
+
+
+def test_rows_without_a_target_are_allowed_and_told(drafted):
+    agreed, found = drafted(table(y=[True, False, None, False] * 100))
+    assert found["y"] == ["target"]
+    assert not agreed.target.required
+
+
+@pytest.mark.parametrize(
+    ("definition", "said"),
+    [
+        ("delay >", "is not a SQL expression"),
+        ("delay + 1", "gives no true or false"),
+        ("delays > 1", "did you mean 'delay'"),
+        ("delay > 1e9", "one value"),
+        ("SUM(delay) > 3", "gives no true or false"),
+        ("delay > 'a'", "cannot be computed"),
+    ],
+)
+def test_bad_definitions_are_one_line(drafted, definition, said):
+    with pytest.raises(ProjectError, match=said) as error:
+        drafted(table(delay=range(400)).drop("y"), target="late", target_definition=definition)
+    assert "\n" not in str(error.value)
+
+
+def test_a_definition_makes_the_target_and_excludes_its_columns(drafted):
+    delay = np.random.default_rng(0).normal(size=400).round(2)
+    frame = table(delay=[None if n % 8 == 0 else value for n, value in enumerate(delay)]).drop("y")
+    agreed, found = drafted(frame, target="late", target_definition="delay > 0.5")
+    assert agreed.target.definition == "delay > 0.5"
+    assert agreed.column("delay").role == "excluded"
+    assert found["delay"] == ["leakage"]
+    result = validation.apply(agreed, frame)
+    assert result.unlabelled == 50
+    assert result.valid["late"].to_list() == (result.valid["delay"] > 0.5).to_list()
+
+
+def test_dates_in_three_formats_and_ambiguous_ones(drafted):
+    rng = np.random.default_rng(1)
+    days = [date(2023, 1, 1) + timedelta(days=int(n)) for n in rng.integers(0, 700, 400)]
+    forms = ["%d.%m.%Y", "%Y-%m-%d", "%b %d, %Y"]
+    frame = table(
+        mixed=(day.strftime(forms[n % 3]) for n, day in enumerate(days)),
+        unclear=(f"{1 + n % 12:02d}/{1 + n % 11:02d}/2024" for n in range(400)),
+        clear=(day.strftime("%m/%d/%Y") for day in days),
+        at=(datetime(2024, 1, 1 + n % 28, n % 24).strftime("%d.%m.%Y %H:%M") for n in range(400)),
+    )
+    agreed, found = drafted(frame, suffix="csv")
+    assert set(agreed.column("mixed").formats) == {"%d.%m.%Y", "%b %d, %Y"}
+    assert agreed.column("unclear").formats == ("%d/%m/%Y",)
+    assert agreed.column("clear").formats == ("%m/%d/%Y",)
+    assert agreed.column("at").formats == ("%d.%m.%Y %H:%M",)
+    assert agreed.column("at").kind == "timestamp"
+    assert "date" in found["mixed"]
+    assert "date" in found["unclear"]
+    assert "date" not in found.get("clear", [])
+    typed = validation.apply(agreed, frame).valid
+    assert typed["mixed"].to_list() == days
+
+
+def test_a_few_unreadable_values_do_not_decide_the_type(drafted):
+    frame = table(n=("twelve" if n == 5 else str(n % 50) for n in range(400)))
+    agreed, found = drafted(frame, suffix="csv")
+    assert agreed.column("n").kind == "integer"
+    assert found["n"] == ["unreadable"]
+
+
+def test_numbers_written_for_people_are_told(drafted):
+    _, found = drafted(table(n=(f"1.{n:03d},50" for n in range(400))), suffix="csv")
+    assert "unreadable" in found["n"]
+
+
+def test_useless_and_risky_columns_are_excluded_with_a_reason(drafted):
+    words = ["the", "router", "stops", "working", "every", "evening", "and", "support", "waits"]
+    frame = table(
+        empty=[None] * 400,
+        same=["one"] * 400,
+        row=range(400),
+        ticket_id=(f"T{n * 7919}" for n in range(400)),
+        notes=(" ".join(words[n % 5 :]) + f" {n}" for n in range(400)),
+        email=(f"p{n}@example.org" for n in range(400)),
+        contact=(f"+49 30 {n:07d}" for n in range(400)),
+        first_name=(f"N{n % 90}" for n in range(400)),
+        BirthDate=(date(1950, 1, 1) + timedelta(days=n * 40) for n in range(400)),
+        Account=(f"DE{n % 90 + 10}3704004405320130{n:03d}" for n in range(400)),
+        host=(f"10.0.{n % 256}.{n % 99}" for n in range(400)),
+        emails_sent=(n % 40 for n in range(400)),
+        phone_service=(["yes", "no", "no phone"][n % 3] for n in range(400)),
+        many=(f"m{n % 300}" for n in range(400)),
+    )
+    agreed, found = drafted(frame, suffix="csv")
+    assert found == {
+        "empty": ["missing"],
+        "same": ["constant"],
+        "row": ["row number"],
+        "ticket_id": ["identifier"],
+        "notes": ["free text"],
+        **{name: ["personal"] for name in ("email", "contact", "first_name", "BirthDate")},
+        **{name: ["personal"] for name in ("Account", "host")},
+    }
+    assert {c.name for c in agreed.features} == {"x", "emails_sent", "phone_service", "many"}
+    assert all(agreed.column(name).role == "excluded" for name in found)
+    assert agreed.column("email").personal
+    assert agreed.primary_key == ("ticket_id",)
+    assert agreed.column("ticket_id").unique
+
+
+def test_the_draft_shows_no_personal_value(tmp_path):
+    file = tmp_path / "people.csv"
+    table(email=(f"p{n}@example.org" for n in range(400))).write_csv(file)
+    text = drafting.draft(file, "y").text
+    assert "@" not in text
+
+
+def test_entity_time_and_key_are_guessed_from_a_panel(drafted):
+    frame = (
+        table(
+            customer_id=(n // 4 for n in range(400)),
+            snapshot=(date(2024, 1 + n % 4, 1) for n in range(400)),
+            started=(date(2020, 1, 1) + timedelta(days=n // 4) for n in range(400)),
+        )
+        .drop("x")
+        .with_columns(x=pl.int_range(400).shuffle(1) / 7)
+    )
+    agreed, found = drafted(frame, time_column="snapshot")
+    assert agreed.entity.name == "customer_id"
+    assert found["customer_id"] == ["entity"]
+    assert agreed.primary_key == ("customer_id", "snapshot")
+    agreed, _ = drafted(frame)
+    assert agreed.time.name == "started"  # the most different values
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"entity": "x"}, "was read as number: use integer or category"),
+        ({"time_column": "x"}, "was read as number: use date or timestamp"),
+        ({"time_column": "when"}, "no column 'when'"),
+    ],
+)
+def test_wrong_entity_or_time_is_one_line(drafted, options, said):
+    with pytest.raises(ProjectError, match=said):
+        drafted(table(), **options)
+
+
+def test_odd_names_stay_as_they_are(drafted):
+    names = [
+        "class",
+        "2nd value",
+        "größe (m²)",
+        'quo"te',
+        "it's",
+        "a: b",
+        "#1",
+        "- x",
+        "null",
+        "😀",
+    ]
+    values = np.random.default_rng(0).normal(size=(len(names), 400)).round(3)
+    frame = table(**dict(zip(names, values, strict=True)))
+    for suffix in ("csv", "parquet"):
+        agreed, _ = drafted(frame, suffix=suffix)
+        assert [c.name for c in agreed.columns] == frame.columns
+        assert validation.apply(agreed, sample.generate(agreed, 60, 1)).rejected.height == 0
+
+
+def test_what_a_contract_cannot_describe_is_left_out(drafted):
+    frame = table(parts=[[1, 2]] * 400, blob=[b"x"] * 400).rename({"parts": "p"})
+    agreed, found = drafted(frame.with_columns(pl.lit(1).alias(" ")))
+    assert found == {"p": ["left out"], "blob": ["left out"], " ": ["left out"]}
+    assert [c.name for c in agreed.columns] == ["x", "y"]
+
+
+def test_ten_thousand_categories(drafted):
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame(
+        {"c": [f"c{n}" for n in rng.integers(0, 10_000, 30_000)], "y": rng.random(30_000) < 0.2}
+    )
+    agreed, found = drafted(frame)
+    assert (agreed.column("c").role, agreed.column("c").levels) == ("feature", ())
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "empty"),
+        (b"x,y\n", "no rows"),
+        (b"x,y\n1,yes\n", r"one value \(True\)"),
+        (b"x,x,y\n1,2,yes\n", "two columns have the name"),
+        (b"x,y\n\xe9,yes\n", "not utf-8"),
+        (b"y,z\nyes,1\nno,1\n", "no column is left"),
+    ],
+)
+def test_hostile_files_are_one_line(tmp_path, content, said):
+    file = tmp_path / "data.csv"
+    file.write_bytes(content)
+    with pytest.raises(ProjectError, match=said) as error:
+        drafting.draft(file, "y")
+    assert "\n" not in str(error.value)
+
+
+def test_infinities_do_not_reach_the_hints(drafted):
+    agreed, _ = drafted(table(z=[float("inf"), -1.0, float("nan"), 3.0] * 100))
+    assert agreed.column("z").mean == 1
+    assert agreed.column("z").minimum is None
+
+
+names = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=8)
+cells = {
+    "number": st.floats(width=32) | st.none(),
+    "integer": st.integers(-(2**40), 2**40) | st.none(),
+    "text": st.sampled_from(["a", "b", "", "yes", "No", "01", "3", "1.5", "2024-02-30", " "])
+    | st.text(max_size=6)
+    | st.none(),
+    "boolean": st.booleans() | st.none(),
+    "date": st.dates(date(1000, 1, 1), date(9000, 1, 1)) | st.none(),
+}
+
+
+@st.composite
+def tables(draw):
+    """Draw a table of odd names and values with a good target `y`."""
+    rows = draw(st.integers(8, 40))
+    columns = {"y": [n % 3 == 0 for n in range(rows)], "x": [n / 7 for n in range(rows)]}
+    for name in draw(st.lists(names.filter(lambda n: n not in "xy"), max_size=4, unique=True)):
+        kind = draw(st.sampled_from(sorted(cells)))
+        columns[name] = draw(st.lists(cells[kind], min_size=rows, max_size=rows))
+    return pl.DataFrame(columns, strict=False)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(frame=tables())
+def test_any_table_gives_a_contract_that_it_and_its_sample_keep(drafted, frame):
+    agreed, found = drafted(frame)
+    out = validation.apply(agreed, frame)
+    if not any("unreadable" in what for what in found.values()):
+        infinite = [rule for rule in out.rules if not rule.endswith(": infinite")]
+        assert infinite == []
+    made = sample.generate(agreed, 50, 3)
+    checked = validation.apply(agreed, made)
+    assert checked.rejected.height == checked.unlabelled
+    assert made.equals(sample.generate(agreed, 50, 3))
+
+
+def test_run_keeps_what_people_edited(tmp_path):
+    class Project:  # the parts of settings.Project that are used, without a plan on disk
+        contract_path = tmp_path / "contracts" / "dataset.odcs.yaml"
+
+        class config:  # noqa: N801
+            class data:  # noqa: N801
+                encoding = "utf-8"
+
+        class plan:  # noqa: N801
+            answers = {"target": "y", "entity": "nobody", "time_column": "day"}  # noqa: RUF012
+
+    file = tmp_path / "data.csv"
+    table(day=(date(2024, 1, 1) + timedelta(days=n % 99) for n in range(400))).write_csv(file)
+    path, spare = Project.contract_path, Project.contract_path.with_name("dataset.odcs.yaml.bak")
+    text = drafting.run(Project, file).text
+    assert path.read_text() == text
+    assert contract.read(path).time.name == "day"
+    assert drafting.run(Project, file).text == text  # nobody edited the draft
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))  # git may do so
+    drafting.run(Project, file)
+    assert not spare.exists()
+    edited = text.replace("role, value: feature", "role, value: excluded", 1) + "# mine\n"
+    path.write_text(edited)
+    with pytest.raises(ProjectError, match="was edited: --force"):
+        drafting.run(Project, file)
+    assert path.read_text() == edited
+    drafting.run(Project, file, force=True)
+    assert (path.read_text(), spare.read_text()) == (text, edited)
+    path.write_text(edited + "# again\n")
+    drafting.run(Project, file, force=True)
+    assert spare.read_text() == edited  # an older copy is not lost
+    assert storage.sha256(spare.with_name(spare.name + "1"))
+
+
+# Leakage
+
+
+def world(rows=3000, seed=0):
+    """Return honest columns and a target that they explain in part."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=(2, rows))
+    target = (a + b + rng.logistic(size=rows) > 1).astype(int)
+    frame = pl.DataFrame({"a": a, "b": b, "c": rng.integers(0, 9, rows), "k": rng.random(rows)})
+    frame = frame.with_columns(city=pl.Series([f"c{n}" for n in rng.integers(0, 800, rows)]))
+    return frame, pl.Series("y", target, dtype=pl.Int8), rng
+
+
+def suspected(frame, target, time_column=None, known=()):
+    honest = [name for name in frame.columns if name not in (time_column, *known)]
+    found = leakage.suspects(frame, target, honest, time_column, known)
+    return {suspicion.column: suspicion.reason for suspicion in found}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_honest_columns_are_not_suspected(seed):
+    frame, target, rng = world(seed=seed)
+    assert suspected(frame, target) == {}
+    gaps = pl.Series(rng.random(frame.height) < 0.1)
+    assert suspected(frame, target.set(gaps, None)) == {}
+    assert suspected(frame.with_columns(a=frame["a"].set(gaps, None)), target) == {}
+
+
+def test_noise_of_small_tables_is_not_suspected():
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame(rng.normal(size=(60, 300)), schema=[f"n{n}" for n in range(300)])
+    assert suspected(frame, pl.Series([n % 2 for n in range(60)], dtype=pl.Int8)) == {}
+    assert suspected(frame.head(3), pl.Series([0, 1, None], dtype=pl.Int8)) == {}
+
+
+def test_the_target_in_disguise_is_suspected():
+    frame, target, rng = world()
+    wrong = pl.Series(rng.random(frame.height) < 0.01)
+    frame = frame.with_columns(
+        same=target,
+        turned=1 - target,
+        words=pl.when(target == 1).then(pl.lit("gone")).otherwise(pl.lit("here")),
+        nearly=target.set(wrong, 0),
+        filled=pl.when(target == 1).then(pl.lit("reason")),  # missing without the event
+        codes=target * 7 + pl.Series(rng.integers(0, 2, frame.height)) * 14,  # no order
+        amount=target * 5 + frame["k"],
+    )
+    assert suspected(frame, target).keys() == {
+        *("same", "turned", "words", "nearly", "filled", "codes", "amount")
+    }
+
+
+def test_a_column_far_above_the_others_is_suspected():
+    frame, target, rng = world()
+    strong = target * 2.6 + pl.Series(rng.normal(size=frame.height))
+    weak = pl.DataFrame({"k": frame["k"], "strong": strong})
+    assert 0.95 < leakage.auc(strong, target) < 0.98
+    assert suspected(weak, target).keys() == {"strong"}
+    rival = target * 2.0 + pl.Series(rng.normal(size=frame.height))
+    assert suspected(weak.with_columns(rival=rival), target) == {}
+
+
+def test_missing_with_the_target_is_suspected():
+    frame, target, rng = world()
+    unknown = pl.Series(rng.random(frame.height) < 0.05)
+    some = unknown & pl.Series(rng.random(frame.height) < 0.8)
+    few = unknown & pl.Series(rng.random(frame.height) < 0.3)
+    also = unknown | pl.Series(rng.random(frame.height) < 0.02)
+    masks = {"late": unknown, "most": some, "few": few, "also": also}
+    frame = frame.with_columns(
+        pl.Series(name, rng.random(frame.height)).set(mask, None) for name, mask in masks.items()
+    )
+    assert suspected(frame, target.set(unknown, None)).keys() == {"late", "most"}
+    blank = pl.concat([world()[0], pl.DataFrame(schema=world()[0].schema).clear(100)])
+    assert suspected(blank, pl.concat([target, pl.Series([None] * 100, dtype=pl.Int8)])) == {}
+
+
+def test_times_after_the_row_are_suspected():
+    frame, target, rng = world()
+    start = pl.Series(np.datetime64("2024-01-01", "us") + np.arange(3000) * np.timedelta64(1, "h"))
+    later = pl.Series(rng.integers(1, 90, 3000)) * timedelta(hours=1)
+    frame = frame.with_columns(
+        at=start, closed=start + later, opened=start - later, day=start.dt.date()
+    )
+    assert suspected(frame, target, time_column="at").keys() == {"closed"}
+    assert suspected(frame, target) == {}
+
+
+def test_what_reproduces_a_suspected_column_is_suspected():
+    frame, _, rng = world()
+    start = pl.Series(np.datetime64("2024-01-01", "us") + np.arange(3000) * np.timedelta64(1, "h"))
+    minutes = pl.Series(rng.normal(5, 30, 3000).round())
+    paid = pl.Series(rng.lognormal(3, 1, 3000))
+    rate = pl.Series(rng.lognormal(0, 1, 3000))
+    target = (minutes > 30).cast(pl.Int8)
+    frame = frame.with_columns(
+        delay=minutes,
+        scheduled=start,
+        actual=start + minutes * timedelta(minutes=1),
+        hours=minutes / 60,
+        paid=paid,
+    )
+    assert suspected(frame.drop("delay"), target).keys() == {"hours", "actual"}
+    assert suspected(frame, target, known=["delay"]).keys() == {"hours", "actual"}
+    target = (rate > 2).cast(pl.Int8)
+    frame = pl.DataFrame({"rate": rate, "base": paid, "total": paid * rate, "k": frame["k"]})
+    assert suspected(frame, target).keys() == {"rate", "total"}
+
+
+# Sample data
+
+
+def columns(*more, **target):
+    y = {"name": "y", "kind": "boolean", "role": "target", "positive": "true", "required": True}
+    return contract.Contract(
+        name="d",
+        version="1",
+        columns=(*more, contract.Column(**(y | {"positive_share": 0.2} | target))),
+    )
+
+
+def column(name, kind, role="feature", **more):
+    return contract.Column(name=name, kind=kind, role=role, **more)
+
+
+@pytest.mark.parametrize(
+    "agreed",
+    [
+        columns(column("c", "category", levels=("a", "b", "c")), column("d", "category")),
+        columns(column("n", "number", mean=3, std=0)),
+        columns(column("n", "integer", minimum=2, maximum=4), positive="false"),
+        columns(column("n", "number", maximum=-5), kind="integer", positive="0"),
+        columns(column("f", "boolean", mean=0.0), column("t", "date", missing_share=0.5)),
+        columns(column("n", "number"), kind="category", levels=("in", "out"), positive="out"),
+        columns(column("n", "integer", unique=True, maximum=3), column("u", "number", unique=True)),
+        columns(
+            column("shop", "category", "entity", levels=("a", "b"), required=True),
+            column("at", "timestamp", "time", required=True),
+            column("n", "number", minimum=0.5, maximum=0.7),
+        ),
+    ],
+)
+def test_samples_satisfy_any_contract(agreed):
+    frame = sample.generate(agreed, 500, 1)
+    result = validation.apply(agreed, frame)
+    assert (result.rejected.height, result.warnings) == (0, {})
+    share = frame.select(validation.is_positive(agreed.target).mean()).item()
+    assert abs(share - 0.2) < 0.06
+    for item in agreed.columns:
+        assert abs(frame[item.name].null_count() / 500 - item.missing_share) < 0.08
+
+
+def test_keys_of_a_sample_are_unique_and_entities_repeat():
+    whom = column("whom", "category", "entity", required=True)
+    when = column("when", "date", "time", required=True)
+    agreed = columns(whom, when, column("n", "number"))
+    agreed = contract.Contract(
+        name="d", version="1", columns=agreed.columns, primary_key=("whom", "when")
+    )
+    frame = sample.generate(agreed, 1000, 5)
+    assert not frame.select("whom", "when").is_duplicated().any()
+    assert frame["whom"].n_unique() < 200
+    assert frame["when"].n_unique() > 12
+    plain = column("shop", "category", levels=tuple("abcde"), required=True)
+    agreed = contract.Contract(
+        name="d",
+        version="1",
+        columns=columns(plain, when, column("n", "number")).columns,
+        primary_key=("shop", "when"),
+    )
+    assert not sample.generate(agreed, 1000, 5).select("shop", "when").is_duplicated().any()
+    with pytest.raises(ProjectError, match="too few values"):
+        short = contract.Contract(
+            name="d", version="1", columns=agreed.columns, primary_key=("shop",)
+        )
+        sample.generate(short, 6, 5)
+
+
+def test_a_defined_target_of_a_sample_follows_its_definition():
+    agreed = columns(
+        *(column(f"n{n}", "number") for n in range(4)),
+        column("delay", "number", "excluded", mean=5, std=30, missing_share=0.03),
+        definition="delay > 15",
+        required=False,
+    )
+    frame = sample.generate(agreed, 2000, 1)
+    assert frame["y"].to_list() == (frame["delay"] > 15).to_list()
+    assert abs(frame["y"].mean() - 0.2) < 0.01
+    best = max(leakage.auc(frame[f"n{n}"], frame["y"].cast(pl.Int8)) for n in range(4))
+    assert best > 0.6
+    with pytest.raises(ProjectError, match="never true"):
+        sample.generate(columns(column("n", "number"), definition="n > 1e9"), 50, 1)
+
+
+def test_sample_rows_do_not_depend_on_the_machine():
+    agreed = columns(
+        column("n", "number", mean=50, std=9), column("c", "category", levels=("a", "b"))
+    )
+    frame = sample.generate(agreed, 4, 7)
+    assert frame.rows() == KNOWN_ROWS
+
+
+KNOWN_ROWS = [
+    (47.554, "a", False),
+    (46.796, "a", True),
+    (48.351, "a", False),
+    (50.825, "b", False),
+]
