@@ -31,7 +31,7 @@ from package_name import bundle, features, graph, models, registry, storage, val
 from package_name.contract import Column, Contract
 from package_name.errors import ProjectError
 from package_name.scorer import Manifest, Scorer
-from package_name.serving import batch, rest
+from package_name.serving import arrow, batch, rest
 from package_name.settings import Project
 
 ROW = {"amount": 12.5, "calls": 2, "plan": "basic", "online": True, "since": "2026-03-01"}
@@ -590,7 +590,7 @@ def test_every_format_is_encoded_as_the_scorer_and_training_do(scorer, tmp_path_
         "t.csv": text.getvalue(),
     }
     for name, content in files.items():
-        found, problem = batch.encode(scorer, opened(scorer, folder, name, content))
+        found, problem = arrow.encode(scorer, opened(scorer, folder, name, content))
         assert problem.null_count == len(rows), (name, problem)
         if name == "t.csv":  # "nan" is a mark of a missing value there
             marked = [{**row, "c": None if row["c"] == "nan" else row["c"]} for row in rows]
@@ -621,7 +621,7 @@ def test_texts_are_read_and_refused_as_validation_does(scorer, rows):
     rows = [good, *rows]
     raw = pl.DataFrame(rows)
     checked = validation.apply(CONTRACT, raw.with_row_index("row"), labelled=False)
-    found, problem = batch.encode(scorer, pa.RecordBatch.from_pylist(rows))
+    found, problem = arrow.encode(scorer, pa.RecordBatch.from_pylist(rows))
     refused = dict(zip(checked.rejected["row"], checked.rejected["_rules"], strict=True))
     for number, first in enumerate(problem.to_pylist()):
         assert (first in refused[number]) if number in refused else first is None, rows[number]
@@ -640,7 +640,7 @@ def test_other_arrow_types(scorer):
         "d": pa.array([day, None], pa.timestamp("ns")),
         "t": pa.array([day, None], pa.timestamp("ms", "Asia/Kolkata")),
     }
-    found, problem = batch.encode(scorer, pa.record_batch(columns))
+    found, problem = arrow.encode(scorer, pa.record_batch(columns))
     assert problem.null_count == 2
     rows = [
         {"n": 1.0, "i": 3, "b": True, "c": "a", "l": "x", "d": "2024-02-29"}
@@ -650,9 +650,9 @@ def test_other_arrow_types(scorer):
     typed = [msgspec.convert(row, scorer.row_type) for row in rows]
     np.testing.assert_array_equal(found, scorer.encode_rows(typed))
     nothing = pa.record_batch({name: pa.nulls(2) for name in columns})
-    assert batch.encode(scorer, nothing)[1].to_pylist() == ["i: required"] * 2
+    assert arrow.encode(scorer, nothing)[1].to_pylist() == ["i: required"] * 2
     lists = pa.record_batch({name: pa.array([[1]]) for name in columns})
-    assert batch.encode(scorer, lists)[1].to_pylist() == ["n: type"]
+    assert arrow.encode(scorer, lists)[1].to_pylist() == ["n: type"]
 
 
 # Batch: files
@@ -786,6 +786,7 @@ def test_keys_come_first_and_keep_their_type(project, tmp_path):
     ("name", "content", "message"),
     [
         ("a.parquet", b"PAR1 not really", "a.parquet cannot be read"),
+        ("a.parquet", b"", "cannot be read"),
         ("a.csv", b"", "is missing"),
         ("a.csv", b"calls,plan\n1,basic\n", "column 'amount' is missing"),
         ("a.csv", b"amount,calls,plan,online,since\n1,2,basic\n", "cannot be read"),
@@ -802,6 +803,15 @@ def test_unreadable_files_are_one_line(project, tmp_path, name, content, message
     assert "\n" not in str(raised.value) and not (tmp_path / "out.csv").exists()
     with pytest.raises(ProjectError, match="no such file"):
         batch.run(project, tmp_path / "none.csv", tmp_path / "out.csv")
+
+
+def test_damage_in_the_middle_of_a_file_is_one_line(project, tmp_path):
+    table(3000).write_parquet(tmp_path / "in.parquet", compression="zstd")
+    content = bytearray((tmp_path / "in.parquet").read_bytes())
+    content[2000:2100] = b"\xff" * 100
+    (tmp_path / "in.parquet").write_bytes(content)
+    with pytest.raises(ProjectError, match=r"in\.parquet cannot be read"):
+        batch.run(project, tmp_path / "in.parquet", tmp_path / "out.csv")
 
 
 def test_a_broken_csv_row_is_reported_without_its_values(project, tmp_path):

@@ -6,23 +6,19 @@ give the same bytes.
 """
 
 import csv
-import datetime as dt
 import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
@@ -30,14 +26,13 @@ from .. import contract, registry, storage
 from ..errors import ProjectError
 from ..scorer import Scorer, ServedColumn
 from ..settings import Project
+from . import arrow
 
 PART_ROWS = 65_536
+BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError, LookupError)
 BLOCK_BYTES = 8_000_000
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 NULLS = ["", "NA", "N/A", "null", "NULL", "NaN", "nan"]  # in CSV, as `ml ingest` has it
-NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|infinity)$"
-TRUE, FALSE = pa.array(["true", "t", "yes", "y", "1"]), pa.array(["false", "f", "no", "n", "0"])
-TYPES = {"category": pa.string(), "date": pa.date32(), "timestamp": pa.timestamp("us")}
 
 
 class Source(NamedTuple):
@@ -53,11 +48,11 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
 
     A row of the output has the key columns of the input, probability, decision, model_version and
     problem: the first rule that the row breaks, as "column: rule". Such a row has no probability.
-    Returns {version, model_sha256, input_sha256, rows, problems, output_sha256}; finished work is
-    not done again unless `force` is set.
+    Finished work is not done again unless `force` is set. Returns what OUT.done.json records: the
+    version, the hashes of model, input and output, and the counts `rows` and `problems`.
     """
     for path in (source, output):
-        if path.suffix not in (".parquet", ".csv", *JSON_LINES):
+        if path.suffix.lower() not in (".parquet", ".csv", *JSON_LINES):
             raise ProjectError(f"{path.name}: the name must end in .parquet, .csv or .jsonl")
     if not source.is_file() or source.resolve() == output.resolve():
         raise ProjectError(f"{source}: no such file, or the output itself")
@@ -67,6 +62,8 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
         "version": scorer.version,
         "model_sha256": storage.sha256(folder / "manifest.json"),
         "input_sha256": storage.sha256(source),
+        "encoding": project.config.data.encoding,
+        "part_rows": PART_ROWS,
     }
     receipt = output.with_name(f"{output.name}.done.json")
     done = _recorded(receipt)
@@ -81,7 +78,7 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
                 old.unlink()
         storage.write_json(parts / "job.json", job)
         keys = _keys(contract.read(folder / "contract.odcs.yaml"))
-        opened = open_source(source, scorer.columns, keys, project.config.data.encoding)
+        opened = open_source(source, scorer.columns, keys, job["encoding"])
         finished = _score_parts(scorer, opened, parts)
         totals = _assemble(finished, _schema(opened.keys), output)
     report = job | totals | {"output_sha256": storage.sha256(output)}
@@ -151,9 +148,9 @@ def _assemble(parts: list[Path], schema: Any, output: Path) -> dict[str, int]:
 
 
 def _writer(path: Path, output: Path, schema: Any) -> Any:
-    if output.suffix == ".parquet":
+    if output.suffix.lower() == ".parquet":
         return pq.ParquetWriter(path, schema)
-    if output.suffix == ".csv":
+    if output.suffix.lower() == ".csv":
         return arrow_csv.CSVWriter(path, schema)
     return _JsonLinesWriter(path)
 
@@ -177,16 +174,16 @@ def open_source(
 ) -> Source:
     """Open the input; a column that is missing or a file that is damaged is a ProjectError."""
     needed = [column.name for column in columns]
-    if path.suffix in JSON_LINES:
+    if path.suffix.lower() in JSON_LINES:
         with path.open("rb") as file:
             first = next(_objects(path, file), {})
         found = [key for key in keys if key in first]
         wanted = list(dict.fromkeys(needed + found))
         return Source(_json_batches(path, wanted, found), dict.fromkeys(found, pa.string()))
     try:
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             file = pq.ParquetFile(path, buffer_size=1_000_000)
-            types = {field.name: _plain(field.type) for field in file.schema_arrow}
+            types = {field.name: arrow.plain(field.type) for field in file.schema_arrow}
             wanted = _wanted(path, needed, keys, types)
             batches = file.iter_batches(PART_ROWS, columns=wanted)
             rows = file.metadata.num_rows
@@ -197,7 +194,7 @@ def open_source(
             types = dict.fromkeys(next(csv.reader([header], delimiter=delimiter), []), pa.string())
             wanted = _wanted(path, needed, keys, types)
             batches, rows = _csv_batches(path, wanted, delimiter, encoding), None
-    except (pa.ArrowInvalid, UnicodeDecodeError, LookupError) as error:
+    except BROKEN as error:
         raise _unreadable(path, error) from None
     return Source(_guarded(path, batches), {key: types[key] for key in keys if key in types}, rows)
 
@@ -261,18 +258,20 @@ def _array(values: list[Any], as_text: bool) -> Any:
 def _guarded(path: Path, batches: Iterator[Any]) -> Iterator[Any]:
     try:
         yield from batches
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+    except BROKEN as error:
         raise _unreadable(path, error) from None
 
 
-def _unreadable(path: Path, error: Exception) -> ProjectError:
+def _unreadable(path: Path, error: Exception) -> Exception:
+    if isinstance(error, OSError) and error.errno:
+        return error  # the system's, such as a disk that fails
     reason = re.sub(r"(got \d+):.*", r"\1", str(error).partition("\n")[0])  # no values
     return ProjectError(f"{path.name} cannot be read: {reason}")
 
 
 def score(scorer: Scorer, batch: Any) -> Any:
     """Return the columns of `batch` with probability, decision, model_version and problem."""
-    encoded, problem = encode(scorer, batch)
+    encoded, problem = arrow.encode(scorer, batch)
     scores = scorer.predict(encoded)
     bad = problem.is_valid().to_numpy(zero_copy_only=False)
     results = {
@@ -282,147 +281,3 @@ def score(scorer: Scorer, batch: Any) -> Any:
         "problem": problem,
     }
     return pa.table(dict(zip(batch.schema.names, batch.columns, strict=True)) | results)
-
-
-def encode(scorer: Scorer, batch: Any) -> tuple[NDArray[np.float32], Any]:
-    """Return the matrix that `scorer.encode_rows` gives for these rows, and each row's problem."""
-    problem = pa.nulls(batch.num_rows, pa.string())
-    typed = {}
-    for column in scorer.columns:
-        raw = batch.column(column.name)
-        raw = raw.cast(_plain(raw.type))
-        values = typed[column.name] = read(raw, column)
-        for rule, broken in _broken(raw, values, column):
-            first = pc.and_(broken, pc.is_null(problem))
-            problem = pc.if_else(first, f"{column.name}: {rule}", problem)
-    matrix = np.empty((batch.num_rows, len(scorer.spec.names)), dtype=np.float32)
-    with np.errstate(over="ignore"):
-        for index, number in enumerate(scorer.spec.numeric):
-            values = PARTS[number.part](typed[number.column]).cast(pa.float64())
-            matrix[:, index] = values.fill_null(float("nan")).to_numpy()
-        for index, category in enumerate(scorer.spec.categorical, len(scorer.spec.numeric)):
-            levels = pa.array(category.levels, pa.string())
-            codes = pc.index_in(typed[category.column].fill_null(""), value_set=levels)
-            matrix[:, index] = codes.fill_null(len(levels)).to_numpy()
-    return matrix, problem
-
-
-PARTS: dict[str, Callable[[Any], Any]] = {
-    "value": lambda values: values,
-    "month": pc.month,
-    "day": pc.day,
-    "weekday": lambda values: pc.day_of_week(values, count_from_zero=False, week_start=1),
-    "hour": pc.hour,
-    "minute": pc.minute,
-}
-
-
-def _broken(raw: Any, values: Any, column: ServedColumn) -> Iterator[tuple[str, Any]]:
-    """Give the rules that rows break, in the words and order of `ml validate`, with their rows."""
-    present = raw.is_valid()
-    if pa.types.is_string(raw.type):
-        present = pc.and_(present, pc.not_equal(raw, "").fill_null(False))
-    elif pa.types.is_floating(raw.type):
-        present = pc.and_(present, pc.invert(pc.is_nan(raw)).fill_null(False))
-    rules = {"type": pc.and_(present, values.is_null())}
-    if column.required:
-        rules["required"] = pc.invert(present)
-    if column.kind == "number":
-        rules["infinite"] = pc.is_inf(values)
-    if column.minimum is not None:
-        rules["minimum"] = pc.less(values, column.minimum)
-    if column.maximum is not None:
-        rules["maximum"] = pc.greater(values, column.maximum)
-    if column.levels:
-        known = pc.is_in(values, value_set=pa.array(column.levels), skip_nulls=True)
-        rules["levels"] = pc.and_(values.is_valid(), pc.invert(known))
-    for rule, broken in rules.items():
-        if pc.any(broken).as_py():
-            yield rule, broken.fill_null(False)
-
-
-def read(raw: Any, column: ServedColumn) -> Any:
-    """Read values as the contract's kind says, null where missing or impossible.
-
-    Numbers, integers and booleans become float64, categories text, dates date32, timestamps
-    microseconds in UTC. The rules are those of `ml validate`.
-    """
-    if column.kind == "category":
-        values = _texts(raw)
-    elif column.kind in ("date", "timestamp"):
-        values = _moments(raw, column)
-    else:
-        values = _numbers(raw, column.kind)
-    return pa.nulls(len(raw), TYPES.get(column.kind, pa.float64())) if values is None else values
-
-
-def _texts(raw: Any) -> Any:
-    if pa.types.is_string(raw.type):
-        return pc.if_else(pc.equal(raw, ""), None, raw)
-    if pa.types.is_floating(raw.type):
-        return _each(raw, repr, pa.string())
-    nested = pa.types.is_nested(raw.type) or pa.types.is_binary(raw.type)
-    return None if nested else raw.cast(pa.string())
-
-
-def _moments(raw: Any, column: ServedColumn) -> Any:
-    type = TYPES[column.kind]
-    if pa.types.is_string(raw.type):
-        trimmed = pc.utf8_trim_whitespace(raw)
-        return _each(trimmed, lambda text: _moment(text, column), type)
-    known = pa.types.is_date(raw.type) or pa.types.is_timestamp(raw.type)
-    return raw.cast(type, safe=False) if known else None
-
-
-def _numbers(raw: Any, kind: str) -> Any:
-    type = raw.type
-    if pa.types.is_string(type):
-        text = pc.utf8_lower(pc.utf8_trim_whitespace(raw))
-        if kind == "boolean":
-            no = pc.if_else(pc.is_in(text, value_set=FALSE), 0.0, None)
-            return pc.if_else(pc.is_in(text, value_set=TRUE), 1.0, no)
-        raw = pc.if_else(pc.match_substring_regex(text, NUMBER), text, None)
-    elif not (pa.types.is_primitive(type) or pa.types.is_decimal(type)) or pa.types.is_temporal(
-        type
-    ):
-        return None
-    values = raw.cast(pa.float64(), safe=False)
-    if kind == "integer":
-        # Whole, and within 64 bits; an infinity is neither.
-        good = pc.and_(pc.equal(values, pc.floor(values)), pc.less_equal(pc.abs(values), 2.0**63))
-    elif kind == "boolean":
-        good = pc.or_(pc.equal(values, 0), pc.equal(values, 1))
-    else:
-        good = pc.invert(pc.is_nan(values))
-    return pc.if_else(good, values, None)
-
-
-def _plain(type: Any) -> Any:
-    """Return the type without dictionaries and with one kind of text."""
-    type = type.value_type if pa.types.is_dictionary(type) else type
-    texts = (pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
-    return pa.string() if any(is_text(type) for is_text in texts) else type
-
-
-def _each(values: Any, convert: Callable[[Any], Any], type: Any) -> Any:
-    """Convert every distinct value once."""
-    encoded = values.dictionary_encode()
-    converted = [convert(value) for value in encoded.dictionary.to_pylist()]
-    return pa.array(converted, type).take(encoded.indices)
-
-
-def _moment(text: str, column: ServedColumn) -> dt.date | None:
-    """Read an ISO 8601 date or time or one of the contract's formats; offsets become UTC."""
-    iso = (dt.date if column.kind == "date" else dt.datetime).fromisoformat
-    for form in ("ISO", *column.formats):
-        try:
-            if form == "ISO":
-                moment = iso(text if text[4:5] == text[7:8] == "-" else "")
-            else:
-                moment = dt.datetime.strptime(text, form)
-        except ValueError:
-            continue
-        if isinstance(moment, dt.datetime) and moment.tzinfo:
-            moment = moment.astimezone(dt.UTC).replace(tzinfo=None)
-        return moment if moment.year >= 1000 else None
-    return None

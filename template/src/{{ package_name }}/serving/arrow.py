@@ -1,0 +1,159 @@
+"""Arrow columns to the model's matrix: what `ml validate` and the scorer do, for a whole batch.
+
+pyarrow ships no types, so its objects are `Any` here.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ..scorer import Scorer, ServedColumn
+
+NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|infinity)$"
+TRUE, FALSE = pa.array(["true", "t", "yes", "y", "1"]), pa.array(["false", "f", "no", "n", "0"])
+NUMERIC = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
+TYPES = {"category": pa.string(), "date": pa.date32(), "timestamp": pa.timestamp("us")}
+PARTS: dict[str, Callable[[Any], Any]] = {
+    "value": lambda values: values,
+    "month": pc.month,
+    "day": pc.day,
+    "weekday": lambda values: pc.day_of_week(values, count_from_zero=False, week_start=1),
+    "hour": pc.hour,
+    "minute": pc.minute,
+}
+
+
+def encode(scorer: Scorer, batch: Any) -> tuple[NDArray[np.float32], Any]:
+    """Return the matrix that `scorer.encode_rows` gives for these rows, and each row's problem."""
+    problem = pa.nulls(batch.num_rows, pa.string())
+    typed = {}
+    for column in scorer.columns:
+        raw = batch.column(column.name)
+        raw = raw.cast(plain(raw.type))
+        values = typed[column.name] = read(raw, column)
+        for rule, broken in _broken(raw, values, column):
+            first = pc.and_(broken, pc.is_null(problem))
+            problem = pc.if_else(first, f"{column.name}: {rule}", problem)
+    matrix = np.empty((batch.num_rows, len(scorer.spec.names)), dtype=np.float32)
+    with np.errstate(over="ignore"):
+        for index, number in enumerate(scorer.spec.numeric):
+            values = PARTS[number.part](typed[number.column]).cast(pa.float64())
+            matrix[:, index] = values.fill_null(float("nan")).to_numpy()
+        for index, category in enumerate(scorer.spec.categorical, len(scorer.spec.numeric)):
+            levels = pa.array(category.levels, pa.string())
+            codes = pc.index_in(typed[category.column].fill_null(""), value_set=levels)
+            matrix[:, index] = codes.fill_null(len(levels)).to_numpy()
+    return matrix, problem
+
+
+def _broken(raw: Any, values: Any, column: ServedColumn) -> Iterator[tuple[str, Any]]:
+    """Give the rules that rows break, in the words and order of `ml validate`, with their rows."""
+    present = raw.is_valid()
+    if pa.types.is_string(raw.type):
+        present = pc.and_(present, pc.not_equal(raw, "").fill_null(False))
+    elif pa.types.is_floating(raw.type):
+        present = pc.and_(present, pc.invert(pc.is_nan(raw)).fill_null(False))
+    rules = {"type": pc.and_(present, values.is_null())}
+    if column.required:
+        rules["required"] = pc.invert(present)
+    if column.kind == "number":
+        rules["infinite"] = pc.is_inf(values)
+    if column.minimum is not None:
+        rules["minimum"] = pc.less(values, column.minimum)
+    if column.maximum is not None:
+        rules["maximum"] = pc.greater(values, column.maximum)
+    if column.levels:
+        known = pc.is_in(values, value_set=pa.array(column.levels), skip_nulls=True)
+        rules["levels"] = pc.and_(values.is_valid(), pc.invert(known))
+    for rule, broken in rules.items():
+        if pc.any(broken).as_py():
+            yield rule, broken.fill_null(False)
+
+
+def read(raw: Any, column: ServedColumn) -> Any:
+    """Read values as the contract's kind says, null where missing or impossible.
+
+    Numbers, integers and booleans become float64, categories text, dates date32, timestamps
+    microseconds in UTC. The rules are those of `ml validate`.
+    """
+    if column.kind == "category":
+        values = _texts(raw)
+    elif column.kind in ("date", "timestamp"):
+        values = _moments(raw, column)
+    else:
+        values = _numbers(raw, column.kind)
+    return pa.nulls(len(raw), TYPES.get(column.kind, pa.float64())) if values is None else values
+
+
+def _texts(raw: Any) -> Any:
+    if pa.types.is_string(raw.type):
+        return pc.if_else(pc.equal(raw, ""), None, raw)
+    if pa.types.is_floating(raw.type):
+        return _each(raw, repr, pa.string())
+    nested = pa.types.is_nested(raw.type) or pa.types.is_binary(raw.type)
+    return None if nested else raw.cast(pa.string())
+
+
+def _moments(raw: Any, column: ServedColumn) -> Any:
+    type = TYPES[column.kind]
+    if pa.types.is_string(raw.type):
+        trimmed = pc.utf8_trim_whitespace(raw)
+        return _each(trimmed, lambda text: _moment(text, column), type)
+    known = pa.types.is_date(raw.type) or pa.types.is_timestamp(raw.type)
+    return raw.cast(type, safe=False) if known else None
+
+
+def _numbers(raw: Any, kind: str) -> Any:
+    if pa.types.is_string(raw.type):
+        text = pc.utf8_lower(pc.utf8_trim_whitespace(raw))
+        if kind == "boolean":
+            no = pc.if_else(pc.is_in(text, value_set=FALSE), 0.0, None)
+            return pc.if_else(pc.is_in(text, value_set=TRUE), 1.0, no)
+        raw = pc.if_else(pc.match_substring_regex(text, NUMBER), text, None)
+    elif not any(is_kind(raw.type) for is_kind in NUMERIC):
+        return None
+    values = raw.cast(pa.float64(), safe=False)
+    if kind == "integer":
+        # Whole, and within 64 bits; an infinity is neither.
+        good = pc.and_(pc.equal(values, pc.floor(values)), pc.less_equal(pc.abs(values), 2.0**63))
+    elif kind == "boolean":
+        good = pc.or_(pc.equal(values, 0), pc.equal(values, 1))
+    else:
+        good = pc.invert(pc.is_nan(values))
+    return pc.if_else(good, values, None)
+
+
+def plain(type: Any) -> Any:
+    """Return the type without dictionaries and with one kind of text."""
+    type = type.value_type if pa.types.is_dictionary(type) else type
+    texts = (pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+    return pa.string() if any(is_text(type) for is_text in texts) else type
+
+
+def _each(values: Any, convert: Callable[[Any], Any], type: Any) -> Any:
+    """Convert every distinct value once."""
+    encoded = values.dictionary_encode()
+    converted = [convert(value) for value in encoded.dictionary.to_pylist()]
+    return pa.array(converted, type).take(encoded.indices)
+
+
+def _moment(text: str, column: ServedColumn) -> dt.date | None:
+    """Read an ISO 8601 date or time or one of the contract's formats; offsets become UTC."""
+    iso = (dt.date if column.kind == "date" else dt.datetime).fromisoformat
+    for form in ("ISO", *column.formats):
+        try:
+            if form == "ISO":
+                moment = iso(text if text[4:5] == text[7:8] == "-" else "")
+            else:
+                moment = dt.datetime.strptime(text, form)
+        except ValueError:
+            continue
+        if isinstance(moment, dt.datetime) and moment.tzinfo:
+            moment = moment.astimezone(dt.UTC).replace(tzinfo=None)
+        return moment if moment.year >= 1000 else None
+    return None
