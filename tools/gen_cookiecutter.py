@@ -37,7 +37,7 @@ def prompt(question: Question) -> str | dict[str, str]:
     text = " ".join(line.strip() for line in lines if not line.startswith("──")).strip()
     if not question.choices or question.multiselect:
         return text
-    labels = {choice.value: choice.title for choice in question._formatted_choices}
+    labels = {str(choice.value): str(choice.title) for choice in question._formatted_choices}
     return {"__prompt__": text, **labels}
 
 
