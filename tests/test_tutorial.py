@@ -1,5 +1,6 @@
 """What the documents tell readers to do is done, in order, on a machine like theirs."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,8 +32,12 @@ def reader(clone: Path, env: dict[str, str]) -> Iterator[Reader]:
     one.close()
 
 
-def test_tutorial(reader: Reader) -> None:
+def test_tutorial(reader: Reader, clone: Path) -> None:
     reader.follow(ROOT / "docs" / "tutorial.md")
+    reference = (ROOT / "docs" / "reference" / "reports.md").read_text(encoding="utf-8")
+    for name, fields in re.findall(r"^\| `(\S+\.json)` \| `ml .*?` \| (.*) \|$", reference, re.M):
+        report = json.loads((clone.parent / "flight-delay" / name).read_text(encoding="utf-8"))
+        assert re.findall(r"`(\w+)`", fields) == list(report), name
 
 
 def test_readme_and_guides(reader: Reader, clone: Path) -> None:

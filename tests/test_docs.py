@@ -1,0 +1,212 @@
+"""Documents agree with the code: links, commands, trees, test names, and the tests' one line."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers.documents import ROOT, fences
+from helpers.rendering import render
+
+PAGES = sorted(
+    page for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")] if page.name != "LICENSE"
+)
+MODES = (["rest", "batch"], ["rest"], ["batch"])
+STATES = ("met", "partly", "not yet")
+
+
+def pages() -> list[object]:
+    return [pytest.param(page, id=page.relative_to(ROOT).as_posix()) for page in PAGES]
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    command = (ROOT / ".ci" / "run").read_text().splitlines()[-1]
+    assert "uv run pytest" in command
+    shown = [fence.text.strip() for fence in fences(ROOT / "README.md")]
+    assert shown.count(command) == 1
+
+
+def test_readme_has_value_statement() -> None:
+    top = (ROOT / "README.md").read_text().split("## ")[0].lower()
+    searched = (
+        "copier template",
+        "machine learning",
+        "project plan",
+        "framework",
+        "production-ready",
+        "model deployment",
+        "monitoring",
+        "roi",
+        "deployment strategy",
+    )
+    assert [words for words in searched if words not in " ".join(top.split())] == []
+
+
+def test_readme_shows_lines_of_a_real_plan(tmp_path: Path) -> None:
+    plan = (render(tmp_path / "p") / "PLAN.md").read_text().splitlines()
+    shown = [
+        line
+        for fence in fences(ROOT / "README.md")
+        for line in fence.text.splitlines()
+        if line.startswith("- ")
+    ]
+    assert len(shown) == 3
+    assert set(shown) <= set(plan)
+
+
+def commands(project: Path) -> set[str]:
+    """Return the commands of a rendered project, such as "run" and "plan check"."""
+    text = next(project.glob("src/*/cli.py")).read_text()
+    found = set()
+    for app, quoted, function in re.findall(
+        r"^@(app|contract_app|plan_app)\.command\((.*?)\)\ndef (\w+)", text, re.MULTILINE
+    ):
+        name = quoted.strip('"') or function
+        found.add(name if app == "app" else f"{app.removesuffix('_app')} {name}")
+    return found | set(re.findall(r'^step\("(\w+)"', text, re.MULTILINE))
+
+
+def told(text: str) -> set[str]:
+    """Return the commands in the tables of a Markdown text: `ml a b`, `c` means a b and a c."""
+    found = set()
+    for cell in re.findall(r"^\| (`(?:uv run )?ml .*?) \|", text, re.MULTILINE):
+        group = ""
+        for code in re.findall(r"`([^`]*)`", cell):
+            words = code.rpartition("ml ")[2].split()
+            names = [word for word in words if re.fullmatch(r"[a-z-]+", word)]
+            if names[0] in ("contract", "plan"):
+                group = names[0]
+                names = names[1:]
+            found.add(f"{group} {names[0]}".strip())
+    return found
+
+
+def test_readme_names_every_command(tmp_path: Path) -> None:
+    assert told((ROOT / "README.md").read_text()) == commands(render(tmp_path / "p"))
+
+
+@pytest.mark.parametrize("modes", MODES)
+def test_readme_of_a_project(tmp_path: Path, modes: list[str]) -> None:
+    """The project's README names its five commands, each of its files, and no other."""
+    project = render(tmp_path / "p", deployment_modes=modes)
+    text = (project / "README.md").read_text()
+    assert told(text) <= commands(project) and len(told(text)) == 5
+    tree = next(fence.text for fence in fences(project / "README.md") if fence.language == "text")
+    named = set()
+    base = project
+    for line in tree.splitlines():
+        base = base if line.startswith("  ") else project
+        column, _, rest = line.strip().partition("  ")
+        for name in [*column.split(), *re.findall(r"\b\w+\.py\b", rest)]:
+            path = next((p for p in (base / name, *base.glob(f"*/{name}")) if p.exists()), None)
+            assert path or name in ("data/", "models/", "reports/"), line
+            named.add(path.relative_to(project).as_posix() if path else name)
+        if line.startswith("src/"):
+            base = project / column
+    modules = {
+        path.relative_to(project).as_posix()
+        for path in [*project.glob("src/*/*.py"), *project.glob("src/*/serving/*.py")]
+        if not path.name.startswith("__")
+    }
+    tops = {path.name for path in project.iterdir() if not path.name.startswith(".")}
+    assert modules <= named
+    assert tops - {"README.md", "pyproject.toml"} <= {name.split("/")[0] for name in named}
+
+
+@pytest.mark.parametrize("page", pages())
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        assert "://" not in path, f"{target}: this repository names no host"
+        goal = (page.parent / path).resolve() if path else page
+        assert goal.exists(), target
+        if anchor:
+            heads = re.findall(r"^#+ (.*)$", goal.read_text(), re.MULTILINE)
+            slugs = [re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads]
+            assert anchor in slugs, target
+
+
+@pytest.mark.parametrize("page", pages())
+def test_prose_is_plain(page: Path) -> None:
+    text = page.read_text()
+    bad = r"\b(simply|just|easily|seamless\w*|powerful|cutting-edge|state-of-the-art|leverage\w*)\b"
+    prose = re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL)
+    assert re.findall(bad, prose, re.IGNORECASE) == []
+    assert re.findall(r"[\U0001F000-\U0001FAFF\u2600-\u27BF]", text) == []
+    assert re.findall(r"/(?:work|tmp|root|home)/\w+", text) == [], "a path of some machine"
+    assert re.findall(r"(?i)\b(?:pypi\.org|ghcr\.io|docker\.io|files\.pythonhosted)", text) == []
+
+
+def test_every_document_is_reached_from_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    for page in ROOT.glob("docs/**/*.md"):
+        name = page.relative_to(ROOT / "docs").as_posix()
+        assert name in index or name.startswith(("README", "decisions/")), name
+
+
+def test_decisions_are_numbered_without_a_gap() -> None:
+    found = sorted(page.name for page in ROOT.glob("docs/decisions/[0-9]*.md"))
+    assert [int(name[:4]) for name in found] == list(range(1, len(found) + 1))
+    for page in ROOT.glob("docs/decisions/[0-9]*.md"):
+        title = page.read_text().splitlines()[0]
+        assert title.startswith(f"# {int(page.name[:4])} "), page.name
+
+
+def test_marketing_is_recorded_as_out_of_scope() -> None:
+    assert len(list(ROOT.glob("docs/decisions/*out-of-scope-marketing.md"))) == 1
+
+
+def test_changelog_knows_this_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"## {version}\n" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_model_card_front_matter_and_links(tmp_path: Path) -> None:
+    hostile = 'A "model": {{ 7 }} # <b>'
+    for modes in MODES:
+        project = render(tmp_path / "-".join(modes), deployment_modes=modes, project_name=hostile)
+        text = (project / "docs" / "model_card.md").read_text()
+        _, front, body = text.split("---\n", 2)
+        card = yaml.safe_load(front)
+        assert card["model_name"] == hostile
+        assert card["pipeline_tag"] == "tabular-classification"
+        for target in re.findall(r"\]\(([^)]+)\)", body):
+            assert (project / "docs" / target).resolve().exists(), target
+        blocks = set(yaml.safe_load((project / "plan" / "plan.yaml").read_text())["blocks"])
+        assert set(re.findall(r"\b[A-Z]+-\d\d\b", body)) <= blocks
+
+
+def requirements() -> list[list[str]]:
+    """Return the rows of docs/requirements.md: number, requirement, state, how, tests."""
+    lines = (ROOT / "docs" / "requirements.md").read_text().splitlines()
+    return [
+        [cell.strip() for cell in line.strip("|").split(" | ")]
+        for line in lines
+        if re.match(r"\| \d+ \|", line)
+    ]
+
+
+def test_requirements_are_complete_and_proved() -> None:
+    rows = requirements()
+    assert [int(row[0]) for row in rows] == list(range(1, 253))
+    sources = [*ROOT.glob("tests/*.py"), *ROOT.glob("template/tests/**/*.jinja")]
+    known = {
+        name: set(re.findall(r"^\s*def (test_\w+)", path.read_text(), re.MULTILINE))
+        for path in sources
+        if (name := path.name.removesuffix(".jinja"))
+    }
+    for number, _, state, how, tests in rows:
+        assert state in STATES, number
+        assert bool(how) == (state != "not yet"), number
+        named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", tests)
+        assert bool(named) == (state != "not yet"), number
+        for file, test in named:
+            assert test in known.get(file, ()), f"row {number}: {file} has no {test}"
+
+
+def test_requirements_are_counted() -> None:
+    text = (ROOT / "docs" / "requirements.md").read_text()
+    states = [row[2] for row in requirements()]
+    assert ", ".join(f"{states.count(state)} {state}" for state in STATES) in text
