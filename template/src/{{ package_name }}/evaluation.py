@@ -37,6 +37,8 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     """
     version = version or registry.newest(project)
     folder = project.path(f"models/{version}")
+    if not folder.is_dir():
+        raise ProjectError(f"no version {version}: `ml models` lists what is there")
     scorer = Scorer.load(folder, threads=project.config.training.threads)
     trained = storage.read_json(folder / "training.json", dict[str, Any])
     agreed = contract.read(folder / "contract.odcs.yaml")
