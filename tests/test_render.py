@@ -23,7 +23,8 @@ from helpers.answers import HIDDEN_WITHOUT, VALUES, answers
 from helpers.rendering import ROOT, different, plain_template, recorded, render, tree
 from hypothesis import HealthCheck, given, settings
 
-from package_name.settings import Config
+from package_name import contract
+from package_name.settings import Config, Plan
 
 # Files whose braces are their own: f-strings, GitHub, report templates, Prometheus, Grafana.
 BRACES = re.compile(r"\.py$|^\.github/|^src/[^/]+/report/templates/|^monitoring/")
@@ -54,14 +55,14 @@ def check_project(folder: Path, given: dict[str, Any]) -> None:
     assert {name: remembered[name] for name in given} == given
     files = tree(folder)
     assert not [name for name in files if name.endswith("/")], "an empty folder"
-    typed = any(JINJA.search(remembered[name]) for name in FREE_TEXT)
+    typed = any(re.search(r"\{[{%#]|# %|^%", remembered[name]) for name in FREE_TEXT)
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     for name, content in files.items():
         text = content.decode("utf-8")
         check_syntax(Path(name).suffix, text)
-        left_over = JINJA.search(text) and not typed and not BRACES.search(name)
+        left_over = LINE_STATEMENT.search(text) or (JINJA.search(text) and not BRACES.search(name))
         faults = {
-            "Jinja is left over": left_over or LINE_STATEMENT.search(text),
+            "Jinja is left over": left_over and not typed,
             "it holds a date": today in text,
             "it holds a path of this machine": str(folder) in text or str(plain_template()) in text,
             "it does not end in one line end": text and text != text.rstrip("\n") + "\n",
@@ -74,7 +75,11 @@ def check_project(folder: Path, given: dict[str, Any]) -> None:
         strangers = [name for name in files if re.search(rf"(?<![a-z]){mode}(?![a-z])", name)]
         assert not strangers, f"files of a mode that was not chosen: {strangers}"
     plan = yaml.load(files["plan/plan.yaml"], yaml.CSafeLoader)
-    assert plan["answers"] == remembered
+    assert msgspec.convert(plan, Plan, strict=True).answers == remembered
+    agreed = contract.read(folder / "contracts/dataset.odcs.yaml")
+    roles = (agreed.target, agreed.entity, agreed.time)
+    named = [column.name if column else "" for column in roles]
+    assert named == [remembered[role] for role in ("target", "entity", "time_column")]
     project = tomllib.loads(files["pyproject.toml"].decode())["project"]
     assert project["name"] == remembered["project_slug"]
     assert f"src/{remembered['package_name']}/cli.py" in files

@@ -74,7 +74,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "ramp_months": st.integers(0, 60),
     "horizon_months": st.integers(61, 120),
     "discount_rate": st.floats(0, 1),
-    "success_probability": st.floats(0, 1),
+    "success_probability": st.floats(0.01, 1),
     "interpretability": st.sampled_from(["none", "global", "local", "inherent"]),
     "min_gain": st.floats(0, 0.5),
     "min_metric": st.floats(0, 1),
