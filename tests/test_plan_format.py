@@ -103,7 +103,7 @@ def is_tidy(text: str) -> None:
 
 @given(answers())
 @settings(
-    max_examples=100,
+    max_examples=50,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
