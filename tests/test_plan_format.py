@@ -80,6 +80,8 @@ def both_plans_say_the_same(text: str, plan: dict[str, Any]) -> None:
     auto, human, measured = (blocks(text, kind) for kind in ("auto", "human", "measured"))
     for id, block in plan["blocks"].items():
         assert IDS[id] == block["gate"], id
+        heading = f"### {id} {block['title']} ({block['gate']})"
+        assert id in ("SUMMARY", "OVERRIDES") or text.count(f"\n{heading}\n") == 1
         assert (auto[id].lines if block["lines"] else []) == block["lines"]
         assert block["human"] == (id in human)
         assert block["measured"] == (id in measured)
