@@ -834,7 +834,13 @@ def test_csv_variants(project, tmp_path):
     (tmp_path / "b.csv").write_bytes(
         "calls,amount,plan,online,since,é\n1,,pro,,,ü\n".encode("latin-1")
     )
-    assert batch.run(Project(project.root), tmp_path / "b.csv", tmp_path / "b.out.csv")["rows"] == 1
+    (tmp_path / "b.jsonl").write_bytes('{"calls": 1, "plan": "pro", "é": "ü"}'.encode("latin-1"))
+    for name in ("b.csv", "b.jsonl"):
+        report = batch.run(Project(project.root), tmp_path / name, tmp_path / f"out.{name}")
+        assert (report["rows"], report["problems"]) == (1, 0)
+    storage.write_text(project.path("config.yaml"), "data: {encoding: latin-99}\n")
+    with pytest.raises(ProjectError, match="latin-99"):
+        batch.run(Project(project.root), tmp_path / "b.csv", tmp_path / "c.csv")
 
 
 def test_no_rows(project, tmp_path):

@@ -229,8 +229,9 @@ class Scorer:
 
     def encode_rows(self, rows: Sequence[msgspec.Struct]) -> NDArray[np.float32]:
         """Turn rows of `row_type` into the model's matrix, shape (rows, features)."""
+        width = len(self._numeric) + len(self._categorical)
         matrix = [self._encode(msgspec.structs.astuple(row)) for row in rows]
-        return np.array(matrix, dtype=np.float32).reshape(len(rows), len(self.spec.names))
+        return np.array(matrix, dtype=np.float32).reshape(len(rows), width)
 
     def _encode(self, values: tuple[Any, ...]) -> list[float]:
         encoded = []

@@ -55,7 +55,8 @@ def _broken(raw: Any, values: Any, column: ServedColumn) -> Iterator[tuple[str, 
     """Give the rules that rows break, in the words and order of `ml validate`, with their rows."""
     present = raw.is_valid()
     if pa.types.is_string(raw.type):
-        present = pc.and_(present, pc.not_equal(raw, "").fill_null(False))
+        text = raw if column.kind == "category" else pc.utf8_trim_whitespace(raw)
+        present = pc.and_(present, pc.not_equal(text, "").fill_null(False))
     elif pa.types.is_floating(raw.type):
         present = pc.and_(present, pc.invert(pc.is_nan(raw)).fill_null(False))
     rules = {"type": pc.and_(present, values.is_null())}

@@ -5,6 +5,7 @@ output; a run that was killed goes on after its last part, and the same input an
 give the same bytes.
 """
 
+import codecs
 import csv
 import os
 import re
@@ -174,13 +175,15 @@ def open_source(
 ) -> Source:
     """Open the input; a column that is missing or a file that is damaged is a ProjectError."""
     needed = [column.name for column in columns]
-    if path.suffix.lower() in JSON_LINES:
-        with path.open("rb") as file:
-            first = next(_objects(path, file), {})
-        found = [key for key in keys if key in first]
-        wanted = list(dict.fromkeys(needed + found))
-        return Source(_json_batches(path, wanted, found), dict.fromkeys(found, pa.string()))
     try:
+        if codecs.lookup(encoding).name == "utf-8":
+            encoding = "utf-8-sig"  # with or without the mark of some editors
+        if path.suffix.lower() in JSON_LINES:
+            first = next(_objects(path, encoding), {})
+            found = [key for key in keys if key in first]
+            wanted = list(dict.fromkeys(needed + found))
+            batches = _json_batches(path, encoding, wanted, found)
+            return Source(batches, dict.fromkeys(found, pa.string()))
         if path.suffix.lower() == ".parquet":
             file = pq.ParquetFile(path, buffer_size=1_000_000)
             types = {field.name: arrow.plain(field.type) for field in file.schema_arrow}
@@ -188,7 +191,7 @@ def open_source(
             batches = file.iter_batches(PART_ROWS, columns=wanted)
             rows = file.metadata.num_rows
         else:
-            with path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding) as text:
+            with path.open(encoding=encoding) as text:
                 header = text.readline()
             delimiter = max(",;\t|", key=header.count)
             types = dict.fromkeys(next(csv.reader([header], delimiter=delimiter), []), pa.string())
@@ -212,7 +215,9 @@ def _wanted(path: Path, needed: list[str], keys: list[str], there: dict[str, Any
 def _csv_batches(path: Path, wanted: list[str], delimiter: str, encoding: str) -> Iterator[Any]:
     yield from arrow_csv.open_csv(
         path,
-        read_options=arrow_csv.ReadOptions(block_size=BLOCK_BYTES, encoding=encoding),
+        read_options=arrow_csv.ReadOptions(
+            block_size=BLOCK_BYTES, encoding="utf8" if encoding == "utf-8-sig" else encoding
+        ),
         parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=arrow_csv.ConvertOptions(
             include_columns=wanted,
@@ -223,23 +228,23 @@ def _csv_batches(path: Path, wanted: list[str], delimiter: str, encoding: str) -
     )
 
 
-def _objects(path: Path, file: Any) -> Iterator[dict[str, Any]]:
+def _objects(path: Path, encoding: str) -> Iterator[dict[str, Any]]:
     decode = msgspec.json.Decoder(dict[str, Any]).decode
-    for number, line in enumerate(file, 1):
-        if line.isspace():
-            continue
-        try:
-            yield decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise ProjectError(f"{path.name}: line {number} is not a JSON object") from None
-
-
-def _json_batches(path: Path, wanted: list[str], keys: list[str]) -> Iterator[Any]:
     with path.open("rb") as file:
-        objects = _objects(path, file)
-        while rows := list(islice(objects, PART_ROWS)):
-            values = {name: [row.get(name) for row in rows] for name in wanted}
-            yield pa.record_batch({name: _array(values[name], name in keys) for name in wanted})
+        for number, line in enumerate(file, 1):
+            if line.isspace():
+                continue
+            try:
+                yield decode(line.decode(encoding))
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                raise ProjectError(f"{path.name}: line {number} is not a JSON object") from None
+
+
+def _json_batches(path: Path, encoding: str, wanted: list[str], keys: list[str]) -> Iterator[Any]:
+    objects = _objects(path, encoding)
+    while rows := list(islice(objects, PART_ROWS)):
+        values = {name: [row.get(name) for row in rows] for name in wanted}
+        yield pa.record_batch({name: _array(values[name], name in keys) for name in wanted})
 
 
 def _array(values: list[Any], as_text: bool) -> Any:

@@ -224,7 +224,7 @@ class Service:
         self.telemetry.model.labels(model.scorer.version).set(1)
 
     def reload(self) -> None:
-        """Follow the registry; a champion that cannot be verified leaves the old one serving."""
+        """Follow the registry, again and again while its champion cannot be loaded."""
         state = self._registry_state()
         if state == self.seen and self.problem is None:
             return
@@ -234,8 +234,8 @@ class Service:
             if folder != self.model.folder:
                 self._use(Model(folder))
                 log.info("now serving %s", self.model.scorer.version)
-        except (ProjectError, OSError) as error:
-            problem = str(error)
+        except Exception as error:  # whatever it is, the old model goes on serving
+            problem = str(error) if isinstance(error, ProjectError) else _where(error)
             if problem != self.problem:
                 log.error("still serving %s: %s", self.model.scorer.version, problem)
         self.seen, self.problem = state, problem
@@ -263,6 +263,7 @@ class Service:
             body = await self._body(receive)
             if body is None:
                 return
+            start = time.perf_counter()  # a slow upload is not a slow answer
             rows = model.rows(body, self.limits.max_rows)
             if len(rows) <= SMALL_ROWS:
                 predictions = await self.turn.predict(model, rows)

@@ -1,5 +1,6 @@
 """What the REST service remembers of its answers: metrics, and a log that `ml monitor` reads."""
 
+import collections
 import datetime as dt
 import functools
 import hashlib
@@ -85,12 +86,15 @@ class Telemetry:
 
     def settle(self) -> None:
         """Bring metrics and log lines up to date."""
+        predictions = [found for done in self.done for found in done.predictions]
+        for status, count in collections.Counter(done.status for done in self.done).items():
+            self.requests.labels(str(status)).inc(count)
+        for decision, count in collections.Counter(p.decision for p in predictions).items():
+            self.decisions.labels(str(decision).lower()).inc(count)
+        for prediction in predictions:
+            self.probability.observe(prediction.probability)
         for done in self.done:
             self.latency.observe(done.seconds)
-            self.requests.labels(str(done.status)).inc()
-            for prediction in done.predictions:
-                self.probability.observe(prediction.probability)
-                self.decisions.labels(str(prediction.decision).lower()).inc()
             if self.folder and len(self.lines) + len(done.rows) <= MAX_LINES:
                 self.lines += _lines(done)
             elif self.folder:
