@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,6 +23,7 @@ class Step(NamedTuple):
     config: tuple[str, ...] = ()
     # A failed check of such a step is told at the end, so that the reports after it still appear.
     may_fail: bool = False
+    needs_champion: bool = False
 
 
 def steps(project: Project) -> list[Step]:
@@ -84,8 +87,8 @@ def steps(project: Project) -> list[Step]:
             bench.run,
             ("models/registry.json",),
             ("reports/bench.json",),
-            (),
             may_fail=True,
+            needs_champion=True,
         ),
         Step(
             "monitor",
@@ -94,6 +97,7 @@ def steps(project: Project) -> list[Step]:
             ("reports/drift.json", "reports/drift.html", "reports/retrain.json"),
             ("monitoring",),
             may_fail=True,
+            needs_champion=True,
         ),
     ]
 
@@ -103,6 +107,7 @@ def run(project: Project, tell: Callable[[str], None], *, force: bool = False) -
 
     CheckFailed at the end when a gate or a limit failed on the way.
     """
+    from . import registry
     from .plan import sync
 
     path = project.path("reports/run.json")
@@ -115,6 +120,9 @@ def run(project: Project, tell: Callable[[str], None], *, force: bool = False) -
     planned = steps(project)
     for number, step in enumerate(planned, 1):
         mark = f"[{number}/{len(planned) + 1}] {step.name}"
+        if step.needs_champion and registry.read(project).champion is None:
+            tell(f"{mark}: left out, as no version is the champion yet")
+            continue
         before = done.get(step.name, {})
         there = all(project.path(name).exists() for name in step.leaves)
         if not force and there and before.get("inputs") == _inputs(project, step):
@@ -152,11 +160,18 @@ def run(project: Project, tell: Callable[[str], None], *, force: bool = False) -
 
 def _inputs(project: Project, step: Step) -> str:
     groups = {name: getattr(project.config, name) for name in step.config}
-    state: list[Any] = [msgspec.to_builtins(groups)]
+    state: list[Any] = [msgspec.to_builtins(groups), _code()]
     for name in step.reads:
         path = project.path(name)
         state.append([name, storage.sha256(path) if path.is_file() else None])
     return storage.sha256_text(msgspec.json.encode(state).decode())
+
+
+@cache
+def _code() -> str:
+    """Return the state of the steps' own code: who edits a feature expects a new model."""
+    modules = sorted(Path(__file__).parent.glob("*.py"))
+    return storage.sha256_text("".join(map(storage.sha256, modules)))
 
 
 def _train(project: Project) -> None:
