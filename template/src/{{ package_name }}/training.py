@@ -125,13 +125,15 @@ def run(project: Project) -> dict[str, Any]:
     tuned = _tuned(project)
     baselines, candidates = plan.value("baselines"), plan.value("candidates")
     # Tuned projects spend the time for a second kind of trees, which is worth having in a blend.
-    members = [*candidates, "extra_trees"] if tuned and len(candidates) > 1 else candidates
+    members = list(candidates)
+    if tuned and len(candidates) > 1 and "extra_trees" not in candidates:
+        members.append("extra_trees")
     names = [name for name in models.LADDER if name in {*baselines, *members}]
     found = {
         name: cross_validate(name, data, parts, project, tuned.get(name, {})) for name in names
     }
     shares: dict[str, float] = {}
-    if len(members) > len(candidates):
+    if tuned and len(members) > 1:
         shares = blend_shares(data, {name: found[name] for name in members})
         if len(shares) > 1:
             found["blend"] = _blended(project, data, parts, found, shares)
