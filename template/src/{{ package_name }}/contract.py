@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-import yaml
 
 from .errors import ProjectError
+from .settings import load_yaml
 from .storage import sha256_text
 
 Kind = Literal["number", "integer", "boolean", "category", "date", "timestamp"]
@@ -177,25 +177,10 @@ class _Extras(msgspec.Struct, rename="camel"):
     observed: _Observed = msgspec.field(default_factory=_Observed)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML in which a key given twice is an error, not a silent choice of the last one."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = Counter(str(key.value) for key, _ in node.value)
-        for key in (key for key, times in keys.items() if times > 1):
-            raise yaml.MarkedYAMLError(
-                problem=f"{key} is given twice", problem_mark=node.start_mark
-            )
-        return dict(super().construct_mapping(node, deep))
-
-
-def _load(path: Path) -> Any:
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except FileNotFoundError:
-        raise ProjectError(f"no contract at {path}: make one with `ml contract infer`") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ProjectError(f"{path.name}: not valid YAML: {' '.join(str(error).split())}") from None
+def _load(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ProjectError(f"no contract at {path}: make one with `ml contract infer`")
+    return load_yaml(path)
 
 
 def _schema_problems(content: Any) -> Iterator[str]:

@@ -1,10 +1,11 @@
 """One typed object from plan.yaml, overrides.yaml, config.yaml and the environment."""
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import yaml
@@ -13,7 +14,10 @@ from .errors import ProjectError
 
 T = TypeVar("T")
 # The same safe loader in C, which every wheel of PyYAML has, reads a plan ten times as fast.
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+MEND = "correct it, or restore it with git"
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -26,54 +30,54 @@ class Data(Strict, frozen=True):
     source: str = "data/sample/dataset.parquet"
     contract: str = "contracts/dataset.odcs.yaml"
     encoding: str = "utf-8"
-    max_rejected_share: float = 0.2
-    sample_rows: int = 8000
+    max_rejected_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.2
+    sample_rows: Count = 8000
 
 
 class Training(Strict, frozen=True):
     """How models are fitted."""
 
-    seed: int = 7
-    test_share: float = 0.2
-    folds: int = 5
-    members: int = 3
-    max_rounds: int = 2000
-    threads: int = 0
+    seed: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] = 7
+    test_share: Annotated[float, msgspec.Meta(gt=0, le=0.5)] = 0.2
+    folds: Annotated[int, msgspec.Meta(ge=2)] = 5
+    members: Count = 3
+    max_rounds: Count = 2000
+    threads: Annotated[int, msgspec.Meta(ge=0)] = 0
     track: bool = True
 
 
 class Tuning(Strict, frozen=True):
     """How long `ml tune` searches."""
 
-    trials: int = 40
-    time_limit_s: int = 600
+    trials: Count = 40
+    time_limit_s: Count = 600
 
 
 class Evaluation(Strict, frozen=True):
     """How results on the test set are reported."""
 
-    bootstrap: int = 500
+    bootstrap: Annotated[int, msgspec.Meta(ge=20)] = 500
     slices: tuple[str, ...] = ()
-    min_slice_rows: int = 50
+    min_slice_rows: Count = 50
 
 
 class Serving(Strict, frozen=True):
     """The limits of the service."""
 
     host: str = "127.0.0.1"
-    port: int = 8000
-    max_rows: int = 1000
-    max_body_mb: float = 2.0
+    port: Annotated[int, msgspec.Meta(ge=0, lt=2**16)] = 8000
+    max_rows: Count = 1000
+    max_body_mb: Positive = 2.0
     log_predictions: bool = True
 
 
 class Monitoring(Strict, frozen=True):
     """When drift counts."""
 
-    warn: float = 0.1
-    act: float = 0.25
-    min_rows: int = 500
-    window_days: int = 7
+    warn: Positive = 0.1
+    act: Positive = 0.25
+    min_rows: Count = 500
+    window_days: Count = 7
 
 
 class Config(Strict, frozen=True):
@@ -185,21 +189,30 @@ class Project:
     def config(self) -> Config:
         """config.yaml with `ML_<GROUP>__<NAME>` variables of the environment on top."""
         path = self.path("config.yaml")
-        content = _load_yaml(path) if path.exists() else {}
+        content = load_yaml(path) if path.exists() else {}
+        config = _convert(content, Config, str(path), MEND)
         for name, text in os.environ.items():
             group, _, field = name.removeprefix("ML_").lower().partition("__")
-            if name.startswith("ML_") and field and isinstance(content.setdefault(group, {}), dict):
-                content[group][field] = yaml.safe_load(text)
-        return _convert(content, Config, path)
+            if name.startswith("ML_") and field:
+                try:
+                    content.setdefault(group, {})[field] = yaml.safe_load(text)
+                except yaml.YAMLError:
+                    raise ProjectError(f"environment: {name}={text} is no YAML value") from None
+                config = _convert(content, Config, f"environment: {name}", "correct or unset it")
+        return config
 
     @cached_property
     def plan(self) -> Plan:
         """plan/plan.yaml with plan/overrides.yaml."""
         path = self.path("plan/plan.yaml")
-        plan = _convert(_load_yaml(path), Plan, path)
+        plan = _convert(load_yaml(path), Plan, str(path), MEND)
         overrides = self.path("plan/overrides.yaml")
         if overrides.exists():
-            plan.overrides = _convert(_load_yaml(overrides), dict[str, Override], overrides)
+            content = load_yaml(overrides)
+            plan.overrides = {
+                name: _convert(item, Override, f"{overrides}: {name}", MEND)
+                for name, item in content.items()
+            }
             unknown = sorted(set(plan.overrides) - set(plan.decisions))
             if unknown:
                 raise ProjectError(f"{overrides}: no decision {unknown[0]}; see `ml plan why`")
@@ -230,20 +243,34 @@ def find_project(start: Path | None = None) -> Project:
     raise ProjectError(f"no project here: {here} and its parents hold no plan/plan.yaml")
 
 
-def _load_yaml(path: Path) -> dict[str, Any]:
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a mapping; a name given twice is an error, not a silent choice of the last one."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError:
         raise ProjectError(f"{path} is missing: restore it with git or `copier update`") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ProjectError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ProjectError(f"{path}: not valid YAML: {reason}: {MEND}") from None
     if content is not None and not isinstance(content, dict):
-        raise ProjectError(f"{path}: expected a mapping of names to values")
+        raise ProjectError(f"{path}: expected a mapping of names to values: {MEND}")
     return content or {}
 
 
-def _convert(content: Any, type: type[T], path: Path) -> T:
+class _Loader(LOADER):  # type: ignore[misc]
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = Counter(str(key.value) for key, _ in node.value)
+        for key in (key for key, times in keys.items() if times > 1):
+            raise yaml.MarkedYAMLError(
+                problem=f"{key} is given twice", problem_mark=node.start_mark
+            )
+        return dict(super().construct_mapping(node, deep))
+
+
+def _convert(content: Any, type: type[T], where: str, mend: str) -> T:
     try:
         return msgspec.convert(content, type, strict=True)
     except msgspec.ValidationError as error:
-        raise ProjectError(f"{path}: {error}") from None
+        problem, _, place = str(error).partition(" - at `$.")
+        name = f"{place.rstrip('`')}: " if place else ""
+        raise ProjectError(f"{where}: {name}{problem}: {mend}") from None
