@@ -137,7 +137,7 @@ def test_leftovers_of_a_kill_are_ignored_then_cleared(project):
     models = project.path("models")
     (models / ".tmp-dead").mkdir()
     (models / ".tmp-dead" / "model.onnx").write_bytes(b"half")
-    (models / ".registry.json.dead").write_bytes(b"{")
+    (models / ".registry.json.tmp").write_bytes(b"{")
     (models / "v2").mkdir()  # no manifest: not a version
     (models / "v7").mkdir()
     (models / "v7" / "manifest.json").write_bytes(b"{}")  # killed before it was registered

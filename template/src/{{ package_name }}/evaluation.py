@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import contract, features, metrics, registry, storage, training
+from . import contract, features, metrics, registry, storage, training, validation
 from .errors import CheckFailed, ProjectError
 from .report import render
 from .scorer import Scorer, session
@@ -183,16 +183,13 @@ def slices(
 def _score_test_set(
     project: Project, folder: Path, scorer: Scorer, agreed: contract.Contract
 ) -> Tested:
-    path = project.path("data/processed/test.parquet")
-    if not path.exists():
-        raise ProjectError("no test set yet: run `ml train` first")
     valid = project.path("data/processed/valid.parquet")
     if not valid.exists() or storage.sha256(valid) != scorer.manifest.data_sha256:
         raise ProjectError(
             f"version {scorer.version} was trained on other data than data/processed holds now: "
             "its test rows may have been seen; run `ml train` first"
         )
-    frame = pl.read_parquet(path)
+    frame = validation.stored(project, "data/processed/test.parquet", "run `ml train`", agreed)
     x = features.encode(scorer.spec, frame)
     probability = {scorer.manifest.champion: scorer.predict(x).probability}
     for rival in sorted((folder / "rivals").glob("*.onnx")):

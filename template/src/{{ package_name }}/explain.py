@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import contract, evaluation, features, metrics, registry, storage, training
+from . import contract, evaluation, features, metrics, registry, storage, training, validation
 from .errors import ProjectError
 from .models import Matrix
 from .scorer import Scorer
@@ -28,11 +28,8 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
     """
     version = registry.newest(project)
     scorer = Scorer.load(project.path(f"models/{version}"), threads=project.config.training.threads)
-    path = project.path("data/processed/test.parquet")
-    if not path.exists():
-        raise ProjectError("no test set yet: run `ml train` first")
-    frame = pl.read_parquet(path)
     agreed = contract.read(project.path(f"models/{version}/contract.odcs.yaml"))
+    frame = validation.stored(project, "data/processed/test.parquet", "run `ml train`", agreed)
     if row is not None and not 0 <= row < frame.height:
         raise ProjectError(f"row {row}: the test set has rows 0 to {frame.height - 1}")
     x = features.encode(scorer.spec, frame)

@@ -470,10 +470,9 @@ def _file(project: Project, scorer: Scorer, agreed: Contract, data: Path) -> Win
 
 
 def _test_set(project: Project, scorer: Scorer, agreed: Contract) -> Window:
-    path = project.path("data/processed/test.parquet")
-    if not path.exists():
-        raise ProjectError("nothing to look at: give a file, or run `ml train` for a test set")
-    return _scored(TEST_SET, scorer, agreed, pl.read_parquet(path))
+    mend = "give a file, or train and promote a version"
+    frame = validation.stored(project, "data/processed/test.parquet", mend, agreed)
+    return _scored(TEST_SET, scorer, agreed, frame)
 
 
 def _scored(source: str, scorer: Scorer, agreed: Contract, frame: pl.DataFrame) -> Window:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from . import contract as contracts
 from . import leakage, storage, validation
 from .contract import Column, Contract
-from .errors import ProjectError
 from .report import render
 from .report.charts import number
 from .settings import Project
@@ -28,14 +27,10 @@ MAX_PERIODS = 60
 def run(project: Project) -> dict[str, Any]:
     """Profile data/processed/valid.parquet; write reports/profile.json and profile.html."""
     contract = contracts.read(project.contract_path)
-    path = project.path("data/processed/valid.parquet")
-    if not path.exists():
-        raise ProjectError("no valid rows yet: run `ml validate` first")
-    frame = pl.read_parquet(path)
-    if frame.columns != [column.name for column in contract.columns]:
-        raise ProjectError("the contract changed since the last validation: run `ml validate`")
+    mend = "run `ml validate`"
+    frame = validation.stored(project, "data/processed/valid.parquet", mend, contract)
     quality = storage.read_json(project.path("reports/data_quality.json"), dict[str, Any])
-    rejected = pl.read_parquet(project.path("data/quarantine/rejected.parquet"))
+    rejected = validation.stored(project, "data/quarantine/rejected.parquet", mend)
     unlabelled = rejected.filter(pl.col("_rules") == [f"{contract.target.name}: missing"])
     more = validation.apply(contract, unlabelled.drop("_rules"), labelled=False).valid
     report = {"run": quality["run"], **profile(contract, frame, quality, more)}

@@ -171,7 +171,11 @@ def table(project: Project) -> str:
         metric = "-" if entry.metric is None else f"{entry.metric:.4f}"
         forced = f"  forced: {entry.forced}" if entry.forced else ""
         lines.append(f"{name:<8} {entry.status:<10} {gate:<7} {metric:>8}  {entry.run}{forced}")
-    return "\n".join(lines if versions else ["no model yet: run `ml train`"])
+    lines = lines if versions else ["no model yet: run `ml train`"]
+    if unnamed := set(_folders(project)) - set(versions):
+        names = ", ".join(sorted(unnamed, key=_number))
+        lines.append(f"models/ holds {names} too: `ml models --rebuild` adds them")
+    return "\n".join(lines)
 
 
 def _known(registry: Registry, version: str) -> Version:
@@ -205,8 +209,5 @@ def _path(project: Project) -> Path:
 def _write(project: Project, registry: Registry) -> None:
     """Replace the registry, then clear what killed commands left; the caller has the lock."""
     storage.write_json(_path(project), registry)
-    models = project.path("models")
-    for orphan in models.glob(".tmp-*"):
+    for orphan in project.path("models").glob(".tmp-*"):
         shutil.rmtree(orphan, ignore_errors=True)
-    for orphan in models.glob(".registry.json.*"):
-        orphan.unlink(missing_ok=True)

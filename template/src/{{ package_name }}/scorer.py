@@ -196,7 +196,13 @@ class Scorer:
     @classmethod
     def load(cls, folder: Path, *, threads: int = 1, verify: bool = True) -> "Scorer":
         """Open `folder`; ProjectError when a file is missing or changed or an answer differs."""
-        manifest = storage.read_json(folder / "manifest.json", Manifest)
+        try:
+            manifest = storage.read_json(folder / "manifest.json", Manifest)
+        except ProjectError:
+            raise ProjectError(
+                f"bundle {folder.name}: manifest.json is missing or damaged; restore it or train "
+                "again"
+            ) from None
         if manifest.format != FORMAT:
             raise ProjectError(f"{folder.name}: bundle format {manifest.format}, not {FORMAT}")
         if verify:

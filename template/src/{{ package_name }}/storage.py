@@ -19,20 +19,8 @@ T = TypeVar("T")
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path` at once: a kill leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing_file(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: Path, content: str) -> None:
@@ -56,18 +44,26 @@ def read_json(path: Path, type: type[T] = dict) -> T:  # type: ignore[assignment
     try:
         return msgspec.json.decode(path.read_bytes(), type=type)
     except FileNotFoundError:
-        raise ProjectError(f"{path.name} is not there yet: run the command that makes it") from None
+        raise ProjectError(f"{path} is not there yet: `ml run` makes it") from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ProjectError(f"{path}: not valid: {error}; delete it and make it again") from None
+        raise ProjectError(
+            f"{path} is damaged ({error}): delete it, then `ml run` makes it again"
+        ) from None
 
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder that becomes `path` when the block ends well."""
+    """Give a temporary path in the same folder that becomes `path` when the block ends well.
+
+    Its name is always the same, so that what a kill leaves is gone after the next write; the
+    project's lock keeps two writers apart.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

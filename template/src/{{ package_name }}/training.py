@@ -45,11 +45,8 @@ def labels(frame: pl.DataFrame, target: contract.Column) -> NDArray[np.int8]:
 
 def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split]:
     """Read the validated table and split it as the plan says."""
-    path = project.path("data/processed/valid.parquet")
-    if not path.exists():
-        raise ProjectError("no validated data yet: run `ml validate` first")
     agreed = contract.read(project.contract_path)
-    frame = pl.read_parquet(path)
+    frame = validation.stored(project, "data/processed/valid.parquet", "run `ml validate`", agreed)
     settings = project.config.training
     parts = split(
         frame,

@@ -44,7 +44,11 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
         sampler=optuna.samplers.TPESampler(seed=project.config.training.seed, multivariate=True),
         load_if_exists=True,
     )
-    if not study.trials:
+
+    def finished() -> int:
+        return sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.trials)
+
+    if not finished():  # a kill may have cut the first trial
         study.enqueue_trial(
             {
                 "num_leaves": 31,
@@ -71,9 +75,6 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
         known = ~np.isnan(result.oof)
         trial.set_user_attr("score", float(np.mean(result.scores)))
         return metrics.log_loss(data.y[known], result.oof[known])
-
-    def finished() -> int:
-        return sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.trials)
 
     with Progress() as progress:
         bar = progress.add_task("tuning", total=trials, completed=finished())

@@ -150,6 +150,25 @@ def run(project: Project) -> dict[str, Any]:
     return report
 
 
+def stored(
+    project: Project, name: str, mend: str, contract: Contract | None = None
+) -> pl.DataFrame:
+    """Read a table that a command left, such as data/processed/valid.parquet.
+
+    ProjectError when it is missing or damaged; CheckFailed when it has other columns or types than
+    `contract`; both end with `mend`.
+    """
+    try:
+        frame = pl.read_parquet(project.path(name))
+    except FileNotFoundError:
+        raise ProjectError(f"no {name} yet: {mend}") from None
+    except pl.exceptions.PolarsError:
+        raise ProjectError(f"{name} is damaged: {mend}") from None
+    if contract and frame.schema != {c.name: DTYPES[c.kind] for c in contract.columns}:
+        raise CheckFailed(f"{name} has other columns or types than the contract: {mend}")
+    return frame
+
+
 def summary(contract: Contract, result: Validation) -> dict[str, Any]:
     """Return the counts of data_quality.json; shares and the score lie in 0..1.
 
