@@ -154,6 +154,23 @@ def test_decisions_are_numbered_without_a_gap() -> None:
         assert title.startswith(f"# {int(page.name[:4])} "), page.name
 
 
+def test_no_lock_file_is_shipped() -> None:
+    """Decision 6."""
+    assert not list((ROOT / "template").rglob("*.lock*"))
+    assert "uv.lock" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_security_promises_about_code_hold() -> None:
+    """Nothing of the template unpickles, evaluates text or starts a shell; secrets are ignored."""
+    risky = re.compile(
+        r"\b(pickle|joblib|cloudpickle|eval\(|exec\(|os\.system|shell=True|yaml\.(Unsafe|Full)?Loader)"
+    )
+    for path in (ROOT / "template").rglob("*.py*"):
+        if path.is_file():
+            assert not risky.search(path.read_text(encoding="utf-8")), path
+    assert {".env", ".env.*"} <= set((ROOT / "template" / ".gitignore").read_text().splitlines())
+
+
 def test_marketing_is_recorded_as_out_of_scope() -> None:
     assert len(list(ROOT.glob("docs/decisions/*out-of-scope-marketing.md"))) == 1
 
