@@ -476,3 +476,16 @@ def test_rendered_python_passes_the_projects_own_lint(tmp_path: Path, modes: lis
             [ruff, *arguments, project], check=False, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stdout
+
+
+def test_commit_hooks_and_ci_fetch_nothing_that_is_not_pinned(tmp_path: Path) -> None:
+    project = render(tmp_path / "project")
+    hooks = yaml.safe_load((project / ".pre-commit-config.yaml").read_text())
+    assert [repository["repo"] for repository in hooks["repos"]] == ["local"]
+    for hook in hooks["repos"][0]["hooks"]:
+        assert hook["language"] == "pygrep" or hook["entry"].startswith("uv run "), hook["id"]
+    workflow = yaml.safe_load((project / ".github/workflows/ci.yml").read_text())
+    assert workflow["permissions"] == {"contents": "read"}
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    used = [step["uses"] for step in steps if "uses" in step]
+    assert used and all(re.fullmatch(r"[\w-]+/[\w-]+@v\d+", action) for action in used)
