@@ -862,6 +862,30 @@ def test_json_values_of_mixed_types(project, tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+def test_memory_stays_flat(project, tmp_path, suffix):
+    code = (
+        "import resource, sys; sys.path.insert(0, sys.argv[1]); import helpers.package\n"
+        "from pathlib import Path\n"
+        "from package_name.settings import Project\n"
+        "from package_name.serving import batch\n"
+        "root, source, out = map(Path, sys.argv[2:])\n"
+        "batch.PART_ROWS, batch.BLOCK_BYTES = 8192, 100_000\n"
+        "batch.run(Project(root), source, out)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)\n"
+    )
+    peaks = []
+    for rows in (40_000, 400_000):
+        source = tmp_path / f"{rows}{suffix}"
+        frame = pl.concat([table(40_000)] * (rows // 40_000))
+        write = {".parquet": "write_parquet", ".csv": "write_csv", ".jsonl": "write_ndjson"}
+        getattr(frame, write[suffix])(source)
+        command = [sys.executable, "-c", code, str(Path(__file__).parent)]
+        command += [str(project.root), str(source), str(tmp_path / "out.parquet")]
+        peaks.append(float(subprocess.run(command, capture_output=True, check=True).stdout))
+    assert peaks[1] - peaks[0] < 40, peaks  # megabytes
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs mount")
 def test_a_full_disk_keeps_what_was_done(project, tmp_path, monkeypatch):
     disk = tmp_path / "disk"

@@ -31,7 +31,7 @@ from . import arrow
 
 PART_ROWS = 65_536
 BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError, LookupError)
-BLOCK_BYTES = 8_000_000
+BLOCK_BYTES = 1_000_000  # of CSV; pyarrow reads up to 32 blocks ahead
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 NULLS = ["", "NA", "N/A", "null", "NULL", "NaN", "nan"]  # in CSV, as `ml ingest` has it
 
@@ -213,11 +213,10 @@ def _wanted(path: Path, needed: list[str], keys: list[str], there: dict[str, Any
 
 
 def _csv_batches(path: Path, wanted: list[str], delimiter: str, encoding: str) -> Iterator[Any]:
-    yield from arrow_csv.open_csv(
+    utf8 = "utf8" if encoding == "utf-8-sig" else encoding
+    blocks = arrow_csv.open_csv(
         path,
-        read_options=arrow_csv.ReadOptions(
-            block_size=BLOCK_BYTES, encoding="utf8" if encoding == "utf-8-sig" else encoding
-        ),
+        read_options=arrow_csv.ReadOptions(block_size=BLOCK_BYTES, encoding=utf8),
         parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=arrow_csv.ConvertOptions(
             include_columns=wanted,
@@ -226,6 +225,14 @@ def _csv_batches(path: Path, wanted: list[str], delimiter: str, encoding: str) -
             strings_can_be_null=True,
         ),
     )
+    held: list[Any] = []
+    for block in blocks:
+        held.append(block)
+        if sum(part.num_rows for part in held) >= PART_ROWS:
+            yield pa.concat_batches(held)
+            held = []
+    if held:
+        yield pa.concat_batches(held)
 
 
 def _objects(path: Path, encoding: str) -> Iterator[dict[str, Any]]:
