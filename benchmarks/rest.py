@@ -80,10 +80,12 @@ def load(url: str, body: Path, connections: int) -> tuple[float, float, float]:
 def serve(command: list[str], cwd: Path, ready: str) -> subprocess.Popen:
     """Start a server and wait until it answers."""
     env = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    # A server finds its helpers, such as uvicorn for mlflow, beside its own program.
+    env["PATH"] = f"{Path(command[0]).parent}{os.pathsep}{env['PATH']}"
     process = subprocess.Popen(
         command, cwd=cwd, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    for _ in range(600):
+    for _ in range(2400):
         try:
             urllib.request.urlopen(ready, timeout=1)
             return process

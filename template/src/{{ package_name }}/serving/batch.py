@@ -59,7 +59,7 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
         raise ProjectError(f"{source}: no such file, or the output itself")
     folder = registry.champion_folder(project)
     scorer = Scorer.load(folder, threads=os.cpu_count() or 1)
-    job = {
+    job: dict[str, Any] = {
         "version": scorer.version,
         "model_sha256": storage.sha256(folder / "manifest.json"),
         "input_sha256": storage.sha256(source),
