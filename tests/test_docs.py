@@ -1,6 +1,8 @@
 """Documents agree with the code: links, commands, trees, test names, and the tests' one line."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -137,6 +139,12 @@ def test_prose_is_plain(page: Path) -> None:
     assert re.findall(r"[\U0001F000-\U0001FAFF\u2600-\u27BF]", text) == []
     assert re.findall(r"/(?:work|tmp|root|home)/\w+", text) == [], "a path of some machine"
     assert re.findall(r"(?i)\b(?:pypi\.org|ghcr\.io|docker\.io|files\.pythonhosted)", text) == []
+
+
+def test_generated_reference_is_current() -> None:
+    tool = [sys.executable, str(ROOT / "tools" / "gen_reference.py"), "--check"]
+    done = subprocess.run(tool, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_document_is_reached_from_the_index() -> None:

@@ -1,0 +1,128 @@
+"""Write docs/reference/questions.md, rules.md and numbers.md from what they describe.
+
+python tools/gen_reference.py [--check]
+"""
+
+import json
+import re
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from copier import run_copy
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTE = "<!-- Written by tools/gen_reference.py: edit what it describes, then run it. -->"
+
+
+def row(*cells: str) -> str:
+    """Return a row of a Markdown table."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def table(*head: str) -> list[str]:
+    """Return the head of a Markdown table."""
+    return [row(*head), "|" + "---|" * len(head)]
+
+
+def code(value: Any) -> str:
+    """Return a value as a code span, lists item by item; nothing for an empty one."""
+    if isinstance(value, list):
+        return ", ".join(map(code, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"`{value}`" if value != "" else "empty"
+
+
+def questions() -> Iterator[str]:
+    """Describe every answer; cookiecutter.json already has their texts as one line each."""
+    texts = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))["__prompts__"]
+    yield "# Questions"
+    yield NOTE
+    yield (
+        "Names for `--data NAME=VALUE`. Quick mode asks those marked so; the others take their "
+        "default, which PLAN.md shows. A derived default follows from other answers."
+    )
+    settings = (ROOT / "copier.yml").read_text(encoding="utf-8")
+    for file in re.findall(r"^!include (\S+)$", settings, re.MULTILINE):
+        yield f"## {Path(file).stem.capitalize()}"
+        lines = table("Answer", "Quick", "Default", "Question")
+        for name, details in yaml.safe_load((ROOT / file).read_text(encoding="utf-8")).items():
+            if details.get("ask") is False:
+                continue
+            text = texts[name]
+            if isinstance(text, dict):
+                labels = [label for key, label in text.items() if key != "__prompt__"]
+                text = f"{text['__prompt__']} {'; '.join(labels)}."
+            default = details["default"]
+            derived = isinstance(default, str) and "{" in default
+            quick = "yes" if "ask" not in details else ""
+            lines.append(row(code(name), quick, "derived" if derived else code(default), text))
+        yield "\n".join(lines)
+
+
+def rules() -> Iterator[str]:
+    """Describe every decision with its rules, in the order in which they are tried."""
+    content = yaml.safe_load((ROOT / "questions" / "rules.yaml").read_text(encoding="utf-8"))
+    yield "# Decision rules"
+    yield NOTE
+    yield (
+        "Of most decisions the first rule that matches counts; of those marked (all), every one "
+        "that matches adds to the list. `plan/overrides.yaml` may give any of the values instead."
+    )
+    yield "\n".join(
+        [*table("Name in a rule", "Means")]
+        + [row(code(name), code(means)) for name, means in content["names"].items()]
+    )
+    for identifier, decision in content["decisions"].items():
+        every = " (all)" if decision["kind"] == "all" else ""
+        yield f"## {identifier} {decision['output']}{every}"
+        yield f"Values: {code(decision['values'])}."
+        lines = table("Rule", "When", "Then", "Why", "Sources")
+        for rule in decision["rules"]:
+            when = "otherwise" if rule["when"] == "True" else code(rule["when"])
+            sources = ", ".join(rule["sources"])
+            lines.append(row(code(rule["id"]), when, code(rule["then"]), rule["why"], sources))
+        yield "\n".join(lines)
+    yield "## Sources"
+    yield "\n".join([*table("Key", "Source")] + [row(*item) for item in content["sources"].items()])
+
+
+def numbers() -> Iterator[str]:
+    """Describe every computed number, with its value for the default answers."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a working tree with changes is fine here
+        run_copy(str(ROOT), folder, defaults=True, quiet=True, vcs_ref="HEAD")
+        plan = yaml.safe_load(Path(folder, "plan", "plan.yaml").read_text(encoding="utf-8"))
+    yield "# Computed numbers"
+    yield NOTE
+    yield (
+        "What the plan computes from the answers while it is rendered; the values are those of the "
+        "default answers. Sources: [decision rules](rules.md#sources)."
+    )
+    lines = table("Block", "Number", "Value", "Unit", "Formula", "Source")
+    for identifier, found in plan["computed"].items():
+        for name, number in found.items():
+            value = "none" if number["value"] is None else f"{number['value']:.6g}"
+            cells = (number["unit"], number["formula"], number["source"])
+            lines.append(row(identifier, code(name), value, *cells))
+    yield "\n".join(lines)
+
+
+def main() -> None:
+    """Write the pages, or with --check fail when one is not current."""
+    for page in (questions, rules, numbers):
+        target = ROOT / "docs" / "reference" / f"{page.__name__}.md"
+        text = "\n\n".join(page()) + "\n"
+        if "--check" not in sys.argv:
+            target.write_text(text, encoding="utf-8")
+        elif not target.exists() or target.read_text(encoding="utf-8") != text:
+            sys.exit(f"{target.name} is stale: run python tools/gen_reference.py")
+
+
+if __name__ == "__main__":
+    main()
