@@ -112,6 +112,26 @@ def lint(path: Path) -> list[str]:
     return schema or _interpret(content)[1]
 
 
+def contradiction(contract: Contract, answers: dict[str, Any]) -> str:
+    """Say which answers of the plan name other columns, and the command that mends it, or ""."""
+    roles = {"target": contract.target, "entity": contract.entity, "time_column": contract.time}
+    columns = {role: column.name if column else "" for role, column in roles.items()}
+    other = {role: name for role, name in columns.items() if name != answers[role]}
+    if not other:
+        return ""
+    told = (
+        f"{role} is {name or 'none'}, not {answers[role] or 'none'}" for role, name in other.items()
+    )
+    odd = [name for name in other.values() if not re.fullmatch(r"([A-Za-z_]\w{,59})?", name, re.A)]
+    if other.get("entity") == "" and answers.get("entity_repeats"):
+        other["entity_repeats"] = "no"
+    data = " ".join(f"--data {name}={value}" for name, value in other.items())
+    mend = f"change the plan with `uvx copier update --defaults {data}`"
+    if odd:
+        mend = f"rename {odd[0]!r} in the source (letters, digits and _) and draft again"
+    return f"contract and plan differ ({'; '.join(told)}): {mend}, or correct the contract"
+
+
 def definition_columns(definition: str) -> list[str]:
     """Return the names of the columns that a target definition uses, sorted.
 

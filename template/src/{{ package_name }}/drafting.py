@@ -12,7 +12,7 @@ import polars as pl
 import yaml
 
 from . import leakage, personal, storage
-from .contract import Column, Kind, Role, definition_columns
+from .contract import Column, Kind, Role, contradiction, definition_columns, read
 from .errors import ProjectError
 from .inference import infer
 from .ingest import read_table
@@ -133,6 +133,8 @@ def run(
         kept = (path.with_name(f"{path.name}.bak{n or ''}") for n in itertools.count())
         storage.write_bytes(next(p for p in kept if not p.exists()), path.read_bytes())
     storage.write_text(path, drafted.text)
+    if problem := contradiction(read(path), project.plan.answers):
+        drafted.findings.append(Finding("plan", "contradiction", problem))
     return drafted
 
 
@@ -197,8 +199,9 @@ def _read(frame: pl.DataFrame) -> tuple[dict[str, _Column], list[Finding]]:
 def _find(columns: dict[str, _Column], name: str, use: str) -> _Column:
     if name in columns:
         return columns[name]
-    near = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join([*columns][:20])}"
+    known = {column.strip().casefold(): column for column in columns}
+    near = difflib.get_close_matches(name.strip().casefold(), known, n=1, cutoff=0.5)
+    hint = f"did you mean {known[near[0]]!r}?" if near else f"it has {', '.join([*columns][:20])}"
     raise ProjectError(f"the file has no column {name!r} for the {use}: {hint}")
 
 
@@ -234,7 +237,9 @@ def _set_target(columns: dict[str, _Column], frame: pl.DataFrame, name: str) -> 
     target.role = "target"
     classes = target.filled.unique().to_list()
     if len(classes) != 2:
-        shown = f"one value ({classes[0]!s:.40})" if len(classes) == 1 else f"{len(classes)} values"
+        listed = ", ".join(f"{value!s:.40}" for value in sorted(classes)[:4])
+        more = ", ..." if len(classes) > 4 else ""
+        shown = f"{'one value' if len(classes) == 1 else f'{len(classes)} values'} ({listed}{more})"
         raise ProjectError(
             f"target {name!r} has {shown if classes else 'no value'} in {frame.height} rows, and "
             "needs two: choose another column, or give a definition such as 'delay_min > 15'"
@@ -321,6 +326,8 @@ def _exclude_identifier(column: _Column) -> None:
         column.exclude("identifier", f"named so, {different} different values")
     elif column.kind == "category" and different >= NEAR_UNIQUE * len(filled):
         column.exclude("identifier", f"{different} different texts in {len(filled)} rows")
+    elif column.kind == "integer" and filled.abs().max() > 2**53:  # type: ignore[operator]
+        column.exclude("identifier", "whole numbers of more than 15 digits")
     elif column.kind == "integer" and (filled.sort().diff().drop_nulls() == 1).all():
         column.exclude("row number", "counts the rows")
 

@@ -34,7 +34,7 @@ def infer(raw: pl.Series) -> Reading | None:
     """Return how to read `raw`; None when a contract cannot describe it (lists, bytes, objects).
 
     The kind is the narrowest one that `validation.parse` reads at least READABLE of the values as;
-    whole numbers with leading zeros are codes and stay text.
+    whole numbers with leading zeros or 19 digits and more are codes and stay text.
     """
     dtype = raw.dtype
     if dtype == pl.String:
@@ -80,7 +80,7 @@ def _infer_text(raw: pl.Series) -> Reading:
     if values.str.contains(COMPACT_DAY).all() and share(unread("date", ("%Y%m%d",))) == 1:
         return Reading("date", ("%Y%m%d",))
     numbers = unread("number")
-    codes = values.str.contains(r"^[+-]?0\d").any()
+    codes = values.str.contains(r"^[+-]?(0\d|\d{19})").any()
     if share(numbers) >= READABLE and not codes:
         whole = values.filter(~numbers).str.contains(r"^[+-]?\d+$").all()
         return reading("integer" if whole and share(unread("integer")) >= READABLE else "number")
@@ -89,6 +89,9 @@ def _infer_text(raw: pl.Series) -> Reading:
         kind: Kind = "timestamp" if has_time else "date"
         if share(unread(kind, formats)) >= READABLE:
             return reading(kind, *doubts, formats=formats)
+        if values.str.contains(r"\b(19|20)\d\d\b").all():
+            doubt = f"dates such as {values[0]!r} stay text: write them as 2026-01-31 in the source"
+            return Reading("category", doubts=[("unreadable", doubt)])
     plain = Reading("category")
     if share(~values.str.contains(WRITTEN_NUMBER)) >= READABLE and not codes:
         doubt = f"numbers such as {values[0]!r} stay text: write them plainly in the source"

@@ -145,11 +145,16 @@ def _damage(path: Path, encoding: str) -> str:
     if suffix in (".csv", ".tsv"):
         names, delimiter = _header(path, encoding)
         with path.open(encoding=encoding, newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter)
-            for record in reader:
-                if len(record) > len(names):
-                    return (
-                        f"line {reader.line_num} has {len(record)} fields, but there are "
-                        f"{len(names)} column names: quote values that hold {delimiter!r}"
-                    )
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            start = 0
+            try:
+                for record in reader:
+                    start = reader.line_num
+                    if len(record) > len(names):
+                        return (
+                            f"line {start} has {len(record)} fields, but there are "
+                            f"{len(names)} column names: quote values that hold {delimiter!r}"
+                        )
+            except csv.Error as error:
+                return f"line {start + 1}: a quote that opens there is not closed well ({error})"
     return ""

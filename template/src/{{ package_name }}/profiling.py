@@ -130,8 +130,9 @@ def _histogram(column: Column, x: NDArray[np.float64]) -> dict[str, Any]:
         low, high = x.min(), x.max()
     if low == high or column.kind == "integer":
         low, high = np.floor(low), np.ceil(high)
-        width = np.ceil((high - low + 1) / BINS)
-        edges = np.arange(low, high + width + 1, width)
+        step = max(1.0, np.spacing(max(-low, high)))  # beyond 2^53 floats lie further apart than 1
+        width = np.ceil((high - low + step) / BINS / step) * step
+        edges = np.arange(low, high + width + step, width)
     else:
         edges = np.linspace(low, high, BINS + 1)
     counts, _ = np.histogram(np.clip(x, edges[0], edges[-1]), edges)

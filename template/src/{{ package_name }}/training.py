@@ -47,12 +47,16 @@ def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split]:
     """Read the validated table and split it as the plan says."""
     agreed = contract.read(project.contract_path)
     frame = validation.stored(project, "data/processed/valid.parquet", "run `ml validate`", agreed)
-    settings = project.config.training
+    settings, scheme = project.config.training, project.plan.value("split")
+    needed = {"time": agreed.time, "stratified_group": agreed.entity}
+    mend = contract.contradiction(agreed, project.plan.answers)
+    if needed.get(scheme, agreed) is None and mend:
+        raise ProjectError(f"the plan splits by {scheme}, which these data cannot: {mend}")
     parts = split(
         frame,
         labels(frame, agreed.target),
         agreed,
-        project.plan.value("split"),
+        scheme,
         test_share=settings.test_share,
         folds=settings.folds,
         embargo_days=project.plan.answers["label_delay_days"],

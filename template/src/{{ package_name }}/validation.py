@@ -77,7 +77,7 @@ def apply(contract: Contract, frame: pl.DataFrame, *, labelled: bool = True) -> 
         elif column.role in needed:
             raise ProjectError(
                 f"column {name!r} is missing from the data ({column.role} in the contract): "
-                "add it to the source, or change the contract"
+                "add it to the source (data.source in config.yaml), or change the contract"
             )
         else:
             if labelled:
@@ -348,7 +348,7 @@ def _refuse_broken(
                 f"({column.role}): mend the source, or the contract"
             )
     elif values.null_count() == len(values):
-        shown = "" if column.personal else f", such as {str(raw.filter(present)[0])[:40]!r}"
+        shown = "" if column.personal else f", such as {str(raw.filter(present)[0])[:40]!r},"
         raise ProjectError(
             f"column {column.name!r}: none of its values{shown} can be read as {column.kind}: mend "
             "the source, or the type or dateFormats in the contract"

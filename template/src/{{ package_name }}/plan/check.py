@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .. import storage
+from .. import contract, storage
 from ..errors import CheckFailed, ProjectError
 from ..settings import Plan, Project
 from . import sync
@@ -49,6 +49,7 @@ def check(project: Project, gate: str | None = None) -> list[Finding]:
         *_generated(project.plan, parts),
         *_measured(project, parts, due),
         *_human(project.plan, parts, due),
+        *_contract(project),
         *_decisions(project, gate),
         *_links(project, text),
     ]
@@ -217,6 +218,16 @@ def _human(plan: Plan, parts: Parts, due: set[str]) -> Iterator[Finding]:
         if marks["status"] == "approved" and auto is not None and marks.get("of") != auto.hash:
             message = "stale approval: what was approved has changed; read it and approve it again"
             yield Finding("error", identifier, message)
+
+
+def _contract(project: Project) -> Iterator[Finding]:
+    try:
+        agreed = contract.read(project.contract_path)
+    except ProjectError as error:
+        yield Finding("error", "DATA-01", str(error))
+        return
+    if problem := contract.contradiction(agreed, project.plan.answers):
+        yield Finding("error", "DATA-01", problem)
 
 
 def _decisions(project: Project, gate: str | None) -> Iterator[Finding]:
