@@ -582,7 +582,7 @@ def test_too_little_left_fails_the_check_and_keeps_the_last_good_rows(shop, chan
 def test_steps_out_of_order_say_what_to_run(shop):
     with pytest.raises(ProjectError, match="run `ml ingest` first"):
         validation.run(shop)
-    with pytest.raises(ProjectError, match="run `ml validate` first"):
+    with pytest.raises(ProjectError, match="run `ml validate`"):
         profiling.run(shop)
 
 
