@@ -7,6 +7,7 @@ scoring and answering together. FastAPI does everything else and describes both.
 import asyncio
 import datetime as dt
 import difflib
+import gc
 import itertools
 import logging
 import os
@@ -108,7 +109,7 @@ class Model:
         scores = self.scorer.score_rows(rows)
         return list(map(Prediction, scores.probability.tolist(), scores.decision.tolist()))
 
-    def rows(self, body: bytearray, max_rows: int) -> Rows:
+    def rows(self, body: bytes, max_rows: int) -> Rows:
         """Decode one row, a list of rows or {"rows": [...]}; Refused when a rule is broken."""
         try:
             if body.startswith(b"{"):
@@ -120,7 +121,7 @@ class Model:
             raise _too_many(max_rows)
         return rows
 
-    def _checked(self, body: bytearray, max_rows: int) -> list[msgspec.Struct]:
+    def _checked(self, body: bytes, max_rows: int) -> list[msgspec.Struct]:
         """Decode field by field, so that a refusal can name everything that is wrong at once."""
         try:
             content = msgspec.json.decode(body)
@@ -251,8 +252,10 @@ class Service:
     async def predict(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer /predict; every outcome is counted and carries the request id."""
         start = time.perf_counter()
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        request_id = given.decode() if REQUEST_ID.fullmatch(given) else next(self.ids)
+        request_id = next(self.ids)
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
+                request_id = value.decode()
         model = self.model
         version, threshold = model.scorer.version, model.scorer.manifest.threshold
         rows: Rows = ()
@@ -291,19 +294,22 @@ class Service:
             Done(now, seconds, status, request_id, version, columns, rows, predictions)
         )
 
-    async def _body(self, receive: Receive) -> bytearray | None:
-        """Return the whole body without white space around it; None when the caller has gone."""
-        body = bytearray()
-        while True:
+    async def _body(self, receive: Receive) -> bytes | None:
+        """Return the whole body from its first sign on; None when the caller has gone away."""
+        limit = self.limits.max_body_mb * 1_000_000
+        message = await receive()
+        chunks = [message.get("body", b"")]
+        size = len(chunks[0])
+        while message.get("more_body") and size <= limit:
             message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            body += message.get("body", b"")
-            if len(body) > self.limits.max_body_mb * 1_000_000:
-                hint = f"send at most {self.limits.max_body_mb:g} MB at once"
-                raise refused(413, "body too large", hint)
-            if not message.get("more_body"):
-                return body.strip()
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+        if message["type"] == "http.disconnect":
+            return None
+        if size > limit:
+            hint = f"send at most {self.limits.max_body_mb:g} MB at once"
+            raise refused(413, "body too large", hint)
+        return b"".join(chunks).lstrip()
 
 
 def _where(error: BaseException) -> str:
@@ -469,4 +475,5 @@ def run(project: Project, host: str, port: int) -> None:
         timeout_keep_alive=65,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
+    gc.freeze()  # what is there now stays: no need to look through it for garbage again and again
     uvicorn.Server(config).run(sockets=[listener])

@@ -4,13 +4,18 @@ import collections
 import datetime as dt
 import functools
 import hashlib
+import itertools
 import logging
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from ..scorer import ServedColumn
 
@@ -52,6 +57,30 @@ class Line(msgspec.Struct, frozen=True):
     features: msgspec.Raw
 
 
+class Distribution(Collector):
+    """A histogram that is told many values at once, which prometheus_client's own cannot be."""
+
+    def __init__(
+        self, name: str, text: str, bounds: list[float], *, registry: CollectorRegistry
+    ) -> None:
+        self.name, self.text, self.bounds = name, text, bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+        registry.register(self)
+
+    def add(self, values: list[float]) -> None:
+        """Count values."""
+        for value in values:
+            self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += sum(values)
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """Give the counts to prometheus_client."""
+        bounds = [*map(floatToGoString, self.bounds), "+Inf"]
+        buckets = list(zip(bounds, itertools.accumulate(self.counts), strict=True))
+        yield HistogramMetricFamily(self.name, self.text, buckets, self.total)
+
+
 class Telemetry:
     """Counts answers and logs their rows, in `folder`/<UTC date>.jsonl unless it is None."""
 
@@ -63,15 +92,15 @@ class Telemetry:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         counter = functools.partial(Counter, registry=self.registry)
-        histogram = functools.partial(Histogram, registry=self.registry)
+        histogram = functools.partial(Distribution, registry=self.registry)
         gauge = functools.partial(Gauge, registry=self.registry)
         # Around the plan's limit, which must be a bound itself for an exact alert.
         bounds = [round(latency_s * part, 6) for part in (0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5)]
-        self.latency = histogram("ml_request_seconds", "Time to answer", buckets=bounds)
+        self.latency = histogram("ml_request_seconds", "Time to answer", bounds)
         self.requests = counter("ml_requests", "Requests to /predict", ["status"])
         self.requests.labels("500")  # there from the start, or a rate would miss the first one
         twentieths = [step / 20 for step in range(1, 20)]
-        self.probability = histogram("ml_probability", "One per row", buckets=twentieths)
+        self.probability = histogram("ml_probability", "One per row", twentieths)
         self.decisions = counter("ml_decisions", "One per row", ["decision"])
         self.model = gauge("ml_model_info", "The model in use", ["version"])
         self.reload_failed = gauge("ml_model_reload_failed", "1: the champion cannot be loaded")
@@ -91,10 +120,9 @@ class Telemetry:
             self.requests.labels(str(status)).inc(count)
         for decision, count in collections.Counter(p.decision for p in predictions).items():
             self.decisions.labels(str(decision).lower()).inc(count)
-        for prediction in predictions:
-            self.probability.observe(prediction.probability)
+        self.probability.add([prediction.probability for prediction in predictions])
+        self.latency.add([done.seconds for done in self.done])
         for done in self.done:
-            self.latency.observe(done.seconds)
             if self.folder and len(self.lines) + len(done.rows) <= MAX_LINES:
                 self.lines += _lines(done)
             elif self.folder:
@@ -131,9 +159,11 @@ def _lines(done: Done) -> list[bytes]:
     personal = [column.name for column in done.columns if column.personal]
     lines = []
     for number, (row, found) in enumerate(zip(done.rows, done.predictions, strict=True)):
-        values = dict(zip(names, msgspec.structs.astuple(row), strict=True))
-        for name in personal:
-            del values[name]
+        values: Any = row
+        if personal:
+            values = dict(zip(names, msgspec.structs.astuple(row), strict=True))
+            for name in personal:
+                del values[name]
         features = msgspec.json.encode(values)
         digest = hashlib.blake2b(features, digest_size=16).hexdigest()
         head = (done.time, done.request_id, done.version, number)
