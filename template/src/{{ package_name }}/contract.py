@@ -22,6 +22,7 @@ from .storage import sha256_text
 Kind = Literal["number", "integer", "boolean", "category", "date", "timestamp"]
 Role = Literal["feature", "target", "entity", "time", "excluded"]
 Severity = Literal["error", "warning"]
+UNSERVED = r'["\\\x00-\x1f]'  # in JSON such a name would need escapes
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
@@ -322,6 +323,10 @@ def _column_problems(column: Column, contract: Contract) -> Iterator[str]:
     dated = kind in ("date", "timestamp")
     for broken, problem in (
         (not column.name.strip(), "it has no name"),
+        (
+            column.role == "feature" and re.search(UNSERVED, column.name),
+            "a feature is served by its name: rename it without quotes, backslashes and the like",
+        ),
         (low is not None and high is not None and low > high, "minimum is above maximum"),
         (column.levels and kind != "category", f"validValues need string, not {kind}"),
         (doubled, f"validValues repeat {', '.join(doubled)}"),

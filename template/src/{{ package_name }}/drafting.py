@@ -12,7 +12,7 @@ import polars as pl
 import yaml
 
 from . import leakage, personal, storage
-from .contract import Column, Kind, Role, contradiction, definition_columns, read
+from .contract import UNSERVED, Column, Kind, Role, contradiction, definition_columns, read
 from .errors import ProjectError
 from .inference import infer
 from .ingest import read_table
@@ -172,7 +172,7 @@ def _draft(
     for suspicion in leakage.suspects(typed, labels, features, time, used):
         columns[suspicion.column].exclude("leakage", suspicion.reason)
     if all(column.role != "feature" for column in columns.values()):
-        out = "; ".join(f"{c.name}: {c.notes[-1][1]}" for c in columns.values() if c.notes)
+        out = "; ".join(f"{c.name}: {c.notes[-1][1]}" for c in columns.values() if c.notes)[:500]
         raise ProjectError(f"no column is left to learn {target!r} from ({out})")
     key = _choose_key(columns, whom, time)
     findings += [Finding(c.name, *note) for c in columns.values() for note in c.notes]
@@ -307,6 +307,8 @@ def _judge(column: _Column) -> None:
         column.exclude("missing", "no value in any row")
     elif different == 1 and column.complete:
         column.exclude("constant", "the same value in every row")
+    elif re.search(UNSERVED, column.name):
+        column.exclude("name", "rename it in the source without quotes, backslashes and the like")
     elif reason := personal.suspicion(column.name, column.kind, filled):
         column.personal = True
         column.notes = [note for note in column.notes if note[0] != "unreadable"]  # it shows values
