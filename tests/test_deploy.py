@@ -1,0 +1,126 @@
+"""What a project is deployed and watched with: image, compose file, schedule, alerts, runbook."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers.rendering import render
+
+SLOS = [
+    {},
+    {"availability": 0.93, "latency_ms": 1},  # 14.4 x 7 % is more than every request
+    {"availability": 0.9999, "window_days": 90, "latency_ms": 60000},
+]
+
+
+@pytest.fixture(scope="module", params=range(len(SLOS)), ids=str)
+def watched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return render(tmp_path_factory.mktemp("slo") / "p", **SLOS[request.param])
+
+
+def rules(project: Path) -> list[dict]:
+    (group,) = yaml.safe_load((project / "monitoring/alerts.yml").read_text())["groups"]
+    return group["rules"]
+
+
+def test_alerts_follow_the_plan_and_can_fire(watched):
+    plan = yaml.safe_load((watched / "plan/plan.yaml").read_text())
+    numbers = {k: v["value"] for k, v in plan["computed"]["DEP-02"].items()}
+    planned = {k.removeprefix("error_ratio_"): v for k, v in numbers.items() if "ratio" in k}
+    found = {}
+    for rule in rules(watched):
+        if rule["alert"].startswith("ErrorBudgetBurn"):
+            limits = set(re.findall(r">= ([\d.e-]+)", rule["expr"]))
+            assert len(limits) == 1
+            found[rule["alert"].removeprefix("ErrorBudgetBurn")] = float(limits.pop())
+    assert found == {hours: pytest.approx(limit, abs=1e-8) for hours, limit in planned.items()}
+    assert all(0 < limit <= 1 for limit in found.values())
+    slow = next(rule["expr"] for rule in rules(watched) if rule["alert"] == "SlowAnswers")
+    assert float(slow.rpartition(">")[2]) == plan["answers"]["latency_ms"] / 1000
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="needs promtool (package prometheus)")
+def test_prometheus_agrees_that_every_alert_fires_and_rests(watched):
+    folder = watched / "monitoring"
+    for command in (
+        ["check", "config", "prometheus.yml"],
+        ["test", "rules", "alerts_test.yml"],
+    ):
+        done = subprocess.run(
+            ["promtool", *command], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    tests = (folder / "alerts_test.yml").read_text()
+    for rule in rules(watched):
+        name = re.escape(rule["alert"])
+        assert re.search(rf"alertname: {name}\n", tests), "fires"
+        assert re.search(rf"alertname: {name}, .*exp_alerts: \[\]", tests), "rests"
+
+
+def test_a_changed_threshold_fails_the_alert_tests(tmp_path):
+    if not shutil.which("promtool"):
+        pytest.skip("needs promtool (package prometheus)")
+    project = render(tmp_path / "p")
+    path = project / "monitoring/alerts.yml"
+    text = path.read_text()
+    for old, new in ((">= 0.072", ">= 0.08"), (">= 0.072", ">= 0.06"), ("> 0.1\n", "> 0.3\n")):
+        assert old in text
+        path.write_text(text.replace(old, new))
+        command = ["promtool", "test", "rules", "alerts_test.yml"]
+        done = subprocess.run(command, cwd=path.parent, capture_output=True, check=False)
+        assert done.returncode != 0, new
+
+
+@pytest.mark.parametrize("modes", [["rest"], ["batch"], ["rest", "batch"]], ids=str)
+def test_each_mode_gets_its_files_and_a_whole_runbook(tmp_path, modes):
+    project = render(tmp_path / "p", deployment_modes=modes, batch_schedule="*/5 1 * * 1-5")
+    rest, batch = "rest" in modes, "batch" in modes
+    assert (project / "deploy/compose.yaml").exists() == (project / "monitoring").exists() == rest
+    assert (project / "deploy/crontab").exists() == batch
+    if batch:
+        lines = (project / "deploy/crontab").read_text().splitlines()
+        assert [x for x in lines if x.startswith("*/5 1 * * 1-5 cd ")] == lines[-1:]
+    runbook = (project / "docs/runbook.md").read_text()
+    headings = re.findall(r"^## (.+)$", runbook, re.MULTILINE)
+    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\]\(#([^)]+)\)", runbook)) <= anchors
+    assert ("Errors" in headings, "A batch run failed" in headings) == (rest, batch)
+    assert "\n\n\n" not in runbook
+    if rest:
+        compose = yaml.safe_load((project / "deploy/compose.yaml").read_text())
+        for service in compose["services"].values():
+            sources = [volume.split(":")[0] for volume in service.get("volumes", [])]
+            made = {"../models", "../data/predictions"}
+            assert all((project / "deploy" / s).exists() for s in sources if s not in made)
+
+
+@pytest.mark.parametrize("modes", [["rest"], ["batch"]], ids=str)
+def test_the_image_holds_what_serving_needs_and_nothing_else(tmp_path, modes):
+    project = render(tmp_path / "p", deployment_modes=modes, python_version="3.13")
+    text = (project / "deploy/Dockerfile").read_text()
+    stages = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
+    assert stages == ["python:3.13-slim"] * 2
+    assert "# syntax" not in text and re.search(r"^USER \d{4,}$", text, re.MULTILINE)
+    syncs = re.findall(r"uv sync (.*)", text)
+    assert len(syncs) == 2
+    assert all("--locked" in sync and "--no-default-groups" in sync for sync in syncs)
+    allowed = (project / ".dockerignore").read_text().splitlines()
+    sources = {
+        source
+        for line in re.findall(r"^COPY (?!--from)(.*) \S+$", text, re.MULTILINE)
+        for source in line.split()
+    }
+    for source in sources:
+        assert any(name.removeprefix("!").split("/")[0] == source for name in allowed), source
+        assert source in ("uv.lock", "models") or (project / source).exists()
+    if modes == ["rest"]:
+        assert "--start-period" in text and text.rstrip().endswith('CMD ["ml", "serve"]')
+    else:
+        assert text.rstrip().endswith('ENTRYPOINT ["ml", "score"]')
+    if shutil.which("hadolint"):
+        command = ["hadolint", str(project / "deploy/Dockerfile")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.stdout == ""
