@@ -172,7 +172,8 @@ def _draft(
     for suspicion in leakage.suspects(typed, labels, features, time, used):
         columns[suspicion.column].exclude("leakage", suspicion.reason)
     if all(column.role != "feature" for column in columns.values()):
-        out = "; ".join(f"{c.name}: {c.notes[-1][1]}" for c in columns.values() if c.notes)[:500]
+        out = "; ".join(f"{c.name}: {c.notes[-1][1]}" for c in columns.values() if c.notes)
+        out = out[:500] or "there is no other"
         raise ProjectError(f"no column is left to learn {target!r} from ({out})")
     key = _choose_key(columns, whom, time)
     findings += [Finding(c.name, *note) for c in columns.values() for note in c.notes]

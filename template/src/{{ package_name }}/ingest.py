@@ -28,9 +28,9 @@ def read_table(path: Path, encoding: str = "utf-8") -> pl.DataFrame:
     there. Anything unreadable is a ProjectError that says where.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise ProjectError(f"{path.name}: unknown file type; use one of {' '.join(SUFFIXES)}")
+        raise ProjectError(f"{path}: unknown file type; use one of {' '.join(SUFFIXES)}")
     if not path.is_file():
-        raise ProjectError(f"{path}: no such file; set data.source in config.yaml")
+        raise ProjectError(f"{path}: no such file: check the path, or data.source in config.yaml")
     if not path.stat().st_size:
         raise ProjectError(f"{path.name}: the file is empty")
     try:

@@ -20,6 +20,7 @@ from .errors import ProjectError
 FORMAT = 1
 GOLDEN_TOLERANCE = 1e-4
 Part = Literal["value", "month", "day", "weekday", "hour", "minute"]
+LARGEST = float(np.finfo(np.float32).max)
 PARTS: dict[str, Callable[[Any], float]] = {
     "month": lambda moment: _utc(moment).month,
     "day": lambda moment: _utc(moment).day,
@@ -136,6 +137,11 @@ def row_type(columns: Sequence[ServedColumn]) -> type[msgspec.Struct]:
     for index, column in enumerate(columns):
         kind, low, high = kinds[column.kind], column.minimum, column.maximum
         limits: dict[str, float | None] = {"ge": low, "le": high}
+        if column.kind == "number":
+            limits = {
+                "ge": -LARGEST if low is None else low,
+                "le": LARGEST if high is None else high,
+            }
         if column.kind == "integer":
             limits = {
                 "ge": -(2**63) if low is None else math.ceil(low),

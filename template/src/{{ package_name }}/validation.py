@@ -15,6 +15,7 @@ from .errors import CheckFailed, ProjectError
 from .settings import Project
 
 MIN_ROWS = 50
+LARGEST = 3.4028234663852886e38  # of float32, in which models calculate
 DTYPES: dict[str, pl.DataType] = {
     "number": pl.Float64(),
     "integer": pl.Int64(),
@@ -305,7 +306,7 @@ def _hits(
     if required:
         masks["required"] = ~present
     if column.kind == "number":
-        masks["infinite"] = values.is_infinite()
+        masks["infinite"] = values.abs() > LARGEST
     if column.minimum is not None:
         masks["minimum"] = values < column.minimum
     if column.maximum is not None:

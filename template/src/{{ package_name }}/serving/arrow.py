@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ..scorer import Scorer, ServedColumn
+from ..scorer import LARGEST, Scorer, ServedColumn
 
 NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|infinity)$"
 TRUE, FALSE = pa.array(["true", "t", "yes", "y", "1"]), pa.array(["false", "f", "no", "n", "0"])
@@ -63,7 +63,7 @@ def _broken(raw: Any, values: Any, column: ServedColumn) -> Iterator[tuple[str, 
     if column.required:
         rules["required"] = pc.invert(present)
     if column.kind == "number":
-        rules["infinite"] = pc.is_inf(values)
+        rules["infinite"] = pc.greater(pc.abs(values), LARGEST)
     if column.minimum is not None:
         rules["minimum"] = pc.less(values, column.minimum)
     if column.maximum is not None:
