@@ -457,7 +457,7 @@ def rows(number: int = 400) -> dict[str, list]:
             for i in range(number)
         ],
         "amount": [None if index % 50 == 1 else index * 0.5 for index in range(number)],
-        'kind (x) <b>': [
+        "kind (x) <b>": [
             "<script>alert(1)</script>" if y else f"k{i}" for i, y in enumerate(bought)
         ],
         "mail": [f"person{index}@secret.example" for index in range(number)],
@@ -477,7 +477,7 @@ def test_from_file_to_profile(shop):
     table["amount"][2] = -5.0
     table["bought"][5] = None
     table["id"][7] = 6
-    table['kind (x) <b>'][8] = None
+    table["kind (x) <b>"][8] = None
     put(shop, table)
     ingest.run(shop)
     quality = validation.run(shop)
@@ -499,7 +499,7 @@ def test_from_file_to_profile(shop):
     assert sum(columns["amount"]["histogram"]["counts"]) == 397 - 8
     assert sum(n for _, n, _ in columns["amount"]["groups"]) == 397
     assert columns["amount"]["groups"][-1][:2] == ["(missing)", 8]
-    assert columns['kind (x) <b>']["groups"][-1] == ["(missing)", 1, 0.0]
+    assert columns["kind (x) <b>"]["groups"][-1] == ["(missing)", 1, 0.0]
     ready = profile["readiness"]
     assert ready["parts"]["values present"] == pytest.approx(1 - (8 + 1 + 397) / 397 / 6)
     assert ready["score"] == pytest.approx(1 - len(profile["leakage"]) / 6)

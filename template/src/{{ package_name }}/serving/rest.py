@@ -414,6 +414,8 @@ def _describe(document: dict[str, Any], model: Model, max_rows: int) -> dict[str
     }
     operation = {
         "summary": "Predict one row or many",
+        "description": "The body is read as JSON, whatever its content type says. An "
+        "`x-request-id` header comes back; without one, one is made.",
         "requestBody": {"required": True, "content": _json({"oneOf": [row, many, wrapped]})},
         "responses": {
             status: {"description": text, "content": _json(schema)}
