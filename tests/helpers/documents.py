@@ -79,7 +79,7 @@ class Reader:
         assert self.shell.stdin and self.shell.stdout
         self.shell.stdin.write(f"{{\n{text}\n}} < /dev/null\necho '::done'\n")
         self.shell.stdin.flush()
-        lines = []
+        lines: list[str] = []
         for line in self.shell.stdout:
             if line == "::done\n":
                 return "".join(lines)
