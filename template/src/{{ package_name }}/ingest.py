@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from . import sample, settings, storage
+from . import sample, settings, storage, validation
 from .errors import ProjectError
 
 NULLS = ["", "NA", "N/A", "null", "NULL", "NaN", "nan"]
@@ -59,10 +59,7 @@ def run(project: settings.Project) -> dict[str, Any]:
     if config.source == settings.Data().source and not source.exists():
         sample.run(project)
     frame = read_table(source, config.encoding)
-    buffer = io.BytesIO()
-    # A fixed row group, so that the bytes do not depend on the number of cores.
-    frame.rechunk().write_parquet(buffer, row_group_size=100_000)
-    content = buffer.getvalue()
+    content = validation.parquet(frame)
     digest = hashlib.sha256(content).hexdigest()
     stem = re.sub(r"[^\w-]+", "_", source.stem)
     snapshot = project.path(f"data/raw/{stem}-{digest[:12]}.parquet")

@@ -17,7 +17,7 @@ from . import storage
 from .contract import Column, Contract, definition_columns
 from .errors import ProjectError
 from .settings import Data, Project
-from .validation import DTYPES, parse
+from .validation import DTYPES, parquet, parse
 
 BEST = 0.87
 WEIGHTS = (1.0, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
@@ -38,8 +38,7 @@ def run(project: Project, rows: int | None = None, seed: int | None = None) -> P
     seed = config.training.seed if seed is None else seed
     frame = generate(contracts.read(project.contract_path), rows, seed)
     path = project.path(Data().source)
-    with storage.replacing_file(path) as temporary:
-        frame.write_parquet(temporary)
+    storage.write_bytes(path, parquet(frame))
     return path
 
 

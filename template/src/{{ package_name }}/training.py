@@ -168,8 +168,7 @@ def run(project: Project) -> dict[str, Any]:
     development, test = frame[parts.development], frame[parts.test]
     processed = project.path("data/processed")
     for name, table in (("development", development), ("test", test)):
-        with storage.replacing_file(processed / f"{name}.parquet") as temporary:
-            table.write_parquet(temporary)
+        storage.write_bytes(processed / f"{name}.parquet", validation.parquet(table))
     version = registry.next_version(project)
     data_sha256 = storage.sha256(processed / "valid.parquet")
     run_id = storage.sha256_text(f"{version} {data_sha256} {chosen}")[:12]

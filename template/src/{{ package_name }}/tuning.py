@@ -32,6 +32,8 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     journal = project.path("data/processed/tuning.log")
     journal.parent.mkdir(parents=True, exist_ok=True)
+    # The project's lock is ours, so this one is what a kill left; Optuna would wait for it.
+    journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
     # Trials on other data or another split are no help: each such state has a study of its own.
     state = storage.sha256_text(
         storage.sha256(project.path("data/processed/valid.parquet"))

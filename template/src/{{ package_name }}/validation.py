@@ -1,5 +1,6 @@
 """Check a table against the data contract: typed good rows, and bad rows with their reasons."""
 
+import io
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -141,14 +142,19 @@ def run(project: Project) -> dict[str, Any]:
         **summary(contract, result),
     }
     report["failures"] = _failures(contract.target, result, project.config.data.max_rejected_share)
-    with storage.replacing_file(project.path("data/quarantine/rejected.parquet")) as path:
-        result.rejected.write_parquet(path)
+    storage.write_bytes(project.path("data/quarantine/rejected.parquet"), parquet(result.rejected))
     storage.write_json(project.path("reports/data_quality.json"), report)
     if report["failures"]:
         raise CheckFailed("; ".join(report["failures"]))
-    with storage.replacing_file(project.path("data/processed/valid.parquet")) as path:
-        result.valid.write_parquet(path)
+    storage.write_bytes(project.path("data/processed/valid.parquet"), parquet(result.valid))
     return report
+
+
+def parquet(frame: pl.DataFrame) -> bytes:
+    """Return a table as Parquet, in row groups that do not depend on the number of cores."""
+    buffer = io.BytesIO()
+    frame.rechunk().write_parquet(buffer, row_group_size=100_000)
+    return buffer.getvalue()
 
 
 def stored(
