@@ -1,0 +1,608 @@
+"""What a generated project survives: each case is one clear line or a correct result, and no loss.
+
+Tables of cases: a name, what is done to a trained project, the command, its exit code, and words of
+the one line on stderr (or of stdout, when the command is to succeed). Every command is the real
+one. Kills come at the moments when files change, counted by an audit hook inside the command.
+"""
+
+import csv
+import datetime as dt
+import hashlib
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from helpers.rendering import render
+
+Table = dict[str, Any]
+SMALL = {
+    "ML_DATA__SOURCE": "my.csv",
+    "ML_TRAINING__FOLDS": "3",
+    "ML_TRAINING__MAX_ROUNDS": "30",
+    "ML_TRAINING__MEMBERS": "1",
+    "ML_TRAINING__THREADS": "1",
+    "ML_TRAINING__TRACK": "false",
+    "ML_EVALUATION__BOOTSTRAP": "50",
+}
+CONTRACT = "contracts/dataset.odcs.yaml"
+CHAMPION = "models/v1"
+KEPT = ("PLAN.md", "config.yaml", CONTRACT, "plan/", "models/", "data/processed/valid.parquet")
+
+
+class Made:
+    """A rendered project on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+    def start(self, *command: str, **env: str) -> subprocess.Popen[str]:
+        """Start `ml` with these arguments."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "churn_model", *command],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": "src", **SMALL, **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def ml(self, *command: str, **env: str) -> tuple[int, str, str]:
+        """Run `ml`; return its exit code, stdout and stderr."""
+        process = self.start(*command, **env)
+        out, err = process.communicate(timeout=300)
+        return process.returncode, out, err
+
+    def good(self, *command: str, **env: str) -> str:
+        """Run `ml`, which must succeed without a word on stderr; return its stdout."""
+        code, out, err = self.ml(*command, **env)
+        assert (code, err) == (0, ""), f"ml {' '.join(command)}: {code}\n{err}"
+        return out
+
+    def bad(self, *command: str, code: int, says: str, but: str = "/", **env: str) -> None:
+        """Run `ml`, which must end with this code and one line, and lose nothing `but` names."""
+        before = self.kept(but)
+        found, out, err = self.ml(*command, **env)
+        assert found == code, f"ml {' '.join(command)}: {found}\n{out}\n{err}"
+        assert err.startswith("error: ") and err.count("\n") == 1, err
+        assert says in err
+        assert self.kept(but) == before
+
+    def kept(self, but: str = "/") -> dict[str, str]:
+        """Return the hashes of what a failing command must leave alone."""
+        files = (path for path in self.folder.rglob("*") if path.is_file())
+        names = {path.relative_to(self.folder).as_posix(): path for path in files}
+        kept = (n for n in sorted(names) if n.startswith(KEPT) and not n.startswith(but))
+        return {name: sha256(names[name]) for name in kept}
+
+    def leftovers(self) -> list[str]:
+        """Return the names of temporary files."""
+        found = [*self.folder.rglob(".*.tmp"), *self.folder.rglob(".tmp-*")]
+        return [path.relative_to(self.folder).as_posix() for path in found]
+
+    def report(self, name: str) -> Any:
+        """Read a report."""
+        return json.loads((self / f"reports/{name}.json").read_bytes())
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Replace the first place of a text in a file."""
+        text = (self / name).read_text(encoding="utf-8")
+        assert old in text, name
+        (self / name).write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def table(rows: int = 400) -> Table:
+    """Return columns that satisfy the contract and tell the target clearly."""
+    rng = np.random.default_rng(4)
+    tenure, calls = rng.integers(1, 60, rows), rng.poisson(2, rows)
+    charge, days = rng.normal(60, 20, rows).clip(5, 200).round(2), rng.integers(0, 60, rows)
+    logit = 2.5 * (calls - 2) - 0.12 * (tenure - 30) + 0.1 * (charge - 60) + 0.1 * (days - 30)
+    return {
+        "customer_id": [f"c{index % (rows // 2)}" for index in range(rows)],
+        "snapshot_date": [dt.date(2025, 1, 1) + dt.timedelta(index) for index in range(rows)],
+        "tenure_months": tenure.tolist(),
+        "monthly_charge": charge.tolist(),
+        "support_calls_90d": calls.tolist(),
+        "data_usage_gb": rng.normal(10, 2, rows).clip(0).round(1).tolist(),
+        "days_since_login": days.tolist(),
+        "plan": rng.choice(["basic", "standard", "premium"], rows).tolist(),
+        "payment_method": rng.choice(["invoice", "wallet"], rows).tolist(),
+        "region": rng.choice(["R01", "R02"], rows).tolist(),
+        "paperless": rng.choice(["true", "false"], rows).tolist(),
+        "churned": (rng.random(rows) < 1 / (1 + np.exp(-logit))).astype(str).tolist(),
+    }
+
+
+def written(columns: Table, delimiter: str = ",", end: str = "\n") -> str:
+    """Return a table as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, lineterminator=end)
+    writer.writerows([columns, *zip(*columns.values(), strict=True)])
+    return text.getvalue()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a project with data, reports, a filled plan and a champion; leave it as it is."""
+    made = Made(render(tmp_path_factory.mktemp("survival") / "project"))
+    (made / "my.csv").write_text(written(table()))
+    made.good("run")
+    return made.folder
+
+
+@pytest.fixture
+def made(trained: Path, tmp_path: Path) -> Made:
+    """Return a copy of the trained project."""
+    return Made(shutil.copytree(trained, tmp_path / "project"))
+
+
+@pytest.fixture
+def fresh(trained: Path, tmp_path: Path) -> Made:
+    """Return a project as rendered, with the table beside it."""
+    ignore = shutil.ignore_patterns("data", "models", "reports", "__pycache__")
+    copy = Made(shutil.copytree(trained, tmp_path / "fresh", ignore=ignore))
+    render(tmp_path / "rendered")
+    shutil.copy(tmp_path / "rendered/PLAN.md", copy / "PLAN.md")
+    return copy
+
+
+# Data
+
+Change = Callable[[Table], Table | str | bytes]
+
+
+def put(column: str, value: Any, first: int | None = None) -> Change:
+    """Replace the first values of a column, or all."""
+
+    def change(columns: Table) -> Table:
+        count = len(columns[column]) if first is None else first
+        return columns | {column: [value] * count + columns[column][count:]}
+
+    return change
+
+
+def without(column: str) -> Change:
+    return lambda columns: {name: columns[name] for name in columns if name != column}
+
+
+def rows(count: int) -> Change:
+    return lambda columns: {name: values[:count] for name, values in columns.items()}
+
+
+BAD_DATA: dict[str, tuple[Change, int, str]] = {
+    "wrong types everywhere": (
+        put("monthly_charge", "dear"),
+        2,
+        "column 'monthly_charge': none of its values, such as 'dear', can be read as number",
+    ),
+    "wrong types in half": (put("monthly_charge", "dear", 200), 1, "50.0% of 400 rows were"),
+    "a missing feature": (without("plan"), 2, "column 'plan' is missing from the data (feature"),
+    "a missing target": (without("churned"), 2, "column 'churned' is missing from the data"),
+    "a missing time": (without("snapshot_date"), 2, "'snapshot_date' is missing from the data"),
+    "an empty file": (lambda _: b"", 2, "my.csv: the file is empty"),
+    "a header alone": (rows(0), 2, "column names but no rows"),
+    "blank lines": (lambda _: "\n \n\n", 2, "no rows"),
+    "one row": (rows(1), 1, "1 of 1 rows are usable"),
+    "one class": (put("churned", "false"), 1, "0 times its positive value 'true'"),
+    "a target without values": (put("churned", ""), 2, "column 'churned' has no value in any row"),
+    "a needed column without values": (put("plan", ""), 2, "column 'plan' has no value in any row"),
+    "infinities everywhere": (put("monthly_charge", "inf"), 1, "`monthly_charge: infinite`"),
+    "the same key everywhere": (
+        lambda t: put("snapshot_date", "2025-01-01")(put("customer_id", "c1")(t)),
+        1,
+        "`customer_id, snapshot_date: duplicate key` (399 rows)",
+    ),
+    "bytes that are not UTF-8": (
+        lambda t: written(put("region", "Süd", 3)(t)).encode("latin-1"),
+        2,
+        "(0xfc) is not utf-8: set the file's encoding in config.yaml",
+    ),
+    "NUL bytes": (put("plan", "ba\0sic"), 1, "`plan: levels` (400 rows)"),
+    "a Parquet file named CSV": (lambda _: b"PAR1\x15\x04\x15\x90", 2, "is not utf-8"),
+    "a quote that never closes": (
+        lambda t: written(t) + '"c1,2025\n',
+        2,
+        "line 402: a quote that opens there is not closed",
+    ),
+    "a row too long": (lambda t: written(t) + "1," * 20 + "\n", 2, "line 402 has 21 fields"),
+    "two columns of one name": (
+        lambda t: written(t).replace("region", "plan", 1),
+        2,
+        "two columns have the name 'plan'",
+    ),
+    "one class in the test period": (
+        put("churned", "false", 397),
+        2,
+        "at least 2 rows of each class are needed",
+    ),
+}
+
+
+def place(made: Made, content: Table | str | bytes) -> None:
+    content = written(content) if isinstance(content, dict) else content
+    (made / "my.csv").write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@pytest.mark.parametrize("name", BAD_DATA)
+def test_bad_data_stop_the_run_and_leave_the_champion(made: Made, name: str) -> None:
+    change, code, says = BAD_DATA[name]
+    place(made, change(table()))
+    valid_rows_may_change = name == "one class in the test period"  # only the split can tell
+    made.bad("run", code=code, says=says, but="data/processed/" if valid_rows_may_change else "/")
+
+
+ODD_DATA: dict[str, tuple[Change, int, dict[str, int]]] = {
+    "wrong types in a few rows": (
+        put("monthly_charge", "dear", 3),
+        397,
+        {"monthly_charge: type": 3},
+    ),
+    "infinities in a few rows": (
+        put("monthly_charge", "inf", 3),
+        397,
+        {"monthly_charge: infinite": 3},
+    ),
+    "a target missing in a few rows": (put("churned", "", 3), 397, {}),
+    "some rows twice": (
+        lambda t: {name: values + values[:5] for name, values in t.items()},
+        400,
+        {"customer_id, snapshot_date: duplicate key": 5},
+    ),
+    "extra columns": (lambda t: t | {"mood": ["good"] * 400}, 400, {}),
+    "constant columns": (
+        lambda t: put("plan", "basic")(put("tenure_months", 5)(put("monthly_charge", 9.5)(t))),
+        400,
+        {},
+    ),
+    "columns without a value": (
+        lambda t: put("data_usage_gb", "")(put("days_since_login", "NA")(put("region", "")(t))),
+        400,
+        {},
+    ),
+    "dates that may be day or month first": (
+        put("snapshot_date", "03/04/2026", 3),
+        397,
+        {"snapshot_date: type": 3},
+    ),
+    "a byte order mark and Windows lines": (
+        lambda t: ("\ufeff" + written(t, end="\r\n")).encode(),
+        400,
+        {},
+    ),
+    "semicolons": (lambda t: written(t, delimiter=";"), 400, {}),
+}
+
+
+@pytest.mark.parametrize("name", ODD_DATA)
+def test_odd_data_give_a_correct_result(made: Made, name: str) -> None:
+    change, valid, broken = ODD_DATA[name]
+    place(made, change(table()))
+    made.good("run")
+    quality = made.report("data_quality")
+    assert quality["valid"] == valid
+    assert {rule: count for rule, count in quality["rules"].items() if count} == broken
+    assert pl.read_parquet(made / "data/processed/valid.parquet").height == valid
+
+
+def many_formats(columns: Table) -> Table:
+    forms = ("%Y-%m-%d", "%d.%m.%Y", "%b %d, %Y")
+    days = enumerate(columns["snapshot_date"])
+    return columns | {"snapshot_date": [day.strftime(forms[n % 3]) for n, day in days]}
+
+
+DRAFTED: dict[str, Change] = {
+    "dates in three formats": many_formats,
+    "10,000 categories": lambda t: (
+        t | {"shop": [f"s{n * 7919 % 10_000}" for n in range(len(t["plan"]))]}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DRAFTED)
+def test_a_drafted_contract_copes_with(made: Made, name: str) -> None:
+    columns = table(20_000 if name == "10,000 categories" else 400)
+    place(made, DRAFTED[name](columns))
+    made.good("contract", "infer", "my.csv", "--target", "churned", "--force")
+    made.good("contract", "check")
+    made.good("run")
+    assert made.report("data_quality")["valid"] == len(columns["plan"])
+
+
+# Bundles
+
+
+def cut(name: str, share: float) -> Callable[[Made], None]:
+    """Keep only a share of a file's bytes."""
+
+    def damage(made: Made) -> None:
+        path = made / name
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+    return damage
+
+
+def flip(name: str) -> Callable[[Made], None]:
+    """Change one bit in the middle of a file."""
+
+    def damage(made: Made) -> None:
+        content = bytearray((made / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (made / name).write_bytes(content)
+
+    return damage
+
+
+def of_another_contract(made: Made) -> None:
+    """Change the contract after training, as a merge may do."""
+    made.edit(CONTRACT, "name: monthly_charge", "name: monthly_fee")
+
+
+DAMAGED: dict[str, tuple[Callable[[Made], None], str]] = {
+    "a truncated graph": (cut(f"{CHAMPION}/model.onnx", 0.5), "model.onnx"),
+    "an empty graph": (cut(f"{CHAMPION}/model.onnx", 0), "model.onnx"),
+    "a changed bit in the graph": (flip(f"{CHAMPION}/model.onnx"), "model.onnx"),
+    "a truncated manifest": (cut(f"{CHAMPION}/manifest.json", 0.5), "manifest.json"),
+    "a graph that is gone": (lambda made: (made / f"{CHAMPION}/model.onnx").unlink(), "model.onnx"),
+    "a bundle that is gone": (lambda made: shutil.rmtree(made / CHAMPION), "models/v1 is gone"),
+    "a truncated registry": (cut("models/registry.json", 0.5), "`ml models --rebuild`"),
+}
+USERS = (
+    ("score", "my.csv", "out.parquet"),
+    ("serve", "--port", "0"),
+    ("promote", "v1"),
+    ("bench",),
+)
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_bundle_is_refused_by_all_who_load_it(made: Made, name: str) -> None:
+    damage, says = DAMAGED[name]
+    damage(made)
+    for command in USERS:
+        made.bad(*command, code=2, says=says)
+    assert not (made / "out.parquet").exists()
+
+
+def test_a_bundle_for_another_contract_is_not_promoted(made: Made) -> None:
+    made.good("train")
+    of_another_contract(made)
+    made.bad("promote", "v2", "--force", " ", code=1, says="the data contract has changed since")
+    made.bad("promote", "v2", code=1, says="the data contract has changed since")
+    assert "v1" in made.good("models")
+
+
+def test_a_bundle_is_served_by_its_own_contract(made: Made) -> None:
+    of_another_contract(made)
+    made.good("score", "my.csv", "out.parquet")
+    assert pl.read_parquet(made / "out.parquet")["problem"].null_count() == 400
+
+
+# Kills
+
+KILLER = """
+import os, signal, sys
+left, root = int(os.environ["KILL_AT"]), os.getcwd() + os.sep
+
+def hook(event, args):
+    global left
+    if event == "open":
+        changes = isinstance(args[0], str) and (args[2] or 0) & (os.O_WRONLY | os.O_RDWR)
+    else:
+        changes = event in ("os.rename", "os.remove", "os.rmdir", "os.mkdir")
+    if changes and os.path.abspath(os.fsdecode(args[0])).startswith(root):
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+if left:
+    sys.addaudithook(hook)
+"""
+
+
+@pytest.fixture(scope="module")
+def killer(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a PYTHONPATH whose commands kill themselves before their KILL_AT-th file change."""
+    folder = tmp_path_factory.mktemp("killer")
+    (folder / "sitecustomize.py").write_text(KILLER)
+    return f"{folder}{os.pathsep}src"
+
+
+def kills(made: Made, command: tuple[str, ...], killer: str, points: Iterator[int]) -> int:
+    """Kill a command at these moments, with what each kill left; return how many it survived."""
+    count = 0
+    for point in points:
+        code, _, err = made.ml(*command, PYTHONPATH=killer, KILL_AT=str(point))
+        if code == 0:
+            return count
+        assert code == -signal.SIGKILL, err
+        whole(made)
+        count += 1
+    return count
+
+
+def whole(made: Made) -> None:
+    """Assert that every file which a reader may open is whole, and the champion loads."""
+    for path in [*made.folder.glob("reports/*.json"), *made.folder.glob("models/**/*.json")]:
+        json.loads(path.read_bytes())
+    for path in made.folder.glob("data/**/*.parquet"):
+        if not path.name.startswith("."):
+            pl.read_parquet(path)
+    yaml.safe_load((made / CONTRACT).read_bytes())
+    assert "<!-- plan:" in (made / "PLAN.md").read_text(encoding="utf-8")
+    if (made / "models/registry.json").exists():
+        champion = json.loads((made / "models/registry.json").read_bytes())["champion"]
+        assert champion is None or (made / f"models/{champion}/manifest.json").exists()
+
+
+SHORT = (
+    ("contract", "sample", "--rows", "60"),
+    ("contract", "infer", "my.csv", "--target", "churned", "--force"),
+    ("ingest",),
+    ("validate",),
+    ("profile",),
+    ("evaluate",),
+    ("promote", "v2"),
+    ("models", "--rebuild"),
+    ("monitor", "my.csv"),
+    ("plan", "sync"),
+    ("plan", "approve", "EVAL-01", "--by", "@eva"),
+    ("score", "my.csv", "out.csv"),
+)
+
+
+@pytest.fixture(scope="module")
+def twice(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a project with a second version, which was the champion once."""
+    made = Made(shutil.copytree(trained, tmp_path_factory.mktemp("twice") / "project"))
+    made.good("train")
+    made.good("evaluate")
+    made.good("promote", "v2", "--force", "a test")
+    made.good("promote", "v1", "--force", "a test")
+    made.edit("PLAN.md", "TODO(EVAL-01)", "Reviewed")
+    return made.folder
+
+
+@pytest.mark.parametrize("command", SHORT, ids=" ".join)
+def test_a_kill_at_any_moment_loses_nothing(
+    twice: Path, killer: str, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    made = Made(shutil.copytree(twice, tmp_path / "killed"))
+    assert kills(made, command, killer, iter(range(1, 100))) >= 2
+    sound = Made(shutil.copytree(twice, tmp_path / "sound"))
+    sound.good(*command)
+    counted = "models/v2/metrics.json"  # how often the test set was used, kills included
+    assert made.kept(counted) == sound.kept(counted)
+    assert made.leftovers() == []
+    if "out.csv" in command:
+        assert (made / "out.csv").read_bytes() == (sound / "out.csv").read_bytes()
+
+
+def test_kills_in_a_whole_run_lose_nothing(fresh: Made, killer: str, trained: Path) -> None:
+    moments = random.Random(5)
+    steps = (moments.randint(2, 25) for _ in range(8))
+    assert kills(fresh, ("run",), killer, steps) >= 4
+    fresh.good("run")
+    assert fresh.leftovers() == []
+    assert json.loads((fresh / "models/registry.json").read_bytes())["champion"]
+    assert fresh.report("metrics")["champion"] == Made(trained).report("metrics")["champion"]
+
+
+def test_a_kill_while_tuning_keeps_the_finished_trials(made: Made) -> None:
+    process = made.start("tune", "--trials", "40")
+    log = made / "data/processed/tuning.log"
+    while process.poll() is None and (not log.exists() or log.read_text().count("\n") < 30):
+        pass
+    process.kill()
+    process.communicate()
+    trials = log.read_text().count('"op_code":5')
+    made.good("tune", "--trials", "3")
+    assert made.report("tuning")["trials"] >= 3
+    assert log.read_text().count('"op_code":5') >= trials
+
+
+# The machine
+
+
+def mount(*options: str, at: Path) -> Iterator[None]:
+    """Mount a file system, which needs root; skip where that is not allowed."""
+    command = ["mount", *options, str(at)]
+    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    try:
+        done = subprocess.run([*sudo, *command], capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        pytest.skip(f"NOT TESTED: {error}")
+    if done.returncode:
+        pytest.skip(f"NOT TESTED: mount is not allowed here: {done.stderr.strip()}")
+    yield
+    subprocess.run([*sudo, "umount", "-l", str(at)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder on a disk of 24 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    owner = f"uid={os.geteuid()},size=24m"
+    for _ in mount("-t", "tmpfs", "-o", owner, "tmpfs", at=folder):
+        yield folder
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost(trained: Path, small_disk: Path) -> None:
+    made = Made(shutil.copytree(trained, small_disk / "project"))
+    made.good("contract", "sample", "--rows", "400")
+    filler = small_disk / "filler"
+    told = 0
+    for left in (0, 20_000, 200_000):
+        space = os.statvfs(small_disk)
+        filler.write_bytes(b"x" * max(0, space.f_bavail * space.f_frsize - left))
+        for command in (("run", "--force"), ("score", "my.csv", "out.csv"), ("plan", "sync")):
+            before = made.kept()
+            code, _, err = made.ml(*command, TMPDIR=str(small_disk))
+            if code:
+                told += 1
+                assert (code, err.count("\n")) == (2, 1), err
+                assert err.startswith("error: the disk is full: free some room"), err
+                assert before.items() <= made.kept().items() or "run" in command
+                whole(made)
+        filler.unlink()
+    assert told >= 5
+    made.good("run")
+    made.good("score", "my.csv", "out.csv")
+
+
+@pytest.fixture
+def read_only(trained: Path, tmp_path: Path) -> Iterator[Made]:
+    """Return a project on a read-only file system."""
+    made = Made(shutil.copytree(trained, tmp_path / "readonly"))
+    for _ in mount("--bind", "-o", "ro", str(made.folder), at=made.folder):
+        yield made
+
+
+def test_a_read_only_project_says_so_and_still_reads(read_only: Made, tmp_path: Path) -> None:
+    writing = [("run",), *(c for c in SHORT if c[0] not in ("score", "promote")), ("promote", "v1")]
+    for command in writing:
+        read_only.bad(*command, code=2, says="the project is read-only here")
+    read_only.bad("score", "my.csv", "out.csv", code=2, says="read-only")
+    read_only.good("score", "my.csv", str(tmp_path / "out.csv"))
+    assert "v1" in read_only.good("models")
+    assert "MOD-02" in read_only.good("plan", "why", "MOD-02")
+
+
+def test_two_runs_at_once(made: Made) -> None:
+    first = made.start("run", "--force")
+    while '"' not in (held := made.ml("promote", "v1"))[2] and held[0] == 0:
+        assert first.poll() is None
+    assert held[0] == 2
+    assert held[2].startswith("error: another ml command is working in this project")
+    made.bad("run", code=2, says="another ml command", but="models/")
+    assert "champion" in made.good("models")
+    out, err = first.communicate(timeout=300)
+    assert (first.returncode, err) == (0, ""), out
+
+
+def test_two_scorings_of_one_output_at_once(made: Made) -> None:
+    place(made, table(60_000))
+    both = [made.start("score", "my.csv", "out.csv") for _ in range(2)]
+    codes = [process.communicate(timeout=300) and process.returncode for process in both]
+    assert 0 in codes
+    assert set(codes) <= {0, 2}
+    with (made / "out.csv").open() as lines:
+        assert sum(1 for _ in lines) == 60_001
