@@ -30,7 +30,9 @@ from autogluon.tabular import TabularPredictor
 train, test = pd.read_parquet(sys.argv[1]), pd.read_parquet(sys.argv[2])
 start = time.perf_counter()
 predictor = TabularPredictor("target", eval_metric="roc_auc", path=sys.argv[3], verbosity=0)
-predictor.fit(train, time_limit=int(sys.argv[4]), presets=sys.argv[5])
+predictor.fit(
+    train, time_limit=int(sys.argv[4]), presets=sys.argv[5], dynamic_stacking=False
+)
 seconds = time.perf_counter() - start
 p = predictor.predict_proba(test.drop(columns="target"))[1]
 print(json.dumps({"seconds": seconds, "p": [float(v) for v in p]}))
