@@ -37,6 +37,7 @@ REPORTS: dict[str, dict[str, Any]] = {
         "leakage": [{"column": "refund_total", "reason": "alone it tells the classes apart"}],
     },
     "training": {
+        "plan": {"primary_metric": "roc_auc"},
         "run": "t1",
         "version": "v1",
         "split": {
@@ -427,9 +428,9 @@ def test_overrides_are_shown_and_obeyed(measured: Project) -> None:
     line = "- OVERRIDES EVAL-01 Primary metric: `pr_auc` in place of `roc_auc`: only the top counts"
     assert line in changed.path("PLAN.md").read_text(encoding="utf-8")
     ((id, message),) = errors(changed)
-    assert id == "EVAL-01" and "metrics.json used roc_auc" in message
-    write(changed, "metrics", {**REPORTS["metrics"], "primary_metric": "pr_auc"})
-    changed.path("reports/metrics.json").unlink()
+    assert id == "EVAL-01" and "training.json used roc_auc: run `ml run`" in message
+    write(changed, "training", REPORTS["training"] | {"plan": {"primary_metric": "pr_auc"}})
+    sync.run(changed)
     assert errors(changed) == []
     changed = override(measured, EVAL_01={"value": "pr_auc", "reason": " "})
     sync.run(changed)
@@ -461,11 +462,13 @@ def test_folds_must_go_with_the_split(project: Project) -> None:
 
 
 def test_reports_of_another_plan_are_found(measured: Project) -> None:
-    training = REPORTS["training"]
-    write(measured, "training", training | {"split": training["split"] | {"scheme": "stratified"}})
+    write(measured, "training", REPORTS["training"] | {"plan": {"split": "stratified"}})
+    write(measured, "metrics", REPORTS["metrics"] | {"plan": {"cost_fn": 1, "currency": "EUR"}})
     sync.run(measured)
-    ((id, message),) = errors(measured)
-    assert id == "TRAIN-01" and "decided time" in message and "used stratified" in message
+    (split, cost) = errors(measured)
+    assert split[0] == "TRAIN-01"
+    assert "split is time, but reports/training.json used stratified" in split[1]
+    assert cost[0] == "EVAL-03" and "reports/metrics.json used 1: run `ml run`" in cost[1]
 
 
 def test_a_plan_that_loses_money_stops_at_the_gate(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from .errors import CheckFailed
 from .scorer import Golden, Scorer
 from .settings import Project, find_project
 
+PLAN = ("latency_ms",)  # facts of the plan that the figures depend on
 SECONDS = 1.0  # of each measurement
 WARM_UP = 200
 BATCH_ROWS = 20_000
@@ -36,6 +37,7 @@ def run(project: Project) -> dict[str, Any]:
     report = {
         "version": scorer.version,
         "run": scorer.manifest.run,
+        "plan": project.plan.facts(PLAN),
         "single_row_ms": single,
         "batch_rows_per_s": _batch_rows_per_s(Scorer.load(folder, threads=threads), golden),
         "model_mb": (folder / "model_encoded.onnx").stat().st_size / 1e6,

@@ -16,6 +16,7 @@ from .scorer import Scorer, session
 from .settings import Project
 
 Floats = NDArray[np.float64]
+PLAN = ("min_gain", "min_metric", "currency", *training.COSTS)  # the verdict depends on them
 SLICE_LEVELS = 8
 # Large test sets need fewer resamples: their intervals are narrow, and each resample costs more.
 RESAMPLED_ROWS = 10_000_000
@@ -70,6 +71,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
             for name, values in plain.items()
             if name not in ("class_prior", "single_rule")
         },
+        "plan": project.plan.facts(PLAN),
         "champion": {
             "name": champion,
             "version": version,

@@ -12,6 +12,7 @@ from .models import Matrix
 from .scorer import Scorer
 from .settings import Project
 
+PLAN = ("explain",)  # facts of the plan that the explanations depend on
 ROWS = 2000
 REPEATS = 3
 PERMUTATIONS = 100
@@ -49,6 +50,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
     report = {
         "version": version,
         "run": scorer.manifest.run,
+        "plan": project.plan.facts(PLAN),
         "method": "permutation importance (loss of the primary metric); Shapley values by sampling "
         "(Strumbelj and Kononenko 2014) in probability",
         "primary_metric": scorer.manifest.primary_metric,

@@ -21,6 +21,7 @@ from .settings import Monitoring, Project
 
 Floats = NDArray[np.float64]
 BINS, TOP_LEVELS = 10, 30
+PLAN = ("drift_test",)  # facts of the plan that drift depends on
 MIN_TEST_ROWS = 50  # below, no test says anything
 ALPHA_WARN, ALPHA_ACT = 0.05, 0.001  # of a whole report: divided by the number of its tests
 FLOOR = 1e-4  # the smallest share in PSI
@@ -324,7 +325,7 @@ def run(project: Project, data: Path | None = None) -> dict[str, Any]:
     else:
         window = _log(project, scorer, agreed) or _test_set(project, scorer, agreed)
     report: dict[str, Any] = {"version": scorer.version, "run": scorer.manifest.run}
-    report["source"] = window.source
+    report["source"], report["plan"] = window.source, project.plan.facts(PLAN)
     report |= drift(
         known, window.frame, window.probability, settings, project.plan.value("drift_test")
     )
@@ -442,7 +443,7 @@ def retrain_check(project: Project) -> dict[str, Any]:
     report = {
         "version": scorer.version,
         "run": made.run,
-        "policy": project.plan.value("retrain"),
+        "plan": project.plan.facts(("retrain",)),
         "decision": decision,
         "reasons": reasons,
         "checks": checks,

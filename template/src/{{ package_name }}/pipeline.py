@@ -14,13 +14,14 @@ from .settings import Project
 
 
 class Step(NamedTuple):
-    """A step, the files and settings it depends on, and what it leaves."""
+    """A step, the files, settings and plan's facts it depends on, and what it leaves."""
 
     name: str
     run: Callable[[Project], Any]
     reads: tuple[str, ...]
     leaves: tuple[str, ...]
     config: tuple[str, ...] = ()
+    plan: tuple[str, ...] = ()
     # A failed check of such a step is told at the end, so that the reports after it still appear.
     may_fail: bool = False
     needs_champion: bool = False
@@ -28,7 +29,7 @@ class Step(NamedTuple):
 
 def steps(project: Project) -> list[Step]:
     """Return the steps in their order."""
-    from . import bench, evaluation, explain, ingest, profiling, validation
+    from . import bench, evaluation, explain, ingest, monitoring, profiling, training, validation
 
     contract = project.config.data.contract
     data = ("data/processed/development.parquet", "data/processed/test.parquet")
@@ -61,18 +62,18 @@ def steps(project: Project) -> list[Step]:
                 "data/processed/valid.parquet",
                 "data/processed/tuned.json",
                 contract,
-                "plan/plan.yaml",
-                "plan/overrides.yaml",
             ),
             ("reports/training.json", "models/registry.json", *data),
             ("training",),
+            training.PLAN,
         ),
         Step(
             "evaluate",
             evaluation.run,
-            ("reports/training.json", data[1], "plan/plan.yaml"),
+            ("reports/training.json", data[1]),
             ("reports/metrics.json", "reports/evaluation.html"),
             ("evaluation", "training"),
+            evaluation.PLAN,
             may_fail=True,
         ),
         Step(
@@ -80,6 +81,7 @@ def steps(project: Project) -> list[Step]:
             explain.run,
             ("reports/training.json", data[1]),
             ("reports/explain.json",),
+            plan=explain.PLAN,
         ),
         Step("promote", _promote, ("reports/metrics.json",), ("models/registry.json",)),
         Step(
@@ -87,6 +89,7 @@ def steps(project: Project) -> list[Step]:
             bench.run,
             ("models/registry.json",),
             ("reports/bench.json",),
+            plan=bench.PLAN,
             may_fail=True,
             needs_champion=True,
         ),
@@ -96,6 +99,7 @@ def steps(project: Project) -> list[Step]:
             ("models/registry.json", data[1]),
             ("reports/drift.json", "reports/drift.html", "reports/retrain.json"),
             ("monitoring",),
+            (*monitoring.PLAN, "retrain"),
             may_fail=True,
             needs_champion=True,
         ),
@@ -160,7 +164,7 @@ def run(project: Project, tell: Callable[[str], None], *, force: bool = False) -
 
 def _inputs(project: Project, step: Step) -> str:
     groups = {name: getattr(project.config, name) for name in step.config}
-    state: list[Any] = [msgspec.to_builtins(groups), _code()]
+    state: list[Any] = [msgspec.to_builtins(groups), project.plan.facts(step.plan), _code()]
     for name in step.reads:
         path = project.path(name)
         state.append([name, storage.sha256(path) if path.is_file() else None])

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -163,6 +164,11 @@ class Plan(msgspec.Struct, kw_only=True, dict=True):
         identifier = self.decision_id(output)
         override = self.overrides.get(identifier)
         return override.value if override else self.decisions[identifier].value
+
+    def facts(self, names: Iterable[str]) -> dict[str, Any]:
+        """Return decisions by output and answers by name; None for what the plan lacks."""
+        outputs = {decision.output for decision in self.decisions.values()}
+        return {n: self.value(n) if n in outputs else self.answers.get(n) for n in names}
 
     def number(self, identifier: str, name: str) -> float:
         """Return a computed number of the plan, such as ("VAL-01", "npv"), as a float."""

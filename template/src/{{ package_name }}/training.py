@@ -24,6 +24,12 @@ from .errors import ProjectError
 from .settings import Project
 from .splitting import Split, split
 
+COSTS = ("cost_fp", "cost_fn", "cost_tp", "cost_tn", "predictions_per_month")
+# Facts of the plan that a model depends on.
+PLAN = (
+    *("primary_metric", "split", "cv", "baselines", "candidates", "calibration", "threshold"),
+    *("daily_capacity", "label_delay_days", "min_gain", *COSTS),
+)
 PARITY_ROWS = 2000
 CURVE_SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
 Floats = NDArray[np.float64]
@@ -175,6 +181,7 @@ def run(project: Project) -> dict[str, Any]:
     report = {
         "version": version,
         "run": run_id,
+        "plan": plan.facts(PLAN),
         "primary_metric": plan.value("primary_metric"),
         "split": {
             "scheme": plan.value("split"),

@@ -18,11 +18,14 @@ from . import sync
 from .blocks import Part, Parts, PlanError, parse, read, rewrite
 
 GATES = ("G0", "G1", "G2", "G3", "G4", "G5", "G6")
-# What the reports say was used must be what the plan decided.
-USED = {
-    "primary_metric": ("metrics", ("primary_metric",)),
-    "split": ("training", ("split", "scheme")),
-    "cv": ("training", ("cv", "scheme")),
+# The reports that say which facts of the plan they were made with, and where that is told.
+MADE_WITH = {
+    "training": "TRAIN-01",
+    "metrics": "EVAL-03",
+    "explain": "EXPL-01",
+    "bench": "DEP-02",
+    "drift": "MON-01",
+    "retrain": "MON-03",
 }
 FOLDS = {"time": "time_series", "stratified_group": "stratified_group_kfold"}
 
@@ -242,17 +245,15 @@ def _decisions(project: Project, gate: str | None) -> Iterator[Finding]:
         level = "error" if gate and gate > "G0" else "warning"
         message = "the net present value is below 0: change the plan, or override with a reason"
         yield Finding(level, plan.decision_id("verdict"), message)
-    for output, (name, keys) in USED.items():
-        path = project.path(f"reports/{name}.json")
-        if path.exists():
-            used: Any = storage.read_json(path, dict[str, Any])
-            for key in keys:
-                used = used.get(key) if isinstance(used, dict) else None
-            if used != plan.value(output):
-                message = (
-                    f"decided {_shown(plan.value(output))}, but reports/{name}.json used {used}"
-                )
-                yield Finding("error", plan.decision_id(output), f"{message}: run `ml run`")
+    outputs = {decision.output: identifier for identifier, decision in plan.decisions.items()}
+    for report, identifier in MADE_WITH.items():
+        path = project.path(f"reports/{report}.json")
+        used = storage.read_json(path, dict[str, Any]).get("plan", {}) if path.exists() else {}
+        for name, value in plan.facts(used).items():
+            if value != used[name]:
+                message = f"{name} is {_shown(value)}, but reports/{report}.json used "
+                place = outputs.get(name, identifier)
+                yield Finding("error", place, f"{message}{_shown(used[name])}: run `ml run`")
 
 
 def _links(project: Project, text: str) -> Iterator[Finding]:

@@ -63,7 +63,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "DEP-02": (
         "bench",
         "measured: one row in {single_row_ms[p50]:2} ms (p95 {single_row_ms[p95]:2}, p99 "
-        "{single_row_ms[p99]:2}), {batch_rows_per_s:0} rows/s in batch, model {model_mb:1} MB, "
+        "{single_row_ms[p99]:2}), {batch_rows_per_s:0} rows/s in batch, model {model_mb:2} MB, "
         "memory {memory_mb:0} MB, start in {cold_start_ms:0} ms{size}",
     ),
     "MON-01": (

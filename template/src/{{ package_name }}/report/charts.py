@@ -160,7 +160,9 @@ def intervals(
         return start + (value - scale[0]) / (scale[-1] - scale[0]) * room
 
     parts = [_line(at(v), 0, at(v), height - 22, "grid") for v in scale]
-    parts += [_text(at(v), height - 6, _tick(v), "middle") for v in scale]
+    widest = 7.2 * max(len(_tick(value)) for value in scale) + 8
+    every = math.ceil(widest * (len(scale) - 1) / room)  # texts that fit beside each other
+    parts += [_text(at(v), height - 6, _tick(v), "middle") for v in scale[::every]]
     if mark is not None:
         parts.append(_line(at(mark), 0, at(mark), height - 22, "mark"))
     for index, (name, value, low, high) in enumerate(known):
