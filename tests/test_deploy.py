@@ -120,7 +120,3 @@ def test_the_image_holds_what_serving_needs_and_nothing_else(tmp_path, modes):
         assert "--start-period" in text and text.rstrip().endswith('CMD ["ml", "serve"]')
     else:
         assert text.rstrip().endswith('ENTRYPOINT ["ml", "score"]')
-    if shutil.which("hadolint"):
-        command = ["hadolint", str(project / "deploy/Dockerfile")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.stdout == ""

@@ -1,0 +1,83 @@
+"""Every kind of generated file passes the linter of its kind, also with hostile texts in it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.answers import HOSTILE
+from helpers.rendering import render
+
+YAML_STYLE = """
+extends: default
+rules:
+  line-length: disable
+  document-start: disable
+  truthy: {check-keys: false}
+  comments: {min-spaces-from-content: 1}
+"""
+# What the marks of PLAN.md need: blocks without blank lines between mark and text.
+MARKDOWN = "md013,md022,md031,md032,md033,md036,md041"
+
+
+def lint(project: Path, tool: str, *arguments: str) -> None:
+    """Run a linter, which lies beside this Python."""
+    command = [str(Path(sys.executable).with_name(tool)), *arguments]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.fixture(scope="module", params=["rest,batch", "rest", "batch", "hostile"])
+def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("linted") / "project"
+    if request.param == "hostile":
+        names = ("project_name", "problem", "owner", "oncall")
+        texts = (next(t for t in HOSTILE[n:] if len(t) <= 60) for n in range(len(names)))
+        return render(folder, **dict(zip(names, texts, strict=True)))
+    return render(folder, deployment_modes=request.param.split(","))
+
+
+def test_yaml(project: Path) -> None:
+    found = [*project.rglob("*.yaml"), *project.rglob("*.yml")]
+    files = [str(path) for path in found if path.name != ".copier-answers.yml"]  # Copier's own
+    assert len(files) >= 5
+    lint(project, "yamllint", "--strict", "--config-data", YAML_STYLE, *files)
+
+
+def test_workflow(project: Path) -> None:
+    workflow = ".github/workflows/ci.yml"
+    lint(project, "actionlint", workflow)
+    lint(project, "check-jsonschema", "--builtin-schema", "vendor.github-workflows", workflow)
+    # Tags of actions, not hashes: that is the team's policy, as the workflow's first line says.
+    config = project.parent / "zizmor.yml"
+    config.write_text("rules: {unpinned-uses: {config: {policies: {'*': ref-pin}}}}")
+    lint(project, "zizmor", "--offline", "--no-progress", "--config", str(config), workflow)
+
+
+def test_containers(project: Path) -> None:
+    lint(project, "hadolint", "deploy/Dockerfile")
+    if (project / "deploy/compose.yaml").exists():
+        schema = "vendor.compose-spec"
+        lint(project, "check-jsonschema", "--builtin-schema", schema, "deploy/compose.yaml")
+
+
+def test_toml(project: Path) -> None:
+    lint(project, "taplo", "lint", "pyproject.toml")
+
+
+def test_markdown(project: Path) -> None:
+    front = ("--set", "extensions.front-matter.enabled=$!True")
+    lint(project, "pymarkdown", *front, "--disable-rules", MARKDOWN, "scan", "--recurse", ".")
+
+
+def test_linters_find_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("a: 1\na: 2\n")
+    (tmp_path / "Dockerfile").write_text("FROM python\nRUN cd /tmp\n")
+    (tmp_path / "a.md").write_text("# One\n\n#Two\n")
+    for command in (
+        ("yamllint", "--strict", "a.yaml"),
+        ("hadolint", "Dockerfile"),
+        ("pymarkdown", "--disable-rules", MARKDOWN, "scan", "a.md"),
+    ):
+        with pytest.raises(AssertionError):
+            lint(tmp_path, *command)
