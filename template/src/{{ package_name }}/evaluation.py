@@ -58,7 +58,16 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
         name: metrics.evaluate(y, other, threshold) for name, other in tested.probability.items()
     }
     seconds = {name: facts["fit_seconds"] for name, facts in trained["candidates"].items()}
-    gate = _gate(project, tested, champion, plain, trained["baselines"], intervals[primary], draws)
+    gains = {
+        name: metrics.paired_gain(
+            y, p, other, primary, draws=draws, seed=seed, groups=tested.groups
+        )
+        for name, other in tested.probability.items()
+        if name != champion
+    }
+    rivals = [name for name in trained["baselines"] if name != champion]
+    best = max(rivals, key=lambda name: plain[name][primary])
+    gate = _gate(project, best, gains[best], intervals[primary])
     costs = training.decision_costs(project)
     report = {
         "task": scorer.manifest.task,
@@ -79,6 +88,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
             "threshold": threshold,
             "confusion": metrics.confusion(y, p, threshold),
         },
+        "gains": {name: gain._asdict() for name, gain in gains.items()},
         "gate": gate,
         "data": {
             "rows": trained["split"]["development_rows"] + len(y),
@@ -205,28 +215,11 @@ def _score_test_set(
 
 
 def _gate(
-    project: Project,
-    tested: Tested,
-    champion: str,
-    plain: dict[str, dict[str, float]],
-    baselines: list[str],
-    measured: metrics.Interval,
-    draws: int,
+    project: Project, best: str, gain: metrics.Interval, measured: metrics.Interval
 ) -> dict[str, Any]:
-    """Compare with the best baseline that is not the champion itself."""
+    """Judge the champion's metric and its gain over the best baseline that is not itself."""
     answers = project.plan.answers
     primary = project.plan.value("primary_metric")
-    rivals = [name for name in baselines if name != champion]
-    best = max(rivals, key=lambda name: plain[name][primary])
-    gain = metrics.paired_gain(
-        tested.y,
-        tested.probability[champion],
-        tested.probability[best],
-        primary,
-        draws=draws,
-        seed=project.config.training.seed,
-        groups=tested.groups,
-    )
     min_gain, min_metric = float(answers["min_gain"]), float(answers["min_metric"])
     reasons = []
     if gain.value < min_gain:
