@@ -108,6 +108,14 @@ def test_every_combination(
     check_project(render(tmp_path / "project", **chosen), chosen)
 
 
+def test_a_default_project_is_no_larger_than_decided(tmp_path: Path) -> None:
+    files = tree(render(tmp_path / "project"))
+    lines = [text.count(b"\n") for name, text in files.items() if name.endswith(".py")]
+    assert len(files) <= 80
+    assert sum(lines) <= 9800
+    assert max(lines) <= 600
+
+
 @given(answers())
 @settings(
     max_examples=200,
