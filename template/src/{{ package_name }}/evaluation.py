@@ -74,13 +74,13 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
         "primary_metric": primary,
         "version": version,
         "run": scorer.manifest.run,
+        "plan": project.plan.facts(PLAN),
         "baselines": {name: plain[name] for name in trained["baselines"] if name in plain},
         "candidates": {
             name: {**values, "fit_seconds": seconds.get(name)}
             for name, values in plain.items()
             if name not in ("class_prior", "single_rule")
         },
-        "plan": project.plan.facts(PLAN),
         "champion": {
             "name": champion,
             "version": version,

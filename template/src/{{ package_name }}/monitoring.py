@@ -325,7 +325,7 @@ def run(project: Project, data: Path | None = None) -> dict[str, Any]:
     else:
         window = _log(project, scorer, agreed) or _test_set(project, scorer, agreed)
     report: dict[str, Any] = {"version": scorer.version, "run": scorer.manifest.run}
-    report["source"], report["plan"] = window.source, project.plan.facts(PLAN)
+    report["plan"], report["source"] = project.plan.facts(PLAN), window.source
     report |= drift(
         known, window.frame, window.probability, settings, project.plan.value("drift_test")
     )
