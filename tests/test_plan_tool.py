@@ -14,6 +14,7 @@ from helpers.rendering import render
 
 from package_name.errors import CheckFailed, ProjectError
 from package_name.plan import check, sync
+from package_name.plan import report as plan_report
 from package_name.plan.blocks import PlanError, parse
 from package_name.settings import Project
 
@@ -520,3 +521,89 @@ def test_a_failed_check_says_so_by_its_exit_code(measured: Project) -> None:
     with pytest.raises(CheckFailed, match=r"1 error$") as caught:
         check.run(measured, gate=None, as_json=True)
     assert caught.value.exit_code == 1
+
+
+# Gates, waivers, pages for readers
+
+
+def waive(project: Project, **waivers: dict[str, Any]) -> Project:
+    path = project.path("plan/overrides.yaml")
+    named = {name.replace("_", "-"): waiver for name, waiver in waivers.items()}
+    path.write_text(yaml.safe_dump({"waivers": named}))
+    return Project(project.root)
+
+
+def test_a_waiver_opens_a_gate_and_ends(
+    measured: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = [id for id, _ in errors(measured, "G0")]
+    assert len(left) >= 3
+    waiver = {"reason": "known well", "owner": "@eva", "until": dt.date(2999, 1, 1)}
+    waived = waive(measured, **{id.replace("-", "_"): waiver for id in left[1:]})
+    assert [id for id, _ in errors(waived, "G0")] == left[:1]
+    with pytest.raises(CheckFailed, match="G0 is closed: 1 thing above is left"):
+        check.gate(waived, "G0")
+    waived = waive(measured, **{id.replace("-", "_"): waiver for id in left})
+    check.gate(waived, "G0")
+    said = capsys.readouterr().out
+    assert f"{left[1]}: waived by @eva until 2999-01-01: known well" in said
+    assert "G0 is open" in said
+    late = waive(measured, **{left[0].replace("-", "_"): waiver | {"until": dt.date(2020, 1, 1)}})
+    assert (left[0], "its waiver ended on 2020-01-01") in errors(late)
+    blank = waive(measured, **{left[0].replace("-", "_"): waiver | {"reason": " "}})
+    assert "its waiver is incomplete" in dict(errors(blank))[left[0]]
+
+
+@pytest.mark.parametrize(
+    ("waivers", "says"),
+    [
+        ({"VAL_01": {"reason": "x", "owner": "@eva"}}, "until"),
+        ({"VAL_01": {"reason": "x", "owner": "@eva", "until": "soon"}}, "give reason, owner"),
+        ({"VAL_99": {"reason": "x", "owner": "@e", "until": dt.date(2999, 1, 1)}}, "VAL-99"),
+    ],
+)
+def test_waivers_that_say_too_little_are_refused(
+    project: Project, waivers: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ProjectError, match=says):
+        check.check(waive(project, **waivers))
+
+
+def test_a_regulated_gate_needs_signatures(tmp_path: Path) -> None:
+    project = Project(render(tmp_path / "project", plan_depth="regulated"))
+    path = project.path("PLAN.md")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(re.sub(r"_TODO\(([A-Z0-9-]+)\):.*_", r"\1 is written", text), encoding="utf-8")
+    assert {id for id, _ in errors(project, "G0")} >= {"PROB-01", "STAKE-01"}
+    assert "`ml plan approve PROB-01 --by @name`" in dict(errors(project, "G0"))["PROB-01"]
+    for id in ("PROB-01", "OBJ-01", "STAKE-01", "TEAM-01"):
+        check.approve(project, id, "@eva", None)
+    assert errors(project, "G0") == []
+
+
+@pytest.mark.parametrize("audience", ["exec", "engineering", "data", "team"])
+def test_a_page_for_each_reader(measured: Project, audience: str) -> None:
+    markdown, page = plan_report.run(measured, audience)
+    text, html = markdown.read_text(encoding="utf-8"), page.read_text(encoding="utf-8")
+    assert text.startswith("# ") and "SUMMARY verdict: **go**" in text
+    known = {"exec": "0.11 more than", "engineering": "one row in", "data": "0.11 more than"}
+    assert known.get(audience, "owner: ML team") in text
+    assert len(text.split("\n")) <= 90
+    assert "TODO(" not in text and "<!--" not in text
+    assert "<h2>Open</h2>" in html and "<script" not in html
+
+
+def test_a_page_shows_what_people_wrote_and_no_html_of_theirs(measured: Project) -> None:
+    path = measured.path("PLAN.md")
+    text = path.read_text(encoding="utf-8")
+    mine = "We lose **customers**. <script>alert(1)</script>"
+    path.write_text(re.sub(r"_TODO\(PROB-01\):.*_", mine, text), encoding="utf-8")
+    markdown, page = plan_report.run(measured, "exec")
+    assert mine in markdown.read_text(encoding="utf-8")
+    html = page.read_text(encoding="utf-8")
+    assert "<strong>customers</strong>" in html and "<script>" not in html
+
+
+def test_an_unknown_reader_is_refused(measured: Project) -> None:
+    with pytest.raises(ProjectError, match="exec, engineering, data, team"):
+        plan_report.run(measured, "everybody")

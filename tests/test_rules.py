@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from helpers.jinja import evaluate_all
+from helpers.plan import render_plan
 from helpers.rendering import ROOT
 from reference import rules as reference
 
@@ -34,6 +35,12 @@ CHOICES: dict[str, list[Any]] = {
     "daily_capacity": [0, 1, 10**9],
     "predictions_per_month": [1, 4000, 4348, 4349, 20_000, 10**12],
     "npv": [-1e12, -0.01, 0.0, 0.01, 1e12],
+    "ab_weeks": [1, 8, 9, 52, 53, 10**6],
+    "action": ["treatment", "block", "inform"],
+    "personal_data": [True, False],
+    "significant_effect": [True, False],
+    "jurisdictions": [["eu"], ["us_ca"], ["us_health"], ["other"], ["eu", "us_ca", "us_health"]],
+    "risk_class": ["minimal", "limited", "high", "prohibited"],
 }
 
 
@@ -98,6 +105,8 @@ def test_every_rule_fires_and_every_value_is_reached_or_left_to_a_team() -> None
 def test_every_source_is_known_and_used() -> None:
     used = {source for rule in RULES for source in rule["sources"]}
     assert all(rule["sources"] and rule["why"] for rule in RULES)
+    _, plan = render_plan(plan_depth="regulated")
+    used |= {n["source"] for numbers in plan["computed"].values() for n in numbers.values()}
     assert used == set(TABLE["sources"])
 
 
@@ -109,11 +118,10 @@ def test_a_decision_depends_on_nothing_but_the_answers_it_names() -> None:
         name = rng.choice(list(CHOICES))
         changed.append({**answers, name: rng.choice(CHOICES[name])})
         names.append(name)
-    money = set(TABLE["numbers"]["npv"])
     for before, after, name in zip(decided, decide_all(changed), names, strict=False):
         for id, decision in before.items():
             uses = set(decision["uses"])
-            if name not in uses and not (name == "npv" and uses & money):
+            if name not in uses and not uses & set(TABLE["numbers"].get(name, ())):
                 kept = {key: decision[key] for key in ("value", "rule", "why")}
                 assert {key: after[id][key] for key in kept} == kept, (id, name)
 
@@ -128,7 +136,8 @@ def test_uses_are_questions() -> None:
 
 @pytest.mark.parametrize("case", GOLDEN)
 def test_golden_decisions(case: str) -> None:
-    answers = {"task_type": "binary", "latency_ms": 100, **GOLDEN[case]["answers"]}
+    answers = {name: values[0] for name, values in CHOICES.items()}
+    answers |= {"risk_class": "minimal", "latency_ms": 100} | GOLDEN[case]["answers"]
     decided = decide_all([answers])[0]
     found = {decision["output"]: decision["value"] for decision in decided.values()}
     expected = GOLDEN[case]["values"]

@@ -258,7 +258,7 @@ ODD_DATA: dict[str, tuple[Change, int, dict[str, int]]] = {
     "infinities in a few rows": (
         put("monthly_charge", "inf", 3),
         397,
-        {"monthly_charge: infinite": 3},
+        {"monthly_charge: infinite": 3, "monthly_charge: maximum": 3},
     ),
     "a target missing in a few rows": (put("churned", "", 3), 397, {}),
     "some rows twice": (

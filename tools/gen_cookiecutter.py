@@ -2,10 +2,12 @@
 
     python tools/gen_cookiecutter.py [--check]
 
-A default that depends on other answers becomes "auto": the bridge then lets Copier derive it.
+A default that depends on other answers becomes "auto": the bridge then lets Copier derive it. The
+presets are Copier's alone: cookiecutter asks with the defaults of one's own project.
 """
 
 import json
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -16,6 +18,16 @@ from copier._main import Worker
 from copier._user_data import AnswersMap, Question
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def own_default(default: Any) -> Any:
+    """Return the default without a preset: a plain value, or the expression that derives it."""
+    found = re.fullmatch(r"\{\{ preset_answers\.get\('\w+', (.*)\) \}\}", str(default))
+    try:
+        value = yaml.safe_load(found[1]) if found else default
+    except yaml.YAMLError:  # an expression
+        return default
+    return default if isinstance(value, str) and found and found[1][0] != "'" else value
 
 
 def entry(question: Question, default: Any) -> Any:
@@ -49,6 +61,8 @@ def cookiecutter_json() -> str:
     entries: dict[str, Any] = {}
     prompts: dict[str, Any] = {}
     for name, details in worker.template.questions_data.items():
+        if name.startswith("preset"):
+            continue
         question = Question(
             answers=AnswersMap(),
             context=worker._render_context(),
@@ -56,7 +70,7 @@ def cookiecutter_json() -> str:
             var_name=name,
             **details,
         )
-        entries[name] = entry(question, details["default"])
+        entries[name] = entry(question, own_default(details["default"]))
         prompts[name] = prompt(question)
     # The folder is named before Copier can derive anything.
     entries["project_slug"] = "{{ cookiecutter.project_name | slugify }}"

@@ -12,10 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import yaml
 from copier import run_copy
+from gen_cookiecutter import own_default
 
 ROOT = Path(__file__).resolve().parents[1]
+PRESET = (
+    "Start from a known case? It fills every answer, and each can be changed. `none`, or one of "
+    "the presets below; cases whose task is not built yet are listed and cannot be chosen."
+)
 NOTE = "<!-- Written by tools/gen_reference.py: edit what it describes, then run it. -->"
 
 
@@ -52,17 +58,28 @@ def questions() -> Iterator[str]:
         yield f"## {Path(file).stem.capitalize()}"
         lines = table("Answer", "Quick", "Default", "Question")
         for name, details in yaml.safe_load((ROOT / file).read_text(encoding="utf-8")).items():
-            if details.get("ask") is False:
+            if details.get("ask") is False or name == "preset_answers":
                 continue
-            text = texts[name]
+            text = texts[name] if name != "preset" else PRESET
             if isinstance(text, dict):
                 labels = [label for key, label in text.items() if key != "__prompt__"]
                 text = f"{text['__prompt__']} {'; '.join(labels)}."
-            default = details["default"]
+            default = own_default(details["default"])
             derived = isinstance(default, str) and "{" in default
             quick = "yes" if "ask" not in details else ""
             lines.append(row(code(name), quick, "derived" if derived else code(default), text))
         yield "\n".join(lines)
+    module: Any = jinja2.Environment(loader=jinja2.FileSystemLoader(ROOT)).get_template(
+        "questions/presets.jinja"
+    )
+    presets = module.module.presets
+    yield "## Presets"
+    yield "Defaults of a known case; amounts and volumes are invented, and agree with each other."
+    lines = table("Answer", *map(code, presets))
+    for name in dict.fromkeys(name for answers in presets.values() for name in answers):
+        cells = (answers.get(name, "") for answers in presets.values())
+        lines.append(row(code(name), *(c if name == "problem" else code(c) for c in cells)))
+    yield "\n".join(lines)
 
 
 def rules() -> Iterator[str]:
@@ -96,13 +113,14 @@ def numbers() -> Iterator[str]:
     """Describe every computed number, with its value for the default answers."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a working tree with changes is fine here
-        run_copy(str(ROOT), folder, defaults=True, quiet=True, vcs_ref="HEAD")
+        every = {"plan_depth": "regulated"}
+        run_copy(str(ROOT), folder, every, defaults=True, quiet=True, vcs_ref="HEAD")
         plan = yaml.safe_load(Path(folder, "plan", "plan.yaml").read_text(encoding="utf-8"))
     yield "# Computed numbers"
     yield NOTE
     yield (
         "What the plan computes from the answers while it is rendered; the values are those of the "
-        "default answers. Sources: [decision rules](rules.md#sources)."
+        "default answers and all blocks. Sources: [decision rules](rules.md#sources)."
     )
     lines = table("Block", "Number", "Value", "Unit", "Formula", "Source")
     for identifier, found in plan["computed"].items():

@@ -50,6 +50,8 @@ amounts = st.integers(0, 10**12)
 # One strategy for each question that does not depend on another answer.
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "detail": st.sampled_from(["quick", "full"]),
+    "preset": st.sampled_from(["none", "churn", "fraud", "credit"]),
+    "plan_depth": st.sampled_from(["light", "standard", "regulated"]),
     "project_name": free_text(60),
     "project_slug": st.from_regex(r"\Ax[a-z0-9]{0,8}(-[a-z0-9]{1,8}){0,3}\Z"),
     "package_name": st.from_regex(r"\Ax[a-z0-9]{0,8}(_[a-z0-9]{1,8}){0,3}\Z"),
@@ -61,15 +63,20 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "n_rows": st.integers(100, 10**12),
     "pos_rate": st.floats(0.0001, 0.9999),
     "personal_data": st.booleans(),
+    "row_bytes": st.integers(1, 10**9),
+    "data_growth": st.floats(0, 1),
+    "retention_months": st.integers(0, 1200),
     "cost_fp": st.floats(0.0001, 1e9),
     "cost_fn": st.floats(0.0001, 1e9),
     "cost_tp": st.floats(-1e9, 0),
     "cost_tn": st.floats(-1e9, 0),
     "daily_capacity": st.integers(0, 10**9),
     "predictions_per_month": st.integers(1, 10**12),
-    "monthly_benefit": amounts,
+    "yearly_gap": amounts,
+    "gap_growth": st.floats(0, 1),
     "build_cost": amounts,
     "build_months": st.integers(1, 60),
+    "build_months_worst": st.integers(60, 240),
     "run_cost": amounts,
     "ramp_months": st.integers(0, 60),
     "horizon_months": st.integers(61, 120),
@@ -78,17 +85,28 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "interpretability": st.sampled_from(["none", "global", "local", "inherent"]),
     "min_gain": st.floats(0, 0.5),
     "min_metric": st.floats(0, 1),
+    "ab_effect": st.floats(0.001, 1),
     "deployment_modes": st.sampled_from([["rest"], ["batch"], ["rest", "batch"]]),
     "latency_ms": st.integers(1, 60000),
     "peak_qps": st.integers(1, 10**6),
+    "machine_price": st.floats(0, 10**4),
     "batch_schedule": st.sampled_from(["0 5 * * *", "*/15 0-6,22 1 1,7 5", "59 23 31 12 7"]),
     "availability": st.floats(0.9, 0.9999),
     "window_days": st.integers(1, 90),
     "decision_mode": st.sampled_from(["human_in_loop", "automated"]),
+    "action": st.sampled_from(["treatment", "block", "inform"]),
+    "significant_effect": st.booleans(),
+    "jurisdictions": st.sampled_from([["eu"], ["us_ca", "us_health"], ["other"], ["eu", "other"]]),
+    "risk_class": st.sampled_from(["minimal", "limited", "high", "prohibited"]),
     "oncall": free_text(80),
     "python_version": st.sampled_from(["3.11", "3.12", "3.13"]),
 }
-HIDDEN_WITHOUT = {"latency_ms": "rest", "peak_qps": "rest", "batch_schedule": "batch"}
+HIDDEN_WITHOUT = {
+    "latency_ms": "rest",
+    "peak_qps": "rest",
+    "machine_price": "rest",
+    "batch_schedule": "batch",
+}
 
 
 @st.composite
@@ -102,5 +120,11 @@ def answers(draw: st.DrawFn) -> dict[str, Any]:
     given |= {name: value for name, value in roles.items() if draw(st.booleans())}
     if given.get("entity"):
         given["entity_repeats"] = draw(st.booleans())
-    modes = given.get("deployment_modes", ["rest", "batch"])
+    if "yearly_gap" in given and draw(st.booleans()):
+        given["monthly_benefit"] = draw(st.integers(0, given["yearly_gap"] // 12))
+    preset = given.get("preset", "none")
+    usual = {"churn": ["batch"], "fraud": ["rest"], "credit": ["rest"]}.get(preset)
+    modes = given.get("deployment_modes", usual or ["rest", "batch"])
+    if given.get("personal_data") is False:
+        given.pop("significant_effect", None)
     return {k: v for k, v in given.items() if HIDDEN_WITHOUT.get(k, modes[0]) in modes}

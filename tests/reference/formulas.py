@@ -112,3 +112,53 @@ def alert_error_ratio(rate, availability):
 
 def instances(qps, seconds, concurrency=1, utilisation=0.6, minimum=2):
     return max(minimum, math.ceil(qps * seconds / (concurrency * utilisation)))
+
+
+def cost_of_inaction(gap, growth, months):
+    return sum(gap / 12 * (1 + monthly_rate(growth)) ** month for month in range(months))
+
+
+def auc_half_width(auc, positives, negatives):
+    """Hanley and McNeil 1982, equation 1."""
+    if positives < 1 or negatives < 1:
+        return None
+    q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    spread = (positives - 1) * (q1 - auc**2) + (negatives - 1) * (q2 - auc**2)
+    return Z95 * math.sqrt((auc * (1 - auc) + spread) / (positives * negatives))
+
+
+def ab_rows(p1, p2):
+    if p1 == p2:
+        return None
+    z80, mean = NormalDist().inv_cdf(0.8), (p1 + p2) / 2
+    pooled = Z95 * math.sqrt(2 * mean * (1 - mean))
+    apart = z80 * math.sqrt(p1 * (1 - p1) + p2 * (1 - p2))
+    return math.ceil((pooled + apart) ** 2 / (p1 - p2) ** 2)
+
+
+def ab_weeks(rows, per_day):
+    return None if rows is None or not per_day else math.ceil(2 * rows / per_day / 7)
+
+
+def cost_per_1000(machines, hourly, per_month, fixed):
+    return (machines * hourly * 730 + fixed) / per_month * 1000
+
+
+def storage_gb(history, per_day, bytes, months, growth, retention, copies):
+    added = [per_day * 365.25 / 12 * (1 + growth) ** month for month in range(months)]
+    if retention:
+        added = added[-retention:]
+        history = history if months < retention else 0
+    return (history + sum(added)) * bytes * copies / 1e9
+
+
+def bandwidth_mbit(qps, bytes):
+    return qps * bytes * 8 / 1e6
+
+
+def pert_mean(best, likely, worst):
+    return (best + 4 * likely + worst) / 6
+
+
+def pert_p80(best, likely, worst):
+    return pert_mean(best, likely, worst) + NormalDist().inv_cdf(0.8) * (worst - best) / 6

@@ -36,7 +36,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
     x = features.encode(scorer.spec, frame)
     y = training.labels(frame, agreed.target)
     rng = np.random.default_rng(project.config.training.seed)
-    some = np.sort(rng.permutation(len(x))[:ROWS])
+    some = _some(y, rng)
     importance = permutation_importance(scorer, x[some], y[some], rng)
     probability = scorer.predict(x).probability
     order = np.argsort(probability)
@@ -77,6 +77,13 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
         if project.path("reports/metrics.json").exists():
             evaluation.write_html(project)
     return report
+
+
+def _some(y: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.intp]:
+    """Return at most ROWS places in their order; rare rows are among them."""
+    drawn = rng.permutation(len(y))
+    rarer = drawn[y[drawn] == (2 * y.sum() <= len(y))][: ROWS // 20]
+    return np.sort(np.unique(np.concatenate([rarer, drawn[: ROWS - len(rarer)]])))
 
 
 def permutation_importance(

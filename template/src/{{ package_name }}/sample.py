@@ -22,10 +22,12 @@ from .validation import DTYPES, parquet, parse
 BEST = 0.87
 WEIGHTS = (1.0, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 VISITS = 6  # rows of one entity, a month apart
-MONTHS = 24
+MONTHS = 24  # from the first row to the last, until END; longer where labels come late
 ENDLESS = 10**6  # different values of a column without limits
-MIN_CLASS_ROWS = 60  # rare events are less rare in a small sample, so that it can be split
-START = "2024-01-01"
+# Rare events are less rare in a sample, so that it can be split and its test says something.
+MIN_CLASS_ROWS = 60
+MIN_CLASS_SHARE = 0.05
+END = "2026-01-01"
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -36,14 +38,18 @@ def run(project: Project, rows: int | None = None, seed: int | None = None) -> P
     config = project.config
     rows = config.data.sample_rows if rows is None else rows
     seed = config.training.seed if seed is None else seed
-    frame = generate(contracts.read(project.contract_path), rows, seed)
+    # Folds lie behind each other, each after a gap in which labels are not known yet.
+    months = max(MONTHS, 5 * project.plan.answers["label_delay_days"] // 30)
+    frame = generate(contracts.read(project.contract_path), rows, seed, months)
     path = project.path(Data().source)
     storage.write_bytes(path, parquet(frame))
     return path
 
 
-def generate(contract: Contract, rows: int, seed: int) -> pl.DataFrame:
+def generate(contract: Contract, rows: int, seed: int, months: int = MONTHS) -> pl.DataFrame:
     """Return `rows` rows that satisfy `contract`, the same for the same seed everywhere.
+
+    Their time column, if there is one, lies within the `months` before END.
 
     With an entity and a time column each entity has VISITS rows, a month apart. A target with a
     definition is computed by it, from columns that are arranged to give the signal. ProjectError
@@ -52,7 +58,7 @@ def generate(contract: Contract, rows: int, seed: int) -> pl.DataFrame:
     if rows < 1:
         raise ProjectError(f"sample data need at least one row, not {rows}")
     rng = np.random.Generator(np.random.PCG64(seed))
-    fixed = _identities(contract, rows, rng)
+    fixed = _identities(contract, rows, rng, months)
     of_entity = np.arange(rows) // (VISITS if _is_panel(contract, rows) else 1)
     data: dict[str, pl.Series] = {}
     effects: list[tuple[Column, Floats]] = []
@@ -64,13 +70,13 @@ def generate(contract: Contract, rows: int, seed: int) -> pl.DataFrame:
         if column.name in fixed:
             data[column.name] = fixed[column.name]
         elif column.role != "target":
-            values, effect = _values(column, latent, rng)
+            values, effect = _values(column, latent, rng, _start(months))
             series = pl.Series(column.name, values, dtype=DTYPES[column.kind], strict=False)
             data[column.name] = series if column.required else series.set(pl.Series(gaps), None)
             if column.role == "feature" and effect.std() > 0:
                 effects.append((column, (effect - effect.mean()) / effect.std()))
     target = contract.target
-    few = min(MIN_CLASS_ROWS, rows // 4) / rows
+    few = max(min(MIN_CLASS_ROWS, rows // 4) / rows, MIN_CLASS_SHARE)
     share = min(max(target.positive_share or 0.3, few), 1 - few)
     odds = _log_odds(effects, share, rows, rng)
     noise = rng.logistic(size=rows)
@@ -100,7 +106,13 @@ def _is_panel(contract: Contract, rows: int) -> bool:
     return None not in (entity, contract.time) and _room(entity) * VISITS >= rows  # type: ignore[arg-type]
 
 
-def _identities(contract: Contract, rows: int, rng: np.random.Generator) -> dict[str, pl.Series]:
+def _start(months: int) -> np.datetime64:
+    return np.datetime64(END, "M") - months
+
+
+def _identities(
+    contract: Contract, rows: int, rng: np.random.Generator, months: int
+) -> dict[str, pl.Series]:
     """Return the entity and time columns, and all that must be unique."""
     number = np.arange(rows)
     places: dict[str, Whole] = {}  # column -> which of its possible values each row has
@@ -108,8 +120,8 @@ def _identities(contract: Contract, rows: int, rng: np.random.Generator) -> dict
     if entity is not None:
         places[entity.name] = number // VISITS if panel else number % _room(entity)
     if time is not None:
-        first = rng.integers(0, MONTHS - VISITS + 1, rows)[number // VISITS]
-        any_day = rng.integers(0, 30 * MONTHS, rows)
+        first = rng.integers(0, months - VISITS + 1, rows)[number // VISITS]
+        any_day = rng.integers(0, 30 * months, rows)
         places[time.name] = first + number % VISITS if panel else any_day
     if not panel or not places.keys() <= set(contract.primary_key):
         rest = number
@@ -124,7 +136,9 @@ def _identities(contract: Contract, rows: int, rng: np.random.Generator) -> dict
             if _room(column) < rows:
                 raise ProjectError(f"column {column.name!r} has no {rows} different values")
     return {
-        name: _nth(contract.column(name), place, panel and contract.column(name) is time)
+        name: _nth(
+            contract.column(name), place, panel and contract.column(name) is time, _start(months)
+        )
         for name, place in places.items()
     }
 
@@ -138,7 +152,7 @@ def _room(column: Column) -> int:
     return ENDLESS
 
 
-def _nth(column: Column, place: Whole, monthly: bool) -> pl.Series:
+def _nth(column: Column, place: Whole, monthly: bool, start: np.datetime64) -> pl.Series:
     """Return the place-th possible value of a column; different places, different values."""
     low, high = column.minimum, column.maximum
     values: pl.Series
@@ -148,10 +162,9 @@ def _nth(column: Column, place: Whole, monthly: bool) -> pl.Series:
         names = column.levels or [f"{column.name}_{n:06d}" for n in range(int(place.max()) + 1)]
         values = pl.Series([names[n] for n in place], dtype=pl.String)
     elif column.kind in ("date", "timestamp") and monthly:
-        months = np.datetime64(START, "M") + place.astype("timedelta64[M]")
-        values = pl.Series(months.astype("datetime64[us]"))
+        values = pl.Series((start + place.astype("timedelta64[M]")).astype("datetime64[us]"))
     elif column.kind in ("date", "timestamp"):  # another minute of each day
-        values = pl.Series(np.datetime64(START, "us") + place * np.timedelta64(1440 + 37, "m"))
+        values = pl.Series(start.astype("datetime64[us]") + place * np.timedelta64(1440 + 37, "m"))
     elif low is not None and high is not None and column.kind == "number":
         values = pl.Series(low + (high - low) * place / ENDLESS)
     elif low is None and high is not None:
@@ -161,7 +174,9 @@ def _nth(column: Column, place: Whole, monthly: bool) -> pl.Series:
     return values.cast(DTYPES[column.kind]).alias(column.name)
 
 
-def _values(column: Column, latent: Floats, rng: np.random.Generator) -> tuple[pl.Series, Floats]:
+def _values(
+    column: Column, latent: Floats, rng: np.random.Generator, start: np.datetime64
+) -> tuple[pl.Series, Floats]:
     """Return a column's values, and the effect of each on the target before it is weighed.
 
     `latent` is standard normal; every value is a monotone function of it.
@@ -182,7 +197,8 @@ def _values(column: Column, latent: Floats, rng: np.random.Generator) -> tuple[p
             rng.standard_normal(len(levels))[codes],
         )
     minutes = (np.abs(latent) * 200 * 1440).astype(np.int64)
-    return pl.Series(np.datetime64(START, "us") - minutes * np.timedelta64(1, "m")), 0 * latent
+    moments = start.astype("datetime64[us]") - minutes * np.timedelta64(1, "m")
+    return pl.Series(moments), 0 * latent
 
 
 def _scaled(column: Column, latent: Floats) -> Floats:

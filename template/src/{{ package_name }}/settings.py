@@ -1,5 +1,6 @@
 """One typed object from plan.yaml, overrides.yaml, config.yaml and the environment."""
 
+import datetime as dt
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ T = TypeVar("T")
 # The same safe loader in C, which every wheel of PyYAML has, reads a plan ten times as fast.
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MEND = "correct it, or restore it with git"
+WAIVER = "give reason, owner and until, such as 2027-03-31"
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 
@@ -140,8 +142,16 @@ class Override(Strict, frozen=True):
     reason: str
 
 
+class Waiver(Strict, frozen=True):
+    """Leave to pass a gate without a block, from whom, why and until which date."""
+
+    reason: str
+    owner: str
+    until: dt.date
+
+
 class Plan(msgspec.Struct, kw_only=True, dict=True):
-    """plan/plan.yaml with the team's overrides."""
+    """plan/plan.yaml with the team's overrides and waivers."""
 
     format: int
     project: Identity
@@ -151,6 +161,7 @@ class Plan(msgspec.Struct, kw_only=True, dict=True):
     blocks: dict[str, Block]
     sources: dict[str, str] = {}
     overrides: dict[str, Override] = {}
+    waivers: dict[str, Waiver] = {}
 
     def decision_id(self, output: str) -> str:
         """Return the id of the decision with this output, such as TRAIN-01 for `split`."""
@@ -215,6 +226,11 @@ class Project:
         overrides = self.path("plan/overrides.yaml")
         if overrides.exists():
             content = load_yaml(overrides)
+            waived = content.pop("waivers", None) or {}
+            where = f"{overrides}: waivers"
+            plan.waivers = _convert(waived, dict[str, Waiver], where, WAIVER)
+            if foreign := sorted(set(plan.waivers) - set(plan.blocks)):
+                raise ProjectError(f"{where}: no block {foreign[0]} in PLAN.md")
             plan.overrides = {
                 name: _convert(item, Override, f"{overrides}: {name}", MEND)
                 for name, item in content.items()

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from .. import contract, storage
 from ..errors import CheckFailed, ProjectError
-from ..settings import Plan, Project
+from ..settings import WAIVER, Plan, Project
 from . import sync
 from .blocks import Part, Parts, PlanError, parse, read, rewrite
 
@@ -47,13 +47,16 @@ def check(project: Project, gate: str | None = None) -> list[Finding]:
         parts = parse(text)
     except PlanError as error:
         return [Finding("error", "PLAN.md", problem) for problem in error.problems]
-    due = set(GATES[: GATES.index(gate) + 1]) if gate else set()
+    waived = {i for i, waiver in project.plan.waivers.items() if waiver.until >= _today()}
+    gates = GATES[: GATES.index(gate) + 1] if gate else ()
+    due = {i for i, b in project.plan.blocks.items() if b.gate in gates and i not in waived}
     return [
         *_generated(project.plan, parts),
+        *_waivers(project.plan),
         *_measured(project, parts, due),
         *_human(project.plan, parts, due),
         *_contract(project),
-        *_decisions(project, gate),
+        *_decisions(project, due),
         *_links(project, text),
     ]
 
@@ -74,10 +77,25 @@ def run(project: Project, *, gate: str | None, as_json: bool) -> None:
         raise CheckFailed(f"PLAN.md: {errors} error{'s' if errors > 1 else ''}")
 
 
+def gate(project: Project, name: str) -> None:
+    """Print what a gate still needs, with who waived what; CheckFailed when it is closed."""
+    found = check(project, name)
+    needed = [finding for finding in found if finding.level == "error"]
+    for finding in [*needed, *_waivers(project.plan)]:
+        if finding.level != "error" or finding in needed:
+            typer.echo(f"{finding.id}: {finding.message}")
+    if needed:
+        count = f"{len(needed)} thing{'s' * (len(needed) > 1)}"
+        raise CheckFailed(
+            f"{name} is closed: {count} above {'are' * (len(needed) > 1) or 'is'} left"
+        )
+    typer.echo(f"{name} is open")
+
+
 def status(project: Project, as_json: bool) -> None:
     """Print, for each gate, how many blocks are open, written, approved, overdue and measured."""
     parts = parse(read(project.path("PLAN.md")))
-    today = dt.datetime.now().astimezone().date().isoformat()
+    today = _today().isoformat()
     counts = {gate: Counter[str]() for gate in GATES}
     for identifier, block in project.plan.blocks.items():
         count = counts[block.gate]
@@ -118,7 +136,7 @@ def approve(project: Project, identifier: str, by: str, due: str | None) -> None
         raise ProjectError(f"--by {by!r}: give one word, such as @eva")
     if due is not None and _date(due) is None:
         raise ProjectError(f"--due {due!r}: give a date such as 2027-03-31")
-    today = dt.datetime.now().astimezone().date().isoformat()
+    today = _today().isoformat()
     human.attributes |= {"status": "approved", "by": by, "on": today, "of": auto.hash}
     if due is not None:
         human.attributes["due"] = due
@@ -190,24 +208,26 @@ def _measured(project: Project, parts: Parts, due: set[str]) -> Iterator[Finding
         elif part.lines != expected.get(identifier, part.lines):
             yield Finding("error", identifier, "its report has changed: run `ml plan sync`")
         elif _placeholder(part):
-            level = "error" if block.gate in due else "warning"
+            level = "error" if identifier in due else "warning"
             yield Finding(
                 level, identifier, part.lines[0].strip("_").removeprefix(f"{identifier} ")
             )
 
 
 def _human(plan: Plan, parts: Parts, due: set[str]) -> Iterator[Finding]:
-    today = dt.datetime.now().astimezone().date()
+    today = _today()
+    # Where the law asks for evidence, a signature is one.
+    unsigned = "error" if plan.answers.get("plan_depth") == "regulated" else "warning"
     for identifier, block in plan.blocks.items():
         part = parts.get(("human", identifier))
         if part is None or not block.applies:
             continue
         marks = part.attributes
         if _open(part):
-            yield Finding("error" if block.gate in due else "todo", identifier, _question(part))
-        elif marks["status"] != "approved" and block.gate in due:
+            yield Finding("error" if identifier in due else "todo", identifier, _question(part))
+        elif marks["status"] != "approved" and identifier in due:
             message = f"is {marks['status']}: `ml plan approve {identifier} --by @name`"
-            yield Finding("warning", identifier, message)
+            yield Finding(unsigned, identifier, message)
         if not _open(part) and marks.get("owner", "none") == "none":
             yield Finding("warning", identifier, "has no owner: write owner=@name in its mark")
         date = _date(marks.get("due", "none"))
@@ -233,7 +253,18 @@ def _contract(project: Project) -> Iterator[Finding]:
         yield Finding("error", "DATA-01", problem)
 
 
-def _decisions(project: Project, gate: str | None) -> Iterator[Finding]:
+def _waivers(plan: Plan) -> Iterator[Finding]:
+    for identifier, waiver in plan.waivers.items():
+        if not (waiver.reason.strip() and waiver.owner.strip()):
+            yield Finding("error", identifier, f"its waiver is incomplete: {WAIVER}")
+        elif waiver.until < _today():
+            yield Finding("error", identifier, f"its waiver ended on {waiver.until}")
+        else:
+            by = f"waived by {waiver.owner} until {waiver.until}: {waiver.reason}"
+            yield Finding("warning", identifier, by)
+
+
+def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
     plan = project.plan
     for identifier, override in plan.overrides.items():
         if not override.reason.strip():
@@ -242,9 +273,10 @@ def _decisions(project: Project, gate: str | None) -> Iterator[Finding]:
         message = f"{plan.value('cv')} does not go with the split {plan.value('split')}"
         yield Finding("error", plan.decision_id("cv"), f"{message}: override both")
     if plan.value("verdict") == "stop":
-        level = "error" if gate and gate > "G0" else "warning"
-        message = "the net present value is below 0: change the plan, or override with a reason"
-        yield Finding(level, plan.decision_id("verdict"), message)
+        identifier = plan.decision_id("verdict")
+        level = "error" if identifier in due else "warning"
+        message = f"{plan.decisions[identifier].why}: change the plan, or override with a reason"
+        yield Finding(level, identifier, message)
     outputs = {decision.output: identifier for identifier, decision in plan.decisions.items()}
     for report, identifier in MADE_WITH.items():
         path = project.path(f"reports/{report}.json")
@@ -304,7 +336,13 @@ def _print_todo(project: Project, found: list[Finding]) -> None:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.12g}"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _today() -> dt.date:
+    return dt.datetime.now().astimezone().date()
 
 
 def _date(text: str) -> dt.date | None:

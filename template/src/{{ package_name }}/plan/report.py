@@ -1,0 +1,116 @@
+"""One page of the plan for one kind of reader, with what the runs measured: Markdown and HTML."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from .. import report, storage
+from ..errors import ProjectError
+from ..settings import Project
+from .blocks import Part, Parts, escape, parse, read
+
+
+class Audience(NamedTuple):
+    """Who reads, what they want to know, and the blocks that say it, in their order."""
+
+    title: str
+    question: str
+    blocks: tuple[str, ...]
+
+
+AUDIENCES = {
+    "exec": Audience(
+        "Summary",
+        "Is it worth it, does it work, what is still open?",
+        ("PROB-01", "VAL-01", "VAL-03", "EVAL-03", "VAL-02", "SCHED-01", "BUD-01", "RISK-02"),
+    ),
+    "engineering": Audience(
+        "Service and operation",
+        "How is it delivered, what must it withstand, who acts when?",
+        ("DEP-01", "DEP-02", "COST-01", "DEP-03", "MON-01", "MON-02", "MON-03", "OPS-01"),
+    ),
+    "data": Audience(
+        "Data and model",
+        "Which data, how judged, how good?",
+        (
+            *("DATA-01", "DATA-02", "DATA-03", "DATA-04", "TRAIN-01", "MOD-02", "EVAL-01"),
+            *("EVAL-03", "EVAL-05", "EVAL-06", "EVAL-07", "EXPL-01", "MON-01"),
+        ),
+    ),
+    "team": Audience(
+        "Work and people",
+        "Who does what until when, and what is open?",
+        ("TEAM-01", "TEAM-02", "SCHED-01", "BUD-01", "RISK-01", "RISK-02", "COM-02"),
+    ),
+}
+# Lines that a page for one minute leaves out.
+BRIEF = ("decision:", "gap:", "plan:", "if wrong:", "scale:", "precision:", "estimate:")
+
+
+def run(project: Project, audience: str) -> list[Path]:
+    """Write reports/plan_<audience>.md and .html; return both paths."""
+    if audience not in AUDIENCES:
+        raise ProjectError(f"no audience {audience!r}: give one of {', '.join(AUDIENCES)}")
+    parts = parse(read(project.path("PLAN.md")))
+    chosen = AUDIENCES[audience]
+    lines = [
+        f"# {chosen.title}: {escape(project.plan.project.name)}",
+        "",
+        f"{chosen.question} From PLAN.md, whose ids stand beside each line.",
+        "",
+        *(line for line in parts["auto", "SUMMARY"].lines if line.startswith("- SUMMARY")),
+    ]
+    for identifier in chosen.blocks:
+        if identifier in project.plan.blocks:
+            title = project.plan.blocks[identifier].title
+            lines += ["", f"## {title} ({identifier})", "", *_said(parts, identifier, audience)]
+    lines += ["", "## Open", "", *_open(project, parts, chosen, audience)]
+    folder = project.path("reports")
+    markdown, page = folder / f"plan_{audience}.md", folder / f"plan_{audience}.html"
+    storage.write_text(markdown, "\n".join(lines) + "\n")
+    body = Markup(MarkdownIt("commonmark", {"html": False}).render("\n".join(lines)))
+    title = f"{chosen.title}: {project.plan.project.name}"
+    report.render("plan.html", page, title=title, body=body)
+    return [markdown, page]
+
+
+def _said(parts: Parts, identifier: str, audience: str) -> list[str]:
+    """Return what a block says, without its id at each line."""
+    found = []
+    for kind in ("auto", "measured", "human"):
+        part = parts.get((kind, identifier))
+        if part is None or (kind == "human" and _todo(part)):
+            continue
+        for line in part.lines:
+            text = line.removeprefix(f"- {identifier} ")
+            if audience == "exec" and text.startswith(BRIEF):
+                continue
+            if text != line:
+                found.append(f"- {text}")
+            elif kind == "human" or " not measured yet: " in line:
+                found += ["", line.replace(f"_{identifier} not", "_not", 1)]
+    return found
+
+
+def _open(project: Project, parts: Parts, chosen: Audience, audience: str) -> list[str]:
+    """Return the questions that nobody has answered: of these blocks, or the team's by gate."""
+    blocks = project.plan.blocks
+    asked = {i: part for (kind, i), part in parts.items() if kind == "human" and _todo(part)}
+    asked = {i: part for i, part in asked.items() if blocks[i].applies}
+    if audience in ("exec", "team"):
+        gates = sorted({blocks[i].gate for i in asked})
+        ids = {gate: [i for i in asked if blocks[i].gate == gate] for gate in gates}
+        return [f"- {gate}: {', '.join(ids[gate])}" for gate in gates] or ["Nothing."]
+    names = [i for i in chosen.blocks if i in asked]
+    return [f"- {i}: {_question(asked[i])}" for i in names] or ["Nothing."]
+
+
+def _todo(part: Part) -> bool:
+    return f"TODO({part.identifier})" in "\n".join(part.lines) or not "".join(part.lines).strip()
+
+
+def _question(part: Part) -> str:
+    text = " ".join(line.strip() for line in part.lines).strip("_ ")
+    return text.removeprefix(f"TODO({part.identifier}):").strip()
