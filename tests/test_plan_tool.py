@@ -585,7 +585,7 @@ def test_a_regulated_gate_needs_signatures(tmp_path: Path) -> None:
 def test_a_page_for_each_reader(measured: Project, audience: str) -> None:
     markdown, page = plan_report.run(measured, audience)
     text, html = markdown.read_text(encoding="utf-8"), page.read_text(encoding="utf-8")
-    assert text.startswith("# ") and "SUMMARY verdict: **go**" in text
+    assert text.startswith("# ") and "\n- verdict: **go**" in text
     known = {"exec": "0.11 more than", "engineering": "one row in", "data": "0.11 more than"}
     assert known.get(audience, "owner: ML team") in text
     assert len(text.split("\n")) <= 90

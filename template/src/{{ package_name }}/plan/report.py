@@ -60,7 +60,7 @@ def run(project: Project, audience: str) -> list[Path]:
         "",
         f"{chosen.question} From PLAN.md, whose ids stand beside each line.",
         "",
-        *(line for line in parts["auto", "SUMMARY"].lines if line.startswith("- SUMMARY")),
+        *(f"- {line[10:]}" for line in parts["auto", "SUMMARY"].lines if line[:10] == "- SUMMARY "),
     ]
     for identifier in chosen.blocks:
         if identifier in project.plan.blocks:
