@@ -116,6 +116,8 @@ def test_every_answer_of_a_preset_is_taken(project: Path, preset: str) -> None:
 def test_an_answer_of_a_preset_can_be_changed(tmp_path: Path) -> None:
     answers = recorded(render(tmp_path / "p", preset="fraud", pos_rate=0.002, action="inform"))
     assert (answers["pos_rate"], answers["action"], answers["cost_fn"]) == (0.002, "inform", 180)
+    cheap = recorded(render(tmp_path / "q", preset="fraud", cost_fn=5))  # less than its cost_tp
+    assert cheap["cost_tp"] == 0
 
 
 def test_a_preset_trains_at_once(project: Path, preset: str) -> None:
