@@ -33,7 +33,7 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     if request.param == "hostile":
         names = ("project_name", "problem", "owner", "oncall")
         texts = (next(t for t in HOSTILE[n:] if len(t) <= 60) for n in range(len(names)))
-        return render(folder, **dict(zip(names, texts, strict=True)))
+        return render(folder, plan_depth="regulated", **dict(zip(names, texts, strict=True)))
     return render(folder, deployment_modes=request.param.split(","))
 
 

@@ -607,3 +607,15 @@ def test_a_page_shows_what_people_wrote_and_no_html_of_theirs(measured: Project)
 def test_an_unknown_reader_is_refused(measured: Project) -> None:
     with pytest.raises(ProjectError, match="exec, engineering, data, team"):
         plan_report.run(measured, "everybody")
+
+
+@pytest.mark.parametrize("capacity", [0, 5, 10**6])
+def test_alarms_a_day_are_held_against_what_people_can_do(tmp_path: Path, capacity: int) -> None:
+    project = Project(render(tmp_path / "project", daily_capacity=capacity))
+    write(project, "metrics", REPORTS["metrics"])
+    sync.run(project)
+    errors = REPORTS["metrics"]["champion"]["confusion"]
+    flagged = 20000 / 30.4375 * (errors["tp"] + errors["fp"]) / sum(errors.values())
+    text = project.path("PLAN.md").read_text(encoding="utf-8")
+    assert f"of 657 predictions a day it flags about {flagged:.1f}" in text
+    assert ("more than the 5 that people can act on" in text) == (capacity == 5)

@@ -212,3 +212,10 @@ def test_random_changes_never_misplace_or_lose_a_text(
     assert {owner for owner, _ in found} == set(filled)
     if not done & {"move", "swap"}:
         check(text, filled)
+
+
+@pytest.mark.parametrize("depth", ["standard", "regulated"])
+def test_a_deeper_plan_keeps_what_was_written(template: Path, tmp_path: Path, depth: str) -> None:
+    text, filled = update(template, tmp_path / "project", plan_depth=depth)
+    assert check(text, filled)["human", "STAKE-01"].attributes["status"] == "todo"
+    assert ("auto", "REG-02") in parse(text) or depth == "standard"

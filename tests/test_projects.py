@@ -108,6 +108,52 @@ def test_own_tests_pass(project: Made) -> None:
     project.call("uv", "run", "pytest", "-q")
 
 
+def test_no_library_reports_home(project: Made) -> None:
+    # mlflow keeps quiet in tests and CI anyway, so this runs as if it were neither.
+    outside = [
+        "env",
+        *(f"--unset={name}" for name in ("CI", "GITHUB_ACTIONS", "PYTEST_CURRENT_TEST")),
+    ]
+    code = (
+        "from churn_model import settings, storage, tracking\n"
+        "project = settings.find_project()\n"
+        "tracking.log(project, storage.read_json(project.path('reports/training.json')))\n"
+        "from mlflow.telemetry.client import get_telemetry_client\n"
+        "assert get_telemetry_client() is None"
+    )
+    project.call(*outside, UV, "run", "python", "-c", code)
+
+
+SETUP_UV = """name: setup-uv
+inputs: {enable-cache: {required: false}}
+runs: {using: composite, steps: [{run: uv --version, shell: bash}]}
+"""
+
+
+def test_its_workflow_runs(project: Made, tmp_path: Path) -> None:
+    if project.modes != "both":
+        return  # one workflow for all modes
+    clone = tmp_path / "clone"
+    project.call("git", "clone", "-q", str(project.folder), str(clone))
+    (tmp_path / "setup-uv").mkdir()
+    (tmp_path / "setup-uv" / "action.yml").write_text(SETUP_UV)
+    act = str(Path(sys.executable).with_name("act"))
+    # On this machine, as there may be no containers; the one foreign action is a stand-in.
+    command = [act, "push", "--job", "check", "--platform", "ubuntu-latest=-self-hosted"]
+    command += ["--local-repository", f"astral-sh/setup-uv@v7={tmp_path / 'setup-uv'}"]
+    path = os.pathsep.join([str(Path(UV).parent), f"{sys.base_prefix}/bin", os.environ["PATH"]])
+    done = subprocess.run(
+        command,
+        cwd=clone,
+        env={**clean_environment(), "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert "Success - Main uv run ml plan check" in done.stdout
+
+
 def test_serving_environment_has_no_training_library(project: Made) -> None:
     env = {"UV_PROJECT_ENVIRONMENT": ".venv-serve"}
     project.call("uv", "sync", "-q", "--no-default-groups", env=env)

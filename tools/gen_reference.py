@@ -74,7 +74,7 @@ def questions() -> Iterator[str]:
     )
     presets = module.module.presets
     yield "## Presets"
-    yield "Defaults of a known case; amounts and volumes are invented, and agree with each other."
+    yield "Defaults of a known case; amounts and volumes are invented."
     lines = table("Answer", *map(code, presets))
     for name in dict.fromkeys(name for answers in presets.values() for name in answers):
         cells = (answers.get(name, "") for answers in presets.values())

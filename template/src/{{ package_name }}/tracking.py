@@ -1,6 +1,7 @@
 """Log a training run to MLflow in a SQLite file of the project: no server, no account."""
 
 import logging
+import os
 import subprocess
 from typing import Any
 
@@ -9,6 +10,7 @@ from .settings import Project
 
 def log(project: Project, training: dict[str, Any]) -> None:
     """Log parameters, metrics, code version, data version and the bundle's plain files."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing leaves this machine
     import mlflow
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)

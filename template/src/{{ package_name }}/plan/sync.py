@@ -49,7 +49,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "EVAL-05": (
         "metrics",
         "measured: threshold {champion[threshold]:4} gives precision "
-        "{champion[metrics][precision]:ci3} and recall {champion[metrics][recall]:ci3} ({counts})\n"
+        "{champion[metrics][precision]:ci3} and recall {champion[metrics][recall]:ci3} ({counts}); "
+        "of {a_day:0} predictions a day it flags about {flagged:1}{too_many}\n"
         "cost: {business[cost_per_1000]:0} {currency} per 1 000 rows, without a model "
         "{business[cost_per_1000_baseline]:0} {currency}",
     ),
@@ -202,11 +203,21 @@ def _metrics(report: Report, project: Project) -> Report:
         for name, values in report["candidates"].items()
         if name not in plain or name == champion["name"]
     }
+    errors = champion["confusion"]
+    answers = project.plan.answers
+    a_day = answers["predictions_per_month"] / 30.4375
+    flagged = a_day * (errors["tp"] + errors["fp"]) / max(1, sum(errors.values()))
+    capacity = answers["daily_capacity"]
     weakest = sorted(report["slices"], key=lambda item: item["metric"] or 0.0)[:3]
     return {
         "currency": escape(report["business"]["currency"]),
         "result": champion["metrics"][metric],
         "verdict": "passed" if gate["passed"] else "failed: " + escape("; ".join(gate["reasons"])),
+        "a_day": a_day,
+        "flagged": flagged,
+        "too_many": f", more than the {number(capacity)} that people can act on"
+        if capacity and flagged > 1.1 * capacity
+        else "",
         "counts": ", ".join(f"{name} {number(n)}" for name, n in champion["confusion"].items()),
         "plain": ", ".join(f"{code(name)} {number(v[metric], 4)}" for name, v in plain.items()),
         "tried": ", ".join(
