@@ -108,6 +108,18 @@ def test_every_combination(
     check_project(render(tmp_path / "project", **chosen), chosen)
 
 
+@pytest.mark.parametrize("depth", ["light", "standard", "regulated"])
+def test_a_datasheet_comes_with_the_deeper_plans(tmp_path: Path, depth: str) -> None:
+    project = render(tmp_path / "project", plan_depth=depth, action="block")
+    path = project / "docs/datasheet.md"
+    assert path.exists() == (depth != "light")
+    assert ("datasheet" in (project / "README.md").read_text()) == (depth != "light")
+    if path.exists():
+        plan = (project / "PLAN.md").read_text()
+        named = re.findall(r"\b[A-Z]+-\d\d\b", path.read_text())
+        assert named and all(f"### {identifier} " in plan for identifier in named)
+
+
 def test_a_default_project_is_no_larger_than_decided(tmp_path: Path) -> None:
     files = tree(render(tmp_path / "project"))
     lines = [text.count(b"\n") for name, text in files.items() if name.endswith(".py")]
