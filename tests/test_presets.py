@@ -118,6 +118,7 @@ def test_an_answer_of_a_preset_can_be_changed(tmp_path: Path) -> None:
     assert (answers["pos_rate"], answers["action"], answers["cost_fn"]) == (0.002, "inform", 180)
     cheap = recorded(render(tmp_path / "q", preset="fraud", cost_fn=5))  # less than its cost_tp
     assert cheap["cost_tp"] == 0
+    assert not recorded(render(tmp_path / "r", preset="fraud", entity=""))["entity_repeats"]
 
 
 def test_a_preset_trains_at_once(project: Path, preset: str) -> None:
