@@ -107,7 +107,7 @@ def _is_panel(contract: Contract, rows: int) -> bool:
 
 
 def _start(months: int) -> np.datetime64:
-    return np.datetime64(END, "M") - months
+    return np.datetime64(END, "M") - np.timedelta64(months, "M")
 
 
 def _identities(
