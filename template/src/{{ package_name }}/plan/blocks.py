@@ -46,6 +46,18 @@ class Part:
         """The first 6 hex digits of the SHA-256 of the lines."""
         return short_hash(self.lines)
 
+    @property
+    def open(self) -> bool:
+        """Whether nobody has answered the question of this human part."""
+        text = "\n".join(self.lines)
+        return not text.strip() or f"TODO({self.identifier})" in text
+
+    @property
+    def question(self) -> str:
+        """The question that the template left in this human part; "" without one."""
+        text = " ".join(line.strip() for line in self.lines)
+        return text.strip("_ ").removeprefix(f"TODO({self.identifier}):").strip()
+
 
 Parts = dict[tuple[str, str], Part]
 

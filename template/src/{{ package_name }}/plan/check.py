@@ -102,7 +102,7 @@ def status(project: Project, as_json: bool) -> None:
         human = parts.get(("human", identifier))
         if human is not None and block.applies:
             approved = human.attributes["status"] == "approved"
-            count["open" if _open(human) else "approved" if approved else "written"] += 1
+            count["open" if human.open else "approved" if approved else "written"] += 1
             count["overdue"] += human.attributes.get("due", "none") < today
         found = parts.get(("measured", identifier))
         if found is not None and identifier != "OVERRIDES":
@@ -128,7 +128,7 @@ def approve(project: Project, identifier: str, by: str, due: str | None) -> None
     if human is None or auto is None:
         known = ", ".join(name for kind, name in parts if kind == "human")
         raise ProjectError(f"no block {identifier} to approve; there are {known}")
-    if _open(human):
+    if human.open:
         raise CheckFailed(
             f"{identifier}: write its text in PLAN.md first, TODO({identifier}) is left"
         )
@@ -223,12 +223,14 @@ def _human(plan: Plan, parts: Parts, due: set[str]) -> Iterator[Finding]:
         if part is None or not block.applies:
             continue
         marks = part.attributes
-        if _open(part):
-            yield Finding("error" if identifier in due else "todo", identifier, _question(part))
+        if part.open:
+            yield Finding(
+                "error" if identifier in due else "todo", identifier, part.question or "is empty"
+            )
         elif marks["status"] != "approved" and identifier in due:
             message = f"is {marks['status']}: `ml plan approve {identifier} --by @name`"
             yield Finding(unsigned, identifier, message)
-        if not _open(part) and marks.get("owner", "none") == "none":
+        if not part.open and marks.get("owner", "none") == "none":
             yield Finding("warning", identifier, "has no owner: write owner=@name in its mark")
         date = _date(marks.get("due", "none"))
         if marks.get("due", "none") != "none" and date is None:
@@ -294,16 +296,6 @@ def _links(project: Project, text: str) -> Iterator[Finding]:
         elsewhere = not path or re.match(r"[a-z][a-z0-9+.-]*:|//", path, re.IGNORECASE)
         if not elsewhere and not project.path(path).exists():
             yield Finding("error", "PLAN.md", f"links to {path}, which is not there")
-
-
-def _open(part: Part) -> bool:
-    text = "\n".join(part.lines)
-    return not text.strip() or f"TODO({part.identifier})" in text
-
-
-def _question(part: Part) -> str:
-    text = " ".join(line.strip() for line in part.lines)
-    return text.strip("_ ").removeprefix(f"TODO({part.identifier}):").strip() or "is empty"
 
 
 def _placeholder(part: Part) -> bool:

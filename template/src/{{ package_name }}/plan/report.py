@@ -9,7 +9,7 @@ from markupsafe import Markup
 from .. import report, storage
 from ..errors import ProjectError
 from ..settings import Project
-from .blocks import Part, Parts, escape, parse, read
+from .blocks import Parts, escape, parse, read
 
 
 class Audience(NamedTuple):
@@ -81,7 +81,7 @@ def _said(parts: Parts, identifier: str, audience: str) -> list[str]:
     found = []
     for kind in ("auto", "measured", "human"):
         part = parts.get((kind, identifier))
-        if part is None or (kind == "human" and _todo(part)):
+        if part is None or (kind == "human" and part.open):
             continue
         for line in part.lines:
             text = line.removeprefix(f"- {identifier} ")
@@ -97,20 +97,11 @@ def _said(parts: Parts, identifier: str, audience: str) -> list[str]:
 def _open(project: Project, parts: Parts, chosen: Audience, audience: str) -> list[str]:
     """Return the questions that nobody has answered: of these blocks, or the team's by gate."""
     blocks = project.plan.blocks
-    asked = {i: part for (kind, i), part in parts.items() if kind == "human" and _todo(part)}
+    asked = {i: part for (kind, i), part in parts.items() if kind == "human" and part.open}
     asked = {i: part for i, part in asked.items() if blocks[i].applies}
     if audience in ("exec", "team"):
         gates = sorted({blocks[i].gate for i in asked})
         ids = {gate: [i for i in asked if blocks[i].gate == gate] for gate in gates}
         return [f"- {gate}: {', '.join(ids[gate])}" for gate in gates] or ["Nothing."]
     names = [i for i in chosen.blocks if i in asked]
-    return [f"- {i}: {_question(asked[i])}" for i in names] or ["Nothing."]
-
-
-def _todo(part: Part) -> bool:
-    return f"TODO({part.identifier})" in "\n".join(part.lines) or not "".join(part.lines).strip()
-
-
-def _question(part: Part) -> str:
-    text = " ".join(line.strip() for line in part.lines).strip("_ ")
-    return text.removeprefix(f"TODO({part.identifier}):").strip()
+    return [f"- {i}: {asked[i].question}" for i in names] or ["Nothing."]

@@ -204,10 +204,9 @@ def _metrics(report: Report, project: Project) -> Report:
         if name not in plain or name == champion["name"]
     }
     errors = champion["confusion"]
-    answers = project.plan.answers
-    a_day = answers["predictions_per_month"] / 30.4375
+    a_day = project.plan.number("EVAL-05", "predictions_per_day")
     flagged = a_day * (errors["tp"] + errors["fp"]) / max(1, sum(errors.values()))
-    capacity = answers["daily_capacity"]
+    capacity = project.plan.answers["daily_capacity"]
     weakest = sorted(report["slices"], key=lambda item: item["metric"] or 0.0)[:3]
     return {
         "currency": escape(report["business"]["currency"]),
