@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections import ChainMap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -12,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import copier._main
 import copier._template
 import jinja2
 import yaml
@@ -23,6 +25,7 @@ PARTS = ("copier.yml", "questions/", "template/", "hooks/", "cookiecutter.json",
 
 _compiled: dict[tuple[Any, ...], Any] = {}
 _compile = jinja2.Environment.compile
+_render_template = Worker._render_template
 
 
 def _compile_once(
@@ -45,18 +48,31 @@ def _load_once(load: Callable[..., Any], *path: Any) -> Any:
     return load(*path)
 
 
+def _render_in_one_context(self: Worker) -> None:
+    """Collect the answers once for all files: Copier does it for each part of each path."""
+    once = self._render_context()
+    conf = once["_copier_conf"]  # which Copier may write to
+    vars(self)["_render_context"] = lambda: {**once, "_copier_conf": ChainMap({}, conf)}
+    try:
+        _render_template(self)
+    finally:
+        del vars(self)["_render_context"]
+
+
 @contextmanager
 def fast_copier() -> Iterator[None]:
-    """Reuse questions and compiled templates; leave out one `git config` call for each file."""
-    sync, load = Worker._sync_git_index_executable_bit, copier._template.load_template_config
+    """Reuse questions, compiled templates and answers; leave out one git call for each file."""
+    there, load = copier._main.is_git_available, copier._template.load_template_config
     jinja2.Environment.compile = _compile_once  # type: ignore[method-assign]
-    Worker._sync_git_index_executable_bit = lambda *_: None  # type: ignore[method-assign]
+    Worker._render_template = _render_in_one_context  # type: ignore[method-assign]
+    copier._main.is_git_available = lambda: False
     copier._template.load_template_config = lambda *path: deepcopy(_load_once(load, *path))
     try:
         yield
     finally:
         jinja2.Environment.compile = _compile  # type: ignore[method-assign]
-        Worker._sync_git_index_executable_bit = sync  # type: ignore[method-assign]
+        Worker._render_template = _render_template  # type: ignore[method-assign]
+        copier._main.is_git_available = there
         copier._template.load_template_config = load
 
 
