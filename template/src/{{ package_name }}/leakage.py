@@ -189,7 +189,9 @@ def _likeness(columns: Floats, other: Floats) -> Floats:
     """Return the size of the correlation of each of `columns` (rows, n) with `other` (rows,)."""
     columns, other = columns - columns.mean(axis=0), other - other.mean()
     size = np.sqrt((columns**2).sum(axis=0) * (other @ other))
-    return np.divide(np.abs(other @ columns), size, out=np.zeros(len(size)), where=size > 0)
+    shared, found = np.abs(other @ columns), np.zeros(len(size))
+    np.divide(shared, size, out=found, where=size > 0)
+    return found
 
 
 def _rank_auc(ranks: Floats, label: Floats) -> float:

@@ -65,13 +65,15 @@ class _Ranked:
     def loss(self) -> Array:
         tiny = np.finfo(np.float64).eps
         p = np.clip(self.p, tiny, 1 - tiny)
-        return -np.where(self.y > 0, np.log(p), np.log1p(-p))
+        loss: Array = -np.where(self.y > 0, np.log(p), np.log1p(-p))
+        return loss
 
     @cached_property
     def logit(self) -> Array:
         # 0 and 1, as from isotonic steps, must not rule the fit.
         p = np.clip(self.p, 1e-6, 1 - 1e-6)
-        return np.log(p) - np.log1p(-p)
+        logit: Array = np.log(p) - np.log1p(-p)
+        return logit
 
     @cached_property
     def bins(self) -> Array:

@@ -231,7 +231,7 @@ def _counts(profile: dict[str, Any], values: pl.Series) -> tuple[Floats, Floats,
     if "edges" in profile:
         numbers = _floats(values)
         present = numbers[~np.isnan(numbers)]
-        below = [np.count_nonzero(present <= edge) for edge in profile["edges"]]
+        below = [int(np.count_nonzero(present <= edge)) for edge in profile["edges"]]
         now = np.diff([0, *below, len(present)]).astype(np.float64)
         return np.asarray(profile["counts"], np.float64), now, len(values) - len(present), 0
     counts = _level_counts(values)

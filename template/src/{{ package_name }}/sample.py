@@ -239,7 +239,8 @@ def _log_odds(
         return _bisect(lambda a: float(_chance(a + scale * few).mean()), share, -60, 60)
 
     scale = _bisect(lambda scale: _best_auc(_chance(shift(scale) + scale * few)), BEST, 0, 10)
-    return shift(scale) + scale * score
+    moved: Floats = shift(scale) + scale * score
+    return moved
 
 
 def _best_auc(chance: Floats) -> float:
