@@ -110,6 +110,10 @@ RANDOM = {
         *(rng.randint(1, 60), rng.uniform(0, 0.2), rng.choice([0, rng.randint(1, 80)]), 2),
     ),
     "bandwidth_mbit": lambda rng: (rng.randint(1, 10**5), rng.randint(1, 10**6)),
+    "ln": lambda rng: (rng.choice([rng.random() + 1e-9, rng.uniform(1, 1e6)]),),
+    "parameters_for_shrinkage": lambda rng: (rng.randint(0, 10**9), rng.uniform(0.001, 0.8), 0.9),
+    "largest_r2": lambda rng: (rng.uniform(1e-4, 0.9999),),
+    "zero_failure_run": lambda rng: (rng.uniform(1e-4, 0.5),),
     "pert_mean": lambda rng: tuple(sorted(rng.randint(1, 60) for _ in range(3))),
     "pert_p80": lambda rng: tuple(sorted(rng.randint(1, 60) for _ in range(3))),
 }

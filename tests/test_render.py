@@ -31,7 +31,9 @@ BRACES = re.compile(r"\.py$|^\.github/|^src/[^/]+/report/templates/|^monitoring/
 JINJA = re.compile(r"\{\{|\{%|\{#")
 LINE_STATEMENT = re.compile(r"^\s*# %", re.MULTILINE)
 FREE_TEXT = ["project_name", "problem", "owner", "oncall"]
-TEAM_OWNED = {"config.yaml", "contracts/dataset.odcs.yaml", "plan/overrides.yaml"}
+TEAM_OWNED = {"config.yaml", "contracts/dataset.odcs.yaml", "plan/overrides.yaml"} | {
+    "plan/progress.yaml"
+}
 
 
 PARSERS: dict[str, Callable[[str], Any]] = {
@@ -124,7 +126,7 @@ def test_a_default_project_is_no_larger_than_decided(tmp_path: Path) -> None:
     files = tree(render(tmp_path / "project"))
     lines = [text.count(b"\n") for name, text in files.items() if name.endswith(".py")]
     assert len(files) <= 80
-    assert sum(lines) <= 9800
+    assert sum(lines) <= 10100
     assert max(lines) <= 600
 
 
@@ -319,7 +321,8 @@ def test_help_fits_the_terminal_and_gives_an_example(
 BAD = [
     ("project_name", "  ", "at least one word"),
     ("project_name", "x" * 61, "shorten it to 60"),
-    ("problem", "one\ntwo", "one line"),
+    ("problem", "Too many leave.", "in 20 characters or more"),
+    ("problem", "one line and then\ntwo of them", "one line"),
     ("owner", "a\u202eb", "one line"),
     ("oncall", "\x7f", "one line"),
     ("project_slug", "../up", "single dashes"),

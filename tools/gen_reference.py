@@ -101,7 +101,8 @@ def rules() -> Iterator[str]:
         yield f"Values: {code(decision['values'])}."
         lines = table("Rule", "When", "Then", "Why", "Sources")
         for rule in decision["rules"]:
-            when = "otherwise" if rule["when"] == "True" else code(rule["when"])
+            plain = {"True": "always", "otherwise": "otherwise"}
+            when = plain.get(rule["when"]) or code(rule["when"])
             sources = ", ".join(rule["sources"])
             lines.append(row(code(rule["id"]), when, code(rule["then"]), rule["why"], sources))
         yield "\n".join(lines)

@@ -55,7 +55,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "project_name": free_text(60),
     "project_slug": st.from_regex(r"\Ax[a-z0-9]{0,8}(-[a-z0-9]{1,8}){0,3}\Z"),
     "package_name": st.from_regex(r"\Ax[a-z0-9]{0,8}(_[a-z0-9]{1,8}){0,3}\Z"),
-    "problem": free_text(500),
+    "problem": free_text(480).map(lambda text: f"{text} - for whom, and why?"),
     "owner": free_text(80),
     "currency": st.from_regex(r"\A[A-Z]{3}\Z"),
     "task_type": st.just("binary"),

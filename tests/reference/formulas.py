@@ -162,3 +162,21 @@ def pert_mean(best, likely, worst):
 
 def pert_p80(best, likely, worst):
     return pert_mean(best, likely, worst) + NormalDist().inv_cdf(0.8) * (worst - best) / 6
+
+
+ln = math.log
+
+
+def parameters_for_shrinkage(rows, r2, shrinkage):
+    """The other way round in Riley et al. 2020: n = p / ((S - 1) ln(1 - R2 / S))."""
+    rows_for_one = 1 / ((shrinkage - 1) * math.log1p(-r2 / shrinkage))
+    return math.floor(rows / rows_for_one)
+
+
+def largest_r2(prevalence):
+    entropy = prevalence * math.log(prevalence) + (1 - prevalence) * math.log1p(-prevalence)
+    return -math.expm1(2 * entropy)
+
+
+def zero_failure_run(rate):
+    return math.ceil(math.log(0.05) / math.log1p(-rate))

@@ -16,7 +16,9 @@ def decide(answers: dict[str, Any], table: dict[str, Any]) -> dict[str, tuple[An
     known = names(answers, table)
     result: dict[str, tuple[Any, str]] = {}
     for decision in table["decisions"].values():
-        hits = [r for r in decision["rules"] if eval(r["when"], {"__builtins__": {}}, known)]
+        conditional = [r for r in decision["rules"] if r["when"] != "otherwise"]
+        hits = [r for r in conditional if eval(r["when"], {"__builtins__": {}}, known)]
+        hits = hits or [r for r in decision["rules"] if r["when"] == "otherwise"]
         if decision["kind"] == "first":
             result[decision["output"]] = (hits[0]["then"], hits[0]["id"])
         else:

@@ -150,6 +150,17 @@ class Waiver(Strict, frozen=True):
     until: dt.date
 
 
+class Duty(msgspec.Struct, frozen=True, kw_only=True):
+    """Who stands for a part of the work, by role, and the paths that belong to it."""
+
+    area: str
+    accountable: str
+    responsible: str
+    consulted: tuple[str, ...] = ()
+    informed: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+
+
 class Plan(msgspec.Struct, kw_only=True, dict=True):
     """plan/plan.yaml with the team's overrides and waivers."""
 
@@ -159,6 +170,8 @@ class Plan(msgspec.Struct, kw_only=True, dict=True):
     decisions: dict[str, Decision]
     computed: dict[str, dict[str, Number]]
     blocks: dict[str, Block]
+    responsibilities: tuple[Duty, ...] = ()
+    laws_checked: str | None = None
     sources: dict[str, str] = {}
     overrides: dict[str, Override] = {}
     waivers: dict[str, Waiver] = {}
@@ -207,7 +220,7 @@ class Project:
         """config.yaml with `ML_<GROUP>__<NAME>` variables of the environment on top."""
         path = self.path("config.yaml")
         content = load_yaml(path) if path.exists() else {}
-        config = _convert(content, Config, str(path), MEND)
+        config = convert(content, Config, str(path), MEND)
         for name, text in os.environ.items():
             group, _, field = name.removeprefix("ML_").lower().partition("__")
             if name.startswith("ML_") and field:
@@ -215,24 +228,24 @@ class Project:
                     content.setdefault(group, {})[field] = yaml.safe_load(text)
                 except yaml.YAMLError:
                     raise ProjectError(f"environment: {name}={text} is no YAML value") from None
-                config = _convert(content, Config, f"environment: {name}", "correct or unset it")
+                config = convert(content, Config, f"environment: {name}", "correct or unset it")
         return config
 
     @cached_property
     def plan(self) -> Plan:
         """plan/plan.yaml with plan/overrides.yaml."""
         path = self.path("plan/plan.yaml")
-        plan = _convert(load_yaml(path), Plan, str(path), MEND)
+        plan = convert(load_yaml(path), Plan, str(path), MEND)
         overrides = self.path("plan/overrides.yaml")
         if overrides.exists():
             content = load_yaml(overrides)
             waived = content.pop("waivers", None) or {}
             where = f"{overrides}: waivers"
-            plan.waivers = _convert(waived, dict[str, Waiver], where, WAIVER)
+            plan.waivers = convert(waived, dict[str, Waiver], where, WAIVER)
             if foreign := sorted(set(plan.waivers) - set(plan.blocks)):
                 raise ProjectError(f"{where}: no block {foreign[0]} in PLAN.md")
             plan.overrides = {
-                name: _convert(item, Override, f"{overrides}: {name}", MEND)
+                name: convert(item, Override, f"{overrides}: {name}", MEND)
                 for name, item in content.items()
             }
             unknown = sorted(set(plan.overrides) - set(plan.decisions))
@@ -289,7 +302,8 @@ class _Loader(LOADER):  # type: ignore[misc]
         return dict(super().construct_mapping(node, deep))
 
 
-def _convert(content: Any, type: type[T], where: str, mend: str) -> T:
+def convert(content: Any, type: type[T], where: str, mend: str) -> T:
+    """Turn parsed YAML into `type`; what does not fit is a ProjectError with place and `mend`."""
     try:
         return msgspec.convert(content, type, strict=True)
     except msgspec.ValidationError as error:

@@ -27,6 +27,7 @@ MADE_WITH = {
     "drift": "MON-01",
     "retrain": "MON-03",
 }
+COLUMNS = ("open", "written", "approved", "overdue", "measured", "unmeasured")
 FOLDS = {"time": "time_series", "stratified_group": "stratified_group_kfold"}
 
 
@@ -58,6 +59,7 @@ def check(project: Project, gate: str | None = None) -> list[Finding]:
         *_contract(project),
         *_decisions(project, due),
         *_links(project, text),
+        *_figures(project),
     ]
 
 
@@ -92,30 +94,36 @@ def gate(project: Project, name: str) -> None:
     typer.echo(f"{name} is open")
 
 
-def status(project: Project, as_json: bool) -> None:
-    """Print, for each gate, how many blocks are open, written, approved, overdue and measured."""
+def counts(project: Project) -> dict[str, dict[str, int]]:
+    """Count, for each gate, blocks that are open, written, approved, overdue and measured."""
     parts = parse(read(project.path("PLAN.md")))
     today = _today().isoformat()
-    counts = {gate: Counter[str]() for gate in GATES}
+    found = {gate: Counter[str]() for gate in GATES}
     for identifier, block in project.plan.blocks.items():
-        count = counts[block.gate]
+        count = found[block.gate]
         human = parts.get(("human", identifier))
         if human is not None and block.applies:
             approved = human.attributes["status"] == "approved"
             count["open" if human.open else "approved" if approved else "written"] += 1
             count["overdue"] += human.attributes.get("due", "none") < today
-        found = parts.get(("measured", identifier))
-        if found is not None and identifier != "OVERRIDES":
-            count["unmeasured" if _placeholder(found) else "measured"] += 1
-    columns = ("open", "written", "approved", "overdue", "measured", "unmeasured")
-    rows = {gate: {name: count[name] for name in columns} for gate, count in counts.items()}
-    rows = {gate: row for gate, row in rows.items() if any(row.values())}
+        part = parts.get(("measured", identifier))
+        if part is not None and identifier != "OVERRIDES":
+            count["unmeasured" if _placeholder(part) else "measured"] += 1
+    return {gate: {name: count[name] for name in COLUMNS} for gate, count in found.items() if count}
+
+
+def status(project: Project, as_json: bool) -> None:
+    """Print the counts; as JSON also what the team's own figures say of weeks and money."""
+    rows = counts(project)
     if as_json:
-        typer.echo(msgspec.json.encode(rows).decode())
+        path = project.path("reports/progress.json")
+        report = storage.read_json(path, dict[str, Any]) if path.exists() else {}
+        work = {name: report[name] for name in ("schedule", "money") if name in report}
+        typer.echo(msgspec.json.encode({"gates": rows, **work}).decode())
         return
-    table = Table("gate", *columns)
+    table = Table("gate", *COLUMNS)
     for gate, row in rows.items():
-        table.add_row(gate, *(str(row[name]) for name in columns))
+        table.add_row(gate, *(str(row[name]) for name in COLUMNS))
     Console(markup=False, highlight=False).print(table)
 
 
@@ -279,6 +287,10 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
         level = "error" if identifier in due else "warning"
         message = f"{plan.decisions[identifier].why}: change the plan, or override with a reason"
         yield Finding(level, identifier, message)
+    checked = _date(f"{plan.laws_checked}-01")
+    if checked is not None and _today() - checked > dt.timedelta(days=180):
+        message = f"the laws were last looked up in {plan.laws_checked}: update the template"
+        yield Finding("warning", "REG-01", message)
     outputs = {decision.output: identifier for identifier, decision in plan.decisions.items()}
     for report, identifier in MADE_WITH.items():
         path = project.path(f"reports/{report}.json")
@@ -288,6 +300,12 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
                 message = f"{name} is {_shown(value)}, but reports/{report}.json used "
                 place = outputs.get(name, identifier)
                 yield Finding("error", place, f"{message}{_shown(used[name])}: run `ml run`")
+
+
+def _figures(project: Project) -> Iterator[Finding]:
+    if progress := sync.figures(project):
+        for identifier, message in progress.check(project):
+            yield Finding("warning", identifier, message)
 
 
 def _links(project: Project, text: str) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """One page of the plan for one kind of reader, with what the runs measured: Markdown and HTML."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from markupsafe import Markup
 from .. import report, storage
 from ..errors import ProjectError
 from ..settings import Project
+from . import check
 from .blocks import Parts, escape, parse, read
 
 
@@ -24,7 +26,10 @@ AUDIENCES = {
     "exec": Audience(
         "Summary",
         "Is it worth it, does it work, what is still open?",
-        ("PROB-01", "VAL-01", "VAL-03", "EVAL-03", "VAL-02", "SCHED-01", "BUD-01", "RISK-02"),
+        (
+            *("PROB-01", "VAL-01", "VAL-03", "EVAL-03", "VAL-02", "EVAL-05", "COST-01"),
+            *("SCHED-01", "BUD-01", "RISK-01", "RISK-02"),
+        ),
     ),
     "engineering": Audience(
         "Service and operation",
@@ -35,8 +40,9 @@ AUDIENCES = {
         "Data and model",
         "Which data, how judged, how good?",
         (
-            *("DATA-01", "DATA-02", "DATA-03", "DATA-04", "TRAIN-01", "MOD-02", "EVAL-01"),
-            *("EVAL-03", "EVAL-05", "EVAL-06", "EVAL-07", "EXPL-01", "MON-01"),
+            *("DATA-01", "DATA-02", "DATA-03", "DATA-04", "PRIV-01", "REG-01", "TRAIN-01"),
+            *("MOD-02", "EVAL-01", "EVAL-03", "EVAL-05", "EVAL-06", "EVAL-07", "EXPL-01"),
+            "MON-01",
         ),
     ),
     "team": Audience(
@@ -45,8 +51,12 @@ AUDIENCES = {
         ("TEAM-01", "TEAM-02", "SCHED-01", "BUD-01", "RISK-01", "RISK-02", "COM-02"),
     ),
 }
+MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 # Lines that a page for one minute leaves out.
-BRIEF = ("decision:", "gap:", "plan:", "if wrong:", "scale:", "precision:", "estimate:")
+BRIEF = (
+    *("decision:", "gap:", "plan:", "if wrong:", "scale:", "precision:", "estimate:"),
+    *("costs:", "computed: act", "gate:", "milestones:", "tasks:"),
+)
 
 
 def run(project: Project, audience: str) -> list[Path]:
@@ -66,11 +76,13 @@ def run(project: Project, audience: str) -> list[Path]:
         if identifier in project.plan.blocks:
             title = project.plan.blocks[identifier].title
             lines += ["", f"## {title} ({identifier})", "", *_said(parts, identifier, audience)]
+    if audience in MORE:
+        lines += MORE[audience](project)
     lines += ["", "## Open", "", *_open(project, parts, chosen, audience)]
     folder = project.path("reports")
     markdown, page = folder / f"plan_{audience}.md", folder / f"plan_{audience}.html"
     storage.write_text(markdown, "\n".join(lines) + "\n")
-    body = Markup(MarkdownIt("commonmark", {"html": False}).render("\n".join(lines)))
+    body = Markup(MARKDOWN.render("\n".join(lines)))
     title = f"{chosen.title}: {project.plan.project.name}"
     report.render("plan.html", page, title=title, body=body)
     return [markdown, page]
@@ -92,6 +104,44 @@ def _said(parts: Parts, identifier: str, audience: str) -> list[str]:
             elif kind == "human" or " not measured yet: " in line:
                 found += ["", line.replace(f"_{identifier} not", "_not", 1)]
     return found
+
+
+def _status(project: Project) -> list[str]:
+    """Return the blocks of each gate in numbers, and the tasks where the team keeps them."""
+    rows = [[gate, *map(str, row.values())] for gate, row in check.counts(project).items()]
+    table = [["Gate", *check.COLUMNS], ["---"] * (1 + len(check.COLUMNS)), *rows]
+    lines = ["", "## Blocks of the plan", "", *(f"| {' | '.join(row)} |" for row in table)]
+    tasks = project.path("reports/schedule.md")
+    if tasks.exists():
+        lines += ["", "## Tasks", "", *tasks.read_text(encoding="utf-8").splitlines()]
+    return lines
+
+
+def _flow(project: Project) -> list[str]:
+    """Return the diagram of the summary."""
+    lines = project.plan.blocks["SUMMARY"].lines
+    first = lines.index("flowchart LR") - 1
+    return ["", "## Flow", "", *lines[first : lines.index("```", first) + 1]]
+
+
+def _checks(project: Project) -> list[str]:
+    """Return how many rows broke each rule of the contract when the data came last."""
+    path = project.path("reports/data_quality.json")
+    if not path.exists():
+        return []
+    found = storage.read_json(path)
+    counts = {**found.get("warnings", {}), **found.get("rules", {})}
+    rows = [f"| {escape(rule)} | {count} |" for rule, count in sorted(counts.items())]
+    lines = ["", "## Rules of the contract that rows broke", "", "| Rule | Rows |", "|---|---|"]
+    return [*lines, *rows] if rows else [*lines[:3], "None."]
+
+
+# What a page shows beside its blocks.
+MORE: dict[str, Callable[[Project], list[str]]] = {
+    "engineering": _flow,
+    "data": _checks,
+    "team": _status,
+}
 
 
 def _open(project: Project, parts: Parts, chosen: Audience, audience: str) -> list[str]:

@@ -4,6 +4,7 @@ import math
 import re
 import string
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from .. import storage
@@ -72,11 +73,16 @@ TEXTS: dict[str, tuple[str, str]] = {
         "measured: level {level:code} on {rows:0} rows of {source:code}; drifting features: {loud}",
     ),
     "MON-03": ("retrain", "measured: {verdict}, {why}"),
+    "TEAM-02": ("progress", "{lines[TEAM-02]}"),
+    "SCHED-01": ("progress", "{lines[SCHED-01]}"),
+    "BUD-01": ("progress", "{lines[BUD-01]}"),
 }
 
 
 def run(project: Project) -> list[str]:
     """Write what the reports hold; return the ids whose block changed. Other lines stay."""
+    if progress := figures(project):
+        progress.run(project)
     path = project.path("PLAN.md")
     text = read(path)
     changed = []
@@ -92,13 +98,19 @@ def run(project: Project) -> list[str]:
     return changed
 
 
+def figures(project: Project) -> Any:
+    """Return the module for the team's own figures, or None: the light plan has none."""
+    there = project.path("plan/progress.yaml").exists()
+    return import_module(".progress", __package__) if there else None
+
+
 def measured(project: Project) -> dict[str, list[str]]:
     """Return the lines of each measured block whose report is there."""
     found: dict[str, tuple[Report, str]] = {}
     result = {"OVERRIDES": _overrides(project)}
     for identifier, (name, text) in TEXTS.items():
         path = project.path(f"reports/{name}.json")
-        if not path.exists():
+        if identifier not in project.plan.blocks or not path.exists():
             continue
         try:
             if name not in found:
@@ -268,4 +280,5 @@ MADE: dict[str, Callable[[Report, Project], Report]] = {
     "bench": _bench,
     "drift": _drift,
     "retrain": _retrain,
+    "progress": lambda report, project: {},
 }

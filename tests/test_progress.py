@@ -1,0 +1,212 @@
+"""plan/progress.yaml: the critical path, what is late or dear, people and CODEOWNERS."""
+
+import datetime as dt
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helpers import package  # noqa: F401  (makes `package_name` importable)
+from helpers.rendering import render
+
+from package_name.errors import ProjectError
+from package_name.plan import check, progress, sync
+from package_name.plan import report as plan_report
+from package_name.plan.blocks import parse
+from package_name.settings import Project
+
+# The worked example of the planning notes: nine tasks, 20.33 weeks with a deviation of 1.55.
+NINE = {
+    "scope": ([1, 2, 4], []),
+    "data": ([3, 4, 8], ["scope"]),
+    "privacy": ([1, 2, 5], ["scope"]),
+    "baseline": ([1, 2, 3], ["data"]),
+    "model": ([3, 5, 9], ["baseline"]),
+    "serving": ([2, 3, 6], ["scope"]),
+    "eval": ([1, 2, 3], ["model", "privacy"]),
+    "shadow": ([2, 2, 4], ["eval", "serving"]),
+    "canary": ([1, 2, 3], ["shadow"]),
+}
+
+
+def tasks(**changed: Any) -> dict[str, Any]:
+    made = {n: {"what": f"The {n}", "weeks": w, "after": a} for n, (w, a) in NINE.items()}
+    return {name: task | changed.get(name, {}) for name, task in made.items()}
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return render(tmp_path_factory.mktemp("progress") / "project", plan_depth="standard")
+
+
+@pytest.fixture
+def project(rendered: Path, tmp_path: Path) -> Project:
+    return Project(shutil.copytree(rendered, tmp_path / "project"))
+
+
+def keep(project: Project, **content: Any) -> None:
+    """Let the team change its file."""
+    path = project.path(progress.FILE)
+    known = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump(known | content), encoding="utf-8")
+
+
+def said(project: Project, id: str) -> str:
+    sync.run(project)
+    text = project.path("PLAN.md").read_text(encoding="utf-8")
+    return "\n".join(parse(text)["measured", id].lines)
+
+
+def warnings(project: Project) -> list[tuple[str, str]]:
+    return list(progress.check(project))
+
+
+def test_critical_path(project: Project) -> None:
+    keep(project, tasks=tasks())
+    found = progress.critical_path(progress.read(project).tasks)
+    assert (round(found.expected, 2), round(found.deviation, 2)) == (20.33, 1.55)
+    assert round(found.p80, 2) == 21.63 > found.expected
+    assert found.path == ["scope", "data", "baseline", "model", "eval", "shadow", "canary"]
+
+
+@pytest.mark.parametrize("months", [1, 4, 60])
+def test_the_first_tasks_take_what_the_plan_expects(tmp_path: Path, months: int) -> None:
+    answers = {"plan_depth": "standard", "build_months": months, "horizon_months": 72}
+    project = Project(render(tmp_path / "project", **answers))
+    found = progress.critical_path(progress.read(project).tasks)
+    expected = project.plan.number("SCHED-01", "expected_months") * progress.WEEKS_A_MONTH
+    assert found.expected == pytest.approx(expected, abs=0.4)
+    assert warnings(project) == []
+
+
+def test_what_is_done_moves_the_forecast(project: Project) -> None:
+    start = dt.date(2027, 2, 1)
+    keep(project, tasks=tasks(scope={"done": start + dt.timedelta(weeks=3)}), start=start)
+    text = said(project, "SCHED-01")
+    assert "20.3 weeks expected, in four of five cases at most 21.6" in text
+    # Planned were (1 + 4 x 2 + 4) / 6 = 2.17 weeks.
+    assert "done: 1 of 9 tasks" in text and "forecast 21.2 weeks, 0.8 later than planned" in text
+    keep(project, tasks=tasks(scope={"done": start + dt.timedelta(weeks=1)}))
+    assert "1.2 earlier than planned" in said(project, "SCHED-01")
+
+
+def test_money_is_compared_with_the_work_done(project: Project) -> None:
+    keep(project, tasks=tasks(scope={"done": dt.date(2027, 2, 22)}), spent={"2027-02": 9000})
+    share = (13 / 6) / sum((o + 4 * m + p) / 6 for (o, m, p), _ in NINE.values())
+    planned = f"{share * project.plan.answers['build_cost']:,.0f}".replace(",", " ")
+    text = said(project, "BUD-01")
+    assert f"spent: 9 000 EUR in 1 month; the work that is done was to cost {planned} EUR" in text
+    keep(project, earned={"2027-09": 10_000, "2027-10": 12_000.5})
+    # A third and two thirds of 52 500, on the ramp of three months.
+    assert "earned: 22 000 EUR in 2 months of use; planned were 52 500 EUR" in said(
+        project, "BUD-01"
+    )
+
+
+def test_late_dear_and_stale_are_told(project: Project) -> None:
+    progress.run(project)
+    keep(project, start=dt.date(2020, 1, 6), spent={"2020-01": 10**6})
+    found = warnings(project)
+    assert ("SCHED-01", "plan/progress.yaml has changed: run `ml plan sync`") in found
+    assert ("SCHED-01", "task scope was to end on 2020-01-17") in found
+    assert ("BUD-01", "1 000 000 are spent, the budget is 156 041") in found
+    keep(project, start=None, spent={}, tasks=tasks(data={"weeks": [9, 20, 40]}))
+    progress.run(project)
+    [(id, message)] = warnings(project)
+    assert id == "SCHED-01" and "37.3 weeks, the plan 22.6" in message
+
+
+def test_people_and_code_owners_come_from_one_place(project: Project) -> None:
+    progress.run(project)
+    owners = project.path(".github/CODEOWNERS")
+    assert not owners.exists()
+    keep(project, roles={"data engineer": ["@bob"], "product": ["@ann", "@org/retention"]})
+    assert ("TEAM-02", ".github/CODEOWNERS does not follow the roles: run `ml plan sync`") in (
+        warnings(project)
+    )
+    text = said(project, "TEAM-02")
+    assert "data engineer @bob; product @ann @org/retention; nobody for sponsor" in text
+    lines = owners.read_text(encoding="utf-8").splitlines()[1:]
+    assert "/contracts/ @bob" in lines and "/PLAN.md @ann @org/retention" in lines
+    assert not [line for line in lines if line.startswith("/src/")]  # no data scientist yet
+    for duty in project.plan.responsibilities:  # what RACI says is what CODEOWNERS says
+        names = [n for r in (duty.accountable, duty.responsible) for n in _names(project, r)]
+        for path in duty.paths:
+            assert project.path(path).exists()
+            assert (f"/{path} {' '.join(dict.fromkeys(names))}" in lines) == bool(names)
+    assert warnings(project) == []
+
+
+def _names(project: Project, role: str) -> tuple[str, ...]:
+    return progress.read(project).roles.get(role, ())
+
+
+def test_code_owners_of_somebody_else_are_left_alone(project: Project) -> None:
+    owners = project.path(".github/CODEOWNERS")
+    owners.write_text("* @cto\n", encoding="utf-8")
+    keep(project, roles={"product": ["@ann"]})
+    progress.run(project)
+    assert owners.read_text(encoding="utf-8") == "* @cto\n"
+    assert warnings(project) == []
+
+
+def test_each_part_of_the_work_has_one_accountable_role(project: Project) -> None:
+    lines = project.plan.blocks["TEAM-02"].lines
+    for duty in project.plan.responsibilities:
+        [line] = [line for line in lines if line.startswith(f"- TEAM-02 {duty.area}: ")]
+        assert line.count("accountable") == 1 and f"accountable {duty.accountable}," in line
+    roles = yaml.safe_load(project.path(progress.FILE).read_text(encoding="utf-8"))["roles"]
+    assert set(roles) == set(progress._roles(project))
+
+
+def test_the_page_has_tasks_and_a_chart(project: Project) -> None:
+    keep(project, tasks=tasks(data={"what": "a|b: <b>`c`</b>, #1"}), start=dt.date(2027, 2, 1))
+    progress.run(project)
+    markdown, page = plan_report.run(project, "team")
+    text, html = markdown.read_text(encoding="utf-8"), page.read_text(encoding="utf-8")
+    assert "  The scope :crit, 2027-02-01, 2027-02-16\n" in text
+    assert "  a b b c b 1 :crit, 2027-02-16, " in text
+    assert "<td>yes</td>" in html and "<b>" not in html
+    assert "| G1 |" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"tasks": tasks(scope={"after": ["canary"]})}, "wait for each other in a circle"),
+        ({"tasks": tasks(scope={"after": ["nothing"]})}, "scope: after names nothing"),
+        ({"tasks": tasks(scope={"weeks": [3, 2, 4]})}, "scope: weeks go from best to worst"),
+        ({"tasks": tasks(scope={"weeks": [1, 2]})}, "tasks"),
+        ({"tasks": tasks(scope={"weeks": [float("nan"), 2, 3]})}, "weeks"),
+        ({"roles": {"boss": ["@eva"]}}, "no role boss; TEAM-02 has sponsor"),
+        ({"roles": {"risk": ["@eva @bob"]}}, "'@eva @bob' is no name such as @eva"),
+        ({"spent": {"February": 3}}, "spent"),
+        ({"spend": {}}, "spend"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    project: Project, content: dict[str, Any], message: str
+) -> None:
+    keep(project, **content)
+    with pytest.raises(ProjectError, match=message) as error:
+        progress.run(project)
+    assert "\n" not in str(error.value)
+    assert not project.path("reports/progress.json").exists()
+
+
+def test_a_gate_needs_the_schedule(project: Project) -> None:
+    def missing() -> set[str]:
+        return {f.id for f in check.check(project, "G1") if "not measured yet" in f.message}
+
+    assert {"TEAM-02", "SCHED-01", "BUD-01"} <= missing()
+    said(project, "SCHED-01")
+    assert not {"TEAM-02", "SCHED-01", "BUD-01"} & missing()
+
+
+def test_a_light_project_has_none_of_it(tmp_path: Path) -> None:
+    folder = render(tmp_path / "project")
+    assert not (folder / progress.FILE).exists()
+    assert not list(folder.glob("src/*/plan/progress.py"))
+    project = Project(folder)
+    assert sync.figures(project) is None and sync.run(project) == []
