@@ -222,6 +222,19 @@ def test_the_light_plan_prints_on_four_pages() -> None:
     assert rows <= 4 * 62
 
 
+def test_the_technical_documentation_maps_every_point_of_annex_iv() -> None:
+    _, plan = render_plan(plan_depth="regulated", risk_class="high")
+    lines = plan["blocks"]["REG-02"]["lines"]
+    text = " ".join(line.removeprefix("- REG-02 ") for line in lines)
+    points = [int(number) for number in re.findall(r"(?<!Article )\b(\d) [a-z]", text)]
+    assert points == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    spans = re.findall(r"([A-Z]+-\d\d) to ([A-Z]+-\d\d)", text)
+    named = {*re.findall(r"[A-Z]+-\d\d", text)}
+    assert spans and named <= set(plan["blocks"])
+    for path in re.findall(r"\]\((\S+?)\)", text):
+        assert (ROOT / "template" / f"{path}.jinja").exists()
+
+
 def test_ids_are_registered() -> None:
     assert set(usual_plan("regulated")[1]["blocks"]) == set(IDS)
 

@@ -618,6 +618,19 @@ def test_a_page_shows_what_people_wrote_and_no_html_of_theirs(measured: Project)
     assert "<strong>customers</strong>" in html and "<script>" not in html
 
 
+def test_laws_that_were_looked_up_long_ago_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = Project(render(tmp_path / "project", plan_depth="standard"))
+    checked = dt.date.fromisoformat(f"{project.plan.laws_checked}-01")
+    for days, old in ((180, False), (181, True)):
+        monkeypatch.setattr(check, "_today", lambda days=days: checked + dt.timedelta(days=days))
+        told = [
+            f.message for f in check.check(project) if f.id == "REG-01" and f.level == "warning"
+        ]
+        assert any("the laws were last looked up in" in message for message in told) == old
+
+
 def test_an_unknown_reader_is_refused(measured: Project) -> None:
     with pytest.raises(ProjectError, match="exec, engineering, data, team"):
         plan_report.run(measured, "everybody")

@@ -16,6 +16,8 @@ from typing import Any
 
 import copier._main
 import helpers.package  # noqa: F401  makes `package_name` importable
+import jinja2
+import jinja2.meta
 import msgspec
 import pytest
 import yaml
@@ -298,6 +300,20 @@ def test_quick_mode_asks_ten_questions_and_full_mode_all(
     assert {**recorded(tmp_path / "quick"), "detail": "full"} == recorded(tmp_path / "full")
 
 
+def derived_defaults() -> set[str]:
+    """Return the questions whose default follows from other answers."""
+    parse, found = jinja2.Environment().parse, set()
+    for path in (ROOT / "questions").glob("*.yml"):
+        for name, question in yaml.safe_load(path.read_text(encoding="utf-8")).items():
+            default = question.get("default")
+            if isinstance(default, str) and question.get("ask") is not False:
+                uses = jinja2.meta.find_undeclared_variables(parse(default))
+                if uses - {"preset_answers"}:
+                    found.add(name)
+    # The demo's names step aside when a column of that name is taken: nothing to explain.
+    return found - {"entity", "time_column", "cost_tp"}
+
+
 @pytest.mark.parametrize("detail", ["quick", "full"])
 def test_help_fits_the_terminal_and_gives_an_example(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, detail: str
@@ -309,6 +325,11 @@ def test_help_fits_the_terminal_and_gives_an_example(
         shown = f"🎤  {text}".splitlines()  # the microphone is two columns wide
         assert max(map(len, shown)) <= 80, f"{name}: a line is too long"
         assert "Example: " in text or name == "detail", f"{name}: no example"
+        if name in derived_defaults():
+            assert "Default: " in text, f"{name}: where does its default come from?"
+        for choice in question.get("choices") or ():
+            shown = f"   - {choice.title}" + (f" ({choice.disabled})" if choice.disabled else "")
+            assert len(shown) <= 80, f"{name}: {shown}"
         headings += re.findall(r"^── (.*) ──$", text, re.MULTILINE)
     if detail == "quick":
         expected = ["1/4 Project", "2/4 Data", "3/4 Value", "4/4 Deployment"]

@@ -156,6 +156,14 @@ def test_inherent_never_adds_an_opaque_model() -> None:
         assert decisions["MOD-02"]["value"] == ["logistic_regression"]
 
 
+def test_a_higher_risk_never_shortens_the_duties() -> None:
+    classes = ["minimal", "limited", "high"]
+    cases = [{**answers, "risk_class": risk} for answers in sample()[0][:200] for risk in classes]
+    decided = [set(decisions["REG-01"]["value"]) - {"none"} for decisions in decide_all(cases)]
+    for minimal, limited, high in zip(decided[::3], decided[1::3], decided[2::3], strict=True):
+        assert minimal <= limited and minimal <= high
+
+
 def test_more_positives_never_remove_a_metric() -> None:
     rates = sorted(CHOICES["pos_rate"])
     for answers in sample()[0][:60]:
