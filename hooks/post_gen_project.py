@@ -9,6 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import yaml  # cookiecutter depends on it
+
 # Cookiecutter renders this file first; what it puts here is the JSON text of all answers.
 answers = json.loads({{cookiecutter | tojson | tojson}})  # noqa: F821
 
@@ -42,20 +44,30 @@ def copier() -> list[str]:
 
 
 def main() -> None:
-    """Render into a temporary folder, then move the result into the project."""
+    """Render into a temporary folder, then copy what is not there yet into the project."""
+    Path(".bridge").unlink(missing_ok=True)
+    if Path(".copier-answers.yml").exists():
+        sys.exit("This is a project already: change it with `cruft update` or `copier update`")
     address, commit = template()
     given = {k: v for k, v in answers.items() if not k.startswith("_") and v != "auto"}
     with tempfile.TemporaryDirectory() as temporary:
-        data_file, out = Path(temporary, "answers.json"), Path(temporary, Path.cwd().name)
-        data_file.write_text(json.dumps(given), encoding="utf-8")  # JSON is YAML
+        data_file, out = Path(temporary, "answers.yml"), Path(temporary, Path.cwd().name)
+        data_file.write_text(yaml.safe_dump(given, allow_unicode=True), encoding="utf-8")
         command = [*copier(), "copy", "--defaults", "--quiet", "--data-file", str(data_file)]
         command += ["--vcs-ref", commit] if commit else []
         command += [address, str(out)]
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         if done.returncode:
             sys.exit((done.stderr.strip().splitlines() or ["Copier failed"])[-1])
-        Path(".bridge").unlink()
-        shutil.copytree(out, ".", symlinks=True, dirs_exist_ok=True)
+        shutil.copytree(out, ".", dirs_exist_ok=True, copy_function=copy_new)
+
+
+def copy_new(source: str, target: str) -> None:
+    """Copy a file, unless there is one: with --overwrite-if-exists too, it may be somebody's."""
+    if os.path.lexists(target):
+        print(f"kept as it was: {Path(target)}")
+    else:
+        shutil.copy2(source, target)
 
 
 main()

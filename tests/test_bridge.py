@@ -1,12 +1,17 @@
 """Cookiecutter and cruft give the same bytes as Copier, with the real commands."""
 
 import json
+import re
 import subprocess
 import sys
+import tempfile
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from helpers.answers import answers
 from helpers.rendering import (
     ROOT,
     command,
@@ -19,18 +24,19 @@ from helpers.rendering import (
     render,
     tree,
 )
+from hypothesis import HealthCheck, Phase, assume, given, settings
 
 CHOICES: dict[str, dict[str, str]] = {
     "defaults": {},
     "names": {
-        "project_name": "Größe: \"fraud\" & 'returns'",
-        "project_slug": "fraud-alarm",
+        "preset": "credit",
+        "project_name": "Größe 🚀: \"fraud\" & 'returns'",
         "package_name": "alarms",
         "problem": "Which orders are fraud | or not? 100 % of them; $5 `each`",
         "entity": "",
     },
-    "rest": {"deployment_modes": "[rest]", "detail": "full", "latency_ms": "40"},
-    "batch": {"deployment_modes": "[batch]", "personal_data": "no", "interpretability": "none"},
+    "rest": {"preset": "fraud", "detail": "full", "latency_ms": "40"},
+    "batch": {"preset": "churn", "personal_data": "no", "interpretability": "none"},
 }
 
 
@@ -44,14 +50,22 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def made_by_copier(repository: Path, parent: Path, choices: dict[str, str]) -> dict[str, bytes]:
     """Return the files that Copier makes of the commit that the other tools check out."""
-    folder = parent / choices.get("project_slug", "churn-model")
     commit = git(repository, "rev-parse", "HEAD")
-    return tree(render(folder, source=repository, commit=commit, **choices))
+    return tree(render(parent / "project", source=repository, commit=commit, **choices))
 
 
 def as_tree(folder: Path) -> dict[str, bytes]:
-    """Return a project's files without the file in which cruft keeps its own state."""
-    return {name: content for name, content in tree(folder).items() if name != ".cruft.json"}
+    """Return a project's files without git's and the one in which cruft keeps its own state."""
+    kept = {name: content for name, content in tree(folder).items() if name != ".cruft.json"}
+    return {name: content for name, content in kept.items() if not name.startswith(".git/")}
+
+
+def made(tool: list[str], out: Path, *rest: str) -> Path:
+    """Run a tool that makes a project in a folder, and return the project."""
+    done = command(*tool, "--no-input", "--output-dir", str(out), *rest)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder,) = out.iterdir()
+    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -65,22 +79,54 @@ def test_cookiecutter_and_cruft_make_the_same_project(
     repository: Path, tmp_path: Path, choices: dict[str, str]
 ) -> None:
     expected = made_by_copier(repository, tmp_path / "copier", choices)
-    slug = choices.get("project_slug", "churn-model")
-
     pairs = [f"{name}={value}" for name, value in choices.items()]
-    done = command(
-        *["cookiecutter", "--no-input", "--output-dir", str(tmp_path / "cookiecutter")],
-        *[str(repository), *pairs],
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert different(as_tree(tmp_path / "cookiecutter" / slug), expected) == []
+    project = made(["cookiecutter"], tmp_path / "cookiecutter", str(repository), *pairs)
+    assert different(as_tree(project), expected) == []
+    context = ["--extra-context", json.dumps(choices), str(repository)]
+    project = made(["cruft", "create"], tmp_path / "cruft", *context)
+    assert different(as_tree(project), expected) == []
 
-    done = command(
-        *["cruft", "create", "--no-input", "--output-dir", str(tmp_path / "cruft")],
-        *["--extra-context", json.dumps(choices), str(repository)],
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert different(as_tree(tmp_path / "cruft" / slug), expected) == []
+
+@given(answers())
+@settings(
+    max_examples=4,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+def test_cookiecutter_takes_any_answers(repository: Path, chosen: dict[str, Any]) -> None:
+    # What it cannot take: it renders braces itself, and "auto" is its word for our default.
+    texts = {name: as_text(value) for name, value in chosen.items()}
+    assume(not any("{" in text or text == "auto" for text in texts.values()))
+    with tempfile.TemporaryDirectory() as folder:
+        expected = made_by_copier(repository, Path(folder, "copier"), texts)
+        pairs = [f"{name}={text}" for name, text in texts.items()]
+        project = made(["cookiecutter"], Path(folder, "out"), str(repository), *pairs)
+        assert different(as_tree(project), expected) == []
+
+
+def as_text(value: Any) -> str:
+    """Return an answer as a person types it."""
+    if isinstance(value, list):
+        return f"[{', '.join(value)}]"
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+
+
+def test_a_file_that_was_there_is_kept(repository: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "churn-model"
+    folder.mkdir()
+    (folder / "README.md").write_text("ours\n")
+    again = ["--no-input", "--overwrite-if-exists", "--output-dir", str(tmp_path), str(repository)]
+    done = command("cookiecutter", *again)
+    assert done.returncode == 0, done.stderr
+    assert "kept as it was: README.md" in done.stdout
+    assert (folder / "README.md").read_text() == "ours\n"
+    assert (folder / "PLAN.md").exists()
+    before = tree(folder)
+    done = command("cookiecutter", *again, "pos_rate=0.3")
+    assert done.returncode != 0 and "This is a project already" in done.stderr
+    assert tree(folder) == before
 
 
 def test_cookiecutter_finds_a_template_by_a_relative_path(
@@ -104,62 +150,125 @@ def test_cookiecutter_renders_a_plain_folder(tmp_path: Path) -> None:
     assert different(as_tree(tmp_path / "out" / "churn-model"), expected) == []
 
 
-def test_a_bad_answer_is_refused_in_one_line_and_leaves_nothing(
-    repository: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("pos_rate=15", "pos_rate': give 0.0001 to 0.9999"),
+        ("project_slug=../../up", "project_slug': a-z, 0-9 and single dashes"),
+        ("preset=demand", "demand"),
+    ],
+)
+def test_a_bad_answer_is_refused_and_leaves_nothing(
+    repository: Path, tmp_path: Path, answer: str, message: str
 ) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
+    out = tmp_path / "deep" / "out"
+    out.mkdir(parents=True)
     done = command(
-        *["cookiecutter", "--no-input", "--output-dir", str(out), str(repository), "pos_rate=15"]
+        *["cookiecutter", "--no-input", "--output-dir", str(out), str(repository), answer]
     )
     assert done.returncode != 0
-    assert "pos_rate': give 0.0001 to 0.9999" in done.stdout + done.stderr
-    assert list(out.iterdir()) == []
+    assert message in done.stdout + done.stderr
+    assert tree(tmp_path / "deep") == {"out/": b""}
 
 
 def cruft_project(repository: Path, tmp_path: Path, **choices: Any) -> Path:
-    """Return a project made by cruft, committed to git."""
+    """Return a project made by cruft, not yet in git."""
     context = ["--extra-context", json.dumps(choices)]
-    done = command(
-        *["cruft", "create", "--no-input", "--output-dir", str(tmp_path), *context],
-        str(repository),
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    publish(tmp_path / "churn-model")
-    return tmp_path / "churn-model"
+    return made(["cruft", "create"], tmp_path / "cruft", *context, str(repository))
 
 
-def test_cruft_checks_and_updates_what_it_made(repository: Path, tmp_path: Path) -> None:
+def replace(path: Path, old: str, new: str) -> None:
+    """Edit a file as a person would: `old` must be there."""
+    text = path.read_text(encoding="utf-8")
+    assert old in text, f"{path.name} has no {old!r}"
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def cruft(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run cruft in a project."""
+    return command("cruft", *arguments, "--project-dir", str(project))
+
+
+WRITTEN = "We lose 4 % of them a month."
+
+
+@pytest.mark.parametrize(
+    "known", [True, False], ids=["in git before the edit", "edited before git"]
+)
+def test_cruft_updates_and_marks_conflicts(repository: Path, tmp_path: Path, known: bool) -> None:
     template = tmp_path / "template"
     git(tmp_path, "clone", "-q", str(repository), str(template))
-    project = cruft_project(template, tmp_path, deployment_modes="[rest]")
-    assert command("cruft", "check", "--project-dir", str(project)).returncode == 0
-    assert command("cruft", "diff", "--exit-code", "--project-dir", str(project)).returncode == 0
-
-    with (project / "config.yaml").open("a", encoding="utf-8") as file:
-        file.write("# ours\n")
+    project = cruft_project(template, tmp_path)
+    if known:
+        publish(project)
+    replace(project / "README.md", "# Churn model", "# Our churn")
+    replace(project / "PLAN.md", "_TODO(PROB-01)", f"{WRITTEN} _TODO(PROB-01)")
     publish(project)
-    ignored = template / "template/.gitignore"
-    ignored.write_text(ignored.read_text().replace("/data/\n", "/data/\n/scratch/\n"))
+    assert cruft(project, "check").returncode == 0
+    shown = cruft(project, "diff", "--exit-code")
+    assert shown.returncode == 1
+    changed = [line for line in shown.stdout.splitlines() if re.match(r"[-+](?![-+])", line)]
+    assert len(changed) == 4, "the two lines that were edited, and nothing else"
+
+    replace(template / "template/.gitignore", "/data/\n", "/data/\n/scratch/\n")
+    replace(template / "template/PLAN.md.jinja", "# Plan of", "# The plan of")
+    replace(template / "template/README.md.jinja", "# {{ text(", "# Model: {{ text(")
+    replace(template / "template/config.yaml.jinja", "folds: 5", "folds: 4")
     publish(template)
-    assert command("cruft", "check", "--project-dir", str(project)).returncode == 1
-    done = command("cruft", "update", "--skip-apply-ask", "--project-dir", str(project))
+    assert cruft(project, "check").returncode == 1
+    done = cruft(project, "update", "--skip-apply-ask")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "/scratch/" in (project / ".gitignore").read_text()
-    assert (project / "config.yaml").read_text().endswith("# ours\n")
-    assert command("cruft", "check", "--project-dir", str(project)).returncode == 0
+    plan = (project / "PLAN.md").read_text()
+    assert plan.startswith("# The plan of") and WRITTEN in plan
+    assert "folds: 5" in (project / "config.yaml").read_text(), "the team's file"
+    readme = (project / "README.md").read_text()
+    assert "# Our churn" in readme
+    if known:
+        assert git(project, "diff", "--name-only", "--diff-filter=U") == "README.md"
+        assert "# Model: Churn model" in readme and "<<<<<<< ours" in readme
+    else:
+        assert "+# Model: Churn model" in (project / "README.md.rej").read_text()
 
 
-def test_a_cruft_project_can_go_on_with_copier(repository: Path, tmp_path: Path) -> None:
+def test_cruft_changes_an_answer(repository: Path, tmp_path: Path) -> None:
+    project = cruft_project(repository, tmp_path)
+    publish(project)
+    edited = "src/churn_model/serving/rest.py"
+    replace(project / edited, "import asyncio", "import asyncio  # ours")
+    publish(project)
+    batch = json.dumps({"deployment_modes": "[batch]"})
+    done = cruft(project, "update", "--skip-apply-ask", "--variables-to-update", batch)
+    assert done.returncode == 0, done.stdout + done.stderr
+    expected = made_by_copier(repository, tmp_path / "copier", {"deployment_modes": "[batch]"})
+    assert f"{edited}: patch does not apply" in done.stderr
+    assert "# ours" in (project / edited).read_text()
+    assert different(as_tree(project), expected) == ["config.yaml", edited], "the team's files"
+
+
+def test_from_cruft_to_copier_and_back(repository: Path, tmp_path: Path) -> None:
     project = cruft_project(repository, tmp_path)
     (project / ".cruft.json").unlink()
     publish(project)
     done = command(
-        *["copier", "update", "--defaults", "--quiet", "--data", "owner=Payments"],
+        *["copier", "update", "--defaults", "--quiet", "--data", "pos_rate=0.05"],
         *["--vcs-ref", ":current:", str(project)],
     )
     assert done.returncode == 0, done.stderr
-    assert recorded(project)["owner"] == "Payments"
+    assert recorded(project)["pos_rate"] == 0.05
+    context = json.dumps({name: str(value) for name, value in recorded(project).items()})
+    done = cruft(project, "link", "-y", "--extra-context", context, str(repository))
+    assert done.returncode == 0, done.stderr
+    assert cruft(project, "check").returncode == 0
+    shown = cruft(project, "diff", "--exit-code")
+    assert shown.returncode == 0, shown.stdout
+
+
+def test_cruft_leaves_the_files_of_the_team_alone(tmp_path: Path) -> None:
+    settings = yaml.safe_load((ROOT / "copier.yml").read_text().split("\n---\n")[0])
+    ours = [path.lstrip("/") for path in settings["_skip_if_exists"] if path.startswith("/")]
+    project = tomllib.loads((render(tmp_path / "project") / "pyproject.toml").read_text())
+    assert project["tool"]["cruft"]["skip"] == ours
 
 
 def test_cookiecutter_json_is_what_the_questions_say() -> None:

@@ -9,7 +9,10 @@ import pytest
 from helpers.documents import ROOT, Reader, alike, compare, environment, fences
 from helpers.rendering import copy_template, publish
 
-GUIDES = ("run-in-production", "fill-the-plan", "bring-your-own-data", "change-your-mind")
+GUIDES = (
+    *("run-in-production", "fill-the-plan", "bring-your-own-data", "change-your-mind"),
+    "adopt",
+)
 
 
 @pytest.fixture(scope="module")

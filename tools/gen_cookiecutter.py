@@ -2,8 +2,7 @@
 
     python tools/gen_cookiecutter.py [--check]
 
-A default that depends on other answers becomes "auto": the bridge then lets Copier derive it. The
-presets are Copier's alone: cookiecutter asks with the defaults of one's own project.
+A default that depends on other answers becomes "auto": the bridge then lets Copier derive it.
 """
 
 import json
@@ -18,6 +17,12 @@ from copier._main import Worker
 from copier._user_data import AnswersMap, Question
 
 ROOT = Path(__file__).resolve().parents[1]
+AUTO = "auto"
+# The folder is named before Copier can derive anything.
+FOLDER = (
+    "{{ (cookiecutter.project_name if cookiecutter.project_slug == 'auto'"
+    " else cookiecutter.project_slug) | slugify or 'ml-project' }}"
+)
 
 
 def own_default(default: Any) -> Any:
@@ -30,27 +35,37 @@ def own_default(default: Any) -> Any:
     return default if isinstance(value, str) and found and found[1][0] != "'" else value
 
 
-def entry(question: Question, default: Any) -> Any:
+def entry(question: Question, default: Any, presets: dict[str, Any]) -> Any:
     """Return what cookiecutter.json says for a question: a text, a yes or no, or the choices."""
     derived = question.when is not True or (isinstance(default, str) and "{" in default)
-    if question.multiselect:
-        return yaml.safe_dump(default, default_flow_style=True).strip()
-    if question.choices and not derived:
-        values = [choice.value for choice in question._formatted_choices]
-        return sorted(values, key=lambda value: value != default)  # cookiecutter takes the first
+    varies = any(value != default for value in presets.values())
+    if question.choices and not question.multiselect:
+        values = [choice.value for choice in question._formatted_choices if not choice.disabled]
+        first = AUTO if derived or varies else default  # cookiecutter takes the first
+        return [first, *(value for value in values if value != first)]
     if derived:
-        return "auto"
-    return default if isinstance(default, bool) else str(default)
+        return AUTO
+    if not varies:
+        return default if isinstance(default, bool) else str(default)
+    values = {name: text(value) for name, value in presets.items()}
+    return f"{{{{ {values}.get(cookiecutter.preset, {text(default)!r}) }}}}"
+
+
+def text(value: Any) -> Any:
+    """Return a list as a person would type it; anything else as it is."""
+    return f"[{', '.join(value)}]" if isinstance(value, list) else value
 
 
 def prompt(question: Question) -> str | dict[str, str]:
     """Return the help as one line without its heading, and the labels of the choices."""
     lines = question.get_message().split("\n")
-    text = " ".join(line.strip() for line in lines if not line.startswith("──")).strip()
-    if not question.choices or question.multiselect:
-        return text
-    labels = {str(choice.value): str(choice.title) for choice in question._formatted_choices}
-    return {"__prompt__": text, **labels}
+    said = " ".join(line.strip() for line in lines if not line.startswith("──")).strip()
+    if not question.choices:
+        return said
+    choices = [choice for choice in question._formatted_choices if not choice.disabled]
+    if question.multiselect:
+        return f"{said} (a list, such as {text([str(choice.value) for choice in choices])})"
+    return {"__prompt__": said, **{str(choice.value): str(choice.title) for choice in choices}}
 
 
 def cookiecutter_json() -> str:
@@ -58,10 +73,11 @@ def cookiecutter_json() -> str:
     warnings.simplefilter("ignore")  # a working tree with changes is fine here
     worker = Worker(src_path=str(ROOT), defaults=True, quiet=True, vcs_ref="HEAD")
     worker._ask()
+    module: Any = worker.jinja_env.get_template("questions/presets.jinja").module
     entries: dict[str, Any] = {}
     prompts: dict[str, Any] = {}
     for name, details in worker.template.questions_data.items():
-        if name.startswith("preset"):
+        if details.get("when") is False:
             continue
         question = Question(
             answers=AnswersMap(),
@@ -70,10 +86,10 @@ def cookiecutter_json() -> str:
             var_name=name,
             **details,
         )
-        entries[name] = entry(question, own_default(details["default"]))
+        presets = {key: value[name] for key, value in module.presets.items() if name in value}
+        entries[name] = entry(question, own_default(details["default"]), presets)
         prompts[name] = prompt(question)
-    # The folder is named before Copier can derive anything.
-    entries["project_slug"] = "{{ cookiecutter.project_name | slugify }}"
+    entries["__folder"] = FOLDER
     return json.dumps({**entries, "__prompts__": prompts}, indent=2, ensure_ascii=False) + "\n"
 
 
