@@ -140,7 +140,9 @@ def test_its_workflow_runs(project: Made, tmp_path: Path) -> None:
     act = str(Path(sys.executable).with_name("act"))
     # On this machine, as there may be no containers; the one foreign action is a stand-in.
     command = [act, "push", "--job", "check", "--platform", "ubuntu-latest=-self-hosted"]
-    command += ["--local-repository", f"astral-sh/setup-uv@v7={tmp_path / 'setup-uv'}"]
+    workflow = (clone / ".github/workflows/ci.yml").read_text()
+    (setup,) = set(re.findall(r"astral-sh/setup-uv@\w+", workflow))
+    command += ["--local-repository", f"{setup}={tmp_path / 'setup-uv'}"]
     path = os.pathsep.join([str(Path(UV).parent), f"{sys.base_prefix}/bin", os.environ["PATH"]])
     done = subprocess.run(
         command,

@@ -179,6 +179,14 @@ OTHER: dict[str, Any] = {
     "predictions_per_month": 90000,
     "yearly_gap": 3000000,
     "gap_growth": 0.05,
+    "indirect_gap": 150000,
+    "hours_saved": 160,
+    "hourly_rate": 45.0,
+    "benefit_growth": 0.1,
+    "alternative_npv": 200000,
+    "kpi": "Customers lost in a month",
+    "kpi_now": 0.2,
+    "kpi_target": 0.12,
     "monthly_benefit": 99000,
     "build_cost": 310000,
     "build_months": 6,
@@ -223,7 +231,7 @@ def consumed(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def standard(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("standard") / "project"
-    return consumed(render(folder, plan_depth="regulated"))
+    return consumed(render(folder, plan_depth="regulated", hours_saved=10, hourly_rate=10))
 
 
 @pytest.mark.parametrize("name", OTHER)
@@ -232,6 +240,7 @@ def test_every_answer_changes_a_file(tmp_path: Path, standard: dict[str, bytes],
     held = {"project_slug": "churn-model", "package_name": "churn_model", "oncall": "ML team"}
     held |= {"entity_repeats": True, "monthly_benefit": 52500, "min_metric": 0.65, "peak_qps": 5}
     held |= {"yearly_gap": 2520000, "build_months_best": 3, "build_months_worst": 8}
+    held |= {"hours_saved": 10, "hourly_rate": 10, "kpi_now": 0.15, "kpi_target": 0.135}
     held |= {"plan_depth": "regulated"}  # where every question is asked
     project = render(tmp_path / "project", **{**held, name: OTHER[name]})
     assert different(consumed(project), standard)
@@ -295,7 +304,8 @@ def test_quick_mode_asks_ten_questions_and_full_mode_all(
     assert list(deep) == [name for name in recorded_questions() if name != "task_type"]
     assert set(deep) - set(full) == {
         *["row_bytes", "data_growth", "retention_months", "build_months_best"],
-        *["build_months_worst", "ab_effect", "machine_price"],
+        *["build_months_worst", "ab_effect", "machine_price", "indirect_gap", "hours_saved"],
+        *["hourly_rate", "benefit_growth", "alternative_npv", "kpi", "kpi_now", "kpi_target"],
     }
     assert {**recorded(tmp_path / "quick"), "detail": "full"} == recorded(tmp_path / "full")
 
@@ -560,4 +570,4 @@ def test_commit_hooks_and_ci_fetch_nothing_that_is_not_pinned(tmp_path: Path) ->
     assert workflow["permissions"] == {"contents": "read"}
     steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
     used = [step["uses"] for step in steps if "uses" in step]
-    assert used and all(re.fullmatch(r"[\w-]+/[\w-]+@v\d+", action) for action in used)
+    assert used and all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action) for action in used)
