@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from copier import run_copy, run_update
 from helpers import package  # noqa: F401  (makes `package_name` importable)
 from helpers.rendering import (
@@ -242,3 +243,16 @@ def test_a_project_of_an_earlier_state_updates(
     every = commit == next(iter(STATES)) and answers == "default"
     ml(project, *(["run"] if every else ["plan", "sync"]))
     ml(project, "plan", "check")
+
+
+def test_the_weekly_job_tells_of_a_newer_template(history: Path, tmp_path: Path) -> None:
+    project, summary = tmp_path / "project", tmp_path / "summary.md"
+    git(history, "tag", "--force", "v998.0.0", "HEAD~")
+    render(project, source=history, commit="v998.0.0")
+    jobs = yaml.safe_load((project / ".github/workflows/ci.yml").read_text())["jobs"]
+    (step,) = (s for s in jobs["weekly"]["steps"] if "check-update" in s.get("run", ""))
+    assert step["continue-on-error"]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    env = {**os.environ, "PATH": path, "GITHUB_STEP_SUMMARY": str(summary)}
+    subprocess.run(["bash", "-e", "-c", step["run"]], cwd=project, env=env, check=True)
+    assert "latest version is 999.0.0" in summary.read_text()
