@@ -74,12 +74,12 @@ def with_rate(flow: tuple[Any, ...], rng: random.Random) -> tuple[Any, ...]:
 
 def even_case(rng: random.Random) -> tuple[Any, ...]:
     cost, months, _, run, ramp, horizon, success = case(rng)
-    return cost, months, run, ramp, horizon, success, rates(rng)[0]
+    return cost, months, run, ramp, horizon, success, rates(rng)[0], rng.choice([0, 0.3])
 
 
 RANDOM = {
     "monthly_rate": rates,
-    "cash_flow": case,
+    "cash_flow": lambda rng: (*case(rng), rng.choice([0, rng.random()])),
     "npv": lambda rng: with_rate(case(rng), rng),
     "roi": lambda rng: with_rate(case(rng), rng)[:1],
     "payback_month": lambda rng: with_rate(case(rng), rng),

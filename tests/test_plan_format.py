@@ -253,3 +253,25 @@ def test_depth_only_adds() -> None:
 
 def test_defaults_are_those_of_copier() -> None:
     assert defaults()["deployment_modes"] == ["rest", "batch"]
+
+
+def test_value_adds_what_the_answers_name() -> None:
+    plain = render_plan(plan_depth="standard")[1]["computed"]["VAL-01"]
+    more = {"hours_saved": 160, "hourly_rate": 45.0, "benefit_growth": 0.1, "indirect_gap": 150_000}
+    kpi = {"kpi": "Customers lost", "kpi_now": 0.04, "kpi_target": 0.03}
+    text, plan = render_plan(plan_depth="standard", alternative_npv=9 * 10**5, **more, **kpi)
+    value, gap = plan["computed"]["VAL-01"], plan["computed"]["VAL-03"]
+    assert value["benefit"]["value"] == plain["benefit"]["value"] + 160 * 45
+    assert gap["gap"]["value"] == plan["answers"]["yearly_gap"] + 150_000
+    gain = plan["computed"]["ALT-01"]["gain_over_alternative"]["value"]
+    assert gain == pytest.approx(value["npv"]["value"] - 9 * 10**5)
+    grown = render_plan(plan_depth="standard", **more | {"benefit_growth": 0.0})[1]["computed"]
+    assert value["npv"]["value"] > grown["VAL-01"]["npv"]["value"] > plain["npv"]["value"]
+    assert "PROB-02 figure: Customers lost: 0.04 today, 0.03 wanted (-25 %)" in text
+    assert "(7 200 of it for 160 hours of work saved), growing by 10 % a year," in text
+    [line] = re.findall(r"- VAL-01 cash flow: (.*) EUR", text)
+    years = [int(n.replace(" ", "")) for n in re.findall(r"year \d+ (-?[\d ]+),", line)]
+    balance = int(re.findall(r"balance (-?[\d ]+)", line)[0].replace(" ", ""))
+    assert len(years) == 3 and sum(years) == pytest.approx(balance, abs=3)
+    dear = render_plan(plan_depth="standard", alternative_npv=10**9)[1]["decisions"]["FLAG-01"]
+    assert "a_better_use_is_known" in dear["value"]

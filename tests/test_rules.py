@@ -35,6 +35,7 @@ CHOICES: dict[str, list[Any]] = {
     "daily_capacity": [0, 1, 10**9],
     "predictions_per_month": [1, 4000, 4348, 4349, 20_000, 10**12],
     "yearly_gap": [0, 10_000, 2_520_000, 10**12],
+    "alternative_npv": [0, 1, 10**9],
     "cost_fn": [0.01, 70, 10**9],
     "cost_tp": [-(10**9), -50, 0],
     "build_months": [1, 4, 60],

@@ -11,7 +11,9 @@ def monthly_rate(yearly):
     return (1 + yearly) ** (1 / 12) - 1
 
 
-def cash_flow(build_cost, build_months, benefit, run_cost, ramp, horizon, success) -> Flow:
+def cash_flow(
+    build_cost, build_months, benefit, run_cost, ramp, horizon, success, growth=0
+) -> Flow:
     """Cost (<= 0) and benefit of month 0 to `horizon`."""
     flows = [(0.0 if build_months else -build_cost, 0.0)]
     for month in range(1, horizon + 1):
@@ -20,7 +22,8 @@ def cash_flow(build_cost, build_months, benefit, run_cost, ramp, horizon, succes
         else:
             in_use = month - build_months
             share = min(1.0, in_use / ramp) if ramp else 1.0
-            flows.append((-run_cost, benefit * share * success))
+            grown = (1 + growth) ** ((in_use - 1) / 12)
+            flows.append((-run_cost, benefit * share * success * grown))
     return flows
 
 
@@ -47,11 +50,15 @@ def payback_month(flows: Flow, yearly=0.0):
     return None
 
 
-def break_even_benefit(build_cost, build_months, run_cost, ramp, horizon, success, yearly):
+def break_even_benefit(
+    build_cost, build_months, run_cost, ramp, horizon, success, yearly, growth=0
+):
     """The benefit with NPV = 0, by bisection (the macro solves the linear equation)."""
 
     def worth(benefit):
-        flows = cash_flow(build_cost, build_months, benefit, run_cost, ramp, horizon, success)
+        flows = cash_flow(
+            build_cost, build_months, benefit, run_cost, ramp, horizon, success, growth
+        )
         return npv(flows, yearly)
 
     low, high = 0.0, 1.0

@@ -204,7 +204,7 @@ def _money(project: Project, progress: Progress) -> dict[str, Any]:
         "cost_variance": None if done is None else done * answers["build_cost"] - spent,
         "earned": sum(progress.earned.values()),
         "months_earned": months,
-        "planned_earned": answers["monthly_benefit"] * sum(shares),
+        "planned_earned": project.plan.number("VAL-01", "benefit") * sum(shares),
     }
 
 
