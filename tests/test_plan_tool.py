@@ -602,7 +602,11 @@ def test_executives_see_value_gates_and_risks(measured: Project) -> None:
 def test_engineers_see_the_flow_and_data_people_every_check(measured: Project) -> None:
     text = plan_report.run(measured, "engineering")[0].read_text(encoding="utf-8")
     assert "```mermaid\nflowchart LR\n" in text
+    html = measured.path("reports/plan_engineering.html").read_text(encoding="utf-8")
+    assert "mermaid" not in html and "<h2>Flow" not in html and "<h2>Open" in html
     text = plan_report.run(measured, "data")[0].read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^):]+)\)", text):
+        assert (measured.path("reports") / target).exists(), target
     for word in ("| plan: levels | 9 |", "| tenure\\_months: minimum | 3 |", "## Personal data"):
         assert word in text, word
 

@@ -1,6 +1,7 @@
 """plan/progress.yaml: the critical path, what is late or dear, people and CODEOWNERS."""
 
 import datetime as dt
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,14 @@ def test_a_gate_needs_the_schedule(project: Project) -> None:
     assert {"TEAM-02", "SCHED-01", "BUD-01"} <= missing()
     said(project, "SCHED-01")
     assert not {"TEAM-02", "SCHED-01", "BUD-01"} & missing()
+
+
+def test_executives_see_the_three_largest_risks(project: Project) -> None:
+    sync.run(project)
+    text = plan_report.run(project, "exec")[0].read_text(encoding="utf-8")
+    risks = re.findall(r"^- (R\d) .* = (\d+);", text, re.MULTILINE)
+    assert [score for _, score in risks] == ["12", "8", "10", "8"]
+    assert len(text.splitlines()) <= 60
 
 
 def test_a_light_project_has_none_of_it(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """One page of the plan for one kind of reader, with what the runs measured: Markdown and HTML."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -52,10 +53,14 @@ AUDIENCES = {
     ),
 }
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+LINK = re.compile(r"\]\((?![a-z]+:|[#/])")
+FENCE = re.compile(r"(?:## Flow\n\n)?```mermaid\n.*?```\n", re.DOTALL)  # a page has no script
+RISK = re.compile(r"- R\d+ .*: \d x \d = (\d+);")  # likelihood x impact = score
 # Lines that a page for one minute leaves out.
 BRIEF = (
     *("decision:", "gap:", "plan:", "if wrong:", "scale:", "precision:", "estimate:"),
-    *("costs:", "computed: act", "gate:", "milestones:", "tasks:"),
+    *("costs:", "computed: act", "gate:", "milestones:", "tasks:", "critical path:"),
+    "measured: threshold",
 )
 
 
@@ -72,17 +77,19 @@ def run(project: Project, audience: str) -> list[Path]:
         "",
         *(f"- {line[10:]}" for line in parts["auto", "SUMMARY"].lines if line[:10] == "- SUMMARY "),
     ]
-    for identifier in chosen.blocks:
-        if identifier in project.plan.blocks:
-            title = project.plan.blocks[identifier].title
-            lines += ["", f"## {title} ({identifier})", "", *_said(parts, identifier, audience)]
+    blocks = [identifier for identifier in chosen.blocks if identifier in project.plan.blocks]
+    if audience == "exec" and "RISK-02" in blocks:
+        blocks.remove("RISK-01")
+    for identifier in blocks:
+        title = project.plan.blocks[identifier].title
+        lines += ["", f"## {title} ({identifier})", *_said(parts, identifier, audience)]
     if audience in MORE:
         lines += MORE[audience](project)
     lines += ["", "## Open", "", *_open(project, parts, chosen, audience)]
     folder = project.path("reports")
     markdown, page = folder / f"plan_{audience}.md", folder / f"plan_{audience}.html"
     storage.write_text(markdown, "\n".join(lines) + "\n")
-    body = Markup(MARKDOWN.render("\n".join(lines)))
+    body = Markup(MARKDOWN.render(FENCE.sub("", "\n".join(lines))))
     title = f"{chosen.title}: {project.plan.project.name}"
     report.render("plan.html", page, title=title, body=body)
     return [markdown, page]
@@ -95,7 +102,7 @@ def _said(parts: Parts, identifier: str, audience: str) -> list[str]:
         part = parts.get((kind, identifier))
         if part is None or (kind == "human" and part.open):
             continue
-        for line in part.lines:
+        for line in (LINK.sub("](../", line) for line in part.lines):  # seen from reports/
             text = line.removeprefix(f"- {identifier} ")
             if audience == "exec" and text.startswith(BRIEF):
                 continue
@@ -103,6 +110,10 @@ def _said(parts: Parts, identifier: str, audience: str) -> list[str]:
                 found.append(f"- {text}")
             elif kind == "human" or " not measured yet: " in line:
                 found += ["", line.replace(f"_{identifier} not", "_not", 1)]
+    if audience == "exec" and identifier == "RISK-02":
+        scores = {line: int(m[1]) for line in found if (m := RISK.match(line))}
+        least = sorted(scores.values(), reverse=True)[:3][-1]
+        found = [line for line in found if scores.get(line, least) >= least]
     return found
 
 
