@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from markdown_it import MarkdownIt
 from markupsafe import Markup
@@ -140,7 +140,7 @@ def _checks(project: Project) -> list[str]:
     path = project.path("reports/data_quality.json")
     if not path.exists():
         return []
-    found = storage.read_json(path)
+    found: dict[str, Any] = storage.read_json(path)
     counts = {**found.get("warnings", {}), **found.get("rules", {})}
     rows = [f"| {escape(rule)} | {count} |" for rule, count in sorted(counts.items())]
     lines = ["", "## Rules of the contract that rows broke", "", "| Rule | Rows |", "|---|---|"]
