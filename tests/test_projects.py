@@ -1,6 +1,6 @@
 """Real projects: made by the real command, installed, linted, typed, trained, served and tested.
 
-One project per set of deployment modes; the tests of a project share it, so they run in order.
+One project per set of deployment modes, each with another depth of the plan; the tests of a project share it, so they run in order.
 """
 
 import json
@@ -21,6 +21,7 @@ import pytest
 UV = str(Path(sys.executable).with_name("uv"))
 ROOT = Path(__file__).parents[1]
 MODES = {"both": "[rest, batch]", "rest": "[rest]", "batch": "[batch]"}
+DEPTHS = {"both": "light", "rest": "standard", "batch": "regulated"}
 TRAINING = ("lightgbm", "sklearn", "polars", "onnx", "optuna", "mlflow")
 
 
@@ -68,6 +69,7 @@ def clean_environment() -> dict[str, str]:
 def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("real") / f"churn-{request.param}"
     answers = ["--data", f"deployment_modes={MODES[request.param]}"]
+    answers += ["--data", f"plan_depth={DEPTHS[request.param]}"]
     command = [sys.executable, "-m", "copier", "copy", "--defaults", "--vcs-ref", "HEAD", *answers]
     subprocess.run([*command, str(ROOT), str(folder)], check=True, capture_output=True)
     made = Made(folder, request.param)
