@@ -1,6 +1,7 @@
 """Real projects: made by the real command, installed, linted, typed, trained, served and tested.
 
-One project per set of deployment modes, each with another depth of the plan; the tests of a project share it, so they run in order.
+One project per set of deployment modes, each with another depth of the plan; the tests of a project
+share it, so they run in order.
 """
 
 import json
