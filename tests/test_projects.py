@@ -173,6 +173,22 @@ def test_serving_environment_has_no_training_library(project: Made) -> None:
     assert found.stdout.strip() == "[]"
 
 
+def test_the_list_of_parts_holds_what_the_image_installs(project: Made) -> None:
+    workflow = (project.folder / ".github/workflows/ci.yml").read_text()
+    (command,) = re.findall(r"run: (uv export .*)", workflow)
+    project.call(*command.split())
+    path = project.folder / "sbom.json"
+    parts = json.loads(path.read_text())
+    path.unlink()
+    assert (parts["bomFormat"], parts["specVersion"]) == ("CycloneDX", "1.5")
+    listed = {(part["name"], part["version"]) for part in parts["components"]}
+    assert not {name for name, _ in listed} & {"scikit-learn", *TRAINING}
+    python = str(project.folder / ".venv-serve/bin/python")
+    found = project.call("uv", "pip", "list", "--format", "json", "--python", python).stdout
+    installed = {(part["name"], part["version"]) for part in json.loads(found)}
+    assert installed - listed == {("churn-model", "0.1.0")}, "the project itself is not a part of it"
+
+
 @pytest.fixture
 def server(project: Made) -> Iterator[str]:
     if project.modes == "batch":
