@@ -1,5 +1,25 @@
-"""Run the `ml` command as `python -m`."""
+"""Start `ml`, also while conflicts of an update stand in the code."""
 
-from .cli import main
+import sys
+from pathlib import Path
 
-main()
+
+def main() -> None:
+    """Run the command line; what takes an update back needs next to nothing of the code."""
+    try:
+        from .cli import main as start
+
+        start()
+    except SyntaxError as error:
+        if sys.argv[1:] == ["update", "--undo"]:
+            from .update import undo
+
+            undo(Path(__file__).parents[2])
+            print("the files are as before the update")
+        else:
+            print(f"error: {error.filename}, line {error.lineno}: {error.msg}", file=sys.stderr)
+            sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,372 @@
+"""`ml update`: another answer or another version of the template, and nothing lost.
+
+Copier renders the project twice in a temporary folder: as it was made, and as it would be made now.
+git merges the difference into what people have, as it merges a branch; `copier update` applies what
+people wrote as a patch, so that an edited file can vanish and a text can land where it looks alike.
+The project changes last, by renames of files that lie ready in `.ml.update/`.
+"""
+
+import difflib
+import importlib.util
+import itertools
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from . import storage
+from .errors import ProjectError
+
+PLAN = "plan/plan.yaml"
+# What the team owns from the first day: the same files as `_skip_if_exists` of the template.
+TEAM = ("config.yaml", "contracts/dataset.odcs.yaml", "plan/overrides.yaml", "plan/progress.yaml")
+STATE = ".ml.update"
+
+
+class Update(msgspec.Struct, kw_only=True):
+    """What an update does, or would do; pairs are before and after, None is "not there"."""
+
+    version: tuple[str, str]
+    answers: dict[str, tuple[Any, Any]] = {}
+    decisions: dict[str, tuple[Any, Any, str]] = {}  # and the rule
+    plan: list[str] = []  # blocks of PLAN.md that say something else
+    reapprove: list[str] = []  # those of them that were approved
+    added: list[str] = []
+    changed: list[str] = []
+    removed: list[str] = []
+    moved: dict[str, str] = {}  # the package
+    kept: dict[str, str] = {}  # edited files that could not be merged, and where they are now
+    conflicts: list[str] = []
+    check: list[str] = []  # what `ml plan check` finds afterwards
+    result: str = "nothing to do: the project is at this version, with these answers"
+
+
+def run(root: Path, given: Sequence[str], to: str | None, dry_run: bool) -> Update:
+    """Update the project at `root` with answers such as "cost_fn=90"; ProjectError if it cannot.
+
+    Nothing in the project changes until all is ready, and from then on `undo` is the way back.
+    """
+    from .settings import load_yaml
+
+    file, was = _ready(root, given)
+    update = Update(version=(was["_commit"], was["_commit"]))
+    with tempfile.TemporaryDirectory(prefix="ml-update-") as folder:
+        old, new, merged = (Path(folder, name) for name in ("old", "new", "merged"))
+        for render in (old, new):
+            render.mkdir()
+            shutil.copy(file, render)
+        if to is None:
+            found = _copier(new, file, was, "check-update", "--output-format=json")
+            if not msgspec.json.decode(found)["update_available"]:
+                to = ":current:"  # it may be past the newest version that has a number
+        if to == ":current:" and not given:
+            return update
+        chosen = [f"--data={item}" for item in given] + ([f"--vcs-ref={to}"] if to else [])
+        options = ("recopy", "--defaults", "--overwrite", "--quiet")
+        _copier(new, file, was, *options, *chosen)
+        now = load_yaml(new / file.name)
+        for name in (item.partition("=")[0] for item in given):
+            if name not in now:  # Copier takes it silently
+                near = difflib.get_close_matches(name, now, 1)
+                mean = f": {near[0]}?" if near else " with these answers"
+                raise ProjectError(f"--data {name}: no such question{mean}")
+        _copier(old, file, was, *options, "--vcs-ref=:current:")
+        shutil.copy(file, old)
+        update.version, update.answers = (was["_commit"], now["_commit"]), _different(was, now)
+        _compare(update, root, load_yaml(root / PLAN), load_yaml(new / PLAN))
+        _merge(update, root, old, new, merged)
+        files = _files(update, root, merged, lock=not dry_run)
+        if files:
+            update.result = "a dry run: nothing has changed"
+        if files and not dry_run:
+            _apply(root, merged, files)
+            update.check += _check(root, now["package_name"])
+            update.result = "done: `git status` shows it, `ml update --undo` takes it back"
+    return update
+
+
+def undo(root: Path) -> dict[str, str]:
+    """Take back the last update; return what was edited since, and where that is now."""
+    folder = root / STATE
+    if not (folder / "state.json").exists():
+        raise ProjectError("there is no update to take back")
+    state: dict[str, Any] = storage.read_json(folder / "state.json")
+    files: dict[str, list[str | None]] = state["files"]
+    edited = [name for name, hashes in files.items() if _hash(root / name) not in hashes]
+    if edited and _git(root, "rev-parse", "HEAD") != state["commit"]:
+        raise ProjectError(f"{_some(edited)}: changed and committed since; use `git revert`")
+    (folder / "done").unlink(missing_ok=True)
+    kept = {name: _yours(name, root) for name in edited if os.path.lexists(root / name)}
+    for name, place in kept.items():
+        os.rename(root / name, root / place)
+    _place(root, folder / "before", {name: before for name, (before, _) in files.items()})
+    _git(root, "reset", "--quiet", "--", *files)
+    shutil.rmtree(folder)
+    return kept
+
+
+def text(update: Update) -> str:
+    """Return the report for people, in 80 columns where names allow it."""
+    wrap = textwrap.TextWrapper(80, break_long_words=False, break_on_hyphens=False)
+    wrap.subsequent_indent = " " * 11
+    lines = []
+    for title, found in msgspec.structs.asdict(update).items():
+        items = found if title == "check" else [_shown(found)]
+        if isinstance(found, dict):
+            sign = " ->" if title in ("moved", "kept") else ":"
+            items = [f"{name}{sign} {_shown(value)}" for name, value in found.items()]
+        for number, item in enumerate(filter(None, items)):
+            wrap.initial_indent = f"{'' if number else title:11}"
+            lines += wrap.wrap(item)
+    return "\n".join(lines)
+
+
+def _ready(root: Path, given: Sequence[str]) -> tuple[Path, dict[str, Any]]:
+    """Return the file with the answers and the answers, of a project that an update can change."""
+    from .settings import load_yaml
+
+    if wrong := [item for item in given if not re.match(r"\w+=", item)]:
+        raise ProjectError(f"--data {wrong[0]}: give NAME=VALUE, such as cost_fn=90")
+    if (root / ".cruft.json").exists():
+        raise ProjectError("cruft keeps this project: run `cruft update`, or remove .cruft.json")
+    planned = load_yaml(root / PLAN).get("answers") or {}
+    found = {path: load_yaml(path) for path in sorted(root.glob(".copier-answers*.yml"))}
+    needed = {"_commit", "_src_path", *planned}  # another template may have a file of its own
+    file, was = next(((p, a) for p, a in found.items() if needed <= set(a)), (root, {}))
+    if not was:
+        raise ProjectError(".copier-answers.yml is missing or damaged: restore it with git")
+    if _git(root, "ls-tree", "--name-only", "HEAD", file.name, codes=(0, 128)) != file.name:
+        raise ProjectError("the project is not in git: `git init && git add . && git commit`")
+    if (root / STATE / "state.json").exists() and not (root / STATE / "done").exists():
+        raise ProjectError("an update was interrupted: run `ml update --undo` first")
+    status = _git(root, "status", "--porcelain", "-z", "--no-renames", "-uall", "--", ".")
+    dirty = {line[3:]: line[:2] for line in status.split("\0") if line}
+    marks = _git(root, "grep", "-lE", "^<<<<<<< (HEAD|before updating)$", codes=(0, 1))
+    unsolved = {n for n, code in dirty.items() if re.match("U|.U|AA|DD", code) or n[-4:] == ".rej"}
+    if unsolved := unsolved.union(marks.splitlines()):
+        raise ProjectError(f"{_some(unsolved)}: a conflict is left: solve it and commit first")
+    if dirty:
+        raise ProjectError(f"{_some(dirty)}: not committed: `git add . && git commit` first")
+    if edited := _different(planned, was):
+        mend = f"restore it with git, then `ml update --data {next(iter(edited))}=VALUE`"
+        raise ProjectError(f"{_some(edited)} was edited in {file.name} or {PLAN}: {mend}")
+    return file, was
+
+
+def _copier(folder: Path, file: Path, was: Mapping[str, Any], *arguments: str) -> str:
+    """Run Copier on a folder and return what it prints; its refusal or traceback is one line."""
+    command = [sys.executable, "-m", "copier"]
+    if not importlib.util.find_spec("copier"):
+        command = [name for name in ("copier", "uvx") if shutil.which(name)][:1]
+        command += ["copier>=9.19.1,<10"] * (command == ["uvx"])
+    if not command:
+        raise ProjectError("an update needs Copier: install uv, or copier>=9.19.1")
+    command += [*arguments, f"--answers-file={file.name}", str(folder)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace")
+    if done.returncode == 0:
+        return done.stdout
+    lines = done.stderr.strip().splitlines() or ["Copier gave no reason"]
+    fatal = next((line for line in lines if "fatal: " in line), "")
+    reason = re.sub(r"^.*fatal: |^[\w.]+(Error|Exception): ", "", fatal or lines[-1]).rstrip(".")
+    if fatal or "Local template must be" in reason or "git-tracked" in reason:
+        raise ProjectError(f"the template at {was['_src_path']} is out of reach: {reason}")
+    if reason.startswith("Unknown revision"):
+        raise ProjectError(f"the template at {was['_src_path']} has no such version: {reason}")
+    given = " ".join(item for item in arguments if item.startswith("--data="))
+    reason = "not valid YAML" if "yaml." in done.stderr else reason
+    raise ProjectError(f"{reason} ({given})" if given else reason)
+
+
+def _different(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the names whose value differs, with both values; not those of Copier itself."""
+    names = [name for name in {**old, **new} if not name.startswith("_")]
+    return {n: (old.get(n), new.get(n)) for n in names if old.get(n) != new.get(n)}
+
+
+def _compare(update: Update, root: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Note what the plan will say, and which approvals that makes stale."""
+    from .plan.blocks import parse, read, short_hash
+
+    rules = {f"{i} {d['output']}": d["rule"] for i, d in new["decisions"].items()}
+    old_values, values = (
+        {f"{i} {d['output']}": d["value"] for i, d in plan["decisions"].items()}
+        for plan in (old, new)
+    )
+    for name, pair in _different(old_values, values).items():
+        update.decisions[name] = (*pair, rules.get(name, ""))
+    was, now = ({i: block["lines"] for i, block in plan["blocks"].items()} for plan in (old, new))
+    update.plan = [*_different(was, now)]
+    parts = parse(read(root / "PLAN.md")) if (root / "PLAN.md").exists() else {}
+    for (_, name), part in parts.items():
+        signed = part.attributes.get("of") if part.attributes.get("status") == "approved" else None
+        if name in update.plan and signed == short_hash(was.get(name, [])):
+            update.reapprove.append(name)
+
+
+def _merge(update: Update, root: Path, old: Path, new: Path, merged: Path) -> None:
+    """Make `merged`: the project at HEAD, with what differs between two renders merged in."""
+    for name in TEAM:
+        for render in (old, new):
+            (render / name).parent.mkdir(parents=True, exist_ok=True)
+            if (root / name).exists():
+                shutil.copy(root / name, render / name)
+        if not (root / name).exists():
+            (old / name).unlink(missing_ok=True)
+    before, after = (f"src/{name}" for name in update.answers.get("package_name", ("", "")))
+    if before != after:
+        (old / before).rename(old / after)
+    top = _git(root, "rev-parse", "--show-toplevel")
+    _git(root, "clone", "--quiet", "--shared", "--no-checkout", "--no-tags", top, str(merged))
+    base = _commit(merged, _tree(merged, old))
+    _git(merged, "tag", "template", _commit(merged, _tree(merged, new), base))
+    _git(merged, "read-tree", "--reset", "-u", _git(root, "rev-parse", "HEAD:./"))
+    if before != after and (merged / before).exists() and not (merged / after).exists():
+        _git(merged, "mv", before, after)
+        update.moved[before] = after
+    ours = _commit(merged, _git(merged, "write-tree"), base)
+    _git(merged, "update-ref", "--no-deref", "HEAD", ours)
+    options = ("--quiet", "--no-commit", "--no-ff", "-Xfind-renames=100%")
+    _git(merged, "-c", "merge.directoryRenames=false", "merge", *options, "template", codes=(0, 1))
+    unmerged: dict[str, set[str]] = {}
+    for line in _git(merged, "ls-files", "--unmerged", "-z").split("\0")[:-1]:
+        entry, name = line.split("\t", 1)
+        unmerged.setdefault(name, set()).add(entry[-1])
+    for name, stages in unmerged.items():  # 1: both had it, 2: the project, 3: the template
+        path = merged / name
+        if {"2", "3"} <= stages and b"\n>>>>>>> template" in path.read_bytes():
+            update.conflicts.append(name)
+        elif "2" in stages and len(stages) > 1:
+            update.kept[name] = _yours(name, root, merged)
+            path.rename(merged / update.kept[name])
+            if "3" in stages:
+                _git(merged, "checkout", "--theirs", "--", name)
+        elif "1" in stages:  # people deleted it, so it stays deleted
+            path.unlink(missing_ok=True)
+
+
+def _files(update: Update, root: Path, merged: Path, *, lock: bool) -> list[str]:
+    """Note the files that the merge changes, and return the names of all."""
+    old, new = (folder / "pyproject.toml" for folder in (root, merged))
+    if lock and (merged / "uv.lock").exists() and old.read_bytes() != new.read_bytes():
+        command = [shutil.which("uv") or "uv", "lock", "--quiet"]
+        try:
+            subprocess.run(command, check=True, cwd=merged, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            update.check.append("uv.lock is as before: run `uv lock`")
+    _git(merged, "add", "--all", "--force", ".")
+    trees = (_git(root, "rev-parse", "HEAD:./"), _git(merged, "write-tree"))
+    fields = _git(merged, "diff-tree", "-r", "-z", "--no-renames", "--name-status", *trees)
+    found = iter(fields.split("\0")[:-1])
+    files = {name: status for status, name in zip(found, found, strict=True)}
+    package = tuple(f"{folder}/" for pair in update.moved.items() for folder in pair)
+    lists = {"A": update.added, "M": update.changed, "T": update.changed, "D": update.removed}
+    for name, status in files.items():
+        if status == "A" and os.path.lexists(root / name):
+            raise ProjectError(f"{name} is in the way, and not in git: move it, then again")
+        if name not in update.kept.values() and not name.startswith(package):
+            lists[status].append(name)
+    return list(files)
+
+
+def _apply(root: Path, merged: Path, names: Sequence[str]) -> None:
+    """Put merged files in place; what they replace stays in `.ml.update/` for `undo`."""
+    folder = root / STATE
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        storage.write_text(folder / ".gitignore", "*\n")
+        for name in names:
+            for source, target in ((root, folder / "before"), (merged, folder / "after")):
+                if os.path.lexists(source / name):
+                    (target / name).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(source / name, target / name, follow_symlinks=False)
+        files = {name: (_hash(root / name), _hash(merged / name)) for name in names}
+        # A later version of this module reads it: add fields, change none.
+        state = {"commit": _git(root, "rev-parse", "HEAD"), "files": files}
+        storage.write_json(folder / "state.json", state)
+        _place(root, folder / "after", {name: after for name, (_, after) in files.items()})
+        (folder / "done").touch()
+    except BaseException:
+        undo(root) if (folder / "state.json").exists() else shutil.rmtree(folder)
+        raise
+
+
+def _place(root: Path, source: Path, wanted: Mapping[str, str | None]) -> None:
+    """Rename files into place unless they are there already; remove those that are None."""
+    for name in (name for name, known in wanted.items() if known is None):
+        (root / name).unlink(missing_ok=True)
+        with suppress(OSError):  # the folder is not empty
+            os.removedirs((root / name).parent)
+    for name, known in wanted.items():
+        if known is not None and os.path.lexists(source / name):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(source / name, root / name)
+
+
+def _check(root: Path, package: str) -> list[str]:
+    """Return the errors of `ml plan check`, in a process of its own: the code may be new."""
+    command = [sys.executable, "-m", package, "plan", "check"]
+    env = {**os.environ, "PYTHONPATH": str(root / "src")}
+    done = subprocess.run(command, check=False, cwd=root, env=env, capture_output=True, text=True)
+    errors = [line[7:] for line in done.stdout.splitlines() if line.startswith("error: ")]
+    return errors or [done.stderr.strip().rpartition("\n")[2] or "no error"]
+
+
+def _git(folder: Path, *arguments: str, codes: Collection[int] = (0,)) -> str:
+    """Run git in a folder and return what it prints."""
+    own = ("user.name=ml", "user.email=ml", "core.safecrlf=false", f"core.hooksPath={os.devnull}")
+    options = [text for setting in own for text in ("-c", setting)]
+    command = ["git", "--literal-pathspecs", *options, *arguments]
+    try:
+        done = subprocess.run(command, check=False, cwd=folder, capture_output=True)
+    except FileNotFoundError:
+        raise ProjectError("an update needs git: install it") from None
+    if done.returncode not in codes:
+        reason = os.fsdecode(done.stderr).strip().rpartition("\n")[2]
+        raise ProjectError(f"git {arguments[0]}: {reason}")
+    return os.fsdecode(done.stdout).rstrip("\n")
+
+
+def _tree(repository: Path, folder: Path) -> str:
+    where = (f"--git-dir={repository / '.git'}", "--work-tree=.")
+    _git(folder, *where, "add", "--all", "--force", ".")
+    return _git(folder, *where, "write-tree")
+
+
+def _commit(repository: Path, tree: str, *parents: str) -> str:
+    return _git(repository, "commit-tree", "-m", "x", *(f"-p{parent}" for parent in parents), tree)
+
+
+def _hash(path: Path) -> str | None:
+    if path.is_symlink():
+        return f"-> {path.readlink()}"
+    return storage.sha256(path) if path.is_file() else None
+
+
+def _yours(name: str, *folders: Path) -> str:
+    """Return a free name beside a file."""
+    names = (f"{name}.yours{number or ''}" for number in itertools.count())
+    return next(name for name in names if not any(os.path.lexists(f / name) for f in folders))
+
+
+def _some(found: Iterable[str]) -> str:
+    names = sorted(found)
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        old, new, *rule = value
+        change = _shown(new) if old == new else f"{_shown(old)} -> {_shown(new)}"
+        return f"{change} ({rule[0]})" if rule else change
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "none" if value is None else str(value)

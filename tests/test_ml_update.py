@@ -1,0 +1,621 @@
+"""`ml update`: nothing that people wrote is lost, and there is a way back from everything.
+
+Two updates and the refusals run as users run them, with Copier's own command on a template in git.
+The other cases call the same code with Copier in this process, which saves ten seconds each.
+"""
+
+import contextlib
+import io
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import test_plan_updates as lab
+import yaml
+from copier._cli import CopierApp
+from helpers import package  # noqa: F401  (makes `package_name` importable)
+from helpers.rendering import (
+    ROOT,
+    command,
+    copy_template,
+    different,
+    fast_copier,
+    git,
+    publish,
+    recorded,
+    render,
+    tree,
+)
+
+from package_name import update
+from package_name.errors import ProjectError
+
+SERVICE = "src/churn_model/serving/rest.py"
+TRAINING = "src/churn_model/training.py"
+PICTURES = {"docs/logo.png": b"\x89PNG\0logo", "docs/mark.png": b"\x89PNG\0mark"}
+OURS = b"\x89PNG\0ours"
+
+
+def edit(folder: Path, name: str, old: str, new: str) -> None:
+    """Replace the first place of a text in a file."""
+    path = folder / name
+    content = path.read_text(encoding="utf-8")
+    assert old in content, name
+    path.write_text(content.replace(old, new, 1), encoding="utf-8")
+
+
+def append(folder: Path, name: str, text: str) -> None:
+    with (folder / name).open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the template in git: v1.0.0, and v1.1.0 which changes one thing of each kind."""
+    folder = copy_template(tmp_path_factory.mktemp("template") / "ml model planner")
+    for name, content in PICTURES.items():
+        (folder / "template" / name).write_bytes(content)
+    publish(folder, tag="v1.0.0")
+    source = "template/src/{{ package_name }}"
+    append(folder, f"{source}/training.py", "\n# of the template\n")
+    append(folder, f"{source}/cli.py.jinja", "\n\nHINT = 'of the template'\n")
+    (folder / "template/docs/logo.png").write_bytes(b"\x89PNG\0new")
+    git(folder, "mv", "template/docs/runbook.md.jinja", "template/docs/handbook.md.jinja")
+    append(folder, "template/docs/handbook.md.jinja", "\nOne line more.\n")
+    git(folder, "rm", "-q", "template/tests/model/test_metrics.py.jinja")
+    append(folder, "template/docs/model_card.md.jinja", "\nOne line more.\n")
+    append(folder, "template/.gitignore", "/scratch/\n")
+    edit(folder, "template/config.yaml.jinja", "folds: 5", "folds: 4")
+    append(folder, "questions/operation.yml", "\nshifts:\n  type: int\n  default: 3\n")
+    publish(folder, tag="v1.1.0")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a project of v1.0.0 in git, with a blank in its path, made by Copier's command."""
+    folder = tmp_path_factory.mktemp("made") / "my project"
+    copy = ["copier", "copy", "--defaults", "--quiet", "--vcs-ref", "v1.0.0"]
+    done = command(*copy, str(template), str(folder))
+    assert done.returncode == 0, done.stderr
+    git(folder, "init", "-q")
+    commit(folder)
+    return folder
+
+
+@pytest.fixture
+def project(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "my project", symlinks=True))
+
+
+def commit(folder: Path) -> None:
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "ours")
+
+
+def ml(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `ml` as a user would."""
+    name = next((project / "src").iterdir()).name
+    env = {**os.environ, "PYTHONPATH": "src", "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "80"}
+    started = [sys.executable, "-m", name, *arguments]
+    return subprocess.run(
+        started, cwd=project, env=env, check=False, capture_output=True, text=True, timeout=300
+    )
+
+
+def all_of(project: Path) -> dict[str, bytes]:
+    """Return every file but git's own, the lock of `ml`, and what undo needs."""
+    own = (".git/", ".ml.lock", ".ml.update/")
+    return {name: content for name, content in tree(project).items() if not name.startswith(own)}
+
+
+def in_process(folder: Path, file: Path, was: Any, *arguments: str) -> str:
+    """Run Copier's command line on a folder, without a process of its own."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        fast_copier(),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        started = ["copier", *arguments, f"--answers-file={file.name}", str(folder)]
+        code = CopierApp.run(started, exit=False)[1]
+    assert code == 0, err.getvalue()
+    return out.getvalue()
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(update, "_copier", in_process)
+
+
+# ---------------------------------------------------------------- as users run it
+
+
+def test_a_mode_is_switched_off_and_all_is_taken_back(project: Path, tmp_path: Path) -> None:
+    edit(project, SERVICE, '"""', '"""Ours. ')
+    for identifier in ("DEP-03", "EVAL-01"):
+        prompt = re.search(rf"^_TODO\({identifier}\).*$", (project / "PLAN.md").read_text(), re.M)
+        edit(project, "PLAN.md", prompt[0], f"We want {identifier}.")
+    commit(project)
+    for identifier in ("DEP-03", "EVAL-01"):
+        assert ml(project, "plan", "approve", identifier, "--by", "@eva").returncode == 0
+    commit(project)
+    for name in ("data/raw/mine.csv", "models/v1/model.onnx", ".env"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text("ignored by git, and dear to us")
+    before, service = all_of(project), (project / SERVICE).read_bytes()
+
+    done = ml(project, "update", "--to", "v1.0.0", "--data", "deployment_modes=[batch]")
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    told = " ".join(done.stdout.split())
+    for words in (
+        "version v1.0.0 answers deployment_modes: rest, batch -> batch",
+        "DEP-03 rollout: shadow_then_canary -> parallel_run_then_switch (roll.batch)",
+        "reapprove DEP-03 ",
+        f"kept {SERVICE} -> {SERVICE}.yours",
+        "stale approval",
+        "ml update --undo",
+    ):
+        assert words in told, words
+    assert (project / f"{SERVICE}.yours").read_bytes() == service
+    fresh = render(tmp_path / "fresh", source=Path(recorded_source(project)), commit="v1.0.0",
+                   deployment_modes=["batch"])  # fmt: skip
+    ours = {"PLAN.md", "config.yaml", f"{SERVICE}.yours", "data/raw/mine.csv",
+            "models/v1/model.onnx", ".env"}  # fmt: skip
+    assert set(different(all_of(project), tree(fresh))) == ours
+    assert "?? " + f"{SERVICE}.yours" in git(project, "status", "--porcelain").splitlines()
+    ruff = command("ruff", "check", "--no-cache", str(project))
+    assert ruff.returncode == 0, ruff.stdout
+
+    done = ml(project, "update", "--undo")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all_of(project) == before
+    assert git(project, "status", "--porcelain") == ""
+    done = ml(project, "update", "--undo")
+    assert (done.returncode, done.stderr) == (2, "error: there is no update to take back\n")
+
+
+def recorded_source(project: Path) -> str:
+    return str(yaml.safe_load((project / ".copier-answers.yml").read_text())["_src_path"])
+
+
+def test_a_new_version_with_conflicts_fails_loudly_and_keeps_everything(project: Path) -> None:
+    append(project, TRAINING, "\n# ours\n")
+    append(project, "src/churn_model/cli.py", "\n\nHINT = 'ours'\n")
+    append(project, "docs/runbook.md", "\nCall Bob first.\n")
+    append(project, "tests/model/test_metrics.py", "\n# ours\n")
+    edit(project, "config.yaml", "seed: 7", "seed: 8")
+    for name in PICTURES:
+        (project / name).write_bytes(OURS)
+    (project / "docs/model_card.md").unlink()
+    commit(project)
+    before = all_of(project)
+
+    done = ml(project, "update")
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"error: conflicts in src/churn_model/cli.py, src/churn_model/training.py: .*--undo\n",
+        done.stderr,
+    )
+    told = " ".join(done.stdout.split())
+    for words in ("version v1.0.0 -> v1.1.0", "shifts: none -> 3", "added docs/handbook.md"):
+        assert words in told, words
+    kept = ["docs/logo.png", "docs/runbook.md", "tests/model/test_metrics.py"]
+    for name in kept:
+        assert f"{name} -> {name}.yours" in told
+        assert (project / f"{name}.yours").read_bytes() == before[name]
+    now = all_of(project)
+    assert now["docs/logo.png"] == b"\x89PNG\0new"
+    assert now["docs/mark.png"] == OURS
+    assert now["config.yaml"] == before["config.yaml"]
+    assert not {"docs/model_card.md", "docs/runbook.md", "tests/model/test_metrics.py"} & set(now)
+    for name, ours in ((TRAINING, "# ours"), ("src/churn_model/cli.py", "HINT = 'ours'")):
+        assert f"<<<<<<< HEAD\n{ours}\n=======\n" in now[name].decode().replace("\n\n", "\n")
+    assert b"/scratch/" in now[".gitignore"]
+
+    # The code has conflicts: `ml` says where, and can still take the update back.
+    done = ml(project, "plan", "check")
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: .*cli\.py, line \d+: .*\n", done.stderr)
+    done = ml(project, "update", "--undo")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all_of(project) == before
+    assert git(project, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "pos_rate=15"], "question 'pos_rate': give 0.0001 to 0.9999"),
+        (["--data", "owner=Eva", "--data", "n_rows=many"], "'many' (--data=owner=Eva --data=n_r"),
+        (["--data", "deployment_modes=[kafka"], "not valid YAML (--data=deployment_modes=[kafka)"),
+        (["--data", "deployment_modes=[kafka]"], "Invalid choice for 'deployment_modes': 'kafka'"),
+        (["--data", "cost_tn=50"], "question 'cost_tn': give less than cost_fp"),
+        (["--data", "cost_fn"], "--data cost_fn: give NAME=VALUE"),
+        (["--data", "ownr=Eva"], "--data ownr: no such question: owner?"),
+        (["--to", "v9.0.0"], "ml model planner has no such version: Unknown revision: 'v9.0.0'"),
+        (["--undo", "--dry-run"], "--undo takes no other option"),
+    ],
+)
+def test_what_cannot_be_is_one_line(made: Path, arguments: list[str], message: str) -> None:
+    version = [] if {"--to", "--undo"} & set(arguments) else ["--to", "v1.0.0"]
+    before = tree(made)
+    done = ml(made, "update", "--dry-run", *version, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+    assert message in done.stderr
+    assert tree(made) == before
+
+
+@pytest.mark.parametrize("address", ["{}/gone", "file://{}/gone.git"])
+def test_a_template_out_of_reach_is_named(project: Path, address: str) -> None:
+    answers = project / ".copier-answers.yml"
+    address = address.format(project.parent)
+    lines = answers.read_text().splitlines(keepends=True)
+    lines = [f"_src_path: {address}\n" if "_src_path" in line else line for line in lines]
+    answers.write_text("".join(lines))
+    commit(project)
+    done = ml(project, "update")
+    assert done.returncode == 2
+    start = f"error: the template at {address} is out of reach: "
+    assert done.stderr.startswith(start) and done.stderr.count("\n") == 1
+
+
+def test_nothing_to_do_is_good(project: Path) -> None:
+    edit(project, ".copier-answers.yml", "_commit: v1.0.0", "_commit: v1.1.0")
+    commit(project)
+    done = ml(project, "update", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    said = json.loads(done.stdout)
+    assert said["version"] == ["v1.1.0", "v1.1.0"]
+    assert said["result"].startswith("nothing to do") and not said["changed"]
+
+
+# ---------------------------------------------------------------- refusals before Copier runs
+
+
+def no_git(project: Path) -> None:
+    shutil.rmtree(project / ".git")
+
+
+def ignored_by_an_outer_repository(project: Path) -> None:
+    shutil.rmtree(project / ".git")
+    git(project.parent, "init", "-q")
+    (project.parent / ".gitignore").write_text("*\n")
+
+
+def dirty(project: Path) -> None:
+    append(project, "README.md", "more")
+    (project / "new.txt").write_text("new")
+
+
+def unsolved(project: Path) -> None:
+    append(project, "README.md", "\n<<<<<<< before updating\n")
+    commit(project)
+
+
+def merging(project: Path) -> None:
+    git(project, "checkout", "-q", "-b", "other")
+    for branch, text in (("other", "theirs"), ("main", "ours")):
+        git(project, "checkout", "-q", branch)
+        append(project, "README.md", text)
+        commit(project)
+    with contextlib.suppress(subprocess.CalledProcessError):
+        git(project, "merge", "other")
+
+
+def rejected(project: Path) -> None:
+    (project / "README.md.rej").write_text("@@")
+
+
+def cruft(project: Path) -> None:
+    (project / ".cruft.json").write_text("{}")
+    commit(project)
+
+
+def no_answers(project: Path) -> None:
+    (project / ".copier-answers.yml").unlink()
+    commit(project)
+
+
+def edited_answers(project: Path) -> None:
+    edit(project, ".copier-answers.yml", "cost_fn: 70", "cost_fn: 90")
+    commit(project)
+
+
+def interrupted(project: Path) -> None:
+    (project / ".ml.update").mkdir()
+    (project / ".ml.update/.gitignore").write_text("*\n")
+    (project / ".ml.update/state.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (no_git, "not in git: `git init"),
+        (ignored_by_an_outer_repository, "not in git: `git init"),
+        (dirty, "^README.md, new.txt: not committed: `git add"),
+        (unsolved, "^README.md: a conflict is left"),
+        (merging, "^README.md: a conflict is left"),
+        (rejected, "^README.md.rej: a conflict is left"),
+        (cruft, "run `cruft update`"),
+        (no_answers, "restore it with git"),
+        (edited_answers, "^cost_fn was edited in .*`ml update --data cost_fn=VALUE`"),
+        (interrupted, "run `ml update --undo` first"),
+    ],
+)
+def test_a_project_that_is_not_ready_is_refused(
+    project: Path, spoil: Callable[[Path], None], message: str
+) -> None:
+    spoil(project)
+    before = tree(project)
+    with pytest.raises(ProjectError, match=message) as error:
+        update.run(project, ["cost_fn=80"], "v1.0.0", dry_run=False)
+    assert "\n" not in str(error.value)
+    changed = different(tree(project), before)
+    assert [name for name in changed if name != ".git/index"] == []
+
+
+def test_copier_is_found_or_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(update.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    file, was = tmp_path / "answers.yml", {"_src_path": "x"}
+    with pytest.raises(ProjectError, match="needs Copier: install uv, or copier>=9"):
+        update._copier(tmp_path, file, was, "recopy")
+    for tool in ("uvx", "copier"):  # the one on the path comes first
+        (tmp_path / tool).write_text(f'#!/bin/sh\necho {tool} "$@"\n')
+        (tmp_path / tool).chmod(0o755)
+        given = "" if tool == "copier" else " copier>=9.19.1,<10"
+        said = update._copier(tmp_path, file, was, "recopy")
+        assert said == f"{tool}{given} recopy --answers-file=answers.yml {tmp_path}\n"
+
+
+# ---------------------------------------------------------------- with Copier in this process
+
+
+def test_a_dry_run_says_all_and_changes_nothing(project: Path, fast: None) -> None:
+    append(project, TRAINING, "\n# ours\n")
+    append(project, "tests/model/test_metrics.py", "\n# ours\n")
+    commit(project)
+    before = tree(project)
+    report = update.run(project, ["deployment_modes=[batch]", "shifts=4"], None, dry_run=True)
+    assert report.conflicts == [TRAINING]
+    assert report.kept == {"tests/model/test_metrics.py": "tests/model/test_metrics.py.yours"}
+    assert report.answers["shifts"] == (None, 4)
+    assert report.version == ("v1.0.0", "v1.1.0")
+    assert SERVICE in report.removed and "docs/handbook.md" in report.added
+    assert "DEP-03" in report.plan
+    assert report.result == "a dry run: nothing has changed"
+    assert different(tree(project), before) in ([], [".git/index"])  # which `git status` refreshes
+
+
+@pytest.mark.parametrize("version", ["v1.0.0", "v1.1.0"])
+def test_an_updated_project_equals_a_fresh_one(
+    template: Path, project: Path, tmp_path: Path, fast: None, version: str
+) -> None:
+    given = ["deployment_modes=[rest]", "package_name=risk", "owner=Risk: team 'A'"]
+    update.run(project, given, version, dry_run=False)
+    answers = recorded(project)
+    assert answers["owner"] == "Risk: team 'A'" and "batch_schedule" not in answers
+    fresh = render(tmp_path / "fresh", source=template, commit=version, **answers)
+    team = ["config.yaml", "contracts/dataset.odcs.yaml"]
+    assert set(different(all_of(project), tree(fresh))) <= set(team)
+
+
+def test_a_renamed_package_takes_along_what_people_wrote(
+    made: Path, tmp_path: Path, fast: None
+) -> None:
+    project = tmp_path / "all of us" / "team a" / "my project"
+    shutil.copytree(made, project, ignore=shutil.ignore_patterns(".git"))
+    git(tmp_path / "all of us", "init", "-q")
+    append(project, TRAINING, "\n# ours\n")
+    (project / "src/churn_model/own.py").write_text("from .errors import ProjectError\n")
+    commit(tmp_path / "all of us")
+    (tmp_path / "all of us/elsewhere.txt").write_text("not committed")
+    before = all_of(project)
+    report = update.run(project, ["package_name=risk"], "v1.0.0", dry_run=False)
+    assert report.moved == {"src/churn_model": "src/risk"}
+    assert not report.kept and not report.conflicts and report.check == ["no error"]
+    assert (project / "src/risk/training.py").read_bytes() == before[TRAINING]
+    assert (project / "src/risk/own.py").exists()
+    assert not (project / "src/churn_model").exists()
+    assert update.undo(project) == {}
+    assert all_of(project) == before
+    assert git(project, "status", "--porcelain") == "?? elsewhere.txt"
+
+
+def test_another_template_may_have_answers_too(template: Path, tmp_path: Path, fast: None) -> None:
+    project = tmp_path / "project"
+    other = {"_commit": "v7", "_src_path": "gone", "package_name": "x", "cost_fn": 1}
+    project.mkdir()
+    (project / ".copier-answers.yml").write_text(yaml.safe_dump(other))
+    copy = ["copier", "copy", "--defaults", "--quiet", "--answers-file", ".copier-answers.ml.yml"]
+    done = command(*copy, "--vcs-ref", "v1.0.0", str(template), str(project))
+    assert done.returncode == 0, done.stderr
+    git(project, "init", "-q")
+    commit(project)
+    report = update.run(project, ["cost_fn=90"], None, dry_run=False)
+    assert report.version == ("v1.0.0", "v1.1.0") and report.check == ["no error"]
+    assert yaml.safe_load((project / ".copier-answers.yml").read_text()) == other
+    ours = yaml.safe_load((project / ".copier-answers.ml.yml").read_text())
+    assert (ours["_commit"], ours["cost_fn"]) == ("v1.1.0", 90)
+
+
+def test_a_file_that_git_ignores_is_not_overwritten(project: Path, fast: None) -> None:
+    append(project, ".gitignore", "/docs/handbook.md\n")
+    commit(project)
+    (project / "docs/handbook.md").write_text("mine")
+    with pytest.raises(ProjectError, match=r"^docs/handbook\.md is in the way, and not in git"):
+        update.run(project, [], None, dry_run=False)
+    assert (project / "docs/handbook.md").read_text() == "mine"
+    assert git(project, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_the_lock_file_follows(
+    project: Path, fast: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, works: bool
+) -> None:
+    uv = tmp_path / "bin" / "uv"
+    uv.parent.mkdir()
+    does = "grep -c fastapi pyproject.toml > uv.lock; true" if works else "exit 1"
+    uv.write_text(f"#!/bin/sh\n[ \"$*\" = 'lock --quiet' ] || exit 2\n{does}\n")
+    uv.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{uv.parent}{os.pathsep}{os.environ['PATH']}")
+    (project / "uv.lock").write_text("1\n")
+    commit(project)
+    report = update.run(project, ["deployment_modes=[batch]"], "v1.0.0", dry_run=False)
+    assert (project / "uv.lock").read_text() == ("0\n" if works else "1\n")
+    assert ("uv.lock" in report.changed) == works
+    assert ("uv.lock is as before: run `uv lock`" in report.check) != works
+    update.undo(project)
+    assert (project / "uv.lock").read_text() == "1\n"
+
+
+def test_what_people_do_after_an_update_is_not_lost(project: Path, fast: None) -> None:
+    before = all_of(project)
+    update.run(project, ["deployment_modes=[batch]"], "v1.0.0", dry_run=False)
+    append(project, "README.md", "\nWritten later.\n")
+    (project / "new.txt").write_text("Written later.")
+    git(project, "add", ".")
+    assert update.undo(project) == {"README.md": "README.md.yours"}
+    assert "Written later." in (project / "README.md.yours").read_text()
+    extra = {"README.md.yours", "new.txt"}
+    assert set(different(all_of(project), before)) == extra
+
+    git(project, "clean", "-q", "--force")
+    git(project, "reset", "-q", "--hard")
+    assert all_of(project) == before
+    update.run(project, ["deployment_modes=[batch]"], "v1.0.0", dry_run=False)
+    commit(project)
+    update.undo(project)  # a commit alone is no hindrance
+    assert all_of(project) == before
+    commit(project)
+    update.run(project, ["deployment_modes=[rest]"], "v1.0.0", dry_run=False)
+    append(project, "README.md", "\nWritten later.\n")
+    commit(project)
+    now = all_of(project)
+    with pytest.raises(ProjectError, match=r"README\.md: changed and committed since"):
+        update.undo(project)
+    assert all_of(project) == now
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_changes_never_misplace_or_lose_a_text(
+    tmp_path: Path, fast: None, monkeypatch: pytest.MonkeyPatch, plan: Path, seed: int
+) -> None:
+    """The cases of the plan's own update tests, merged by `ml update`."""
+
+    def merged(template: Path, folder: Path, share: float, seed: int, **data: Any) -> Any:
+        render(folder, source=template, commit="v1.0.0")
+        path = folder / "PLAN.md"
+        text, filled = lab.fill(path.read_text(encoding="utf-8"), share, random.Random(seed))
+        path.write_text(text, encoding="utf-8")
+        git(folder, "init", "-q")
+        commit(folder)
+        given = [f"{n}={v if isinstance(v, str) else json.dumps(v)}" for n, v in data.items()]
+        update.run(folder, given, None, dry_run=False)
+        return path.read_text(encoding="utf-8"), filled
+
+    monkeypatch.setattr(lab, "update", merged)
+    lab.test_random_changes_never_misplace_or_lose_a_text(plan, tmp_path, seed)
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return lab.template.__wrapped__(tmp_path_factory)
+
+
+# ---------------------------------------------------------------- kills and full disks
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> tuple[Path, Path, list[str]]:
+    """Return a project in git, what an update makes of it, and the files that differ."""
+    root, merged = tmp_path / "root", tmp_path / "merged"
+    contents = {"a.txt": ("1", "2"), "b/c.txt": ("1", None), "d/e.txt": (None, "2"),
+                "f": (None, "2"), "g.txt": ("1", "1")}  # fmt: skip
+    for folder, index in ((root, 0), (merged, 1)):
+        for name, versions in contents.items():
+            if versions[index] is not None:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_text(versions[index])
+    publish(root)
+    return root, merged, ["a.txt", "b/c.txt", "d/e.txt", "f"]
+
+
+CALLS = ("shutil.copyfile", "os.rename", "os.remove", "os.mkdir", "open")
+
+
+def fail_at(number: int, failure: Callable[[], Any]) -> None:
+    """Let one change of a file in this process fail: the one with this number."""
+    count = 0
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal count
+        if event in CALLS and not (event == "open" and not str(arguments[1]).strip("rb")):
+            count += 1
+            if count == number:
+                failure()
+
+    sys.addaudithook(hook)
+
+
+def full() -> None:
+    raise OSError(28, "No space left on device")
+
+
+def in_a_child(call: Callable[[], Any], number: int, failure: Callable[[], Any]) -> int:
+    """Run something in a copy of this process that fails at a change; return its exit code."""
+    child = os.fork()
+    if child == 0:
+        fail_at(number, failure)
+        with contextlib.suppress(BaseException):
+            call()
+            os._exit(0)
+        os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("failure", [lambda: os._exit(9), full], ids=["kill", "full disk"])
+def test_there_is_always_a_way_back(
+    small: tuple[Path, Path, list[str]], failure: Callable[[], Any]
+) -> None:
+    root, merged, names = small
+    before, after = all_of(root), all_of(merged)
+    state = root / ".ml.update/state.json"
+    codes = []
+    for number in range(1, 40):
+        codes.append(in_a_child(lambda: update._apply(root, merged, names), number, failure))
+        assert all_of(root) == after or codes[-1]
+        if state.exists():
+            assert failure is not full or not codes[-1], "it takes itself back"
+            update.undo(root)
+        assert all_of(root) == before
+    assert all(codes[:10]) and not codes[-1]
+
+    codes = []
+    for number in range(1, 20):
+        update._apply(root, merged, names)
+        codes.append(in_a_child(lambda: update.undo(root), number, failure))
+        if state.exists():
+            update.undo(root)
+        assert all_of(root) == before
+    assert codes[0] and not codes[-1] and not state.exists()
+
+
+def test_the_team_owns_what_the_template_says() -> None:
+    settings = next(yaml.safe_load_all((ROOT / "copier.yml").read_text().split("\n---\n")[0]))
+    owned = [name for name in settings["_skip_if_exists"] if name.startswith("/")]
+    assert sorted(update.TEAM) == sorted(name.lstrip("/") for name in owned)
