@@ -127,7 +127,7 @@ def contradiction(contract: Contract, answers: dict[str, Any]) -> str:
     if other.get("entity") == "" and answers.get("entity_repeats"):
         other["entity_repeats"] = "no"
     data = " ".join(f"--data {name}={value}" for name, value in other.items())
-    mend = f"change the plan with `uvx copier update --defaults {data}`"
+    mend = f"change the plan with `ml update {data}`"
     if odd:
         mend = f"rename {odd[0]!r} in the source (letters, digits and _) and draft again"
     return f"contract and plan differ ({'; '.join(told)}): {mend}, or correct the contract"

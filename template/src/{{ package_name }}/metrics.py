@@ -334,7 +334,7 @@ def decision_threshold(costs: Costs) -> float:
     if min(false_alarm, miss) < 0 or false_alarm + miss <= 0:
         raise ProjectError(
             "costs: a wrong decision must cost more than the right one (cost_fp above cost_tn, "
-            "cost_fn above cost_tp): change these answers with `copier update --data`"
+            "cost_fn above cost_tp): change these answers with `ml update --data`"
         )
     return false_alarm / (false_alarm + miss)
 

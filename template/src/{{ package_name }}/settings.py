@@ -181,7 +181,7 @@ class Plan(msgspec.Struct, kw_only=True, dict=True):
         for identifier, decision in self.decisions.items():
             if decision.output == output:
                 return identifier
-        raise ProjectError(f"plan/plan.yaml has no decision {output!r}: run `copier update`")
+        raise ProjectError(f"plan/plan.yaml has no decision {output!r}: run `ml update`")
 
     def value(self, output: str) -> Any:
         """Return what was decided for `output`; an override wins over the rule."""
@@ -283,7 +283,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError:
-        raise ProjectError(f"{path} is missing: restore it with git or `copier update`") from None
+        raise ProjectError(f"{path} is missing: restore it with git") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ProjectError(f"{path}: not valid YAML: {reason}: {MEND}") from None

@@ -78,7 +78,7 @@ def _by_time(
     if contract.time is None:
         raise ProjectError(
             "the plan splits by time, but no contract column has the role time: set one, or "
-            "change the plan with `copier update --data time_column=''`"
+            "change the plan with `ml update --data time_column=`"
         )
     time = frame[contract.time.name].cast(pl.Datetime("us")).to_numpy()
     if np.isnat(time).any():
