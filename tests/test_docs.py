@@ -141,9 +141,10 @@ def test_prose_is_plain(page: Path) -> None:
     assert re.findall(r"(?i)\b(?:pypi\.org|ghcr\.io|docker\.io|files\.pythonhosted)", text) == []
 
 
-def test_generated_reference_is_current() -> None:
-    tool = [sys.executable, str(ROOT / "tools" / "gen_reference.py"), "--check"]
-    done = subprocess.run(tool, check=False, capture_output=True, text=True)
+@pytest.mark.parametrize("tool", ["gen_reference.py", "gen_examples.py"])
+def test_generated_documents_are_current(tool: str) -> None:
+    command = [sys.executable, str(ROOT / "tools" / tool), "--check"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
