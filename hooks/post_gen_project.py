@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -58,7 +59,8 @@ def main() -> None:
         command += [address, str(out)]
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         if done.returncode:
-            sys.exit((done.stderr.strip().splitlines() or ["Copier failed"])[-1])
+            last = (done.stderr.strip().splitlines() or ["Copier failed"])[-1]
+            sys.exit(re.sub(r".* has no attribute (['\"])(.*)\1", r"\2", last))
         shutil.copytree(out, ".", dirs_exist_ok=True, copy_function=copy_new)
 
 

@@ -153,8 +153,9 @@ def test_cookiecutter_renders_a_plain_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ("pos_rate=15", "pos_rate': give 0.0001 to 0.9999"),
-        ("project_slug=../../up", "project_slug': a-z, 0-9 and single dashes"),
+        ("pos_rate=15", "\npos_rate: give 0.0001 to 0.9999\n"),
+        ("project_slug=../../up", "\nproject_slug: a-z, 0-9 and single dashes"),
+        ("deployment_modes=rest", "\ndeployment_modes: give a list, such as [rest, batch]\n"),
         ("preset=demand", "demand"),
     ],
 )

@@ -238,11 +238,11 @@ def test_a_new_version_with_conflicts_fails_loudly_and_keeps_everything(project:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "pos_rate=15"], "question 'pos_rate': give 0.0001 to 0.9999"),
-        (["--data", "owner=Eva", "--data", "n_rows=many"], "'many' (--data=owner=Eva --data=n_r"),
-        (["--data", "deployment_modes=[kafka"], "not valid YAML (--data=deployment_modes=[kafka)"),
-        (["--data", "deployment_modes=[kafka]"], "Invalid choice for 'deployment_modes': 'kafka'"),
-        (["--data", "cost_tn=50"], "question 'cost_tn': give less than cost_fp"),
+        (["--data", "pos_rate=15"], "pos_rate: give 0.0001 to 0.9999 (--data=pos_rate=15)"),
+        (["--data", "owner=Eva", "--data", "n_rows=many"], "n_rows: give a whole number (--data=o"),
+        (["--data", "deployment_modes=[kafka"], "deployment_modes: give a list, such as [rest"),
+        (["--data", "deployment_modes=[kafka]"], "deployment_modes: give a list, such as [rest"),
+        (["--data", "cost_tn=50"], "cost_tn: give less than cost_fp"),
         (["--data", "cost_fn"], "--data cost_fn: give NAME=VALUE"),
         (["--data", "ownr=Eva"], "--data ownr: no such question: owner?"),
         (["--to", "v9.0.0"], "ml model planner has no such version: Unknown revision: 'v9.0.0'"),

@@ -10,6 +10,7 @@ import copier
 import jinja2
 import pytest
 import yaml
+from copier.errors import UserMessageError
 from helpers.rendering import ROOT, fast_copier, plain_template, recorded, render
 
 GOLDEN: dict[str, dict[str, Any]] = {  # computed apart from this repository
@@ -141,7 +142,7 @@ def test_a_preset_trains_at_once(project: Path, preset: str) -> None:
     "name", ["demand", "product_text", "visual_defect", "recommender", "segmentation"]
 )
 def test_what_is_not_built_yet_says_so(tmp_path: Path, name: str) -> None:
-    with fast_copier(), pytest.raises(ValueError, match="not built yet"):
+    with fast_copier(), pytest.raises(UserMessageError, match="not built yet"):
         copier.run_copy(
             str(plain_template()), tmp_path / "p", {"preset": name}, defaults=True, quiet=True
         )

@@ -21,7 +21,7 @@ class Terminal:
     def __init__(self, *arguments: str, cwd: Path | None = None) -> None:
         self.screen, tool_side = pty.openpty()
         fcntl.ioctl(tool_side, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-        env = {**os.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
+        env = {**os.environ, "TERM": "xterm"}
         tool = str(Path(sys.executable).with_name(arguments[0]))
         self.process = subprocess.Popen(
             [tool, *arguments[1:]],
@@ -43,6 +43,8 @@ class Terminal:
             more = os.read(self.screen, 65536)
         except OSError:  # so Linux says that the other side is closed
             return False
+        if b"\x1b[6n" in more:  # where is the cursor? In the first line.
+            os.write(self.screen, b"\x1b[1;1R")
         self.shown += more.decode(errors="replace")
         return bool(more)
 

@@ -177,6 +177,7 @@ def _copier(folder: Path, file: Path, was: Mapping[str, Any], *arguments: str) -
     lines = done.stderr.strip().splitlines() or ["Copier gave no reason"]
     fatal = next((line for line in lines if "fatal: " in line), "")
     reason = re.sub(r"^.*fatal: |^[\w.]+(Error|Exception): ", "", fatal or lines[-1]).rstrip(".")
+    reason = re.sub(r"^.* has no attribute (['\"])(.*)\1$", r"\2", reason)  # our own words
     if fatal or "Local template must be" in reason or "git-tracked" in reason:
         raise ProjectError(f"the template at {was['_src_path']} is out of reach: {reason}")
     if reason.startswith("Unknown revision"):

@@ -1,0 +1,152 @@
+"""Answers made to do harm: refused in one line, with nothing written, or taken as they are."""
+
+import datetime
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from copier._main import Worker
+from copier.errors import UserMessageError
+from helpers.rendering import command, fast_copier, plain_template, recorded, render
+from helpers.terminal import Terminal
+from test_render import check_project, recorded_questions
+
+HOSTILE: list[Any] = [
+    *[
+        "",
+        "x" * 5000,
+        "../x",
+        "/etc/passwd",
+        "a\0b",
+        "\udc80",
+        "a\nb",
+        "\u202e",
+        "{{ 7*7 }}",
+        "# %",
+    ],
+    *["'\"`$(id)", "null", "yes", "[]", "['rest', 'batch']", "!!python/object:os.system", "&a *a"],
+    *[
+        "nan",
+        "1e400",
+        "1e-300",
+        "-1",
+        "0",
+        "1",
+        "1.5",
+        "1_000",
+        "9" * 400,
+        None,
+        True,
+        0,
+        1.5,
+        30.0,
+    ],
+    *[float("inf"), 10**400, [], ["rest"], [[]], {"rest": 1}, b"x", datetime.date.min],
+]
+
+
+def answered(folder: Path, name: str, value: Any) -> Any:
+    """Return what Copier takes for an answer; None when one line that names it refuses it."""
+    template, data = str(plain_template()), {name: value}
+    try:
+        with Worker(template, folder, data=data, defaults=True, quiet=True) as worker:
+            worker._ask()
+    except UserMessageError as refusal:
+        assert "\n" not in refusal.message and f"'{name}: " in refusal.message
+        return None
+    return worker.answers.combined[name]
+
+
+def test_a_hostile_answer_is_refused_in_one_line_or_taken_as_it_is(tmp_path: Path) -> None:
+    texts: dict[int, list[str]] = {}
+    with fast_copier(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in recorded_questions():
+            for index, value in enumerate(HOSTILE):
+                got = answered(tmp_path / "none", name, value)
+                if isinstance(got, str):
+                    assert got == str(value)
+                    texts.setdefault(index, []).append(name)
+                elif isinstance(got, bool | list):
+                    means = yaml.safe_load(value) if isinstance(value, str) else value
+                    assert got == means, (name, value)
+                elif got is not None:
+                    assert got == float(value) and not isinstance(value, bool), (name, value)
+    assert len(texts) > 20
+    for index, names in texts.items():  # the same text wherever it may stand
+        same = {name: str(HOSTILE[index]) for name in names}
+        free = {name: text for name, text in same.items() if name not in ("entity", "time_column")}
+        check_project(render(tmp_path / str(index), **free), free)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("build_months: 1.5", "build_months: give a whole number"),
+        ("project_name: [a, b]", "project_name: give a text"),
+        ('owner: "a\\0b"', "owner: one line of plain text"),
+        ("deployment_modes: rest", "deployment_modes: give a list, such as [rest, batch]"),
+        ("action: null", "action: give a text"),
+        ("pos_rat: 0.2", "no question is called pos_rat"),
+    ],
+)
+def test_a_bad_answer_in_a_file_ends_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "answers.yml").write_text(text + "\n", encoding="utf-8")
+    before = list(tmp_path.iterdir())
+    data = ["--data-file", str(tmp_path / "answers.yml")]
+    done = command(
+        *["copier", "copy", "--defaults", *data, str(plain_template()), str(tmp_path / "project")]
+    )
+    assert done.returncode == 1
+    assert f"'{message}" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == before
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    owner = "owner=" + os.fsdecode(b"\xff")
+    done = command(
+        *["copier", "copy", "--defaults", "--data", owner],
+        *[str(plain_template()), str(tmp_path / "project")],
+    )
+    assert done.returncode == 1 and "'owner: one line of plain text" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_person_types_is_checked_at_once(tmp_path: Path) -> None:
+    given = ["--data", "entity=", "--data", "time_column=", "--data", "cost_fn=70"]
+    terminal = Terminal("copier", "copy", *given, str(plain_template()), str(tmp_path / "project"))
+    for question, keys in {
+        "How much do you want": "\r",
+        "Start from a known case": "\r",
+        "What is the project called": "\x01\x0b{{ 7*7 }} 🚀\r",
+        "Which problem": "\r",
+        "Which column does the model": "\x01\x0bclass\r",
+        "rename it in your data": "_of\r",
+        "Which share of rows": "\x01\x0b15\r",
+        "give 0.0001 to 0.9999": "\x01\x0b0.2\r",
+        "one false alarm": "\x01\x0bmany\r",
+        "Invalid input": "\x01\x0b3\r",
+        "How are predictions delivered": " \x1b[B \r",  # neither
+        "choose rest, batch or both": " \r",
+    }.items():
+        terminal.wait(question)
+        terminal.type(keys)
+    code, shown = terminal.end()
+    assert code == 0, shown
+    answers = recorded(tmp_path / "project")
+    assert answers["project_name"] == "{{ 7*7 }} 🚀" and answers["target"] == "class_of"
+    assert (answers["pos_rate"], answers["cost_fp"]) == (0.2, 3.0)
+    assert answers["deployment_modes"] == ["batch"]
+    check_project(tmp_path / "project", answers)
+
+
+def test_who_stops_gets_nothing(tmp_path: Path) -> None:
+    terminal = Terminal("copier", "copy", str(plain_template()), str(tmp_path / "project"))
+    terminal.wait("How much do you want")
+    terminal.type("\x03")
+    code, shown = terminal.end()
+    assert code == 1 and "Execution stopped by user" in shown and "Traceback" not in shown
+    assert list(tmp_path.iterdir()) == []
