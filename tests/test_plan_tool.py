@@ -576,7 +576,7 @@ def test_a_regulated_gate_needs_signatures(tmp_path: Path) -> None:
     path.write_text(re.sub(r"_TODO\(([A-Z0-9-]+)\):.*_", r"\1 is written", text), encoding="utf-8")
     assert {id for id, _ in errors(project, "G0")} >= {"PROB-01", "STAKE-01"}
     assert "`ml plan approve PROB-01 --by @name`" in dict(errors(project, "G0"))["PROB-01"]
-    for id in ("PROB-01", "OBJ-01", "STAKE-01", "TEAM-01"):
+    for id in ("PROB-01", "PROB-02", "OBJ-01", "STAKE-01", "TEAM-01"):
         check.approve(project, id, "@eva", None)
     assert errors(project, "G0") == []
 
