@@ -64,8 +64,11 @@ def test_a_hostile_answer_is_refused_in_one_line_or_taken_as_it_is(tmp_path: Pat
     texts: dict[int, list[str]] = {}
     with fast_copier(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name in recorded_questions():
-            for index, value in enumerate(HOSTILE):
+        kinds = Worker(str(plain_template())).template.questions_data
+        for number, name in enumerate(recorded_questions()):
+            # Numbers are many and treated alike: each of them meets every third value.
+            every = 3 if kinds[name]["type"] in ("int", "float") else 1
+            for index, value in list(enumerate(HOSTILE))[number % every :: every]:
                 got = answered(tmp_path / "none", name, value)
                 if isinstance(got, str):
                     assert got == str(value)
