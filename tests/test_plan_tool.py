@@ -280,7 +280,7 @@ def test_an_unknown_gate_is_refused(project: Project) -> None:
 def test_a_hand_edited_auto_block_is_found(measured: Project) -> None:
     edit(measured, "- EVAL-01 decision: `roc_auc`", "- EVAL-01 decision: `accuracy`")
     ((id, message),) = errors(measured)
-    assert id == "EVAL-01" and "copier update" in message
+    assert id == "EVAL-01" and "ml update" in message
 
 
 @pytest.mark.parametrize("with_reports", [True, False])

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from .. import contract, storage
 from ..errors import CheckFailed, ProjectError
-from ..settings import WAIVER, Plan, Project
+from ..settings import WAIVER, Plan, Project, load_yaml
 from . import sync
 from .blocks import Part, Parts, PlanError, parse, read, rewrite
 
@@ -57,6 +57,7 @@ def check(project: Project, gate: str | None = None) -> list[Finding]:
         *_measured(project, parts, due),
         *_human(project.plan, parts, due),
         *_contract(project),
+        *_settings(project),
         *_decisions(project, due),
         *_links(project, text),
         *_figures(project),
@@ -198,7 +199,7 @@ def _generated(plan: Plan, parts: Parts) -> Iterator[Finding]:
             message = (
                 "its auto block was edited by hand: restore it with git, and change the answer "
             )
-            yield Finding("error", identifier, message + "with `copier update --data NAME=VALUE`")
+            yield Finding("error", identifier, message + "with `ml update --data NAME=VALUE`")
     for kind, identifier in parts:
         if identifier not in plan.blocks:
             yield Finding("error", identifier, f"plan/plan.yaml knows no such plan:{kind} block")
@@ -261,6 +262,29 @@ def _contract(project: Project) -> Iterator[Finding]:
         return
     if problem := contract.contradiction(agreed, project.plan.answers):
         yield Finding("error", "DATA-01", problem)
+    planned, found = project.plan.answers["pos_rate"], agreed.target.positive_share
+    if found and not 2 / 3 < found / planned < 1.5:
+        message = f"pos_rate is {planned:.3g}, but positiveShare of the contract is {found:.3g}: "
+        yield Finding("warning", "DATA-02", message + "correct the one that is wrong")
+
+
+def _settings(project: Project) -> Iterator[Finding]:
+    plan, settings = project.plan, project.config
+    share = plan.number("DATA-02", "test_rows") / plan.answers["n_rows"]
+    days = plan.number("MON-01", "window_rows") / plan.number("EVAL-05", "predictions_per_day")
+    for identifier, name, value, planned in (
+        ("DATA-02", "training.test_share", settings.training.test_share, share),
+        ("MON-01", "monitoring.window_days", settings.monitoring.window_days, days),
+    ):
+        if abs(value - planned) > 0.01:
+            message = f"{name} of config.yaml is {value:.3g}, the plan counts on {planned:.2g}"
+            yield Finding("warning", identifier, message)
+    for path in sorted(project.root.glob(".copier-answers*.yml")):
+        recorded = load_yaml(path)
+        if set(plan.answers) <= set(recorded):  # else it is another template's
+            for name in [n for n, value in plan.answers.items() if recorded[n] != value]:
+                mend = f"restore it with git, then `ml update --data {name}=VALUE`"
+                yield Finding("error", "PLAN.md", f"{name} was edited in {path.name}: {mend}")
 
 
 def _waivers(plan: Plan) -> Iterator[Finding]:
