@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from copier.errors import UserMessageError
 from helpers import package  # noqa: F401  (makes `package_name` importable)
 from helpers.answers import HOSTILE
 from helpers.jinja import environment
@@ -128,7 +129,7 @@ def sources() -> dict[str, str]:
     """Return what Jinja makes files from, by path; validators write nothing."""
     paths = [*ROOT.glob("template/**/*.jinja"), *ROOT.glob("questions/*")]
     found = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in paths}
-    del found["questions/checks.jinja"]
+    del found["questions/checks.jinja"], found["questions/given.jinja"]
     return found
 
 
@@ -218,7 +219,7 @@ def test_no_folder_gets_a_name_that_windows_reserves(tmp_path: Path, name: str) 
     assert str(names.slug(name)) == f"{name}-model"
     assert str(names.package(name)) == f"{name}_model"
     for question in ("package_name", "project_slug"):
-        with pytest.raises(ValueError, match=f"take {name}.model"):
+        with pytest.raises(UserMessageError, match=f"take {name}.model"):
             render(tmp_path / "project", **{question: name})
 
 

@@ -6,11 +6,13 @@ in its file, under its decision or where a three-way merge puts it; or Copier re
 that file; or the file is one that `ml update` protects. LABORATORY_CASES=20000 looks for longer.
 """
 
+import itertools
 import os
 import random
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,17 +34,24 @@ from helpers.updates import (
     DEEDS,
     OWN,
     TEAM,
+    Case,
     People,
     Tree,
     faults,
+    merge,
+    package_of,
     prepare,
     unmerged,
     update,
     update_project,
+    where,
     write,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from package_name.errors import ProjectError
+from package_name.update import Update
 
 CASES = int(os.environ.get("LABORATORY_CASES", "2000"))
 BATCH = 40
@@ -284,6 +293,12 @@ def change_of_answers(number: int) -> tuple[dict[str, Any], dict[str, Any]]:
     return one, other
 
 
+def known(source: Path, answers: dict[str, Any]) -> dict[str, Any]:
+    """Return answers by the names that the questions have in a version of the template."""
+    renamed = "\ncalled:\n" in (source / "questions/operation.yml").read_text(encoding="utf-8")
+    return {"called" if renamed and n == "oncall" else n: value for n, value in answers.items()}
+
+
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [version(n, tmp_path_factory.mktemp("version") / "t") for n in range(VERSIONS)]
@@ -300,7 +315,7 @@ def family(
         rng = random.Random(number)
         pair = [versions[0] if rng.random() < 0.5 else rng.choice(versions), rng.choice(versions)]
         return [
-            tree(render(tmp_path_factory.mktemp("project") / "p", source, **chosen))
+            tree(render(tmp_path_factory.mktemp("project") / "p", source, **known(source, chosen)))
             for source in pair
             for chosen in change_of_answers(number)
         ]
@@ -329,6 +344,52 @@ def test_nothing_that_people_wrote_is_lost_or_moved(family: Callable[[int], list
             assert faults(case, people) == []
 
     run()
+
+
+def test_ml_update_protects_what_copier_loses(
+    family: Callable[[int], list[Tree]], tmp_path: Path
+) -> None:
+    """Every word is in its file, or in the file of people beside it, and nowhere else."""
+    folders = (tmp_path / str(number) for number in itertools.count())
+
+    @given(cases)
+    @settings(max_examples=CASES // 10, **quiet)
+    def run(drawn: Any) -> None:
+        number, old, new, done = drawn
+        case, people = prepare(family(number)[old], family(number)[new], done)
+        with suppress(ProjectError):
+            found = merge(case, next(folders))
+            assert merge_faults(case, people, found) == []
+            return
+        assert set(case.ignored) & set(case.new) - set(case.mine), "a refusal without a reason"
+
+    run()
+
+
+def merge_faults(case: Case, people: People, done: Update) -> list[str]:
+    """Return what `ml update` did wrong; edits go along with a file that the template moves."""
+    found = []
+    before, after = (f"src/{package_of(files)}/" for files in (case.old, case.new))
+    for word, name in people.words.items():
+        spelled = word.encode(), word.encode("utf-16-le")
+        holders = [n for n, text in case.result.items() if any(s in text for s in spelled)]
+        places = {name, name.replace(before, after)} if name in case.mine else {name}
+        if name not in case.new:
+            places |= {n for n in case.new if case.new[n] == case.old.get(name)}
+        places |= {done.kept[place] for place in places if place in done.kept}
+        if len(holders) != 1 or holders[0] not in places:
+            found.append(f"{word} of {name} is in {holders}")
+        elif name == "PLAN.md":
+            was, now = (where(t[name].decode(), word) for t in (case.mine, case.result))
+            found += [f"{word} of {was} is in {now}"] * (was != now)
+    for name in set(case.new) - TEAM:
+        was = {name.replace(after, before)} & set(case.old)
+        was = was or {n for n in case.old if case.old[n] == case.new[name]}  # the template moved it
+        edited = any(case.mine.get(n) != case.old.get(n) for n in {name, *was})
+        text = case.result.get(name, b"")
+        if not edited and not re.search(rb"w\d{3}w", text):
+            found += [f"{name} is not as a fresh one"] * (text != case.new[name])
+    return found
 
 
 def test_a_careless_template_is_found_out(tmp_path: Path) -> None:
@@ -370,12 +431,14 @@ def repository(versions: list[Path], tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.mark.parametrize("number", range(12))
-def test_the_command_gives_the_same_bytes(repository: Path, tmp_path: Path, number: int) -> None:
+def test_the_command_gives_the_same_bytes(
+    versions: list[Path], repository: Path, tmp_path: Path, number: int
+) -> None:
     rng = random.Random(1000 + number)
     old, new = sorted(rng.choices(range(VERSIONS), k=2))
     one, other = change_of_answers(number)
-    render(tmp_path / "old", repository, f"v{old}.0.0", **one)
-    render(tmp_path / "new", repository, f"v{new}.0.0", **other)
+    render(tmp_path / "old", repository, f"v{old}.0.0", **known(versions[old], one))
+    render(tmp_path / "new", repository, f"v{new}.0.0", **known(versions[new], other))
     done = [(deed, rng.randrange(10**4), rng.randrange(10**4)) for deed in rng.choices(DEEDS, k=8)]
     case, people = prepare(tree(tmp_path / "old"), tree(tmp_path / "new"), done)
     update([case])
@@ -398,18 +461,20 @@ def test_the_command_gives_the_same_bytes(repository: Path, tmp_path: Path, numb
 
 @pytest.mark.parametrize("number", range(12))
 def test_an_updated_project_equals_a_fresh_one(
-    repository: Path, tmp_path: Path, number: int
+    versions: list[Path], repository: Path, tmp_path: Path, number: int
 ) -> None:
     """Nobody edited anything: another version, other answers, another depth of the plan."""
     rng = random.Random(2000 + number)
-    old, new = (f"v{n}.0.0" for n in sorted(rng.choices(range(VERSIONS), k=2)))
+    old, new = sorted(rng.choices(range(VERSIONS), k=2))
     one, other = change_of_answers(number)
     changed = {name: value for name, value in other.items() if one.get(name) != value}
     changed["plan_depth"] = rng.choice(["light", "standard", "regulated"])
-    folder = render(tmp_path / "updated", repository, old, **one)
+    changed = known(versions[new], changed)
+    one = known(versions[old], one)
+    folder = render(tmp_path / "updated", repository, f"v{old}.0.0", **one)
     publish(folder)
-    update_project(folder, new, **changed)
-    fresh = tree(render(tmp_path / "fresh", repository, new, **recorded(folder)))
+    update_project(folder, f"v{new}.0.0", **changed)
+    fresh = tree(render(tmp_path / "fresh", repository, f"v{new}.0.0", **recorded(folder)))
     found = {name: text for name, text in tree(folder).items() if not name.startswith(".git/")}
     assert set(different(found, fresh)) <= TEAM
     assert {name: recorded(folder)[name] for name in changed} == changed

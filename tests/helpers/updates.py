@@ -27,6 +27,7 @@ from . import package  # noqa: F401  makes `package_name` importable
 from .rendering import ROOT, different, fast_copier, git, tree
 
 from package_name.plan.blocks import PlanError, parse, rewrite  # isort: skip
+from package_name.update import Update, _apply, _files, _merge  # isort: skip
 
 Tree = dict[str, bytes]
 SETTINGS = next(yaml.safe_load_all((ROOT / "copier.yml").read_text().split("\n---\n")[0]))
@@ -55,7 +56,7 @@ class Case:
     def unprotected(self) -> set[str]:
         """The files of people that Copier takes away without a word: what `ml update` keeps."""
         edited = {n for n, text in self.mine.items() if n in self.old and text != self.old[n]}
-        dropped = {name for name in edited if name not in self.new}
+        dropped = (edited | set(self.ignored) & set(self.old)) - set(self.new)
         binary = {name for name in edited - TEAM if b"\0" in self.mine[name][:8000]}
         overwritten = set(self.ignored) & set(self.new) - TEAM
         return dropped | binary | overwritten
@@ -101,6 +102,35 @@ def update(cases: Sequence[Case], **config: str) -> None:
             still = {n: text for n, text in case.mine.items() if n not in moving}
             case.result = tree(top / name) | still
             case.unmerged = {n.partition("/")[2] for n in conflicts if n.startswith(f"{name}/")}
+
+
+def merge(case: Case, folder: Path) -> Update:
+    """Do with one case what `ml update` does between its renders and its report."""
+    root, old, new = (folder / name for name in ("project", "old", "new"))
+    names = case.moving
+    write(old, case.old, names)
+    write(new, case.new, names)
+    write(root, case.mine, names)
+    write(root, case.ignored, set(case.ignored))
+    git(root, "init", "-q")
+    git(root, "add", "--all")
+    git(root, "commit", "-q", "-m", "mine")
+    done = Update(version=("", ""))
+    if package_of(case.old) != package_of(case.new):
+        done.answers["package_name"] = (package_of(case.old), package_of(case.new))
+    _merge(done, root, old, new, folder / "merged")
+    _apply(root, folder / "merged", _files(done, root, folder / "merged", lock=False))
+    shutil.rmtree(root / ".git")
+    shutil.rmtree(root / ".ml.update")
+    case.result = tree(root) | {n: t for n, t in case.mine.items() if n not in names}
+    case.unmerged = set(done.conflicts)
+    return done
+
+
+def package_of(files: Tree) -> str:
+    """Return the name of a project's package."""
+    (path,) = (name for name in files if re.fullmatch(r"src/[^/]+/cli\.py", name))
+    return path.split("/")[1]
 
 
 def update_project(folder: Path, version: str | None = None, **answers: Any) -> set[str]:
@@ -233,7 +263,7 @@ class People:
         at = len(lines) if b % 8 == 6 else b // 8 % len(lines)  # the end, or anywhere
         cut = {2: 1, 3: 1, 4: 4, 5: 12}.get(b % 8, 0)
         before, after = lines[:at], lines[at + cut :]
-        self.files[name] = "\n".join([*before, self.word(name), *after]).encode()
+        self.files[name] = "\n".join([*before, f"# {self.word(name)}", *after]).encode()
 
     def write_plan_line(self, a: int, b: int) -> None:
         self.write_line(a, b, "PLAN.md")
