@@ -409,6 +409,7 @@ def test_an_updated_project_equals_a_fresh_one(
     update.run(project, given, version, dry_run=False)
     answers = recorded(project)
     assert answers["owner"] == "Risk: team 'A'" and "batch_schedule" not in answers
+    answers.pop("shifts", None)  # not yet in the list of questions that a copy checks answers by
     fresh = render(tmp_path / "fresh", source=template, commit=version, **answers)
     team = ["config.yaml", "contracts/dataset.odcs.yaml"]
     assert set(different(all_of(project), tree(fresh))) <= set(team)
