@@ -21,6 +21,7 @@ import pytest
 import yaml
 from helpers.answers import HIDDEN_WITHOUT, answers
 from helpers.rendering import (
+    check_answers_anew,
     command,
     different,
     git,
@@ -257,6 +258,8 @@ def version(seed: int, folder: Path) -> Path:
     picked = rng.sample(CHANGES, rng.randrange(1, 8)) if seed else []
     for change in dict.fromkeys(picked):
         change(folder, rng)
+    if picked:
+        check_answers_anew(folder)
     return folder
 
 
