@@ -492,6 +492,7 @@ def test_answers_survive_changes_of_questions(tmp_path: Path) -> None:
     for change in (add_question, rename_question, change_choices):
         change(template, random.Random(0))
     edit(template / "questions/operation.yml", lambda text: text.replace('"3.11", ', ""))
+    check_answers_anew(template)
     publish(template, "v2.0.0")
     update_project(folder)
     after = recorded(folder)
