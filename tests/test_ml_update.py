@@ -513,7 +513,7 @@ def test_what_people_do_after_an_update_is_not_lost(project: Path, fast: None) -
     assert all_of(project) == now
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_random_changes_never_misplace_or_lose_a_text(
     tmp_path: Path, fast: None, monkeypatch: pytest.MonkeyPatch, plan: Path, seed: int
 ) -> None:
