@@ -33,7 +33,7 @@ from package_name.settings import Config, Plan
 BRACES = re.compile(r"\.py$|^\.github/|^src/[^/]+/report/templates/|^monitoring/")
 JINJA = re.compile(r"\{\{|\{%|\{#")
 LINE_STATEMENT = re.compile(r"^\s*# %", re.MULTILINE)
-FREE_TEXT = ["project_name", "problem", "owner", "oncall"]
+FREE_TEXT = ["project_name", "problem", "owner", "kpi", "oncall"]
 TEAM_OWNED = {"config.yaml", "contracts/dataset.odcs.yaml", "plan/overrides.yaml"} | {
     "plan/progress.yaml"
 }

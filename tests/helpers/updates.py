@@ -326,20 +326,22 @@ def ours(text: str) -> str:
     return re.sub(r"^<{7} [^\n]*\n(.*?)^={7}\n.*?^>{7} [^\n]*\n", r"\1", text, flags=re.M | re.S)
 
 
-def where(text: str, word: str) -> str:
-    """Return the id of the block in whose parts, or below whose heading, a word stands."""
-    heading = inside = ""
+def places(text: str, word: str) -> set[str]:
+    """Return the block in whose part a word stands; for one between blocks, both neighbours."""
+    above = inside = ""
+    found: set[str] = set()
     for line in ours(text).split("\n"):
-        if found := re.match(r"### (\S+) ", line):
-            heading = found[1]
-        elif found := re.match(r"## (Notes)?", line):
-            heading = "NOTES" if found[1] else ""
-        elif found := re.match(r"<!-- (/?)plan:\w+ ([A-Z]+(-\d+)?)", line):
-            inside = "" if found[1] else found[2]
-            heading = heading or found[2]
+        if heading := re.match(r"##+ (\S+)", line):
+            if found:
+                return found | {f"above {heading[1]}"}
+            above = heading[1]
+        elif mark := re.match(r"<!-- (/?)plan:\w+ ([A-Z]+(-\d+)?)", line):
+            inside = "" if mark[1] else mark[2]
         if word in line:
-            return inside or heading
-    return ""
+            if inside:
+                return {f"in {inside}"}
+            found = {f"below {above}"}
+    return found
 
 
 def lines_of(content: bytes | None) -> bytes | None:
@@ -367,8 +369,8 @@ def faults(case: Case, people: People) -> list[str]:
         elif holders != [name]:
             found.append(f"{word} of {name} is in {holders}")
         elif name == "PLAN.md":
-            was, now = (where(t[name].decode(), word) for t in (case.mine, case.result))
-            found += [f"{word} of {was} is in {now}"] * (was != now)
+            was, now = (places(t[name].decode(), word) for t in (case.mine, case.result))
+            found += [f"{word} {was} is {now}"] * (not was & now)
         elif name in TEAM and case.result[name] != case.mine[name]:
             found.append(f"{name} is the team's")
     for name in case.result.keys() | case.new.keys():
