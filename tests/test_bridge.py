@@ -90,8 +90,6 @@ def test_cookiecutter_and_cruft_make_the_same_project(
 @given(answers())
 @settings(
     max_examples=4,
-    deadline=None,
-    derandomize=True,
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

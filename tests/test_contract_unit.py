@@ -215,9 +215,7 @@ JSON = st.recursive(
 )
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     field=st.sampled_from(FIELDS),
     value=JSON,
@@ -619,16 +617,14 @@ def tables(draw):
     return pl.DataFrame(columns, strict=False)
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(frame=tables())
 def test_any_table_gives_a_contract_that_it_and_its_sample_keep(drafted, frame):
     agreed, found = drafted(frame)
     out = validation.apply(agreed, frame)
     if not any("unreadable" in what for what in found.values()):
-        infinite = [rule for rule in out.rules if not rule.endswith(": infinite")]
-        assert infinite == []
+        broken = out.rejected["_rules"].to_list()  # infinite values may be out of bounds too
+        assert all(any(rule.endswith(": infinite") for rule in rules) for rules in broken)
     made = sample.generate(agreed, 50, 3)
     checked = validation.apply(agreed, made)
     assert checked.rejected.height == checked.unlabelled

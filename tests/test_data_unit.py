@@ -184,7 +184,7 @@ def test_each_rule_rejects_its_row_and_is_counted():
 def test_rows_are_never_lost_and_valid_values_obey_the_contract():
     column = feature("x", minimum=-1.0, maximum=1.0)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(st.lists(st.none() | st.floats(), min_size=1), st.booleans())
     def holds(values, as_text):
         present = [v for v in values if v is not None and not math.isnan(v)]
@@ -609,7 +609,7 @@ def test_ten_thousand_categories_and_a_constant_target_rate(shop):
 
 
 def test_histogram_counts_every_value_once():
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(st.lists(st.floats(-1e9, 1e9) | st.integers(-50, 50), min_size=1), st.booleans())
     def holds(values, whole):
         x = np.array([math.floor(v) if whole else v for v in values], dtype=float)
@@ -715,7 +715,7 @@ def test_numbers_for_people(value, text):
 
 
 def test_ticks_cover_the_values_in_round_steps():
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9))
     def holds(a, b):
         low, high = min(a, b), max(a, b)

@@ -57,7 +57,7 @@ def test_metrics_match_sklearn(kind, weighted, threshold):
         assert alone == pytest.approx(found[name], nan_ok=True)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     rows=st.lists(
         st.tuples(
@@ -230,7 +230,7 @@ def test_chosen_threshold_costs_no_more_than_one_half():
     assert seeing.cost == pytest.approx(seeing.optimum_cost) and seeing.cost < blind.cost
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     rows=st.lists(
         st.tuples(st.booleans(), st.sampled_from([0, 0.2, 0.4, 0.400001, 1.0])),
@@ -256,7 +256,7 @@ def test_cheapest_cut_and_best_f1_by_brute_force(rows, costs):
         assert found == pytest.approx(max(metrics.score("f1", y, p, t) for t in tries[:-1]))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     p=st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.5, 0.7, 0.9]), min_size=1, max_size=40),
     share=st.floats(0.01, 1),

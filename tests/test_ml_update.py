@@ -39,6 +39,7 @@ from helpers.rendering import (
 
 from package_name import update
 from package_name.errors import ProjectError
+from package_name.plan import blocks
 
 SERVICE = "src/churn_model/serving/rest.py"
 TRAINING = "src/churn_model/training.py"
@@ -532,6 +533,34 @@ def test_random_changes_never_misplace_or_lose_a_text(
 
     monkeypatch.setattr(lab, "update", merged)
     lab.test_random_changes_never_misplace_or_lose_a_text(plan, tmp_path, seed)
+
+
+def test_a_reworded_question_is_no_conflict(tmp_path: Path, fast: None, plan: Path) -> None:
+    """Answers stay; who has not answered reads the new words, even who signed up for it."""
+
+    def reword(chunks: list[str]) -> list[str]:
+        return [chunk.replace('"human": "', '"human": "Again: ') for chunk in chunks]
+
+    source = lab.change(plan, tmp_path / "template", reword)
+    folder = render(tmp_path / "project", source=source, commit="v1.0.0")
+    path = folder / "PLAN.md"
+    text, filled = lab.fill(path.read_text(encoding="utf-8"), 0.5, random.Random(1))
+    before = {key: part for key, part in blocks.parse(text).items() if key[0] == "human"}
+    for key in before:
+        part = blocks.parse(text)[key]
+        part.attributes["owner"] = "@ann"
+        text = blocks.rewrite(text, part)
+    path.write_text(text, encoding="utf-8")
+    git(folder, "init", "-q")
+    commit(folder)
+    assert update.run(folder, [], None, dry_run=False).conflicts == []
+    parts = blocks.parse(path.read_text(encoding="utf-8"))
+    assert 0 < len(filled) < len(before)
+    for key, part in before.items():
+        now = parts[key]
+        assert now.attributes == {**part.attributes, "owner": "@ann"}
+        assert now.question == (part.question if key[1] in filled else f"Again: {part.question}")
+        assert now.lines == part.lines or key[1] not in filled
 
 
 @pytest.fixture(scope="module")

@@ -109,8 +109,6 @@ def is_tidy(text: str) -> None:
 @given(answers())
 @settings(
     max_examples=50,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
 def test_any_answers_give_a_good_plan(chosen: dict[str, Any]) -> None:
@@ -170,7 +168,7 @@ def test_hostile_text_stays_in_its_line_and_is_seen_as_typed(text: str) -> None:
 
 
 @given(st.text(max_size=300))
-@settings(max_examples=500, deadline=None, derandomize=True)
+@settings(max_examples=500)
 def test_any_text_is_one_line_of_markdown_and_valid_yaml(text: str) -> None:
     formats = environment().get_template("questions/formats.jinja").module
     line = str(formats.text(text))

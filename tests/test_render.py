@@ -136,8 +136,6 @@ def test_a_default_project_is_no_larger_than_decided(tmp_path: Path) -> None:
 @given(answers())
 @settings(
     max_examples=200,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 def test_any_valid_answers(tmp_path: Path, chosen: dict[str, Any]) -> None:

@@ -194,7 +194,7 @@ json_values = st.recursive(
 fields = st.sampled_from([*ROW, "rows", "extra"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(fields, json_values | st.sampled_from(list(ROW.values()))) | json_values)
 def test_any_json_gets_an_answer_and_a_refusal_says_why(client, content):
     body = json.dumps(content).encode()
@@ -204,7 +204,7 @@ def test_any_json_gets_an_answer_and_a_refusal_says_why(client, content):
     assert ("NaN" in str(body) or "Infinity" in str(body)) <= (answer.status_code != 200)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.binary(max_size=200))
 def test_any_bytes_get_an_answer(client, body):
     assert client.post("/predict", content=body).status_code in (400, 422)
@@ -573,7 +573,7 @@ def opened(scorer: Scorer, folder: Path, name: str, content: bytes) -> pa.Record
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(tables)
 def test_every_format_is_encoded_as_the_scorer_and_training_do(scorer, tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("formats")
@@ -606,7 +606,7 @@ SPACED = ["", " ", " 1 ", " x", "2024-02-29 10:30:15", "29.02.2024 10:30"]
 hostile = st.sampled_from(HOSTILE.split() + SPACED)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.fixed_dictionaries({c.name: hostile for c in EVERY_KIND}), min_size=1))
 def test_texts_are_read_and_refused_as_validation_does(scorer, rows):
     good = {

@@ -57,7 +57,7 @@ from package_name.update import Update
 CASES = int(os.environ.get("LABORATORY_CASES", "2000"))
 BATCH = 40
 FAMILIES, VERSIONS = 20, 16
-quiet = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
+quiet = {"suppress_health_check": list(HealthCheck)}
 
 # ---------------------------------------------------------------- versions of the template
 

@@ -83,6 +83,7 @@ def run(root: Path, given: Sequence[str], to: str | None, dry_run: bool) -> Upda
         shutil.copy(file, old)
         update.version, update.answers = (was["_commit"], now["_commit"]), _different(was, now)
         _compare(update, root, load_yaml(root / PLAN), load_yaml(new / PLAN))
+        _reword(root / "PLAN.md", old / "PLAN.md", new / "PLAN.md")
         _merge(update, root, old, new, merged)
         files = _files(update, root, merged, lock=not dry_run)
         if files:
@@ -211,6 +212,26 @@ def _compare(update: Update, root: Path, old: Mapping[str, Any], new: Mapping[st
         signed = part.attributes.get("of") if part.attributes.get("status") == "approved" else None
         if name in update.plan and signed == short_hash(was.get(name, [])):
             update.reapprove.append(name)
+
+
+def _reword(ours: Path, old: Path, new: Path) -> None:
+    """Let new words of a question in PLAN.md be no change to who answered it or signed for it."""
+    from .plan.blocks import parse, read, rewrite
+
+    if not ours.exists():
+        return
+    answers, before, after = parse(read(ours)), read(old), read(new)
+    now = parse(after)
+    for key, part in reversed(parse(before).items()):  # from the end: line numbers stay
+        if part.kind != "human" or key not in answers or key not in now:
+            continue
+        if part.attributes == now[key].attributes:
+            part.attributes = now[key].attributes = answers[key].attributes
+        answered = answers[key].lines != part.lines
+        before = rewrite(before, part, now[key].lines if answered else part.lines)
+        after = rewrite(after, now[key])
+    old.write_bytes(before.encode())
+    new.write_bytes(after.encode())
 
 
 def _merge(update: Update, root: Path, old: Path, new: Path, merged: Path) -> None:

@@ -72,7 +72,7 @@ def read(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
-        raise ProjectError(f"{path} is missing: restore it with git or `copier update`") from None
+        raise ProjectError(f"{path} is missing: restore it with git") from None
     except UnicodeDecodeError as error:
         raise ProjectError(f"{path}: not UTF-8 text (byte {error.start}): save it again") from None
 
