@@ -276,6 +276,18 @@ def test_a_template_out_of_reach_is_named(project: Path, address: str) -> None:
     assert done.stderr.startswith(start) and done.stderr.count("\n") == 1
 
 
+def test_a_version_that_the_template_lost_has_a_way_out(project: Path) -> None:
+    """A template that was copied with changes not yet committed makes one."""
+    edit(project, ".copier-answers.yml", "_commit: v1.0.0", "_commit: ff7ceb8")
+    commit(project)
+    done = ml(project, "update", "--data", "cost_fn=90")
+    mend = "Unknown revision: 'ff7ceb8'; write the nearest one that it has into .copier-answers.yml"
+    assert done.returncode == 2 and mend in done.stderr and done.stderr.count("\n") == 1
+    edit(project, ".copier-answers.yml", "_commit: ff7ceb8", "_commit: v1.0.0")
+    commit(project)
+    assert ml(project, "update", "--data", "cost_fn=90", "--to", "v1.0.0").returncode == 0
+
+
 def test_nothing_to_do_is_good(project: Path) -> None:
     edit(project, ".copier-answers.yml", "_commit: v1.0.0", "_commit: v1.1.0")
     commit(project)

@@ -182,6 +182,8 @@ def _copier(folder: Path, file: Path, was: Mapping[str, Any], *arguments: str) -
     if fatal or "Local template must be" in reason or "git-tracked" in reason:
         raise ProjectError(f"the template at {was['_src_path']} is out of reach: {reason}")
     if reason.startswith("Unknown revision"):
+        if was["_commit"] in reason:  # the template was dirty, or its history was rewritten
+            reason += f"; write the nearest one that it has into {file.name}, as _commit"
         raise ProjectError(f"the template at {was['_src_path']} has no such version: {reason}")
     given = " ".join(item for item in arguments if item.startswith("--data="))
     reason = "not valid YAML" if "yaml." in done.stderr else reason
