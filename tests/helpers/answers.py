@@ -80,8 +80,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "benefit_growth": st.floats(0, 1),
     "alternative_npv": amounts,
     "kpi": free_text(80),
-    "kpi_now": st.floats(-1e12, 1e12),
-    "kpi_target": st.floats(1.1e-5, 1e12),
+    "kpi_now": st.floats(-1e12, 1),  # today's figure and the target differ
+    "kpi_target": st.floats(1.1, 1e12),
     "build_cost": amounts,
     "build_months": st.integers(1, 60),
     "build_months_worst": st.integers(60, 240),
