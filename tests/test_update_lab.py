@@ -286,6 +286,8 @@ def change_of_answers(number: int) -> tuple[dict[str, Any], dict[str, Any]]:
     one, other = answer_sets()[number % FAMILIES], rng.choice(answer_sets())
     if rng.random() < 0.9:  # a few answers change, else all
         some = {name: other[name] for name in ANY_TIME if name in other and rng.random() < 0.4}
+        if some.get("target") in (one.get("entity"), one.get("time_column")):
+            some.pop("target", None)  # a column has one role
         modes = some.get("deployment_modes", one.get("deployment_modes", ["rest", "batch"]))
         hidden = [name for name, mode in HIDDEN_WITHOUT.items() if mode not in modes]
         hidden += ["significant_effect"] if some.get("personal_data") is False else []
