@@ -135,7 +135,7 @@ def test_a_default_project_is_no_larger_than_decided(tmp_path: Path) -> None:
 
 @given(answers())
 @settings(
-    max_examples=200,
+    max_examples=120,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 def test_any_valid_answers(tmp_path: Path, chosen: dict[str, Any]) -> None:
