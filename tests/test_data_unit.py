@@ -860,13 +860,15 @@ def test_evaluation_page_says_the_verdict_first(tmp_path):
     assert text.index("Gate passed") < text.index("Against what?")
     assert "Of 100 positives it finds 60 , and raises 90 false alarms" in text
     assert "flags those of 12.5 % or more" in text and "62,346" in text
-    assert "The interval holds zero" in text
+    assert "The interval holds zero" in text and "made up" not in text
     failed = evaluation()
+    failed["data"]["made_up"] = True
     failed["gate"] |= {"passed": False, "reasons": ["pr_auc is 0.100; the plan asks for 0.200"]}
     alone = {"plan": PLAN, "training": None, "explain": None, "data_quality": None}
     text = page(tmp_path / "f.html", "evaluation.html", metrics=failed, **alone)
     assert "Gate not passed: do not put this version to work" in text
     assert "the plan asks for 0.200" in text and "Gate passed" not in text
+    assert text.index("The data are made up.") < text.index("Gate not passed")
 
 
 def test_evaluation_page_when_nothing_is_flagged(tmp_path):

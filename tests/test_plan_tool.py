@@ -272,6 +272,26 @@ def test_a_gate_needs_its_measurements(project: Project) -> None:
     assert unmeasured == ["DATA-02"]
 
 
+def test_made_up_data_open_no_gate_but_the_first(measured: Project) -> None:
+    """Nobody may take numbers of the sample for a result."""
+    told = ("DATA-02", "the data are made up: set data.source in config.yaml")
+    assert told[0] not in findings(measured, "warning")
+    data = {"made_up": True}
+    write(measured, "data_quality", REPORTS["data_quality"] | data)
+    write(measured, "training", REPORTS["training"] | data)
+    write(measured, "metrics", REPORTS["metrics"] | {"data": data})
+    sync.run(measured)
+    text = measured.path("PLAN.md").read_text(encoding="utf-8")
+    for id in ("DATA-02", "TRAIN-01", "MOD-02", "EVAL-03", "EVAL-05", "EVAL-07", "VAL-02"):
+        assert f"- {id} measured on made-up data: " in text
+    assert told[0] in findings(measured, "warning")
+    assert told not in errors(measured, "G0")
+    assert told in errors(measured, "G1") and told in errors(measured, "G4")
+    plan_report.run(measured, "exec")
+    page = measured.path("reports/plan_exec.md").read_text(encoding="utf-8")
+    assert "- measured on made-up data: 867 261 EUR" in page and "data: threshold" not in page
+
+
 def test_an_unknown_gate_is_refused(project: Project) -> None:
     with pytest.raises(ProjectError, match="G7"):
         check.check(project, "G7")

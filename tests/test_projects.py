@@ -95,6 +95,7 @@ def test_runs_from_data_to_plan(project: Made) -> None:
     assert {"class_prior", "single_rule", "logistic_regression"} <= set(metrics["baselines"])
     plan = (project.folder / "PLAN.md").read_text()
     assert "not measured yet" not in plan
+    assert "- VAL-02 measured on made-up data: " in plan
     again = project.ml("run")
     assert again.stdout.count("up to date") >= 9, again.stdout
     assert (project.folder / "PLAN.md").read_text() == plan

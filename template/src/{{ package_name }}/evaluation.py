@@ -95,6 +95,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
             "test_rows": len(y),
             "positives": int(y.sum()),
             "hash": scorer.manifest.data_sha256,
+            "made_up": trained.get("made_up", False),
             "test_set_used": _log_access(project, version),
         },
         "business": _business(project, tested, champion, plain, trained["baselines"], threshold),

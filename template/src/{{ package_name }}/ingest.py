@@ -68,6 +68,7 @@ def run(project: settings.Project) -> dict[str, Any]:
         snapshot.chmod(0o444)
     manifest = {
         "source": config.source,
+        "made_up": config.source == settings.Data().source,
         "file": f"data/raw/{snapshot.name}",
         "sha256": digest,
         "source_sha256": storage.sha256(source),

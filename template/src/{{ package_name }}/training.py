@@ -183,6 +183,7 @@ def run(project: Project) -> dict[str, Any]:
         "run": run_id,
         "plan": plan.facts(PLAN),
         "primary_metric": plan.value("primary_metric"),
+        "made_up": validation.made_up(project),
         "split": {
             "scheme": plan.value("split"),
             "development_rows": development.height,

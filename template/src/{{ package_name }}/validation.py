@@ -52,6 +52,11 @@ class Validation:
 class _Snapshot(msgspec.Struct):
     file: str
     sha256: str
+    made_up: bool = False
+
+
+class _Report(msgspec.Struct):
+    made_up: bool = False
 
 
 def apply(contract: Contract, frame: pl.DataFrame, *, labelled: bool = True) -> Validation:
@@ -139,6 +144,7 @@ def run(project: Project) -> dict[str, Any]:
     report = {
         "run": storage.sha256_text(inputs)[:12],
         "data_sha256": snapshot.sha256,
+        "made_up": snapshot.made_up,
         **summary(contract, result),
     }
     report["failures"] = _failures(contract.target, result, project.config.data.max_rejected_share)
@@ -148,6 +154,12 @@ def run(project: Project) -> dict[str, Any]:
         raise CheckFailed("; ".join(report["failures"]))
     storage.write_bytes(project.path("data/processed/valid.parquet"), parquet(result.valid))
     return report
+
+
+def made_up(project: Project) -> bool:
+    """Whether the valid rows are those of the made-up sample, which prove nothing of the case."""
+    path = project.path("reports/data_quality.json")
+    return path.exists() and storage.read_json(path, _Report).made_up
 
 
 def parquet(frame: pl.DataFrame) -> bytes:

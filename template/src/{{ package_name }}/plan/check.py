@@ -221,6 +221,9 @@ def _measured(project: Project, parts: Parts, due: set[str]) -> Iterator[Finding
             yield Finding(
                 level, identifier, part.lines[0].strip("_").removeprefix(f"{identifier} ")
             )
+        elif identifier == "DATA-02" and sync.MADE_UP in part.lines[0]:
+            level = "error" if identifier in due else "warning"
+            yield Finding(level, identifier, "the data are made up: set data.source in config.yaml")
 
 
 def _human(plan: Plan, parts: Parts, due: set[str]) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from ..errors import ProjectError
 from ..settings import Project
 from . import check
 from .blocks import Parts, escape, parse, read
+from .sync import MADE_UP
 
 
 class Audience(NamedTuple):
@@ -60,7 +61,7 @@ RISK = re.compile(r"- R\d+ .*: \d x \d = (\d+);")  # likelihood x impact = score
 BRIEF = (
     *("decision:", "gap:", "plan:", "if wrong:", "scale:", "precision:", "estimate:"),
     *("costs:", "computed: act", "gate:", "milestones:", "tasks:", "critical path:"),
-    "measured: threshold",
+    *("measured: threshold", f"{MADE_UP} threshold"),
 )
 
 

@@ -14,6 +14,7 @@ from .blocks import code, escape, parse, read, rewrite, short_hash
 
 Report = dict[str, Any]
 SEAL = re.compile(r"_(\S+) measured by run \S+, \S+ [0-9a-f]{6}, seal ([0-9a-f]{6})_")
+MADE_UP = "measured on made-up data:"  # of the sample: it proves the pipeline, not the case
 NO_OVERRIDES = "_OVERRIDES none: every decision is the one its rule gives_"
 
 # The report of each block and what is said of it. `{x:2}` is a number with at most 2 decimals,
@@ -122,6 +123,8 @@ def measured(project: Project) -> dict[str, list[str]]:
             raise ProjectError(
                 f"reports/{name}.json lacks what {identifier} needs ({error!r}): make it again"
             ) from None
+        if report.get("made_up") or report.get("data", {}).get("made_up"):
+            said = said.replace("measured:", MADE_UP, 1)
         lines = [f"- {identifier} {line}" for line in said.split("\n")]
         origin = f"measured by run {report.get('run') or 'none'}, {name}.json {file_hash}"
         seal = short_hash([*lines, origin])
