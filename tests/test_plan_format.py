@@ -144,6 +144,14 @@ def test_prohibited_practices_are_stopped(depth: str) -> None:
     assert "**stop**: the practice is prohibited" in "\n".join(text.split("\n")[:6])
 
 
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_nothing_is_learnt_without_labels(depth: str) -> None:
+    text, plan = render_plan(plan_depth=depth, has_labels=False)
+    assert plan["decisions"]["VAL-01"]["rule"] == "value.no_labels"
+    assert "**stop**: no past row has a known answer" in "\n".join(text.split("\n")[:6])
+    assert "time `snapshot_date`; no row has a label yet" in text
+
+
 @pytest.mark.parametrize("text", WORST, ids=range(len(WORST)))
 def test_hostile_text_stays_in_its_line_and_is_seen_as_typed(text: str) -> None:
     usual = blocks(usual_plan("regulated")[0], "auto")

@@ -492,6 +492,13 @@ def test_reports_of_another_plan_are_found(measured: Project) -> None:
     assert cost[0] == "EVAL-03" and "reports/metrics.json used 1: run `ml run`" in cost[1]
 
 
+def test_a_plan_without_labels_stops_at_the_gate(tmp_path: Path) -> None:
+    project = Project(render(tmp_path / "project", has_labels=False))
+    assert "VAL-01" in findings(project, "warning")
+    assert any("until labels are collected" in message for id, message in errors(project, "G1"))
+    assert not any("labels" in message for id, message in errors(project, "G0"))
+
+
 def test_a_plan_that_loses_money_stops_at_the_gate(tmp_path: Path) -> None:
     project = Project(render(tmp_path / "project", monthly_benefit=1000, build_cost=10**6))
     assert "VAL-01" in findings(project, "warning")

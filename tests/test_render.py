@@ -164,6 +164,7 @@ OTHER: dict[str, Any] = {
     "time_column": "ordered_on",
     "entity_repeats": False,
     "label_delay_days": 45,
+    "has_labels": False,
     "n_rows": 5000,
     "pos_rate": 0.05,
     "personal_data": False,

@@ -25,6 +25,7 @@ CHOICES: dict[str, list[Any]] = {
     "time_column": ["", "snapshot_date"],
     "entity": ["", "customer_id"],
     "entity_repeats": [True, False],
+    "has_labels": [True, False],
     "interpretability": ["none", "global", "local", "inherent"],
     "deployment_modes": [["rest"], ["batch"], ["rest", "batch"], ["batch", "rest"]],
     "decision_mode": ["human_in_loop", "automated"],

@@ -60,6 +60,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "currency": st.from_regex(r"\A[A-Z]{3}\Z"),
     "task_type": st.just("binary"),
     "label_delay_days": st.integers(0, 3650),
+    "has_labels": st.booleans(),
     "n_rows": st.integers(100, 10**12),
     "pos_rate": st.floats(0.0001, 0.9999),
     "personal_data": st.booleans(),
