@@ -862,7 +862,7 @@ def test_evaluation_page_says_the_verdict_first(tmp_path):
     assert "flags those of 12.5 % or more" in text and "62,346" in text
     assert "The interval holds zero" in text and "made up" not in text
     failed = evaluation()
-    failed["data"]["made_up"] = True
+    failed["made_up"] = True
     failed["gate"] |= {"passed": False, "reasons": ["pr_auc is 0.100; the plan asks for 0.200"]}
     alone = {"plan": PLAN, "training": None, "explain": None, "data_quality": None}
     text = page(tmp_path / "f.html", "evaluation.html", metrics=failed, **alone)

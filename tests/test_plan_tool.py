@@ -279,7 +279,7 @@ def test_made_up_data_open_no_gate_but_the_first(measured: Project) -> None:
     data = {"made_up": True}
     write(measured, "data_quality", REPORTS["data_quality"] | data)
     write(measured, "training", REPORTS["training"] | data)
-    write(measured, "metrics", REPORTS["metrics"] | {"data": data})
+    write(measured, "metrics", REPORTS["metrics"] | data)
     sync.run(measured)
     text = measured.path("PLAN.md").read_text(encoding="utf-8")
     for id in ("DATA-02", "TRAIN-01", "MOD-02", "EVAL-03", "EVAL-05", "EVAL-07", "VAL-02"):

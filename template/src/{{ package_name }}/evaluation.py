@@ -74,6 +74,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
         "primary_metric": primary,
         "version": version,
         "run": scorer.manifest.run,
+        "made_up": trained.get("made_up", False),
         "plan": project.plan.facts(PLAN),
         "baselines": {name: plain[name] for name in trained["baselines"] if name in plain},
         "candidates": {
@@ -95,7 +96,6 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
             "test_rows": len(y),
             "positives": int(y.sum()),
             "hash": scorer.manifest.data_sha256,
-            "made_up": trained.get("made_up", False),
             "test_set_used": _log_access(project, version),
         },
         "business": _business(project, tested, champion, plain, trained["baselines"], threshold),

@@ -56,7 +56,8 @@ def run(project: settings.Project) -> dict[str, Any]:
     """
     config = project.config.data
     source = project.path(config.source)
-    if config.source == settings.Data().source and not source.exists():
+    made_up = config.source == settings.Data().source
+    if made_up and not source.exists():
         sample.run(project)
     frame = read_table(source, config.encoding)
     content = validation.parquet(frame)
@@ -68,7 +69,7 @@ def run(project: settings.Project) -> dict[str, Any]:
         snapshot.chmod(0o444)
     manifest = {
         "source": config.source,
-        "made_up": config.source == settings.Data().source,
+        "made_up": made_up,
         "file": f"data/raw/{snapshot.name}",
         "sha256": digest,
         "source_sha256": storage.sha256(source),

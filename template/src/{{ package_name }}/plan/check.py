@@ -211,18 +211,17 @@ def _measured(project: Project, parts: Parts, due: set[str]) -> Iterator[Finding
         block = project.plan.blocks.get(identifier)
         if kind != "measured" or block is None:
             continue
+        level = "error" if identifier in due else "warning"
         if not sync.sealed(identifier, part.lines):
             message = "its measured block was edited by hand: run `ml plan sync`"
             yield Finding("error", identifier, message)
         elif part.lines != expected.get(identifier, part.lines):
             yield Finding("error", identifier, "its report has changed: run `ml plan sync`")
         elif _placeholder(part):
-            level = "error" if identifier in due else "warning"
             yield Finding(
                 level, identifier, part.lines[0].strip("_").removeprefix(f"{identifier} ")
             )
         elif identifier == "DATA-02" and sync.MADE_UP in part.lines[0]:
-            level = "error" if identifier in due else "warning"
             yield Finding(level, identifier, "the data are made up: set data.source in config.yaml")
 
 

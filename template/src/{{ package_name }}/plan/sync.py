@@ -123,7 +123,7 @@ def measured(project: Project) -> dict[str, list[str]]:
             raise ProjectError(
                 f"reports/{name}.json lacks what {identifier} needs ({error!r}): make it again"
             ) from None
-        if report.get("made_up") or report.get("data", {}).get("made_up"):
+        if report.get("made_up"):
             said = said.replace("measured:", MADE_UP, 1)
         lines = [f"- {identifier} {line}" for line in said.split("\n")]
         origin = f"measured by run {report.get('run') or 'none'}, {name}.json {file_hash}"
