@@ -344,6 +344,17 @@ def places(text: str, word: str) -> set[str]:
     return found
 
 
+def moved(before: str, after: str, word: str) -> list[str]:
+    """Say where a word stood and stands when it went to another decision.
+
+    A word between blocks stays below the one above it; where that is gone, above the next one.
+    """
+    was, now = places(before, word), places(after, word)
+    below = {place for place in was if re.match("below .", place)}
+    held = {place for place in below if f"# {place[6:]} " in ours(after)} or was
+    return [] if held & now else [f"{word} {was} is {now}"]
+
+
 def lines_of(content: bytes | None) -> bytes | None:
     """Return a file with the line ends that git gives it."""
     return content and content.replace(b"\r\n", b"\n")
@@ -369,8 +380,7 @@ def faults(case: Case, people: People) -> list[str]:
         elif holders != [name]:
             found.append(f"{word} of {name} is in {holders}")
         elif name == "PLAN.md":
-            was, now = (places(t[name].decode(), word) for t in (case.mine, case.result))
-            found += [f"{word} {was} is {now}"] * (not was & now)
+            found += moved(case.mine[name].decode(), case.result[name].decode(), word)
         elif name in TEAM and case.result[name] != case.mine[name]:
             found.append(f"{name} is the team's")
     for name in case.result.keys() | case.new.keys():
