@@ -665,6 +665,18 @@ def test_run_keeps_what_people_edited(tmp_path):
     assert storage.sha256(spare.with_name(spare.name + "1"))
 
 
+ANSWERS = {"target": "y", "entity": "who", "time_column": "at", "entity_repeats": True}
+
+
+def test_a_contract_without_the_entity_of_the_plan_names_the_answers_that_mend_it():
+    agreed = columns(column("x", "number"))
+    assert contract.contradiction(agreed, ANSWERS) == (
+        "contract and plan differ (entity is none, not who; time_column is none, not at): change "
+        "the plan with `ml update --data entity= --data time_column= --data entity_repeats=no`, "
+        "or correct the contract"
+    )
+
+
 # Leakage
 
 

@@ -120,7 +120,7 @@ def contradiction(contract: Contract, answers: dict[str, Any]) -> str:
     other = {role: name for role, name in columns.items() if name != answers[role]}
     if not other:
         return ""
-    told = (
+    told = "; ".join(
         f"{role} is {name or 'none'}, not {answers[role] or 'none'}" for role, name in other.items()
     )
     odd = [name for name in other.values() if not re.fullmatch(r"([A-Za-z_]\w{,59})?", name, re.A)]
@@ -130,7 +130,7 @@ def contradiction(contract: Contract, answers: dict[str, Any]) -> str:
     mend = f"change the plan with `ml update {data}`"
     if odd:
         mend = f"rename {odd[0]!r} in the source (letters, digits and _) and draft again"
-    return f"contract and plan differ ({'; '.join(told)}): {mend}, or correct the contract"
+    return f"contract and plan differ ({told}): {mend}, or correct the contract"
 
 
 def definition_columns(definition: str) -> list[str]:
