@@ -56,7 +56,13 @@ def test_copy_from_a_clone_gives_the_same_files(
         ("pos_rate=15", "pos_rate: give 0.0001 to 0.9999"),
         ("pos_rate=many", "pos_rate: give a number"),
         ("deployment_modes=rest", "deployment_modes: give a list, such as [rest, batch]"),
-        ("deployment_mode=[rest]", "no question is called deployment_mode"),
+        (
+            "deployment_mode=[rest]",
+            "deployment_mode: do you mean deployment_modes?",
+        ),
+        ("time=day", "no question is called time: do you mean time_column?"),
+        ("zzz=1", "no question is called zzz'"),
+        ("entity=_row", "entity: rename it in your data: the project needs _row itself"),
         ("package_name=../../x", "package_name: a-z, 0-9"),
         ("cost_tp=100", "cost_tp: give less than cost_fn, 70.0"),
         ("owner=a\tb", "owner: one line of plain text"),
@@ -68,7 +74,7 @@ def test_a_bad_answer_ends_in_one_line_and_leaves_nothing(
     folder = tmp_path / "project"
     done = command("copier", "copy", "--defaults", "--data", answer, str(repository), str(folder))
     assert done.returncode == 1
-    assert f"'{message}" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 

@@ -151,6 +151,13 @@ YES_NO = prop("y", "string", "target", quality=levels("yes", "no"), custom={"pos
             "column y: positiveValue is mis",
         ),
         (document(prop(" ")), "it has no name"),
+        (document(prop("_row")), "column _row: the project needs this name itself"),
+        (document(prop("a"), prop("_rules", "string")), "column _rules: the project needs"),
+        (
+            document(prop("a"), prop("decision", "string", "entity")),
+            "column decision: scored",
+        ),
+        (document(prop("problem", required=True, primaryKey=True)), "column problem: scored files"),
     ],
 )
 def test_lint_names_the_column_and_the_rule(lint, content, said):

@@ -908,3 +908,17 @@ def test_an_unknown_name_in_a_template_is_an_error_and_writes_nothing(tmp_path):
     with pytest.raises(jinja2.UndefinedError):
         report.render("drift.html", tmp_path / "d.html", drift={"version": "v1"})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_foreign_variable_stops_nothing_and_no_value_is_shown(tmp_path, monkeypatch, capsys):
+    for name in ("ML_A__B", "ML_TRAINING__LR", "ML_FLOW__TOKEN", "ML_TRAINING__SEDE"):
+        monkeypatch.setenv(name, "{s3cret: [")
+    monkeypatch.setenv("ML_TRAINING__FOLDS", "3")
+    assert Project(tmp_path).config.training.folds == 3
+    told = "environment: ML_TRAINING__SEDE has no effect; ML_TRAINING__SEED is a setting\n"
+    assert capsys.readouterr().err == told
+    for value in ("s3cret", "{s3cret: [", "2026-13-45", "[" * 5000):
+        monkeypatch.setenv("ML_TRAINING__SEED", value)
+        with pytest.raises(ProjectError, match=r"ML_TRAINING__SEED.*correct or unset it") as raised:
+            _ = Project(tmp_path).config
+        assert value not in str(raised.value)

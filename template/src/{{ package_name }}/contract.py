@@ -22,6 +22,8 @@ from .storage import sha256_text
 Kind = Literal["number", "integer", "boolean", "category", "date", "timestamp"]
 Role = Literal["feature", "target", "entity", "time", "excluded"]
 Severity = Literal["error", "warning"]
+INTERNAL = ("_row", "_rules")  # columns of our own in tables and in the quarantine
+SCORED = ("probability", "decision", "model_version", "problem")  # what scoring adds to the keys
 UNSERVED = r'["\\\x00-\x1f]'  # in JSON such a name would need escapes
 
 
@@ -320,9 +322,14 @@ def _problems(contract: Contract) -> Iterator[str]:
 def _column_problems(column: Column, contract: Contract) -> Iterator[str]:
     low, high, kind = column.minimum, column.maximum, column.kind
     doubled = [level for level, times in Counter(column.levels).items() if times > 1]
-    dated = kind in ("date", "timestamp")
+    dated, key = kind in ("date", "timestamp"), column.name in contract.primary_key
     for broken, problem in (
         (not column.name.strip(), "it has no name"),
+        (column.name in INTERNAL, "the project needs this name itself: rename it in the data"),
+        (
+            column.name in SCORED and (key or column.role in ("entity", "time")),
+            "scored files have a column of this name beside the keys: rename it in the data",
+        ),
         (
             column.role == "feature" and re.search(UNSERVED, column.name),
             "a feature is served by its name: rename it without quotes, backslashes and the like",
@@ -339,7 +346,7 @@ def _column_problems(column: Column, contract: Contract) -> Iterator[str]:
         ),
         (not 0 <= column.missing_share <= 1, "missingShare is not between 0 and 1"),
         (
-            column.name in contract.primary_key and not column.required,
+            key and not column.required,
             "it is part of the primary key, so it needs required: true",
         ),
     ):

@@ -2,10 +2,12 @@
 
 import datetime as dt
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from difflib import get_close_matches
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -18,6 +20,7 @@ T = TypeVar("T")
 # The same safe loader in C, which every wheel of PyYAML has, reads a plan ten times as fast.
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MEND = "correct it, or restore it with git"
+UNSET = "correct or unset it"
 WAIVER = "give reason, owner and until, such as 2027-03-31"
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -92,6 +95,21 @@ class Config(Strict, frozen=True):
     evaluation: Evaluation = msgspec.field(default_factory=Evaluation)
     serving: Serving = msgspec.field(default_factory=Serving)
     monitoring: Monitoring = msgspec.field(default_factory=Monitoring)
+
+
+VARIABLES = {  # every setting, by the variable that overrides it
+    f"ML_{group.name}__{field.name}".upper(): (group.name, field.name)
+    for group in msgspec.structs.fields(Config)
+    for field in msgspec.structs.fields(group.type)
+}
+
+
+@cache
+def _tell_misspelt(name: str) -> None:
+    """Name the setting that an unknown variable may mean: it may be another tool's, so go on."""
+    meant = get_close_matches(name.upper(), VARIABLES, 1, 0.85)
+    if name.startswith("ML_") and meant:
+        print(f"environment: {name} has no effect; {meant[0]} is a setting", file=sys.stderr)
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -221,14 +239,16 @@ class Project:
         path = self.path("config.yaml")
         content = load_yaml(path) if path.exists() else {}
         config = convert(content, Config, str(path), MEND)
-        for name, text in os.environ.items():
-            group, _, field = name.removeprefix("ML_").lower().partition("__")
-            if name.startswith("ML_") and field:
-                try:
-                    content.setdefault(group, {})[field] = yaml.safe_load(text)
-                except yaml.YAMLError:
-                    raise ProjectError(f"environment: {name}={text} is no YAML value") from None
-                config = convert(content, Config, f"environment: {name}", "correct or unset it")
+        for name in sorted(os.environ):
+            if name.upper() not in VARIABLES:
+                _tell_misspelt(name)
+                continue
+            group, field = VARIABLES[name.upper()]
+            try:
+                content.setdefault(group, {})[field] = yaml.safe_load(os.environ[name])
+            except (yaml.YAMLError, ValueError, RecursionError):
+                raise ProjectError(f"environment: {name}: no YAML value: {UNSET}") from None
+            config = convert(content, Config, f"environment: {name}", UNSET)
         return config
 
     @cached_property
