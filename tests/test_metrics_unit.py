@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from package_name import metrics
+from package_name import evaluation, metrics
 from package_name.errors import ProjectError
 
 
@@ -296,3 +296,30 @@ def test_higher_is_better_agrees_with_a_better_model():
     bad = np.clip(p + rng.normal(0, 0.4, 5000), 0.001, 0.999)
     for name, higher in metrics.HIGHER_IS_BETTER.items():
         assert (metrics.score(name, y, p) > metrics.score(name, y, bad)) == higher, name
+
+
+MONEY = {"currency": "EUR", "baseline_policy": "act on nobody", "value_per_year": 900.0}
+MONEY |= {"value_low": 100.0, "value_high": 2000.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "money", "reasons", "warnings"),
+    [
+        ({}, {}, [], []),
+        ({"threshold": 0.0}, {}, ["flags every row"], []),
+        ({"threshold": 2.0}, {}, ["flags no row"], []),
+        ({}, {"value_per_year": 0.0}, ["are worth 0 EUR a year"], []),
+        ({}, {"value_per_year": -5e4}, ["worth -50,000 EUR a year"], []),
+        ({}, {"value_per_year": float("nan")}, ["worth nan EUR"], []),
+        ({}, {"value_low": -300.0}, [], ["may be a loss: the 95 % interval is -300 to 2,000"]),
+        ({"p": np.full(100, 0.4)}, {}, ["every row the same probability", "flags no row"], []),
+        ({"p": np.repeat([0.2, 0.8], 50)}, {}, [], ["only 2 different probabilities"]),
+        ({"capacity": 0.2}, {}, [], ["50.0% of the rows; people can act on 20.0%"]),
+    ],
+)
+def test_a_useless_model_fails_its_gate_and_a_doubtful_one_warns(change, money, reasons, warnings):
+    p, threshold = change.get("p", np.linspace(0, 1, 100)), change.get("threshold", 0.5)
+    found = evaluation.usefulness(p, p >= threshold, MONEY | money, change.get("capacity"))
+    for texts, expected in zip(found, (reasons, warnings), strict=True):
+        assert len(texts) == len(expected), texts
+        assert all(part in text for part, text in zip(expected, texts, strict=True)), texts

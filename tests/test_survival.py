@@ -12,6 +12,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -24,7 +25,12 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+from helpers import package  # noqa: F401  makes `package_name` importable
 from helpers.rendering import render
+
+from package_name import bench, evaluation, ingest, pipeline, training, validation
+from package_name.errors import CheckFailed, ProjectError
+from package_name.settings import Project
 
 Table = dict[str, Any]
 SMALL = {
@@ -606,3 +612,122 @@ def test_two_scorings_of_one_output_at_once(made: Made) -> None:
     assert set(codes) <= {0, 2}
     with (made / "out.csv").open() as lines:
         assert sum(1 for _ in lines) == 60_001
+
+
+# What was read is what was hashed
+
+
+@pytest.fixture
+def project(made: Made, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Return the trained project for calls in this process."""
+    for name, value in SMALL.items():
+        monkeypatch.setenv(name, value)
+    fresh = {"memory_mb": 1.0, "cold_start_ms": 1.0}  # a new process has no `package_name`
+    monkeypatch.setattr(bench, "_fresh_process", lambda project: fresh)
+    monkeypatch.setattr(bench, "SECONDS", 0.1)
+    return Project(made.folder)
+
+
+def during(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, act: Callable[[], Any]) -> None:
+    """Let `act` happen once, right after the first call of a function."""
+    real, todo = getattr(where, name), [act]
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        result = real(*arguments, **options)
+        if todo:
+            todo.pop()()
+        return result
+
+    monkeypatch.setattr(where, name, call)
+
+
+def test_a_contract_edited_while_training_runs_is_not_taken_for_the_one_that_was_read(
+    made: Made, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (made / CONTRACT).read_text(encoding="utf-8")
+    said: list[str] = []
+    edit = lambda: made.edit(CONTRACT, "value: feature", "value: excluded")  # noqa: E731
+    during(monkeypatch, training.features, "fit", edit)
+    with pytest.raises(CheckFailed, match="v2 is not promoted: the data contract has changed"):
+        pipeline.run(project, said.append, force=True)
+    assert (made / "models/v2/contract.odcs.yaml").read_text(encoding="utf-8") == before
+    assert any("train: warning: its inputs were changed meanwhile" in line for line in said)
+    said.clear()
+    pipeline.run(project, said.append)
+    assert any("] train: done" in line for line in said), said
+    features = json.loads((made / "models/v3/manifest.json").read_bytes())["features"]
+    assert features != json.loads((made / "models/v2/manifest.json").read_bytes())["features"]
+    said.clear()
+    pipeline.run(project, said.append)
+    assert any("] train: up to date" in line for line in said), said
+
+
+def test_a_source_replaced_while_it_is_read_is_hashed_as_it_was_read(
+    made: Made, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = written(table()), written(table(300))
+    replace = lambda *_: (made / "my.csv").write_text(new)  # noqa: E731
+    during(monkeypatch, ingest.storage, "copy_hashed", replace)
+    found = ingest.run(project)
+    assert found["rows"] == 400
+    assert found["source_sha256"] == hashlib.sha256(old.encode()).hexdigest()
+    assert (made / "my.csv").read_text() == new
+    assert not list((made / "data/raw").glob(".*"))
+    found = ingest.run(project)
+    assert (found["rows"], found["source_sha256"]) == (300, sha256(made / "my.csv"))
+    (made / "my.csv").write_text("")
+    with pytest.raises(ProjectError, match=r"my\.csv: the file is empty"):
+        ingest.run(project)
+
+
+TABLES = {"valid.parquet": training, "test.parquet": evaluation}
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("damage", ["footer", "bit", "other rows"])
+def test_a_processed_table_that_is_not_as_written_is_refused_and_made_again(
+    made: Made, project: Project, name: str, damage: str
+) -> None:
+    path = made / "data/processed" / name
+    good = path.read_bytes()
+    if damage == "other rows":
+        pl.read_parquet(path).head(60).write_parquet(path)
+    else:
+        content = bytearray(good)
+        place = slice(-40, -8) if damage == "footer" else slice(len(good) // 2, len(good) // 2 + 1)
+        content[place] = bytes(255 - byte for byte in content[place])
+        path.write_bytes(content)
+    with pytest.raises(ProjectError, match=rf"{name} is damaged or was changed since"):
+        TABLES[name].run(project)
+    (made / "data/processed/sha256.json").unlink()  # as in a project of an older version
+    if damage == "footer":
+        with pytest.raises(ProjectError, match=rf"{name} is damaged: run"):
+            TABLES[name].run(project)
+    if damage == "bit":
+        return
+    pipeline.run(project, lambda line: None)
+    assert path.read_bytes() == good
+
+
+def test_a_test_set_of_another_split_judges_no_version(project: Project) -> None:
+    frame = pl.read_parquet(project.path("data/processed/test.parquet"))
+    validation.store(project, "data/processed/test.parquet", frame.tail(50))
+    with pytest.raises(ProjectError, match="its test rows may have been seen"):
+        evaluation.run(project)
+
+
+def test_a_champion_that_flags_every_row_fails_its_gate(made: Made) -> None:
+    text = (made / "plan/plan.yaml").read_text(encoding="utf-8")
+    for name, cost in (("cost_fn", 1e6), ("cost_fp", 1), ("cost_tp", 0)):
+        text, count = re.subn(rf"(?m)^(  {name}:) .*$", rf"\1 {cost}", text)
+        assert count == 1
+    text = re.sub(r"(?m)^(  daily_capacity:) .*$", r"\1 0", text)
+    (made / "plan/plan.yaml").write_text(text, encoding="utf-8")
+    overrides = "EVAL-05: {value: cost_optimal, reason: a test}\n"
+    (made / "plan/overrides.yaml").write_text(overrides, encoding="utf-8")
+    made.good("train")
+    code, _, err = made.ml("evaluate")
+    assert code == 1 and "it flags every row of the test set" in err, err
+    assert "worth 0 " in err and "v2 fails its gate" in err
+    page = (made / "reports/evaluation.html").read_text(encoding="utf-8")
+    assert "Gate not passed" in page and "it flags every row of the test set" in page

@@ -57,6 +57,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...] = ()
+    text: str = ""  # what was read, so that no caller reads a file that somebody edits twice
 
     def column(self, name: str) -> Column:
         """Return the column called `name`."""
@@ -95,11 +96,12 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
 
 def read(path: Path) -> Contract:
     """Read a contract; the first thing wrong with it is a ProjectError that names the column."""
-    contract, problems = _interpret(_load(path))
+    content = path.read_bytes() if path.is_file() else b""
+    contract, problems = _interpret(_load(path, content))
     if problems or contract is None:
         more = f" ({len(problems) - 1} more: ml contract check)" if len(problems) > 1 else ""
         raise ProjectError(f"{path.name}: {problems[0]}{more}")
-    return contract
+    return msgspec.structs.replace(contract, text=content.decode("utf-8"))
 
 
 def lint(path: Path) -> list[str]:
@@ -200,10 +202,10 @@ class _Extras(msgspec.Struct, rename="camel"):
     observed: _Observed = msgspec.field(default_factory=_Observed)
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path, content: bytes | None = None) -> dict[str, Any]:
     if not path.is_file():
         raise ProjectError(f"no contract at {path}: make one with `ml contract infer`")
-    return load_yaml(path)
+    return load_yaml(path, content)
 
 
 def _schema_problems(content: Any) -> Iterator[str]:

@@ -16,10 +16,13 @@ from .scorer import Scorer, session
 from .settings import Project
 
 Floats = NDArray[np.float64]
-PLAN = ("min_gain", "min_metric", "currency", *training.COSTS)  # the verdict depends on them
+# Facts of the plan that the verdict depends on.
+PLAN = ("min_gain", "min_metric", "currency", "daily_capacity", *training.COSTS)
 SLICE_LEVELS = 8
 # Large test sets need fewer resamples: their intervals are narrow, and each resample costs more.
 RESAMPLED_ROWS = 10_000_000
+FEW_SCORES = 5
+CAPACITY_SLACK = 1.1  # the test set's share differs from the planned one by chance
 
 
 class Tested(NamedTuple):
@@ -29,6 +32,7 @@ class Tested(NamedTuple):
     y: NDArray[np.int8]
     probability: dict[str, Floats]
     groups: NDArray[np.intp] | None
+    sha256: str
 
 
 def run(project: Project, version: str | None = None) -> dict[str, Any]:
@@ -43,7 +47,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     scorer = Scorer.load(folder, threads=project.config.training.threads)
     trained = storage.read_json(folder / "training.json", dict[str, Any])
     agreed = contract.read(folder / "contract.odcs.yaml")
-    tested = _score_test_set(project, folder, scorer, agreed)
+    tested = _score_test_set(project, folder, scorer, agreed, trained)
     champion = scorer.manifest.champion
     y, p = tested.y, tested.probability[champion]
     threshold = scorer.manifest.threshold
@@ -67,8 +71,14 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     }
     rivals = [name for name in trained["baselines"] if name != champion]
     best = max(rivals, key=lambda name: plain[name][primary])
-    gate = _gate(project, best, gains[best], intervals[primary])
     costs = training.decision_costs(project)
+    business = _business(project, tested, champion, plain, trained["baselines"], threshold)
+    gate = _gate(project, best, gains[best], intervals[primary])
+    reasons, gate["warnings"] = usefulness(
+        p, p >= threshold, business, training.capacity_share(project)
+    )
+    gate["reasons"] += reasons
+    gate["passed"] = not gate["reasons"]
     report = {
         "task": scorer.manifest.task,
         "primary_metric": primary,
@@ -96,9 +106,9 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
             "test_rows": len(y),
             "positives": int(y.sum()),
             "hash": scorer.manifest.data_sha256,
-            "test_set_used": _log_access(project, version),
+            "test_set_used": _log_access(project, version, tested.sha256),
         },
-        "business": _business(project, tested, champion, plain, trained["baselines"], threshold),
+        "business": business,
         "cost_curve": metrics.cost_curve(y, p, costs),
         "calibration": {
             "ece": intervals["ece"].value,
@@ -194,15 +204,24 @@ def slices(
 
 
 def _score_test_set(
-    project: Project, folder: Path, scorer: Scorer, agreed: contract.Contract
+    project: Project,
+    folder: Path,
+    scorer: Scorer,
+    agreed: contract.Contract,
+    trained: dict[str, Any],
 ) -> Tested:
     valid = project.path("data/processed/valid.parquet")
-    if not valid.exists() or storage.sha256(valid) != scorer.manifest.data_sha256:
+    name, mend = "data/processed/test.parquet", "run `ml train`"
+    frame, digest = validation.stored_hashed(project, name, mend)
+    known = storage.sha256(valid) if valid.exists() else None
+    # The same rows split otherwise are other test rows too.
+    split_sha256 = trained["split"].get("test_sha256", digest)
+    if known != scorer.manifest.data_sha256 or split_sha256 != digest:
         raise ProjectError(
             f"version {scorer.version} was trained on other data than data/processed holds now: "
             "its test rows may have been seen; run `ml train` first"
         )
-    frame = validation.stored(project, "data/processed/test.parquet", "run `ml train`", agreed)
+    validation.check_columns(frame, name, mend, agreed)
     x = features.encode(scorer.spec, frame)
     probability = {scorer.manifest.champion: scorer.predict(x).probability}
     for rival in sorted((folder / "rivals").glob("*.onnx")):
@@ -212,7 +231,7 @@ def _score_test_set(
     if agreed.entity is not None and frame[agreed.entity.name].n_unique() < frame.height:
         entity = frame[agreed.entity.name].cast(pl.String).fill_null("").to_numpy()
         groups = np.unique(entity, return_inverse=True)[1]
-    return Tested(frame, training.labels(frame, agreed.target), probability, groups)
+    return Tested(frame, training.labels(frame, agreed.target), probability, groups, digest)
 
 
 def _gate(
@@ -223,19 +242,20 @@ def _gate(
     primary = project.plan.value("primary_metric")
     min_gain, min_metric = float(answers["min_gain"]), float(answers["min_metric"])
     reasons = []
-    if gain.value < min_gain:
+    if not np.isfinite(gain.value):
+        reasons.append(f"{primary} has no value on this test set: it needs rows of both classes")
+    elif gain.value < min_gain:
         reasons.append(
             f"{primary} is {gain.value:+.3f} against {best}; "
             f"the smallest useful gain is {min_gain:.3f}"
         )
-    elif gain.low <= 0:
+    elif not gain.low > 0:
         reasons.append(
             f"the gain over {best} may be chance: its 95 % interval starts at {gain.low:+.3f}"
         )
     if measured.value < min_metric:
         reasons.append(f"{primary} is {measured.value:.3f}; the plan asks for {min_metric:.3f}")
     return {
-        "passed": not reasons,
         "reasons": reasons,
         "against": best,
         "gain": gain.value,
@@ -244,6 +264,44 @@ def _gate(
         "min_gain": min_gain,
         "min_metric": min_metric,
     }
+
+
+def usefulness(
+    p: Floats, flagged: NDArray[np.bool_], business: dict[str, Any], capacity: float | None
+) -> tuple[list[str], list[str]]:
+    """Return why a model is of no use whatever its metric is, and what puts its use in doubt.
+
+    Decisions that are the same for every row need no model, and decisions that are worth no more
+    than the cheapest of these harm. `p` and `flagged` have shape (rows,); `capacity` is the share
+    of rows that people can act on.
+    """
+    currency, policy = business["currency"], business["baseline_policy"]
+    value, low, high = (business[f"value_{name}"] for name in ("per_year", "low", "high"))
+    reasons, warnings = [], []
+    if p.min() == p.max():
+        reasons.append(f"it gives every row the same probability, {p.min():.3f}")
+    elif len(levels := np.unique(p)) < FEW_SCORES:
+        warnings.append(f"it knows only {len(levels)} different probabilities")
+    if flagged.all() or not flagged.any():
+        reasons.append(
+            f"it flags {'every row' if flagged.all() else 'no row'} of the test set: "
+            "such decisions need no model; check the costs behind the threshold"
+        )
+    if not value > 0:
+        reasons.append(
+            f"its decisions are worth {value:,.0f} {currency} a year against {policy!r}: "
+            "nothing is gained by the costs of the plan"
+        )
+    elif not low > 0:
+        warnings.append(
+            f"its value may be a loss: the 95 % interval is {low:,.0f} to {high:,.0f} {currency} "
+            "a year"
+        )
+    if capacity is not None and flagged.mean() > CAPACITY_SLACK * capacity:
+        warnings.append(
+            f"it flags {flagged.mean():.1%} of the rows; people can act on {capacity:.1%}"
+        )
+    return reasons, warnings
 
 
 def _business(
@@ -289,14 +347,14 @@ def _business(
     }
 
 
-def _log_access(project: Project, version: str) -> int:
+def _log_access(project: Project, version: str, sha256: str) -> int:
     """Log that the test set was used, because every look makes it a little less of a test."""
     path = project.path("reports/test_access.jsonl")
     path.parent.mkdir(parents=True, exist_ok=True)
     entry = {
         "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "version": version,
-        "test_sha256": storage.sha256(project.path("data/processed/test.parquet")),
+        "test_sha256": sha256,
     }
     with path.open("ab") as file:
         file.write(msgspec.json.encode(entry) + b"\n")

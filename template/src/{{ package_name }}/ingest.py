@@ -5,6 +5,7 @@ import csv
 import hashlib
 import io
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -56,10 +57,8 @@ def run(project: settings.Project) -> dict[str, Any]:
     """
     config = project.config.data
     source = project.path(config.source)
-    made_up = config.source == settings.Data().source
-    if made_up and not source.exists():
-        sample.run(project)
-    frame = read_table(source, config.encoding)
+    make_sample(project)
+    frame, source_sha256 = _read_hashed(project, source, config.encoding)
     content = validation.parquet(frame)
     digest = hashlib.sha256(content).hexdigest()
     stem = re.sub(r"[^\w-]+", "_", source.stem)
@@ -69,16 +68,44 @@ def run(project: settings.Project) -> dict[str, Any]:
         snapshot.chmod(0o444)
     manifest = {
         "source": config.source,
-        "made_up": made_up,
+        "made_up": _is_made_up(project),
         "file": f"data/raw/{snapshot.name}",
         "sha256": digest,
-        "source_sha256": storage.sha256(source),
+        "source_sha256": source_sha256,
         "rows": frame.height,
         "columns": frame.width,
         "bytes": len(content),
     }
     storage.write_json(project.path("data/raw/manifest.json"), manifest)
     return manifest
+
+
+def make_sample(project: settings.Project) -> None:
+    """Generate the default sample where it is the source and not there yet."""
+    if _is_made_up(project) and not project.path(project.config.data.source).exists():
+        sample.run(project)
+
+
+def _is_made_up(project: settings.Project) -> bool:
+    return project.config.data.source == settings.Data().source
+
+
+def _read_hashed(
+    project: settings.Project, source: Path, encoding: str
+) -> tuple[pl.DataFrame, str]:
+    """Read a copy of the source that nobody replaces meanwhile, and hash the bytes of that copy."""
+    if not source.is_file():
+        return read_table(source, encoding), ""  # which says what is wrong
+    copy = project.path("data/raw/.reading") / source.name
+    shutil.rmtree(copy.parent, ignore_errors=True)  # what a kill left
+    copy.parent.mkdir(parents=True)
+    try:
+        digest = storage.copy_hashed(source, copy)
+        return read_table(copy, encoding), digest
+    except ProjectError as error:
+        raise ProjectError(str(error).replace(str(copy), str(source))) from None
+    finally:
+        shutil.rmtree(copy.parent, ignore_errors=True)
 
 
 def _read(path: Path, encoding: str) -> pl.DataFrame:

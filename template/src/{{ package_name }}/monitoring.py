@@ -471,8 +471,13 @@ def _file(project: Project, scorer: Scorer, agreed: Contract, data: Path) -> Win
 
 
 def _test_set(project: Project, scorer: Scorer, agreed: Contract) -> Window:
-    mend = "give a file, or train and promote a version"
-    frame = validation.stored(project, "data/processed/test.parquet", mend, agreed)
+    mend = (
+        f"the champion {scorer.version} has another contract than the last training, whose version "
+        "is not promoted: give a file (`ml monitor FILE`), or train a version that passes its gate"
+    )
+    name = "data/processed/test.parquet"
+    frame = validation.stored(project, name, "give a file, or run `ml train`")
+    validation.check_columns(frame, name, mend, agreed)
     return _scored(TEST_SET, scorer, agreed, frame)
 
 
@@ -507,11 +512,12 @@ def _log(project: Project, scorer: Scorer, agreed: Contract) -> Window | None:
 def _new_rows(project: Project, scorer: Scorer) -> int:
     """Count validated rows beyond those that the champion was trained and tested on."""
     valid = project.path("data/processed/valid.parquet")
-    if not valid.exists() or storage.sha256(valid) == scorer.manifest.data_sha256:
+    content, digest = storage.read_hashed(valid) if valid.exists() else (b"", "")
+    if digest in ("", scorer.manifest.data_sha256):
         return 0
     path = registry.champion_folder(project) / "training.json"
     split = storage.read_json(path, dict[str, Any])["split"]
-    rows = pl.scan_parquet(valid).select(pl.len()).collect().item()
+    rows = pl.scan_parquet(content).select(pl.len()).collect().item()
     return max(0, int(rows) - int(split["development_rows"]) - int(split["test_rows"]))
 
 

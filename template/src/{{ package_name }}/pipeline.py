@@ -111,7 +111,7 @@ def run(project: Project, tell: Callable[[str], None], *, force: bool = False) -
 
     CheckFailed at the end when a gate or a limit failed on the way.
     """
-    from . import registry
+    from . import ingest, registry
     from .plan import sync
 
     path = project.path("reports/run.json")
@@ -121,38 +121,32 @@ def run(project: Project, tell: Callable[[str], None], *, force: bool = False) -
         done = {}  # A damaged memory only costs time: everything is made again.
     record: dict[str, Any] = {}
     failures = []
+    _code()  # before the modules of the steps are read
     planned = steps(project)
+    ingest.make_sample(project)  # which is an input of the first step
     for number, step in enumerate(planned, 1):
         mark = f"[{number}/{len(planned) + 1}] {step.name}"
         if step.needs_champion and registry.read(project).champion is None:
-            tell(f"{mark}: left out, as no version is the champion yet")
+            tell(f"{mark}: left out: {registry.no_champion(project)}")
             continue
         before = done.get(step.name, {})
         there = all(project.path(name).exists() for name in step.leaves)
-        if not force and there and before.get("inputs") == _inputs(project, step):
+        inputs = _inputs(project, step)
+        same = before.get("inputs") == inputs and before.get("left") == _left(project, step)
+        if not force and there and same:
             record[step.name] = before
             if before.get("failed"):
                 failures.append(before["failed"])
             tell(f"{mark}: up to date")
             continue
-        started = time.perf_counter()
-        failed = None
-        try:
-            step.run(project)
-        except CheckFailed as error:
-            if not step.may_fail:
-                raise
-            failed = str(error)
-            failures.append(failed)
-        seconds = time.perf_counter() - started
-        # Inputs are hashed after the step, which may have made one of them, such as sample data.
-        record[step.name] = {
-            "inputs": _inputs(project, step),
-            "seconds": round(seconds, 2),
-            "failed": failed,
-        }
+        entry, warnings = _perform(project, step, inputs)
+        record[step.name] = entry
         storage.write_json(path, {"steps": {**done, **record}})
-        tell(f"{mark}: {'check failed' if failed else 'done'} in {seconds:.1f} s")
+        if entry["failed"]:
+            failures.append(entry["failed"])
+        tell(f"{mark}: {'check failed' if entry['failed'] else 'done'} in {entry['seconds']:.1f} s")
+        for warning in warnings:
+            tell(f"{mark}: warning: {warning}")
     changed = sync.run(project)
     tell(f"[{len(planned) + 1}/{len(planned) + 1}] plan: {len(changed)} measured blocks written")
     report = {"steps": record, "failures": failures}
@@ -162,6 +156,29 @@ def run(project: Project, tell: Callable[[str], None], *, force: bool = False) -
     return report
 
 
+def _perform(project: Project, step: Step, inputs: str) -> tuple[dict[str, Any], list[str]]:
+    """Run a step; return what run.json remembers of it, and its warnings."""
+    started, failed, report = time.perf_counter(), None, None
+    try:
+        report = step.run(project)
+    except CheckFailed as error:
+        if not step.may_fail:
+            raise
+        failed = str(error)
+    entry = {
+        "inputs": inputs,
+        "left": _left(project, step),
+        "seconds": round(time.perf_counter() - started, 2),
+        "failed": failed,
+    }
+    warnings = list((report or {}).get("gate", {}).get("warnings", []))
+    if inputs != _inputs(project, step):
+        # What the step read is not what stands there now: the next run makes it again.
+        entry["inputs"] = None
+        warnings.append("its inputs were changed meanwhile: run `ml run` again")
+    return entry, warnings
+
+
 def _inputs(project: Project, step: Step) -> str:
     groups = {name: getattr(project.config, name) for name in step.config}
     state: list[Any] = [msgspec.to_builtins(groups), project.plan.facts(step.plan), _code()]
@@ -169,6 +186,12 @@ def _inputs(project: Project, step: Step) -> str:
         path = project.path(name)
         state.append([name, storage.sha256(path) if path.is_file() else None])
     return storage.sha256_text(msgspec.json.encode(state).decode())
+
+
+def _left(project: Project, step: Step) -> dict[str, str]:
+    """Return the hashes of the tables that only this step writes: damaged ones are made again."""
+    tables = [name for name in step.leaves if name.startswith("data/processed/")]
+    return {n: storage.sha256(project.path(n)) for n in tables if project.path(n).is_file()}
 
 
 @cache

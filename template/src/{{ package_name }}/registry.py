@@ -157,8 +157,22 @@ def champion_folder(project: Project) -> Path:
     """Return the folder of the champion's bundle."""
     champion = read(project).champion
     if champion is None:
-        raise ProjectError("no champion yet: run `ml evaluate`, then `ml promote VERSION`")
+        raise ProjectError(no_champion(project))
     return _bundle(project, champion)
+
+
+def no_champion(project: Project) -> str:
+    """Say why there is no champion yet, and what to do."""
+    versions = read(project).versions
+    if not versions:
+        return "no champion yet: no version is trained, run `ml train`"
+    version = max(versions, key=_number)
+    if versions[version].gate_passed is False:
+        return (
+            f"no champion yet: {version} did not pass its gate, reports/evaluation.html says why; "
+            "mend that and train again"
+        )
+    return "no champion yet: run `ml evaluate`, then `ml promote VERSION`"
 
 
 def table(project: Project) -> str:

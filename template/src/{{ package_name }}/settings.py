@@ -298,18 +298,22 @@ def find_project(start: Path | None = None) -> Project:
     raise ProjectError(f"no project here: {here} and its parents hold no plan/plan.yaml")
 
 
-def load_yaml(path: Path) -> dict[str, Any]:
-    """Read a mapping; a name given twice is an error, not a silent choice of the last one."""
+def load_yaml(path: Path, content: bytes | None = None) -> dict[str, Any]:
+    """Read a mapping; a name given twice is an error, not a silent choice of the last one.
+
+    `content` are the bytes of `path` for a caller who has read them already.
+    """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        text = (path.read_bytes() if content is None else content).decode("utf-8")
+        mapping = yaml.load(text, Loader=_Loader)
     except FileNotFoundError:
         raise ProjectError(f"{path} is missing: restore it with git") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ProjectError(f"{path}: not valid YAML: {reason}: {MEND}") from None
-    if content is not None and not isinstance(content, dict):
+    if mapping is not None and not isinstance(mapping, dict):
         raise ProjectError(f"{path}: expected a mapping of names to values: {MEND}")
-    return content or {}
+    return mapping or {}
 
 
 class _Loader(LOADER):  # type: ignore[misc]

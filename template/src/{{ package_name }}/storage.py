@@ -82,6 +82,22 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def read_hashed(path: Path) -> tuple[bytes, str]:
+    """Return a file's bytes and their SHA-256: what was read is what was hashed."""
+    content = path.read_bytes()
+    return content, hashlib.sha256(content).hexdigest()
+
+
+def copy_hashed(source: Path, target: Path) -> str:
+    """Copy a file of any size and return the SHA-256 of the copied bytes."""
+    digest = hashlib.sha256()
+    with source.open("rb") as read, target.open("wb") as write:
+        while block := read.read(1 << 20):
+            digest.update(block)
+            write.write(block)
+    return digest.hexdigest()
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hex digits."""
     with path.open("rb") as file:

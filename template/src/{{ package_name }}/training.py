@@ -49,10 +49,11 @@ def labels(frame: pl.DataFrame, target: contract.Column) -> NDArray[np.int8]:
     return frame.select(validation.is_positive(target).cast(pl.Int8)).to_series().to_numpy()
 
 
-def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split]:
-    """Read the validated table and split it as the plan says."""
+def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split, str]:
+    """Read the validated table and split it as the plan says; also return the table's SHA-256."""
     agreed = contract.read(project.contract_path)
-    frame = validation.stored(project, "data/processed/valid.parquet", "run `ml validate`", agreed)
+    name, mend = "data/processed/valid.parquet", "run `ml validate`"
+    frame, digest = validation.stored_hashed(project, name, mend, agreed)
     settings, scheme = project.config.training, project.plan.value("split")
     needed = {"time": agreed.time, "stratified_group": agreed.entity}
     mend = contract.contradiction(agreed, project.plan.answers)
@@ -68,7 +69,7 @@ def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split]:
         embargo_days=project.plan.answers["label_delay_days"],
         seed=settings.seed,
     )
-    return frame, agreed, parts
+    return frame, agreed, parts, digest
 
 
 def development_data(
@@ -127,7 +128,7 @@ def blend_shares(data: models.Data, found: dict[str, CrossValidated]) -> dict[st
 def run(project: Project) -> dict[str, Any]:
     """Train, choose and save a new version; return reports/training.json."""
     plan, settings = project.plan, project.config.training
-    frame, agreed, parts = prepare(project)
+    frame, agreed, parts, data_sha256 = prepare(project)
     data = development_data(project, frame, agreed, parts)
     tuned = _tuned(project)
     baselines, candidates = plan.value("baselines"), plan.value("candidates")
@@ -172,11 +173,9 @@ def run(project: Project) -> dict[str, Any]:
     final = predictors[chosen]._replace(calibration=calibration)
 
     development, test = frame[parts.development], frame[parts.test]
-    processed = project.path("data/processed")
-    for name, table in (("development", development), ("test", test)):
-        storage.write_bytes(processed / f"{name}.parquet", validation.parquet(table))
+    validation.store(project, "data/processed/development.parquet", development)
+    test_sha256 = validation.store(project, "data/processed/test.parquet", test)
     version = registry.next_version(project)
-    data_sha256 = storage.sha256(processed / "valid.parquet")
     run_id = storage.sha256_text(f"{version} {data_sha256} {chosen}")[:12]
     report = {
         "version": version,
@@ -191,6 +190,7 @@ def run(project: Project) -> dict[str, Any]:
             "development_positives": int(data.y.sum()),
             "test_positives": int(labels(test, agreed.target).sum()),
             "notes": parts.notes,
+            "test_sha256": test_sha256,
         },
         "cv": {
             "scheme": plan.value("cv"),
@@ -224,7 +224,7 @@ def run(project: Project) -> dict[str, Any]:
         data.spec,
         agreed,
         development.sample(min(PARITY_ROWS, development.height), seed=settings.seed, shuffle=True),
-        contract_text=project.contract_path.read_text(encoding="utf-8"),
+        contract_text=agreed.text,
         rivals={name: rival for name, rival in predictors.items() if name != chosen},
         facts={
             "version": version,

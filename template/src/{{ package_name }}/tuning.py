@@ -27,7 +27,7 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
         )
     settings = project.config.tuning
     trials = trials or settings.trials
-    frame, agreed, parts = training.prepare(project)
+    frame, agreed, parts, data_sha256 = training.prepare(project)
     data = training.development_data(project, frame, agreed, parts)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     journal = project.path("data/processed/tuning.log")
@@ -36,7 +36,7 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
     journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
     # Trials on other data or another split are no help: each such state has a study of its own.
     state = storage.sha256_text(
-        storage.sha256(project.path("data/processed/valid.parquet"))
+        data_sha256
         + agreed.fingerprint
         + repr((project.plan.value("split"), project.config.training))
     )[:12]

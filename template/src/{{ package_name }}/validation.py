@@ -1,5 +1,6 @@
 """Check a table against the data contract: typed good rows, and bad rows with their reasons."""
 
+import hashlib
 import io
 from dataclasses import dataclass
 from functools import reduce
@@ -16,6 +17,7 @@ from .errors import CheckFailed, ProjectError
 from .settings import Project
 
 MIN_ROWS = 50
+SEALS = "data/processed/sha256.json"
 LARGEST = 3.4028234663852886e38  # of float32, in which models calculate
 DTYPES: dict[str, pl.DataType] = {
     "number": pl.Float64(),
@@ -137,10 +139,11 @@ def run(project: Project) -> dict[str, Any]:
         raise ProjectError("no data yet: run `ml ingest` first")
     snapshot = storage.read_json(manifest, _Snapshot)
     path = project.path(snapshot.file)
-    if not path.is_file() or storage.sha256(path) != snapshot.sha256:
+    content, digest = storage.read_hashed(path) if path.is_file() else (b"", "")
+    if digest != snapshot.sha256:
         raise ProjectError(f"{snapshot.file} is missing or was changed: run `ml ingest` again")
-    result = apply(contract, pl.read_parquet(path))
-    inputs = snapshot.sha256 + storage.sha256(project.contract_path)
+    result = apply(contract, pl.read_parquet(content))
+    inputs = snapshot.sha256 + storage.sha256_text(contract.text)
     report = {
         "run": storage.sha256_text(inputs)[:12],
         "data_sha256": snapshot.sha256,
@@ -148,11 +151,11 @@ def run(project: Project) -> dict[str, Any]:
         **summary(contract, result),
     }
     report["failures"] = _failures(contract.target, result, project.config.data.max_rejected_share)
-    storage.write_bytes(project.path("data/quarantine/rejected.parquet"), parquet(result.rejected))
+    store(project, "data/quarantine/rejected.parquet", result.rejected)
     storage.write_json(project.path("reports/data_quality.json"), report)
     if report["failures"]:
         raise CheckFailed("; ".join(report["failures"]))
-    storage.write_bytes(project.path("data/processed/valid.parquet"), parquet(result.valid))
+    store(project, "data/processed/valid.parquet", result.valid)
     return report
 
 
@@ -169,23 +172,54 @@ def parquet(frame: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
+def store(project: Project, name: str, frame: pl.DataFrame) -> str:
+    """Write a table for `stored`, with its SHA-256 in data/processed/sha256.json; return that."""
+    content = parquet(frame)
+    digest = hashlib.sha256(content).hexdigest()
+    storage.write_bytes(project.path(name), content)
+    storage.write_json(project.path(SEALS), _seals(project) | {name: digest})
+    return digest
+
+
 def stored(
     project: Project, name: str, mend: str, contract: Contract | None = None
 ) -> pl.DataFrame:
     """Read a table that a command left, such as data/processed/valid.parquet.
 
-    ProjectError when it is missing or damaged; CheckFailed when it has other columns or types than
-    `contract`; both end with `mend`.
+    ProjectError when it is missing, damaged or not as it was written; CheckFailed when it has other
+    columns or types than `contract`; both end with `mend`.
     """
+    return stored_hashed(project, name, mend, contract)[0]
+
+
+def stored_hashed(
+    project: Project, name: str, mend: str, contract: Contract | None = None
+) -> tuple[pl.DataFrame, str]:
+    """Return what `stored` does, and the SHA-256 of the bytes that were read."""
     try:
-        frame = pl.read_parquet(project.path(name))
+        content, digest = storage.read_hashed(project.path(name))
     except FileNotFoundError:
         raise ProjectError(f"no {name} yet: {mend}") from None
-    except pl.exceptions.PolarsError:
+    if _seals(project).get(name, digest) != digest:
+        raise ProjectError(f"{name} is damaged or was changed since it was written: {mend}")
+    try:
+        frame = pl.read_parquet(content)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         raise ProjectError(f"{name} is damaged: {mend}") from None
-    if contract and frame.schema != {c.name: DTYPES[c.kind] for c in contract.columns}:
+    if contract:
+        check_columns(frame, name, mend, contract)
+    return frame, digest
+
+
+def check_columns(frame: pl.DataFrame, name: str, mend: str, contract: Contract) -> None:
+    """CheckFailed when a stored table has other columns or types than `contract`."""
+    if frame.schema != {c.name: DTYPES[c.kind] for c in contract.columns}:
         raise CheckFailed(f"{name} has other columns or types than the contract: {mend}")
-    return frame
+
+
+def _seals(project: Project) -> dict[str, str]:
+    path = project.path(SEALS)
+    return storage.read_json(path, dict[str, str]) if path.exists() else {}
 
 
 def summary(contract: Contract, result: Validation) -> dict[str, Any]:

@@ -210,6 +210,11 @@ def _training(report: Report, project: Project) -> Report:
     return {"notes": "".join(f"; {escape(note)}" for note in report["split"].get("notes", []))}
 
 
+def _verdict(gate: Report) -> str:
+    verdict = "passed" if gate["passed"] else "failed: " + "; ".join(gate["reasons"])
+    return "; warning: ".join([verdict, *gate.get("warnings", [])])
+
+
 def _metrics(report: Report, project: Project) -> Report:
     metric, champion, gate = report["primary_metric"], report["champion"], report["gate"]
     plain = report["baselines"]
@@ -226,7 +231,7 @@ def _metrics(report: Report, project: Project) -> Report:
     return {
         "currency": escape(report["business"]["currency"]),
         "result": champion["metrics"][metric],
-        "verdict": "passed" if gate["passed"] else "failed: " + escape("; ".join(gate["reasons"])),
+        "verdict": escape(_verdict(gate)),
         "a_day": a_day,
         "flagged": flagged,
         "too_many": f", more than the {number(capacity)} that people can act on"
