@@ -14,7 +14,7 @@ import numpy as np
 
 from . import registry, storage
 from .errors import CheckFailed
-from .scorer import Golden, Scorer
+from .scorer import Golden, Scorer, read_golden
 from .settings import Project, find_project
 
 PLAN = ("latency_ms",)  # facts of the plan that the figures depend on
@@ -30,7 +30,7 @@ def run(project: Project) -> dict[str, Any]:
     """
     folder = registry.champion_folder(project)
     scorer = Scorer.load(folder)
-    golden = storage.read_json(folder / "golden.json", Golden)
+    golden = read_golden(folder, scorer.columns)
     threads = os.cpu_count() or 1
     single = _single_row_ms(scorer, golden)
     fresh = _fresh_process(project)

@@ -8,11 +8,20 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import features, graph, storage
+from . import features, graph, privacy, storage, validation
 from .contract import Contract
 from .errors import ProjectError
 from .models import Matrix
-from .scorer import FORMAT, FeatureSpec, Golden, Manifest, Scorer, ServedColumn, session
+from .scorer import (
+    FORMAT,
+    FeatureSpec,
+    Golden,
+    Manifest,
+    Scorer,
+    ServedColumn,
+    example,
+    session,
+)
 
 TOLERANCE = 2e-5
 GOLDEN_ROWS = 50
@@ -58,8 +67,9 @@ def save(
     model = graph.emit(predictor, spec, threshold, encoded=False)
     encoded = graph.emit(predictor, spec, threshold, encoded=True)
     _prove(predictor, spec, sample, x, model, encoded)
-    rows = tuple(_plain(row, contract) for row in sample.head(GOLDEN_ROWS).to_dicts())
-    answers = session(encoded).run(None, {"x": x[:GOLDEN_ROWS]})[0][:, 0]
+    chosen = _without_personal(sample.head(GOLDEN_ROWS), contract)
+    rows = tuple(_plain(row, contract) for row in chosen.to_dicts())
+    answers = session(encoded).run(None, {"x": features.encode(spec, chosen)})[0][:, 0]
     with storage.replacing_folder(folder) as temporary:
         content: dict[str, bytes] = {
             "model.onnx": model,
@@ -134,9 +144,20 @@ def _run(model: Any, inputs: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
     return np.asarray(model.run(None, inputs)[0][:, 0], dtype=np.float64)
 
 
+def _without_personal(rows: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """Put what `read_golden` gives back in place of the values of personal columns."""
+    columns = {column.name: column for column in served_columns(contract)}
+    for column in filter(privacy.hidden, contract.features):
+        value = example(columns[column.name]) if column.required else None
+        same = pl.Series(column.name, [value], strict=False).new_from_index(0, rows.height)
+        typed = validation.parse(same.cast(pl.String) if value is None else same, column)
+        rows = rows.with_columns(typed.alias(column.name))
+    return rows
+
+
 def _plain(row: dict[str, Any], contract: Contract) -> dict[str, Any]:
     return {
         column.name: value.isoformat() if hasattr(value, "isoformat") else value
         for column in contract.features
-        if (value := row[column.name]) is not None
+        if not privacy.hidden(column) and (value := row[column.name]) is not None
     }

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import contract, features, metrics, registry, storage, training, validation
+from . import contract, features, metrics, privacy, registry, storage, training, validation
 from .errors import CheckFailed, ProjectError
 from .report import render
 from .scorer import Scorer, session
@@ -162,26 +162,27 @@ def slices(
     """Measure the primary metric on each level of the chosen columns, with its interval.
 
     Without a choice in config.yaml, every category and boolean feature with few levels counts.
-    Personal columns are measured only when they are chosen by name.
+    Personal columns are measured only when they are chosen by name; their levels are numbered.
     """
     settings = project.config.evaluation
     chosen = settings.slices or tuple(
         column.name
         for column in agreed.features
-        if column.kind in ("category", "boolean") and not column.personal
+        if column.kind in ("category", "boolean") and not privacy.hidden(column)
     )
     unknown = set(chosen) - set(frame.columns)
     if unknown:
         raise ProjectError(
             f"config.yaml: evaluation.slices names {sorted(unknown)[0]!r}, which no contract has"
         )
+    hidden = privacy.hidden_names(agreed)
     results = []
     for name in chosen:
         values = frame[name].cast(pl.String).fill_null("(missing)").to_numpy()
         levels, counts = np.unique(values, return_counts=True)
         if not settings.slices and len(levels) > SLICE_LEVELS:
             continue
-        for level, count in zip(levels, counts, strict=True):
+        for number, (level, count) in enumerate(zip(levels, counts, strict=True), 1):
             rows = values == level
             positives = int(y[rows].sum())
             if count < settings.min_slice_rows or positives in (0, count):
@@ -192,7 +193,7 @@ def slices(
             results.append(
                 {
                     "column": name,
-                    "level": str(level),
+                    "level": f"{privacy.HIDDEN} {number}" if name in hidden else str(level),
                     "n": int(count),
                     "positives": positives,
                     "metric": interval.value,

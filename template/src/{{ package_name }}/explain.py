@@ -6,7 +6,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import contract, evaluation, features, metrics, registry, storage, training, validation
+from . import (
+    contract,
+    evaluation,
+    features,
+    metrics,
+    privacy,
+    registry,
+    storage,
+    training,
+    validation,
+)
 from .errors import ProjectError
 from .models import Matrix
 from .scorer import Scorer
@@ -46,7 +56,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
         extremes = [int(order[-1]), int(order[-2]), near, int(order[1]), int(order[0])]
         examples = list(dict.fromkeys(extremes))
     background = x[rng.permutation(len(x))[:BACKGROUND]]
-    personal = {column.name for column in agreed.columns if column.personal}
+    personal = privacy.hidden_names(agreed)
     report = {
         "version": version,
         "run": scorer.manifest.run,
@@ -69,7 +79,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
         ],
         "partial_dependence": {
             item["feature"]: partial_dependence(scorer, x[some][:CURVE_ROWS], item["feature"])
-            for item in importance[:CURVES]
+            for item in _shown(scorer, importance, personal)[:CURVES]
         },
     }
     if row is None:
@@ -164,6 +174,15 @@ def partial_dependence(scorer: Scorer, x: Matrix, feature: str) -> list[list[flo
     return points
 
 
+def _shown(
+    scorer: Scorer, importance: list[dict[str, Any]], personal: set[str]
+) -> list[dict[str, Any]]:
+    """Leave out the features of personal columns: a curve names their values."""
+    spec = scorer.spec
+    columns = {item.name: item.column for item in (*spec.numeric, *spec.categorical)}
+    return [item for item in importance if columns[item["feature"]] not in personal]
+
+
 def _texts(scorer: Scorer, frame: pl.DataFrame, index: int, personal: set[str]) -> list[str]:
     texts = []
     spec = scorer.spec
@@ -171,5 +190,5 @@ def _texts(scorer: Scorer, frame: pl.DataFrame, index: int, personal: set[str]) 
     for column in columns:
         value = frame[column][index]
         hidden = column in personal
-        texts.append("(personal)" if hidden else "(missing)" if value is None else str(value))
+        texts.append(privacy.HIDDEN if hidden else "(missing)" if value is None else str(value))
     return texts

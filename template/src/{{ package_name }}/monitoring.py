@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from . import contract as contracts
-from . import features, ingest, metrics, registry, storage, validation
+from . import features, ingest, metrics, privacy, registry, storage, validation
 from .contract import Contract
 from .errors import CheckFailed, ProjectError
 from .report import render
@@ -58,10 +58,12 @@ def reference(
 ) -> dict[str, Any]:
     """Summarise rows for later comparison: profile.json of the bundle.
 
-    Numbers are counted in bins of equal mass, categories by their most frequent levels; dates are
-    left out, because they always move on. `probability` and `labels` have shape (rows,).
+    Numbers are counted in bins of equal mass, categories by their most frequent levels. Dates are
+    left out, because they always move on, and personal columns, whose values would stand there.
+    `probability` and `labels` have shape (rows,).
     """
-    watched = [c.name for c in contract.features if c.kind not in ("date", "timestamp")]
+    kinds = {c.name: c.kind for c in contract.features if not privacy.hidden(c)}
+    watched = [name for name, kind in kinds.items() if kind not in ("date", "timestamp")]
     return {
         "rows": frame.height,
         "features": {name: _profile(frame[name]) for name in watched},
@@ -325,6 +327,7 @@ def run(project: Project, data: Path | None = None) -> dict[str, Any]:
     else:
         window = _log(project, scorer, agreed) or _test_set(project, scorer, agreed)
     report: dict[str, Any] = {"version": scorer.version, "run": scorer.manifest.run}
+    report["made_up"] = _made_up(project, folder, window)
     report["plan"], report["source"] = project.plan.facts(PLAN), window.source
     report |= drift(
         known, window.frame, window.probability, settings, project.plan.value("drift_test")
@@ -481,6 +484,12 @@ def _test_set(project: Project, scorer: Scorer, agreed: Contract) -> Window:
     return _scored(TEST_SET, scorer, agreed, frame)
 
 
+def _made_up(project: Project, folder: Path, window: Window) -> bool:
+    """Whether training or these rows are made up: neither says anything of the real world."""
+    trained = storage.read_json(folder / "training.json", dict[str, Any]).get("made_up", False)
+    return bool(trained) or (window.source == TEST_SET and validation.made_up(project))
+
+
 def _scored(source: str, scorer: Scorer, agreed: Contract, frame: pl.DataFrame) -> Window:
     probability = scorer.predict(features.encode(scorer.spec, frame)).probability
     labels = _floats(frame.select(validation.is_positive(agreed.target)).to_series())
@@ -502,7 +511,7 @@ def _log(project: Project, scorer: Scorer, agreed: Contract) -> Window | None:
     rows = [row for row in rows if row.version == scorer.version]
     if not rows:
         return None
-    kinds = {c.name: c.kind for c in agreed.features if not c.personal}
+    kinds = {c.name: c.kind for c in agreed.features if not privacy.hidden(c)}
     columns = {n: validation.DTYPES[k] for n, k in kinds.items() if k not in ("date", "timestamp")}
     frame = pl.from_dicts([row.features for row in rows], schema=columns)
     source, unknown = f"prediction log, {first} to {last}", np.full(len(rows), np.nan)

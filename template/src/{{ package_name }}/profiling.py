@@ -8,7 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from . import contract as contracts
-from . import leakage, storage, validation
+from . import leakage, privacy, storage, validation
 from .contract import Column, Contract
 from .report import render
 from .report.charts import number
@@ -33,7 +33,8 @@ def run(project: Project) -> dict[str, Any]:
     rejected = validation.stored(project, "data/quarantine/rejected.parquet", mend)
     unlabelled = rejected.filter(pl.col("_rules") == [f"{contract.target.name}: missing"])
     more = validation.apply(contract, unlabelled.drop("_rules"), labelled=False).valid
-    report = {"run": quality["run"], **profile(contract, frame, quality, more)}
+    report = {"run": quality["run"], "made_up": quality.get("made_up", False)}
+    report |= profile(contract, frame, quality, more)
     storage.write_json(project.path("reports/profile.json"), report)
     render("profile.html", project.path("reports/profile.html"), profile=report, quality=quality)
     return report
@@ -88,7 +89,7 @@ def _describe(column: Column, values: pl.Series, label: pl.Series) -> dict[str, 
     }
     if column.role != "target":
         facts["relation"] = leakage.auc(values, label.cast(pl.Int8))
-    if column.personal or column.role == "entity" or not len(present):
+    if privacy.hidden(column) or column.role == "entity" or not len(present):
         return facts
     counts = present.alias("value").value_counts(name="n")
     counts = counts.sort("n", "value", descending=[True, False])
@@ -161,7 +162,7 @@ def _rates(groups: pl.Series, names: pl.Series, label: pl.Series) -> list[list[A
 
 def _trend(time: Column | None, frame: pl.DataFrame, label: pl.Series) -> list[list[Any]]:
     """Return [start, rows, share of positives] per hour, day, week, month, quarter or year."""
-    if time is None or frame[time.name].null_count() == frame.height:
+    if time is None or privacy.hidden(time) or frame[time.name].null_count() == frame.height:
         return []
     moments = frame[time.name].cast(pl.Datetime("us")).alias("time")
     days = (moments.max() - moments.min()).total_seconds() / 86400  # type: ignore[operator, union-attr]

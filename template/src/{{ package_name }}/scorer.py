@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from . import storage
+from . import privacy, storage
 from .errors import ProjectError
 
 FORMAT = 1
@@ -105,6 +105,32 @@ class Scores(NamedTuple):
 
     probability: NDArray[np.float64]
     decision: NDArray[np.bool_]
+
+
+def example(column: ServedColumn) -> str | float | bool:
+    """Give a value that the contract allows in `column`."""
+    if column.example is not None:
+        return column.example
+    if column.levels:
+        return column.levels[0]
+    low, high = column.minimum, column.maximum
+    number = low if low is not None else min(1, high) if high is not None else 1
+    return {
+        "number": number,
+        "integer": math.ceil(number),
+        "boolean": True,
+        "category": "text",
+        "date": "2026-01-31",
+        "timestamp": "2026-01-31T08:30:00",
+    }[column.kind]
+
+
+def read_golden(folder: Path, columns: Sequence[ServedColumn]) -> Golden:
+    """Read golden.json; rows get an example for each personal column that they must have."""
+    golden = storage.read_json(folder / "golden.json", Golden)
+    added = {c.name: example(c) for c in columns if c.required and privacy.hidden(c)}
+    rows = tuple(row | added for row in golden.rows)
+    return msgspec.structs.replace(golden, rows=rows)
 
 
 def session(model: bytes, threads: int = 1) -> ort.InferenceSession:
@@ -227,7 +253,7 @@ class Scorer:
             threads,
         )
         if verify:
-            scorer.replay(storage.read_json(folder / "golden.json", Golden))
+            scorer.replay(read_golden(folder, scorer.columns))
         return scorer
 
     def replay(self, golden: Golden) -> None:

@@ -1,11 +1,13 @@
 """Reading and writing files so that a reader never sees half a file, whatever is killed when."""
 
+import glob
 import hashlib
 import os
+import secrets
 import shutil
-import tempfile
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,17 +55,27 @@ def read_json(path: Path, type: type[T] = dict) -> T:  # type: ignore[assignment
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder that becomes `path` when the block ends well.
+    """Give a new file in the same folder that becomes `path` when the block ends well.
 
-    Its name is always the same, so that what a kill leaves is gone after the next write; the
-    project's lock keeps two writers apart.
+    A link at `path` stays, and what it names is replaced; an existing file's mode stays. The new
+    file has a name that nobody can foresee, so that no link planted there is followed; what a kill
+    leaves is gone after the next write. The project's lock keeps two writers apart.
     """
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    for pattern in ("", ".????????"):
+        for left in path.parent.glob(f".{glob.escape(path.name)}{pattern}.tmp"):
+            with suppress(OSError):
+                left.unlink()
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
+        mode = stat.S_IMODE((path if path.exists() else temporary).stat().st_mode)
+        temporary.chmod(mode | stat.S_IWUSR)
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+        temporary.chmod(mode)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -71,12 +83,12 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes the new folder `path` when the block ends well."""
+    """Give a new folder that becomes the new folder `path` when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=".tmp-"))
+    temporary = path.with_name(f".tmp-{secrets.token_hex(4)}")
+    temporary.mkdir()
     try:
         yield temporary
-        temporary.chmod(0o755)
         os.rename(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -1,16 +1,15 @@
 """Log a training run to MLflow in a SQLite file of the project: no server, no account."""
 
 import logging
-import os
 import subprocess
 from typing import Any
 
+from . import contract, privacy
 from .settings import Project
 
 
 def log(project: Project, training: dict[str, Any]) -> None:
     """Log parameters, metrics, code version, data version and the bundle's plain files."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing leaves this machine
     import mlflow
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
@@ -36,7 +35,10 @@ def log(project: Project, training: dict[str, Any]) -> None:
         )
         mlflow.set_tags({"run": training["run"], "code": code_version(project)})
         folder = project.path(f"models/{training['version']}")
-        for file in ("manifest.json", "training.json", "contract.odcs.yaml", "model.onnx"):
+        agreed = contract.read(folder / "contract.odcs.yaml")
+        kept = privacy.NEEDED if privacy.hidden_names(agreed) else ()  # in the bundle, only
+        files = {"manifest.json", "training.json", "contract.odcs.yaml", "model.onnx"}
+        for file in sorted(files.difference(kept)):
             mlflow.log_artifact(str(folder / file))
 
 

@@ -11,7 +11,7 @@ import msgspec
 import polars as pl
 
 from . import contract as contracts
-from . import storage
+from . import privacy, storage
 from .contract import Column, Contract
 from .errors import CheckFailed, ProjectError
 from .settings import Project
@@ -401,7 +401,7 @@ def _refuse_broken(
                 f"({column.role}): mend the source, or the contract"
             )
     elif values.null_count() == len(values):
-        shown = "" if column.personal else f", such as {str(raw.filter(present)[0])[:40]!r},"
+        shown = "" if privacy.hidden(column) else f", such as {str(raw.filter(present)[0])[:40]!r},"
         raise ProjectError(
             f"column {column.name!r}: none of its values{shown} can be read as {column.kind}: mend "
             "the source, or the type or dateFormats in the contract"

@@ -28,11 +28,11 @@ from fastapi import FastAPI, Request, Response
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
-from .. import registry, storage
+from .. import privacy, registry, storage
 from ..errors import ProjectError
-from ..scorer import Golden, Scorer
+from ..scorer import Scorer, example, read_golden, row_type
 from ..settings import Project
-from . import MISSING, OUT_OF_RANGE, UNKNOWN_LEVEL, WRONG_TYPE, example, expected
+from . import MISSING, OUT_OF_RANGE, UNKNOWN_LEVEL, WRONG_TYPE, expected
 from .telemetry import Done, Prediction, Telemetry
 
 TICK_SECONDS = 1.0  # between looks at the registry, and between writes of the log
@@ -96,7 +96,7 @@ class Model:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.scorer = Scorer.load(folder)
-        self.golden = storage.read_json(folder / "golden.json", Golden)
+        self.golden = read_golden(folder, self.scorer.columns)
         self.metrics: dict[str, Any] = storage.read_json(folder / "metrics.json")
         self.columns = {column.name: column for column in self.scorer.columns}
         row = self.scorer.row_type
@@ -330,7 +330,9 @@ def create_app(project: Project) -> ASGIApp:
         task.cancel()
         telemetry.write(telemetry.take())
 
-    api = FastAPI(title=project.plan.project.name, lifespan=lifespan)
+    # Without the pages /docs and /redoc: they load script from a foreign host.
+    name = project.plan.project.name
+    api = FastAPI(title=name, lifespan=lifespan, docs_url=None, redoc_url=None)
 
     @api.get("/health")
     async def health() -> dict[str, str]:
@@ -374,7 +376,7 @@ def create_app(project: Project) -> ASGIApp:
 
     @api.exception_handler(HTTPException)
     async def other_errors(_: Request, error: HTTPException) -> Response:
-        content = refused(error.status_code, str(error.detail), "see /docs").body()
+        content = refused(error.status_code, str(error.detail), "see /openapi.json").body()
         return Response(content, error.status_code, error.headers, "application/json")
 
     described = api.openapi
@@ -395,9 +397,10 @@ def create_app(project: Project) -> ASGIApp:
 
 def _describe(document: dict[str, Any], model: Model, max_rows: int) -> dict[str, Any]:
     """Add /predict, as the contract of the model in use has it, to an OpenAPI document."""
-    columns = model.columns
+    columns = {name: privacy.public(column) for name, column in model.columns.items()}
     (row, answer, refusal), schemas = msgspec.json.schema_components(
-        (model.scorer.row_type, Answer, Refusal), ref_template="#/components/schemas/{name}"
+        (row_type(tuple(columns.values())), Answer, Refusal),
+        ref_template="#/components/schemas/{name}",
     )
     schemas["Row"]["example"] = {name: example(column) for name, column in columns.items()}
     for name, schema in schemas["Row"]["properties"].items():
@@ -466,7 +469,7 @@ def run(project: Project, host: str, port: int) -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))  # uvicorn raises it again once it is done
-    log.info("serving on http://%s:%d, documentation at /docs", host, listener.getsockname()[1])
+    log.info("serving on http://%s:%d, see /openapi.json", host, listener.getsockname()[1])
     config = uvicorn.Config(
         application,
         access_log=False,

@@ -17,6 +17,7 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from .. import privacy
 from ..scorer import ServedColumn
 
 SETTLE_ROWS = 128  # accounting many rows at once costs a fraction of one by one
@@ -156,7 +157,7 @@ class Telemetry:
 
 def _lines(done: Done) -> list[bytes]:
     names = [column.name for column in done.columns]
-    personal = [column.name for column in done.columns if column.personal]
+    personal = [column.name for column in done.columns if privacy.hidden(column)]
     lines = []
     for number, (row, found) in enumerate(zip(done.rows, done.predictions, strict=True)):
         values: Any = row
