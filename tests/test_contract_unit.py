@@ -350,19 +350,50 @@ def test_types_are_found_in_every_format(drafted, suffix):
         ("1", "0", "integer", "1"),
         ("1.0", "0.0", "integer", "1"),
         ("1", "-1", "category", "1"),
-        ("2", "1", "category", "1"),
-        ("churned", "stayed", "category", "churned"),
+        ("Ja", "Nein", "category", "Ja"),
+        ("positive", "negative", "category", "positive"),
+        ("fraud", "not fraud", "category", "fraud"),
+        ("yearly", "monthly", "category", "yearly"),  # named by the target
     ],
 )
 def test_the_target_in_many_spellings(drafted, yes, no, kind, positive):
-    frame = table(y=(yes if n % 4 == 0 else no for n in range(400)))
-    agreed, _ = drafted(frame, suffix="csv")
+    frame = table(y=(yes if n % 4 == 0 else no for n in range(400))).rename({"y": "is_year"})
+    agreed, found = drafted(frame, "is_year", suffix="csv")
+    assert not found
     target = agreed.target
-    assert (target.kind, target.positive) == (kind, positive)
-    assert target.positive_share == (0.25 if {yes, no} != {"1", "2"} else 0.75)
+    assert (target.kind, target.positive, target.positive_share) == (kind, positive, 0.25)
     typed = validation.apply(agreed, frame).valid
     rate = typed.select(validation.is_positive(target).mean()).item()
     assert rate == target.positive_share
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "told"),
+    [("1", "2", "2.0"), ("good", "bad", "Bad"), ("churned", "stayed", "stayed"), ("A", "B", "B")],
+)
+def test_two_readings_of_a_target_are_asked_about(drafted, one, two, told):
+    frame = table(y=(two if n % 4 == 0 else one for n in range(400)))
+    with pytest.raises(ProjectError) as error:
+        drafted(frame)
+    for value, share in ((one, "75.0%"), (two, "25.0%")):
+        assert f"{value} ({share} of the rows)" in str(error.value)
+        assert f"`--positive {value}`" in str(error.value)
+    agreed, found = drafted(frame, positive=told)
+    assert (agreed.target.positive, found) == (two, {})
+    with pytest.raises(ProjectError, match=r"'3' is no value of 'y': it has"):
+        drafted(frame, positive="3")
+
+
+@pytest.mark.parametrize(("yes", "no"), [("yes", "no"), (1, 0), (True, False)])
+def test_a_positive_value_that_is_frequent_is_doubted_and_can_be_turned(tmp_path, yes, no):
+    file = tmp_path / "data.parquet"
+    table(y=[no if n % 4 == 0 else yes for n in range(400)]).write_parquet(file)
+    draft = drafting.draft(file, "y")
+    assert "75.0% of 400 rows" in draft.decisions[0].evidence
+    assert "more frequent one" in draft.findings[0].reason
+    turned = drafting.draft(file, "y", positive=str(no))
+    assert "named by --positive" in turned.decisions[0].evidence
+    assert not turned.findings
 
 
 @pytest.mark.parametrize(
@@ -521,8 +552,97 @@ def test_entity_time_and_key_are_guessed_from_a_panel(drafted):
     assert agreed.entity.name == "customer_id"
     assert found["customer_id"] == ["entity"]
     assert agreed.primary_key == ("customer_id", "snapshot")
-    agreed, _ = drafted(frame)
-    assert agreed.time.name == "started"  # the most different values
+    agreed, found = drafted(frame)
+    assert agreed.time.name == "snapshot"  # started is an attribute of the customer
+    assert (agreed.column("started").role, found["snapshot"]) == ("feature", ["time"])
+    agreed, found = drafted(frame.drop("snapshot"))
+    assert (agreed.time, agreed.column("started").role) == (None, "feature")
+    assert found["started"] == ["time"]
+
+
+DAYS = [date(2020, 1, 1) + timedelta(days=n) for n in range(400)]
+HUNDRED = [n % 100 for n in range(400)]
+MONTHS = [DAYS[n // 100 * 30] for n in range(400)]
+
+
+@pytest.mark.parametrize(
+    ("more", "time", "evidence"),
+    [
+        ({"member_since": DAYS}, None, "its name says an attribute"),
+        ({"customer_id": range(400), "acquisition": DAYS}, None, "its name says an attribute"),
+        ({"customer_id": range(400), "seen": DAYS}, None, "one row for each identifier"),
+        ({"closed": [DAYS[n * 7 % 400] for n in range(400)]}, None, "not in its order"),
+        ({"closed": [None, *DAYS[1:]]}, None, "missing in 1 row"),
+        ({"account_id": HUNDRED, "seen": [DAYS[n] for n in HUNDRED]}, None, "the same in all rows"),
+        ({"account_id": HUNDRED, "seen": MONTHS}, "seen", "another one in 100% of the rows"),
+        ({"closed": DAYS}, "closed", "the rows are in its order"),
+        ({"order_id": range(400), "order_date": DAYS[::-1]}, "order_date", "its name says so"),
+        ({"closed": DAYS, "snapshot": MONTHS}, "snapshot", "its name says so"),
+    ],
+)
+def test_a_date_is_the_time_of_the_row_by_evidence_only(tmp_path, more, time, evidence):
+    file = tmp_path / "data.csv"
+    table(**more).write_csv(file)
+    draft = drafting.draft(file, "y")
+    assert next(d.choice for d in draft.decisions if d.about == "time") == (time or "none")
+    assert any(f.what == "time" and evidence in f.reason for f in draft.findings)
+
+
+def test_what_was_decided_is_told_and_stands_in_the_contract(tmp_path):
+    file = tmp_path / "data.csv"
+    frame = table(
+        plan=(["a", "b"][n % 2] for n in range(400)),
+        age=(n % 60 for n in range(400)),
+        on=(DAYS[n * 7 % 400].strftime("%d.%m.%Y") for n in range(400)),
+        same=["s"] * 400,
+    )
+    pl.concat([frame, frame.head(3)]).write_csv(file)
+    draft = drafting.draft(file, "y")
+    told = {d.about: (d.choice, d.evidence) for d in draft.decisions}
+    assert told["key"] == ("none", "3 rows repeat an earlier one")
+    assert told["features"] == ("4", "1 number, 1 category, 1 integer, 1 date")
+    assert told["excluded"] == ("1", "1 constant")
+    assert told["required"][0] == "x, plan, age, on"
+    assert told["minimum 0"][0] == "age"
+    assert told["levels"][0] == "plan"
+    assert told["dates"][0] == "on as %d.%m.%Y"
+    assert (told["entity"][0], told["time"][0]) == ("none", "none")
+    assert all(f"# {line}" in draft.text for line in drafting.table(draft.decisions))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("contact", ["ann@example.org", "bob@example.org"]),
+        ("reach", ["+49 30 1234567", "+49 30 7654321", "+49 30 7777777"]),
+        ("First Name", ["Anna", "Bobby", "Cydney"]),
+        ("street_address", ["Elm 1", "Oak 2"]),
+        ("plz", ["01067", "04103"]),
+        ("phone_number", [491234567.5, 491234568.5]),
+    ],
+)
+def test_a_personal_column_of_few_values_is_found_and_not_written_down(tmp_path, name, values):
+    file = tmp_path / "people.parquet"
+    table(**{name: [values[n % len(values)] for n in range(400)]}).write_parquet(file)
+    draft = drafting.draft(file, "y")
+    assert [(f.column, f.what) for f in draft.findings] == [(name, "personal")]
+    written = draft.text + repr(draft.decisions)
+    assert not any(str(value) in written for value in values)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("phone_service", ["yes", "no", "no phone"]),
+        ("phone", ["Yes", "none"]),
+        ("email_verified", ["done", "open"]),
+        ("street_type", ["paved", "gravel"]),
+        ("plan_name", ["basic", "plus"]),
+    ],
+)
+def test_few_values_of_a_thing_are_nobodys(drafted, name, values):
+    agreed, _ = drafted(table(**{name: [values[n % len(values)] for n in range(400)]}))
+    assert agreed.column(name).role == "feature"
 
 
 @pytest.mark.parametrize(

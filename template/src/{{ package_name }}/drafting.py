@@ -3,7 +3,10 @@
 import difflib
 import itertools
 import re
+import shlex
 import textwrap
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,20 @@ MAX_LEVELS = 50  # more levels than this are not listed in the contract
 NEAR_UNIQUE = 0.95  # share of different values that makes text an identifier or free text
 MARK = "# Nobody has edited this contract while the SHA-256 of the lines below is "
 ID_NAME = re.compile(r"(^|_)(id|uuid|guid|key)$|(customer|client|user|account|order)id$")
+# Names of the moment at which a row was observed, and of dates that whom it is about has anyway.
+OBSERVED = re.compile(
+    r"^(date|day|week|month|period|time|timestamp|datetime|ts)(_|$)|snapshot|observ|event|as_?of"
+    r"|(report|record|reference|measure|transaction|order|invoice|booking|visit)\w*_(date|day|time|at)"
+)
+ATTRIBUTE = re.compile(
+    r"since|birth|join|sign_?up|regist|enrol|hire|acqui|expir|until|(^|_)(start|open|first|last|due)"
+)
+# The value that says that it happened, beside the one that says that it did not.
+AFFIRMED = {
+    *(("true", "false"), ("1", "0"), ("1", "-1"), ("positive", "negative"), ("pos", "neg")),
+    *(("ja", "nein"), ("oui", "non"), ("si", "no"), ("sí", "no"), ("sim", "não"), ("sim", "nao")),
+}
+DENIAL = r"^(no|not|non|never|without)[ _-]+"
 
 
 @dataclass(frozen=True)
@@ -35,10 +52,20 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Decision:
+    """What the draft took for what, such as entity or time, and the evidence."""
+
+    about: str
+    choice: str
+    evidence: str
+
+
+@dataclass(frozen=True)
 class Draft:
-    """The text of a contract, and what its readers should look at."""
+    """The text of a contract, what was decided, and what its readers should look at."""
 
     text: str
+    decisions: list[Decision]
     findings: list[Finding]
 
 
@@ -73,6 +100,17 @@ class _Column:
         return not self.values.null_count()
 
     @property
+    def counts(self) -> bool:
+        """Whether it is a feature of numbers that are never negative here."""
+        numeric = self.role == "feature" and self.kind in ("number", "integer")
+        return numeric and len(self.filled) > 0 and bool(self.filled.min() >= 0)  # type: ignore[operator]
+
+    @property
+    def listed(self) -> bool:
+        """Whether the contract lists its values: few, and nobody's."""
+        return self.kind == "category" and not self.personal and 0 < self.different <= MAX_LEVELS
+
+    @property
     def names_things(self) -> bool:
         """Whether its name and type are those of an identifier."""
         named = ID_NAME.search(personal.snake(self.name)) is not None
@@ -86,18 +124,22 @@ def draft(
     target_definition: str | None = None,
     entity: str | None = None,
     time_column: str | None = None,
+    positive: str | None = None,
     name: str | None = None,
     encoding: str = "utf-8",
 ) -> Draft:
     """Draft a complete contract for `file` (CSV, Parquet or JSON lines).
 
     `target` is a column of the file with two values or, with `target_definition`, a new one: a SQL
-    expression over the others such as `arr_delay > 15`, whose columns are then excluded. Without
-    `entity` and `time_column` they are guessed, and the guess is a finding. ProjectError when the
-    file cannot be read or the target cannot be learnt.
+    expression over the others such as `arr_delay > 15`, whose columns are then excluded.
+    `positive` is its value for the event, needed where the values do not tell (1 and 2). Without
+    `entity` and `time_column` they are guessed where there is evidence. ProjectError when the file
+    cannot be read or the target cannot be learnt.
     """
     frame = read_table(file, encoding)
-    return _draft(frame, target, target_definition, entity, time_column, name or file.stem)
+    return _draft(
+        frame, target, target_definition, entity, time_column, positive, name or file.stem
+    )
 
 
 def run(
@@ -107,6 +149,7 @@ def run(
     definition: str | None = None,
     entity: str | None = None,
     time_column: str | None = None,
+    positive: str | None = None,
     force: bool = False,
 ) -> Draft:
     """Write a draft for `file` to the project's contract; return it.
@@ -127,6 +170,7 @@ def run(
         definition,
         entity or known.get("entity"),
         time_column or known.get("time_column"),
+        positive,
         file.stem,
     )
     if edited:
@@ -150,11 +194,12 @@ def _draft(
     definition: str | None,
     entity: str | None,
     time_column: str | None,
+    positive: str | None,
     name: str,
 ) -> Draft:
     columns, findings = _read(frame)
     used = [] if definition is None else _define(columns, target, definition)
-    labels = _set_target(columns, frame, target)
+    labels, meaning = _set_target(columns, frame, target, positive)
     if entity is not None:
         _set_role(columns, entity, "entity", ("integer", "category"))
     if time_column is not None:
@@ -163,8 +208,8 @@ def _draft(
         _judge(column)
     for name_used in used:
         columns[name_used].exclude("leakage", f"the definition of {target} uses it")
-    time = time_column or _guess_time(columns)
     whom = entity or _guess_entity(columns)
+    time = time_column or _guess_time(columns, whom)
     for column in columns.values():
         _exclude_identifier(column)
     features = [column.name for column in columns.values() if column.role == "feature"]
@@ -177,7 +222,12 @@ def _draft(
         raise ProjectError(f"no column is left to learn {target!r} from ({out})")
     key = _choose_key(columns, whom, time)
     findings += [Finding(c.name, *note) for c in columns.values() for note in c.notes]
-    return Draft(_render(columns, target, key, name), findings)
+    decisions = [
+        Decision("target", target, meaning),
+        *_decide_roles(columns, whom, time, key, frame.height - typed.hash_rows().n_unique()),
+        *_decide_rules(columns),
+    ]
+    return Draft(_render(columns, target, key, name, decisions), decisions, findings)
 
 
 def _read(frame: pl.DataFrame) -> tuple[dict[str, _Column], list[Finding]]:
@@ -232,8 +282,13 @@ def _define(columns: dict[str, _Column], target: str, definition: str) -> list[s
     return used
 
 
-def _set_target(columns: dict[str, _Column], frame: pl.DataFrame, name: str) -> pl.Series:
-    """Give the target its role, type and positive value; return labels of 1, 0 or null."""
+def _set_target(
+    columns: dict[str, _Column], frame: pl.DataFrame, name: str, told: str | None
+) -> tuple[pl.Series, str]:
+    """Give the target its role, type and positive value.
+
+    Return its labels of 1, 0 or null, and what was decided with the reason.
+    """
     target = _find(columns, name, "target")
     target.role = "target"
     classes = target.filled.unique().to_list()
@@ -250,37 +305,114 @@ def _set_target(columns: dict[str, _Column], frame: pl.DataFrame, name: str) -> 
         plain = Column(name=name, kind=target.kind, role="target")
         target.values = parse(frame[name], plain).alias(name)
     texts = target.values.cast(pl.String)
-    rarer = min(texts.drop_nulls().unique().sort(), key=lambda level: (texts == level).sum())
-    positive = next((value for value in ("true", "1") if value in texts), rarer)
+    shares = dict(sorted(texts.drop_nulls().value_counts(normalize=True).rows()))
+    positive, reason = _positive(name, shares, target.kind, told)
     labels = (texts == positive).cast(pl.Int8)
     if not target.complete:
-        reason = f"missing in {labels.null_count()} rows: nothing is learnt from them"
-        target.notes.append(("target", reason))
+        missing = f"missing in {labels.null_count()} rows: nothing is learnt from them"
+        target.notes.append(("target", missing))
+    if shares[positive] > 0.5 and told is None:
+        other = next(value for value in shares if value != positive)
+        target.notes.append(
+            (
+                "target",
+                f"the positive value {positive} is the more frequent one: if {other} is the event "
+                f"that costs, draft again with --positive {shlex.quote(other)}",
+            )
+        )
     target.extra |= {
         "positiveValue": positive,
         "positiveShare": min(_short(labels.mean()), 0.999999),
     }
-    return labels
+    labelled = len(texts) - texts.null_count()
+    written = frame[name].filter(texts == positive)[0] if name in frame.columns else positive
+    shown = positive if str(written) == positive else f"{positive} (written {written})"
+    return labels, f"{shown} is positive, {shares[positive]:.1%} of {labelled} rows: {reason}"
 
 
-def _guess_time(columns: dict[str, _Column]) -> str | None:
-    """Take the dates that are never missing and have the most different values.
+def _positive(name: str, shares: dict[str, float], kind: Kind, told: str | None) -> tuple[str, str]:
+    """Return which value of the target is the event, and why; ProjectError when none says so."""
+    if told is not None:
+        as_target = Column(name=name, kind=kind, role="target")
+        read = parse(pl.Series([told]), as_target).cast(pl.String)[0]
+        number = Column(name=name, kind="number", role="target")
+        said = parse(pl.Series([told, *shares]), number)
+        for place, value in enumerate(shares, start=1):
+            same = value == read or value.casefold() == told.strip().casefold()
+            if same or (said[0] is not None and said[0] == said[place]):
+                return value, "named by --positive"
+        there = " and ".join(shares)
+        raise ProjectError(f"--positive {told!r} is no value of {name!r}: it has {there}")
+    plain = {value: value.strip().casefold() for value in shares}
+    stem = re.sub(r"^(is|has|was|will)_|_(flag|yn|ind)$", "", personal.snake(name))
+    for value, other in itertools.permutations(shares):
+        if (plain[value], plain[other]) in AFFIRMED:
+            return value, f"{value} says that it happened"
+        if re.sub(DENIAL, "", plain[other]) == plain[value]:
+            return value, f"{other} says that it did not happen"
+        if _alike(plain[value], stem) and not _alike(plain[other], stem):
+            return value, "the name of the target says so"
+    listed = " or ".join(f"{value} ({share:.1%} of the rows)" for value, share in shares.items())
+    ways = " or ".join(f"`--positive {shlex.quote(value)}`" for value in shares)
+    raise ProjectError(
+        f"target {name!r}: which value is the event, {listed}? Nothing says so, and the wrong one "
+        f"turns all costs round: add {ways}"
+    )
 
-    Two clocks of one process tick equally often: of such, the earlier one began the row.
+
+def _alike(value: str, stem: str) -> bool:
+    """Whether one is the other with another ending: churned and churn."""
+    value = personal.snake(value)
+    return min(len(value), len(stem)) > 2 and (value.startswith(stem) or stem.startswith(value))
+
+
+def _guess_time(columns: dict[str, _Column], entity: str | None) -> str | None:
+    """Take dates that rows were observed at; of others the contract says why they were not taken.
+
+    Of several, those that are named so and then those of the most different values; two clocks of
+    one process tick equally often: of such, the earlier one began the row.
     """
     dates = [c for c in columns.values() if c.role == "feature" and c.values.dtype.is_temporal()]
-    dates = [column for column in dates if column.complete]
-    ticks = max((column.different for column in dates), default=0)
-    clocks = [column.name for column in dates if column.different >= 0.9 * ticks]
+    evidence = {column.name: _observed(column, columns, entity) for column in dates}
+    clocks = [column for column in dates if evidence[column.name][0]]
     if not clocks:
+        for column in dates:
+            doubt = f"not taken as the time of the row ({evidence[column.name][1]}): if rows were "
+            column.notes.append(("time", f"{doubt}observed then, draft again with --time"))
         return None
-    middle = pl.DataFrame(
-        [columns[name].values.cast(pl.Datetime("us")) for name in clocks]
-    ).median()
-    chosen = columns[min(zip(middle.row(0), clocks, strict=True))[1]]
+    clocks = [c for c in clocks if OBSERVED.search(personal.snake(c.name))] or clocks
+    ticks = max(column.different for column in clocks)
+    clocks = [column for column in clocks if column.different >= 0.9 * ticks]
+    middle = pl.DataFrame([column.values.cast(pl.Datetime("us")) for column in clocks]).median()
+    chosen = min(zip(middle.row(0), clocks, strict=True), key=lambda pair: pair[0])[1]
     chosen.role = "time"
-    chosen.notes.append(("time", f"guessed: never missing, {chosen.different} different moments"))
+    reason = f"guessed: {evidence[chosen.name][1]}, {chosen.different} different moments"
+    chosen.notes.append(("time", reason))
     return chosen.name
+
+
+def _observed(column: _Column, columns: dict[str, _Column], entity: str | None) -> tuple[bool, str]:
+    """Say whether rows were observed at the dates of a column, and the evidence for or against."""
+    if not column.complete:
+        gaps = column.values.null_count()
+        return False, f"missing in {gaps} row{'s' * (gaps > 1)}"
+    whom = None if entity is None else columns[entity]
+    if whom is not None and whom.different < len(whom.values):
+        pair = pl.DataFrame([whom.values.alias("whom"), column.values.alias("when")])
+        again = pair.filter(pair["whom"].is_duplicated())
+        share = again.n_unique() / again.height
+        if again.n_unique() == again["whom"].n_unique():
+            return False, f"the same in all rows of one {entity}"
+        return share >= 0.9, f"another one in {share:.0%} of the rows of one {entity}"
+    name = personal.snake(column.name)
+    if ATTRIBUTE.search(name):
+        return False, "its name says an attribute of what the row is about"
+    if OBSERVED.search(name):
+        return True, "its name says so"
+    if any(c.names_things and c.different == len(c.values) for c in columns.values()):
+        return False, "it may be an attribute: there is one row for each identifier"
+    ordered = column.values.is_sorted() or column.values.is_sorted(descending=True)
+    return ordered, f"the rows are {'' if ordered else 'not '}in its order"
 
 
 def _guess_entity(columns: dict[str, _Column]) -> str | None:
@@ -348,7 +480,73 @@ def _choose_key(columns: dict[str, _Column], entity: str | None, time: str | Non
     return [] if pair.is_duplicated().any() else [entity, time]
 
 
-def _render(columns: dict[str, _Column], target: str, keys: list[str], name: str) -> str:
+def _decide_roles(
+    columns: dict[str, _Column],
+    entity: str | None,
+    time: str | None,
+    key: list[str],
+    repeated: int,
+) -> Iterator[Decision]:
+    named = "named by you or the plan's answers"
+    for about, name, none in (
+        ("entity", entity, "no identifier comes again: rows count as independent of each other"),
+        ("time", time, "no column says when a row was observed: no split by time"),
+    ):
+        guess = dict(columns[name].notes).get(about, named) if name else none
+        yield Decision(about, name or "none", guess)
+    again = f"{repeated} rows repeat an earlier one" if repeated else "no two rows are equal"
+    yield Decision("key", ", ".join(key) or "none", "no row repeats it" if key else again)
+    kinds = Counter(column.kind for column in columns.values() if column.role == "feature")
+    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    yield Decision("features", str(kinds.total()), listed)
+    out = Counter(c.notes[-1][0] for c in columns.values() if c.role == "excluded")
+    if out:
+        listed = ", ".join(f"{count} {what}" for what, count in out.most_common())
+        yield Decision("excluded", str(out.total()), listed)
+
+
+def _decide_rules(columns: dict[str, _Column]) -> Iterator[Decision]:
+    """Say what a later row must be like, because this file is so."""
+    used = [c for c in columns.values() if c.role not in ("excluded", "target")]
+    for about, names, evidence in (
+        (
+            "required",
+            [column.name for column in used if column.complete],
+            "never missing here: a row without it goes to quarantine",
+        ),
+        (
+            "minimum 0",
+            [column.name for column in used if column.counts],
+            "never negative here: a row below goes to quarantine",
+        ),
+        (
+            "levels",
+            [column.name for column in used if column.listed],
+            "their values are listed: another one is a warning",
+        ),
+        (
+            "dates",
+            [f"{c.name} as {' or '.join(c.formats)}" for c in columns.values() if c.formats],
+            "the formats that read the most values",
+        ),
+    ):
+        if names:
+            more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+            yield Decision(about, ", ".join(names[:4]) + more, evidence)
+
+
+def table(decisions: list[Decision]) -> list[str]:
+    """Return decisions as aligned lines."""
+    return [f"{d.about:<10} {d.choice}: {d.evidence}" for d in decisions]
+
+
+def _render(
+    columns: dict[str, _Column],
+    target: str,
+    keys: list[str],
+    name: str,
+    decisions: list[Decision],
+) -> str:
     slug = re.sub(r"\W+", "_", name).strip("_") or "dataset"
     head = {
         "apiVersion": "v3.1.0",
@@ -363,15 +561,19 @@ def _render(columns: dict[str, _Column], target: str, keys: list[str], name: str
         "# Drafted by `ml contract infer`. Correct it, then run `ml contract check`.",
         "# role: feature, target, entity (whom a row is about), time (when it was observed) or",
         "# excluded. observed: what sample data look like; nothing is checked against it.",
+        *(f"# {_printable(line)}" for line in table(decisions)),
         f'{_dump(head)}schema:\n  - name: "{slug}"\n    properties:',
     ]
     for column in columns.values():
         for what, reason in column.notes:
-            comment = "".join(c if c.isprintable() else " " for c in f"{what}: {reason}")
-            lines.append(f"      # {comment}")
+            lines.append(f"      # {_printable(f'{what}: {reason}')}")
         lines.append(textwrap.indent(_dump([_property(column, keys)]), " " * 6).rstrip("\n"))
     body = "\n".join(lines) + "\n"
     return f"{MARK}{storage.sha256_text(body)}\n{body}"
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 class _OneLine(dict[str, Any]):
@@ -429,14 +631,10 @@ def _property(column: _Column, keys: list[str]) -> dict[str, Any]:
         "primaryKey": is_key,
         "primaryKeyPosition": keys.index(column.name) + 1 if is_key else None,
         "classification": "personal" if column.personal else None,
-        "logicalTypeOptions": _OneLine(minimum=0)
-        if column.role == "feature" and kind in ("number", "integer") and low >= 0
-        else None,
+        "logicalTypeOptions": _OneLine(minimum=0) if column.counts else None,
         "description": description,
         "transformLogic": column.extra.get("transformLogic"),
-        "quality": [levels]
-        if shown and kind == "category" and column.different <= MAX_LEVELS
-        else None,
+        "quality": [levels] if column.listed else None,
         "customProperties": [_OneLine(property=k, value=v) for k, v in custom.items() if v],
     }
     return {name: value for name, value in content.items() if value not in (None, False)}

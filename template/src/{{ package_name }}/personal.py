@@ -5,6 +5,7 @@ import re
 import polars as pl
 
 from .contract import Kind
+from .validation import BOOLEANS
 
 EXAMINED = 1000  # different values that the patterns are tried on
 NAMES = {
@@ -18,6 +19,7 @@ NAMES = {
     "official number": r"(^|_)ssn|social_?security|passport|(tax|national)_?(id|number)",
     "IP address": r"(^|_)ip(_|$)|ip_?addr",
 }
+REST = r"(_?(address|line|code|no|num|number|date|year|day|\d))*$"  # what may follow a topic
 VALUES = {
     "e-mail": r"^[^@\s]+@[^@\s]+\.\w+$",
     "phone": r"^(\+\d|\(\d|0\d+[ /-])[\d ()/.-]{5,20}$|^\d{3}-\d{3}-\d{4}$",
@@ -35,23 +37,26 @@ def snake(name: str) -> str:
 def suspicion(name: str, kind: Kind, values: pl.Series) -> str:
     """Say why a column looks personal; "" when it does not. `values` has no missing ones.
 
-    Few different values, flags and small whole numbers are no person's, whatever the name says:
-    phone_service, email_verified, emails_sent.
+    Flags, small numbers and few texts whose name goes on after the topic are no person's, whatever
+    the name says: phone_service, email_verified, emails_sent.
     """
-    topics = list(NAMES)
+    topics, ending = list(NAMES), ""
     if kind == "category":
         texts = values.unique().sort().head(EXAMINED).str.strip_chars()
-        if len(texts) <= min(10, 0.5 * len(values)):
-            return ""
         for topic, pattern in VALUES.items():
             if texts.str.contains(pattern).sum() >= 0.8 * len(texts):
                 return f"its values look like personal data ({topic})"
-    elif kind == "integer":
+        if len(texts) <= min(10, 0.5 * len(values)):
+            if texts.str.to_lowercase().is_in(list(BOOLEANS)).any():
+                return ""
+            ending = REST
+    elif kind in ("integer", "number"):
         middle = float(values.cast(pl.Float64).median() or 0)  # type: ignore[arg-type]
-        topics = topics if middle >= 10_000 else ["birth"] if 1900 < middle < 2030 else []
+        years = kind == "integer" and 1900 < middle < 2030
+        topics = topics if middle >= 10_000 else ["birth"] if years else []
     else:
         topics = ["birth"] if kind in ("date", "timestamp") else []
     for topic in topics:
-        if re.search(NAMES[topic], snake(name)):
+        if re.search(f"({NAMES[topic]}){ending}", snake(name)):
             return f"its name says personal data ({topic})"
     return ""
