@@ -55,6 +55,7 @@ def test_readme_and_guides(reader: Reader, clone: Path) -> None:
 
 def test_every_document_with_commands_is_followed() -> None:
     followed = {"README.md", "docs/tutorial.md", *(f"docs/how-to/{name}.md" for name in GUIDES)}
+    followed |= {"docs/how-to/monorepo.md"}  # by tests/test_monorepo.py
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
     found = {
         page.relative_to(ROOT).as_posix()

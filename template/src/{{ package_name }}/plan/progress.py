@@ -270,10 +270,14 @@ def _page(project: Project, progress: Progress, schedule: dict[str, Any]) -> lis
 def _codeowners(project: Project, progress: Progress) -> str | None:
     """Return what .github/CODEOWNERS should hold, or None when it does, or is somebody's own."""
     path, lines = project.path(".github/CODEOWNERS"), []
+    folders = (project.root, *project.root.parents)
+    top = next((folder for folder in folders if (folder / ".git").exists()), project.root)
+    # Code hosts read paths from the top of the repository, and a blank as the end of a path.
+    start = "".join(f"/{part}" for part in project.root.relative_to(top).parts).replace(" ", "\\ ")
     for duty in project.plan.responsibilities:
         roles = dict.fromkeys((duty.accountable, duty.responsible))
         names = dict.fromkeys(name for role in roles for name in progress.roles.get(role, ()))
-        lines += [f"/{part} {' '.join(names)}" for part in duty.paths if names]
+        lines += [f"{start}/{part} {' '.join(names)}" for part in duty.paths if names]
     wanted = CODEOWNERS + "".join(f"{line}\n" for line in lines)
     there = path.read_text(encoding="utf-8") if path.exists() else CODEOWNERS
     return wanted if there.startswith(CODEOWNERS) and there != wanted else None
