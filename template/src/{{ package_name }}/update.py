@@ -198,7 +198,7 @@ def _different(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tupl
 
 def _compare(update: Update, root: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """Note what the plan will say, and which approvals that makes stale."""
-    from .plan.blocks import parse, read, short_hash
+    from .plan.blocks import meaning_hash, parse, read, short_hash
 
     rules = {f"{i} {d['output']}": d["rule"] for i, d in new["decisions"].items()}
     old_values, values = (
@@ -212,7 +212,16 @@ def _compare(update: Update, root: Path, old: Mapping[str, Any], new: Mapping[st
     parts = parse(read(root / "PLAN.md")) if (root / "PLAN.md").exists() else {}
     for (_, name), part in parts.items():
         signed = part.attributes.get("of") if part.attributes.get("status") == "approved" else None
-        if name in update.plan and signed == short_hash(was.get(name, [])):
+        lines = was.get(name, [])
+        if (
+            name in update.plan
+            and signed
+            and signed.partition(".")[0]
+            in (
+                short_hash(lines),
+                meaning_hash(lines),
+            )
+        ):
             update.reapprove.append(name)
 
 

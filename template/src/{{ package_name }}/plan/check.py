@@ -2,6 +2,7 @@
 
 import datetime as dt
 import re
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -14,8 +15,19 @@ from rich.table import Table
 from .. import contract, storage
 from ..errors import CheckFailed, ProjectError
 from ..settings import WAIVER, Plan, Project, load_yaml
-from . import sync
-from .blocks import Part, Parts, PlanError, parse, read, rewrite
+from . import evidence, sync
+from .blocks import (
+    Part,
+    Parts,
+    Problem,
+    meaning_hash,
+    parse,
+    read,
+    rewrite,
+    same,
+    short_hash,
+    survey,
+)
 
 GATES = ("G0", "G1", "G2", "G3", "G4", "G5", "G6")
 # The reports that say which facts of the plan they were made with, and where that is told.
@@ -27,6 +39,8 @@ MADE_WITH = {
     "drift": "MON-01",
     "retrain": "MON-03",
 }
+# What a signature covers, in the order of its hashes.
+SEEN = ("generated text", "measurement", "written text", "override")
 COLUMNS = ("open", "written", "approved", "overdue", "measured", "unmeasured")
 FOLDS = {"time": "time_series", "stratified_group": "stratified_group_kfold"}
 
@@ -44,22 +58,21 @@ def check(project: Project, gate: str | None = None) -> list[Finding]:
     if gate is not None and gate not in GATES:
         raise ProjectError(f"no gate {gate!r}: give one of {', '.join(GATES)}")
     text = read(project.path("PLAN.md"))
-    try:
-        parts = parse(text)
-    except PlanError as error:
-        return [Finding("error", "PLAN.md", problem) for problem in error.problems]
+    parts, broken = survey(text)
     waived = {i for i, waiver in project.plan.waivers.items() if waiver.until >= _today()}
     gates = GATES[: GATES.index(gate) + 1] if gate else ()
     due = {i for i, b in project.plan.blocks.items() if b.gate in gates and i not in waived}
     return [
-        *_generated(project.plan, parts),
+        *(Finding("error", problem.identifier, problem.message) for problem in broken),
+        *_generated(project.plan, parts, broken),
         *_waivers(project.plan),
         *_measured(project, parts, due),
-        *_human(project.plan, parts, due),
+        *_human(project.plan, parts, due, {problem.identifier for problem in broken}),
+        *_evidence(project, due),
         *_contract(project),
         *_settings(project),
         *_decisions(project, due),
-        *_links(project, text),
+        *_links(project, text, parts),
         *_figures(project),
     ]
 
@@ -75,7 +88,9 @@ def run(project: Project, *, gate: str | None, as_json: bool) -> None:
         for finding in found:
             if finding.level != "todo":
                 typer.echo(f"{finding.level}: {finding.id}: {finding.message}")
-        _print_todo(project, [finding for finding in found if finding.level == "todo"])
+        todo = [finding for finding in found if finding.level == "todo"]
+        if todo or not errors:
+            _print_todo(project, todo)
     if errors:
         raise CheckFailed(f"PLAN.md: {errors} error{'s' if errors > 1 else ''}")
 
@@ -83,7 +98,8 @@ def run(project: Project, *, gate: str | None, as_json: bool) -> None:
 def gate(project: Project, name: str) -> None:
     """Print what a gate still needs, with who waived what; CheckFailed when it is closed."""
     found = check(project, name)
-    needed = [finding for finding in found if finding.level == "error"]
+    later = {i for i, block in project.plan.blocks.items() if block.gate > name}
+    needed = [f for f in found if f.level == "error" and f.id not in later]
     for finding in [*needed, *_waivers(project.plan)]:
         if finding.level != "error" or finding in needed:
             typer.echo(f"{finding.id}: {finding.message}")
@@ -104,7 +120,7 @@ def counts(project: Project) -> dict[str, dict[str, int]]:
         count = found[block.gate]
         human = parts.get(("human", identifier))
         if human is not None and block.applies:
-            approved = human.attributes["status"] == "approved"
+            approved = human.attributes.get("status") == "approved"
             count["open" if human.open else "approved" if approved else "written"] += 1
             count["overdue"] += human.attributes.get("due", "none") < today
         part = parts.get(("measured", identifier))
@@ -128,8 +144,13 @@ def status(project: Project, as_json: bool) -> None:
     Console(markup=False, highlight=False).print(table)
 
 
-def approve(project: Project, identifier: str, by: str, due: str | None) -> None:
-    """Mark a human block as approved: by whom, when, and the hash of the auto block it approves."""
+def approve(project: Project, identifier: str, by: str | None, due: str | None) -> str:
+    """Mark a human block as approved: by whom, when, and the hash of all that it approves.
+
+    Without `by` it is git's user. Returns a sentence that says so, and whether the owner approves
+    their own block.
+    """
+    by = by or _git_user(project)
     path = project.path("PLAN.md")
     text = read(path)
     parts = parse(text)
@@ -143,13 +164,22 @@ def approve(project: Project, identifier: str, by: str, due: str | None) -> None
         )
     if not re.fullmatch(r"[\w@.+-]+", by):
         raise ProjectError(f"--by {by!r}: give one word, such as @eva")
+    taken = project.plan.overrides.get(identifier)
+    override = [f"{_shown(taken.value)}: {taken.reason}"] if taken else []
     if due is not None and _date(due) is None:
         raise ProjectError(f"--due {due!r}: give a date such as 2027-03-31")
     today = _today().isoformat()
-    human.attributes |= {"status": "approved", "by": by, "on": today, "of": auto.hash}
+    human.attributes |= {
+        "status": "approved",
+        "by": by,
+        "on": today,
+        "of": _signature(parts, identifier, override),
+    }
     if due is not None:
         human.attributes["due"] = due
     storage.write_bytes(path, rewrite(text, human).encode("utf-8"))
+    own = " (their own block)" if _self_approved(human) else ""
+    return f"{identifier} approved by {by}{own}"
 
 
 def why(project: Project, identifier: str) -> None:
@@ -184,18 +214,67 @@ def why(project: Project, identifier: str) -> None:
         typer.echo(f"source: {key}: {plan.sources[key]}")
 
 
-def _generated(plan: Plan, parts: Parts) -> Iterator[Finding]:
+def _signature(parts: Parts, identifier: str, override: list[str]) -> str:
+    """Return a hash for each thing that a reader sees in a block, in the order of SEEN."""
+    seen = {kind: part.lines for (kind, name), part in parts.items() if name == identifier}
+    measured = seen.get("measured", [])
+    # The last line names the run: the same values of another run are not another text.
+    measured = [line for line in measured if ", seal " not in line]
+    found = (seen.get("auto", []), measured, seen.get("human", []), override)
+    return ".".join(map(meaning_hash, found))
+
+
+def _self_approved(human: Part) -> bool:
+    owner, by = (human.attributes.get(name, "").lstrip("@").lower() for name in ("owner", "by"))
+    return owner == by and owner not in ("", "none")
+
+
+def _git_user(project: Project) -> str:
+    """Return the e-mail address that git signs with; ProjectError without one."""
+    command = ["git", "-C", str(project.root), "config", "user.email"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        done = None
+    if done is None or not done.stdout.strip():
+        raise ProjectError("git knows no user.email here: say who approves, such as --by @eva")
+    return done.stdout.strip()
+
+
+def _stale(plan: Plan, parts: Parts, human: Part) -> Finding | None:
+    """Say what has changed since somebody approved a block."""
+    identifier, signed = human.identifier, human.attributes.get("of", "")
+    taken = plan.overrides.get(identifier)
+    override = [f"{_shown(taken.value)}: {taken.reason}"] if taken else []
+    auto = parts.get(("auto", identifier))
+    if "." not in signed and auto is not None and signed == short_hash(auto.lines):
+        message = "its approval covers the generated lines only: read the rest and approve it again"
+        return Finding("warning", identifier, message)
+    now = _signature(parts, identifier, override).split(".")
+    then = signed.split(".")
+    if len(then) != len(SEEN):
+        message = "stale approval: what was approved has changed; read it and approve it again"
+        return Finding("error", identifier, message)
+    changed = [name for name, a, b in zip(SEEN, then, now, strict=True) if a != b]
+    if not changed:
+        return None
+    message = f"stale approval: {' and '.join(changed)} changed; read it and approve it again"
+    return Finding("error", identifier, message)
+
+
+def _generated(plan: Plan, parts: Parts, broken: list[Problem]) -> Iterator[Finding]:
+    lost = {problem.identifier for problem in broken}
     for identifier, block in plan.blocks.items():
         for kind, needed in (
             ("auto", block.lines),
             ("measured", block.measured),
             ("human", block.human),
         ):
-            if needed and (kind, identifier) not in parts:
+            if needed and (kind, identifier) not in parts and identifier not in lost:
                 message = f"its plan:{kind} block is missing: restore it with git"
                 yield Finding("error", identifier, message)
         auto = parts.get(("auto", identifier))
-        if auto is not None and tuple(auto.lines) != block.lines:
+        if auto is not None and not same(auto.lines, block.lines):
             message = (
                 "its auto block was edited by hand: restore it with git, and change the answer "
             )
@@ -215,17 +294,17 @@ def _measured(project: Project, parts: Parts, due: set[str]) -> Iterator[Finding
         if not sync.sealed(identifier, part.lines):
             message = "its measured block was edited by hand: run `ml plan sync`"
             yield Finding("error", identifier, message)
-        elif part.lines != expected.get(identifier, part.lines):
+        elif not same(part.lines, expected.get(identifier, part.lines)):
             yield Finding("error", identifier, "its report has changed: run `ml plan sync`")
         elif _placeholder(part):
             yield Finding(
-                level, identifier, part.lines[0].strip("_").removeprefix(f"{identifier} ")
+                level, identifier, " ".join(part.lines).strip("_* ").removeprefix(f"{identifier} ")
             )
-        elif identifier == "DATA-02" and sync.MADE_UP in part.lines[0]:
+        elif identifier == "DATA-02" and sync.MADE_UP in " ".join(part.lines):
             yield Finding(level, identifier, "the data are made up: set data.source in config.yaml")
 
 
-def _human(plan: Plan, parts: Parts, due: set[str]) -> Iterator[Finding]:
+def _human(plan: Plan, parts: Parts, due: set[str], broken: set[str]) -> Iterator[Finding]:
     today = _today()
     # Where the law asks for evidence, a signature is one.
     unsigned = "error" if plan.answers.get("plan_depth") == "regulated" else "warning"
@@ -234,26 +313,33 @@ def _human(plan: Plan, parts: Parts, due: set[str]) -> Iterator[Finding]:
         if part is None or not block.applies:
             continue
         marks = part.attributes
-        if part.open:
+        if marks.get("status") == "rejected":
+            # A "no" holds in every depth, until somebody changes the block and signs again.
+            level = "error" if identifier in due else "warning"
+            yield Finding(level, identifier, "was rejected: change it and have it approved")
+        elif part.open:
             yield Finding(
                 "error" if identifier in due else "todo", identifier, part.question or "is empty"
             )
-        elif marks["status"] != "approved" and identifier in due:
-            message = f"is {marks['status']}: `ml plan approve {identifier} --by @name`"
+        elif marks.get("status") != "approved" and identifier in due and identifier not in broken:
+            message = f"is {marks.get('status')}: `ml plan approve {identifier} --by @name`"
             yield Finding(unsigned, identifier, message)
         if not part.open and marks.get("owner", "none") == "none":
             yield Finding("warning", identifier, "has no owner: write owner=@name in its mark")
         date = _date(marks.get("due", "none"))
         if marks.get("due", "none") != "none" and date is None:
             yield Finding(
-                "warning", identifier, f"due={marks['due']} is no date such as 2027-03-31"
+                "warning",
+                identifier,
+                f"due={marks['due']} is no date such as {_offered(marks['due'])}",
             )
         elif date is not None and date < today:
             yield Finding("warning", identifier, f"was due on {date}")
-        auto = parts.get(("auto", identifier))
-        if marks["status"] == "approved" and auto is not None and marks.get("of") != auto.hash:
-            message = "stale approval: what was approved has changed; read it and approve it again"
-            yield Finding("error", identifier, message)
+        if marks.get("status") == "approved":
+            if stale := _stale(plan, parts, part):
+                yield stale
+            if _self_approved(part):
+                yield Finding("warning", identifier, f"{marks['by']} owns it and approved it")
 
 
 def _contract(project: Project) -> Iterator[Finding]:
@@ -334,16 +420,25 @@ def _figures(project: Project) -> Iterator[Finding]:
             yield Finding("warning", identifier, message)
 
 
-def _links(project: Project, text: str) -> Iterator[Finding]:
-    for target in re.findall(r"(?<!\\)\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", text)):
-        path = target.partition("#")[0]
-        elsewhere = not path or re.match(r"[a-z][a-z0-9+.-]*:|//", path, re.IGNORECASE)
-        if not elsewhere and not project.path(path).exists():
-            yield Finding("error", "PLAN.md", f"links to {path}, which is not there")
+def _links(project: Project, text: str, parts: Parts) -> Iterator[Finding]:
+    for number, line in enumerate(text.split("\n")):
+        for target in re.findall(r"(?<!\\)\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", line)):
+            path = target.partition("#")[0]
+            elsewhere = not path or re.match(r"[a-z][a-z0-9+.-]*:|//", path, re.IGNORECASE)
+            if not elsewhere and not project.path(path).exists():
+                inside = (p.identifier for p in parts.values() if p.start < number < p.end)
+                message = f"links to {path}, which is not there"
+                yield Finding("error", next(inside, "PLAN.md"), message)
+
+
+def _evidence(project: Project, due: set[str]) -> Iterator[Finding]:
+    for item in evidence.contradictions(project):
+        level = "error" if item.closes and item.id in due else "warning"
+        yield Finding(level, item.id, f"{item.message} ({item.rule})")
 
 
 def _placeholder(part: Part) -> bool:
-    return len(part.lines) == 1 and " not measured yet: " in part.lines[0]
+    return " not measured yet: " in " ".join(part.lines)
 
 
 def _gate_of(project: Project, identifier: str) -> str | None:
@@ -379,6 +474,13 @@ def _shown(value: Any) -> str:
 
 def _today() -> dt.date:
     return dt.datetime.now().astimezone().date()
+
+
+def _offered(text: str) -> str:
+    """Return the date that a person may have meant by `31.01.2027`, else an example."""
+    found = re.fullmatch(r"(\d{1,2})\.(\d{1,2})\.(\d{4})", text)
+    meant = f"{found[3]}-{found[2]:0>2}-{found[1]:0>2}" if found else ""
+    return meant if _date(meant) else "2027-03-31"
 
 
 def _date(text: str) -> dt.date | None:

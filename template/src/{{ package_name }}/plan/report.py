@@ -11,7 +11,7 @@ from markupsafe import Markup
 from .. import report, storage
 from ..errors import ProjectError
 from ..settings import Project
-from . import check
+from . import check, evidence
 from .blocks import Parts, escape, parse, read
 from .sync import MADE_UP
 
@@ -76,7 +76,8 @@ def run(project: Project, audience: str) -> list[Path]:
         "",
         f"{chosen.question} From PLAN.md, whose ids stand beside each line.",
         "",
-        *(f"- {line[10:]}" for line in parts["auto", "SUMMARY"].lines if line[:10] == "- SUMMARY "),
+        *(f"- {line[10:]}" for line in _summary(parts) if not line[10:].startswith("verdict:")),
+        *evidence.lines(project),
     ]
     blocks = [identifier for identifier in chosen.blocks if identifier in project.plan.blocks]
     if audience == "exec" and "RISK-02" in blocks:
@@ -94,6 +95,10 @@ def run(project: Project, audience: str) -> list[Path]:
     title = f"{chosen.title}: {project.plan.project.name}"
     report.render("plan.html", page, title=title, body=body)
     return [markdown, page]
+
+
+def _summary(parts: Parts) -> list[str]:
+    return [line for line in parts["auto", "SUMMARY"].lines if line.startswith("- SUMMARY ")]
 
 
 def _said(parts: Parts, identifier: str, audience: str) -> list[str]:

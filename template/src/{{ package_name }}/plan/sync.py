@@ -10,10 +10,12 @@ from typing import Any
 from .. import storage
 from ..errors import ProjectError
 from ..settings import Project
-from .blocks import code, escape, parse, read, rewrite, short_hash
+from .blocks import code, escape, meaning, meaning_hash, parse, read, rewrite, same, short_hash
 
 Report = dict[str, Any]
-SEAL = re.compile(r"_(\S+) measured by run \S+, \S+ [0-9a-f]{6}, seal ([0-9a-f]{6})_")
+SEAL = re.compile(
+    r"<em>(\S+) measured by run \S+, \S+ [0-9a-f]{6}, seal ([0-9a-f]{6})</em>(?:</li></ul>)?$"
+)
 MADE_UP = "measured on made-up data:"  # of the sample: it proves the pipeline, not the case
 NO_OVERRIDES = "_OVERRIDES none: every decision is the one its rule gives_"
 
@@ -91,7 +93,7 @@ def run(project: Project) -> list[str]:
         part = parse(text).get(("measured", identifier))
         if part is None:
             raise ProjectError(f"PLAN.md: block plan:measured {identifier} is missing: restore it")
-        if part.lines != lines:
+        if not same(part.lines, lines):
             text = rewrite(text, part, lines)
             changed.append(identifier)
     if changed:
@@ -127,7 +129,7 @@ def measured(project: Project) -> dict[str, list[str]]:
             said = said.replace("measured:", MADE_UP, 1)
         lines = [f"- {identifier} {line}" for line in said.split("\n")]
         origin = f"measured by run {report.get('run') or 'none'}, {name}.json {file_hash}"
-        seal = short_hash([*lines, origin])
+        seal = meaning_hash([*lines, f"_{identifier} {origin}_"])
         result[identifier] = [*lines, f"_{identifier} {origin}, seal {seal}_"]
     return result
 
@@ -136,13 +138,16 @@ def sealed(identifier: str, lines: list[str]) -> bool:
     """Say whether `lines` are what `run` once wrote, or what the template did."""
     if identifier == "OVERRIDES":
         return True
-    if len(lines) == 1 and lines[0].startswith(f"_{identifier} not measured yet: run `ml "):
+    said = meaning(lines)
+    if re.fullmatch(rf"<em>{identifier} not measured yet: run <code>ml .*</em>", said):
         return True
-    match = SEAL.fullmatch(lines[-1]) if lines else None
+    match = SEAL.search(said)
     if match is None or match[1] != identifier:
         return False
+    unsealed = [re.sub(r", seal [0-9a-f]{6}([_*])\s*$", r"\1", line) for line in lines]
     origin = lines[-1].removeprefix(f"_{identifier} ").rpartition(", seal ")[0]
-    return match[2] == short_hash([*lines[:-1], origin])
+    # Plans that were written before a seal covered the meaning have one of the lines.
+    return match[2] in (meaning_hash(unsealed), short_hash([*lines[:-1], origin]))
 
 
 class Writer(string.Formatter):
