@@ -145,15 +145,20 @@ def verdict(project: Project) -> str:
 
 
 def lines(project: Project) -> list[str]:
-    """Return verdict and table as Markdown, each row with the id of its block."""
-    metrics = _report(project, "metrics")
-    origin = " Made-up data." if metrics.get("made_up") else ""
-    head = ["| Quantity | Planned | Measured (95 %) | Says | Block |", "|---|---|---|---|---|"]
-    rows = [
-        f"| {row.quantity} | {row.planned} | {row.measured} | {row.says} | {row.id} |"
-        for row in table(project)
-    ]
-    return [f"- verdict: {verdict(project)}.{origin}", "", *head, *rows]
+    """Return the verdict, a table of what was measured, and the names of what was not."""
+    rows = table(project)
+    there = [row for row in rows if row.measured != MISSING]
+    missing = ", ".join(row.quantity.lower() for row in rows if row.measured == MISSING)
+    found = [f"- verdict: {verdict(project)}."]
+    if missing:
+        found.append(f"- {MISSING}: {missing}")
+    if not there:
+        return found
+    made_up = any(_report(project, name).get("made_up") for name in ("metrics", "data_quality"))
+    head = "Measured on made-up data" if made_up else "Measured (95 %)"
+    cells = [(row.quantity, row.planned, row.measured, row.says, row.id) for row in there]
+    shown = [("Quantity", "Planned", head, "Says", "Block"), ("---",) * 5, *cells]
+    return [*found, "", *(f"| {' | '.join(row)} |" for row in shown)]
 
 
 def _report(project: Project, name: str) -> Report:
