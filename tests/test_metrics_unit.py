@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from package_name import evaluation, metrics
+from package_name import evaluation, metrics, training
 from package_name.errors import ProjectError
 
 
@@ -323,3 +323,35 @@ def test_a_useless_model_fails_its_gate_and_a_doubtful_one_warns(change, money, 
     for texts, expected in zip(found, (reasons, warnings), strict=True):
         assert len(texts) == len(expected), texts
         assert all(part in text for part, text in zip(expected, texts, strict=True)), texts
+
+
+def chosen_among(rule="one_standard_error", **scores):
+    found = {
+        name: training.CrossValidated(np.empty(0), list(values), 0.0, {})
+        for name, values in scores.items()
+    }
+    return training.choose(training.paired_differences(found, list(scores)), rule)
+
+
+def test_choice_gives_nothing_away_that_is_beyond_chance():
+    """A clear difference in every fold wins, however small; one that is chance does not."""
+    linear = np.array([0.70, 0.75, 0.80, 0.72, 0.78])  # folds differ by more than the models
+    clear = linear + 0.011 + np.array([0, 1, -1, 1, -1]) * 0.001
+    assert chosen_among(logistic_regression=linear, lightgbm=clear) == "lightgbm"
+    chance = linear + 0.002 + np.array([3, -4, 2, -2, 1]) * 0.004
+    assert chosen_among(logistic_regression=linear, lightgbm=chance) == "logistic_regression"
+    assert chosen_among("best_score", logistic_regression=linear, lightgbm=chance) == "lightgbm"
+    assert chosen_among(logistic_regression=linear, lightgbm=linear) == "logistic_regression"
+    assert chosen_among(lightgbm=linear, logistic_regression=clear) == "logistic_regression"
+    assert chosen_among(logistic_regression=[0.7], lightgbm=[0.71]) == "lightgbm"
+    gaps = training.paired_differences(
+        {
+            n: training.CrossValidated(np.empty(0), list(v), 0.0, {})
+            for n, v in {"lightgbm": clear, "logistic_regression": linear}.items()
+        },
+        ["lightgbm", "logistic_regression"],
+    )
+    assert list(gaps) == ["logistic_regression", "lightgbm"]  # the simplest comes first
+    assert gaps["logistic_regression"].mean == pytest.approx(0.011)
+    assert gaps["logistic_regression"].se == pytest.approx(0.001 / 5**0.5)
+    assert gaps["lightgbm"] == (0, 0)

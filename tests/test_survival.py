@@ -731,3 +731,13 @@ def test_a_champion_that_flags_every_row_fails_its_gate(made: Made) -> None:
     assert "worth 0 " in err and "v2 fails its gate" in err
     page = (made / "reports/evaluation.html").read_text(encoding="utf-8")
     assert "Gate not passed" in page and "it flags every row of the test set" in page
+
+
+def test_plan_and_report_tell_how_the_model_was_chosen(trained: Path) -> None:
+    plan = (trained / "PLAN.md").read_text(encoding="utf-8")
+    assert re.search(r"MOD-04 decision: `one_standard_error`.*sel\.one_se", plan), plan
+    chosen = json.loads((trained / "reports/training.json").read_bytes())
+    assert f"MOD-04 measured: `{chosen['chosen']}`" in plan.replace(" on made-up data", "")
+    assert all({"mean", "se"} == set(gap) for gap in chosen["selection"]["behind"].values())
+    page = (trained / "reports/evaluation.html").read_text(encoding="utf-8")
+    assert "by the rule <em>one standard error</em> (MOD-04)" in page

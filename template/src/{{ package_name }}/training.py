@@ -27,8 +27,8 @@ from .splitting import Split, split
 COSTS = ("cost_fp", "cost_fn", "cost_tp", "cost_tn", "predictions_per_month")
 # Facts of the plan that a model depends on.
 PLAN = (
-    *("primary_metric", "split", "cv", "baselines", "candidates", "calibration", "threshold"),
-    *("daily_capacity", "label_delay_days", "min_gain", *COSTS),
+    *("primary_metric", "split", "cv", "baselines", "candidates", "selection", "calibration"),
+    *("threshold", "daily_capacity", "label_delay_days", *COSTS),
 )
 PARITY_ROWS = 2000
 CURVE_SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
@@ -42,6 +42,13 @@ class CrossValidated(NamedTuple):
     scores: list[float]
     seconds: float
     params: dict[str, Any]
+
+
+class Behind(NamedTuple):
+    """The mean difference of a candidate's score to the best one's, and its standard error."""
+
+    mean: float
+    se: float
 
 
 def labels(frame: pl.DataFrame, target: contract.Column) -> NDArray[np.int8]:
@@ -146,7 +153,8 @@ def run(project: Project) -> dict[str, Any]:
         if len(shares) > 1:
             found["blend"] = _blended(project, data, parts, found, shares)
             candidates = [*members, "blend"]
-    chosen = choose(found, candidates, float(plan.answers["min_gain"]))
+    behind = paired_differences(found, candidates)
+    chosen = choose(behind, plan.value("selection"))
     calibration = calibrate(plan.value("calibration"), data.y, found[chosen].oof)
     known = ~np.isnan(found[chosen].oof)
     honest = calibration.apply(found[chosen].oof[known])
@@ -208,6 +216,10 @@ def run(project: Project) -> dict[str, Any]:
             for name, result in found.items()
         },
         "chosen": chosen,
+        "selection": {
+            "rule": plan.value("selection"),
+            "behind": {name: gap._asdict() for name, gap in behind.items()},
+        },
         "blend": shares if chosen == "blend" else {},
         "calibration": calibration.method,
         "threshold": decided._asdict(),
@@ -245,11 +257,32 @@ def run(project: Project) -> dict[str, Any]:
     return report
 
 
-def choose(found: dict[str, CrossValidated], candidates: Sequence[str], min_gain: float) -> str:
-    """Return the simplest candidate whose mean score is within `min_gain` of the best."""
-    scores = {name: float(np.mean(found[name].scores)) for name in candidates}
-    best = max(scores.values())
-    return next(name for name in models.LADDER if scores.get(name, -np.inf) >= best - min_gain)
+def paired_differences(
+    found: dict[str, CrossValidated], candidates: Sequence[str]
+) -> dict[str, Behind]:
+    """Return by how much each candidate's score is behind the best, simplest first.
+
+    Both are scored on the same folds, so that what makes a fold hard is in no difference. Without
+    two folds the standard error is 0: nothing tells a difference from chance.
+    """
+    scores = {name: np.array(found[name].scores) for name in models.LADDER if name in candidates}
+    best = max(scores.values(), key=lambda values: float(values.mean()))
+    result = {}
+    for name, values in scores.items():
+        gaps = best - values
+        se = float(gaps.std(ddof=1)) / len(gaps) ** 0.5 if len(gaps) > 1 else 0.0
+        result[name] = Behind(float(gaps.mean()), se)
+    return result
+
+
+def choose(behind: dict[str, Behind], rule: str) -> str:
+    """Return the candidate that decision MOD-04 prefers; `behind` is sorted from simple to complex.
+
+    one_standard_error: the simplest that is behind the best by at most one standard error of the
+    difference (Breiman et al. 1984, 3.4.3); best_score: the best.
+    """
+    slack = 1.0 if rule == "one_standard_error" else 0.0
+    return next(name for name, gap in behind.items() if gap.mean <= slack * gap.se)
 
 
 def calibrate(method: str, y: NDArray[np.int8], oof: Floats) -> graph.Calibration:

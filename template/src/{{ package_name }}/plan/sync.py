@@ -37,6 +37,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "profile",
         "leakage: {leaks}\nmeasured: {width} columns{strongest}",
     ),
+    "MOD-04": ("training", "measured: {chosen:code}{selected}"),
     "MOD-02": ("metrics", "measured: {primary_metric:code} of {tried}; baselines {plain}"),
     "TRAIN-01": (
         "training",
@@ -212,7 +213,15 @@ def _profile(report: Report, project: Project) -> Report:
 
 
 def _training(report: Report, project: Project) -> Report:
-    return {"notes": "".join(f"; {escape(note)}" for note in report["split"].get("notes", []))}
+    behind = report.get("selection", {}).get("behind", {})
+    gaps = (
+        f"; {code(name)} is behind the best by {number(gap['mean'], 4)}, "
+        f"standard error {number(gap['se'], 4)}"
+        for name, gap in behind.items()
+        if gap["mean"] > 0
+    )
+    notes = "".join(f"; {escape(note)}" for note in report["split"].get("notes", []))
+    return {"notes": notes, "selected": "".join(gaps)}
 
 
 def _verdict(gate: Report) -> str:
