@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from .contract import Column, Kind
-from .validation import BOOLEANS, parse
+from .dialect import BOOLEANS
+from .validation import parse, without_words
 
 READABLE = 0.95  # share of the values that decides a type; rows with others go to quarantine
 EXAMINED = 1000  # different values that date formats are tried on
@@ -54,7 +55,7 @@ def infer(raw: pl.Series) -> Reading | None:
 
 
 def _infer_text(raw: pl.Series) -> Reading:
-    counts = raw.alias("text").drop_nulls().value_counts(name="rows")
+    counts = without_words(raw).alias("text").drop_nulls().value_counts(name="rows")
     counts = counts.with_columns(pl.col("text").str.strip_chars()).filter(pl.col("text") != "")
     counts = counts.sort("text")
     values, rows = counts["text"], counts["rows"]

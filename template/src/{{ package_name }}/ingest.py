@@ -6,30 +6,24 @@ import hashlib
 import io
 import re
 import shutil
-from collections import Counter
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from . import sample, settings, storage, validation
+from . import dialect, sample, settings, storage, validation
 from .errors import ProjectError
-
-NULLS = ["", "NA", "N/A", "null", "NULL", "NaN", "nan"]
-DELIMITERS = ",;\t|"
-SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json")
 
 
 def read_table(path: Path, encoding: str = "utf-8") -> pl.DataFrame:
     """Read a table of any supported format.
 
-    CSV columns stay text, because only the contract knows their types; NULLS are missing values
-    there. Anything unreadable is a ProjectError that says where.
+    CSV columns stay text, because only the contract knows their types. The words of
+    `dialect.MISSING` are missing values in every format. Anything unreadable is a ProjectError
+    that says where.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise ProjectError(f"{path}: unknown file type; use one of {' '.join(SUFFIXES)}")
+    dialect.check_suffix(path)
     if not path.is_file():
         raise ProjectError(f"{path}: no such file: check the path, or data.source in config.yaml")
     if not path.stat().st_size:
@@ -46,7 +40,7 @@ def read_table(path: Path, encoding: str = "utf-8") -> pl.DataFrame:
     for name in frame.columns:
         if name == "*" or (name.startswith("^") and name.endswith("$")):
             raise ProjectError(f"{path.name}: column {name!r} reads as a pattern: rename it")
-    return frame
+    return frame.with_columns(map(validation.without_words, frame))
 
 
 def run(project: settings.Project) -> dict[str, Any]:
@@ -112,44 +106,26 @@ def _read(path: Path, encoding: str) -> pl.DataFrame:
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         return pl.read_parquet(path)
-    is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
-    if suffix in (".jsonl", ".ndjson", ".json"):
+    if suffix in dialect.JSON:
+        encoding = dialect.encoding_of(path, encoding)
+        is_utf8 = encoding == "utf-8-sig"
         source = path if is_utf8 else io.BytesIO(path.read_text(encoding).encode())
         with path.open("rb") as file:
             is_array = file.read(64).lstrip().startswith(b"[")
         read = pl.read_json if is_array else pl.read_ndjson
         return read(source, infer_schema_length=None)
-    names, delimiter = _header(path, encoding)
+    written = dialect.read(path, encoding)
     frame = pl.read_csv(
         path,
-        separator=delimiter,
+        separator=written.delimiter,
         infer_schema=False,
-        null_values=NULLS,
-        encoding="utf8" if is_utf8 else encoding,
-        new_columns=names,
+        null_values=list(dialect.MISSING),
+        encoding="utf8" if written.encoding == "utf-8-sig" else written.encoding,
+        new_columns=written.names,
+        skip_lines=written.skip,
+        eol_char=written.line_end,
     )
     return frame.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines
-
-
-def _header(path: Path, encoding: str) -> tuple[list[str], str]:
-    """Return the column names and the delimiter that cuts the first lines most evenly."""
-
-    def score(delimiter: str) -> float:
-        widths = [len(record) for record in islice(_records(path, encoding, delimiter), 20)]
-        return widths[0] * widths.count(widths[0]) / len(widths) if widths else 0
-
-    delimiter = max(DELIMITERS, key=score)
-    names = next(_records(path, encoding, delimiter), [])
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise ProjectError(f"{path.name}: two columns have the name {twice[0]!r}: rename one")
-    return names, delimiter
-
-
-def _records(path: Path, encoding: str, delimiter: str) -> Iterator[list[str]]:
-    encoding = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
-    with path.open(encoding=encoding, newline="") as file:
-        yield from (record for record in csv.reader(file, delimiter=delimiter) if record)
 
 
 def _damage(path: Path, encoding: str) -> str:
@@ -157,6 +133,7 @@ def _damage(path: Path, encoding: str) -> str:
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         return "not a whole Parquet file: write or copy it again"
+    encoding = dialect.encoding_of(path, encoding)
     decoder = codecs.getincrementaldecoder(encoding)()
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
@@ -165,17 +142,17 @@ def _damage(path: Path, encoding: str) -> str:
             except UnicodeDecodeError as error:
                 return (
                     f"line {number}, byte {error.start + 1} (0x{error.object[error.start]:02x}) is "
-                    f"not {encoding}: set the file's encoding in config.yaml, such as "
-                    "`data.encoding: latin-1`"
+                    f"not {encoding.removesuffix('-sig')}: set the file's encoding in config.yaml, "
+                    "such as `data.encoding: latin-1`"
                 )
     if suffix in (".csv", ".tsv"):
-        names, delimiter = _header(path, encoding)
+        _, delimiter, names, skip, _ = dialect.read(path, encoding)
         with path.open(encoding=encoding, newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            start = 0
+            reader = csv.reader(islice(file, skip, None), delimiter=delimiter, strict=True)
+            start = skip
             try:
                 for record in reader:
-                    start = reader.line_num
+                    start = skip + reader.line_num
                     if len(record) > len(names):
                         return (
                             f"line {start} has {len(record)} fields, but there are "

@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from . import privacy, storage
+from . import dialect, privacy, storage
 from .errors import ProjectError
 
 FORMAT = 1
@@ -149,7 +149,7 @@ def session(model: bytes, threads: int = 1) -> ort.InferenceSession:
 def row_type(columns: Sequence[ServedColumn]) -> type[msgspec.Struct]:
     """Build the typed request row: wrong types, ranges and unknown names are refused.
 
-    An empty text means missing, as it does in training.
+    The texts of `dialect.MISSING` mean missing, as they do in training.
     """
     kinds: dict[str, Any] = {
         "number": float,
@@ -159,6 +159,7 @@ def row_type(columns: Sequence[ServedColumn]) -> type[msgspec.Struct]:
         "date": dt.date,
         "timestamp": dt.datetime,
     }
+    words = "|".join(dialect.MISSING)
     fields: list[tuple[str, Any, Any]] = []
     for index, column in enumerate(columns):
         kind, low, high = kinds[column.kind], column.minimum, column.maximum
@@ -174,9 +175,10 @@ def row_type(columns: Sequence[ServedColumn]) -> type[msgspec.Struct]:
                 "le": 2**63 - 1 if high is None else math.floor(high),
             }
         elif column.levels:
-            kind = Literal[column.levels if column.required else (*column.levels, "")]
+            levels = tuple(x for x in column.levels if x not in dialect.MISSING)
+            kind = Literal[levels if column.required else (*levels, "")]
         elif column.kind == "category" and column.required:
-            limits["min_length"] = 1
+            kind = Annotated[kind, msgspec.Meta(pattern=f"^(?!({words})$)")]
         if any(limit is not None for limit in limits.values()):
             kind = Annotated[kind, msgspec.Meta(**limits)]  # type: ignore[arg-type]
         default = msgspec.NODEFAULT if column.required else None
@@ -193,6 +195,26 @@ def _utc(moment: Any) -> Any:
     if isinstance(moment, dt.datetime) and moment.tzinfo:
         return moment.astimezone(dt.UTC)
     return moment
+
+
+def read_value(value: Any, column: ServedColumn) -> Any:
+    """Return a value of JSON as `ml validate` reads it, for `row_type` to check."""
+    value = dialect.plain(value, column.kind)
+    if column.kind not in ("date", "timestamp") or not isinstance(value, str):
+        return value
+    for form in column.formats:
+        try:
+            moment = dt.datetime.strptime(value, form)
+        except ValueError:
+            continue
+        return moment.date() if column.kind == "date" else _utc(moment)
+    return value
+
+
+def _codes(levels: tuple[str, ...]) -> dict[str, float]:
+    """Return the code of each level; what means missing has the code of ""."""
+    codes = {level: float(code) for code, level in enumerate(levels)}
+    return codes | dict.fromkeys(dialect.MISSING, codes.get("", float(len(levels))))
 
 
 class Scorer:
@@ -219,7 +241,7 @@ class Scorer:
         self._categorical = [
             (
                 position[feature.column],
-                {level: float(code) for code, level in enumerate(feature.levels)},
+                _codes(feature.levels),
                 float(len(feature.levels)),
             )
             for feature in spec.categorical
@@ -258,12 +280,19 @@ class Scorer:
 
     def replay(self, golden: Golden) -> None:
         """Score the golden rows; ProjectError when an answer differs from training."""
-        scores = self.score_rows([msgspec.convert(row, self.row_type) for row in golden.rows])
+        scores = self.score_rows(list(map(self.read_row, golden.rows)))
         worst = float(np.abs(scores.probability - np.asarray(golden.probability)).max(initial=0))
         if not worst <= GOLDEN_TOLERANCE:
             raise ProjectError(
                 f"bundle {self.version}: golden rows differ by {worst:.2g}; train again here"
             )
+
+    def read_row(self, row: dict[str, Any]) -> msgspec.Struct:
+        """Read a row of JSON as `ml validate` does; msgspec.ValidationError when it breaks it."""
+        return msgspec.convert(
+            row | {c.name: read_value(row[c.name], c) for c in self.columns if c.name in row},
+            self.row_type,
+        )
 
     def encode_rows(self, rows: Sequence[msgspec.Struct]) -> NDArray[np.float32]:
         """Turn rows of `row_type` into the model's matrix, shape (rows, features)."""

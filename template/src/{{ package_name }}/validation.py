@@ -13,6 +13,7 @@ import polars as pl
 from . import contract as contracts
 from . import privacy, storage
 from .contract import Column, Contract
+from .dialect import BOOLEANS, MISSING
 from .errors import CheckFailed, ProjectError
 from .settings import Project
 
@@ -27,9 +28,6 @@ DTYPES: dict[str, pl.DataType] = {
     "date": pl.Date(),
     "timestamp": pl.Datetime("us"),
 }
-BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "1"), True) | dict.fromkeys(
-    ("false", "f", "no", "n", "0"), False
-)
 # ISO 8601 as databases and spreadsheets write it; a time with an offset becomes UTC.
 ISO_DATES = ("%Y-%m-%d",)
 ISO_TIMES = (
@@ -93,6 +91,7 @@ def apply(contract: Contract, frame: pl.DataFrame, *, labelled: bool = True) -> 
                 warnings[f"{name}: missing column"] = frame.height
             typed[name] = pl.repeat(None, frame.height, dtype=DTYPES[column.kind], eager=True)
             continue
+        raw = without_words(raw)
         present = _present(raw, column.kind)
         values = typed[name] = parse(raw, column)
         missing[name] = int((~present).sum()) / max(1, frame.height)
@@ -290,14 +289,19 @@ def _present(raw: pl.Series, kind: str) -> pl.Series:
     return raw.is_not_null()
 
 
-def parse(raw: pl.Series, column: Column) -> pl.Series:
-    """Return the values in the contract's type, null where they cannot be read."""
-    kind, dtype = column.kind, DTYPES[column.kind]
+def without_words(raw: pl.Series) -> pl.Series:
+    """Return texts with null for the words that mean a missing value, other columns as they are."""
     if raw.dtype in (pl.Categorical, pl.Enum):
         raw = raw.cast(pl.String)
+    return raw.replace(MISSING, None) if raw.dtype == pl.String else raw
+
+
+def parse(raw: pl.Series, column: Column) -> pl.Series:
+    """Return the values in the contract's type, null where they cannot be read."""
+    kind, dtype, raw = column.kind, DTYPES[column.kind], without_words(raw)
     is_text = raw.dtype == pl.String
     if kind == "category" and not (raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Duration)):
-        return raw.cast(dtype).replace("", None)
+        return raw.cast(dtype)
     if kind in ("date", "timestamp"):
         if is_text:
             iso = ISO_DATES if kind == "date" else ISO_TIMES

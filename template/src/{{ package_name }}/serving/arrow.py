@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ..dialect import BOOLEANS, MISSING, NUMBER
 from ..scorer import LARGEST, Scorer, ServedColumn
 
-NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|infinity)$"
-TRUE, FALSE = pa.array(["true", "t", "yes", "y", "1"]), pa.array(["false", "f", "no", "n", "0"])
+WORDS = pa.array(MISSING)
+TRUE, FALSE = (pa.array([w for w, v in BOOLEANS.items() if v is said]) for said in (True, False))
 NUMERIC = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
 TYPES = {"category": pa.string(), "date": pa.date32(), "timestamp": pa.timestamp("us")}
 PARTS: dict[str, Callable[[Any], Any]] = {
@@ -35,6 +36,8 @@ def encode(scorer: Scorer, batch: Any) -> tuple[NDArray[np.float32], Any]:
     for column in scorer.columns:
         raw = batch.column(column.name)
         raw = raw.cast(plain(raw.type))
+        if pa.types.is_string(raw.type):
+            raw = pc.if_else(pc.is_in(raw, value_set=WORDS), None, raw)
         values = typed[column.name] = read(raw, column)
         for rule, broken in _broken(raw, values, column):
             first = pc.and_(broken, pc.is_null(problem))
@@ -93,7 +96,7 @@ def read(raw: Any, column: ServedColumn) -> Any:
 
 def _texts(raw: Any) -> Any:
     if pa.types.is_string(raw.type):
-        return pc.if_else(pc.equal(raw, ""), None, raw)
+        return raw
     if pa.types.is_floating(raw.type):
         return _each(raw, repr, pa.string())
     nested = pa.types.is_nested(raw.type) or pa.types.is_binary(raw.type)

@@ -5,8 +5,6 @@ output; a run that was killed goes on after its last part, and the same input an
 give the same bytes.
 """
 
-import codecs
-import csv
 import os
 import re
 import shutil
@@ -23,7 +21,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import Progress
 
-from .. import contract, registry, storage
+from .. import contract, dialect, registry, storage
 from ..errors import ProjectError
 from ..scorer import Scorer, ServedColumn
 from ..settings import Project
@@ -32,8 +30,6 @@ from . import arrow
 PART_ROWS = 65_536
 BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError, LookupError)
 BLOCK_BYTES = 1_000_000  # of CSV; pyarrow reads up to 32 blocks ahead
-JSON_LINES = (".jsonl", ".ndjson", ".json")
-NULLS = ["", "NA", "N/A", "null", "NULL", "NaN", "nan"]  # in CSV, as `ml ingest` has it
 
 
 class Source(NamedTuple):
@@ -52,9 +48,9 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
     Finished work is not done again unless `force` is set. Returns what OUT.done.json records: the
     version, the hashes of model, input and output, and the counts `rows` and `problems`.
     """
-    for path in (source, output):
-        if path.suffix.lower() not in (".parquet", ".csv", *JSON_LINES):
-            raise ProjectError(f"{path.name}: the name must end in .parquet, .csv or .jsonl")
+    dialect.check_suffix(source)
+    if output.suffix.lower() not in (".parquet", ".csv", *dialect.JSON):
+        raise ProjectError(f"{output.name}: the name must end in .parquet, .csv or .jsonl")
     if not source.is_file() or source.resolve() == output.resolve():
         raise ProjectError(f"{source}: no such file, or the output itself")
     folder = registry.champion_folder(project)
@@ -176,9 +172,8 @@ def open_source(
     """Open the input; a column that is missing or a file that is damaged is a ProjectError."""
     needed = [column.name for column in columns]
     try:
-        if codecs.lookup(encoding).name == "utf-8":
-            encoding = "utf-8-sig"  # with or without the mark of some editors
-        if path.suffix.lower() in JSON_LINES:
+        if path.suffix.lower() in dialect.JSON:
+            encoding = dialect.encoding_of(path, encoding)
             first = next(_objects(path, encoding), {})
             found = [key for key in keys if key in first]
             wanted = list(dict.fromkeys(needed + found))
@@ -186,17 +181,16 @@ def open_source(
             return Source(batches, dict.fromkeys(found, pa.string()))
         if path.suffix.lower() == ".parquet":
             file = pq.ParquetFile(path, buffer_size=1_000_000)
+            dialect.refuse_twice(path, file.schema_arrow.names)
             types = {field.name: arrow.plain(field.type) for field in file.schema_arrow}
             wanted = _wanted(path, needed, keys, types)
             batches = file.iter_batches(PART_ROWS, columns=wanted)
             rows = file.metadata.num_rows
         else:
-            with path.open(encoding=encoding) as text:
-                header = text.readline()
-            delimiter = max(",;\t|", key=header.count)
-            types = dict.fromkeys(next(csv.reader([header], delimiter=delimiter), []), pa.string())
+            written = dialect.read(path, encoding)
+            types = dict.fromkeys(written.names, pa.string())
             wanted = _wanted(path, needed, keys, types)
-            batches, rows = _csv_batches(path, wanted, delimiter, encoding), None
+            batches, rows = _csv_batches(path, wanted, written), None
     except BROKEN as error:
         raise _unreadable(path, error) from None
     return Source(_guarded(path, batches), {key: types[key] for key in keys if key in types}, rows)
@@ -212,16 +206,18 @@ def _wanted(path: Path, needed: list[str], keys: list[str], there: dict[str, Any
     return list(dict.fromkeys([*needed, *(key for key in keys if key in there)]))
 
 
-def _csv_batches(path: Path, wanted: list[str], delimiter: str, encoding: str) -> Iterator[Any]:
-    utf8 = "utf8" if encoding == "utf-8-sig" else encoding
+def _csv_batches(path: Path, wanted: list[str], written: dialect.Dialect) -> Iterator[Any]:
+    encoding = "utf8" if written.encoding == "utf-8-sig" else written.encoding
     blocks = arrow_csv.open_csv(
         path,
-        read_options=arrow_csv.ReadOptions(block_size=BLOCK_BYTES, encoding=utf8),
-        parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        read_options=arrow_csv.ReadOptions(
+            block_size=BLOCK_BYTES, encoding=encoding, skip_rows=written.skip
+        ),
+        parse_options=arrow_csv.ParseOptions(delimiter=written.delimiter, newlines_in_values=True),
         convert_options=arrow_csv.ConvertOptions(
             include_columns=wanted,
             column_types=dict.fromkeys(wanted, pa.string()),
-            null_values=NULLS,
+            null_values=dialect.MISSING,
             strings_can_be_null=True,
         ),
     )
@@ -237,12 +233,20 @@ def _csv_batches(path: Path, wanted: list[str], delimiter: str, encoding: str) -
 
 def _objects(path: Path, encoding: str) -> Iterator[dict[str, Any]]:
     decode = msgspec.json.Decoder(dict[str, Any]).decode
-    with path.open("rb") as file:
+    with path.open(encoding=encoding) as text:
+        is_array = text.read(64).lstrip().startswith("[")
+    if is_array:  # one document, read at once as `ml ingest` does
+        try:
+            yield from msgspec.json.decode(path.read_text(encoding), type=list[dict[str, Any]])
+        except (msgspec.DecodeError, RecursionError):
+            raise ProjectError(f"{path.name} is not a list of JSON objects") from None
+        return
+    with path.open(encoding=encoding) as file:
         for number, line in enumerate(file, 1):
             if line.isspace():
                 continue
             try:
-                yield decode(line.decode(encoding))
+                yield decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 raise ProjectError(f"{path.name}: line {number} is not a JSON object") from None
 

@@ -30,7 +30,7 @@ from starlette.exceptions import HTTPException
 
 from .. import privacy, registry, storage
 from ..errors import ProjectError
-from ..scorer import Scorer, example, read_golden, row_type
+from ..scorer import Scorer, example, read_golden, read_value, row_type
 from ..settings import Project
 from . import MISSING, OUT_OF_RANGE, UNKNOWN_LEVEL, WRONG_TYPE, expected
 from .telemetry import Done, Prediction, Telemetry
@@ -135,7 +135,7 @@ class Model:
             raise _too_many(max_rows)
         if problems := list(itertools.islice(self._problems(rows), MAX_PROBLEMS)):
             raise Refused(422, *problems)
-        return [msgspec.convert(row, self.scorer.row_type) for row in rows]
+        return list(map(self.scorer.read_row, rows))
 
     def _problems(self, rows: list[Any]) -> Iterator[Problem]:
         for number, row in enumerate(rows):
@@ -147,7 +147,8 @@ class Model:
                 hint = f"did you mean {near[0]}?" if near else "leave it out"
                 yield Problem(number, name[:100], "unknown field", hint)
             for name, type in self.types.items():
-                value, column = row.get(name), self.columns[name]
+                column = self.columns[name]
+                value = read_value(row.get(name), column)
                 if value is None and not column.required:
                     continue
                 try:

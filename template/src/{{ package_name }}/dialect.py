@@ -1,0 +1,146 @@
+"""How files and values are written: the one place for `ml ingest`, `ml score` and the service.
+
+Needs the standard library only, so that every image of production can use it.
+"""
+
+import codecs
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .errors import ProjectError
+
+MISSING = ("", "NA", "N/A", "null", "NULL", "NaN", "nan")  # texts that mean "no value" everywhere
+DELIMITERS = ",;\t|"
+EXAMINED = 20  # records that tell the delimiter
+HEAD = 65_536  # bytes that tell encoding and line ends
+JSON = (".jsonl", ".ndjson", ".json")
+SUFFIXES = (".csv", ".tsv", ".parquet", *JSON)
+SHEETS = (".xlsx", ".xls", ".xlsm", ".ods")
+BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "1"), True) | dict.fromkeys(
+    ("false", "f", "no", "n", "0"), False
+)
+NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|infinity)$"
+
+
+class Dialect(NamedTuple):
+    """How a file of delimited text is written; `skip` lines stand above the column names."""
+
+    encoding: str
+    delimiter: str
+    names: list[str]
+    skip: int
+    line_end: str
+
+
+def check_suffix(path: Path) -> None:
+    """ProjectError for a type of file that nothing here reads, with what to do instead."""
+    suffix = path.suffix.lower()
+    if suffix in SHEETS:
+        raise ProjectError(f"{path.name} is a spreadsheet: save its table as CSV UTF-8 or Parquet")
+    if suffix not in SUFFIXES:
+        raise ProjectError(f"{path}: unknown file type; use one of {' '.join(SUFFIXES)}")
+
+
+def encoding_of(path: Path, configured: str) -> str:
+    """Return the encoding that the mark at the start of a file says, else the configured one.
+
+    LookupError when Python does not know it.
+    """
+    with path.open("rb") as file:
+        start = file.read(4)
+    marked = next((name for mark, name in BOMS if start.startswith(mark)), configured)
+    name = codecs.lookup(marked).name
+    return "utf-8-sig" if name == "utf-8" else name
+
+
+def read(path: Path, configured: str) -> Dialect:
+    """Find out how a CSV file is written; ProjectError when two columns have one name.
+
+    The delimiter is the one that cuts column names and rows most evenly into more than one field.
+    Blank lines and Excel's `sep=;` may stand above the names.
+    """
+    encoding = encoding_of(path, configured)
+    skip, told = 0, ""
+    with path.open(encoding=encoding) as file:
+        for line in file:
+            found = re.fullmatch(r'"?sep=(.)"?', line.strip("\r\n"), re.I)
+            if not found and line.strip():
+                break
+            told = found[1] if found else told
+            skip += 1
+
+    def score(delimiter: str) -> float:
+        widths = list(map(len, islice(records(path, encoding, delimiter, skip), EXAMINED + 1)))
+        if len(widths) < 2:
+            return widths[0] - 1 if widths else 0
+        width, count = Counter(widths[1:]).most_common(1)[0]
+        return (min(widths[0], width) - 1) * count / (len(widths) - 1)
+
+    delimiter = told or max(DELIMITERS, key=score)
+    names = next(records(path, encoding, delimiter, skip), [])
+    refuse_twice(path, names)
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    text = head.replace(b"\0", b"")  # of UTF-16
+    return Dialect(encoding, delimiter, names, skip, "\n" if b"\n" in text else "\r")
+
+
+def records(path: Path, encoding: str, delimiter: str, skip: int = 0) -> Iterator[list[str]]:
+    """Give the fields of each record below the first `skip` lines, without blank lines."""
+    with path.open(encoding=encoding, newline="") as file:
+        lines = islice(file, skip, None)
+        yield from (record for record in csv.reader(lines, delimiter=delimiter) if record)
+
+
+def refuse_twice(path: Path, names: list[str]) -> None:
+    """ProjectError when two columns have one name."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ProjectError(f"{path.name}: two columns have the name {twice[0]!r}: rename one")
+
+
+def plain(value: Any, kind: str) -> Any:
+    """Return a value of JSON as its kind wants it, or as it is where it cannot be read so.
+
+    As `ml validate` reads columns: texts that hold numbers, whole floats, days as timestamps.
+    """
+    if isinstance(value, str) and value in MISSING:
+        return None
+    if kind == "category":
+        return _text(value)
+    if isinstance(value, str):
+        value = value.strip()
+        if not value:
+            return None
+        if kind == "boolean":
+            return BOOLEANS.get(value.lower(), value)
+        if kind == "timestamp":
+            return f"{value}T00:00:00" if re.fullmatch(r"\d{4}-\d\d-\d\d", value) else value
+        if kind == "date" or not re.fullmatch(NUMBER, value, re.I | re.A):
+            return value
+        if kind == "integer" and re.fullmatch(r"[+-]?\d{1,19}", value, re.A):
+            return int(value)
+        value = float(value)
+    if kind in ("number", "integer") and isinstance(value, bool):
+        return int(value)
+    if kind == "integer" and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if kind == "boolean" and isinstance(value, int | float) and value in (0, 1):
+        return bool(value)
+    return value
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else value
