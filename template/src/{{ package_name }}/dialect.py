@@ -89,9 +89,8 @@ def read(path: Path, configured: str) -> Dialect:
     delimiter = told or max(DELIMITERS, key=score)
     names = next(records(path, encoding, delimiter, skip), [])
     refuse_twice(path, names)
-    with path.open("rb") as file:
-        head = file.read(HEAD)
-    text = head.replace(b"\0", b"")  # of UTF-16
+    with path.open("rb") as raw:
+        text = raw.read(HEAD).replace(b"\0", b"")  # of UTF-16
     return Dialect(encoding, delimiter, names, skip, "\n" if b"\n" in text else "\r")
 
 

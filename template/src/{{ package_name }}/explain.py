@@ -179,7 +179,8 @@ def _shown(
 ) -> list[dict[str, Any]]:
     """Leave out the features of personal columns: a curve names their values."""
     spec = scorer.spec
-    columns = {item.name: item.column for item in (*spec.numeric, *spec.categorical)}
+    columns = {item.name: item.column for item in spec.numeric}
+    columns |= {item.name: item.column for item in spec.categorical}
     return [item for item in importance if columns[item["feature"]] not in personal]
 
 

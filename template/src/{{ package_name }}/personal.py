@@ -5,7 +5,7 @@ import re
 import polars as pl
 
 from .contract import Kind
-from .validation import BOOLEANS
+from .dialect import BOOLEANS
 
 EXAMINED = 1000  # different values that the patterns are tried on
 NAMES = {
