@@ -1,5 +1,7 @@
 """Documents agree with the code: links, commands, trees, test names, and the tests' one line."""
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -86,6 +88,41 @@ def told(text: str) -> set[str]:
 
 def test_readme_names_every_command(tmp_path: Path) -> None:
     assert told((ROOT / "README.md").read_text()) == commands(render(tmp_path / "p"))
+
+
+OPTIONS = """
+import json, sys, typer
+from churn_model.cli import app
+
+def options(command, name):
+    found = {name: [o for p in command.params for o in (*p.opts, *p.secondary_opts)]}
+    for one, inner in getattr(command, "commands", {}).items():
+        found |= options(inner, f"{name} {one}".strip())
+    return found
+
+json.dump(options(typer.main.get_command(app), ""), sys.stdout)
+"""
+
+
+def test_commands_in_documents_are_those_of_a_project(tmp_path: Path) -> None:
+    """Each `ml` command that a reader is told to type is there, with the options that it gets."""
+    project = render(tmp_path / "p", plan_depth="regulated")
+    env = {**os.environ, "PYTHONPATH": "src"}
+    asked = [sys.executable, "-c", OPTIONS]
+    known = json.loads(
+        subprocess.run(asked, cwd=project, env=env, check=True, capture_output=True).stdout
+    )
+    seen = set()
+    for page in [*PAGES, *project.rglob("*.md")]:
+        for fence in (one for one in fences(page) if one.language in ("bash", "text")):
+            for line in re.findall(r"(?:uv run|ml/\w+) ml (.*)", fence.text):
+                words = re.split(r"\s[#|&<>]|;|\)", line)[0].split()
+                name = " ".join(words[:2]) if " ".join(words[:2]) in known else words[0]
+                assert name in known, f"{page.name}: ml {line}"
+                given = {word.split("=")[0] for word in words if re.match(r"--\w", word)}
+                assert given <= {*known[name], "--help"}, f"{page.name}: ml {line}"
+                seen.add(name)
+    assert len(seen) > 20
 
 
 @pytest.mark.parametrize("modes", MODES)

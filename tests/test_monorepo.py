@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +11,8 @@ import pytest
 import yaml
 from helpers.documents import ROOT, Reader
 from helpers.rendering import copy_template, git, publish, render, tree
+from helpers.shared import shared_environment
 
-BIN = Path(sys.executable).parent
 BROKEN = {  # hook: file, what is replaced in it, by what
     "merge-markers": ("README.md", "## Start", "<<<<<<< before"),
     "ruff-check": ("src/card_fraud/errors.py", '"""', 'import os\n"""'),
@@ -27,21 +26,14 @@ BROKEN = {  # hook: file, what is replaced in it, by what
 @pytest.fixture(scope="module")
 def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return an environment in which `uv run` takes this one's packages, and the project's `ml`."""
-    own = tmp_path_factory.mktemp("bin")
-    (own / "ml").write_text(
-        f'#!/bin/sh\nPYTHONPATH=src exec "{sys.executable}" -m "$(ls src)" "$@"\n'
-    )
-    (own / "ml").chmod(0o755)
-    kept = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
     who = {
         f"GIT_{who}_{what}": "reader"
         for who in ("AUTHOR", "COMMITTER")
         for what in ("NAME", "EMAIL")
     }
-    uv = {"UV_NO_SYNC": "1", "UV_PROJECT_ENVIRONMENT": str(BIN.parent)}
-    path = os.pathsep.join([str(own), str(BIN), os.environ["PATH"]])
     # mypy looks at whole projects, which takes long: it has a test of its own.
-    return {**kept, **who, **uv, "PATH": path, "SKIP": "mypy", "TERM": "dumb", "COLUMNS": "200"}
+    shared = shared_environment(tmp_path_factory.mktemp("bin"))
+    return {**shared, **who, "SKIP": "mypy", "TERM": "dumb", "COLUMNS": "200"}
 
 
 def run(
@@ -163,9 +155,11 @@ def test_each_workflow_is_its_own_and_runs_in_its_project(
     act += ["--local-repository", f"{setup}={tmp_path / 'setup'}"]
     path = f"{tmp_path / 'bin'}{os.pathsep}{env['PATH']}"
     run(clone, {**env, "PATH": path}, *act)
-    calls = log.read_text().splitlines()
-    assert "run ml plan check" in calls[-1]
-    assert all(Path(call.split()[0]).parts[-2:] == ("ml", "fraud") for call in calls), calls
+    where, calls = zip(*(line.split(" ", 1) for line in log.read_text().splitlines()), strict=True)
+    assert {Path(folder).parts[-2:] for folder in where} == {("ml", "fraud")}
+    # Each of these is run in real projects by tests/test_projects.py.
+    checks = ["ruff check .", "ruff format --check .", "mypy", "ml contract check", "pytest"]
+    assert calls == ("sync", *(f"run {check}" for check in [*checks, "ml run", "ml plan check"]))
 
 
 def test_an_update_and_a_gate_stay_in_their_project(clean: Path, env: dict[str, str]) -> None:

@@ -1,7 +1,8 @@
 """Real projects: made by the real command, installed, linted, typed, trained, served and tested.
 
 One project per set of deployment modes, each with another depth of the plan; the tests of a project
-share it, so they run in order.
+share it, so they run in order. The one with both modes is installed as users do. The others run
+with the packages of this environment, and are installed in the nightly run.
 """
 
 import json
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.shared import clean_environment, shared_environment
 
 UV = str(Path(sys.executable).with_name("uv"))
 ROOT = Path(__file__).parents[1]
@@ -29,9 +31,15 @@ TRAINING = ("lightgbm", "sklearn", "polars", "onnx", "optuna", "mlflow")
 class Made:
     """A rendered project on disk."""
 
-    def __init__(self, folder: Path, modes: str) -> None:
+    def __init__(self, folder: Path, modes: str, env: dict[str, str] | None = None) -> None:
         self.folder = folder
         self.modes = modes
+        self.installed = env is None
+        self.env = (
+            clean_environment() if env is None else {**env, "PYTHONPATH": str(folder / "src")}
+        )
+        serving = folder / ".venv-serve/bin" if env is None else Path(env["PATH"].split(":")[0])
+        self.served_by = str(serving / "ml")
 
     def call(
         self, *command: str, code: int = 0, env: dict[str, str] | None = None
@@ -41,7 +49,7 @@ class Made:
         done = subprocess.run(
             [UV if program == "uv" else program, *arguments],
             cwd=self.folder,
-            env={**clean_environment(), **(env or {})},
+            env={**self.env, **(env or {})},
             capture_output=True,
             text=True,
             timeout=900,
@@ -61,30 +69,54 @@ class Made:
         return json.loads((self.folder / "reports" / f"{name}.json").read_text())
 
 
-def clean_environment() -> dict[str, str]:
-    """Return the environment without this run's own virtual environment."""
-    return {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
+@pytest.fixture(scope="module")
+def types_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a cache for mypy: most files are the same in all projects."""
+    return str(tmp_path_factory.mktemp("mypy"))
 
 
-@pytest.fixture(scope="module", params=list(MODES))
+INSTALLED = [pytest.param(f"{modes} installed", marks=pytest.mark.nightly) for modes in MODES][1:]
+
+
+@pytest.fixture(scope="module", params=["both installed", "rest", "batch", *INSTALLED])
 def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    folder = tmp_path_factory.mktemp("real") / f"churn-{request.param}"
-    answers = ["--data", f"deployment_modes={MODES[request.param]}"]
-    answers += ["--data", f"plan_depth={DEPTHS[request.param]}"]
+    modes, *installed = request.param.split()
+    folder = tmp_path_factory.mktemp("real") / f"churn-{modes}"
+    answers = ["--data", f"deployment_modes={MODES[modes]}"]
+    answers += ["--data", f"plan_depth={DEPTHS[modes]}"]
     command = [sys.executable, "-m", "copier", "copy", "--defaults", "--vcs-ref", "HEAD", *answers]
     subprocess.run([*command, str(ROOT), str(folder)], check=True, capture_output=True)
-    made = Made(folder, request.param)
+    made = Made(
+        folder, modes, None if installed else shared_environment(tmp_path_factory.mktemp("bin"))
+    )
     made.call("git", "init", "-q")
-    made.call("uv", "sync", "-q")
+    if installed:
+        made.call("uv", "sync", "-q")
     made.call("git", "add", "-A")
     made.call("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", "start")
     return made
 
 
-def test_is_clean_code(project: Made) -> None:
+@pytest.fixture
+def same_in_all(project: Made) -> Made:
+    """Return the project with both modes: in the others the same code would do the same."""
+    if project.modes != "both":
+        pytest.skip("the same in every mode: it runs with both")
+    return project
+
+
+@pytest.fixture
+def installed(project: Made) -> Made:
+    """Return a project with environments of its own."""
+    if not project.installed:
+        pytest.skip("it runs with the packages of this environment: installed in the nightly run")
+    return project
+
+
+def test_is_clean_code(project: Made, types_cache: str) -> None:
     project.call("uv", "run", "ruff", "check", ".")
     project.call("uv", "run", "ruff", "format", "--check", ".")
-    project.call("uv", "run", "mypy")
+    project.call("uv", "run", "mypy", env={"MYPY_CACHE_DIR": types_cache})
 
 
 def test_runs_from_data_to_plan(project: Made) -> None:
@@ -112,7 +144,8 @@ def test_own_tests_pass(project: Made) -> None:
     project.call("uv", "run", "pytest", "-q")
 
 
-def test_no_library_reports_home(project: Made) -> None:
+def test_no_library_reports_home(same_in_all: Made) -> None:
+    project = same_in_all
     # mlflow keeps quiet in tests and CI anyway, so this runs as if it were neither.
     outside = [
         "env",
@@ -134,9 +167,10 @@ runs: {using: composite, steps: [{run: uv --version, shell: bash}]}
 """
 
 
-def test_its_workflow_runs(project: Made, tmp_path: Path) -> None:
-    if project.modes != "both":
-        pytest.skip("the workflow is the same for every mode: it runs with both")
+@pytest.mark.nightly
+def test_its_workflow_runs(same_in_all: Made, tmp_path: Path) -> None:
+    """By default tests/test_monorepo.py runs its steps, and this file what they call."""
+    project = same_in_all
     clone = tmp_path / "clone"
     project.call("git", "clone", "-q", str(project.folder), str(clone))
     (tmp_path / "setup-uv").mkdir()
@@ -160,7 +194,8 @@ def test_its_workflow_runs(project: Made, tmp_path: Path) -> None:
     assert "Success - Main uv run ml plan check" in done.stdout
 
 
-def test_serving_environment_has_no_training_library(project: Made) -> None:
+def test_serving_environment_has_no_training_library(installed: Made) -> None:
+    project = installed
     env = {"UV_PROJECT_ENVIRONMENT": ".venv-serve"}
     project.call("uv", "sync", "-q", "--no-default-groups", env=env)
     python = str(project.folder / ".venv-serve/bin/python")
@@ -174,7 +209,8 @@ def test_serving_environment_has_no_training_library(project: Made) -> None:
     assert found.stdout.strip() == "[]"
 
 
-def test_the_list_of_parts_holds_what_the_image_installs(project: Made) -> None:
+def test_the_list_of_parts_holds_what_the_image_installs(installed: Made) -> None:
+    project = installed
     workflow = (project.folder / ".github/workflows/ci.yml").read_text()
     (command,) = re.findall(r"run: (uv export .*)", workflow)
     path = project.folder / "sbom.json"
@@ -198,9 +234,9 @@ def server(project: Made) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(
-        [project.folder / ".venv-serve/bin/ml", "serve", "--port", str(port)],
+        [project.served_by, "serve", "--port", str(port)],
         cwd=project.folder,
-        env=clean_environment(),
+        env=project.env,
         stderr=subprocess.PIPE,
     )
     address = f"http://127.0.0.1:{port}"
@@ -251,7 +287,7 @@ def test_scores_a_file(project: Made) -> None:
     if project.modes == "rest":
         assert not (project.folder / "src/churn_model/serving/batch.py").exists()
         return
-    ml = str(project.folder / ".venv-serve/bin/ml")
+    ml = project.served_by
     source = "data/sample/dataset.parquet"
     project.call(ml, "score", source, "data/predictions/scores.parquet")
     first = (project.folder / "data/predictions/scores.parquet").read_bytes()
@@ -265,7 +301,8 @@ def test_scores_a_file(project: Made) -> None:
     assert project.call("uv", "run", "python", "-c", code).stdout.split() == ["True", "True"]
 
 
-def test_rolls_back(project: Made) -> None:
+def test_rolls_back(same_in_all: Made) -> None:
+    project = same_in_all
     project.ml("train")
     project.ml("evaluate")
     project.ml("promote", "v2")
@@ -274,12 +311,14 @@ def test_rolls_back(project: Made) -> None:
     assert registry["champion"] == "v1"
 
 
-def test_drift_alarm_fires(project: Made) -> None:
+def test_drift_alarm_fires(same_in_all: Made) -> None:
+    project = same_in_all
     project.ml("simulate-drift")
     project.ml("retrain-check")
 
 
-def test_a_manifest_that_was_touched_is_not_served(project: Made) -> None:
+def test_a_manifest_that_was_touched_is_not_served(same_in_all: Made) -> None:
+    project = same_in_all
     model = project.folder / "models/v1/model_encoded.onnx"
     good = model.read_bytes()
     model.write_bytes(good[:-100])

@@ -2,6 +2,7 @@
 
 import ast
 import datetime
+import itertools
 import json
 import keyword
 import re
@@ -90,26 +91,32 @@ def check_project(folder: Path, given: dict[str, Any]) -> None:
     assert f"src/{remembered['package_name']}/cli.py" in files
 
 
-@pytest.mark.parametrize("interpretability", ["none", "global", "local", "inherent"])
-@pytest.mark.parametrize("entity", ["customer_id", ""])
-@pytest.mark.parametrize("time_column", ["snapshot_date", ""])
-@pytest.mark.parametrize("modes", [["rest"], ["batch"], ["rest", "batch"]], ids="+".join)
-@pytest.mark.parametrize("detail", ["quick", "full"])
-def test_every_combination(
-    tmp_path: Path,
-    detail: str,
-    modes: list[str],
-    time_column: str,
-    entity: str,
-    interpretability: str,
-) -> None:
-    chosen = {
-        "detail": detail,
-        "deployment_modes": modes,
-        "time_column": time_column,
-        "entity": entity,
-        "interpretability": interpretability,
-    }
+# Each pair of choices of two questions is in one of these twelve.
+PAIRS = [
+    *[(["rest"], "none", "quick", "date", "id"), (["rest"], "global", "full", "", "")],
+    *[(["rest"], "local", "quick", "", "id"), (["rest"], "inherent", "full", "date", "")],
+    *[(["batch"], "none", "full", "", ""), (["batch"], "global", "quick", "date", "id")],
+    *[(["batch"], "local", "full", "date", ""), (["batch"], "inherent", "quick", "", "id")],
+    *[
+        (["rest", "batch"], "none", "quick", "", ""),
+        (["rest", "batch"], "global", "full", "", "id"),
+    ],
+    *[(["rest", "batch"], "local", "full", "date", "id")],
+    *[(["rest", "batch"], "inherent", "quick", "date", "")],
+]
+ASKED = ("deployment_modes", "interpretability", "detail", "time_column", "entity")
+
+
+def test_the_pairs_are_all() -> None:
+    for one, other in itertools.combinations(range(len(ASKED)), 2):
+        choices = [{str(case[n]) for case in PAIRS} for n in (one, other)]
+        met = {(str(case[one]), str(case[other])) for case in PAIRS}
+        assert met == set(itertools.product(*choices)), (ASKED[one], ASKED[other])
+
+
+@pytest.mark.parametrize("case", PAIRS, ids=str)
+def test_every_pair_of_choices(tmp_path: Path, case: tuple[Any, ...]) -> None:
+    chosen = dict(zip(ASKED, case, strict=True))
     check_project(render(tmp_path / "project", **chosen), chosen)
 
 

@@ -13,9 +13,10 @@ GUIDES = (
     *("run-in-production", "fill-the-plan", "bring-your-own-data", "change-your-mind"),
     "adopt",
 )
+DAILY = ("run-in-production", "change-your-mind")  # serving, and updates
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a clone of this repository, as it is in the working tree."""
     folder = copy_template(tmp_path_factory.mktemp("reader") / "ml-model-planner")
@@ -35,6 +36,7 @@ def reader(clone: Path, env: dict[str, str]) -> Iterator[Reader]:
     one.close()
 
 
+@pytest.mark.nightly
 def test_tutorial(reader: Reader, clone: Path) -> None:
     reader.follow(ROOT / "docs" / "tutorial.md")
     reference = (ROOT / "docs" / "reference" / "reports.md").read_text(encoding="utf-8")
@@ -43,13 +45,16 @@ def test_tutorial(reader: Reader, clone: Path) -> None:
         assert re.findall(r"`(\w+)`", fields) == list(report), name
 
 
-def test_readme_and_guides(reader: Reader, clone: Path) -> None:
+@pytest.mark.parametrize(
+    "guides", [DAILY, pytest.param(GUIDES, marks=pytest.mark.nightly)], ids=["daily", "all"]
+)
+def test_readme_and_guides(reader: Reader, clone: Path, guides: tuple[str, ...]) -> None:
     tests = (ROOT / ".ci" / "run").read_text().splitlines()[-1]
     for fence in fences(ROOT / "README.md"):
         if fence.language == "bash" and fence.text.strip() != tests:  # which runs this very test
             reader.run(f"cd '{clone}'\n{fence.text}", f"README.md:{fence.line}")
     reader.run(f"cd '{clone.parent / 'my-model'}'", "README.md")
-    for name in GUIDES:
+    for name in guides:
         reader.follow(ROOT / "docs" / "how-to" / f"{name}.md")
 
 

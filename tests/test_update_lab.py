@@ -3,11 +3,10 @@
 A case is a version of the template with answers, what people did to the project, and then another
 version or other answers. Everything that people write has a word of its own. After the update it is
 in its file, under its decision or where a three-way merge puts it; or Copier reports a conflict in
-that file; or the file is one that `ml update` protects. LABORATORY_CASES=20000 looks for longer.
+that file; or the file is one that `ml update` protects. The nightly run looks fifty times as long.
 """
 
 import itertools
-import os
 import random
 import re
 import shutil
@@ -54,7 +53,11 @@ from hypothesis import strategies as st
 from package_name.errors import ProjectError
 from package_name.update import Update
 
-CASES = int(os.environ.get("LABORATORY_CASES", "2000"))
+CASES = pytest.mark.parametrize("count", [400, pytest.param(20_000, marks=pytest.mark.nightly)])
+# Projects through the real command, too.
+NUMBERS = pytest.mark.parametrize(
+    "number", [pytest.param(n, marks=pytest.mark.nightly if n > 2 else ()) for n in range(12)]
+)
 BATCH = 40
 FAMILIES, VERSIONS = 20, 16
 quiet = {"suppress_health_check": list(HealthCheck)}
@@ -333,7 +336,10 @@ cases = st.tuples(
 )
 
 
-def test_nothing_that_people_wrote_is_lost_or_moved(family: Callable[[int], list[Tree]]) -> None:
+@CASES
+def test_nothing_that_people_wrote_is_lost_or_moved(
+    family: Callable[[int], list[Tree]], count: int
+) -> None:
     def tried(drawn: list[Any]) -> list[list[str]]:
         prepared = [
             prepare(family(number)[old], family(number)[new], done)
@@ -343,7 +349,7 @@ def test_nothing_that_people_wrote_is_lost_or_moved(family: Callable[[int], list
         return [faults(case, people) for case, people in prepared]
 
     @given(st.lists(cases, min_size=BATCH, max_size=BATCH))
-    @settings(max_examples=CASES // BATCH, phases=[Phase.generate], **quiet)
+    @settings(max_examples=count // BATCH, phases=[Phase.generate], **quiet)
     def run(drawn: list[Any]) -> None:
         for (*states, done), found in zip(drawn, tried(drawn), strict=True):
             if found:  # leave out what people did as long as it still fails
@@ -355,14 +361,15 @@ def test_nothing_that_people_wrote_is_lost_or_moved(family: Callable[[int], list
     run()
 
 
+@CASES
 def test_ml_update_protects_what_copier_loses(
-    family: Callable[[int], list[Tree]], tmp_path: Path
+    family: Callable[[int], list[Tree]], tmp_path: Path, count: int
 ) -> None:
     """Every word is in its file, or in the file of people beside it, and nowhere else."""
     folders = (tmp_path / str(number) for number in itertools.count())
 
     @given(cases)
-    @settings(max_examples=CASES // 10, **quiet)
+    @settings(max_examples=count // 5, **quiet)
     def run(drawn: Any) -> None:
         number, old, new, done = drawn
         case, people = prepare(family(number)[old], family(number)[new], done)
@@ -435,7 +442,7 @@ def repository(versions: list[Path], tmp_path_factory: pytest.TempPathFactory) -
     return folder
 
 
-@pytest.mark.parametrize("number", range(12))
+@NUMBERS
 def test_the_command_gives_the_same_bytes(
     versions: list[Path], repository: Path, tmp_path: Path, number: int
 ) -> None:
@@ -464,7 +471,7 @@ def test_the_command_gives_the_same_bytes(
     assert faults(case, people) == []
 
 
-@pytest.mark.parametrize("number", range(12))
+@NUMBERS
 def test_an_updated_project_equals_a_fresh_one(
     versions: list[Path], repository: Path, tmp_path: Path, number: int
 ) -> None:
