@@ -419,6 +419,13 @@ def test_an_absent_target_names_the_nearest_column(drafted):
         drafted(table(), target="y", entity="xx")
 
 
+def test_a_class_of_a_few_rows_is_told(tmp_path):
+    file = tmp_path / "data.parquet"
+    table(y=[n < 3 for n in range(400)]).write_parquet(file)
+    (finding,) = drafting.draft(file, "y").findings
+    assert finding.reason.startswith("only 3 rows are true: too few to learn from")
+
+
 def test_rows_without_a_target_are_allowed_and_told(drafted):
     agreed, found = drafted(table(y=[True, False, None, False] * 100))
     assert found["y"] == ["target"]

@@ -311,6 +311,11 @@ def _set_target(
     if not target.complete:
         missing = f"missing in {labels.null_count()} rows: nothing is learnt from them"
         target.notes.append(("target", missing))
+    rarest = min(shares, key=lambda value: shares[value])
+    fewest = int((texts == rarest).sum())
+    if fewest < leakage.MIN_CLASS_ROWS:
+        rows = f"only {fewest} row{'s are' if fewest > 1 else ' is'} {rarest}"
+        target.notes.append(("target", f"{rows}: too few to learn from and to judge a model by"))
     if shares[positive] > 0.5 and told is None:
         other = next(value for value in shares if value != positive)
         target.notes.append(

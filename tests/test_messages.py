@@ -1,0 +1,347 @@
+"""Messages that only a mistake shows: each is one line that says what is wrong and how to mend it.
+
+The commands run in this process, in a rendered project: their paths were found by measuring which
+messages no other test reaches (branch coverage of the generated source).
+"""
+
+import importlib
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import helpers.bundles as small
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from helpers.rendering import render
+
+from package_name import bench, monitoring, registry, sample, splitting, storage
+from package_name.contract import Column, Contract
+from package_name.errors import CheckFailed, ProjectError
+from package_name.plan import progress
+from package_name.scorer import session
+from package_name.settings import Project
+
+PACKAGE = "message_model"
+Ml = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("messages") / "project"
+    render(folder, package_name=PACKAGE, plan_depth="standard")
+    sys.path.insert(0, str(folder / "src"))
+    yield folder
+    sys.path.remove(str(folder / "src"))
+
+
+@pytest.fixture
+def project(rendered: Path, tmp_path: Path) -> Project:
+    return Project(shutil.copytree(rendered, tmp_path / "project"))
+
+
+@pytest.fixture
+def ml(project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ml:
+    """Run `ml ...` in the project; return its exit code and what it printed."""
+    cli = importlib.import_module(f"{PACKAGE}.cli")
+    monkeypatch.chdir(project.root)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["ml", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out = capsys.readouterr()
+        assert out.err.count("\n") <= 1, out.err
+        return int(end.value.code or 0), out.out + out.err
+
+    return run
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def file(project: Project, **columns: Any) -> str:
+    """Write a CSV of 60 rows beside the project's files and name it as the source."""
+    frame = pl.DataFrame({"x": np.random.default_rng(0).normal(size=60).round(3), **columns})
+    frame.write_csv(project.path("mine.csv"))
+    project.path("config.yaml").write_text("data: {source: mine.csv}\n")
+    return "mine.csv"
+
+
+# The first hour: a file that is not what the plan expects
+
+
+def test_a_file_without_entity_and_time_is_told_by_every_later_command(
+    project: Project, ml: Ml
+) -> None:
+    name = file(project, churned=[["no", "yes", "no"][n % 3] for n in range(60)])
+    differ = "contract and plan differ (entity is none, not customer_id; time_column is none"
+    mend = "`ml update --data entity= --data time_column= --data entity_repeats=no`"
+    code, said = ml("contract", "infer", name, "--target", "churned")
+    assert code == 0 and differ in said and mend in said
+    assert "true (written yes) is positive, 33.3% of 60 rows: true says that it happened" in said
+    assert re.search(r"^  entity +none: .*\n  time +none: ", said, re.M)
+    assert ml("contract", "check") == (0, "dataset.odcs.yaml: good\n")
+    assert [ml(step)[0] for step in ("ingest", "validate", "profile")] == [0, 0, 0]
+    for command in (("train",), ("run",), ("tune",)):
+        code, said = ml(*command)
+        assert code == 2 and differ in said and mend in said
+    code, said = ml("plan", "check")
+    assert code == 1 and differ in said
+
+
+def test_a_target_of_two_readings_writes_nothing_until_told(project: Project, ml: Ml) -> None:
+    name = file(project, churned=[1 + (n % 3 == 0) for n in range(60)])
+    before = project.contract_path.read_bytes()
+    code, said = ml("contract", "infer", name, "--target", "churned")
+    assert code == 2 and "1 (66.7% of the rows) or 2 (33.3% of the rows)" in said
+    assert project.contract_path.read_bytes() == before
+    code, said = ml("contract", "infer", name, "--target", "churned", "--positive", "2", "--json")
+    found = json.loads(said)
+    assert found["decisions"][0]["evidence"].startswith("2 is positive, 33.3% of 60 rows: named by")
+    assert [finding["what"] for finding in found["findings"]] == ["contradiction"]
+
+
+def test_a_broken_contract_is_listed_line_by_line(project: Project, ml: Ml) -> None:
+    edit(
+        project.contract_path,
+        "property: positiveShare, value: ",
+        "property: positiveShare, value: 7",
+    )
+    edit(project.contract_path, "{minimum: 0}", '{minimum: "0"}')
+    code, said = ml("contract", "check")
+    assert code == 1
+    assert "minimum '0' is not a number" in said or "is not of type 'number'" in said
+    edit(project.contract_path, '{minimum: "0"}', "{minimum: 0}")
+    assert ml("contract", "check")[1].startswith("column churned: positiveShare is not between")
+
+
+# Commands before their time, and with what is not there
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ("models", 0, "no model yet: run `ml train`"),
+        ("validate", 2, "no data yet: run `ml ingest` first"),
+        ("train", 2, "no data/processed/valid.parquet yet: run `ml validate`"),
+        ("evaluate", 2, "run `ml train`"),
+        ("evaluate v7", 2, "no version v7: `ml models` lists what is there"),
+        ("explain", 2, "run `ml train`"),
+        ("bench", 2, "no champion yet"),
+        ("monitor", 2, "no champion yet"),
+        ("simulate-drift", 2, "no champion yet"),
+        ("retrain-check", 2, "no champion yet"),
+        ("score in.csv out.csv", 2, "in.csv: no such file"),
+        ("serve", 2, "no champion yet"),
+        ("promote v1", 2, "run `ml train`"),
+        ("rollback", 2, "`ml "),
+        ("plan gate G9", 2, "G9"),
+        ("plan check --gate G9", 2, "G9"),
+        ("plan gate G0", 1, "G0 is closed: "),
+        ("plan report --audience nobody", 2, "nobody"),
+        ("plan approve NONE-01 --by @eva", 2, "no block NONE-01 to approve; there are PROB-01"),
+        ("plan approve PROB-01 --by @eva", 1, "PROB-01: write its text in PLAN.md first"),
+        ("plan why NONE-01", 2, "no block NONE-01; there are"),
+        ("contract infer none.csv --target y", 2, "none.csv: no such file"),
+        ("contract infer config.toml --target y", 2, "unknown file type; use one of .csv"),
+        ("update --data cost_fn", 2, "--data cost_fn: give NAME=VALUE, such as cost_fn=90"),
+        ("update --undo --dry-run", 2, "--undo takes no other option"),
+    ],
+)
+def test_a_command_that_cannot_work_says_why(ml: Ml, command: str, code: int, said: str) -> None:
+    found = ml(*command.split())
+    assert found[0] == code and said in found[1], found
+
+
+def test_a_command_outside_of_a_project(
+    ml: Ml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, said = ml("models")
+    assert code == 2 and "no project here: " in said and "hold no plan/plan.yaml" in said
+
+
+def test_cruft_keeps_its_own_projects(project: Project, ml: Ml) -> None:
+    project.path(".cruft.json").write_text("{}")
+    assert "cruft keeps this project: run `cruft update`" in ml("update")[1]
+
+
+# Files that somebody damaged
+
+
+def overrides(text: str) -> Callable[[Project], None]:
+    return lambda project: project.path("plan/overrides.yaml").write_text(text) and None
+
+
+def plan_bytes(change: Callable[[bytes], bytes]) -> Callable[[Project], None]:
+    def damage(project: Project) -> None:
+        path = project.path("PLAN.md")
+        path.write_bytes(change(path.read_bytes()))
+
+    return damage
+
+
+def without_measured(text: bytes) -> bytes:
+    block = rb"<!-- plan:measured OVERRIDES.*?<!-- /plan:measured OVERRIDES -->\n"
+    assert re.search(block, text, re.S)
+    return re.sub(block, b"", text, flags=re.S)
+
+
+@pytest.mark.parametrize(
+    ("damage", "command", "said"),
+    [
+        (overrides("NONE-01: {value: x, reason: y}"), "plan check", "no decision NONE-01; see"),
+        (overrides("[1]"), "plan check", "expected a mapping of names to values"),
+        (overrides("EVAL-01: 1\nEVAL-01: 2"), "plan check", "EVAL-01 is given twice"),
+        (overrides("a: ["), "plan check", "not valid YAML"),
+        (
+            overrides("TRAIN-01: {value: stratified, reason: test}"),
+            "plan check",
+            "does not go with the split stratified: override both",
+        ),
+        (plan_bytes(lambda text: text + b"\xff"), "plan check", "PLAN.md: not UTF-8 text (byte"),
+        (
+            plan_bytes(lambda text: text.replace(b":human PROB-01", b":human PROB-99")),
+            "plan check",
+            "plan/plan.yaml knows no such plan:human block",
+        ),
+        (plan_bytes(without_measured), "plan sync", "block plan:measured OVERRIDES is missing"),
+        (
+            lambda project: storage.write_text(project.path("reports/profile.json"), "{}"),
+            "plan sync",
+            "reports/profile.json lacks what DATA-03 needs",
+        ),
+        (
+            lambda project: storage.write_text(project.path("models/registry.json"), "{"),
+            "models",
+            "models/registry.json is damaged",
+        ),
+        (
+            lambda project: storage.write_text(
+                project.path("models/registry.json"), '{"champion":"v3","versions":{}}'
+            ),
+            "models",
+            "v3 is champion but not a version",
+        ),
+        (
+            lambda project: project.path("config.yaml").write_text("data: {encoding: klingon}\n"),
+            "contract infer mine.csv --target churned",
+            "data.encoding: unknown encoding 'klingon'",
+        ),
+    ],
+)
+def test_a_damaged_file_is_named(
+    project: Project, ml: Ml, damage: Callable[[Project], None], command: str, said: str
+) -> None:
+    file(project, churned=[n % 2 for n in range(60)])
+    damage(project)
+    code, found = ml(*command.split())
+    assert code in (1, 2) and said in found, found
+
+
+def test_a_plan_without_a_number_names_it(project: Project) -> None:
+    with pytest.raises(ProjectError, match=r"plan/plan.yaml has no VAL-01 nothing"):
+        project.plan.number("VAL-01", "nothing")
+
+
+def test_tasks_that_take_longer_than_the_plan_are_told(project: Project) -> None:
+    path = project.path(progress.FILE)
+    known = yaml.safe_load(path.read_text(encoding="utf-8"))
+    long = {"all": {"what": "All of it", "weeks": [400, 500, 600], "after": []}}
+    path.write_text(yaml.safe_dump(known | {"tasks": long}), encoding="utf-8")
+    assert any(
+        "change the tasks, or the answer build_months" in m for _, m in progress.check(project)
+    )
+
+
+# Tables that cannot be split
+
+
+def table(times: list[Any] | None = None, labels: list[int] | None = None) -> dict[str, Any]:
+    y = Column(name="y", kind="boolean", role="target", positive="true")
+    at = Column(name="at", kind="timestamp", role="time")
+    columns = (Column(name="x", kind="number", role="feature"), y)
+    made = np.array(labels or [0, 1] * 30, dtype=np.int8)
+    frame = pl.DataFrame({"x": range(len(made)), "y": made == 1})
+    if times is not None:
+        frame = frame.with_columns(pl.Series("at", times, dtype=pl.Datetime("us")))
+    agreed = Contract(name="t", version="1", columns=columns if times is None else (*columns, at))
+    return {"frame": frame, "labels": made, "contract": agreed}
+
+
+NOON = datetime(2026, 1, 1, 12)
+LATE = [NOON + timedelta(days=n) for n in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "parts", "said"),
+    [
+        ("time", table(), "no contract column has the role time"),
+        ("time", table([None, *LATE[1:]]), "column at: a time split needs every value"),
+        ("time", table([NOON] * 60), "column at: a time split needs two different times"),
+        ("time", table(LATE[:2] * 30, [0, 1, 1, 0] * 15), "no fold has rows of both classes"),
+        ("time", table(LATE, [0] * 55 + [1] * 5), "at least 2 rows of each class are needed"),
+        ("stratified_group", table(), "no contract column has the role entity"),
+        ("stratified", table(labels=[0] * 59 + [1]), "too few rows of one class to split"),
+    ],
+)
+def test_a_table_that_cannot_be_split_says_why(
+    scheme: str, parts: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ProjectError, match=re.escape(said)):
+        splitting.split(**parts, scheme=scheme, test_share=0.2, folds=3, embargo_days=0, seed=0)
+
+
+# Models and what is measured of them
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    made = small.project(tmp_path_factory.mktemp("trained"))
+    registry.promote(made, small.train(made, rows=1500))
+    return made
+
+
+def test_a_model_that_is_too_slow_fails_the_benchmark(
+    trained: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {"latency_ms": 0.0001, "deployment_modes": ["rest"]}
+    fresh = {"memory_mb": 1.0, "cold_start_ms": 1.0}
+    monkeypatch.setattr(bench, "_fresh_process", lambda _: fresh)
+    monkeypatch.setitem(vars(trained), "plan", SimpleNamespace(facts=lambda _: {}, answers=answers))
+    with pytest.raises(CheckFailed, match=r"more than latency_ms 0.0001: train fewer members"):
+        bench.run(trained)
+
+
+def test_an_alarm_without_drift_is_a_failed_check(
+    trained: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitoring, "ALPHA_WARN", -1.0)
+    with pytest.raises(CheckFailed, match="unshifted windows alarmed"):
+        monitoring.simulate_drift(trained)
+
+
+def test_a_model_file_that_is_none_is_one_line() -> None:
+    with pytest.raises(ProjectError, match="the model file is not a usable ONNX graph") as error:
+        session(b"no model")
+    assert "\n" not in str(error.value)
+
+
+def test_sample_data_that_cannot_keep_a_definition_say_so() -> None:
+    x = Column(name="x", kind="number", role="excluded", mean=0, std=1)
+    late = Column(
+        name="late", kind="boolean", role="target", positive="true", definition="x > -1e9"
+    )
+    with pytest.raises(ProjectError, match="never false: give its columns validValues"):
+        sample.generate(Contract(name="t", version="1", columns=(x, late)), 50, 0)
