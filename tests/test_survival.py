@@ -458,20 +458,20 @@ def whole(made: Made) -> None:
         assert champion is None or (made / f"models/{champion}/manifest.json").exists()
 
 
+# All of them write through `storage`: a file, a registry and a table each day, the rest at night.
+DAILY = (("validate",), ("promote", "v2"), ("score", "my.csv", "out.csv"))
 SHORT = (
     ("contract", "sample", "--rows", "60"),
     ("contract", "infer", "my.csv", "--target", "churned", "--force"),
     ("ingest",),
-    ("validate",),
     ("profile",),
     ("evaluate",),
-    ("promote", "v2"),
     ("models", "--rebuild"),
     ("monitor", "my.csv"),
     ("plan", "sync"),
     ("plan", "approve", "EVAL-01", "--by", "@eva"),
-    ("score", "my.csv", "out.csv"),
 )
+KILLED = [*DAILY, *(pytest.param(command, marks=pytest.mark.nightly) for command in SHORT)]
 
 
 @pytest.fixture(scope="module")
@@ -486,7 +486,7 @@ def twice(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made.folder
 
 
-@pytest.mark.parametrize("command", SHORT, ids=" ".join)
+@pytest.mark.parametrize("command", KILLED, ids=" ".join)
 def test_a_kill_at_any_moment_loses_nothing(
     twice: Path, killer: str, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
@@ -501,6 +501,7 @@ def test_a_kill_at_any_moment_loses_nothing(
         assert (made / "out.csv").read_bytes() == (sound / "out.csv").read_bytes()
 
 
+@pytest.mark.nightly
 def test_kills_in_a_whole_run_lose_nothing(fresh: Made, killer: str, trained: Path) -> None:
     moments = random.Random(5)
     steps = (moments.randint(2, 25) for _ in range(8))
