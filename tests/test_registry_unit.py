@@ -4,12 +4,14 @@ import os
 import sys
 
 import helpers.bundles as small
+import numpy as np
+import onnx
 import pytest
 import yaml
 
-from package_name import contract, registry, storage
+from package_name import contract, graph, models, registry, storage, stored_graph
 from package_name.errors import CheckFailed, ProjectError
-from package_name.scorer import Scorer
+from package_name.scorer import FILES, FeatureSpec, NumericFeature, Scorer, session
 
 
 @pytest.fixture
@@ -190,3 +192,117 @@ def test_a_kill_at_any_line_leaves_the_old_or_the_new_state(project):
     registry.promote(project, "v2")
     assert not [path for path in project.path("models").iterdir() if path.name.startswith(".")]
     assert Scorer.load(registry.champion_folder(project)).version == "v2"
+
+
+def manifest(project, version="v1"):
+    return project.path(f"models/{version}/manifest.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"threshold": 0.41}, "threshold 0.4 "),
+        ({"calibration": "sigmoid"}, "calibration none"),
+        ({"calibration": "isotonic"}, "calibration none"),
+        ({"files": {}}, "no hash of"),
+        ({"more": 1}, "manifest.json is .* unknown field `more`"),
+        ({"champion": None}, "manifest.json is missing or damaged"),
+        ({"features": ["amount"]}, "other features"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_the_manifest_says_is_compared_with_the_graph(project, changes, says):
+    """Also without a registry, as where a bundle was copied to."""
+    small.train(project, rows=400)
+    content = storage.read_json(manifest(project)) | changes
+    storage.write_json(manifest(project), {k: v for k, v in content.items() if v is not None})
+    with pytest.raises(ProjectError, match=says) as caught:
+        Scorer.load(project.path("models/v1"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_every_file_that_is_used_needs_its_hash(project, name):
+    small.train(project, rows=400)
+    content = storage.read_json(manifest(project))
+    del content["files"][name]
+    storage.write_json(manifest(project), content)
+    with pytest.raises(ProjectError, match=f"no hash of {name}"):
+        Scorer.load(project.path("models/v1"))
+
+
+def test_a_manifest_is_what_was_registered(project):
+    small.train(project, rows=400)
+    registry.promote(project, "v1")
+    whole = manifest(project).read_bytes()
+    manifest(project).write_bytes(whole.replace(b'"version": "v1"', b'"version": "v9"'))
+    asked = (
+        lambda: registry.champion_folder(project),
+        lambda: registry.folder(project, "v1"),
+        lambda: registry.promote(project, "v1", force_reason="please"),
+    )
+    for ask in asked:
+        with pytest.raises(ProjectError, match="not the one that was registered"):
+            ask()
+    with pytest.raises(ProjectError, match="calls itself v9"):
+        registry.rebuild(project)
+    manifest(project).write_bytes(whole.replace(b'"task": "binary"', b'"task": "other"'))
+    registry.rebuild(project)  # which does not believe what it has a hash of
+    with pytest.raises(ProjectError, match="not the one that was registered"):
+        registry.champion_folder(project)
+    manifest(project).write_bytes(whole)
+    assert registry.champion_folder(project).name == "v1"
+
+
+def test_an_entry_of_an_older_template_gets_its_hash_with_the_promotion(project):
+    small.train(project, rows=400)
+    found = registry.read(project)
+    found.versions["v1"].manifest_sha256 = None
+    storage.write_json(project.path("models/registry.json"), found)
+    registry.promote(project, "v1")
+    sealed = registry.read(project).versions["v1"].manifest_sha256
+    assert sealed == storage.sha256(manifest(project))
+
+
+@pytest.mark.parametrize("method", ["none", "sigmoid", "isotonic"])
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_graph_tells_its_constants(method, members):
+    spec = FeatureSpec((NumericFeature("a", "a"),), ())
+    zero = np.zeros(1, np.float32)
+    model = models.Linear(0.0, zero, zero, zero, ())
+    knots = np.array([0.1, 0.9], np.float32)
+    found = graph.Calibration(method, 1.2, 0.1, knots, knots)
+    member = graph.Member(model, lambda x: np.zeros(len(x)), 1 / members)
+    predictor = graph.Predictor((member,) * members, found)
+    for encoded in (True, False):
+        content = graph.emit(predictor, spec, 0.3, encoded=encoded)
+        assert stored_graph.constants(content) == (float(np.float32(0.3)), method)
+        stored_graph.refuse_external(content)
+
+
+def test_other_files_are_no_graph_of_this_project():
+    for content in (b"", b"\xff" * 40, b"text", b"\x3a\x04ab"):
+        with pytest.raises(ProjectError, match="not a graph of this project"):
+            stored_graph.constants(content)
+
+
+@pytest.mark.parametrize("place", ["initializer", "attribute", "subgraph"])
+def test_numbers_outside_of_a_graph_are_refused(tmp_path, place):
+    tensor = onnx.numpy_helper.from_array(np.ones(4, np.float32), "w")
+    onnx.external_data_helper.set_external_data(tensor, "weights.bin")
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    (tmp_path / "weights.bin").write_bytes(np.ones(4, np.float32).tobytes())
+    held = onnx.helper.make_node("Constant", [], ["y"], value=tensor)
+    nodes, tensors = [held], []
+    if place == "initializer":
+        nodes, tensors = [onnx.helper.make_node("Identity", ["w"], ["y"])], [tensor]
+    out = [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [4])]
+    if place == "subgraph":
+        body = onnx.helper.make_graph(nodes, "body", [], out)
+        flag = onnx.numpy_helper.from_array(np.array(True), "flag")
+        both = {"then_branch": body, "else_branch": body}
+        nodes, tensors = [onnx.helper.make_node("If", ["flag"], ["y"], **both)], [flag]
+    model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [], out, tensors))
+    with pytest.raises(ProjectError, match="data outside of itself"):
+        session(model.SerializeToString())

@@ -44,7 +44,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     folder = project.path(f"models/{version}")
     if not folder.is_dir():
         raise ProjectError(f"no version {version}: `ml models` lists what is there")
-    scorer = Scorer.load(folder, threads=project.config.training.threads)
+    scorer = Scorer.load(registry.folder(project, version), threads=project.config.training.threads)
     trained = storage.read_json(folder / "training.json", dict[str, Any])
     agreed = contract.read(folder / "contract.odcs.yaml")
     tested = _score_test_set(project, folder, scorer, agreed, trained)
@@ -225,7 +225,8 @@ def _score_test_set(
     validation.check_columns(frame, name, mend, agreed)
     x = features.encode(scorer.spec, frame)
     probability = {scorer.manifest.champion: scorer.predict(x).probability}
-    for rival in sorted((folder / "rivals").glob("*.onnx")):
+    rivals = (folder / name for name in scorer.manifest.files if name.startswith("rivals/"))
+    for rival in sorted(rivals):
         answer = session(rival.read_bytes()).run(None, {"x": x})[0]
         probability[rival.stem] = answer[:, 0].astype(np.float64)
     groups = None

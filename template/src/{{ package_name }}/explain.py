@@ -38,8 +38,9 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
     explanations, the examples are the rows most and least likely and the one at the threshold.
     """
     version = registry.newest(project)
-    scorer = Scorer.load(project.path(f"models/{version}"), threads=project.config.training.threads)
-    agreed = contract.read(project.path(f"models/{version}/contract.odcs.yaml"))
+    folder = registry.folder(project, version)
+    scorer = Scorer.load(folder, threads=project.config.training.threads)
+    agreed = contract.read(folder / "contract.odcs.yaml")
     frame = validation.stored(project, "data/processed/test.parquet", "run `ml train`", agreed)
     if row is not None and not 0 <= row < frame.height:
         raise ProjectError(f"row {row}: the test set has rows 0 to {frame.height - 1}")

@@ -17,13 +17,18 @@ from .settings import Project
 
 
 class Version(msgspec.Struct, kw_only=True):
-    """One version; `forced` says why it was promoted although a check said no."""
+    """One version; `forced` says why it was promoted although a check said no.
+
+    The manifest holds the hash of each file of the bundle, and this entry the manifest's; an
+    entry of an older template has none until the version is promoted.
+    """
 
     run: str
     status: Literal["trained", "evaluated", "champion", "retired"] = "trained"
     gate_passed: bool | None = None
     metric: float | None = None
     forced: str | None = None
+    manifest_sha256: str | None = None
 
 
 class Registry(msgspec.Struct, kw_only=True):
@@ -62,7 +67,10 @@ def rebuild(project: Project) -> Registry:
     for name in sorted(_folders(project), key=_number):
         folder = project.path(f"models/{name}")
         manifest = storage.read_json(folder / "manifest.json", Manifest)
+        if manifest.version != name:
+            raise ProjectError(f"models/{name} calls itself {manifest.version}: restore it")
         entry = versions[name] = old.versions.get(name) or Version(run=manifest.run)
+        entry.manifest_sha256 = entry.manifest_sha256 or _seal(project, name)
         if entry.gate_passed is None and (folder / "metrics.json").exists():
             report = storage.read_json(folder / "metrics.json", dict[str, Any])
             entry.status, entry.gate_passed = "evaluated", report["gate"]["passed"]
@@ -91,7 +99,7 @@ def next_version(project: Project) -> str:
 def register(project: Project, version: str, *, run: str) -> None:
     """Add a version whose bundle is complete in models/<version>."""
     registry = read(project)
-    registry.versions[version] = Version(run=run)
+    registry.versions[version] = Version(run=run, manifest_sha256=_seal(project, version))
     _write(project, registry)
 
 
@@ -113,7 +121,8 @@ def promote(project: Project, version: str, *, force_reason: str | None = None) 
     """
     registry = read(project)
     entry = _known(registry, version)
-    scorer = Scorer.load(_bundle(project, version))
+    scorer = Scorer.load(_verified(project, registry, version))
+    entry.manifest_sha256 = _seal(project, version)
     objections = []
     if entry.gate_passed is None:
         objections.append("it is not evaluated: run `ml evaluate`")
@@ -144,7 +153,7 @@ def rollback(project: Project) -> str:
     if not registry.previous:
         raise ProjectError("there is no earlier champion to go back to: see `ml models`")
     version = registry.previous.pop()
-    Scorer.load(_bundle(project, version))
+    Scorer.load(_verified(project, registry, version))
     if registry.champion is not None:
         registry.versions[registry.champion].status = "retired"
     registry.versions[version].status = "champion"
@@ -155,10 +164,15 @@ def rollback(project: Project) -> str:
 
 def champion_folder(project: Project) -> Path:
     """Return the folder of the champion's bundle."""
-    champion = read(project).champion
-    if champion is None:
+    registry = read(project)
+    if registry.champion is None:
         raise ProjectError(no_champion(project))
-    return _bundle(project, champion)
+    return _verified(project, registry, registry.champion)
+
+
+def folder(project: Project, version: str) -> Path:
+    """Return the folder of a version; ProjectError when its manifest is not the recorded one."""
+    return _verified(project, read(project), version)
 
 
 def no_champion(project: Project) -> str:
@@ -199,11 +213,22 @@ def _known(registry: Registry, version: str) -> Version:
     return registry.versions[version]
 
 
-def _bundle(project: Project, version: str) -> Path:
-    folder = project.path(f"models/{version}")
-    if not (folder / "manifest.json").is_file():
+def _verified(project: Project, registry: Registry, version: str) -> Path:
+    """Return the folder of a version whose manifest is the one that was registered."""
+    found = project.path(f"models/{version}")
+    if not (found / "manifest.json").is_file():
         raise ProjectError(f"models/{version} is gone: restore it, or `ml models --rebuild`")
-    return folder
+    recorded = _known(registry, version).manifest_sha256
+    if recorded and recorded != _seal(project, version):
+        raise ProjectError(
+            f"models/{version}/manifest.json is not the one that was registered; restore it or "
+            "train again"
+        )
+    return found
+
+
+def _seal(project: Project, version: str) -> str:
+    return storage.sha256(project.path(f"models/{version}/manifest.json"))
 
 
 def _folders(project: Project) -> list[str]:

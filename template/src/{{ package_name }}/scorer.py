@@ -5,6 +5,7 @@ Needs numpy, onnxruntime and msgspec only, so that no training library reaches p
 
 import datetime as dt
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -14,11 +15,13 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from . import dialect, privacy, storage
+from . import dialect, privacy, storage, stored_graph
 from .errors import ProjectError
 
 FORMAT = 1
 GOLDEN_TOLERANCE = 1e-4
+GRAPHS = ("model.onnx", "model_encoded.onnx")
+FILES = {*GRAPHS, "contract.odcs.yaml", "features.json", "columns.json", "golden.json"}
 Part = Literal["value", "month", "day", "weekday", "hour", "minute"]
 LARGEST = float(np.finfo(np.float32).max)
 PARTS: dict[str, Callable[[Any], float]] = {
@@ -73,7 +76,7 @@ class ServedColumn(msgspec.Struct, frozen=True, kw_only=True):
     example: str | float | bool | None = None
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a bundle is and the SHA-256 of each of its files."""
 
     format: int
@@ -139,11 +142,28 @@ def session(model: bytes, threads: int = 1) -> ort.InferenceSession:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    stored_graph.refuse_external(model)
     try:
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises one class per kind of damage
         reason = str(error).splitlines()[0]
         raise ProjectError(f"the model file is not a usable ONNX graph: {reason}") from None
+
+
+def _verify(folder: Path, manifest: Manifest) -> None:
+    """ProjectError when a needed file has no hash, or a file is not what its hash says."""
+    if unhashed := sorted(FILES - manifest.files.keys()):
+        raise ProjectError(
+            f"bundle {folder.name}: manifest.json has no hash of {unhashed[0]}; restore it or "
+            "train again"
+        )
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if not path.is_file() or storage.sha256(path) != expected:
+            state = "changed" if path.is_file() else "missing"
+            raise ProjectError(
+                f"bundle {folder.name}: {name} is {state}; restore it or train again"
+            )
 
 
 def row_type(columns: Sequence[ServedColumn]) -> type[msgspec.Struct]:
@@ -252,21 +272,16 @@ class Scorer:
         """Open `folder`; ProjectError when a file is missing or changed or an answer differs."""
         try:
             manifest = storage.read_json(folder / "manifest.json", Manifest)
-        except ProjectError:
+        except ProjectError as error:
+            reason = re.search(r"\(.*\)", str(error))
             raise ProjectError(
-                f"bundle {folder.name}: manifest.json is missing or damaged; restore it or train "
-                "again"
+                f"bundle {folder.name}: manifest.json is missing or damaged"
+                f"{f' {reason[0]}' if reason else ''}; restore it or train again"
             ) from None
         if manifest.format != FORMAT:
             raise ProjectError(f"{folder.name}: bundle format {manifest.format}, not {FORMAT}")
         if verify:
-            for name, expected in manifest.files.items():
-                path = folder / name
-                if not path.is_file() or storage.sha256(path) != expected:
-                    state = "changed" if path.is_file() else "missing"
-                    raise ProjectError(
-                        f"bundle {folder.name}: {name} is {state}; restore it or train again"
-                    )
+            _verify(folder, manifest)
         scorer = cls(
             manifest,
             storage.read_json(folder / "features.json", FeatureSpec),
@@ -275,8 +290,26 @@ class Scorer:
             threads,
         )
         if verify:
+            scorer.check_graphs(folder)
             scorer.replay(read_golden(folder, scorer.columns))
         return scorer
+
+    def check_graphs(self, folder: Path) -> None:
+        """ProjectError when the manifest says something else than the graphs themselves."""
+        said = self.manifest
+        told = stored_graph.Constants(float(np.float32(said.threshold)), said.calibration)
+        for name in GRAPHS:
+            found = stored_graph.constants((folder / name).read_bytes())
+            if found != told:
+                raise ProjectError(
+                    f"bundle {folder.name}: {name} has threshold {found.threshold:.9g} and "
+                    f"calibration {found.calibration}, manifest.json says {said.threshold:.9g} and "
+                    f"{said.calibration}; restore it or train again"
+                )
+        if list(said.features) != self.spec.names:
+            raise ProjectError(
+                f"bundle {folder.name}: manifest.json names other features than features.json"
+            )
 
     def replay(self, golden: Golden) -> None:
         """Score the golden rows; ProjectError when an answer differs from training."""
