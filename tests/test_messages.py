@@ -22,7 +22,7 @@ import pytest
 import yaml
 from helpers.rendering import render
 
-from package_name import bench, monitoring, registry, sample, splitting, storage
+from package_name import bench, monitoring, registry, sample, splitting, storage, validation
 from package_name.contract import Column, Contract
 from package_name.errors import CheckFailed, ProjectError
 from package_name.plan import progress
@@ -345,3 +345,46 @@ def test_sample_data_that_cannot_keep_a_definition_say_so() -> None:
     )
     with pytest.raises(ProjectError, match="never false: give its columns validValues"):
         sample.generate(Contract(name="t", version="1", columns=(x, late)), 50, 0)
+
+
+X = Column(name="x", kind="number", role="feature")
+Y = Column(name="y", kind="boolean", role="target", positive="true")
+FLAG = Column(name="flag", kind="boolean", role="excluded", unique=True)
+BROKEN = Column(name="y", kind="boolean", role="target", positive="true", definition="x > 'a'")
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "said"),
+    [
+        ((X, Y), 0, "sample data need at least one row, not 0"),
+        ((X, FLAG, Y), 9, "column 'flag' has no 9 different values"),
+    ],
+)
+def test_a_contract_without_room_for_a_sample_says_so(
+    columns: tuple[Column, ...], rows: int, said: str
+) -> None:
+    with pytest.raises(ProjectError, match=re.escape(said)):
+        sample.generate(Contract(name="t", version="1", columns=columns), rows, 0)
+
+
+def test_a_definition_that_fails_on_new_data_names_the_target() -> None:
+    agreed = Contract(name="t", version="1", columns=(X, BROKEN))
+    with pytest.raises(ProjectError, match="target 'y': its definition \"x > 'a'\" fails"):
+        validation.apply(agreed, pl.DataFrame({"x": [1.0, 2.0]}))
+
+
+def test_a_definition_of_a_column_that_is_there_is_refused(project: Project, ml: Ml) -> None:
+    name = file(project, churned=[n % 2 for n in range(60)])
+    code, said = ml("contract", "infer", name, "--target", "churned", "--definition", "x > 0")
+    assert code == 2 and "the file has a column 'churned': drop it, or leave out" in said
+
+
+def test_a_row_file_of_another_kind_is_refused(project: Project, ml: Ml) -> None:
+    name = file(project, churned=[n % 2 for n in range(60)])
+    code, said = ml("score", name, "out.txt")
+    assert code == 2 and "out.txt: the name must end in .parquet, .csv or .jsonl" in said
+
+
+def test_a_contract_whose_name_is_no_file_name_is_told(project: Project, ml: Ml) -> None:
+    edit(project.contract_path, "schema:\n  - name: ", "schema:\n  - name: ../")
+    assert "names files: letters, digits and . _ - only" in ml("contract", "check")[1]
