@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from package_name import ingest, profiling, report, validation
+from package_name import inference, ingest, profiling, report, validation
 from package_name.contract import Column, Contract
 from package_name.errors import CheckFailed, ProjectError
 from package_name.report import charts
@@ -164,6 +164,25 @@ def test_configured_encoding_is_used(tmp_path):
 
 
 # Validating
+
+
+@pytest.mark.parametrize(
+    ("texts", "values"),
+    [
+        (["1.889,50", "0,5", "12", "1.889"], [1889.5, 0.5, 12.0, 1889.0]),
+        (["1 000,5", "-3,25"], [1000.5, -3.25]),
+        (["1.5", "2.25", "1,889"], None),
+        (["1,000", "2,500"], None),
+        (["1,5", "1.5"], None),
+    ],
+)
+def test_decimal_commas_are_read_where_a_column_is_consistent(texts, values):
+    reading = inference.infer(pl.Series("x", texts))
+    assert reading.decimal_comma == (values is not None)
+    if values:
+        assert any("decimal comma" in why for _, why in reading.doubts)
+        column = feature(kind=reading.kind, decimal_comma=True)
+        assert validation.parse(pl.Series(texts), column).to_list() == values
 
 
 def test_each_rule_rejects_its_row_and_is_counted():

@@ -31,7 +31,7 @@ from package_name import bundle, features, graph, ingest, models, registry, stor
 from package_name.contract import Column, Contract
 from package_name.dialect import MISSING
 from package_name.errors import ProjectError
-from package_name.scorer import Manifest, Scorer
+from package_name.scorer import Manifest, Scorer, read_value
 from package_name.serving import arrow, batch, rest
 from package_name.settings import Project
 
@@ -324,14 +324,14 @@ def test_a_full_disk_costs_log_lines_but_no_answer(project):
 
 def test_scoring_that_breaks_is_one_500_without_data(project, caplog, monkeypatch):
     app = rest.create_app(project)
-    score = Scorer.score_rows
+    encode = Scorer.encode_rows
 
     def broken(self, rows):
         if any(row.f1 == 13 for row in rows):
             raise RuntimeError("unlucky value 13 of Ms Example")
-        return score(self, rows)
+        return encode(self, rows)
 
-    monkeypatch.setattr(Scorer, "score_rows", broken)
+    monkeypatch.setattr(Scorer, "encode_rows", broken)
     with TestClient(app) as client:
         answer = client.post("/predict", json={"calls": 13}, headers={"x-request-id": "r13"})
         assert (answer.status_code, answer.json()["request_id"]) == (500, "r13")
@@ -750,12 +750,13 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(project, tmp_path, mo
     table(1000).write_ndjson(source)
     batch.run(project, source, whole)
     score, scored = batch.score, []
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
 
-    def dying(scorer, part):
+    def dying(scorer, part, first):
         if len(scored) == 6:
             raise KeyboardInterrupt
         scored.append(part.num_rows)
-        return score(scorer, part)
+        return score(scorer, part, first)
 
     monkeypatch.setattr(batch, "score", dying)
     with pytest.raises(KeyboardInterrupt):
@@ -889,7 +890,7 @@ def test_no_rows(project, tmp_path):
     (tmp_path / "in.jsonl").write_text("\n")
     for name in ("in.parquet", "in.csv", "in.jsonl"):
         assert batch.run(project, tmp_path / name, tmp_path / f"{name}.parquet")["rows"] == 0
-        assert pl.read_parquet(tmp_path / f"{name}.parquet").columns[0] == "probability"
+        assert pl.read_parquet(tmp_path / f"{name}.parquet").columns[:2] == ["row", "probability"]
 
 
 def test_json_values_of_mixed_types(project, tmp_path):
@@ -900,6 +901,43 @@ def test_json_values_of_mixed_types(project, tmp_path):
     assert pl.read_parquet(tmp_path / "out.parquet")["problem"].to_list() == [
         None, None, "amount: type", "calls: type", "plan: levels", "calls: type",
     ]  # fmt: skip
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_cores(project, tmp_path, monkeypatch):
+    monkeypatch.setattr(batch, "PART_ROWS", 100)
+    table(1000).write_parquet(tmp_path / "in.parquet")
+    outputs = [tmp_path / f"{cores}.parquet" for cores in (1, 2, 7)]
+    for output in outputs:
+        monkeypatch.setattr(os, "cpu_count", lambda cores=output.stem: int(cores))
+        batch.run(project, tmp_path / "in.parquet", output)
+    assert len({output.read_bytes() for output in outputs}) == 1
+    assert pl.read_parquet(outputs[0])["row"].to_list() == list(range(1000))
+
+
+def test_an_unseen_category_has_a_sign(scorer, client, tmp_path):
+    rows = [{"i": 1, "l": "x", "c": c} for c in ("a", "N/A", "never seen", None)]
+    lines = b"\n".join(map(msgspec.json.encode, rows))
+    signs = ["", "", "c: unseen or rare in training", ""]
+    scored = batch.score(scorer, opened(scorer, tmp_path, "t.jsonl", lines))
+    assert [text or "" for text in scored["warning"].to_pylist()] == signs
+    typed = list(map(scorer.read_row, rows))
+    assert scorer.unseen(typed, scorer.encode_rows(typed)) == signs
+    (seen,) = client.post("/predict", json=ROW).json()["predictions"]
+    assert seen.keys() == {"probability", "decision"}
+
+
+COMMA = st.sampled_from(["1.889,50", "0,5", "12", "-1 000,25", "1,889", "1.5", "1.889", "x", ",5"])
+
+
+@settings(max_examples=30)
+@given(st.lists(COMMA, min_size=1, max_size=6))
+def test_decimal_commas_are_the_same_in_every_way_in(texts):
+    column = Column(name="n", kind="number", role="feature", decimal_comma=True)
+    (served,) = bundle.served_columns(Contract(name="t", version="1", columns=(column,)))
+    read = validation.parse(pl.Series(texts), column).to_list()
+    assert arrow.read(pa.array(texts), served).to_pylist() == read
+    found = [read_value(text, served) for text in texts]
+    assert [None if isinstance(value, str) else value for value in found] == read
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])

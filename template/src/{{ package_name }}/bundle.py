@@ -38,6 +38,7 @@ def served_columns(contract: Contract) -> tuple[ServedColumn, ...]:
             maximum=column.maximum,
             levels=column.levels if column.levels_severity == "error" else (),
             formats=column.formats,
+            decimal_comma=column.decimal_comma,
             personal=column.personal,
             description=column.description,
         )

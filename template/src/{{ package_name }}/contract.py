@@ -1,7 +1,7 @@
 """The data contract: an ODCS 3.1 YAML file read into one typed object, and its lint.
 
 Format: Open Data Contract Standard 3.1.0. What the standard lacks is kept in `customProperties`
-of a column: role, positiveValue, positiveShare, dateFormats, observed, reasons.
+of a column: role, positiveValue, positiveShare, dateFormats, decimalComma, observed, reasons.
 """
 
 import json
@@ -23,7 +23,13 @@ Kind = Literal["number", "integer", "boolean", "category", "date", "timestamp"]
 Role = Literal["feature", "target", "entity", "time", "excluded"]
 Severity = Literal["error", "warning"]
 INTERNAL = ("_row", "_rules")  # columns of our own in tables and in the quarantine
-SCORED = ("probability", "decision", "model_version", "problem")  # what scoring adds to the keys
+SCORED = (
+    "probability",
+    "decision",
+    "model_version",
+    "problem",
+    "warning",
+)  # what scoring adds to the keys
 UNSERVED = r'["\\\x00-\x1f]'  # in JSON such a name would need escapes
 
 
@@ -40,6 +46,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     levels: tuple[str, ...] = ()
     levels_severity: Severity = "error"
     formats: tuple[str, ...] = ()
+    decimal_comma: bool = False
     personal: bool = False
     positive: str | None = None
     positive_share: float | None = None
@@ -89,7 +96,10 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all that a model depends on: features in order, and the target."""
-        features = [[c.name, c.kind, c.levels, c.formats] for c in self.features]
+        commas = {True: ["decimal comma"], False: []}
+        features = [
+            [c.name, c.kind, c.levels, c.formats, *commas[c.decimal_comma]] for c in self.features
+        ]
         target = [getattr(self.target, f) for f in ("name", "kind", "positive", "definition")]
         return sha256_text(msgspec.json.encode([features, target]).decode())
 
@@ -199,6 +209,7 @@ class _Extras(msgspec.Struct, rename="camel"):
     positive_value: str | bool | int | None = None
     positive_share: float | None = None
     date_formats: tuple[str, ...] = ()
+    decimal_comma: bool = False
     observed: _Observed = msgspec.field(default_factory=_Observed)
 
 
@@ -275,6 +286,7 @@ def _column(item: _Property) -> Column:
         levels=tuple(levels.arguments.get("validValues", ())),
         levels_severity=levels.severity,
         formats=extras.date_formats,
+        decimal_comma=extras.decimal_comma,
         personal=item.classification == "personal",
         positive=str(positive).lower() if isinstance(positive, bool | int) else positive,
         positive_share=extras.positive_share,
@@ -340,6 +352,10 @@ def _column_problems(column: Column, contract: Contract) -> Iterator[str]:
         (column.levels and kind != "category", f"validValues need string, not {kind}"),
         (doubled, f"validValues repeat {', '.join(doubled)}"),
         (column.formats and not dated, f"dateFormats need date or timestamp, not {kind}"),
+        (
+            column.decimal_comma and kind not in ("number", "integer"),
+            f"decimalComma needs number or integer, not {kind}",
+        ),
         (any("%" not in f for f in column.formats), "dateFormats are strptime, as '%d.%m.%Y'"),
         (column.role == "time" and not dated, f"role time needs date or timestamp, not {kind}"),
         (

@@ -17,7 +17,7 @@ from .errors import ProjectError
 MISSING = ("", "NA", "N/A", "null", "NULL", "NaN", "nan")  # texts that mean "no value" everywhere
 DELIMITERS = ",;\t|"
 EXAMINED = 20  # records that tell the delimiter
-HEAD = 65_536  # bytes that tell encoding and line ends
+HEAD = 65_536  # characters that tell the line ends
 JSON = (".jsonl", ".ndjson", ".json")
 SUFFIXES = (".csv", ".tsv", ".parquet", *JSON)
 SHEETS = (".xlsx", ".xls", ".xlsm", ".ods")
@@ -30,6 +30,11 @@ BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "1"), True) | dict.fromkeys(
     ("false", "f", "no", "n", "0"), False
 )
 NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|infinity)$"
+
+# "1.889,50", with any of the usual marks between thousands, and what proves such a comma.
+THOUSANDS = "[. '\u00a0\u202f]"
+DECIMAL_COMMA = rf"^[+-]?([0-9]{{1,3}}({THOUSANDS}[0-9]{{3}})+|[0-9]+)(,[0-9]+)?$"
+COMMA_PROOF = rf"{THOUSANDS}[0-9]{{3}},|,([0-9]{{1,2}}|[0-9]{{4,}})$|^[+-]?0,"
 
 
 class Dialect(NamedTuple):
@@ -89,9 +94,9 @@ def read(path: Path, configured: str) -> Dialect:
     delimiter = told or max(DELIMITERS, key=score)
     names = next(records(path, encoding, delimiter, skip), [])
     refuse_twice(path, names)
-    with path.open("rb") as raw:
-        text = raw.read(HEAD).replace(b"\0", b"")  # of UTF-16
-    return Dialect(encoding, delimiter, names, skip, "\n" if b"\n" in text else "\r")
+    with path.open(encoding=encoding, newline="") as file:
+        line_end = "\r" if "\n" not in (head := file.read(HEAD)) and "\r" in head else "\n"
+    return Dialect(encoding, delimiter, names, skip, line_end)
 
 
 def records(path: Path, encoding: str, delimiter: str, skip: int = 0) -> Iterator[list[str]]:
@@ -108,7 +113,7 @@ def refuse_twice(path: Path, names: list[str]) -> None:
         raise ProjectError(f"{path.name}: two columns have the name {twice[0]!r}: rename one")
 
 
-def plain(value: Any, kind: str) -> Any:
+def plain(value: Any, kind: str, decimal_comma: bool = False) -> Any:
     """Return a value of JSON as its kind wants it, or as it is where it cannot be read so.
 
     As `ml validate` reads columns: texts that hold numbers, whole floats, days as timestamps.
@@ -118,18 +123,7 @@ def plain(value: Any, kind: str) -> Any:
     if kind == "category":
         return _text(value)
     if isinstance(value, str):
-        value = value.strip()
-        if not value:
-            return None
-        if kind == "boolean":
-            return BOOLEANS.get(value.lower(), value)
-        if kind == "timestamp":
-            return f"{value}T00:00:00" if re.fullmatch(r"\d{4}-\d\d-\d\d", value) else value
-        if kind == "date" or not re.fullmatch(NUMBER, value, re.I | re.A):
-            return value
-        if kind == "integer" and re.fullmatch(r"[+-]?\d{1,19}", value, re.A):
-            return int(value)
-        value = float(value)
+        value = _from_text(value.strip(), kind, decimal_comma)
     if kind in ("number", "integer") and isinstance(value, bool):
         return int(value)
     if kind == "integer" and isinstance(value, float) and value.is_integer():
@@ -137,6 +131,23 @@ def plain(value: Any, kind: str) -> Any:
     if kind == "boolean" and isinstance(value, int | float) and value in (0, 1):
         return bool(value)
     return value
+
+
+def _from_text(text: str, kind: str, decimal_comma: bool) -> Any:
+    if not text:
+        return None
+    if kind == "boolean":
+        return BOOLEANS.get(text.lower(), text)
+    if kind == "timestamp":
+        return f"{text}T00:00:00" if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else text
+    if decimal_comma:
+        if not re.fullmatch(DECIMAL_COMMA, text):
+            return text
+        text = re.sub(THOUSANDS, "", text).replace(",", ".")
+    if kind == "date" or not re.fullmatch(NUMBER, text, re.I | re.A):
+        return text
+    is_whole = kind == "integer" and re.fullmatch(r"[+-]?\d{1,19}", text, re.A)
+    return int(text) if is_whole else float(text)
 
 
 def _text(value: Any) -> Any:

@@ -77,6 +77,7 @@ class _Column:
     kind: Kind
     values: pl.Series
     formats: tuple[str, ...] = ()
+    decimal_comma: bool = False
     role: Role = "feature"
     personal: bool = False
     notes: list[tuple[str, str]] = field(default_factory=list)
@@ -241,8 +242,15 @@ def _read(frame: pl.DataFrame) -> tuple[dict[str, _Column], list[Finding]]:
             )
             findings.append(Finding(name, "left out", reason))
             continue
-        plain = Column(name=name, kind=reading.kind, role="feature", formats=reading.formats)
+        plain = Column(
+            name=name,
+            kind=reading.kind,
+            role="feature",
+            formats=reading.formats,
+            decimal_comma=reading.decimal_comma,
+        )
         columns[name] = _Column(name, plain.kind, parse(raw, plain).alias(name), plain.formats)
+        columns[name].decimal_comma = reading.decimal_comma
         columns[name].notes += reading.doubts
     return columns, findings
 
@@ -619,6 +627,7 @@ def _property(column: _Column, keys: list[str]) -> dict[str, Any]:
         "role": column.role,
         **{name: value for name, value in column.extra.items() if name != "transformLogic"},
         "dateFormats": [*column.formats],
+        "decimalComma": column.decimal_comma,
         "observed": observed if column.role != "target" else {},
         "reasons": [f"{what}: {reason}" for what, reason in column.notes],
     }

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from .contract import Column, Kind
-from .dialect import BOOLEANS
+from .dialect import BOOLEANS, COMMA_PROOF, DECIMAL_COMMA
 from .validation import parse, without_words
 
 READABLE = 0.95  # share of the values that decides a type; rows with others go to quarantine
@@ -24,11 +24,12 @@ COMPACT_DAY = r"^(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$"
 
 @dataclass(frozen=True)
 class Reading:
-    """How a column is read: its kind, date formats besides ISO 8601, and doubts as (what, why)."""
+    """How a column is read: its kind, how its values are written, doubts as (what, why)."""
 
     kind: Kind
     formats: tuple[str, ...] = ()
     doubts: list[tuple[str, str]] = field(default_factory=list)
+    decimal_comma: bool = False
 
 
 def infer(raw: pl.Series) -> Reading | None:
@@ -80,6 +81,11 @@ def _infer_text(raw: pl.Series) -> Reading:
         return Reading("boolean")
     if values.str.contains(COMPACT_DAY).all() and share(unread("date", ("%Y%m%d",))) == 1:
         return Reading("date", ("%Y%m%d",))
+    if _has_decimal_commas(values) and share(~values.str.contains(DECIMAL_COMMA)) >= READABLE:
+        lost = int(rows.filter(~values.str.contains(DECIMAL_COMMA)).sum())
+        doubts = [("number", "read with a decimal comma: 1.889,50 is 1889.5")]
+        doubts += [("unreadable", f"{lost} values cannot be read so")] * bool(lost)
+        return Reading("number", decimal_comma=True, doubts=doubts)
     numbers = unread("number")
     codes = values.str.contains(r"^[+-]?(0\d|\d{19})").any()
     if share(numbers) >= READABLE and not codes:
@@ -98,6 +104,12 @@ def _infer_text(raw: pl.Series) -> Reading:
         doubt = f"numbers such as {values[0]!r} stay text: write them plainly in the source"
         plain.doubts.append(("unreadable", doubt))
     return plain
+
+
+def _has_decimal_commas(values: pl.Series) -> bool:
+    """Return whether a value proves a decimal comma; "1,000" alone could be a thousand."""
+    proof = values.str.contains(COMMA_PROOF) & values.str.contains(DECIMAL_COMMA)
+    return bool(proof.any())
 
 
 def _formats(values: pl.Series) -> tuple[tuple[str, ...], bool, list[tuple[str, str]]]:

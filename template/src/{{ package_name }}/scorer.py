@@ -22,6 +22,7 @@ FORMAT = 1
 GOLDEN_TOLERANCE = 1e-4
 GRAPHS = ("model.onnx", "model_encoded.onnx")
 FILES = {*GRAPHS, "contract.odcs.yaml", "features.json", "columns.json", "golden.json"}
+UNSEEN = "unseen or rare in training"  # a category that the model takes as one of all others
 Part = Literal["value", "month", "day", "weekday", "hour", "minute"]
 LARGEST = float(np.finfo(np.float32).max)
 PARTS: dict[str, Callable[[Any], float]] = {
@@ -71,6 +72,7 @@ class ServedColumn(msgspec.Struct, frozen=True, kw_only=True):
     maximum: float | None = None
     levels: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
+    decimal_comma: bool = False
     personal: bool = False
     description: str = ""
     example: str | float | bool | None = None
@@ -219,7 +221,7 @@ def _utc(moment: Any) -> Any:
 
 def read_value(value: Any, column: ServedColumn) -> Any:
     """Return a value of JSON as `ml validate` reads it, for `row_type` to check."""
-    value = dialect.plain(value, column.kind)
+    value = dialect.plain(value, column.kind, column.decimal_comma)
     if column.kind not in ("date", "timestamp") or not isinstance(value, str):
         return value
     for form in column.formats:
@@ -351,6 +353,17 @@ class Scorer:
             return Scores(np.empty(0), np.empty(0, dtype=np.bool_))
         probability, decision = self._session.run(["probability", "decision"], {"x": encoded})
         return Scores(probability[:, 0].astype(np.float64), decision[:, 0].astype(np.bool_))
+
+    def unseen(self, rows: Sequence[msgspec.Struct], encoded: NDArray[np.float32]) -> list[str]:
+        """Return for each row the first category that training has not learnt, or ""."""
+        found = [""] * len(rows)
+        first = len(self._numeric)
+        for offset, (index, _, other) in reversed(list(enumerate(self._categorical, first))):
+            for row in np.flatnonzero(encoded[:, offset] == other).tolist():
+                value = msgspec.structs.astuple(rows[row])[index]
+                if value is not None and value not in dialect.MISSING:
+                    found[row] = f"{self.columns[index].name}: {UNSEEN}"
+        return found
 
     def score_rows(self, rows: Sequence[msgspec.Struct]) -> Scores:
         """Score rows of `row_type`."""

@@ -13,7 +13,7 @@ import polars as pl
 from . import contract as contracts
 from . import privacy, storage
 from .contract import Column, Contract
-from .dialect import BOOLEANS, MISSING
+from .dialect import BOOLEANS, DECIMAL_COMMA, MISSING, THOUSANDS
 from .errors import CheckFailed, ProjectError
 from .settings import Project
 
@@ -314,8 +314,15 @@ def parse(raw: pl.Series, column: Column) -> pl.Series:
         clean = raw.str.strip_chars().str.to_lowercase()
         return clean.replace_strict(BOOLEANS, default=None, return_dtype=dtype)
     elif is_text or raw.dtype.is_numeric() or raw.dtype == pl.Boolean:
-        return _numbers(raw, kind)
+        return _numbers(_with_point(raw) if column.decimal_comma and is_text else raw, kind)
     return pl.repeat(None, len(raw), dtype=dtype, eager=True)
+
+
+def _with_point(raw: pl.Series) -> pl.Series:
+    """Return numbers as "1.889,50" as "1889.50"; null for any other text."""
+    text = raw.str.strip_chars()
+    plain = text.str.replace_all(THOUSANDS, "").str.replace(",", ".", literal=True)
+    return plain.set(~text.str.contains(DECIMAL_COMMA), None)
 
 
 def _numbers(raw: pl.Series, kind: str) -> pl.Series:

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ..dialect import BOOLEANS, MISSING, NUMBER
-from ..scorer import LARGEST, Scorer, ServedColumn
+from ..dialect import BOOLEANS, DECIMAL_COMMA, MISSING, NUMBER, THOUSANDS
+from ..scorer import LARGEST, UNSEEN, Scorer, ServedColumn
 
 WORDS = pa.array(MISSING)
 TRUE, FALSE = (pa.array([w for w, v in BOOLEANS.items() if v is said]) for said in (True, False))
@@ -34,10 +34,7 @@ def encode(scorer: Scorer, batch: Any) -> tuple[NDArray[np.float32], Any]:
     problem = pa.nulls(batch.num_rows, pa.string())
     typed = {}
     for column in scorer.columns:
-        raw = batch.column(column.name)
-        raw = raw.cast(plain(raw.type))
-        if pa.types.is_string(raw.type):
-            raw = pc.if_else(pc.is_in(raw, value_set=WORDS), None, raw)
+        raw = clear(batch.column(column.name))
         values = typed[column.name] = read(raw, column)
         for rule, broken in _broken(raw, values, column):
             first = pc.and_(broken, pc.is_null(problem))
@@ -90,6 +87,8 @@ def read(raw: Any, column: ServedColumn) -> Any:
     elif column.kind in ("date", "timestamp"):
         values = _moments(raw, column)
     else:
+        if column.decimal_comma and pa.types.is_string(raw.type):
+            raw = _with_point(raw)
         values = _numbers(raw, column.kind)
     return pa.nulls(len(raw), TYPES.get(column.kind, pa.float64())) if values is None else values
 
@@ -110,6 +109,25 @@ def _moments(raw: Any, column: ServedColumn) -> Any:
         return _each(trimmed, lambda text: _moment(text, column), type)
     known = pa.types.is_date(raw.type) or pa.types.is_timestamp(raw.type)
     return raw.cast(type, safe=False) if known else None
+
+
+def _with_point(raw: Any) -> Any:
+    text = pc.utf8_trim_whitespace(raw)
+    plain = pc.replace_substring(pc.replace_substring_regex(text, THOUSANDS, ""), ",", ".")
+    return pc.if_else(pc.match_substring_regex(text, DECIMAL_COMMA), plain, "unreadable")
+
+
+def unseen(scorer: Scorer, batch: Any, matrix: NDArray[np.float32]) -> Any:
+    """Return for each row the first category that training has not learnt, as a text or null."""
+    found = pa.nulls(batch.num_rows, pa.string())
+    kinds = {column.name: column for column in scorer.columns}
+    for index, category in enumerate(scorer.spec.categorical, len(scorer.spec.numeric)):
+        other = matrix[:, index] == len(category.levels)
+        if other.any():
+            present = read(clear(batch.column(category.column)), kinds[category.column]).is_valid()
+            marked = pc.and_(pc.and_(pa.array(other), present), pc.is_null(found))
+            found = pc.if_else(marked, f"{category.column}: {UNSEEN}", found)
+    return found
 
 
 def _numbers(raw: Any, kind: str) -> Any:
@@ -137,6 +155,16 @@ def plain(type: Any) -> Any:
     type = type.value_type if pa.types.is_dictionary(type) else type
     texts = (pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
     return pa.string() if any(is_text(type) for is_text in texts) else type
+
+
+def clear(raw: Any) -> Any:
+    """Return a column in its plain type, with null for the texts that mean a missing value."""
+    raw = raw.cast(plain(raw.type))
+    return (
+        pc.if_else(pc.is_in(raw, value_set=WORDS), None, raw)
+        if pa.types.is_string(raw.type)
+        else raw
+    )
 
 
 def _each(values: Any, convert: Callable[[Any], Any], type: Any) -> Any:

@@ -9,13 +9,17 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 from rich.console import Console
@@ -28,6 +32,7 @@ from ..settings import Project
 from . import arrow
 
 PART_ROWS = 65_536
+FORMAT = 2  # of the parts; those of another are not used
 BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError, LookupError)
 BLOCK_BYTES = 1_000_000  # of CSV; pyarrow reads up to 32 blocks ahead
 
@@ -43,8 +48,10 @@ class Source(NamedTuple):
 def run(project: Project, source: Path, output: Path, *, force: bool = False) -> dict[str, Any]:
     """Score `source` with the champion into `output`; the suffixes say the formats.
 
-    A row of the output has the key columns of the input, probability, decision, model_version and
-    problem: the first rule that the row breaks, as "column: rule". Such a row has no probability.
+    A row of the output has the key columns of the input, or its number from 0 as `row` where there
+    are none; then probability, decision, model_version, problem and warning. The problem is the
+    first rule that the row breaks, as "column: rule"; such a row has no probability. The warning is
+    the first category that training has not learnt. The bytes do not depend on the number of cores.
     Finished work is not done again unless `force` is set. Returns what OUT.done.json records: the
     version, the hashes of model, input and output, and the counts `rows` and `problems`.
     """
@@ -54,13 +61,14 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
     if not source.is_file() or source.resolve() == output.resolve():
         raise ProjectError(f"{source}: no such file, or the output itself")
     folder = registry.champion_folder(project)
-    scorer = Scorer.load(folder, threads=os.cpu_count() or 1)
+    scorer = Scorer.load(folder, threads=1)  # more would change the last bits
     job: dict[str, Any] = {
         "version": scorer.version,
         "model_sha256": storage.sha256(folder / "manifest.json"),
         "input_sha256": storage.sha256(source),
         "encoding": project.config.data.encoding,
         "part_rows": PART_ROWS,
+        "format": FORMAT,
     }
     receipt = output.with_name(f"{output.name}.done.json")
     done = _recorded(receipt)
@@ -99,20 +107,44 @@ def _recorded(path: Path) -> dict[str, Any]:
 
 def _score_parts(scorer: Scorer, source: Source, parts: Path) -> list[Path]:
     """Score what has no part yet; return all parts in order."""
-    finished = []
     schema = _schema(source.keys)
+
+    def work(number: int, first: int, batch: Any) -> tuple[Path, int]:
+        part = parts / f"{number:06d}.parquet"
+        if not _is_whole(part, batch.num_rows):
+            table = score(scorer, batch, None if source.keys else first)
+            with storage.replacing_file(part) as temporary:
+                pq.write_table(table.select(schema.names).cast(schema), temporary)
+        return part, batch.num_rows
+
+    def tasks() -> Iterator[tuple[int, int, Any]]:
+        first = 0
+        for number, batch in enumerate(source.batches):
+            yield number, first, batch
+            first += batch.num_rows
+
+    finished = []
     console = Console(stderr=True)
     with Progress(console=console, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("scoring", total=source.rows)
-        for number, batch in enumerate(source.batches):
-            part = parts / f"{number:06d}.parquet"
-            if not _is_whole(part, batch.num_rows):
-                table = score(scorer, batch).select(schema.names).cast(schema)
-                with storage.replacing_file(part) as temporary:
-                    pq.write_table(table, temporary)
+        for part, rows in _in_order(work, tasks(), os.cpu_count() or 1):
             finished.append(part)
-            progress.advance(task, batch.num_rows)
+            progress.advance(task, rows)
     return finished
+
+
+def _in_order(
+    work: Callable[..., tuple[Path, int]], tasks: Iterator[tuple[Any, ...]], cores: int
+) -> Iterator[tuple[Path, int]]:
+    """Do tasks side by side, at most two per core in memory; give the results in order."""
+    waiting: deque[Future[tuple[Path, int]]] = deque()
+    with ThreadPoolExecutor(cores) as pool:
+        for task in tasks:
+            waiting.append(pool.submit(work, *task))
+            if len(waiting) > cores:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _is_whole(part: Path, rows: int) -> bool:
@@ -128,8 +160,9 @@ def _schema(keys: dict[str, Any]) -> Any:
         "decision": pa.bool_(),
         "model_version": pa.string(),
         "problem": pa.string(),
+        "warning": pa.string(),
     }
-    return pa.schema(list((keys | results).items()))
+    return pa.schema(list(((keys or {"row": pa.int64()}) | results).items()))
 
 
 def _assemble(parts: list[Path], schema: Any, output: Path) -> dict[str, int]:
@@ -285,8 +318,11 @@ def _unreadable(path: Path, error: Exception) -> Exception:
     return ProjectError(f"{path.name} cannot be read: {reason}")
 
 
-def score(scorer: Scorer, batch: Any) -> Any:
-    """Return the columns of `batch` with probability, decision, model_version and problem."""
+def score(scorer: Scorer, batch: Any, first: int | None = None) -> Any:
+    """Return the columns of `batch` with probability, decision, model_version, problem and warning.
+
+    With `first`, the number of its first row in the file, also `row`.
+    """
     encoded, problem = arrow.encode(scorer, batch)
     scores = scorer.predict(encoded)
     bad = problem.is_valid().to_numpy(zero_copy_only=False)
@@ -295,5 +331,8 @@ def score(scorer: Scorer, batch: Any) -> Any:
         "decision": pa.array(scores.decision, mask=bad),
         "model_version": pa.repeat(scorer.version, batch.num_rows),
         "problem": problem,
+        "warning": pc.if_else(problem.is_valid(), None, arrow.unseen(scorer, batch, encoded)),
     }
+    if first is not None:
+        results["row"] = pa.array(np.arange(first, first + batch.num_rows))
     return pa.table(dict(zip(batch.schema.names, batch.columns, strict=True)) | results)

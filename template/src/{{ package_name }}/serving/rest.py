@@ -106,8 +106,10 @@ class Model:
 
     def predict(self, rows: Rows) -> list[Prediction]:
         """Score rows."""
-        scores = self.scorer.score_rows(rows)
-        return list(map(Prediction, scores.probability.tolist(), scores.decision.tolist()))
+        encoded = self.scorer.encode_rows(rows)
+        scores = self.scorer.predict(encoded)
+        found = scores.probability.tolist(), scores.decision.tolist()
+        return list(map(Prediction, *found, self.scorer.unseen(rows, encoded)))
 
     def rows(self, body: bytes, max_rows: int) -> Rows:
         """Decode one row, a list of rows or {"rows": [...]}; Refused when a rule is broken."""

@@ -25,11 +25,15 @@ MAX_LINES = 100_000  # kept in memory while the disk is busy
 log = logging.getLogger("serving")
 
 
-class Prediction(msgspec.Struct, frozen=True):
-    """The calibrated probability of the positive class, and whether it reaches the threshold."""
+class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The calibrated probability of the positive class, and whether it reaches the threshold.
+
+    The warning, where there is one, names a category that training has not learnt.
+    """
 
     probability: float
     decision: bool
+    warning: str = ""
 
 
 class Done(NamedTuple):
