@@ -499,7 +499,11 @@ def test_blank_text_is_missing(drafted):
 
 
 def test_numbers_written_for_people_are_told(drafted):
-    _, found = drafted(table(n=(f"1.{n:03d},50" for n in range(400))), suffix="csv")
+    frame = table(n=(f"1.{n:03d},50" for n in range(400)))
+    agreed, found = drafted(frame, suffix="csv")
+    assert "number" in found["n"] and agreed.column("n").decimal_comma
+    assert validation.apply(agreed, frame).valid["n"].to_list()[:2] == [1000.5, 1001.5]
+    _, found = drafted(table(n=(f"1,{n:03d}" for n in range(400))), suffix="csv")  # thousands?
     assert "unreadable" in found["n"]
 
 
