@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 from urllib.request import Request, urlopen
@@ -21,8 +22,10 @@ import yaml
 from helpers import bundles
 from helpers.rendering import render
 
-from package_name import privacy, storage
+from package_name import contract, monitoring, privacy, profiling, registry, storage, validation
+from package_name.errors import ProjectError
 from package_name.scorer import Scorer, ServedColumn, example, row_type
+from package_name.serving import batch
 
 QUICK = {
     "ML_TRAINING__FOLDS": "2",
@@ -268,6 +271,40 @@ def test_a_planted_temporary_name_is_not_followed(tmp_path):
     with storage.replacing_file(tmp_path / "out.csv") as second:
         pass
     assert first.name != second.name
+
+
+@pytest.mark.parametrize("name", ["out.csv.parts", "out.csv.done.json"])
+def test_no_name_beside_the_output_may_be_a_link(tmp_path, name):
+    made = bundles.project(tmp_path / "p")
+    registry.promote(made, bundles.train(made, rows=400))
+    bundles.frame(50).write_csv(tmp_path / "in.csv")
+    victims = tmp_path / "victims"
+    victims.mkdir()
+    (victims / "000000.parquet").write_text("precious")
+    link(tmp_path / name, victims if name.endswith("parts") else victims / "000000.parquet")
+    with pytest.raises(ProjectError, match=f"{name} is a link"):
+        batch.run(made, tmp_path / "in.csv", tmp_path / "out.csv")
+    assert [path.read_text() for path in victims.iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize("made_up", [True, False])
+def test_profile_and_drift_report_say_that_data_are_made_up(tmp_path, made_up):
+    made = bundles.project(tmp_path)
+    version = bundles.train(made, rows=400)
+    registry.promote(made, version)
+    agreed = contract.read(made.contract_path)
+    result = validation.apply(agreed, bundles.frame(400))
+    quality = {"run": "r", "made_up": made_up, **validation.summary(agreed, result)}
+    storage.write_json(made.path("reports/data_quality.json"), quality)
+    empty = bundles.frame(1).clear().with_columns(pl.lit([""]).alias("_rules"))
+    storage.write_bytes(made.path("data/quarantine/rejected.parquet"), validation.parquet(empty))
+    profiling.run(made)
+    with suppress(ProjectError):
+        monitoring.run(made)
+    for name in ("profile", "drift"):
+        assert storage.read_json(made.path(f"reports/{name}.json"))["made_up"] is made_up
+        page = made.path(f"reports/{name}.html").read_text(encoding="utf-8")
+        assert ("The data are made up" in page) is made_up
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX modes")

@@ -201,7 +201,7 @@ def manifest(project, version="v1"):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"threshold": 0.41}, "threshold 0.4 "),
+        ({"threshold": 0.41}, "has threshold 0.4.* says 0.41"),
         ({"calibration": "sigmoid"}, "calibration none"),
         ({"calibration": "isotonic"}, "calibration none"),
         ({"files": {}}, "no hash of"),

@@ -76,6 +76,9 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
     if known and not force and storage.sha256(output) == done["output_sha256"]:
         return done
     parts = output.with_name(f"{output.name}.parts")
+    for ours in (receipt, parts):  # names that others can foresee
+        if ours.is_symlink():
+            raise ProjectError(f"{ours} is a link, which may lead anywhere: remove it")
     parts.mkdir(parents=True, exist_ok=True)
     with storage.project_lock(parts):
         if force or _recorded(parts / "job.json") != job:
