@@ -552,7 +552,7 @@ def scorer() -> Scorer:
         }
     )
     spec = features.fit(frame, CONTRACT)
-    assert len(spec.numeric) == 3 + 3 + 5 and "" in spec.categorical[0].levels
+    assert len(spec.numeric) == 3 + 5 + 7 and "" in spec.categorical[0].levels
     y = (rng.random(n) < 0.3).astype(np.int8)
     data = models.Data(features.encode(spec, frame), y, spec, 1)
     fitted = models.FITTERS["logistic_regression"](data, 0, {})

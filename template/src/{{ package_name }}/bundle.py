@@ -28,12 +28,12 @@ GOLDEN_ROWS = 50
 
 
 def served_columns(contract: Contract) -> tuple[ServedColumn, ...]:
-    """Return what callers send: the features of the contract, with its hard rules."""
+    """Return what callers send, with the hard rules of the contract."""
     return tuple(
         ServedColumn(
             name=column.name,
             kind=column.kind,
-            required=column.required,
+            required=column.required or column.role == "time",
             minimum=column.minimum,
             maximum=column.maximum,
             levels=column.levels if column.levels_severity == "error" else (),
@@ -42,7 +42,7 @@ def served_columns(contract: Contract) -> tuple[ServedColumn, ...]:
             personal=column.personal,
             description=column.description,
         )
-        for column in contract.features
+        for column in contract.served
     )
 
 
@@ -148,7 +148,7 @@ def _run(model: Any, inputs: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
 def _without_personal(rows: pl.DataFrame, contract: Contract) -> pl.DataFrame:
     """Put what `read_golden` gives back in place of the values of personal columns."""
     columns = {column.name: column for column in served_columns(contract)}
-    for column in filter(privacy.hidden, contract.features):
+    for column in filter(privacy.hidden, contract.served):
         value = example(columns[column.name]) if column.required else None
         same = pl.Series(column.name, [value], strict=False).new_from_index(0, rows.height)
         typed = validation.parse(same.cast(pl.String) if value is None else same, column)
@@ -159,6 +159,6 @@ def _without_personal(rows: pl.DataFrame, contract: Contract) -> pl.DataFrame:
 def _plain(row: dict[str, Any], contract: Contract) -> dict[str, Any]:
     return {
         column.name: value.isoformat() if hasattr(value, "isoformat") else value
-        for column in contract.features
+        for column in contract.served
         if not privacy.hidden(column) and (value := row[column.name]) is not None
     }

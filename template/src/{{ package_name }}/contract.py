@@ -94,11 +94,17 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         return next((column for column in self.columns if column.role == "entity"), None)
 
     @property
+    def served(self) -> tuple[Column, ...]:
+        """What callers send: the features, and the row's time where a date's age depends on it."""
+        dated = any(column.kind in ("date", "timestamp") for column in self.features)
+        return self.features + ((self.time,) if self.time and dated else ())
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of all that a model depends on: features in order, and the target."""
         commas = {True: ["decimal comma"], False: []}
         features = [
-            [c.name, c.kind, c.levels, c.formats, *commas[c.decimal_comma]] for c in self.features
+            [c.name, c.kind, c.levels, c.formats, *commas[c.decimal_comma]] for c in self.served
         ]
         target = [getattr(self.target, f) for f in ("name", "kind", "positive", "definition")]
         return sha256_text(msgspec.json.encode([features, target]).decode())

@@ -23,9 +23,11 @@ GOLDEN_TOLERANCE = 1e-4
 GRAPHS = ("model.onnx", "model_encoded.onnx")
 FILES = {*GRAPHS, "contract.odcs.yaml", "features.json", "columns.json", "golden.json"}
 UNSEEN = "unseen or rare in training"  # a category that the model takes as one of all others
-Part = Literal["value", "month", "day", "weekday", "hour", "minute"]
+MICROSECONDS_A_DAY = 86_400_000_000
+Part = Literal["value", "year", "month", "day", "weekday", "hour", "minute", "elapsed"]
 LARGEST = float(np.finfo(np.float32).max)
 PARTS: dict[str, Callable[[Any], float]] = {
+    "year": lambda moment: _utc(moment).year,
     "month": lambda moment: _utc(moment).month,
     "day": lambda moment: _utc(moment).day,
     "weekday": lambda moment: _utc(moment).isoweekday(),
@@ -35,11 +37,21 @@ PARTS: dict[str, Callable[[Any], float]] = {
 
 
 class NumericFeature(msgspec.Struct, frozen=True):
-    """A number the model sees: a column's value or a part of its date."""
+    """A number the model sees: a column's value, a part of its date or the days since then.
+
+    Days are counted to the column `until` of the same row, or to the fixed time `reference`.
+    """
 
     name: str
     column: str
     part: Part = "value"
+    until: str | None = None
+    reference: str | None = None
+
+    @property
+    def reference_moment(self) -> dt.datetime:
+        """`reference` as a time in UTC without an offset."""
+        return dt.datetime.fromisoformat(self.reference or "")
 
 
 class CategoricalFeature(msgspec.Struct, frozen=True):
@@ -239,6 +251,13 @@ def _codes(levels: tuple[str, ...]) -> dict[str, float]:
     return codes | dict.fromkeys(dialect.MISSING, codes.get("", float(len(levels))))
 
 
+def _moment(value: Any) -> dt.datetime:
+    """Turn a date or a time into a time in UTC without an offset."""
+    if isinstance(value, dt.datetime):
+        return _utc(value).replace(tzinfo=None)
+    return dt.datetime(value.year, value.month, value.day)
+
+
 class Scorer:
     """A bundle, verified and ready to score."""
 
@@ -258,7 +277,13 @@ class Scorer:
         self._session = session(model, threads)
         position = {column.name: index for index, column in enumerate(columns)}
         self._numeric = [
-            (position[feature.column], PARTS.get(feature.part)) for feature in spec.numeric
+            (
+                position[feature.column],
+                PARTS.get(feature.part),
+                position[feature.until] if feature.until else None,
+                feature.reference_moment if feature.reference else None,
+            )
+            for feature in spec.numeric
         ]
         self._categorical = [
             (
@@ -337,10 +362,13 @@ class Scorer:
 
     def _encode(self, values: tuple[Any, ...]) -> list[float]:
         encoded = []
-        for index, part in self._numeric:
+        for index, part, until, reference in self._numeric:
             value = values[index]
-            if value is None:
+            end = reference if until is None else values[until]
+            if value is None or (until is not None and end is None):
                 encoded.append(math.nan)
+            elif end is not None:
+                encoded.append((_moment(end) - _moment(value)) / dt.timedelta(days=1))
             else:
                 encoded.append(part(value) if part else value)
         for index, codes, other in self._categorical:

@@ -65,6 +65,8 @@ def apply(contract: Contract, frame: pl.DataFrame, *, labelled: bool = True) -> 
     With `labelled=False` the frame is new data: it needs the features only.
     """
     needed = {"feature", "target", "entity", "time"} if labelled else {"feature"}
+    if contract.time in contract.served:
+        needed.add("time")
     typed: dict[str, pl.Series] = {}
     errors: dict[str, pl.Series] = {}
     warnings = {

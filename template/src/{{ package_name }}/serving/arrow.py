@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ..dialect import BOOLEANS, DECIMAL_COMMA, MISSING, NUMBER, THOUSANDS
-from ..scorer import LARGEST, UNSEEN, Scorer, ServedColumn
+from ..scorer import LARGEST, MICROSECONDS_A_DAY, UNSEEN, NumericFeature, Scorer, ServedColumn
 
 WORDS = pa.array(MISSING)
 TRUE, FALSE = (pa.array([w for w, v in BOOLEANS.items() if v is said]) for said in (True, False))
@@ -21,6 +21,7 @@ NUMERIC = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.ty
 TYPES = {"category": pa.string(), "date": pa.date32(), "timestamp": pa.timestamp("us")}
 PARTS: dict[str, Callable[[Any], Any]] = {
     "value": lambda values: values,
+    "year": pc.year,
     "month": pc.month,
     "day": pc.day,
     "weekday": lambda values: pc.day_of_week(values, count_from_zero=False, week_start=1),
@@ -42,13 +43,25 @@ def encode(scorer: Scorer, batch: Any) -> tuple[NDArray[np.float32], Any]:
     matrix = np.empty((batch.num_rows, len(scorer.spec.names)), dtype=np.float32)
     with np.errstate(over="ignore"):
         for index, number in enumerate(scorer.spec.numeric):
-            values = PARTS[number.part](typed[number.column]).cast(pa.float64())
+            values = _number(number, typed)
             matrix[:, index] = values.fill_null(float("nan")).to_numpy()
         for index, category in enumerate(scorer.spec.categorical, len(scorer.spec.numeric)):
             levels = pa.array(category.levels, pa.string())
             codes = pc.index_in(typed[category.column].fill_null(""), value_set=levels)
             matrix[:, index] = codes.fill_null(len(levels)).to_numpy()
     return matrix, problem
+
+
+def _number(feature: NumericFeature, typed: dict[str, Any]) -> Any:
+    values = typed[feature.column]
+    if feature.part != "elapsed":
+        return PARTS[feature.part](values).cast(pa.float64())
+    moment = TYPES["timestamp"]
+    end = typed[feature.until].cast(moment) if feature.until else feature.reference_moment
+    passed = pc.subtract(pa.scalar(end, moment) if feature.reference else end, values.cast(moment))
+    return pc.divide(
+        passed.cast(pa.int64()).cast(pa.float64(), safe=False), float(MICROSECONDS_A_DAY)
+    )
 
 
 def _broken(raw: Any, values: Any, column: ServedColumn) -> Iterator[tuple[str, Any]]:
