@@ -28,7 +28,7 @@ import yaml
 from helpers import package  # noqa: F401  makes `package_name` importable
 from helpers.rendering import render
 
-from package_name import bench, evaluation, ingest, pipeline, training, validation
+from package_name import bench, evaluation, ingest, pipeline, tracking, training, validation
 from package_name.errors import CheckFailed, ProjectError
 from package_name.settings import Project
 
@@ -742,3 +742,22 @@ def test_plan_and_report_tell_how_the_model_was_chosen(trained: Path) -> None:
     assert all({"mean", "se"} == set(gap) for gap in chosen["selection"]["behind"].values())
     page = (trained / "reports/evaluation.html").read_text(encoding="utf-8")
     assert "by the rule <em>one standard error</em> (MOD-04)" in page
+
+
+def test_records_of_training_follow_a_folder_that_is_copied_and_never_cost_a_training(
+    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = made.report("training")
+    tracking.log(Project(made.folder), report)
+    before = sorted(path.name for path in (made / "mlruns").rglob("manifest.json"))
+    copy = Made(shutil.copytree(made.folder, tmp_path / "copy"))
+    shutil.rmtree(made / "mlruns")
+    (made / "mlruns").write_text("in the way")
+    for _ in range(2):
+        tracking.log(Project(copy.folder), report)
+    assert before and len(list((copy / "mlruns").rglob("manifest.json"))) == 3
+    assert capsys.readouterr().err == ""
+    tracking.log(Project(made.folder), report)
+    said = capsys.readouterr().err
+    assert said.startswith("warning: v1 is trained and saved, but MLflow"), said
+    assert said.count("\n") == 1
