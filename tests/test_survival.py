@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,16 @@ import yaml
 from helpers import package  # noqa: F401  makes `package_name` importable
 from helpers.rendering import render
 
-from package_name import bench, evaluation, ingest, pipeline, tracking, training, validation
+from package_name import (
+    bench,
+    evaluation,
+    ingest,
+    pipeline,
+    progress,
+    tracking,
+    training,
+    validation,
+)
 from package_name.errors import CheckFailed, ProjectError
 from package_name.settings import Project
 
@@ -71,7 +81,8 @@ class Made:
         """Run `ml`; return its exit code, stdout and stderr."""
         process = self.start(*command, **env)
         out, err = process.communicate(timeout=300)
-        return process.returncode, out, err
+        lines = [line for line in err.splitlines(keepends=True) if not line.startswith("... ")]
+        return process.returncode, out, "".join(lines)  # without the lines of long steps
 
     def good(self, *command: str, **env: str) -> str:
         """Run `ml`, which must succeed without a word on stderr; return its stdout."""
@@ -761,3 +772,23 @@ def test_records_of_training_follow_a_folder_that_is_copied_and_never_cost_a_tra
     said = capsys.readouterr().err
     assert said.startswith("warning: v1 is trained and saved, but MLflow"), said
     assert said.count("\n") == 1
+
+
+def test_a_long_step_says_what_it_does_and_leaves_stdout_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "FIRST_S", 0.05)
+    monkeypatch.setattr(progress, "EVERY_S", 0.05)
+    with progress.shown("train"):
+        time.sleep(0.08)
+        progress.tell("cross-validating lightgbm, fold", 2, 5)
+        time.sleep(0.1)
+    out, err = capsys.readouterr()
+    assert out == "" and re.search(r"^\.\.\. train \(0 s\)$", err, re.MULTILINE), err
+    assert "... train: cross-validating lightgbm, fold, 2 of 5 (0 s)\n" in err
+    time.sleep(0.1)
+    assert capsys.readouterr().err == ""  # nothing after the step
+    monkeypatch.setattr(progress, "FIRST_S", 5.0)
+    with progress.shown("train"):
+        pass
+    assert capsys.readouterr().err == ""  # a short step says nothing

@@ -102,7 +102,12 @@ class _Draw:
         self.fn, self.tn = self.positives - self.tp, self.negatives - self.fp
 
     def mean(self, values: Array) -> float:
-        return float(self.w @ values) / self.total
+        return _dot(self.w, values) / self.total
+
+
+def _dot(a: Array, b: Array) -> float:
+    """Return a·b without BLAS, which starts threads for such small products and waits for them."""
+    return float(np.einsum("i,i->", a, b))
 
 
 def _ratio(part: float, whole: float) -> float:
@@ -112,7 +117,7 @@ def _ratio(part: float, whole: float) -> float:
 def _roc_auc(d: _Draw) -> float:
     """Share of pairs of a positive and a negative in the right order; ties count one half."""
     steps = np.diff(d.false, prepend=0.0)
-    area = float(steps @ (d.hits - np.diff(d.hits, prepend=0.0) / 2))
+    area = _dot(steps, d.hits - np.diff(d.hits, prepend=0.0) / 2)
     return _ratio(area, d.positives * d.negatives)
 
 
@@ -120,7 +125,7 @@ def _pr_auc(d: _Draw) -> float:
     """Average precision: precision at each step of recall, without interpolation."""
     steps, flagged = np.diff(d.hits, prepend=0.0), d.hits + d.false
     precision = np.divide(d.hits, flagged, out=np.zeros_like(flagged), where=flagged > 0)
-    return _ratio(float(steps @ precision), d.positives)
+    return _ratio(_dot(steps, precision), d.positives)
 
 
 def _ece(d: _Draw) -> float:
@@ -136,8 +141,8 @@ def _fit_calibration(rows: _Ranked, w: Array, start: tuple[float, float]) -> tup
         mu = 1 / (1 + np.exp(-np.clip(a + b * x, -500, 500)))
         residual, v = w * (rows.y - mu), w * mu * (1 - mu)
         vx = v * x
-        haa, hab, hbb = float(v.sum()), float(vx.sum()), float(vx @ x)
-        ga, gb = float(residual.sum()), float(residual @ x)
+        haa, hab, hbb = float(v.sum()), float(vx.sum()), _dot(vx, x)
+        ga, gb = float(residual.sum()), _dot(residual, x)
         determinant = haa * hbb - hab * hab
         if determinant <= 1e-10 * haa * hbb:
             break

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from . import progress
 from .scorer import FeatureSpec
 
 Matrix = NDArray[np.float32]
@@ -187,6 +188,7 @@ def lightgbm_rounds(
     """
     boosters, curves = [], []
     for train, valid in folds:
+        progress.tell("cross-validating lightgbm, fold", len(boosters) + 1, len(folds))
         curve: dict[str, Any] = {}
         boosters.append(_boost(data.rows(train), data.rows(valid), seed, max_rounds, params, curve))
         curves.append(np.array(curve["valid"]["binary_logloss"]))

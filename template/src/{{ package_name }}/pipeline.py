@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from . import storage
+from . import progress, storage
 from .errors import CheckFailed, ProjectError
 from .settings import Project
 
@@ -160,7 +160,8 @@ def _perform(project: Project, step: Step, inputs: str) -> tuple[dict[str, Any],
     """Run a step; return what run.json remembers of it, and its warnings."""
     started, failed, report = time.perf_counter(), None, None
     try:
-        report = step.run(project)
+        with progress.shown(step.name):
+            report = step.run(project)
     except CheckFailed as error:
         if not step.may_fail:
             raise

@@ -16,6 +16,7 @@ from . import (
     metrics,
     models,
     monitoring,
+    progress,
     registry,
     storage,
     validation,
@@ -100,6 +101,7 @@ def cross_validate(
     settings = project.config.training
     started = time.perf_counter()
     params = dict(params)
+    progress.tell(f"cross-validating {name} on {len(parts.folds)} folds")
     if name == "lightgbm":
         rounds, predictions = models.lightgbm_rounds(
             data, parts.folds, settings.seed, params, settings.max_rounds
@@ -171,6 +173,7 @@ def run(project: Project) -> dict[str, Any]:
     seconds: dict[str, float] = {}
     for name in names:
         started = time.perf_counter()
+        progress.tell(f"fitting {name} to all {len(data.y):,} rows", len(fitted) + 1, len(names))
         fitted[name] = models.FITTERS[name](data, settings.seed, found[name].params)
         seconds[name] = found[name].seconds + time.perf_counter() - started
     seconds["blend"] = sum(seconds[name] for name in shares)
@@ -371,6 +374,7 @@ def _learning_curve(
     order = np.random.default_rng(project.config.training.seed).permutation(train)
     points = []
     for share in CURVE_SHARES:
+        progress.tell(f"learning curve of {name}", len(points) + 1, len(CURVE_SHARES))
         rows = order[: max(2, int(share * len(order)))]
         part = data.rows(rows)
         if part.y.min() == part.y.max():
