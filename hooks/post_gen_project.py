@@ -50,7 +50,8 @@ def main() -> None:
     if Path(".copier-answers.yml").exists():
         sys.exit("This is a project already: change it with `cruft update` or `copier update`")
     address, commit = template()
-    given = {k: v for k, v in answers.items() if not k.startswith("_") and v != "auto"}
+    asked = {k: v for k, v in answers.items() if not k.startswith("_") and v != "auto"}
+    given = {k: "" if v == "-" else v for k, v in asked.items()}  # no such column
     with tempfile.TemporaryDirectory() as temporary:
         data_file, out = Path(temporary, "answers.yml"), Path(temporary, Path.cwd().name)
         data_file.write_text(yaml.safe_dump(given, allow_unicode=True), encoding="utf-8")

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.rendering import command, copy_template, different, git, publish, recorded, tree
+from helpers.rendering import (
+    check_answers_anew,
+    command,
+    copy_template,
+    different,
+    git,
+    publish,
+    recorded,
+    tree,
+)
+from helpers.terminal import Terminal
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +88,36 @@ def test_a_bad_answer_ends_in_one_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_update_asks_with_the_answers_that_are_there(project: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    shutil.copytree(project, folder)
+    before = recorded(folder)
+    terminal = Terminal("copier", "update", "--vcs-ref", ":current:", cwd=folder)
+    for question, keys in {
+        "How much do you want": "\r",
+        "Start from a known case": "\r",
+        "Enter: Churn model": "\r",
+        "Enter: Which customers": "\r",
+        "Enter: churned": "\r",
+        "Enter: customer_id": "none\r",
+        "Enter: snapshot_date": "\r",
+        "Enter: 0.15": "5%\r",
+        "Enter: 10.0": "\r",
+        "Enter: 70.0": "80\r",
+        "How are predictions delivered": "\r",
+    }.items():
+        terminal.wait(question)
+        terminal.type(keys)
+    code, shown = terminal.end()
+    assert code == 0, shown
+    changed = {"entity": "", "pos_rate": 0.05, "cost_fn": 80.0}
+    after = recorded(folder)
+    assert {name: after[name] for name in changed} == changed
+    assert not set(after) ^ set(before), "a prompt is recorded"
+    kept = ["project_name", "problem", "target", "time_column", "cost_fp", "project_slug"]
+    assert [after[name] for name in kept] == [before[name] for name in kept]
+
+
 def replace(path: Path, old: str, new: str) -> None:
     """Edit a file as a person would: `old` must be there."""
     text = path.read_text(encoding="utf-8")
@@ -129,6 +169,7 @@ def test_an_update_keeps_what_people_wrote(repository: Path, tmp_path: Path) -> 
 
     # Version 2 changes a default, template-owned lines, a heading, and a file that is the team's.
     replace(template / "questions/operation.yml", "'availability', 0.995", "'availability', 0.999")
+    check_answers_anew(template)
     replace(template / "template/.gitignore", "/data/\n", "/data/\n/scratch/\n")
     replace(template / "template/PLAN.md.jinja", "# Plan of", "# The plan of")
     replace(template / "template/PLAN.md.jinja", "\n### {{ id }} ", "\n### {{ id }}: ")

@@ -1,6 +1,7 @@
 """Answers made to do harm: refused in one line, with nothing written, or taken as they are."""
 
 import datetime
+import json
 import os
 import warnings
 from pathlib import Path
@@ -10,7 +11,13 @@ import pytest
 import yaml
 from copier._main import Worker
 from copier.errors import UserMessageError
-from helpers.rendering import command, fast_copier, plain_template, recorded, render
+from helpers.rendering import (
+    command,
+    fast_copier,
+    plain_template,
+    recorded,
+    render,
+)
 from helpers.terminal import Terminal
 from test_render import check_project, recorded_questions
 
@@ -118,20 +125,24 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_person_types_is_checked_at_once(tmp_path: Path) -> None:
-    given = ["--data", "entity=", "--data", "time_column=", "--data", "cost_fn=70"]
+def test_what_a_person_types_is_read_and_checked_at_once(tmp_path: Path) -> None:
+    given = ["--data", "entity_repeats=no", "--data", "cost_fn=70"]
     terminal = Terminal("copier", "copy", *given, str(plain_template()), str(tmp_path / "project"))
     for question, keys in {
         "How much do you want": "\r",
         "Start from a known case": "\r",
-        "What is the project called": "\x01\x0b{{ 7*7 }} 🚀\r",
-        "Which problem": "\r",
-        "Which column does the model": "\x01\x0bclass\r",
+        "What is the project called": "\r",
+        "write at least one word": "{{ 7*7 }} 🚀\r",
+        "Which problem": "Which of the loans will default?\r",
+        "Which column does the model": "class\r",
         "rename it in your data": "_of\r",
-        "Which share of rows": "\x01\x0b15\r",
-        "give 0.0001 to 0.9999": "\x01\x0b0.2\r",
-        "one false alarm": "\x01\x0bmany\r",
-        "Invalid input": "\x01\x0b3\r",
+        "whom a row is about": "\r",
+        "when a row was known": "none\r",
+        "Which share of rows": "15\r",
+        "give 0.0001 to 0.9999": "%\r",
+        "one false alarm": "many\r",
+        "give a number, such as 10": "\x15" + "1,000\r",
+        "write 1000 or 1.0000": "\x15" + "1.889,50\r",
         "How are predictions delivered": " \x1b[B \r",  # neither
         "choose rest, batch or both": " \r",
     }.items():
@@ -141,9 +152,79 @@ def test_what_a_person_types_is_checked_at_once(tmp_path: Path) -> None:
     assert code == 0, shown
     answers = recorded(tmp_path / "project")
     assert answers["project_name"] == "{{ 7*7 }} 🚀" and answers["target"] == "class_of"
-    assert (answers["pos_rate"], answers["cost_fp"]) == (0.2, 3.0)
+    assert (answers["entity"], answers["time_column"]) == ("", "")
+    assert (answers["pos_rate"], answers["cost_fp"]) == (0.15, 1889.5)
     assert answers["deployment_modes"] == ["batch"]
     check_project(tmp_path / "project", answers)
+
+
+def test_what_is_typed_replaces_what_a_preset_or_a_project_says(tmp_path: Path) -> None:
+    project = render(tmp_path / "project", preset="churn", entity_repeats="no", owner="Ann")
+    first = recorded(project)
+    asks = ["project_name", "entity", "pos_rate", "cost_fp"]
+    others = {name: value for name, value in first.items() if name not in asks}
+    (tmp_path / "others.yml").write_text(yaml.safe_dump(others))
+    data = ["--data-file", str(tmp_path / "others.yml")]
+    terminal = Terminal("copier", "copy", *data, str(plain_template()), str(tmp_path / "again"))
+    for question, keys in {
+        "Enter: Customer churn": "Lending club\r",
+        "Enter: customer_id": "-\r",
+        "Enter: 0.04": "5 %\r",
+        "Enter: 10": "\r",
+    }.items():
+        terminal.wait(question)
+        terminal.type(keys)
+    code, shown = terminal.end()
+    assert code == 0, shown
+    typed = {"project_name": "Lending club", "entity": "", "pos_rate": 0.05}
+    assert recorded(tmp_path / "again") == first | typed
+
+
+NUMBERS = {
+    "whole": {
+        "25": 25,
+        "1 000": 1000,
+        "1,000": 1000,
+        "1.000.000": 10**6,
+        "1'500": 1500,
+        "1e3": 1000,
+    },
+    "share": {"5%": 0.05, "5 %": 0.05, "0,05": 0.05, ".5": 0.5, "0.125": 0.125, "12,5%": 0.125},
+    "amount": {
+        **{"1.889,50": 1889.5, "1,889.50": 1889.5, "€ 1 889,50": 1889.5, "10 EUR": 10.0},
+        **{"−50": -50.0, "1\u202f000": 1000.0, "1,234,567.8": 1234567.8, "1234,567": 1234.567},
+    },
+    "real": {"-1.5": -1.5, "100 %": 1.0},
+}
+REFUSED = {
+    "whole": {
+        "1,5": "whole number",
+        "5%": "not a percentage",
+        "ten": "such as 3",
+        "1 00": "such as",
+    },
+    "amount": {
+        **{"1,000": "two ways: write 1000 or 1.0000", "10.025": "write 10025 or 10.0250"},
+        **{
+            "5%": "not a percentage",
+            "1.2.3": "such as 3",
+            "1,00,000.5": "such as 3",
+            "nan": "such as",
+        },
+        **{"1e999": "such as 3", "9" * 200: "such as 3", "": "such as 3", "10k": "such as 3"},
+    },
+}
+
+
+def test_numbers_are_read_as_people_write_them_or_refused() -> None:
+    with Worker(str(plain_template()), quiet=True) as worker:
+        module: Any = worker.jinja_env.get_template("questions/prompts.jinja").module
+    for kind, texts in NUMBERS.items():
+        for text, value in texts.items():
+            assert json.loads(module.number(text, kind, "3")) == {"value": value}, (kind, text)
+    for kind, faults in REFUSED.items():
+        for text, fault in faults.items():
+            assert fault in json.loads(module.number(text, kind, "3"))["fault"], (kind, text)
 
 
 def test_who_stops_gets_nothing(tmp_path: Path) -> None:

@@ -265,7 +265,7 @@ def recorded_questions() -> list[str]:
     """Return the names of all questions, in order."""
     files = [*re.findall(r"^!include (\S+)", (ROOT / "copier.yml").read_text(), re.MULTILINE)]
     names = [name for file in files for name in yaml.safe_load((ROOT / file).read_text())]
-    return [name for name in names if name not in ("given", "preset_answers")]
+    return [n for n in names if n not in ("given", "preset_answers") and not n.isupper()]
 
 
 @pytest.mark.parametrize(("answer", "mode"), HIDDEN_WITHOUT.items())
@@ -281,6 +281,13 @@ def test_an_answer_to_a_hidden_question_has_no_effect(
 # ---------------------------------------------------------------- questions
 
 
+NEEDED = {  # what a person has to say of a project of their own
+    **{"project_name": "Lending club", "problem": "Which loans will default, and what to ask?"},
+    **{"target": "defaulted", "entity": "loan", "time_column": "granted_on"},
+    **{"pos_rate": "5 %", "cost_fp": "10", "cost_fn": "1.889,50"},
+}
+
+
 def prompts(
     monkeypatch: pytest.MonkeyPatch, folder: Path, **answered: Any
 ) -> dict[str, dict[str, Any]]:
@@ -289,8 +296,13 @@ def prompts(
 
     def accept(questions: list[dict[str, Any]], answers: dict[str, Any]) -> dict[str, Any]:
         (question,) = questions
-        seen[question["name"]] = question
-        return {question["name"]: answered.get(question["name"], answers[question["name"]])}
+        prompt, name = question["name"], question["name"].lower()
+        seen[name] = question
+        if prompt.isupper():  # nothing has to be erased
+            assert "default" not in question
+            assert question["placeholder"].startswith(("Enter: ", "no default")), name
+            return {prompt: answered.get(name, NEEDED.get(name, ""))}
+        return {name: answered.get(name, answers[name])}
 
     monkeypatch.setattr(copier._main, "unsafe_prompt", accept)
     copier.run_copy(str(plain_template()), folder, quiet=True)
@@ -521,7 +533,9 @@ def test_the_template_needs_no_trust() -> None:
 
 def test_every_question_file_is_included_by_name() -> None:
     included = re.findall(r"^!include (\S+)$", (ROOT / "copier.yml").read_text(), re.MULTILINE)
-    assert sorted(included) == sorted(f"questions/{p.name}" for p in ROOT.glob("questions/*.yml"))
+    assert sorted(included) == sorted(
+        f"questions/asked/{p.name}" for p in ROOT.glob("questions/*.yml")
+    )
 
 
 def test_team_owned_files_are_never_updated() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from copier._main import Worker
 from copier._user_data import AnswersMap, Question
+from gen_given import questions
 
 ROOT = Path(__file__).resolve().parents[1]
 AUTO = "auto"
@@ -76,7 +77,7 @@ def cookiecutter_json() -> str:
     module: Any = worker.jinja_env.get_template("questions/presets.jinja").module
     entries: dict[str, Any] = {}
     prompts: dict[str, Any] = {}
-    for name, details in worker.template.questions_data.items():
+    for name, details in questions().items():
         if details.get("when") is False:
             continue
         question = Question(

@@ -1,7 +1,11 @@
-"""Write questions/given.jinja from the questions; `--check` only says whether it is current.
+"""Write what follows from questions/*.yml; `--check` only says whether it is current.
 
-Copier ends with a traceback when an answer of `--data` or `--data-file` is wrong. The generated
-template looks at those answers first, with the questions' own choices and validators, and one line.
+questions/given.jinja: Copier ends with a traceback when an answer of `--data` or `--data-file` is
+wrong. This looks at them first, with the questions' own choices and validators, and one line.
+
+questions/asked/*.yml: Copier fills a prompt with the default, so that typing goes on behind it, and
+says "Invalid input" to 5 %. Here each text and number is two questions: a prompt that starts empty,
+in capitals and never recorded, and the answer, whose value is what was typed, or the default.
 """
 
 import json
@@ -48,11 +52,16 @@ CAST = {
 }
 
 
+def files() -> list[Path]:
+    """Return the files of questions, in order."""
+    settings = (ROOT / "copier.yml").read_text(encoding="utf-8")
+    names = re.findall(r"^!include questions/asked/(\S+)$", settings, re.MULTILINE)
+    return [ROOT / "questions" / name for name in names]
+
+
 def questions() -> dict[str, dict[str, Any]]:
     """Return all questions, in order."""
-    settings = (ROOT / "copier.yml").read_text(encoding="utf-8")
-    files = re.findall(r"^!include (\S+)$", settings, re.MULTILINE)
-    groups = [yaml.safe_load((ROOT / file).read_text(encoding="utf-8")) for file in files]
+    groups = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files()]
     return {name: details for group in groups for name, details in group.items()}
 
 
@@ -88,13 +97,116 @@ def generate() -> str:
     return HEAD.format(names=json.dumps(asked)) + "".join(map(check, known, known.values()))
 
 
+def counted(known: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Return, as expressions, which of how many questions of full detail each is."""
+    shown = [name for name, q in known.items() if q.get("ask") is not False]
+    shown = shown[shown.index("preset") + 1 :]
+    light = [name for name in shown if "plan_depth" not in str(known[name].get("ask"))]
+    counts = {"plan_depth": f"'1 of {len(light)} or more'"}
+    for place, name in enumerate(shown[1:], 2):
+        every = f"'{place} of {len(shown)}'"
+        few = f"'{light.index(name) + 1} of {len(light)}'" if name in light else every
+        counts[name] = f"({few} if plan_depth == 'light' else {every})"
+    return counts
+
+
+def headed(details: dict[str, Any], count: str) -> str:
+    """Return the help of a question, in full detail with its number."""
+    place = f"{{{{ {count} ~ '\\n' if detail == 'full' }}}}"
+    return re.sub(r"\A(──.*\n)?", lambda head: head[0] + place, details.get("help", ""), count=1)
+
+
+def kind(details: dict[str, Any]) -> str:
+    """Return how a typed number is read: whole, share, amount or real."""
+    if details["type"] == "int":
+        return "whole"
+    if "currency" in details.get("help", ""):
+        return "amount"
+    bounds = re.findall(r"between\(\w+, (\S+), ([^ )]+)\)", details.get("validator", ""))
+    return "share" if bounds and float(bounds[0][1]) <= 1 else "real"
+
+
+def pair(name: str, details: dict[str, Any], text: str) -> dict[str, dict[str, Any]]:
+    """Return the prompt for a text or a number, and the answer that takes its value from there.
+
+    Without `ask` a person has to answer: only a preset then offers what Enter takes. What is typed
+    makes an earlier answer invalid, so that Copier takes the default, which is what was typed.
+    """
+    prompt, default, validator = name.upper(), details["default"], details.get("validator", "")
+    own = "ask" not in details and "preset_answers" in str(default)
+    optional = str(f"if {name} else" in validator).lower()
+    from_file, number = "{% from 'questions/prompts.jinja' import ", details["type"] != "str"
+    preset = f"{{{{ preset_answers.get('{name}', '') }}}}"
+    offered = f"{{% set offered %}}{{% if {name} is defined %}}{{{{ {name} }}}}{{% else %}}"
+    offered += f"{preset if own else default}{{% endif %}}{{% endset %}}"
+    if number:
+        example = re.findall(r"Example: ([-0-9.]*\d)", details.get("help", "")) or ["3"]
+        read = f'number({prompt}, "{kind(details)}", "{example[0]}") | from_json'
+        read, value = f"{from_file}number %}}{{% set read = {read} %}}", "read.value"
+        check = f"{offered}{{% if {prompt} | trim or not offered %}}{read}{{% else %}}" + (
+            f"{{% set read = {{'value': offered | {CAST[details['type']]}}} %}}{{% endif %}}"
+            "{% if read.fault is defined %}{{ read.fault }}{% else %}"
+            f"{{% with {name} = read.value %}}{validator}{{% endwith %}}{{% endif %}}"
+        )
+    else:
+        read, value = f"{from_file}words %}}{{% set read = words({prompt}, {optional}) %}}", "read"
+        check = (
+            f"{read}{offered}{{% with {name} = read if {prompt} | trim else offered %}}"
+            f"{validator}{{% endwith %}}"
+        )
+    typed = f"{{% if {prompt} | default('') | trim %}}{read}"
+    condition = " and ".join(f"({details[key][3:-3]})" for key in ("when", "ask") if key in details)
+    waits = f"{name} is defined and _copier_conf.skip_answered"
+    taken = f"{typed}{{{{ {value} }}}}{{% else %}}{default}{{% endif %}}"
+    if own:
+        nothing = f"{{% elif {prompt} is defined %}}{preset}{{% else %}}"
+        taken = f"{typed}{{{{ {value} }}}}{nothing}{default}{{% endif %}}"
+    return {
+        prompt: {
+            "type": "str",
+            "when": f"{{{{ not (_copier_conf.defaults or '{name}' in _copier_conf.data or {waits})"
+            f"{f' and {condition}' if condition else ''} }}}}",
+            "placeholder": f"{from_file}enter %}}{offered}{{{{ enter(offered, {optional}) }}}}",
+            "validator": check,
+            "help": text,
+        },
+        name: {
+            **{key: details[key] for key in ("type", "when") if key in details},
+            "ask": False,
+            "default": taken,
+            "validator": f"{typed}{{{{ 'typed anew' if {value} != {name} }}}}{{% endif %}}"
+            f"{validator}",
+        },
+    }
+
+
+def asked(file: Path) -> str:
+    """Return a file of questions as Copier reads it."""
+    known = questions()
+    counts = counted(known)
+    result: dict[str, Any] = {}
+    for name, details in yaml.safe_load(file.read_text(encoding="utf-8")).items():
+        text = headed(details, counts[name]) if name in counts else details.get("help", "")
+        if "choices" in details or details["type"] == "bool" or details.get("ask") is False:
+            result[name] = {**details, "help": text} if text else details
+        else:
+            result |= pair(name, details, text)
+    head = (
+        f"# Generated by tools/gen_given.py from questions/{file.name}: edit that, run the tool.\n"
+    )
+    return head + yaml.safe_dump(result, sort_keys=False, allow_unicode=True, width=1000)
+
+
 def main() -> None:
-    """Write the file, or with `--check` exit 1 when it is stale."""
-    text = generate()
-    if "--check" in sys.argv[1:]:
-        current = TARGET.exists() and TARGET.read_text(encoding="utf-8") == text
-        sys.exit(0 if current else "questions/given.jinja is stale: run python tools/gen_given.py")
-    TARGET.write_text(text, encoding="utf-8")
+    """Write the files, or with `--check` exit 1 when one is stale."""
+    texts = {TARGET: generate()}
+    texts |= {file.parent / "asked" / file.name: asked(file) for file in files()}
+    for target, text in texts.items():
+        if "--check" not in sys.argv[1:]:
+            target.parent.mkdir(exist_ok=True)
+            target.write_text(text, encoding="utf-8")
+        elif not target.exists() or target.read_text(encoding="utf-8") != text:
+            sys.exit(f"questions: {target.name} is stale: run python tools/gen_given.py")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ python tools/gen_reference.py [--check]
 """
 
 import json
-import re
 import sys
 import tempfile
 import warnings
@@ -16,6 +15,7 @@ import jinja2
 import yaml
 from copier import run_copy
 from gen_cookiecutter import own_default
+from gen_given import files
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESET = (
@@ -53,11 +53,10 @@ def questions() -> Iterator[str]:
         "Names for `--data NAME=VALUE`. Quick mode asks those marked so; the others take their "
         "default, which PLAN.md shows. A derived default follows from other answers."
     )
-    settings = (ROOT / "copier.yml").read_text(encoding="utf-8")
-    for file in re.findall(r"^!include (\S+)$", settings, re.MULTILINE):
-        yield f"## {Path(file).stem.capitalize()}"
+    for file in files():
+        yield f"## {file.stem.capitalize()}"
         lines = table("Answer", "Quick", "Default", "Question")
-        for name, details in yaml.safe_load((ROOT / file).read_text(encoding="utf-8")).items():
+        for name, details in yaml.safe_load(file.read_text(encoding="utf-8")).items():
             if details.get("ask") is False or name == "preset_answers":
                 continue
             text = texts[name] if name != "preset" else PRESET
