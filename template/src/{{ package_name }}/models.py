@@ -186,7 +186,8 @@ def lightgbm_rounds(
 
     One number of rounds serves all folds, so that no fold's score profits from a choice of its own.
     """
-    boosters, curves = [], []
+    boosters: list[Any] = []
+    curves = []
     for train, valid in folds:
         progress.tell("cross-validating lightgbm, fold", len(boosters) + 1, len(folds))
         curve: dict[str, Any] = {}

@@ -253,9 +253,10 @@ def _codes(levels: tuple[str, ...]) -> dict[str, float]:
 
 def _moment(value: Any) -> dt.datetime:
     """Turn a date or a time into a time in UTC without an offset."""
-    if isinstance(value, dt.datetime):
-        return _utc(value).replace(tzinfo=None)
-    return dt.datetime(value.year, value.month, value.day)
+    if not isinstance(value, dt.datetime):
+        return dt.datetime(value.year, value.month, value.day)
+    utc: dt.datetime = _utc(value)
+    return utc.replace(tzinfo=None)
 
 
 class Scorer:

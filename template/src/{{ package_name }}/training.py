@@ -372,7 +372,7 @@ def _learning_curve(
     name = chosen if chosen in models.FITTERS else "lightgbm"
     params = found[name].params | ({"members": 1} if name == "lightgbm" else {})
     order = np.random.default_rng(project.config.training.seed).permutation(train)
-    points = []
+    points: list[dict[str, float]] = []
     for share in CURVE_SHARES:
         progress.tell(f"learning curve of {name}", len(points) + 1, len(CURVE_SHARES))
         rows = order[: max(2, int(share * len(order)))]
