@@ -296,7 +296,7 @@ def test_what_people_wrote_stays(
 # ---------------------------------------------------------------- and it still runs
 
 SMALL = {
-    "ML_DATA__SAMPLE_ROWS": "5000",
+    "ML_DATA__SAMPLE_ROWS": "10000",  # below, the small model flags every row
     "ML_TRAINING__FOLDS": "2",
     "ML_TRAINING__MAX_ROUNDS": "20",
     "ML_TRAINING__MEMBERS": "1",
