@@ -164,9 +164,10 @@ def test_sync_fills_every_measured_block_and_nothing_else(
     before = parse((rendered / "PLAN.md").read_text(encoding="utf-8"))
     after = parse(measured.path("PLAN.md").read_text(encoding="utf-8"))
     changed = {key for key, part in after.items() if part.lines != before[key].lines}
-    assert changed == {("measured", id) for id in MEASURED}
+    assert changed == {("measured", id) for id in {*MEASURED, "EVIDENCE"}}
     plan = measured.plan
-    assert MEASURED | {"OVERRIDES"} == {id for id, block in plan.blocks.items() if block.measured}
+    filled = {id for id, block in plan.blocks.items() if block.measured}
+    assert filled == MEASURED | {"EVIDENCE", "OVERRIDES"}
     for id in MEASURED:
         lines = after["measured", id].lines
         assert all(id in line and line == line.rstrip() for line in lines)
@@ -458,6 +459,9 @@ def test_a_failed_gate_of_the_model_closes_its_gate(measured: Project) -> None:
     assert not {"EVAL-03", "VAL-02"} & {id for id, _ in errors(measured, "G2")}
     warned = {f.message.rpartition("(")[2] for f in check.check(measured) if f.level == "warning"}
     assert warned >= {"ev.gate)", "ev.loss)", "ev.value)", "ev.rows)", "ev.prevalence)"}
+    text = measured.path("PLAN.md").read_text(encoding="utf-8")
+    assert "- EVIDENCE verdict: **stop**: the gate of the model failed" in text
+    assert "**go**" not in text
     page = plan_report.run(measured, "exec")[0].read_text(encoding="utf-8")
     assert "verdict: **stop**: the gate of the model failed" in page and "**go**" not in page
     assert "| Rows | 50 000 | 2 421 | **contradicts** | DATA-02 |" in page

@@ -124,7 +124,7 @@ def counts(project: Project) -> dict[str, dict[str, int]]:
             count["open" if human.open else "approved" if approved else "written"] += 1
             count["overdue"] += human.attributes.get("due", "none") < today
         part = parts.get(("measured", identifier))
-        if part is not None and identifier != "OVERRIDES":
+        if part is not None and identifier not in ("OVERRIDES", "EVIDENCE"):
             count["unmeasured" if _placeholder(part) else "measured"] += 1
     return {gate: {name: count[name] for name in COLUMNS} for gate, count in found.items() if count}
 

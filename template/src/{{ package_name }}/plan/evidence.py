@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 from .. import storage
 from ..errors import ProjectError
 from ..settings import Project
-from .blocks import escape
-from .sync import number
+from .blocks import escape, number
 
 Report = dict[str, Any]
 MISSING = "not measured"
+REPORTS = ("metrics", "data_quality", "training", "bench", "drift")
 
 
 class Row(NamedTuple):
@@ -34,16 +34,18 @@ class Contradiction(NamedTuple):
 def table(project: Project) -> list[Row]:
     """Return a row for each quantity that is planned and can be measured."""
     plan, answers = project.plan, project.plan.answers
-    metrics, quality, training, bench, drift = (
-        _report(project, name) for name in ("metrics", "data_quality", "training", "bench", "drift")
-    )
+    metrics, quality, training, bench, drift = (_report(project, name) for name in REPORTS)
     money = f" {escape(answers['currency'])}"
     against = {item.id + item.rule: item for item in contradictions(project)}
+
+    made_up = bool(metrics.get("made_up") or quality.get("made_up"))
 
     def says(identifier: str, rule: str, there: object) -> str:
         if not there:
             return "open"
-        return "**contradicts**" if identifier + rule in against else "agrees"
+        if identifier + rule in against:
+            return "**contradicts**"
+        return "says nothing" if made_up else "agrees"
 
     rows = [Row("DATA-02", "Rows", _number(answers["n_rows"]))]
     if quality:
@@ -59,11 +61,9 @@ def table(project: Project) -> list[Row]:
     passed = says("EVAL-03", "ev.gate", gate)
     least = f"at least {_number(answers['min_metric'], 4)}"
     rows.append(Row("EVAL-03", "Primary metric", least, _interval(best, 4), passed))
-    least = f"at least {_number(answers['min_gain'], 4)}"
-    gain = {"value": gate.get("gain"), "low": gate.get("gain_low"), "high": gate.get("gain_high")}
-    rows.append(Row("EVAL-03", "Gain over best baseline", least, _interval(gain, 4), passed))
+    rows.append(_gain(gate, answers, made_up=made_up))
     worth = _worth(metrics)
-    verdict = "agrees"
+    verdict = "says nothing" if made_up else "agrees"
     if worth and any(item.id == "VAL-02" for item in against.values()):
         verdict = "**contradicts**"
     hoped = _number(_hoped(project)) + money
@@ -132,7 +132,7 @@ def verdict(project: Project) -> str:
     metrics = _report(project, "metrics")
     if not metrics:
         return f"worth it on paper, not measured yet ({figure})"
-    against = [item for item in contradictions(project) if item.id not in plan.waivers]
+    against = contradictions(project)  # a waiver opens a gate; it makes no evidence
     closing = [escape(item.message) for item in against if item.closes]
     if closing:
         return f"**stop**: {'; '.join(closing)} ({figure})"
@@ -159,6 +159,17 @@ def lines(project: Project) -> list[str]:
     cells = [(row.quantity, row.planned, row.measured, row.says, row.id) for row in there]
     shown = [("Quantity", "Planned", head, "Says", "Block"), ("---",) * 5, *cells]
     return [*found, "", *(f"| {' | '.join(row)} |" for row in shown)]
+
+
+def _gain(gate: Report, answers: Report, *, made_up: bool) -> Row:
+    least = f"at least {_number(answers['min_gain'], 4)}"
+    enough = "says nothing" if made_up else "agrees"
+    if not gate:
+        enough = "open"
+    elif gate["gain"] < answers["min_gain"] or gate["gain_low"] <= 0:
+        enough = "**contradicts**"
+    gain = {"value": gate.get("gain"), "low": gate.get("gain_low"), "high": gate.get("gain_high")}
+    return Row("EVAL-03", "Gain over best baseline", least, _interval(gain, 4), enough)
 
 
 def _report(project: Project, name: str) -> Report:

@@ -11,8 +11,7 @@ import msgspec
 from .. import storage
 from ..errors import ProjectError
 from ..settings import Project, Strict, convert, load_yaml
-from .blocks import code, escape
-from .sync import number
+from .blocks import code, escape, number
 
 FILE = "plan/progress.yaml"
 MEND = "correct it, its own comments say how"

@@ -76,7 +76,7 @@ def run(project: Project, audience: str) -> list[Path]:
         "",
         f"{chosen.question} From PLAN.md, whose ids stand beside each line.",
         "",
-        *(f"- {line[10:]}" for line in _summary(parts) if not line[10:].startswith("verdict:")),
+        *_summary(parts),
         *evidence.lines(project),
     ]
     blocks = [identifier for identifier in chosen.blocks if identifier in project.plan.blocks]
@@ -98,7 +98,10 @@ def run(project: Project, audience: str) -> list[Path]:
 
 
 def _summary(parts: Parts) -> list[str]:
-    return [line for line in parts["auto", "SUMMARY"].lines if line.startswith("- SUMMARY ")]
+    """Return the lines of the summary, without the verdict of the answers alone."""
+    start = "- SUMMARY "
+    lines = [line for line in parts["auto", "SUMMARY"].lines if line.startswith(start)]
+    return [f"- {line.removeprefix(start)}" for line in lines if "by the answers:" not in line]
 
 
 def _said(parts: Parts, identifier: str, audience: str) -> list[str]:

@@ -10,14 +10,29 @@ from typing import Any
 from .. import storage
 from ..errors import ProjectError
 from ..settings import Project
-from .blocks import code, escape, meaning, meaning_hash, parse, read, rewrite, same, short_hash
+from . import evidence
+from .blocks import (
+    code,
+    escape,
+    meaning,
+    meaning_hash,
+    number,
+    parse,
+    read,
+    rewrite,
+    same,
+    short_hash,
+)
 
 Report = dict[str, Any]
 SEAL = re.compile(
-    r"<em>(\S+) measured by run \S+, \S+ [0-9a-f]{6}, seal ([0-9a-f]{6})</em>(?:</li></ul>)?$"
+    r"<em>(\S+) measured by run [^\s,]+(?:, \S+ [0-9a-f]{6})?, seal ([0-9a-f]{6})</em>"
+    r"(?:</li></ul>)?$"
 )
 MADE_UP = "measured on made-up data:"  # of the sample: it proves the pipeline, not the case
 NO_OVERRIDES = "_OVERRIDES none: every decision is the one its rule gives_"
+
+NO_EVIDENCE = "_EVIDENCE none yet: `ml run` measures, and writes here what that says of the plan_"
 
 # The report of each block and what is said of it. `{x:2}` is a number with at most 2 decimals,
 # `{x:%}` a share, `{x:code}` a name, `{x:ci3}` a value with its interval; names without a type are
@@ -132,13 +147,30 @@ def measured(project: Project) -> dict[str, list[str]]:
         origin = f"measured by run {report.get('run') or 'none'}, {name}.json {file_hash}"
         seal = meaning_hash([*lines, f"_{identifier} {origin}_"])
         result[identifier] = [*lines, f"_{identifier} {origin}, seal {seal}_"]
-    return result
+    return result | _evidence(project)
+
+
+def _evidence(project: Project) -> dict[str, list[str]]:
+    """Return verdict and evidence; nothing where no report is, such as in a fresh clone."""
+    if not any(project.path(f"reports/{name}.json").exists() for name in evidence.REPORTS):
+        return {}
+    said = [
+        f"- EVIDENCE {line[2:]}" if line.startswith("- ") else line
+        for line in evidence.lines(project)
+    ]
+    path = project.path("reports/metrics.json")
+    run = (storage.read_json(path, Report).get("run") if path.exists() else None) or "none"
+    origin = f"_EVIDENCE measured by run {run}"
+    seal = meaning_hash([*said, "", f"{origin}_"])
+    return {"EVIDENCE": [*said, "", f"{origin}, seal {seal}_"]}
 
 
 def sealed(identifier: str, lines: list[str]) -> bool:
     """Say whether `lines` are what `run` once wrote, or what the template did."""
     if identifier == "OVERRIDES":
         return True
+    if same(lines, [NO_EVIDENCE]):
+        return identifier == "EVIDENCE"
     said = meaning(lines)
     if re.fullmatch(rf"<em>{identifier} not measured yet: run <code>ml .*</em>", said):
         return True
@@ -166,15 +198,6 @@ class Writer(string.Formatter):
             parts = [self.format_field(value[name], spec[2:]) for name in ("value", "low", "high")]
             return "{} ({} to {})".format(*parts)
         return number(value, int(spec)) if spec else str(value)
-
-
-def number(value: float | None, digits: int = 0) -> str:
-    """Write a number with at most `digits` decimals and spaces between thousands."""
-    if value is None:
-        return "unknown"
-    text = f"{value:,.{digits}f}".replace(",", " ")
-    text = text.rstrip("0").rstrip(".") if "." in text else text
-    return "0" if text == "-0" else text
 
 
 def _overrides(project: Project) -> list[str]:
