@@ -336,10 +336,10 @@ def test_a_project_that_has_run_runs_on(template: Path, tmp_path: Path, to: str)
     git(folder, "add", "--all")
     git(folder, "commit", "-q", "-m", "measured")
     package = "leavers" if to == "batch" else "churn_model"
-    change = {"deployment_modes": [to], "package_name": package, "cost_fn": 90.0}
+    change = {"deployment_modes": [to], "package_name": package, "cost_fn": 60.0}
     assert update_project(folder, **change) == set()
     stale = " ".join(errors(folder, package))  # what was measured with the old answers
-    assert "cost_fn is 90, but reports/metrics.json used 70" in stale and "latency_ms" in stale
+    assert "cost_fn is 60, but reports/metrics.json used 70" in stale and "latency_ms" in stale
     run(folder, "-m", package, "run")
     assert errors(folder, package) == []
     if to == "batch":
