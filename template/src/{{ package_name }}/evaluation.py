@@ -9,7 +9,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import contract, features, metrics, privacy, registry, storage, training, validation
+from . import (
+    contract,
+    features,
+    metrics,
+    privacy,
+    progress,
+    registry,
+    storage,
+    training,
+    validation,
+)
 from .errors import CheckFailed, ProjectError
 from .report import render
 from .scorer import Scorer, session
@@ -55,6 +65,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     settings = project.config.evaluation
     draws = min(settings.bootstrap, max(100, RESAMPLED_ROWS // len(y)))
     seed = project.config.training.seed
+    progress.tell(f"{draws} resamples of {len(y):,} test rows")
     intervals = metrics.bootstrap(
         y, p, threshold, metrics.NAMES, draws=draws, seed=seed, groups=tested.groups
     )

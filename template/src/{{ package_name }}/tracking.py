@@ -5,7 +5,7 @@ import subprocess
 import sys
 from typing import Any
 
-from . import contract, privacy
+from . import contract, privacy, progress
 from .settings import Project
 
 
@@ -26,6 +26,7 @@ def _log(project: Project, training: dict[str, Any]) -> None:
     """Log parameters, metrics, code version, data version and the bundle's plain files."""
     import mlflow
 
+    progress.tell("writing the MLflow record")
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
     mlflow.set_tracking_uri(f"sqlite:///{project.path('mlflow.db')}")

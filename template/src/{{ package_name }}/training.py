@@ -233,6 +233,7 @@ def run(project: Project) -> dict[str, Any]:
         "tuned": sorted(tuned),
     }
     reference = monitoring.reference(development[known.nonzero()[0]], agreed, honest, data.y[known])
+    progress.tell("proving the graph and saving the bundle")
     bundle.save(
         project.path(f"models/{version}"),
         final,
