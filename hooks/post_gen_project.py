@@ -24,13 +24,28 @@ def template() -> tuple[str, str | None]:
         address = str((started_in / address).resolve())
     commit = answers.get("_commit")  # from cruft
     if not commit and checkout and (started_in / checkout / ".git").exists():
-        command = ["git", "-C", str(started_in / checkout), "rev-parse", "HEAD"]
-        commit = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        commit = run("git", "-C", str(started_in / checkout), "rev-parse", "HEAD")
     if not commit:  # a zip file or a plain folder
         return str((started_in / (checkout or address)).resolve()), None
     if "://" in address and not address.endswith(".git") and not address.startswith("git+"):
         address = f"git+{address}"
     return address, commit
+
+
+def run(*command: str) -> str:
+    """Run git or Copier without a question; no repository that a git hook names is theirs."""
+    kept = r"GIT_(ASKPASS|SSH|SSL|HTTP|PROXY|CONFIG_(GLOBAL|SYSTEM|NOSYSTEM|COUNT|KEY_|VALUE_))"
+    env = {n: v for n, v in os.environ.items() if n[:4] != "GIT_" or re.match(kept, n)}
+    env["GIT_TERMINAL_PROMPT"] = "0"
+    options = {"env": env, "stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+    try:
+        done = subprocess.run(command, check=False, timeout=600, **options)
+    except subprocess.TimeoutExpired:
+        sys.exit(f"{command[0]} took longer than 600 seconds")
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"{command[0]} failed"])[-1]
+        sys.exit(re.sub(r".* has no attribute (['\"])(.*)\1", r"\2", last))
+    return done.stdout.strip()
 
 
 def copier() -> list[str]:
@@ -58,10 +73,7 @@ def main() -> None:
         command = [*copier(), "copy", "--defaults", "--quiet", "--data-file", str(data_file)]
         command += ["--vcs-ref", commit] if commit else []
         command += [address, str(out)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["Copier failed"])[-1]
-            sys.exit(re.sub(r".* has no attribute (['\"])(.*)\1", r"\2", last))
+        run(*command)
         shutil.copytree(out, ".", dirs_exist_ok=True, copy_function=copy_new)
 
 

@@ -462,7 +462,8 @@ def test_another_template_may_have_answers_too(template: Path, tmp_path: Path, f
     git(project, "init", "-q")
     commit(project)
     report = update.run(project, ["cost_fn=90"], None, dry_run=False)
-    assert report.version == ("v1.0.0", "v1.1.0") and report.check == ["no error"]
+    assert report.version == ("v1.0.0", "v1.1.0")
+    assert report.check == ["by the code of v1.0.0: run `ml plan check` when you trust v1.1.0"]
     assert yaml.safe_load((project / ".copier-answers.yml").read_text()) == other
     ours = yaml.safe_load((project / ".copier-answers.ml.yml").read_text())
     assert (ours["_commit"], ours["cost_fn"]) == ("v1.1.0", 90)
@@ -580,11 +581,197 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return lab.template.__wrapped__(tmp_path_factory)
 
 
+# ---------------------------------------------------------------- a user's environment and files
+
+
+def test_settings_and_variables_of_a_user_do_not_reach_our_git(
+    project: Path, tmp_path: Path, fast: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signs = "[tag]\ngpgsign=true\n[commit]\ngpgsign=true\n[gpg]\nprogram=false\n"
+    (tmp_path / "config").write_text(signs + "[merge]\nconflictStyle=diff3\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
+    index = (project / ".git/index").read_bytes()
+    monkeypatch.setenv("GIT_EDITOR", "false")
+    report = update._git(project, "status", "--porcelain")
+    assert report == ""
+    for name, value in (("DIR", ".git"), ("INDEX_FILE", ".git/index"), ("WORK_TREE", "/")):
+        monkeypatch.setenv(f"GIT_{name}", value if value == "/" else str(project / value))
+    given = ["cost_fn=90"]
+    with monkeypatch.context() as patch:  # Copier in this process would see the variables
+        patch.setattr(update, "_copier", clean_copier)
+        assert "PLAN.md" in update.run(project, given, "v1.0.0", dry_run=True).changed
+        assert (project / ".git/index").read_bytes() == index
+        assert update.run(project, given, "v1.0.0", dry_run=False).conflicts == []
+        update.undo(project)
+    for name in ("DIR", "INDEX_FILE", "WORK_TREE"):
+        monkeypatch.delenv(f"GIT_{name}")
+    assert git(project, "status", "--porcelain") == ""
+
+
+def clean_copier(*arguments: Any) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("DIR", "INDEX_FILE", "WORK_TREE"):
+            patch.delenv(f"GIT_{name}")
+        return in_process(*arguments)
+
+
+def test_a_child_sees_no_foreign_repository_asks_nothing_and_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GIT_DIR", "GIT_TRACE", "GIT_CONFIG_PARAMETERS", "SSH_ASKPASS", "PYTHONPATH"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("GIT_SSH_COMMAND", "ssh -i key")
+    code, output, _ = update._start([sys.executable, "-c", "import os; print(*os.environ)"], None)
+    names = set(output.split())
+    assert code == 0 and {"GIT_SSH_COMMAND", "GIT_TERMINAL_PROMPT", "PATH"} <= names
+    assert not names & {"GIT_DIR", "GIT_TRACE", "GIT_CONFIG_PARAMETERS", "SSH_ASKPASS"}
+    asks = "import os; print(repr(input() if os.isatty(0) else os.read(0, 9)), os.getsid(0))"
+    _, output, _ = update._start([sys.executable, "-c", asks], tmp_path)
+    assert output.startswith("b''") and output.split()[1] != str(os.getsid(0))
+    monkeypatch.setattr(update, "SECONDS", 0.5)
+    with pytest.raises(ProjectError, match="took longer than"):
+        update._start(["sh", "-c", "sleep 60 & wait"], tmp_path)
+
+
+def test_the_reason_of_git_is_told(tmp_path: Path) -> None:
+    told = "fatal: detected dubious ownership in repository at '/p'\nTo add an exception, call:\n\n"
+    reason = update._reason(f"{told}\tgit config --global --add safe.directory /p\n")
+    mend = "`git config --global --add safe.directory /p`"
+    assert reason == f"detected dubious ownership in repository at '/p': {mend}"
+    assert update._reason("warning: x\nerror: no such ref\nhint: y") == "no such ref"
+
+
+@pytest.mark.parametrize("flag", ["--skip-worktree", "--assume-unchanged"])
+def test_text_that_git_was_told_not_to_look_at_is_kept(
+    project: Path, fast: None, flag: str
+) -> None:
+    git(project, "update-index", flag, "PLAN.md", "README.md")
+    append(project, "PLAN.md", "MY LOCAL NOTE\n")
+    before = all_of(project)
+    with pytest.raises(ProjectError, match=r"^PLAN\.md: not as git has it.* --no-skip-worktree"):
+        update.run(project, ["cost_fn=90"], "v1.0.0", dry_run=False)
+    assert all_of(project) == before
+
+
+@pytest.mark.parametrize("name", ["PLAN.md", "docs/handbook.md", "tests/model/test_metrics.py"])
+def test_text_saved_while_an_update_runs_is_kept(
+    project: Path, fast: None, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Changed, appeared and to be removed: saved after all is merged, right before it is placed."""
+    place, before = update._place, all_of(project)
+
+    def late(*arguments: Any) -> None:
+        if len(arguments) > 3:  # not the way back
+            append(project, name, "saved meanwhile\n")
+        place(*arguments)
+
+    monkeypatch.setattr(update, "_place", late)
+    with pytest.raises(ProjectError, match=f"^{name} was changed during the update"):
+        update.run(project, [], None, dry_run=False)
+    now = all_of(project)
+    assert now[name] == before.get(name, b"") + b"saved meanwhile\n"
+    assert different(now, before) == [name]
+    assert not (project / ".ml.update").exists()
+
+
+def test_modes_and_links_are_kept(project: Path, fast: None) -> None:
+    git(project, "mv", "docs", "documentation")
+    git(project, "mv", "PLAN.md", "documentation/PLAN.md")
+    (project / "docs").symlink_to("documentation")
+    (project / "PLAN.md").symlink_to("documentation/PLAN.md")
+    commit(project)
+    (project / "documentation/PLAN.md").chmod(0o600)
+    report = update.run(project, ["cost_fn=90"], None, dry_run=False)
+    assert "documentation/handbook.md" in report.added and not report.conflicts
+    assert "90" in (project / "PLAN.md").read_text()
+    assert (project / "docs").is_symlink() and (project / "PLAN.md").is_symlink()
+    assert (project / "documentation/PLAN.md").stat().st_mode & 0o777 == 0o600
+    update.undo(project)
+    assert (project / "documentation/PLAN.md").stat().st_mode & 0o777 == 0o600
+    assert git(project, "status", "--porcelain") == ""
+
+
+def test_a_folder_elsewhere_is_not_written(project: Path, tmp_path: Path, fast: None) -> None:
+    shutil.move(project / "docs", tmp_path / "elsewhere")
+    (project / "docs").symlink_to(tmp_path / "elsewhere")
+    commit(project)
+    before = tree(tmp_path / "elsewhere")
+    report = update.run(project, [], None, dry_run=False)
+    assert "docs is a link: what the template has there is not taken over" in report.check
+    assert tree(tmp_path / "elsewhere") == before and (project / "docs").is_symlink()
+
+
+def test_line_ends_of_a_project_are_its_own(project: Path, fast: None) -> None:
+    (project / ".gitattributes").write_text("* -text\n")
+    for name in git(project, "ls-files", "*.md", "src").splitlines():
+        path = project / name
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    commit(project)
+    report = update.run(project, ["cost_fn=90"], "v1.0.0", dry_run=False)
+    assert not report.conflicts and not report.kept
+    plan = (project / "PLAN.md").read_bytes()
+    assert plan.count(b"\r\n") == plan.count(b"\n") > 0
+    assert git(project, "diff", "--numstat", "PLAN.md").split()[0] != str(plan.count(b"\n"))
+
+
+def test_a_filter_of_git_is_not_run(project: Path, fast: None) -> None:
+    """Git LFS, say, with objects that are not here."""
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n"
+    (project / "docs/big.bin").write_text(pointer)
+    append(project, ".gitattributes", "*.bin filter=lfs -text\n")
+    git(project, "config", "filter.lfs.clean", "cat")
+    git(project, "config", "filter.lfs.smudge", "false")
+    git(project, "config", "filter.lfs.required", "true")
+    commit(project)
+    report = update.run(project, ["cost_fn=90"], "v1.0.0", dry_run=False)
+    assert report.result.startswith("done") and not report.conflicts
+    assert (project / "docs/big.bin").read_text() == pointer
+
+
+def test_the_new_version_runs_no_code(project: Path, tmp_path: Path, template: Path) -> None:
+    evil = Path(shutil.copytree(template, tmp_path / "evil"))
+    mark = tmp_path / "ran"
+    for name in ("__init__", "plan/check"):
+        words = f"\nfrom pathlib import Path as _P\n\n_P({str(mark)!r}).touch()\n"
+        append(evil, f"template/src/{{{{ package_name }}}}/{name}.py", words)
+    publish(evil, tag="v1.7.0")
+    answers = project / ".copier-answers.yml"
+    answers.write_text(answers.read_text().replace(recorded_source(project), str(evil)))
+    commit(project)
+    done = ml(project, "update", "--to", "v1.7.0")
+    assert done.returncode == 0, done.stderr
+    assert "_P(" in (project / "src/churn_model/__init__.py").read_text()
+    assert not mark.exists()
+    assert "run `ml plan check` when you trust v1.7.0" in " ".join(done.stdout.split())
+
+
+def test_what_a_killed_update_leaves_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(update.tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "ml-update-killed").mkdir()
+    (tmp_path / "ml-update-killed/PLAN.md").write_text("of a killed update")
+    with update._temporary() as first:
+        assert [path.name for path in tmp_path.iterdir()] == [first.name]
+        with update._temporary():  # another update works: it is let alone
+            assert first.exists()
+        assert first.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_temporary_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ProjectError, match="no space left in "):
+        words = "echo 'fatal: write error: No space left on device' >&2; exit 128"
+        update._start(["sh", "-c", words], None)
+    with pytest.raises(ProjectError, match="No space left on device"), update._temporary():
+        full()
+
+
 # ---------------------------------------------------------------- kills and full disks
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> tuple[Path, Path, list[str]]:
+def small(tmp_path: Path) -> tuple[Path, Path, dict[str, str | None]]:
     """Return a project in git, what an update makes of it, and the files that differ."""
     root, merged = tmp_path / "root", tmp_path / "merged"
     contents = {"a.txt": ("1", "2"), "b/c.txt": ("1", None), "d/e.txt": (None, "2"),
@@ -595,7 +782,8 @@ def small(tmp_path: Path) -> tuple[Path, Path, list[str]]:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_text(versions[index])
     publish(root)
-    return root, merged, ["a.txt", "b/c.txt", "d/e.txt", "f"]
+    seen = {name: update._hash(root / name) for name in ("a.txt", "b/c.txt", "d/e.txt", "f")}
+    return root, merged, seen
 
 
 CALLS = ("shutil.copyfile", "os.rename", "os.remove", "os.mkdir", "open")
@@ -633,14 +821,14 @@ def in_a_child(call: Callable[[], Any], number: int, failure: Callable[[], Any])
 
 @pytest.mark.parametrize("failure", [lambda: os._exit(9), full], ids=["kill", "full disk"])
 def test_there_is_always_a_way_back(
-    small: tuple[Path, Path, list[str]], failure: Callable[[], Any]
+    small: tuple[Path, Path, dict[str, str | None]], failure: Callable[[], Any]
 ) -> None:
-    root, merged, names = small
+    root, merged, seen = small
     before, after = all_of(root), all_of(merged)
     state = root / ".ml.update/state.json"
     codes = []
     for number in range(1, 40):
-        codes.append(in_a_child(lambda: update._apply(root, merged, names), number, failure))
+        codes.append(in_a_child(lambda: update._apply(root, merged, seen), number, failure))
         assert all_of(root) == after or codes[-1]
         if state.exists():
             assert failure is not full or not codes[-1], "it takes itself back"
@@ -650,7 +838,7 @@ def test_there_is_always_a_way_back(
 
     codes = []
     for number in range(1, 20):
-        update._apply(root, merged, names)
+        update._apply(root, merged, seen)
         codes.append(in_a_child(lambda: update.undo(root), number, failure))
         if state.exists():
             update.undo(root)

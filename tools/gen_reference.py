@@ -57,7 +57,7 @@ def questions() -> Iterator[str]:
         yield f"## {file.stem.capitalize()}"
         lines = table("Answer", "Quick", "Default", "Question")
         for name, details in yaml.safe_load(file.read_text(encoding="utf-8")).items():
-            if details.get("ask") is False or name == "preset_answers":
+            if name in ("given", "preset_answers") or details.get("ask") is False:
                 continue
             text = texts[name] if name != "preset" else PRESET
             if isinstance(text, dict):

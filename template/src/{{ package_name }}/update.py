@@ -12,16 +12,20 @@ import itertools
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from filelock import FileLock, Timeout
 
 from . import storage
 from .errors import ProjectError
@@ -30,6 +34,17 @@ PLAN = "plan/plan.yaml"
 # What the team owns from the first day: the same files as `_skip_if_exists` of the template.
 TEAM = ("config.yaml", "contracts/dataset.odcs.yaml", "plan/overrides.yaml", "plan/progress.yaml")
 STATE = ".ml.update"
+SECONDS = 600  # the longest that git, Copier or uv may take
+# What a child keeps of git's variables: the way to a repository, and settings that a user gave so.
+KEPT = r"GIT_(ASKPASS|SSH|SSL|HTTP|PROXY|CONFIG_(GLOBAL|SYSTEM|NOSYSTEM|COUNT|KEY_|VALUE_))"
+# Settings of a user that would change what we read or start a program.
+SETTINGS = {
+    "core.hooksPath": os.devnull,
+    "core.fsmonitor": "false",
+    "core.autocrlf": "false",
+    "commit.gpgSign": "false",
+    "tag.gpgSign": "false",
+}
 
 
 class Update(msgspec.Struct, kw_only=True):
@@ -59,8 +74,9 @@ def run(root: Path, given: Sequence[str], to: str | None, dry_run: bool) -> Upda
 
     file, was = _ready(root, given)
     update = Update(version=(was["_commit"], was["_commit"]))
-    with tempfile.TemporaryDirectory(prefix="ml-update-") as folder:
-        old, new, merged = (Path(folder, name) for name in ("old", "new", "merged"))
+    commit = _git(root, "rev-parse", "HEAD")
+    with _temporary() as folder:
+        old, new, merged = (folder / name for name in ("old", "new", "merged"))
         for render in (old, new):
             render.mkdir()
             shutil.copy(file, render)
@@ -84,13 +100,17 @@ def run(root: Path, given: Sequence[str], to: str | None, dry_run: bool) -> Upda
         update.version, update.answers = (was["_commit"], now["_commit"]), _different(was, now)
         _compare(update, root, load_yaml(root / PLAN), load_yaml(new / PLAN))
         _reword(root / "PLAN.md", old / "PLAN.md", new / "PLAN.md")
-        _merge(update, root, old, new, merged)
-        files = _files(update, root, merged, lock=not dry_run)
+        _merge(update, root, old, new, merged, commit)
+        # Another version's build settings would be code of it.
+        lock = not dry_run and update.version[0] == update.version[1]
+        files = _files(update, root, merged, commit, lock=lock)
         if files:
             update.result = "a dry run: nothing has changed"
         if files and not dry_run:
+            with suppress(FileNotFoundError):
+                shutil.copytree(root / "src", folder / "src", symlinks=True)
             _apply(root, merged, files)
-            update.check += _check(root, now["package_name"])
+            update.check += _check(root, folder / "src", was["package_name"], update.version)
             update.result = "done: `git status` shows it, `ml update --undo` takes it back"
     return update
 
@@ -109,9 +129,8 @@ def undo(root: Path) -> dict[str, str]:
     kept = {name: _yours(name, root) for name in edited if os.path.lexists(root / name)}
     for name, place in kept.items():
         os.rename(root / name, root / place)
-    _place(root, folder / "before", {name: before for name, (before, _) in files.items()})
+    _back(root, files)
     _git(root, "reset", "--quiet", "--", *files)
-    shutil.rmtree(folder)
     return kept
 
 
@@ -145,7 +164,13 @@ def _ready(root: Path, given: Sequence[str]) -> tuple[Path, dict[str, Any]]:
     file, was = next(((p, a) for p, a in found.items() if needed <= set(a)), (root, {}))
     if not was:
         raise ProjectError(".copier-answers.yml is missing or damaged: restore it with git")
-    if _git(root, "ls-tree", "--name-only", "HEAD", file.name, codes=(0, 128)) != file.name:
+    try:
+        known = _git(root, "ls-tree", "--name-only", "HEAD", file.name) == file.name
+    except ProjectError as error:
+        if not re.search("not a git repository|not a valid object name", str(error), re.I):
+            raise
+        known = False
+    if not known:
         raise ProjectError("the project is not in git: `git init && git add . && git commit`")
     if (root / STATE / "state.json").exists() and not (root / STATE / "done").exists():
         raise ProjectError("an update was interrupted: run `ml update --undo` first")
@@ -165,28 +190,34 @@ def _ready(root: Path, given: Sequence[str]) -> tuple[Path, dict[str, Any]]:
 
 def _copier(folder: Path, file: Path, was: Mapping[str, Any], *arguments: str) -> str:
     """Run Copier on a folder and return what it prints; its refusal or traceback is one line."""
-    command = [sys.executable, "-m", "copier"]
+    command = [sys.executable, "-P", "-m", "copier"]  # -P: no module of the working folder
     if not importlib.util.find_spec("copier"):
         command = [name for name in ("copier", "uvx") if shutil.which(name)][:1]
         command += ["copier>=9.19.1,<10"] * (command == ["uvx"])
     if not command:
         raise ProjectError("an update needs Copier: install uv, or copier>=9.19.1")
     command += [*arguments, f"--answers-file={file.name}", str(folder)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace")
-    if done.returncode == 0:
-        return done.stdout
-    lines = done.stderr.strip().splitlines() or ["Copier gave no reason"]
+    settings = folder.with_name("copier.yml")  # a user's defaults are no answers of this project
+    storage.write_text(settings, "{}\n")
+    environment = {"COPIER_SETTINGS_PATH": str(settings), "TMPDIR": str(folder.parent)}
+    code, output, errors = _start(command, None, {**environment, **_settings()})
+    if code == 0:
+        return output
+    lines = errors.strip().splitlines() or ["Copier gave no reason"]
     fatal = next((line for line in lines if "fatal: " in line), "")
+    mend = [f": `{line.strip()}`" for line in lines if re.match(r"\s+git config ", line)]
     reason = re.sub(r"^.*fatal: |^[\w.]+(Error|Exception): ", "", fatal or lines[-1]).rstrip(".")
     reason = re.sub(r"^.* has no attribute (['\"])(.*)\1$", r"\2", reason)  # our own words
     if fatal or "Local template must be" in reason or "git-tracked" in reason:
-        raise ProjectError(f"the template at {was['_src_path']} is out of reach: {reason}")
+        raise ProjectError(
+            f"the template at {was['_src_path']} is out of reach: {reason}{''.join(mend[:1])}"
+        )
     if reason.startswith("Unknown revision"):
         if was["_commit"] in reason:  # the template was dirty, or its history was rewritten
             reason += f"; write the nearest one that it has into {file.name}, as _commit"
         raise ProjectError(f"the template at {was['_src_path']} has no such version: {reason}")
     given = " ".join(item for item in arguments if item.startswith("--data="))
-    reason = "not valid YAML" if "yaml." in done.stderr else reason
+    reason = "not valid YAML" if "yaml." in errors else reason
     raise ProjectError(f"{reason} ({given})" if given else reason)
 
 
@@ -245,8 +276,10 @@ def _reword(ours: Path, old: Path, new: Path) -> None:
     new.write_bytes(after.encode())
 
 
-def _merge(update: Update, root: Path, old: Path, new: Path, merged: Path) -> None:
-    """Make `merged`: the project at HEAD, with what differs between two renders merged in."""
+def _merge(
+    update: Update, root: Path, old: Path, new: Path, merged: Path, commit: str = "HEAD"
+) -> None:
+    """Make `merged`: the project at a commit, with what differs between two renders merged in."""
     for name in TEAM:
         for render in (old, new):
             (render / name).parent.mkdir(parents=True, exist_ok=True)
@@ -257,20 +290,23 @@ def _merge(update: Update, root: Path, old: Path, new: Path, merged: Path) -> No
     before, after = (f"src/{name}" for name in update.answers.get("package_name", ("", "")))
     if before != after:
         (old / before).rename(old / after)
-    top = _git(root, "rev-parse", "--show-toplevel")
-    _git(root, "clone", "--quiet", "--shared", "--no-checkout", "--no-tags", top, str(merged))
+    _repository(root, merged)
+    head = _git(root, "rev-parse", f"{commit}:./")
+    _own(merged, "read-tree", "--reset", "-u", head)
+    update.check += _like_ours(merged, old, new, (after, before))
     base = _commit(merged, _tree(merged, old))
-    _git(merged, "tag", "template", _commit(merged, _tree(merged, new), base))
-    _git(merged, "read-tree", "--reset", "-u", _git(root, "rev-parse", "HEAD:./"))
+    theirs = _commit(merged, _tree(merged, new), base)
+    _own(merged, "read-tree", "--reset", "-u", head)
     if before != after and (merged / before).exists() and not (merged / after).exists():
-        _git(merged, "mv", before, after)
+        _own(merged, "mv", before, after)
         update.moved[before] = after
-    ours = _commit(merged, _git(merged, "write-tree"), base)
-    _git(merged, "update-ref", "--no-deref", "HEAD", ours)
+    ours = _commit(merged, _own(merged, "write-tree"), base)
+    _own(merged, "update-ref", "--no-deref", "HEAD", ours)
     options = ("--quiet", "--no-commit", "--no-ff", "-Xfind-renames=100%")
-    _git(merged, "-c", "merge.directoryRenames=false", "merge", *options, "template", codes=(0, 1))
+    _own(merged, "update-ref", "refs/heads/template", theirs)
+    _own(merged, "-c", "merge.directoryRenames=false", "merge", *options, "template", codes=(0, 1))
     unmerged: dict[str, set[str]] = {}
-    for line in _git(merged, "ls-files", "--unmerged", "-z").split("\0")[:-1]:
+    for line in _own(merged, "ls-files", "--unmerged", "-z").split("\0")[:-1]:
         entry, name = line.split("\t", 1)
         unmerged.setdefault(name, set()).add(entry[-1])
     for name, stages in unmerged.items():  # 1: both had it, 2: the project, 3: the template
@@ -281,23 +317,26 @@ def _merge(update: Update, root: Path, old: Path, new: Path, merged: Path) -> No
             update.kept[name] = _yours(name, root, merged)
             path.rename(merged / update.kept[name])
             if "3" in stages:
-                _git(merged, "checkout", "--theirs", "--", name)
+                _own(merged, "checkout", "--theirs", "--", name)
         elif "1" in stages:  # people deleted it, so it stays deleted
             path.unlink(missing_ok=True)
 
 
-def _files(update: Update, root: Path, merged: Path, *, lock: bool) -> list[str]:
-    """Note the files that the merge changes, and return the names of all."""
+def _files(
+    update: Update, root: Path, merged: Path, commit: str = "HEAD", *, lock: bool
+) -> dict[str, str | None]:
+    """Note the files that the merge changes; return their names with the hashes of ours."""
     old, new = (folder / "pyproject.toml" for folder in (root, merged))
-    if lock and (merged / "uv.lock").exists() and old.read_bytes() != new.read_bytes():
+    if (merged / "uv.lock").exists() and old.read_bytes() != new.read_bytes():
         command = [shutil.which("uv") or "uv", "lock", "--quiet"]
         try:
-            subprocess.run(command, check=True, cwd=merged, capture_output=True)
-        except (OSError, subprocess.CalledProcessError):
-            update.check.append("uv.lock is as before: run `uv lock`")
-    _git(merged, "add", "--all", "--force", ".")
-    trees = (_git(root, "rev-parse", "HEAD:./"), _git(merged, "write-tree"))
-    fields = _git(merged, "diff-tree", "-r", "-z", "--no-renames", "--name-status", *trees)
+            stale = not lock or _start(command, merged)[0] != 0
+        except (OSError, ProjectError):
+            stale = True
+        update.check += ["uv.lock is as before: run `uv lock`"] * stale
+    _own(merged, "add", "--all", "--force", ".")
+    trees = (_git(root, "rev-parse", f"{commit}:./"), _own(merged, "write-tree"))
+    fields = _own(merged, "diff-tree", "-r", "-z", "--no-renames", "--name-status", *trees)
     found = iter(fields.split("\0")[:-1])
     files = {name: status for status, name in zip(found, found, strict=True)}
     package = tuple(f"{folder}/" for pair in update.moved.items() for folder in pair)
@@ -307,75 +346,306 @@ def _files(update: Update, root: Path, merged: Path, *, lock: bool) -> list[str]
             raise ProjectError(f"{name} is in the way, and not in git: move it, then again")
         if name not in update.kept.values() and not name.startswith(package):
             lists[status].append(name)
-    return list(files)
+    hashes = {name: _hash(root / name) for name in files}  # before git looks at the same files
+    _unchanged(root, commit, [name for name, status in files.items() if status != "A"])
+    return hashes
 
 
-def _apply(root: Path, merged: Path, names: Sequence[str]) -> None:
-    """Put merged files in place; what they replace stays in `.ml.update/` for `undo`."""
+def _unchanged(root: Path, commit: str, names: Sequence[str]) -> None:
+    """Refuse files that are not as the commit has them: git status may be told not to look."""
+    listed = _git(root, "ls-tree", "-r", "-z", commit, "--", *names) if names else ""
+    entries = (entry.split("\t", 1) for entry in listed.split("\0")[:-1])
+    blobs = {name: fields.split()[2] for fields, name in entries}
+    prefix = _git(root, "rev-parse", "--show-prefix")  # what git reads there is named from the top
+    other = []
+    for name in names:
+        if (root / name).is_symlink():
+            content = os.fsencode((root / name).readlink())
+            hashed = _git(root, "hash-object", "--stdin", text=content)
+            other += [name] * (hashed != blobs[name])
+    files = [name for name in names if (root / name).is_file() and name not in other]
+    files = [name for name in files if not (root / name).is_symlink()]
+    for options in (["--no-filters"], []):  # as it was added once, or as git would add it now
+        paths = os.fsencode("\n".join(prefix + name for name in files))
+        hashes = _git(root, "hash-object", *options, "--stdin-paths", text=paths) if files else ""
+        files = [n for n, h in zip(files, hashes.split(), strict=True) if h != blobs[n]]
+    other += files + [name for name in names if not os.path.lexists(root / name)]
+    if other:
+        mend = f"`git update-index --no-skip-worktree --no-assume-unchanged {other[0]}`"
+        reason = f"not as git has it: saved just now, or git was told not to look ({mend})"
+        raise ProjectError(f"{_some(other)}: {reason}; commit it, then again")
+
+
+def _apply(root: Path, merged: Path, seen: Mapping[str, str | None]) -> None:
+    """Put merged files in place; what they replace stays in `.ml.update/` for `undo`.
+
+    `seen` has the hash of each file that was merged. One that changes meanwhile stays as it is
+    then, and everything else goes back.
+    """
     folder = root / STATE
+    if folder.is_symlink():
+        raise ProjectError(f"{STATE} is a link: remove it")
     shutil.rmtree(folder, ignore_errors=True)
+    files = {name: (before, _hash(merged / name)) for name, before in seen.items()}
     try:
         storage.write_text(folder / ".gitignore", "*\n")
-        for name in names:
+        for name in files:
             for source, target in ((root, folder / "before"), (merged, folder / "after")):
                 if os.path.lexists(source / name):
                     (target / name).parent.mkdir(parents=True, exist_ok=True)
                     shutil.copy2(source / name, target / name, follow_symlinks=False)
-        files = {name: (_hash(root / name), _hash(merged / name)) for name in names}
+            _keep_mode(root / name, folder / "after" / name)
         # A later version of this module reads it: add fields, change none.
         state = {"commit": _git(root, "rev-parse", "HEAD"), "files": files}
         storage.write_json(folder / "state.json", state)
-        _place(root, folder / "after", {name: after for name, (_, after) in files.items()})
+        _place(root, folder / "after", {name: after for name, (_, after) in files.items()}, seen)
         (folder / "done").touch()
-    except BaseException:
-        undo(root) if (folder / "state.json").exists() else shutil.rmtree(folder)
+    except BaseException as error:
+        if (folder / "state.json").exists():
+            _back(root, {n: known for n, known in files.items() if _hash(root / n) in known})
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            name = error.filename or root
+            raise ProjectError(f"{name}: {error.strerror}: nothing was updated") from None
         raise
 
 
-def _place(root: Path, source: Path, wanted: Mapping[str, str | None]) -> None:
-    """Rename files into place unless they are there already; remove those that are None."""
+def _keep_mode(ours: Path, new: Path) -> None:
+    """Give a new version of a file the permissions of ours, but for a right to run it."""
+    if any(path.is_symlink() or not path.exists() for path in (ours, new)):
+        return
+    mode = ours.stat().st_mode & 0o777
+    run = (mode & 0o444) >> 2 if new.stat().st_mode & 0o100 else 0
+    new.chmod(mode & ~0o111 | run)
+
+
+def _back(root: Path, files: Mapping[str, Sequence[str | None]]) -> None:
+    """Put back what `_apply` replaced, and forget the update."""
+    before = {name: known for name, (known, _) in files.items()}
+    _place(root, root / STATE / "before", before)
+    shutil.rmtree(root / STATE)
+
+
+def _place(
+    root: Path,
+    source: Path,
+    wanted: Mapping[str, str | None],
+    seen: Mapping[str, str | None] | None = None,
+) -> None:
+    """Rename files into place unless they are there already; remove those that are None.
+
+    With `seen`, each is looked at right before: text that somebody has just saved is not replaced.
+    """
+
+    def look(name: str) -> None:
+        there = _hash(root / name) if os.path.lexists(root / name) else None
+        if seen is not None and (there != seen[name] or (root / name).is_dir()):
+            raise ProjectError(f"{name} was changed during the update: all is as before; try again")
+
     for name in (name for name, known in wanted.items() if known is None):
+        look(name)
         (root / name).unlink(missing_ok=True)
         with suppress(OSError):  # the folder is not empty
             os.removedirs((root / name).parent)
     for name, known in wanted.items():
         if known is not None and os.path.lexists(source / name):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
+            look(name)
             os.replace(source / name, root / name)
 
 
-def _check(root: Path, package: str) -> list[str]:
-    """Return the errors of `ml plan check`, in a process of its own: the code may be new."""
-    command = [sys.executable, "-m", package, "plan", "check"]
-    env = {**os.environ, "PYTHONPATH": str(root / "src")}
-    done = subprocess.run(command, check=False, cwd=root, env=env, capture_output=True, text=True)
-    errors = [line[7:] for line in done.stdout.splitlines() if line.startswith("error: ")]
-    return errors or [done.stderr.strip().rpartition("\n")[2] or "no error"]
+def _check(root: Path, source: Path, package: str, version: tuple[str, str]) -> list[str]:
+    """Return the errors of `ml plan check`, by the code of before: none of the new runs."""
+    command = [sys.executable, "-P", "-m", package, "plan", "check"]
+    code, output, errors = _start(command, root, {"PYTHONPATH": str(source)})
+    found = [line[7:] for line in output.splitlines() if line.startswith("error: ")]
+    if version[0] != version[1]:
+        words = f"by the code of {version[0]}: run `ml plan check` when you trust {version[1]}"
+        return [*found, words if code in (0, 1) else words.replace("by", "not", 1)]
+    return found or [errors.strip().rpartition("\n")[2] or "no error"]
 
 
-def _git(folder: Path, *arguments: str, codes: Collection[int] = (0,)) -> str:
-    """Run git in a folder and return what it prints."""
-    own = ("user.name=ml", "user.email=ml", "core.safecrlf=false", f"core.hooksPath={os.devnull}")
-    options = [text for setting in own for text in ("-c", setting)]
+@contextmanager
+def _temporary() -> Iterator[Path]:
+    """Give a temporary folder that SIGTERM removes too, and remove what killed updates left."""
+    for left in Path(tempfile.gettempdir()).glob("ml-update-*"):
+        with suppress(OSError, Timeout):
+            if not left.is_symlink() and os.access(left, os.W_OK):
+                with FileLock(left / "lock", timeout=0):
+                    shutil.rmtree(left)
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)) if main else None
+    try:
+        made = tempfile.TemporaryDirectory(prefix="ml-update-", ignore_cleanup_errors=True)
+        with made as name, FileLock(Path(name, "lock")):
+            yield Path(name)
+    except OSError as error:
+        raise ProjectError(
+            f"{error.filename or tempfile.gettempdir()}: {error.strerror or error}"
+        ) from None
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _start(
+    command: Sequence[str],
+    folder: Path | None,
+    more: Mapping[str, str] | None = None,
+    text: bytes = b"",
+) -> tuple[int, str, str]:
+    """Run a child and return its exit code, output and errors; every child starts here.
+
+    It asks nothing, ends in time, speaks English, and sees no repository but that of its folder.
+    """
+    kept = {n: v for n, v in os.environ.items() if not n.startswith("GIT_") or re.match(KEPT, n)}
+    for name in ("SSH_ASKPASS", "PYTHONPATH", "LANGUAGE"):
+        kept.pop(name, None)
+    quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GCM_INTERACTIVE": "never"}
+    words = {"SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C", "PYTHONUTF8": "1"}
+    child = subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**kept, **quiet, **words, **(more or {})},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # no terminal to ask at, and one group to end
+    )
+    try:
+        output, errors = (os.fsdecode(found) for found in child.communicate(text, timeout=SECONDS))
+    except BaseException as error:
+        with suppress(ProcessLookupError):  # and what it started
+            os.killpg(child.pid, signal.SIGKILL) if os.name == "posix" else child.kill()
+        child.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            told = " ".join(command[:5])
+            raise ProjectError(f"`{told}` took longer than {SECONDS} seconds: stopped") from None
+        raise
+    if child.returncode and "No space left on device" in errors:
+        raise ProjectError(f"no space left in {tempfile.gettempdir()}: free some, or set TMPDIR")
+    return child.returncode, output, errors
+
+
+def _settings() -> dict[str, str]:
+    """Return the variables that give git our settings, after those that a user gave so."""
+    first = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
+    given = {"GIT_CONFIG_COUNT": str(first + len(SETTINGS))}
+    for number, (name, value) in enumerate(SETTINGS.items(), first):
+        given |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+    return given
+
+
+def _git(
+    folder: Path,
+    *arguments: str,
+    codes: Collection[int] = (0,),
+    text: bytes = b"",
+    own: bool = False,
+) -> str:
+    """Run git in a folder and return what it prints.
+
+    A user's settings say how the files of a project are read; `own` is for our repository.
+    """
+    options = ["-c", f"core.hooksPath={os.devnull}", "-c", "core.fsmonitor=false"]
+    options += ["-c", "color.ui=false", "-c", "color.grep=false", "-c", "core.safecrlf=false"]
+    more = {}
+    if own:
+        options += ["-c", "user.name=ml", "-c", "user.email=ml"]
+        more = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+        more["GIT_CONFIG_COUNT"] = "0"
     command = ["git", "--literal-pathspecs", *options, *arguments]
     try:
-        done = subprocess.run(command, check=False, cwd=folder, capture_output=True)
+        code, output, errors = _start(command, folder, more, text)
     except FileNotFoundError:
         raise ProjectError("an update needs git: install it") from None
-    if done.returncode not in codes:
-        reason = os.fsdecode(done.stderr).strip().rpartition("\n")[2]
-        raise ProjectError(f"git {arguments[0]}: {reason}")
-    return os.fsdecode(done.stdout).rstrip("\n")
+    if code not in codes:
+        raise ProjectError(f"git {arguments[0]}: {_reason(errors)}")
+    return output.rstrip("\n")
+
+
+_own = partial(_git, own=True)
+
+
+def _reason(errors: str) -> str:
+    """Return why git failed, in one line, with the command that git gives to mend it."""
+    lines = errors.strip().splitlines() or ["it gave no reason"]
+    reason = next((line for line in lines if re.match("fatal: |error: ", line)), lines[-1])
+    mend = [f"`{line.strip()}`" for line in lines if re.match(r"\s+git ", line)]
+    return ": ".join([reason.partition(": ")[2] or reason, *mend[:1]])
+
+
+def _repository(root: Path, merged: Path) -> None:
+    """Make a repository of our own that has the objects of the project's, and converts nothing."""
+    kind = _git(root, "rev-parse", "--show-object-format")
+    objects = (root / _git(root, "rev-parse", "--git-path", "objects")).resolve()
+    merged.mkdir()
+    _own(merged, "init", "--quiet", "--template=", f"--object-format={kind}", ".")
+    info = merged / ".git" / "info"
+    info.mkdir()
+    # What git LFS and other filters made of a file is merged as it is stored.
+    raw = "* -text -filter -ident -working-tree-encoding !merge\n"
+    storage.write_text(info / "attributes", raw)
+    storage.write_text(merged / ".git/objects/info/alternates", f"{objects}\n")
+
+
+def _like_ours(merged: Path, old: Path, new: Path, moved: tuple[str, str]) -> list[str]:
+    """Give two renders the links and line ends of our files; return what has no place with us."""
+    lost = []
+    links = [path for path in _walk(merged) if path.is_symlink()]
+    for link in sorted(links, key=lambda link: not link.is_dir()):  # a folder, then its files
+        name = link.relative_to(merged)
+        target = Path(os.path.normpath(name.parent / link.readlink()))
+        renders = [render for render in (old, new) if os.path.lexists(render / name)]
+        inside = not target.is_absolute() and not {".git", ".."} & set(target.parts)
+        inside = inside and (merged / target).exists()
+        inside = inside and not any(os.path.lexists(render / target) for render in renders)
+        for render in renders:
+            if inside:
+                (render / target).parent.mkdir(parents=True, exist_ok=True)
+                (render / name).rename(render / target)
+            elif (render / name).is_dir():
+                shutil.rmtree(render / name)
+            else:
+                (render / name).unlink()
+        if renders and not inside:
+            lost.append(f"{name} is a link: what the template has there is not taken over")
+    for render in (old, new):
+        for path in [path for path in _walk(render) if path.is_file() and not path.is_symlink()]:
+            place = path.relative_to(render).as_posix()
+            if place.startswith(f"{moved[0]}/") and not (merged / place).exists():
+                place = moved[1] + place.removeprefix(moved[0])
+            ours = merged / place
+            if not ours.is_file():
+                continue
+            content, end = ours.read_bytes(), path.read_bytes()
+            if b"\0" not in content + end:
+                crlf = content.count(b"\r\n") * 2 > content.count(b"\n")
+                end = end.replace(b"\r\n", b"\n")
+                path.write_bytes(end.replace(b"\n", b"\r\n") if crlf else end)
+    return lost
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield files and links, of git's own none."""
+    for path in sorted(folder.iterdir()):
+        if path.name == ".git":
+            continue
+        if path.is_dir() and not path.is_symlink():
+            yield from _walk(path)
+        else:
+            yield path
 
 
 def _tree(repository: Path, folder: Path) -> str:
     where = (f"--git-dir={repository / '.git'}", "--work-tree=.")
-    _git(folder, *where, "add", "--all", "--force", ".")
-    return _git(folder, *where, "write-tree")
+    _own(folder, *where, "add", "--all", "--force", ".")
+    return _own(folder, *where, "write-tree")
 
 
 def _commit(repository: Path, tree: str, *parents: str) -> str:
-    return _git(repository, "commit-tree", "-m", "x", *(f"-p{parent}" for parent in parents), tree)
+    return _own(repository, "commit-tree", "-m", "x", *(f"-p{parent}" for parent in parents), tree)
 
 
 def _hash(path: Path) -> str | None:
