@@ -99,7 +99,7 @@ def generate() -> str:
 
 def counted(known: dict[str, dict[str, Any]]) -> dict[str, str]:
     """Return, as expressions, which of how many questions of full detail each is."""
-    shown = [name for name, q in known.items() if q.get("when") is not False]
+    shown = [n for n, q in known.items() if n != "given" and q.get("ask") is not False]
     shown = shown[shown.index("preset") + 1 :]
     light = [name for name in shown if "plan_depth" not in str(known[name].get("ask"))]
     counts = {"plan_depth": f"'1 of {len(light)} or more'"}
@@ -187,7 +187,8 @@ def asked(file: Path) -> str:
     result: dict[str, Any] = {}
     for name, details in yaml.safe_load(file.read_text(encoding="utf-8")).items():
         text = headed(details, counts[name]) if name in counts else details.get("help", "")
-        if name == "given" or "choices" in details or details["type"] == "bool" or details.get("ask") is False:
+        fixed = name == "given" or details.get("ask") is False
+        if fixed or "choices" in details or details["type"] == "bool":
             result[name] = {**details, "help": text} if text else details
         else:
             result |= pair(name, details, text)
