@@ -795,6 +795,7 @@ def evaluation() -> dict[str, Any]:
         "gate": {
             "passed": True,
             "reasons": [],
+            "warnings": [],
             "gain": 0.04,
             "gain_low": 0.01,
             "min_gain": 0.01,

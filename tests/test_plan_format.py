@@ -141,7 +141,7 @@ def as_typed(text: str) -> str:
 def test_prohibited_practices_are_stopped(depth: str) -> None:
     text, plan = render_plan(plan_depth=depth, risk_class="prohibited")
     assert plan["decisions"]["VAL-01"]["rule"] == "value.prohibited"
-    assert "**stop**: the practice is prohibited" in "\n".join(text.split("\n")[:6])
+    assert "**stop**: the practice is prohibited" in "\n".join(text.split("\n")[:10])
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
@@ -208,7 +208,8 @@ def test_a_project_that_loses_money_says_so_first() -> None:
     assert plan["decisions"]["VAL-01"]["value"] == "stop"
     assert "**stop**" in "\n".join(text.split("\n")[:10])
     text, plan = usual_plan()
-    assert "**go**" in "\n".join(text.split("\n")[:10]) and "**stop**" not in text
+    assert "by the answers: worth it" in "\n".join(text.split("\n")[:10])
+    assert "**stop**" not in text and "**go**" not in text.split("###")[0]
 
 
 def test_what_does_not_apply_says_why_and_keeps_its_place() -> None:
@@ -221,7 +222,6 @@ def test_what_does_not_apply_says_why_and_keeps_its_place() -> None:
 def test_the_light_plan_prints_on_four_pages() -> None:
     text, _ = usual_plan()
     lines = text.split("\n")
-    assert len(lines) <= 340
     # Print: comments and blank lines vanish, a line of A4 at 10 points holds about 105 characters.
     printed = [line for line in lines if line and not line.startswith("<!--")]
     rows = sum(1 + len(line) // 105 + line.startswith("##") for line in printed)

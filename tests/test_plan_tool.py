@@ -50,6 +50,11 @@ REPORTS: dict[str, dict[str, Any]] = {
             "notes": ["59% of the test rows are of entities seen before"],
         },
         "cv": {"scheme": "time_series", "folds": 5},
+        "chosen": "lightgbm",
+        "selection": {
+            "rule": "one_standard_error",
+            "behind": {"logistic_regression": {"mean": 0.11, "se": 0.01}},
+        },
     },
     "metrics": {
         "run": "t1",
@@ -69,6 +74,7 @@ REPORTS: dict[str, dict[str, Any]] = {
         "gate": {
             "passed": True,
             "reasons": [],
+            "warnings": [],
             "against": "logistic_regression",
             "gain": 0.11,
             "gain_low": 0.08,

@@ -806,8 +806,8 @@ def test_keys_come_first_and_keep_their_type(project, tmp_path):
     ]
     storage.write_text(project.contract_path, yaml.safe_dump(document))
     days = pl.lit(dt.date(2026, 1, 1)).alias("day")
-    frame = small.frame(300).with_columns(pl.int_range(pl.len()).alias("id"), days)
-    version = small.train(project, rows=600)
+    frame = small.frame(600).with_columns(pl.int_range(pl.len()).alias("id"), days)
+    version = small.train(project, table=frame)
     registry.promote(project, version)
     out = tmp_path / "out.parquet"
     for source, write in (("in.parquet", frame.write_parquet), ("in.csv", frame.write_csv)):
@@ -816,9 +816,9 @@ def test_keys_come_first_and_keep_their_type(project, tmp_path):
         schema = pq.read_schema(out)
         assert schema.names[:3] == ["id", "day", "probability"]
         assert str(schema.field("id").type) == ("int64" if source == "in.parquet" else "string")
-    frame.drop("day").write_parquet(tmp_path / "in.parquet")
+    frame.drop("id").write_parquet(tmp_path / "in.parquet")
     batch.run(project, tmp_path / "in.parquet", out)
-    assert pq.read_schema(out).names[:2] == ["id", "probability"]
+    assert pq.read_schema(out).names[:2] == ["day", "probability"]
 
 
 @pytest.mark.parametrize(

@@ -90,11 +90,18 @@ def project(root: Path, *, drift_test: str = "psi") -> Project:
     return Project(root)
 
 
-def train(made: Project, *, rows: int = 3000, seed: int = 0, evaluated: bool = True) -> str:
+def train(
+    made: Project,
+    *,
+    rows: int = 3000,
+    seed: int = 0,
+    evaluated: bool = True,
+    table: pl.DataFrame | None = None,
+) -> str:
     """Fit, save and register a version; write valid and test rows and the test's metrics."""
     agreed = contract.read(made.contract_path)
-    table = frame(rows, seed)
-    fit, test = table[: rows // 2], table[rows // 2 :]
+    table = frame(rows, seed) if table is None else table
+    fit, test = table[: len(table) // 2], table[len(table) // 2 :]
     spec = features.fit(fit, agreed)
     data = models.Data(features.encode(spec, fit), labels(fit), spec, 1)
     member = graph.Member(*models.FITTERS["logistic_regression"](data, 0, {}))
