@@ -406,8 +406,8 @@ def _apply(root: Path, merged: Path, seen: Mapping[str, str | None]) -> None:
         else:
             shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError):
-            name = error.filename or root
-            raise ProjectError(f"{name}: {error.strerror}: nothing was updated") from None
+            place = error.filename or root
+            raise ProjectError(f"{place}: {error.strerror}: nothing was updated") from None
         raise
 
 
