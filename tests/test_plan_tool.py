@@ -403,7 +403,7 @@ def test_an_approval_covers_all_that_a_reader_saw(measured: Project) -> None:
     check.approve(measured, "EVAL-03", "@eva", None)
     assert errors(measured) == []
     edit(measured, "We accept it.", "We accept nothing.")
-    assert dict(errors(measured))["EVAL-03"].startswith("stale approval: written text changed")
+    assert dict(errors(measured))["EVAL-03"].startswith("stale approval: the written text changed")
     check.approve(measured, "EVAL-03", "@eva", None)
     metrics = json.loads(json.dumps(REPORTS["metrics"]))
     write(measured, "metrics", metrics | {"run": "t2"})
@@ -412,14 +412,37 @@ def test_an_approval_covers_all_that_a_reader_saw(measured: Project) -> None:
     metrics["gate"]["gain"] = 0.05
     write(measured, "metrics", metrics)
     sync.run(measured)
-    assert dict(errors(measured))["EVAL-03"].startswith("stale approval: measurement changed")
+    assert dict(errors(measured))["EVAL-03"].startswith("stale approval: the measurement changed")
 
 
 def test_an_override_makes_an_approval_stale(measured: Project) -> None:
     fill(measured, "EVAL-01")
     check.approve(measured, "EVAL-01", "@eva", None)
     changed = override(measured, EVAL_01={"value": "pr_auc", "reason": "few positives"})
-    assert any("stale approval: override changed" in message for _, message in errors(changed))
+    assert any("stale approval: the override changed" in message for _, message in errors(changed))
+
+
+def test_a_reworded_question_makes_an_approval_stale(measured: Project) -> None:
+    question = measured.plan.blocks["EVAL-03"].question
+    assert f"_TODO(EVAL-03): {question}_" in measured.path("PLAN.md").read_text(encoding="utf-8")
+    fill(measured, "EVAL-03", "We accept it.")  # which takes the question out of PLAN.md
+    check.approve(measured, "EVAL-03", "@eva", None)
+    path = measured.path("plan/plan.yaml")
+    text = path.read_text(encoding="utf-8")
+    asked = json.dumps(question, ensure_ascii=False)
+    assert text.count(asked) == 1
+    reworded = text.replace(asked, '"Who pays when this is wrong?"')
+    path.write_text(reworded, encoding="utf-8")
+    ((id, message),) = errors(Project(measured.root))
+    assert id == "EVAL-03" and message.startswith("stale approval: the question changed;")
+    path.write_text(text, encoding="utf-8")
+    plan = measured.path("PLAN.md").read_text(encoding="utf-8")
+    older = re.sub(r"( of=(?:\w+\.){3}\w+)\.\w+", r"\1", plan)  # signed before it was covered
+    assert older != plan
+    measured.path("PLAN.md").write_text(older, encoding="utf-8")
+    assert errors(measured) == []
+    warned = [found.message for found in check.check(measured) if found.level == "warning"]
+    assert "its approval does not cover the question: read it and approve it again" in warned
 
 
 @pytest.mark.parametrize("depth", ["light", "regulated"])

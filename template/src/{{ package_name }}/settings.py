@@ -143,12 +143,13 @@ class Number(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):
-    """One block of PLAN.md: `lines` is the content of its auto part."""
+    """One block of PLAN.md: `lines` is the content of its auto part, `question` is for people."""
 
     title: str
     gate: str
     applies: bool = True
     human: bool = True
+    question: str = ""
     measured: bool = False
     lines: tuple[str, ...] = ()
 

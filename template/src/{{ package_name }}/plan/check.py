@@ -40,7 +40,7 @@ MADE_WITH = {
     "retrain": "MON-03",
 }
 # What a signature covers, in the order of its hashes.
-SEEN = ("generated text", "measurement", "written text", "override")
+SEEN = ("generated text", "measurement", "written text", "override", "question")
 COLUMNS = ("open", "written", "approved", "overdue", "measured", "unmeasured")
 FOLDS = {"time": "time_series", "stratified_group": "stratified_group_kfold"}
 
@@ -164,8 +164,6 @@ def approve(project: Project, identifier: str, by: str | None, due: str | None) 
         )
     if not re.fullmatch(r"[\w@.+-]+", by):
         raise ProjectError(f"--by {by!r}: give one word, such as @eva")
-    taken = project.plan.overrides.get(identifier)
-    override = [f"{_shown(taken.value)}: {taken.reason}"] if taken else []
     if due is not None and _date(due) is None:
         raise ProjectError(f"--due {due!r}: give a date such as 2027-03-31")
     today = _today().isoformat()
@@ -173,7 +171,7 @@ def approve(project: Project, identifier: str, by: str | None, due: str | None) 
         "status": "approved",
         "by": by,
         "on": today,
-        "of": _signature(parts, identifier, override),
+        "of": _signature(project.plan, parts, identifier),
     }
     if due is not None:
         human.attributes["due"] = due
@@ -188,6 +186,8 @@ def why(project: Project, identifier: str) -> None:
     if identifier not in plan.blocks:
         raise ProjectError(f"no block {identifier}; there are {', '.join(plan.blocks)}")
     typer.echo(f"{identifier} {plan.blocks[identifier].title} ({plan.blocks[identifier].gate})")
+    if plan.blocks[identifier].question:
+        typer.echo(f"question: {plan.blocks[identifier].question}")
     keys: list[str] = []
     if identifier in plan.decisions:
         decision, override = plan.decisions[identifier], plan.overrides.get(identifier)
@@ -214,13 +214,18 @@ def why(project: Project, identifier: str) -> None:
         typer.echo(f"source: {key}: {plan.sources[key]}")
 
 
-def _signature(parts: Parts, identifier: str, override: list[str]) -> str:
+def _signature(plan: Plan, parts: Parts, identifier: str) -> str:
     """Return a hash for each thing that a reader sees in a block, in the order of SEEN."""
     seen = {kind: part.lines for (kind, name), part in parts.items() if name == identifier}
     measured = seen.get("measured", [])
     # The last line names the run: the same values of another run are not another text.
     measured = [line for line in measured if ", seal " not in line]
-    found = (seen.get("auto", []), measured, seen.get("human", []), override)
+    taken = plan.overrides.get(identifier)
+    override = [f"{_shown(taken.value)}: {taken.reason}"] if taken else []
+    # An answer mostly replaces its question in PLAN.md: plan.yaml keeps it.
+    block = plan.blocks.get(identifier)
+    question = [block.question] if block else []
+    found = (seen.get("auto", []), measured, seen.get("human", []), override, question)
     return ".".join(map(meaning_hash, found))
 
 
@@ -244,21 +249,23 @@ def _git_user(project: Project) -> str:
 def _stale(plan: Plan, parts: Parts, human: Part) -> Finding | None:
     """Say what has changed since somebody approved a block."""
     identifier, signed = human.identifier, human.attributes.get("of", "")
-    taken = plan.overrides.get(identifier)
-    override = [f"{_shown(taken.value)}: {taken.reason}"] if taken else []
     auto = parts.get(("auto", identifier))
     if "." not in signed and auto is not None and signed == short_hash(auto.lines):
         message = "its approval covers the generated lines only: read the rest and approve it again"
         return Finding("warning", identifier, message)
-    now = _signature(parts, identifier, override).split(".")
+    now = _signature(plan, parts, identifier).split(".")
     then = signed.split(".")
-    if len(then) != len(SEEN):
+    if len(then) not in (len(SEEN) - 1, len(SEEN)):
         message = "stale approval: what was approved has changed; read it and approve it again"
         return Finding("error", identifier, message)
-    changed = [name for name, a, b in zip(SEEN, then, now, strict=True) if a != b]
+    changed = [name for name, a, b in zip(SEEN, then, now, strict=False) if a != b]
+    if not changed and len(then) < len(SEEN):
+        message = "its approval does not cover the question: read it and approve it again"
+        return Finding("warning", identifier, message)
     if not changed:
         return None
-    message = f"stale approval: {' and '.join(changed)} changed; read it and approve it again"
+    what = " and ".join(f"the {name}" for name in changed)
+    message = f"stale approval: {what} changed; read it and approve it again"
     return Finding("error", identifier, message)
 
 
