@@ -636,6 +636,56 @@ def test_score_reads_the_dialects_that_ingest_reads(project, tmp_path, content, 
     assert (report["rows"], report["problems"]) == (1, 0)
 
 
+HEADER = "amount,calls,plan,online,since"
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        ("1,2,pro,true,\n1,2,pro\n", 3),
+        ("1,2,pro\n", 2),
+        ('1,2,"p\nro",,\n1,2', 4),
+        (" \n1,2,pro,,\n", 2),
+    ],
+)
+def test_a_short_line_is_refused_in_every_way_in_and_named(project, tmp_path, rows, line):
+    (tmp_path / "in.csv").write_text(f"{HEADER}\n{rows}")
+    for read in (
+        lambda: ingest.read_table(tmp_path / "in.csv"),
+        lambda: batch.run(project, tmp_path / "in.csv", tmp_path / "out.csv"),
+    ):
+        with pytest.raises(ProjectError, match=rf"line {line} has \d fields, .* 5 column names"):
+            read()
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_the_last_columns_may_be_missing_in_every_row(project, tmp_path):
+    (tmp_path / "in.csv").write_text(f"{HEADER}\n1,2,pro\n3,4,pro\n")
+    assert ingest.read_table(tmp_path / "in.csv")["online"].to_list() == [None, None]
+    report = batch.run(project, tmp_path / "in.csv", tmp_path / "out.csv")
+    assert (report["rows"], report["problems"]) == (2, 0)
+    (tmp_path / "in.csv").write_text(f"{HEADER}\n" + "1,2,pro\n" * 25 + "1,2,pro,true,\n")
+    for read in (
+        lambda: ingest.read_table(tmp_path / "in.csv"),
+        lambda: batch.run(project, tmp_path / "in.csv", tmp_path / "out.csv"),
+    ):
+        with pytest.raises(ProjectError, match="line 27 has 5 fields, but the rows above have 3"):
+            read()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_rows_of_empty_fields_are_rows_and_blank_lines_are_none(project, tmp_path, end):
+    lines = ["", HEADER, ",,,,", "1,2,pro,true,", "", "NA,null,,,", "3,4,pro,,", '"",,,,', "", ""]
+    (tmp_path / "in.csv").write_text(end.join(lines), newline="")
+    calls = ingest.read_table(tmp_path / "in.csv")["calls"].to_list()
+    assert calls == [None, "2", None, "4", None]
+    batch.run(project, tmp_path / "in.csv", tmp_path / "out.parquet")
+    refused = pl.read_parquet(tmp_path / "out.parquet")["problem"].is_not_null().to_list()
+    assert refused == [value is None for value in calls]
+    (tmp_path / "one.csv").write_text(end.join(["calls", "1", "", '""', "2", ""]), newline="")
+    assert ingest.read_table(tmp_path / "one.csv")["calls"].to_list() == ["1", None, "2"]
+
+
 HOSTILE = """1 -1 +1 1.0 1e3 1E3 .5 5. 1,5 1_0 0x1 inf -inf Infinity nan NaN 1e400 9e99 true T yes
 0 x é y 9223372036854775807 1e18 1e19 ٣ 2024-02-30 2024-02-29 29.02.2024
 1.2.2024 0024-01-01 2024-02-29T10:30 2024-02-29T10:30:15.25Z 20240229 2024-W05-1
@@ -828,7 +878,7 @@ def test_keys_come_first_and_keep_their_type(project, tmp_path):
         ("a.parquet", b"", "cannot be read"),
         ("a.csv", b"", "is missing"),
         ("a.csv", b"calls,plan\n1,basic\n", "column 'amount' is missing"),
-        ("a.csv", b"amount,calls,plan,online,since\n1,2,basic\n", "cannot be read"),
+        ("a.csv", b"amount,calls,plan,online,since\n1,2,basic\n", "line 2 has 3 fields"),
         ("a.csv", b"amount,calls,plan,online,since\n1,2,\xff,true,\n", "cannot be read"),
         ("a.jsonl", b'{"calls": 1}\n{"calls": \n', "line 2 is not a JSON object"),
         ("a.jsonl", b'[{"calls": 1}', "not a list of JSON objects"),
@@ -858,7 +908,7 @@ def test_damage_in_the_middle_of_a_file_is_one_line(project, tmp_path):
 def test_a_broken_csv_row_is_reported_without_its_values(project, tmp_path):
     rows = "1,2,basic,true,2026-01-01\n" * 3 + "1,2,Ms Example,true,2026-01-01,extra\n"
     (tmp_path / "a.csv").write_text("amount,calls,plan,online,since\n" + rows)
-    with pytest.raises(ProjectError, match="got 6") as raised:
+    with pytest.raises(ProjectError, match="line 5 has 6 fields") as raised:
         batch.run(project, tmp_path / "a.csv", tmp_path / "out.csv")
     assert "Example" not in str(raised.value)
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from .errors import ProjectError
 
 MISSING = ("", "NA", "N/A", "null", "NULL", "NaN", "nan")  # texts that mean "no value" everywhere
+csv.field_size_limit(2**31 - 1)  # as the other readers, which have none
 DELIMITERS = ",;\t|"
 EXAMINED = 20  # records that tell the delimiter
 HEAD = 65_536  # characters that tell the line ends
@@ -38,13 +39,17 @@ COMMA_PROOF = rf"{THOUSANDS}[0-9]{{3}},|,([0-9]{{1,2}}|[0-9]{{4,}})$|^[+-]?0,"
 
 
 class Dialect(NamedTuple):
-    """How a file of delimited text is written; `skip` lines stand above the column names."""
+    """How a file of delimited text is written; `skip` lines stand above the column names.
+
+    A row has `width` fields: one per name, or fewer where every row lacks the last columns.
+    """
 
     encoding: str
     delimiter: str
     names: list[str]
     skip: int
     line_end: str
+    width: int
 
 
 def check_suffix(path: Path) -> None:
@@ -96,7 +101,10 @@ def read(path: Path, configured: str) -> Dialect:
     refuse_twice(path, names)
     with path.open(encoding=encoding, newline="") as file:
         line_end = "\r" if "\n" not in (head := file.read(HEAD)) and "\r" in head else "\n"
-    return Dialect(encoding, delimiter, names, skip, line_end)
+    rows = list(islice(records(path, encoding, delimiter, skip), 1, EXAMINED + 1))
+    longest = max(map(len, rows), default=0)
+    width = longest if len(rows) > 1 and longest < len(names) else len(names)
+    return Dialect(encoding, delimiter, names, skip, line_end, width)
 
 
 def records(path: Path, encoding: str, delimiter: str, skip: int = 0) -> Iterator[list[str]]:
@@ -104,6 +112,33 @@ def records(path: Path, encoding: str, delimiter: str, skip: int = 0) -> Iterato
     with path.open(encoding=encoding, newline="") as file:
         lines = islice(file, skip, None)
         yield from (record for record in csv.reader(lines, delimiter=delimiter) if record)
+
+
+def damage(path: Path, written: Dialect, *, strict: bool = True) -> str:
+    """Say which line has too many or too few fields, or a quote left open; "" when none has.
+
+    With `strict`, text after a closing quote is damage too. A line shorter than others is refused,
+    not filled: a file that was cut off ends in one.
+    """
+    _, delimiter, names, skip, _, width = written
+    start = skip
+    try:
+        with path.open(encoding=written.encoding, newline="") as file:
+            reader = csv.reader(islice(file, skip, None), delimiter=delimiter, strict=strict)
+            for record in reader:
+                start = skip + reader.line_num
+                if record == names or not record or len(record) == width:
+                    continue
+                there = f"there are {width} column names"
+                if width < len(names):
+                    there = f"the rows above have {width}"
+                advice = f"quote values that hold {delimiter!r}"
+                if len(record) < width:
+                    advice = f"write {delimiter!r} for missing values, if the file is not cut off"
+                return f"line {start} has {len(record)} fields, but {there}: {advice}"
+    except csv.Error as error:
+        return f"line {start + 1}: a quote that opens there is not closed well ({error})"
+    return ""
 
 
 def refuse_twice(path: Path, names: list[str]) -> None:

@@ -4,9 +4,9 @@ import codecs
 import csv
 import hashlib
 import io
+import itertools
 import re
 import shutil
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,26 @@ def _read(path: Path, encoding: str) -> pl.DataFrame:
         skip_lines=written.skip,
         eol_char=written.line_end,
     )
-    return frame.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines
+    return _as_written(path, frame, written)
+
+
+def _as_written(path: Path, frame: pl.DataFrame, written: dialect.Dialect) -> pl.DataFrame:
+    """Refuse short lines, which Polars fills; drop blank lines, but not rows of empty fields."""
+    last = frame.to_series(-1) if frame.width else pl.Series()
+    if not last.null_count():
+        return frame
+    if reason := dialect.damage(path, written, strict=False):
+        raise ProjectError(f"{path.name}: {reason}")
+    blank = frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
+    if not blank.any():
+        return frame
+    number = itertools.count()
+    rows = dialect.records(path, written.encoding, written.delimiter, written.skip)
+    places = [
+        None if all(field in dialect.MISSING for field in row) else next(number)
+        for row in itertools.islice(rows, 1, None)
+    ]
+    return frame.filter(~blank).select(pl.all().gather(pl.Series(places, dtype=pl.UInt32)))
 
 
 def _damage(path: Path, encoding: str) -> str:
@@ -147,19 +166,5 @@ def _damage(path: Path, encoding: str) -> str:
                     f"not {encoding.removesuffix('-sig')}: set the file's encoding in config.yaml, "
                     "such as `data.encoding: latin-1`"
                 )
-    if suffix in (".csv", ".tsv"):
-        _, delimiter, names, skip, _ = dialect.read(path, encoding)
-        with path.open(encoding=encoding, newline="") as file:
-            reader = csv.reader(islice(file, skip, None), delimiter=delimiter, strict=True)
-            start = skip
-            try:
-                for record in reader:
-                    start = skip + reader.line_num
-                    if len(record) > len(names):
-                        return (
-                            f"line {start} has {len(record)} fields, but there are "
-                            f"{len(names)} column names: quote values that hold {delimiter!r}"
-                        )
-            except csv.Error as error:
-                return f"line {start + 1}: a quote that opens there is not closed well ({error})"
-    return ""
+    is_json = suffix in dialect.JSON
+    return "" if is_json else dialect.damage(path, dialect.read(path, encoding))

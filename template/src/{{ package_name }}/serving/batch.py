@@ -226,7 +226,7 @@ def open_source(
             written = dialect.read(path, encoding)
             types = dict.fromkeys(written.names, pa.string())
             wanted = _wanted(path, needed, keys, types)
-            batches, rows = _csv_batches(path, wanted, written), None
+            batches, rows = _csv_guarded(path, wanted, written), None
     except BROKEN as error:
         raise _unreadable(path, error) from None
     return Source(_guarded(path, batches), {key: types[key] for key in keys if key in types}, rows)
@@ -242,16 +242,31 @@ def _wanted(path: Path, needed: list[str], keys: list[str], there: dict[str, Any
     return list(dict.fromkeys([*needed, *(key for key in keys if key in there)]))
 
 
+def _csv_guarded(path: Path, wanted: list[str], written: dialect.Dialect) -> Iterator[Any]:
+    """Give the batches; a line that does not fit the names is named as `ml ingest` names it."""
+    try:
+        yield from _csv_batches(path, wanted, written)
+    except pa.ArrowInvalid:
+        if reason := dialect.damage(path, written):
+            raise ProjectError(f"{path.name}: {reason}") from None
+        raise
+
+
 def _csv_batches(path: Path, wanted: list[str], written: dialect.Dialect) -> Iterator[Any]:
     encoding = "utf8" if written.encoding == "utf-8-sig" else written.encoding
     blocks = arrow_csv.open_csv(
         path,
         read_options=arrow_csv.ReadOptions(
-            block_size=BLOCK_BYTES, encoding=encoding, skip_rows=written.skip
+            block_size=BLOCK_BYTES,
+            encoding=encoding,
+            skip_rows=written.skip,
+            column_names=written.names[: written.width],
+            skip_rows_after_names=1,
         ),
         parse_options=arrow_csv.ParseOptions(delimiter=written.delimiter, newlines_in_values=True),
         convert_options=arrow_csv.ConvertOptions(
             include_columns=wanted,
+            include_missing_columns=True,  # the last ones, where no row has them
             column_types=dict.fromkeys(wanted, pa.string()),
             null_values=dialect.MISSING,
             strings_can_be_null=True,
