@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from copier.errors import UserMessageError
 from helpers import package  # noqa: F401  (makes `package_name` importable)
 from helpers.answers import HOSTILE
@@ -127,9 +128,13 @@ def test_no_file_is_ignored_by_git(renders: dict[str, Tree], tmp_path: Path) -> 
 
 def sources() -> dict[str, str]:
     """Return what Jinja makes files from, by path; validators write nothing."""
-    paths = [*ROOT.glob("template/**/*.jinja"), *ROOT.glob("questions/**/*.*")]
+    paths = [*ROOT.glob("template/**/*.jinja"), *ROOT.glob("questions/*.*")]
     found = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in paths}
     del found["questions/checks.jinja"], found["questions/given.jinja"]
+    for path in ROOT.glob("questions/asked/*.yml"):
+        asked = yaml.safe_load(path.read_text("utf-8")).values()
+        texts = [text for details in asked for text in details.values() if isinstance(text, str)]
+        found[path.relative_to(ROOT).as_posix()] = "\n".join(texts)
     return found
 
 
