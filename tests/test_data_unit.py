@@ -902,6 +902,7 @@ def test_evaluation_page_says_the_verdict_first(tmp_path):
     context = {"plan": PLAN, "training": TRAINED, "explain": EXPLAINED, "data_quality": quality}
     text = page(tmp_path / "e.html", "evaluation.html", metrics=evaluation(), **context)
     assert text.index("Gate passed") < text.index("Against what?")
+    assert "the verdict at the top of PLAN.md" in text
     assert "Of 100 positives it finds 60 , and raises 90 false alarms" in text
     assert "flags those of 12.5 % or more" in text and "62,346" in text
     assert "The interval holds zero" in text and "made up" not in text

@@ -445,6 +445,17 @@ def test_a_reworded_question_makes_an_approval_stale(measured: Project) -> None:
     assert "its approval does not cover the question: read it and approve it again" in warned
 
 
+def test_pages_made_of_answers_send_to_the_verdict_of_the_evidence(project: Project) -> None:
+    plan = project.path("PLAN.md").read_text(encoding="utf-8")
+    told = plan.split("<!-- plan:auto COM-01 -->")[1].split("<!-- /plan:auto COM-01 -->")[0]
+    card = project.path("docs/model_card.md").read_text(encoding="utf-8")
+    for text in (told, card):
+        assert "the verdict at the top of PLAN.md" in text
+    for text in (plan, card):
+        assert "**go**" not in text.lower()
+    assert plan.index("plan:measured EVIDENCE") < plan.index("plan:auto SUMMARY")
+
+
 @pytest.mark.parametrize("depth", ["light", "regulated"])
 def test_a_rejected_block_closes_its_gate_in_every_depth(tmp_path: Path, depth: str) -> None:
     project = Project(render(tmp_path / "project", plan_depth=depth))
