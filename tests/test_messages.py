@@ -81,6 +81,15 @@ def file(project: Project, **columns: Any) -> str:
 # The first hour: a file that is not what the plan expects
 
 
+def test_a_header_longer_than_every_row_is_read_by_its_own_delimiter(
+    project: Project, ml: Ml
+) -> None:
+    rows = "".join(f"0.{n},{'ab'[n % 2]},{['no', 'yes', 'no'][n % 3]}\n" for n in range(60))
+    project.path("mine.csv").write_text(f"x,k,churned,note\n{rows}")
+    code, found = ml("contract", "infer", "mine.csv", "--target", "churned")
+    assert code == 0 and "true (written yes) is positive, 33.3% of 60 rows" in found, found
+
+
 def test_a_file_without_entity_and_time_is_told_by_every_later_command(
     project: Project, ml: Ml
 ) -> None:

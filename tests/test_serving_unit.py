@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
@@ -691,22 +691,16 @@ HOSTILE = """1 -1 +1 1.0 1e3 1E3 .5 5. 1,5 1_0 0x1 inf -inf Infinity nan NaN 1e4
 1.2.2024 0024-01-01 2024-02-29T10:30 2024-02-29T10:30:15.25Z 20240229 2024-W05-1
 2024-02-29T23:30:00+05:30"""
 SPACED = ["", " ", " 1 ", " x", "2024-02-29 10:30:15", "29.02.2024 10:30"]
-hostile = st.sampled_from(HOSTILE.split() + SPACED)
+TEXTS = HOSTILE.split() + SPACED
+hostile = st.sampled_from(TEXTS)
+GOOD = {"n": "1", "i": "1", "b": "true", "c": "a", "l": "x", "d": "2024-01-01", "t": "2024-01-01"}
 
 
 @settings(max_examples=80)
+@example([GOOD | {name: text} for name in GOOD for text in TEXTS])
 @given(st.lists(st.fixed_dictionaries({c.name: hostile for c in EVERY_KIND}), min_size=1))
 def test_texts_are_read_and_refused_as_validation_does(scorer, rows):
-    good = {
-        "n": "1",
-        "i": "1",
-        "b": "true",
-        "c": "a",
-        "l": "x",
-        "d": "2024-01-01",
-        "t": "2024-01-01",
-    }
-    rows = [good, *rows]
+    rows = [GOOD, *rows]
     raw = pl.DataFrame(rows)
     checked = validation.apply(CONTRACT, raw.with_row_index("row"), labelled=False)
     found, problem = arrow.encode(scorer, pa.RecordBatch.from_pylist(rows))
@@ -714,6 +708,14 @@ def test_texts_are_read_and_refused_as_validation_does(scorer, rows):
     for number, first in enumerate(problem.to_pylist()):
         assert (first in refused[number]) if number in refused else first is None, rows[number]
     kept = np.array([number not in refused for number in range(len(rows))])
+    for number, row in enumerate(rows):
+        try:
+            typed = scorer.read_row(row)
+        except msgspec.ValidationError:
+            assert number in refused, row
+            continue
+        assert number not in refused, row
+        np.testing.assert_array_equal(scorer.encode_rows([typed])[0], found[number])
     np.testing.assert_array_equal(found[kept], features.encode(scorer.spec, checked.valid))
 
 

@@ -231,18 +231,35 @@ def _utc(moment: Any) -> Any:
     return moment
 
 
+UNREADABLE = "unreadable"  # which no type of a moment takes
+
+
 def read_value(value: Any, column: ServedColumn) -> Any:
     """Return a value of JSON as `ml validate` reads it, for `row_type` to check."""
     value = dialect.plain(value, column.kind, column.decimal_comma)
     if column.kind not in ("date", "timestamp") or not isinstance(value, str):
         return value
-    for form in column.formats:
+    moment = read_moment(value, column)
+    return UNREADABLE if moment is None else moment
+
+
+def read_moment(text: str, column: ServedColumn) -> dt.date | None:
+    """Read an ISO 8601 date or time or one of the contract's formats; offsets become UTC."""
+    iso = (dt.date if column.kind == "date" else dt.datetime).fromisoformat
+    for form in ("ISO", *column.formats):
         try:
-            moment = dt.datetime.strptime(value, form)
+            if form == "ISO":
+                moment = iso(text if text[4:5] == text[7:8] == "-" else "")
+            else:
+                moment = dt.datetime.strptime(text, form)
         except ValueError:
             continue
-        return moment.date() if column.kind == "date" else _utc(moment)
-    return value
+        if isinstance(moment, dt.datetime) and moment.tzinfo:
+            moment = moment.astimezone(dt.UTC).replace(tzinfo=None)
+        if column.kind == "date" and isinstance(moment, dt.datetime):
+            moment = moment.date()
+        return moment if moment.year >= 1000 else None
+    return None
 
 
 def _codes(levels: tuple[str, ...]) -> dict[str, float]:

@@ -3,7 +3,6 @@
 pyarrow ships no types, so its objects are `Any` here.
 """
 
-import datetime as dt
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +12,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ..dialect import BOOLEANS, DECIMAL_COMMA, MISSING, NUMBER, THOUSANDS
-from ..scorer import LARGEST, MICROSECONDS_A_DAY, UNSEEN, NumericFeature, Scorer, ServedColumn
+from ..scorer import (
+    LARGEST,
+    MICROSECONDS_A_DAY,
+    UNSEEN,
+    NumericFeature,
+    Scorer,
+    ServedColumn,
+    read_moment,
+)
 
 WORDS = pa.array(MISSING)
 TRUE, FALSE = (pa.array([w for w, v in BOOLEANS.items() if v is said]) for said in (True, False))
@@ -119,7 +126,7 @@ def _moments(raw: Any, column: ServedColumn) -> Any:
     type = TYPES[column.kind]
     if pa.types.is_string(raw.type):
         trimmed = pc.utf8_trim_whitespace(raw)
-        return _each(trimmed, lambda text: _moment(text, column), type)
+        return _each(trimmed, lambda text: read_moment(text, column), type)
     known = pa.types.is_date(raw.type) or pa.types.is_timestamp(raw.type)
     return raw.cast(type, safe=False) if known else None
 
@@ -185,20 +192,3 @@ def _each(values: Any, convert: Callable[[Any], Any], type: Any) -> Any:
     encoded = values.dictionary_encode()
     converted = [convert(value) for value in encoded.dictionary.to_pylist()]
     return pa.array(converted, type).take(encoded.indices)
-
-
-def _moment(text: str, column: ServedColumn) -> dt.date | None:
-    """Read an ISO 8601 date or time or one of the contract's formats; offsets become UTC."""
-    iso = (dt.date if column.kind == "date" else dt.datetime).fromisoformat
-    for form in ("ISO", *column.formats):
-        try:
-            if form == "ISO":
-                moment = iso(text if text[4:5] == text[7:8] == "-" else "")
-            else:
-                moment = dt.datetime.strptime(text, form)
-        except ValueError:
-            continue
-        if isinstance(moment, dt.datetime) and moment.tzinfo:
-            moment = moment.astimezone(dt.UTC).replace(tzinfo=None)
-        return moment if moment.year >= 1000 else None
-    return None
