@@ -311,7 +311,12 @@ MONEY |= {"value_low": 100.0, "value_high": 2000.0}
         ({}, {"value_per_year": 0.0}, ["are worth 0 EUR a year"], []),
         ({}, {"value_per_year": -5e4}, ["worth -50,000 EUR a year"], []),
         ({}, {"value_per_year": float("nan")}, ["worth nan EUR"], []),
-        ({}, {"value_low": -300.0}, [], ["may be a loss: the 95 % interval is -300 to 2,000"]),
+        (
+            {},
+            {"value_low": -300.0},
+            [],
+            ["zero or a loss: the 95 % interval is -300 to 2,000"],
+        ),
         ({"p": np.full(100, 0.4)}, {}, ["every row the same probability", "flags no row"], []),
         ({"p": np.repeat([0.2, 0.8], 50)}, {}, [], ["only 2 different probabilities"]),
         ({"capacity": 0.2}, {}, [], ["50.0% of the rows; people can act on 20.0%"]),

@@ -162,6 +162,7 @@ def served(root: Path, environment: dict[str, str], output: list[str]) -> dict[s
         command, cwd=root, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE
     )
     good = {"town": "zebra001", "salary": 98765001, "born": "1931-07-02", "amount": 0.5}
+    good["snapshot_date"] = "2026-01-31"
     asked = {
         "/ready": None,
         "/openapi.json": None,

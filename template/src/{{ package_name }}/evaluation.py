@@ -307,8 +307,8 @@ def usefulness(
         )
     elif not low > 0:
         warnings.append(
-            f"its value may be a loss: the 95 % interval is {low:,.0f} to {high:,.0f} {currency} "
-            "a year"
+            f"its value may be zero or a loss: the 95 % interval is {low:,.0f} to "
+            f"{high:,.0f} {currency} a year"
         )
     if capacity is not None and flagged.mean() > CAPACITY_SLACK * capacity:
         warnings.append(

@@ -252,10 +252,10 @@ def read_moment(text: str, column: ServedColumn) -> dt.date | None:
                 moment = iso(text if text[4:5] == text[7:8] == "-" else "")
             else:
                 moment = dt.datetime.strptime(text, form)
-        except ValueError:
+            if isinstance(moment, dt.datetime) and moment.tzinfo:
+                moment = moment.astimezone(dt.UTC).replace(tzinfo=None)
+        except (ValueError, OverflowError):  # an offset can lead out of the calendar
             continue
-        if isinstance(moment, dt.datetime) and moment.tzinfo:
-            moment = moment.astimezone(dt.UTC).replace(tzinfo=None)
         if column.kind == "date" and isinstance(moment, dt.datetime):
             moment = moment.date()
         return moment if moment.year >= 1000 else None

@@ -103,7 +103,7 @@ def contradictions(project: Project) -> list[Contradiction]:
         message = f"the gate of the model failed: {why}"
         found.append(Contradiction("ev.gate", "EVAL-03", message, closes=True))
     if worth and worth["low"] is not None and worth["low"] <= 0:
-        message = f"the measured value a year may be a loss: {_interval(worth, 0)}"
+        message = f"the measured value a year may be zero or a loss: {_interval(worth, 0)}"
         found.append(Contradiction("ev.loss", "VAL-02", message, closes=True))
     if metrics.get("made_up") or quality.get("made_up"):
         return found  # they prove the pipeline; what they say of the case is no evidence
