@@ -17,7 +17,7 @@ OWN = {
     "notes/plan.md": "Our plan.\n",
 }
 QUESTIONS = [
-    *("How much do you want", "Start from a known case", "What is the project called"),
+    *("How much do you want", "What is the project called"),
     *(
         "Which problem",
         "Which column does the model",
@@ -64,14 +64,14 @@ def test_a_copy_changes_no_file_that_is_there(repository: Path, shop: Path) -> N
 
 
 def test_a_person_at_a_terminal_is_asked_for_answers_only(repository: Path, shop: Path) -> None:
-    terminal = Terminal("copier", "copy", str(repository), str(shop))
+    terminal = Terminal("copier", "copy", "--data", "preset=churn", str(repository), str(shop))
     for question in QUESTIONS:
         terminal.wait(question)
         terminal.type("\r")
     code, shown = terminal.end()
     assert code == 0 and "Overwrite" not in shown
     assert changed(shop) == ""
-    assert (shop / "src/churn_model/cli.py").exists()
+    assert (shop / "src/customer_churn/cli.py").exists()
 
 
 def replace(path: Path, old: str, new: str) -> None:

@@ -193,7 +193,7 @@ def test_sync_again_changes_nothing(measured: Project) -> None:
 
 def test_sync_writes_only_blocks_whose_report_is_new(measured: Project) -> None:
     write(measured, "bench", REPORTS["bench"] | {"model_mb": 0.7})
-    assert errors(measured) == [("DEP-02", "its report has changed: run `ml plan sync`")]
+    assert errors(measured) == [("DEP-02", "what it shows has changed: run `ml plan sync`")]
     assert sync.run(measured) == ["DEP-02"]
     assert errors(measured) == []
 

@@ -302,7 +302,7 @@ def _measured(project: Project, parts: Parts, due: set[str]) -> Iterator[Finding
             message = "its measured block was edited by hand: run `ml plan sync`"
             yield Finding("error", identifier, message)
         elif not same(part.lines, expected.get(identifier, part.lines)):
-            yield Finding("error", identifier, "its report has changed: run `ml plan sync`")
+            yield Finding("error", identifier, "what it shows has changed: run `ml plan sync`")
         elif _placeholder(part):
             yield Finding(
                 level, identifier, " ".join(part.lines).strip("_* ").removeprefix(f"{identifier} ")
