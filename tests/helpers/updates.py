@@ -209,7 +209,7 @@ class People:
     def some_file(self, a: int) -> str:
         names = [n for n in (self.likely if a % 3 else sorted(self.files)) if n in self.files]
         texts = [n for n in names if b"\0" not in self.files[n] and n != ".copier-answers.yml"]
-        names = texts or [".gitignore"]
+        names = texts or [".gitignore" if ".gitignore" in self.files else "PLAN.md"]
         return names[a // 3 % len(names)]
 
     def some_other_file(self, a: int) -> str:
@@ -292,7 +292,8 @@ class People:
         """Leave a file that git ignores, perhaps because people say so, and at any path."""
         name = [".env", "data/raw/own.csv", "reports/own.html", *OWN][a % (3 + len(OWN))]
         if name not in self.files and name not in self.ignored:
-            self.files[".gitignore"] += f"/{name}\n".encode() if name in OWN else b""
+            rule = f"/{name}\n".encode() if name in OWN else b""
+            self.files[".gitignore"] = self.files.get(".gitignore", b"") + rule
             self.ignored[name] = self.word(name).encode()
 
     def remove_file(self, a: int, b: int) -> None:
