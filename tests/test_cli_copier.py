@@ -93,21 +93,21 @@ def test_an_update_asks_with_the_answers_that_are_there(project: Path, tmp_path:
     shutil.copytree(project, folder)
     before = recorded(folder)
     terminal = Terminal("copier", "update", "--vcs-ref", ":current:", cwd=folder)
-    for question, keys in {
-        "How much do you want": "\r",
-        "Start from a known case": "\r",
-        "Enter: Churn model": "\r",
-        "Enter: Which customers": "\r",
-        "Enter: churned": "\r",
-        "Enter: customer_id": "none\r",
-        "Enter: snapshot_date": "\r",
-        "Enter: 0.15": "5%\r",
-        "Enter: 10.0": "\r",
-        "Enter: 70.0": "80\r",
-        "How are predictions delivered": "\r",
-    }.items():
-        terminal.wait(question)
-        terminal.type(keys)
+    terminal.answer(
+        {
+            "How much do you want": "\r",
+            "Start from a known case": "\r",
+            "Enter: Churn model": "\r",
+            "Enter: Which customers": "\r",
+            "Enter: churned": "\r",
+            "Enter: customer_id": "none\r",
+            "Enter: snapshot_date": "\r",
+            "Enter: 0.15": "5%\r",
+            "Enter: 10.0": "\r",
+            "Enter: 70.0": "80\r",
+            "How are predictions delivered": "\r",
+        }
+    )
     code, shown = terminal.end()
     assert code == 0, shown
     changed = {"entity": "", "pos_rate": 0.05, "cost_fn": 80.0}

@@ -128,26 +128,26 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
 def test_what_a_person_types_is_read_and_checked_at_once(tmp_path: Path) -> None:
     given = ["--data", "entity_repeats=no", "--data", "cost_fn=70"]
     terminal = Terminal("copier", "copy", *given, str(plain_template()), str(tmp_path / "project"))
-    for question, keys in {
-        "How much do you want": "\r",
-        "Start from a known case": "\r",
-        "What is the project called": "\r",
-        "write at least one word": "{{ 7*7 }} 🚀\r",
-        "Which problem": "Which of the loans will default?\r",
-        "Which column does the model": "class\r",
-        "rename it in your data": "_of\r",
-        "whom a row is about": "\r",
-        "when a row was known": "none\r",
-        "Which share of rows": "15\r",
-        "give 0.0001 to 0.9999": "%\r",
-        "one false alarm": "many\r",
-        "give a number, such as 10": "\x15" + "1,000\r",
-        "write 1000 or 1.0000": "\x15" + "1.889,50\r",
-        "How are predictions delivered": " \x1b[B \r",  # neither
-        "choose rest, batch or both": " \r",
-    }.items():
-        terminal.wait(question)
-        terminal.type(keys)
+    terminal.answer(
+        {
+            "How much do you want": "\r",
+            "Start from a known case": "\r",
+            "What is the project called": "\r",
+            "write at least one word": "{{ 7*7 }} 🚀\r",
+            "Which problem": "Which of the loans will default?\r",
+            "Which column does the model": "class\r",
+            "rename it in your data": "_of\r",
+            "whom a row is about": "\r",
+            "when a row was known": "none\r",
+            "Which share of rows": "15\r",
+            "give 0.0001 to 0.9999": "%\r",
+            "one false alarm": "many\r",
+            "give a number, such as 10": "\x15" + "1,000\r",
+            "write 1000 or 1.0000": "\x15" + "1.889,50\r",
+            "How are predictions delivered": " \x1b[B \r",  # neither
+            "choose rest, batch or both": " \r",
+        }
+    )
     code, shown = terminal.end()
     assert code == 0, shown
     answers = recorded(tmp_path / "project")
@@ -166,14 +166,14 @@ def test_what_is_typed_replaces_what_a_preset_or_a_project_says(tmp_path: Path) 
     (tmp_path / "others.yml").write_text(yaml.safe_dump(others))
     data = ["--data-file", str(tmp_path / "others.yml")]
     terminal = Terminal("copier", "copy", *data, str(plain_template()), str(tmp_path / "again"))
-    for question, keys in {
-        "Enter: Customer churn": "Lending club\r",
-        "Enter: customer_id": "-\r",
-        "Enter: 0.04": "5 %\r",
-        "Enter: 10": "\r",
-    }.items():
-        terminal.wait(question)
-        terminal.type(keys)
+    terminal.answer(
+        {
+            "Enter: Customer churn": "Lending club\r",
+            "Enter: customer_id": "-\r",
+            "Enter: 0.04": "5 %\r",
+            "Enter: 10": "\r",
+        }
+    )
     code, shown = terminal.end()
     assert code == 0, shown
     typed = {"project_name": "Lending club", "entity": "", "pos_rate": 0.05}

@@ -60,6 +60,12 @@ class Terminal:
         """Press keys."""
         os.write(self.screen, keys.encode())
 
+    def answer(self, keys: dict[str, str]) -> None:
+        """Wait for each text and press its keys."""
+        for text, pressed in keys.items():
+            self.wait(text)
+            self.type(pressed)
+
     def end(self, seconds: float = 60) -> tuple[int, str]:
         """Return the exit code and what was shown at last."""
         end = time.monotonic() + seconds

@@ -23,13 +23,8 @@ Kind = Literal["number", "integer", "boolean", "category", "date", "timestamp"]
 Role = Literal["feature", "target", "entity", "time", "excluded"]
 Severity = Literal["error", "warning"]
 INTERNAL = ("_row", "_rules")  # columns of our own in tables and in the quarantine
-SCORED = (
-    "probability",
-    "decision",
-    "model_version",
-    "problem",
-    "warning",
-)  # what scoring adds to the keys
+# What scoring adds to the keys.
+SCORED = ("probability", "decision", "model_version", "problem", "warning")
 UNSERVED = r'["\\\x00-\x1f]'  # in JSON such a name would need escapes
 
 

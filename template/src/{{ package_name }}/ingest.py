@@ -32,9 +32,9 @@ def read_table(path: Path, encoding: str = "utf-8") -> pl.DataFrame:
         frame = _read(path, encoding)
     except LookupError:
         raise ProjectError(f"config.yaml: data.encoding: unknown encoding {encoding!r}") from None
+    except pl.exceptions.NoDataError:
+        raise ProjectError(f"{path.name}: the file has no rows") from None
     except (pl.exceptions.PolarsError, csv.Error, UnicodeError, OSError) as error:
-        if isinstance(error, pl.exceptions.NoDataError):
-            raise ProjectError(f"{path.name}: the file has no rows") from None
         reason = _damage(path, encoding) or str(error).strip().splitlines()[0]
         raise ProjectError(f"{path.name}: {reason}") from None
     if not frame.height:

@@ -243,17 +243,10 @@ def _compare(update: Update, root: Path, old: Mapping[str, Any], new: Mapping[st
     parts = parse(read(root / "PLAN.md")) if (root / "PLAN.md").exists() else {}
     for (_, name), part in parts.items():
         signed = part.attributes.get("of") if part.attributes.get("status") == "approved" else None
-        lines = was.get(name, [])
-        if (
-            name in update.plan
-            and signed
-            and signed.partition(".")[0]
-            in (
-                short_hash(lines),
-                meaning_hash(lines),
-            )
-        ):
-            update.reapprove.append(name)
+        if name in update.plan and signed:
+            lines = was.get(name, [])
+            if signed.partition(".")[0] in (short_hash(lines), meaning_hash(lines)):
+                update.reapprove.append(name)
 
 
 def _reword(ours: Path, old: Path, new: Path) -> None:

@@ -58,11 +58,6 @@ class Part:
     lines: list[str] = field(default_factory=list)
 
     @property
-    def hash(self) -> str:
-        """The first 6 hex digits of the SHA-256 of the lines."""
-        return short_hash(self.lines)
-
-    @property
     def open(self) -> bool:
         """Whether nobody has answered the question of this human part.
 
