@@ -153,6 +153,9 @@ def publish(folder: Path, tag: str | None = None) -> None:
     """Commit all of a folder, as a repository, with an optional tag."""
     if not (folder / ".git").exists():
         git(folder, "init", "-q")
+    # Without what git remembers of files: a copy keeps their times, and git then takes another text
+    # of the same length from the same second for the one it has.
+    (folder / ".git" / "index").unlink(missing_ok=True)
     git(folder, "add", "--all", "--force")
     git(folder, "commit", "-q", "-m", tag or "all", "--allow-empty")
     if tag:
