@@ -37,6 +37,7 @@ from helpers.rendering import (
     tree,
 )
 
+from package_name import git as git_child
 from package_name import update
 from package_name.errors import ProjectError
 from package_name.plan import blocks
@@ -621,24 +622,24 @@ def test_a_child_sees_no_foreign_repository_asks_nothing_and_ends(
     for name in ("GIT_DIR", "GIT_TRACE", "GIT_CONFIG_PARAMETERS", "SSH_ASKPASS", "PYTHONPATH"):
         monkeypatch.setenv(name, "x")
     monkeypatch.setenv("GIT_SSH_COMMAND", "ssh -i key")
-    code, output, _ = update._start([sys.executable, "-c", "import os; print(*os.environ)"], None)
+    code, output, _ = git_child.start([sys.executable, "-c", "import os; print(*os.environ)"], None)
     names = set(output.split())
     assert code == 0 and {"GIT_SSH_COMMAND", "GIT_TERMINAL_PROMPT", "PATH"} <= names
     assert not names & {"GIT_DIR", "GIT_TRACE", "GIT_CONFIG_PARAMETERS", "SSH_ASKPASS"}
     asks = "import os; print(repr(input() if os.isatty(0) else os.read(0, 9)), os.getsid(0))"
-    _, output, _ = update._start([sys.executable, "-c", asks], tmp_path)
+    _, output, _ = git_child.start([sys.executable, "-c", asks], tmp_path)
     assert output.startswith("b''") and output.split()[1] != str(os.getsid(0))
-    monkeypatch.setattr(update, "SECONDS", 0.5)
+    monkeypatch.setattr(git_child, "SECONDS", 0.5)
     with pytest.raises(ProjectError, match="took longer than"):
-        update._start(["sh", "-c", "sleep 60 & wait"], tmp_path)
+        git_child.start(["sh", "-c", "sleep 60 & wait"], tmp_path)
 
 
 def test_the_reason_of_git_is_told(tmp_path: Path) -> None:
     told = "fatal: detected dubious ownership in repository at '/p'\nTo add an exception, call:\n\n"
-    reason = update._reason(f"{told}\tgit config --global --add safe.directory /p\n")
+    reason = git_child._reason(f"{told}\tgit config --global --add safe.directory /p\n")
     mend = "`git config --global --add safe.directory /p`"
     assert reason == f"detected dubious ownership in repository at '/p': {mend}"
-    assert update._reason("warning: x\nerror: no such ref\nhint: y") == "no such ref"
+    assert git_child._reason("warning: x\nerror: no such ref\nhint: y") == "no such ref"
 
 
 @pytest.mark.parametrize("flag", ["--skip-worktree", "--assume-unchanged"])
@@ -770,7 +771,7 @@ def test_what_a_killed_update_leaves_is_removed(
 def test_a_full_temporary_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ProjectError, match="no space left in "):
         words = "echo 'fatal: write error: No space left on device' >&2; exit 128"
-        update._start(["sh", "-c", words], None)
+        git_child.start(["sh", "-c", words], None)
     with pytest.raises(ProjectError, match="No space left on device"), update._temporary():
         full()
 
