@@ -745,6 +745,25 @@ def test_a_champion_that_flags_every_row_fails_its_gate(made: Made) -> None:
     assert "Gate not passed" in page and "it flags every row of the test set" in page
 
 
+def test_the_gate_judges_one_metric_by_its_own_name_value_and_limit(made: Made) -> None:
+    """A metric of the team needs a limit of the team, and a model that was chosen by it."""
+    before = made.report("metrics")
+    old, new = "roc_auc", "pr_auc"
+    value = before["champion"]["metrics"][old]["value"]
+    rule = f"EVAL-01: {{value: {new}, reason: a test"
+    (made / "plan/overrides.yaml").write_text(f"{rule}}}\n", encoding="utf-8")
+    code, _, err = made.ml("evaluate")
+    assert code == 1 and f"it was chosen by {old}, the plan asks for {new}" in err, err
+    assert "the limit 0.65 (OBJ-01) is one of another metric" in err
+    assert f"{new} is" not in err and f"{old} is {value:.3f}; the plan" not in err
+    assert "OBJ-01" in made.ml("plan", "gate", "G0")[1]
+    (made / "plan/overrides.yaml").write_text(f"{rule}, limit: 0.99}}\n", encoding="utf-8")
+    made.good("train")
+    code, _, err = made.ml("evaluate")
+    value = made.report("metrics")["champion"]["metrics"][new]["value"]
+    assert code == 1 and f"{new} is {value:.3f}; the plan asks for 0.990" in err, err
+
+
 def test_plan_and_report_tell_how_the_model_was_chosen(trained: Path) -> None:
     plan = (trained / "PLAN.md").read_text(encoding="utf-8")
     assert re.search(r"MOD-04 decision: `one_standard_error`.*sel\.one_se", plan), plan

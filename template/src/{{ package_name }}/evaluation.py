@@ -27,7 +27,7 @@ from .settings import Project
 
 Floats = NDArray[np.float64]
 # Facts of the plan that the verdict depends on.
-PLAN = ("min_gain", "min_metric", "currency", "daily_capacity", *training.COSTS)
+PLAN = ("min_gain", "min_metric", "primary_metric", "currency", "daily_capacity", *training.COSTS)
 SLICE_LEVELS = 8
 # Large test sets need fewer resamples: their intervals are narrow, and each resample costs more.
 RESAMPLED_ROWS = 10_000_000
@@ -84,7 +84,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     best = max(rivals, key=lambda name: plain[name][primary])
     costs = training.decision_costs(project)
     business = _business(project, tested, champion, plain, trained["baselines"], threshold)
-    gate = _gate(project, best, gains[best], intervals[primary])
+    gate = _gate(project, primary, best, gains[best], intervals[primary])
     reasons, gate["warnings"] = usefulness(
         p, p >= threshold, business, training.capacity_share(project)
     )
@@ -248,13 +248,14 @@ def _score_test_set(
 
 
 def _gate(
-    project: Project, best: str, gain: metrics.Interval, measured: metrics.Interval
+    project: Project, primary: str, best: str, gain: metrics.Interval, measured: metrics.Interval
 ) -> dict[str, Any]:
-    """Judge the champion's metric and its gain over the best baseline that is not itself."""
-    answers = project.plan.answers
-    primary = project.plan.value("primary_metric")
-    min_gain, min_metric = float(answers["min_gain"]), float(answers["min_metric"])
+    """Judge the champion by the metric it was chosen by: its value, and its gain over `best`."""
+    answers, asked = project.plan.answers, project.plan.value("primary_metric")
+    min_gain, min_metric = float(answers["min_gain"]), project.plan.metric_limit
     reasons = []
+    if primary != asked:
+        reasons.append(f"it was chosen by {primary}, the plan asks for {asked}: run `ml train`")
     if not np.isfinite(gain.value):
         reasons.append(f"{primary} has no value on this test set: it needs rows of both classes")
     elif gain.value < min_gain:
@@ -266,7 +267,12 @@ def _gate(
         reasons.append(
             f"the gain over {best} may be chance: its 95 % interval starts at {gain.low:+.3f}"
         )
-    if measured.value < min_metric:
+    if min_metric is None:
+        reasons.append(
+            f"the limit {answers['min_metric']} (OBJ-01) is one of another metric: "
+            f"write the limit of {asked} as `limit:` below EVAL-01 in plan/overrides.yaml"
+        )
+    elif primary == asked and measured.value < min_metric:
         reasons.append(f"{primary} is {measured.value:.3f}; the plan asks for {min_metric:.3f}")
     return {
         "reasons": reasons,

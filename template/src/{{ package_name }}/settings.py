@@ -155,10 +155,11 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Override(Strict, frozen=True):
-    """A team's own decision in place of a derived one."""
+    """A team's own decision in place of a derived one; `limit` belongs to its own EVAL-01."""
 
     value: Any
     reason: str
+    limit: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
 
 
 class Waiver(Strict, frozen=True):
@@ -207,6 +208,16 @@ class Plan(msgspec.Struct, kw_only=True, dict=True):
         identifier = self.decision_id(output)
         override = self.overrides.get(identifier)
         return override.value if override else self.decisions[identifier].value
+
+    @property
+    def metric_limit(self) -> float | None:
+        """OBJ-01's limit of the primary metric; None when it was set for another metric."""
+        identifier = self.decision_id("primary_metric")
+        override = self.overrides.get(identifier)
+        if override and override.limit is not None:
+            return override.limit
+        same = self.value("primary_metric") == self.decisions[identifier].value
+        return float(self.answers["min_metric"]) if same else None
 
     def facts(self, names: Iterable[str]) -> dict[str, Any]:
         """Return decisions by output and answers by name; None for what the plan lacks."""

@@ -398,6 +398,10 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
     for identifier, override in plan.overrides.items():
         if not override.reason.strip():
             yield Finding("warning", identifier, "is overridden without a reason")
+    if plan.metric_limit is None:
+        message = f"the limit min_metric is one of {plan.decisions['EVAL-01'].value}"
+        mend = f"give the one of {plan.value('primary_metric')} as `limit:` beside the override"
+        yield Finding("error" if "OBJ-01" in due else "warning", "OBJ-01", f"{message}: {mend}")
     if FOLDS.get(plan.value("split"), "stratified_kfold") != plan.value("cv"):
         message = f"{plan.value('cv')} does not go with the split {plan.value('split')}"
         yield Finding("error", plan.decision_id("cv"), f"{message}: override both")

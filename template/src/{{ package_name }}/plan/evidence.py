@@ -60,7 +60,8 @@ def table(project: Project) -> list[Row]:
     gate, champion = metrics.get("gate", {}), metrics.get("champion", {})
     best = champion.get("metrics", {}).get(metrics.get("primary_metric"), {})
     passed = says("EVAL-03", "ev.gate", gate)
-    least = f"at least {_number(answers['min_metric'], 4)}"
+    limit = plan.metric_limit
+    least = "no limit" if limit is None else f"at least {_number(limit, 4)}"
     rows.append(Row("EVAL-03", "Primary metric", least, _interval(best, 4), passed))
     rows.append(_gain(gate, answers, agrees))
     worth = _worth(metrics)
