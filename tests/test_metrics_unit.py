@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from package_name import evaluation, metrics, training
 from package_name.errors import ProjectError
+from package_name.plan import evidence
 
 
 def sample(n=400, seed=0, kind="smooth"):
@@ -300,6 +301,7 @@ def test_higher_is_better_agrees_with_a_better_model():
 
 MONEY = {"currency": "EUR", "baseline_policy": "act on nobody", "value_per_year": 900.0}
 MONEY |= {"value_low": 100.0, "value_high": 2000.0}
+RARE = np.append(np.linspace(0, 0.098, 999), 0.95)
 
 
 @pytest.mark.parametrize(
@@ -308,26 +310,43 @@ MONEY |= {"value_low": 100.0, "value_high": 2000.0}
         ({}, {}, [], []),
         ({"threshold": 0.0}, {}, ["flags every row"], []),
         ({"threshold": 2.0}, {}, ["flags no row"], []),
-        ({}, {"value_per_year": 0.0}, ["are worth 0 EUR a year"], []),
-        ({}, {"value_per_year": -5e4}, ["worth -50,000 EUR a year"], []),
-        ({}, {"value_per_year": float("nan")}, ["worth nan EUR"], []),
-        (
-            {},
-            {"value_low": -300.0},
-            [],
-            ["zero or a loss: the 95 % interval is -300 to 2,000"],
-        ),
+        ({}, {"value_per_year": 0.0, "value_low": -9.0}, ["zero or a loss: 0 (-9 to 2 000)"], []),
+        ({}, {"value_per_year": -5e4}, ["zero or a loss: -50 000 (100 to 2 000)"], []),
+        ({}, {"value_per_year": float("nan")}, ["may be zero or a loss"], []),
+        ({}, {"value_low": -300.0}, ["900 (-300 to 2 000) EUR against 'act on nobody'"], []),
+        ({}, {"value_low": 0.0}, ["zero or a loss: 900 (0 to 2 000)"], []),
         ({"p": np.full(100, 0.4)}, {}, ["every row the same probability", "flags no row"], []),
         ({"p": np.repeat([0.2, 0.8], 50)}, {}, [], ["only 2 different probabilities"]),
-        ({"capacity": 0.2}, {}, [], ["50.0% of the rows; people can act on 20.0%"]),
+        ({"capacity": 0.4}, {}, [], ["50.0% of the rows; people can act on 40.0%"]),
+        ({"capacity": 0.2}, {}, ["50.0% of the rows; people can act on 20.0%"], []),
+        # Nearly the same decision for all: costs may explain it, a value of nothing does not.
+        ({"threshold": 0.005}, {}, [], ["99.00% of the rows, hardly less than to act on every"]),
+        (
+            {"threshold": 0.005},
+            {"value_low": 0.0},
+            ["may be zero or a loss"],
+            ["hardly less than to act on everybody"],
+        ),
+        (
+            {"threshold": 0.005, "capacity": 0.3},
+            {},
+            ["99.0% of the rows; people can act on 30.0%"],
+            ["hardly less than to act on everybody"],
+        ),
+        ({"p": RARE, "threshold": 0.9}, {}, [], ["0.10% of the rows where 4.99% are expected"]),
+        ({"p": RARE, "threshold": 0.9, "capacity": 0.001}, {}, [], []),
     ],
 )
 def test_a_useless_model_fails_its_gate_and_a_doubtful_one_warns(change, money, reasons, warnings):
     p, threshold = change.get("p", np.linspace(0, 1, 100)), change.get("threshold", 0.5)
-    found = evaluation.usefulness(p, p >= threshold, MONEY | money, change.get("capacity"))
+    business = MONEY | money
+    found = evaluation.usefulness(p, p >= threshold, business, change.get("capacity"))
     for texts, expected in zip(found, (reasons, warnings), strict=True):
         assert len(texts) == len(expected), texts
         assert all(part in text for part, text in zip(expected, texts, strict=True)), texts
+    worth = {key: business[f"value_{name}"] for key, name in evaluation.VALUE.items()}
+    # The gate is green only where the plan's verdict does not say stop.
+    assert bool(evidence.loss(worth)) == any("zero or a loss" in text for text in found[0])
 
 
 def chosen_among(rule="one_standard_error", **scores):

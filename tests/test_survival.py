@@ -740,7 +740,12 @@ def test_a_champion_that_flags_every_row_fails_its_gate(made: Made) -> None:
     made.good("train")
     code, _, err = made.ml("evaluate")
     assert code == 1 and "it flags every row of the test set" in err, err
-    assert "worth 0 " in err and "v2 fails its gate" in err
+    assert "may be zero or a loss: 0 (0 to 0)" in err and "v2 fails its gate" in err
+    assert "v2 is not promoted: its gate did not pass" in made.ml("promote", "v2")[2]
+    made.good("plan", "sync")
+    plan = (made / "PLAN.md").read_text(encoding="utf-8")
+    verdict = next(line for line in plan.splitlines() if "verdict: **stop**" in line)
+    assert verdict.count("may be zero or a loss") == 1, verdict
     page = (made / "reports/evaluation.html").read_text(encoding="utf-8")
     assert "Gate not passed" in page and "it flags every row of the test set" in page
 

@@ -21,18 +21,26 @@ from . import (
     validation,
 )
 from .errors import CheckFailed, ProjectError
+from .plan import evidence
 from .report import render
 from .scorer import Scorer, session
 from .settings import Project
 
 Floats = NDArray[np.float64]
 # Facts of the plan that the verdict depends on.
-PLAN = ("min_gain", "min_metric", "primary_metric", "currency", "daily_capacity", *training.COSTS)
+PLAN = (
+    *("verdict", "min_gain", "min_metric", "primary_metric", "currency", "daily_capacity"),
+    *training.COSTS,
+)
 SLICE_LEVELS = 8
 # Large test sets need fewer resamples: their intervals are narrow, and each resample costs more.
 RESAMPLED_ROWS = 10_000_000
 FEW_SCORES = 5
 CAPACITY_SLACK = 1.1  # the test set's share differs from the planned one by chance
+BEYOND_CAPACITY = 2.0  # most of the flagged rows then get no action: their value is none
+VALUE = {"value": "per_year", "low": "low", "high": "high"}
+FEW = 0.1  # of the expected positives
+ALMOST = 0.99  # share of rows with the same decision, near to a policy without a model
 
 
 class Tested(NamedTuple):
@@ -88,6 +96,9 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     reasons, gate["warnings"] = usefulness(
         p, p >= threshold, business, training.capacity_share(project)
     )
+    if project.plan.value("verdict") == "stop":  # the model may be good, the case is not
+        why = project.plan.decisions[project.plan.decision_id("verdict")].why
+        gate["warnings"].append(f"the plan says stop: {why}")
     gate["reasons"] += reasons
     gate["passed"] = not gate["reasons"]
     report = {
@@ -139,7 +150,9 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     )
     write_html(project)
     if not gate["passed"]:
-        raise CheckFailed(f"version {version} fails its gate: " + "; ".join(gate["reasons"]))
+        known = registry.read(project).champion == version
+        role = ", the champion (`ml rollback` takes it back)," if known else ""
+        raise CheckFailed(f"version {version}{role} fails its gate: " + "; ".join(gate["reasons"]))
     return report
 
 
@@ -290,36 +303,36 @@ def usefulness(
 ) -> tuple[list[str], list[str]]:
     """Return why a model is of no use whatever its metric is, and what puts its use in doubt.
 
-    Decisions that are the same for every row need no model, and decisions that are worth no more
-    than the cheapest of these harm. `p` and `flagged` have shape (rows,); `capacity` is the share
-    of rows that people can act on.
+    Decisions that are the same for every row need no model, decisions whose value may be none are
+    no better than the cheapest of these, and flags beyond what people can act on have no value.
+    Almost the same decision everywhere is a doubt while its value is above 0: costs explain it.
+    `p` and `flagged` have shape (rows,); `capacity` is the share of rows that people can act on.
     """
-    currency, policy = business["currency"], business["baseline_policy"]
-    value, low, high = (business[f"value_{name}"] for name in ("per_year", "low", "high"))
     reasons, warnings = [], []
+    share = float(flagged.mean())
     if p.min() == p.max():
         reasons.append(f"it gives every row the same probability, {p.min():.3f}")
     elif len(levels := np.unique(p)) < FEW_SCORES:
         warnings.append(f"it knows only {len(levels)} different probabilities")
-    if flagged.all() or not flagged.any():
+    if share in (0.0, 1.0):
         reasons.append(
-            f"it flags {'every row' if flagged.all() else 'no row'} of the test set: "
+            f"it flags {'every row' if share else 'no row'} of the test set: "
             "such decisions need no model; check the costs behind the threshold"
         )
-    if not value > 0:
-        reasons.append(
-            f"its decisions are worth {value:,.0f} {currency} a year against {policy!r}: "
-            "nothing is gained by the costs of the plan"
-        )
-    elif not low > 0:
+    elif share >= ALMOST:
+        warnings.append(f"it flags {share:.2%} of the rows, hardly less than to act on everybody")
+    elif share < min(1 - ALMOST, FEW * p.mean(), FEW * (capacity or 1.0)):
         warnings.append(
-            f"its value may be zero or a loss: the 95 % interval is {low:,.0f} to "
-            f"{high:,.0f} {currency} a year"
+            f"it flags {share:.2%} of the rows where {p.mean():.2%} are expected to be positive: "
+            "hardly more than to act on nobody"
         )
-    if capacity is not None and flagged.mean() > CAPACITY_SLACK * capacity:
-        warnings.append(
-            f"it flags {flagged.mean():.1%} of the rows; people can act on {capacity:.1%}"
-        )
+    worth = {name: business[f"value_{key}"] for name, key in VALUE.items()}
+    if loss := evidence.loss(worth):
+        policy = f"{business['currency']} against {business['baseline_policy']!r}"
+        reasons.append(f"{loss} {policy}; check the costs of the plan, or bring more test rows")
+    if capacity is not None and share > CAPACITY_SLACK * capacity:
+        said = f"it flags {share:.1%} of the rows; people can act on {capacity:.1%}"
+        (reasons if share > BEYOND_CAPACITY * capacity else warnings).append(said)
     return reasons, warnings
 
 

@@ -103,8 +103,7 @@ def contradictions(project: Project) -> list[Contradiction]:
         why = "; ".join(map(str, gate["reasons"])) or "no reason given"
         message = f"the gate of the model failed: {why}"
         found.append(Contradiction("ev.gate", "EVAL-03", message, closes=True))
-    if worth and worth["low"] is not None and worth["low"] <= 0:
-        message = f"the measured value a year may be zero or a loss: {_interval(worth, 0)}"
+    if worth and (message := loss(worth)):
         found.append(Contradiction("ev.loss", "VAL-02", message, closes=True))
     if metrics.get("made_up") or quality.get("made_up"):
         return found  # they prove the pipeline; what they say of the case is no evidence
@@ -123,6 +122,16 @@ def contradictions(project: Project) -> list[Contradiction]:
     return found
 
 
+def loss(worth: Report) -> str:
+    """Say that the measured value a year may be zero or a loss, "" when its interval lies above 0.
+
+    `worth` has value, low and high. The model's gate and the plan's verdict both judge by this.
+    """
+    if all((worth[name] or 0) > 0 for name in ("value", "low")):
+        return ""
+    return f"the measured value a year may be zero or a loss: {_interval(worth, 0)}"
+
+
 def verdict(project: Project) -> str:
     """Return go or stop in one line: by the evidence once there is some, else by the answers."""
     plan = project.plan
@@ -135,6 +144,8 @@ def verdict(project: Project) -> str:
         return f"worth it on paper, not measured yet ({figure})"
     against = contradictions(project)  # a waiver opens a gate; it makes no evidence
     closing = [escape(item.message) for item in against if item.closes]
+    # The model's gate names a loss among its reasons: once is enough.
+    closing = [text for text in closing if not any(text in other != text for other in closing)]
     if closing:
         return f"**stop**: {'; '.join(closing)} ({figure})"
     if metrics.get("made_up"):
