@@ -142,6 +142,18 @@ class Number(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
 
 
+class Gate(msgspec.Struct, frozen=True, kw_only=True):
+    """What a gate asks; which share of the work is done there, and in which month that is.
+
+    `month` is the likely one, four of five projects keep `p80_month`; null where no month is set.
+    """
+
+    asks: str
+    share: float | None = None
+    month: float | None = None
+    p80_month: float | None = None
+
+
 class Block(msgspec.Struct, frozen=True, kw_only=True):
     """One block of PLAN.md: `lines` is the content of its auto part, `question` is for people."""
 
@@ -190,6 +202,7 @@ class Plan(msgspec.Struct, kw_only=True, dict=True):
     decisions: dict[str, Decision]
     computed: dict[str, dict[str, Number]]
     blocks: dict[str, Block]
+    gates: dict[str, Gate] = {}
     responsibilities: tuple[Duty, ...] = ()
     laws_checked: str | None = None
     sources: dict[str, str] = {}
