@@ -105,7 +105,7 @@ REPORTS: dict[str, dict[str, Any]] = {
         "run": "t1",
         "level": "warn",
         "rows": 1598,
-        "source": "the test set",
+        "source": "test set",
         "features": [{"feature": "plan", "level": "warn"}, {"feature": "region", "level": "ok"}],
     },
     "retrain": {"run": "t1", "decision": False, "reasons": []},

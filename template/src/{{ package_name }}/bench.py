@@ -37,6 +37,7 @@ def run(project: Project) -> dict[str, Any]:
     report = {
         "version": scorer.version,
         "run": scorer.manifest.run,
+        "made_up": registry.made_up(folder),
         "plan": project.plan.facts(PLAN),
         "single_row_ms": single,
         "batch_rows_per_s": _batch_rows_per_s(Scorer.load(folder, threads=threads), golden),

@@ -61,6 +61,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
     report = {
         "version": version,
         "run": scorer.manifest.run,
+        "made_up": registry.made_up(folder),
         "plan": project.plan.facts(PLAN),
         "method": "permutation importance (loss of the primary metric); Shapley values by sampling "
         "(Strumbelj and Kononenko 2014) in probability",

@@ -363,7 +363,7 @@ def simulate_drift(project: Project) -> dict[str, Any]:
     scorer, agreed = _champion(project)
     settings, policy = project.config.monitoring, project.plan.value("drift_test")
     primary, threshold = scorer.manifest.primary_metric, scorer.manifest.threshold
-    _, frame, p, y, _ = _test_set(project, scorer, agreed)
+    _, frame, p, y, _ = tested_on = _test_set(project, scorer, agreed)
     if len(y) < MIN_TEST_ROWS or y.min() == y.max():
         raise ProjectError("the test set is too small to simulate drift: bring more data")
     known = reference(frame, agreed, p, y)
@@ -397,6 +397,7 @@ def simulate_drift(project: Project) -> dict[str, Any]:
     report = {
         "version": scorer.version,
         "run": scorer.manifest.run,
+        "made_up": _made_up(project, registry.champion_folder(project), tested_on),
         "rows": size,
         "planted": planted,
         "control": {level: control.count(level) for level in ("ok", "warn", "act")},
@@ -446,6 +447,7 @@ def retrain_check(project: Project) -> dict[str, Any]:
     report = {
         "version": scorer.version,
         "run": made.run,
+        "made_up": registry.made_up(registry.champion_folder(project)),
         "plan": project.plan.facts(("retrain",)),
         "decision": decision,
         "reasons": reasons,
@@ -486,8 +488,8 @@ def _test_set(project: Project, scorer: Scorer, agreed: Contract) -> Window:
 
 def _made_up(project: Project, folder: Path, window: Window) -> bool:
     """Whether training or these rows are made up: neither says anything of the real world."""
-    trained = storage.read_json(folder / "training.json", dict[str, Any]).get("made_up", False)
-    return bool(trained) or (window.source == TEST_SET and validation.made_up(project))
+    of_the_test_set = window.source == TEST_SET and validation.made_up(project)
+    return registry.made_up(folder) or of_the_test_set
 
 
 def _scored(source: str, scorer: Scorer, agreed: Contract, frame: pl.DataFrame) -> Window:

@@ -175,6 +175,12 @@ def folder(project: Project, version: str) -> Path:
     return _verified(project, read(project), version)
 
 
+def made_up(folder: Path) -> bool:
+    """Whether the bundle in `folder` learnt from the made-up sample, which proves nothing."""
+    trained = storage.read_json(folder / "training.json", dict[str, Any])
+    return bool(trained.get("made_up", False))
+
+
 def no_champion(project: Project) -> str:
     """Say why there is no champion yet, and what to do."""
     versions = read(project).versions

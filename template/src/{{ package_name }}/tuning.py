@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from . import metrics, storage, training
+from . import metrics, storage, training, validation
 from .errors import ProjectError
 from .settings import Project
 
@@ -89,6 +89,7 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
     done = [trial for trial in study.trials if trial.value is not None]
     report = {
         "study": state,
+        "made_up": validation.made_up(project),
         "trials": len(done),
         "default": {"log_loss": done[0].value, "score": done[0].user_attrs["score"]},
         "best": {

@@ -242,9 +242,19 @@ def summary(contract: Contract, result: Validation) -> dict[str, Any]:
         "rules": result.rules,
         "warnings": result.warnings,
         "missing_share": result.missing_share,
+        "span_days": _span_days(contract, result.valid),
         "score": (1 - rejected / max(1, rows)) * complete,
         "contract_sha256": contract.fingerprint,
     }
+
+
+def _span_days(contract: Contract, valid: pl.DataFrame) -> float | None:
+    """Return the days between the first and the last row; None without a time column or rows."""
+    if contract.time is None:
+        return None
+    time = pl.col(contract.time.name)
+    seconds = valid.select((time.max() - time.min()).dt.total_seconds()).item()
+    return None if seconds is None else seconds / 86400
 
 
 def is_positive(target: Column) -> pl.Expr:

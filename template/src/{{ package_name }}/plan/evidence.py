@@ -1,5 +1,8 @@
 """Hold what was planned against what was measured: one table, one verdict, one list of findings."""
 
+import math
+from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from .. import storage
@@ -9,7 +12,12 @@ from .blocks import escape, number
 
 Report = dict[str, Any]
 MISSING = "not measured"
-REPORTS = ("metrics", "data_quality", "training", "bench", "drift")
+REPORTS = ("metrics", "data_quality", "training", "bench", "drift", "progress")
+AGAINST = "**contradicts**"
+GAIN = {"value": "gain", "low": "gain_low", "high": "gain_high"}
+WORTH = {"value": "value_per_year", "low": "value_low", "high": "value_high"}
+SLACK = 1.1  # what differs by less than a tenth is what was planned
+Z95 = 1.959963984540054  # standard normal quantile of 97.5 %
 
 
 class Row(NamedTuple):
@@ -28,98 +36,39 @@ class Contradiction(NamedTuple):
     rule: str
     id: str
     message: str
-    closes: bool
+    closes: bool = False
 
 
 def table(project: Project) -> list[Row]:
     """Return a row for each quantity that is planned and can be measured."""
-    plan, answers = project.plan, project.plan.answers
-    metrics, quality, training, bench, drift = (_report(project, name) for name in REPORTS)
-    money = f" {escape(answers['currency'])}"
-    against = {item.id + item.rule: item for item in contradictions(project)}
-    # Made-up data prove the pipeline; what they say of the case is no evidence.
-    made_up = metrics.get("made_up") or quality.get("made_up")
-    agrees = "says nothing" if made_up else "agrees"
-
-    def says(identifier: str, rule: str, there: object) -> str:
-        if not there:
-            return "open"
-        if identifier + rule in against:
-            return "**contradicts**"
-        return agrees
-
-    rows = [Row("DATA-02", "Rows", _number(answers["n_rows"]))]
-    if quality:
-        found = _number(quality["rows"])
-        rows[0] = rows[0]._replace(measured=found, says=says("DATA-02", "ev.rows", quality))
-    share = _positive_share(training)
-    shown = MISSING if share is None else _share(share)
-    verdict = says("DATA-02", "ev.prevalence", share is not None)
-    rows.append(Row("DATA-02", "Positive share", _share(answers["pos_rate"]), shown, verdict))
-    rows.append(Row("DATA-01", "Label delay", f"{_number(answers['label_delay_days'])} days"))
-    gate, champion = metrics.get("gate", {}), metrics.get("champion", {})
-    best = champion.get("metrics", {}).get(metrics.get("primary_metric"), {})
-    passed = says("EVAL-03", "ev.gate", gate)
-    limit = plan.metric_limit
-    least = "no limit" if limit is None else f"at least {_number(limit, 4)}"
-    rows.append(Row("EVAL-03", "Primary metric", least, _interval(best, 4), passed))
-    rows.append(_gain(gate, answers, agrees))
-    worth = _worth(metrics)
-    refuted = any(item.id == "VAL-02" for item in against.values())
-    verdict = "**contradicts**" if refuted else agrees
-    hoped = _number(_hoped(project)) + money
-    found = _interval(worth, 0)
-    rows.append(Row("VAL-02", "Value a year", hoped, found, verdict if worth else "open"))
-    cut = plan.computed["EVAL-05"]["p_star"].value
-    threshold = champion.get("threshold")
-    if cut is not None:
-        moved = threshold is not None and abs(threshold - cut) > 0.005
-        said = "open" if threshold is None else "moved" if moved else "agrees"
-        rows.append(Row("EVAL-05", "Threshold", _number(cut, 4), _number(threshold, 4), said))
-    limit = f"p95 at most {_number(answers['latency_ms'])} ms" if "latency_ms" in answers else ""
-    if limit:
-        p95 = bench.get("single_row_ms", {}).get("p95")
-        late = p95 is not None and p95 > answers["latency_ms"]
-        said = "open" if p95 is None else "**contradicts**" if late else "agrees"
-        found = MISSING if p95 is None else f"{_number(p95, 2)} ms"
-        rows.append(Row("DEP-02", "Latency", limit, found, said))
-    level = drift.get("level")
-    said = "open" if level is None else "agrees" if level == "ok" else "**look at it**"
-    rows.append(Row("MON-01", "Drift", "ok", level or MISSING, said))
-    cost = f"{_number(answers['run_cost'])}{money}"
-    rows.append(Row("VAL-01", "Run cost a month", cost))
-    return rows
+    return Evidence(project).rows()
 
 
 def contradictions(project: Project) -> list[Contradiction]:
     """Return what the reports say against the plan, each with the id of the rule that says so."""
-    answers = project.plan.answers
-    metrics, quality, training = (
-        _report(project, name) for name in ("metrics", "data_quality", "training")
-    )
-    found = []
-    gate, worth = metrics.get("gate"), _worth(metrics)
-    if gate and not gate["passed"]:
-        why = "; ".join(map(str, gate["reasons"])) or "no reason given"
-        message = f"the gate of the model failed: {why}"
-        found.append(Contradiction("ev.gate", "EVAL-03", message, closes=True))
-    if worth and (message := loss(worth)):
-        found.append(Contradiction("ev.loss", "VAL-02", message, closes=True))
-    if metrics.get("made_up") or quality.get("made_up"):
-        return found  # they prove the pipeline; what they say of the case is no evidence
-    hoped = _hoped(project)
-    if worth and worth["high"] is not None and worth["high"] < hoped:
-        message = f"{_number(hoped)} a year are planned, measured are {_interval(worth, 0)}"
-        found.append(Contradiction("ev.value", "VAL-02", message, closes=False))
-    rows, planned = quality.get("rows"), answers["n_rows"]
-    if rows is not None and not planned / 2 <= rows <= planned * 2:
-        message = f"{_number(planned)} rows are planned, {_number(rows)} were read"
-        found.append(Contradiction("ev.rows", "DATA-02", message, closes=False))
-    share, rate = _positive_share(training), answers["pos_rate"]
-    if share is not None and not 2 / 3 < share / rate < 1.5:
-        message = f"{_share(rate)} positives are planned, {_share(share)} were measured"
-        found.append(Contradiction("ev.prevalence", "DATA-02", message, closes=False))
-    return found
+    return Evidence(project).contradictions
+
+
+def verdict(project: Project) -> str:
+    """Return go or stop in one line: by the evidence once there is some, else by the answers."""
+    return Evidence(project).verdict()
+
+
+def lines(project: Project) -> list[str]:
+    """Return the verdict, a table of what was measured, and the names of what was not."""
+    evidence = Evidence(project)
+    rows = evidence.rows()
+    there = [row for row in rows if row.measured != MISSING]
+    missing = ", ".join(row.quantity.lower() for row in rows if row.measured == MISSING)
+    found = [f"- verdict: {evidence.verdict()}."]
+    if missing:
+        found.append(f"- {MISSING}: {missing}")
+    if not there:
+        return found
+    head = "Measured on made-up data" if evidence.made_up else "Measured (95 %)"
+    cells = [(row.quantity, row.planned, row.measured, row.says, row.id) for row in there]
+    shown = [("Quantity", "Planned", head, "Says", "Block"), ("---",) * 5, *cells]
+    return [*found, "", *(f"| {' | '.join(row)} |" for row in shown)]
 
 
 def loss(worth: Report) -> str:
@@ -129,59 +78,232 @@ def loss(worth: Report) -> str:
     """
     if all((worth[name] or 0) > 0 for name in ("value", "low")):
         return ""
-    return f"the measured value a year may be zero or a loss: {_interval(worth, 0)}"
+    return f"the measured value a year may be zero or a loss: {_interval(worth)}"
 
 
-def verdict(project: Project) -> str:
-    """Return go or stop in one line: by the evidence once there is some, else by the answers."""
-    plan = project.plan
-    npv = plan.computed["VAL-01"]["npv"].value
-    figure = f"NPV {_number(npv)} {escape(plan.answers['currency'])} by the answers"
-    if plan.value("verdict") == "stop":
-        return f"**stop**: {escape(plan.decisions['VAL-01'].why)} ({figure})"
-    metrics = _report(project, "metrics")
-    if not metrics:
-        return f"worth it on paper, not measured yet ({figure})"
-    against = contradictions(project)  # a waiver opens a gate; it makes no evidence
-    closing = [escape(item.message) for item in against if item.closes]
-    # The model's gate names a loss among its reasons: once is enough.
-    closing = [text for text in closing if not any(text in other != text for other in closing)]
-    if closing:
-        return f"**stop**: {'; '.join(closing)} ({figure})"
-    if metrics.get("made_up"):
-        return f"worth it on paper; made-up data prove the pipeline, not the case ({figure})"
-    if against:
-        doubts = "; ".join(escape(item.message) for item in against)
-        return f"in doubt: {doubts} ({figure})"
-    return f"**go**: measured, and nothing contradicts the plan ({figure})"
+class Evidence:
+    """The plan and its reports, read once."""
 
+    def __init__(self, project: Project) -> None:
+        self.plan, self.answers = project.plan, project.plan.answers
+        self.currency = escape(self.answers["currency"])
+        reports = {name: _report(project, name) for name in REPORTS}
+        self.metrics, self.quality, self.training = (reports[name] for name in REPORTS[:3])
+        self.bench, self.drift, self.progress = (reports[name] for name in REPORTS[3:])
+        # Made-up data prove the pipeline; what they say of the case is no evidence.
+        self.made_up = any(report.get("made_up") for report in reports.values())
 
-def lines(project: Project) -> list[str]:
-    """Return the verdict, a table of what was measured, and the names of what was not."""
-    rows = table(project)
-    there = [row for row in rows if row.measured != MISSING]
-    missing = ", ".join(row.quantity.lower() for row in rows if row.measured == MISSING)
-    found = [f"- verdict: {verdict(project)}."]
-    if missing:
-        found.append(f"- {MISSING}: {missing}")
-    if not there:
-        return found
-    made_up = any(_report(project, name).get("made_up") for name in ("metrics", "data_quality"))
-    head = "Measured on made-up data" if made_up else "Measured (95 %)"
-    cells = [(row.quantity, row.planned, row.measured, row.says, row.id) for row in there]
-    shown = [("Quantity", "Planned", head, "Says", "Block"), ("---",) * 5, *cells]
-    return [*found, "", *(f"| {' | '.join(row)} |" for row in shown)]
+    @cached_property
+    def contradictions(self) -> list[Contradiction]:
+        """What speaks against the plan; of made-up data only what shows that the model fails."""
+        found = [*self._of_the_model()]
+        return found if self.made_up else [*found, *self._of_the_data(), *self._of_the_value()]
 
+    @cached_property
+    def share(self) -> Report:
+        """The measured share of positives with its interval; empty without a report."""
+        split = self.training.get("split", {})
+        parts = ("development", "test")
+        rows = sum(split.get(f"{part}_rows", 0) for part in parts)
+        return _wilson(sum(split.get(f"{part}_positives", 0) for part in parts), rows)
 
-def _gain(gate: Report, answers: Report, agrees: str) -> Row:
-    least = f"at least {_number(answers['min_gain'], 4)}"
-    enough = agrees
-    if not gate:
-        enough = "open"
-    elif gate["gain"] < answers["min_gain"] or gate["gain_low"] <= 0:
-        enough = "**contradicts**"
-    gain = {"value": gate.get("gain"), "low": gate.get("gain_low"), "high": gate.get("gain_high")}
-    return Row("EVAL-03", "Gain over best baseline", least, _interval(gain, 4), enough)
+    @cached_property
+    def worth(self) -> Report:
+        """The measured value a year with its interval; empty without a report."""
+        if not (business := self.metrics.get("business")):
+            return {}
+        try:
+            return {name: business[key] for name, key in WORTH.items()}
+        except KeyError as error:
+            raise ProjectError(f"reports/metrics.json lacks {error}: run `ml evaluate`") from None
+
+    @cached_property
+    def cases(self) -> Report:
+        """The cases a day that the model flags, with their interval; empty without a report."""
+        errors = self.metrics.get("champion", {}).get("confusion", {})
+        share = _wilson(errors.get("tp", 0) + errors.get("fp", 0), sum(errors.values()))
+        a_day = self.plan.number("EVAL-05", "predictions_per_day")
+        return {name: a_day * value for name, value in share.items()}
+
+    @property
+    def hoped(self) -> float:
+        """The planned benefit of a year at full use."""
+        return 12 * self.plan.number("VAL-01", "benefit")
+
+    @property
+    def span(self) -> float:
+        """The days that the planned rows cover, if as many come a day as are predicted."""
+        return float(self.answers["n_rows"]) / self.plan.number("EVAL-05", "predictions_per_day")
+
+    def _of_the_model(self) -> Iterator[Contradiction]:
+        gate, limit = self.metrics.get("gate"), self.answers.get("latency_ms")
+        if gate and not gate["passed"]:
+            why = "; ".join(map(str, gate["reasons"])) or "no reason given"
+            message = f"the gate of the model failed: {why}"
+            yield Contradiction("ev.gate", "EVAL-03", message, closes=True)
+        if self.worth and (message := loss(self.worth)):
+            yield Contradiction("ev.loss", "VAL-02", message, closes=True)
+        p99 = self.bench.get("single_row_ms", {}).get("p99")
+        if p99 is not None and limit is not None and p99 > limit:
+            message = f"99 % of requests within {number(limit)} ms are planned, {number(p99, 1)} ms"
+            message += " were measured"
+            yield Contradiction("ev.latency", "DEP-02", message, closes=True)
+
+    def _of_the_data(self) -> Iterator[Contradiction]:
+        rows, planned = self.quality.get("rows"), self.answers["n_rows"]
+        if rows is not None and not planned / 2 <= rows <= planned * 2:
+            message = f"{number(planned)} rows are planned, {number(rows)} were read"
+            yield Contradiction("ev.rows", "DATA-02", message)
+        days = self.quality.get("span_days")
+        if days is not None and days < self.span / 2:
+            message = f"rows of {_days(self.span)} are planned, those read cover {_days(days)}"
+            yield Contradiction("ev.span", "DATA-01", message)
+        rate, found = self.answers["pos_rate"], self.share
+        if found and not (_within(rate, found) or 1 / SLACK < found["value"] / rate < SLACK):
+            shown = _interval(found, share=True)
+            message = f"{_share(rate)} positives are planned, {shown} were measured"
+            yield Contradiction("ev.prevalence", "DATA-02", message)
+        positives = self.training.get("split", {}).get("test_positives")
+        needed = self.plan.number("DATA-02", "test_positives_needed")
+        if positives is not None and positives < needed:
+            message = f"{number(needed)} positives are needed in the test set, it has "
+            yield Contradiction("ev.positives", "DATA-02", message + number(positives))
+        if self.drift.get("level") in ("warn", "act") and not self._looks_at_itself():
+            message = f"no drift is planned, level {self.drift['level']} was measured"
+            yield Contradiction("ev.drift", "MON-01", message)
+
+    def _of_the_value(self) -> Iterator[Contradiction]:
+        worth, capacity = self.worth, self.answers["daily_capacity"]
+        if worth and worth["high"] is not None and worth["high"] < self.hoped:
+            message = f"{number(self.hoped)} a year are planned, measured are {_interval(worth)}"
+            yield Contradiction("ev.value", "VAL-02", message)
+        gap = self.answers["yearly_gap"]
+        if worth and worth["low"] is not None and worth["low"] > gap:
+            message = f"{_interval(worth)} a year were measured, but the problem costs "
+            yield Contradiction("ev.gap", "VAL-02", f"{message}{number(gap)}: one is wrong")
+        even = self.plan.computed["VAL-01"]["break_even_benefit"].value
+        if worth and even is not None and worth["value"] < 12 * even:
+            message = f"{number(worth['value'])} a year were measured, below {number(12 * even)} "
+            sure = worth["high"] is not None and worth["high"] < 12 * even
+            message += "the net present value is negative"
+            yield Contradiction("ev.break_even", "VAL-01", message, closes=sure)
+        flagged = self.cases.get("value", 0.0)
+        if capacity and flagged > SLACK * capacity:
+            message = f"{number(flagged, 1)} cases a day are flagged, people can act on "
+            yield Contradiction("ev.capacity", "EVAL-05", message + number(capacity))
+
+    def _looks_at_itself(self) -> bool:
+        """Whether drift was measured on the test set: nothing new has come yet."""
+        return bool(self.drift.get("source") == "test set")
+
+    def verdict(self) -> str:
+        """Return go or stop in one line, with its reasons."""
+        decision, override = self.plan.decisions["VAL-01"], self.plan.overrides.get("VAL-01")
+        npv = self.plan.computed["VAL-01"]["npv"].value
+        figure = f"NPV {number(npv)} {self.currency} by the answers"
+        if self.plan.value("verdict") == "stop":
+            return f"**stop**: {escape(override.reason if override else decision.why)} ({figure})"
+        if not self.metrics:
+            return f"worth it on paper, not measured yet ({figure})"
+        against = self.contradictions  # a waiver opens a gate; it makes no evidence
+        closing = [escape(item.message) for item in against if item.closes]
+        # The model's gate names a loss among its reasons: once is enough.
+        closing = [text for text in closing if not any(text in o != text for o in closing)]
+        if closing:
+            return f"**stop**: {'; '.join(closing)} ({figure})"
+        if self.made_up:
+            return f"worth it on paper; made-up data prove the pipeline, not the case ({figure})"
+        if against:
+            doubts = "; ".join(escape(item.message) for item in against)
+            return f"in doubt: {doubts} ({figure})"
+        return f"**go**: measured, and nothing contradicts the plan ({figure})"
+
+    def rows(self) -> list[Row]:
+        """Return a row for each quantity that is planned and can be measured."""
+        return [*self._data_rows(), *self._model_rows(), *self._use_rows()]
+
+    def _row(
+        self,
+        identifier: str,
+        quantity: str,
+        planned: str,
+        measured: str,
+        *rules: str,
+        says: str = "agrees",
+    ) -> Row:
+        broken = {item.rule for item in self.contradictions}
+        if measured == MISSING:
+            says = "open"
+        elif broken & {*rules}:
+            says = AGAINST
+        elif self.made_up and says == "agrees":
+            says = "says nothing"
+        return Row(identifier, quantity, planned, measured, says)
+
+    def _data_rows(self) -> Iterator[Row]:
+        answers, quality = self.answers, self.quality
+        rows = number(quality["rows"]) if quality else MISSING
+        yield self._row("DATA-02", "Rows", number(answers["n_rows"]), rows, "ev.rows")
+        if answers["time_column"]:
+            days = quality.get("span_days")
+            found = MISSING if days is None else _days(days)
+            yield self._row("DATA-01", "Span of time", _days(self.span), found, "ev.span")
+        share = _interval(self.share, share=True)
+        rate = _share(answers["pos_rate"])
+        yield self._row("DATA-02", "Positive share", rate, share, "ev.prevalence")
+        yield Row("DATA-01", "Label delay", _days(answers["label_delay_days"]))
+
+    def _model_rows(self) -> Iterator[Row]:
+        answers, gate = self.answers, self.metrics.get("gate", {})
+        champion, primary = self.metrics.get("champion", {}), self.metrics.get("primary_metric")
+        best = champion.get("metrics", {}).get(primary, {})
+        limit = self.plan.metric_limit
+        least = "no limit" if limit is None else f"at least {number(limit, 4)}"
+        low = limit is not None and (best.get("value") or 0) < limit
+        found = _interval(best, 4)
+        says = AGAINST if low else "agrees"
+        yield self._row("EVAL-03", "Primary metric", least, found, says=says)
+        gain = {name: gate.get(key) for name, key in GAIN.items()}
+        small = (gain["value"] or 0) < answers["min_gain"] or (gain["low"] or 0) <= 0
+        least, found = f"at least {number(answers['min_gain'], 4)}", _interval(gain, 4)
+        says = AGAINST if small else "agrees"
+        yield self._row("EVAL-03", "Gain over best baseline", least, found, says=says)
+        hoped = f"{number(self.hoped)} {self.currency}"
+        rules = ("ev.loss", "ev.value", "ev.gap", "ev.break_even")
+        found = _interval(self.worth)
+        says = "better" if (self.worth.get("low") or 0) > self.hoped else "agrees"
+        says = "says nothing" if self.made_up else says
+        yield self._row("VAL-02", "Value a year", hoped, found, *rules, says=says)
+        cut, used = self.plan.computed["EVAL-05"]["p_star"].value, champion.get("threshold")
+        if cut is not None:
+            by = " by capacity" if "capacity" in self.plan.value("threshold") else ""
+            moved = used is not None and abs(used - cut) > 0.005
+            says = f"moved{by}" if moved else "as planned"
+            found = MISSING if used is None else number(used, 4)
+            yield self._row("EVAL-05", "Threshold", number(cut, 4), found, says=says)
+
+    def _use_rows(self) -> Iterator[Row]:
+        answers = self.answers
+        capacity, found = answers["daily_capacity"], _interval(self.cases, 1)
+        limit = f"at most {number(capacity)}" if capacity else "no limit"
+        yield self._row("EVAL-05", "Cases a day", limit, found, "ev.capacity")
+        if "latency_ms" in answers:
+            p99 = self.bench.get("single_row_ms", {}).get("p99")
+            limit = f"99 % within {number(answers['latency_ms'])} ms"
+            found = MISSING if p99 is None else f"{number(p99, 2)} ms"
+            says = "within the limit"
+            yield self._row("DEP-02", "Latency", limit, found, "ev.latency", says=says)
+        level = self.drift.get("level", MISSING)
+        of = " of the test set" * (level != MISSING and self._looks_at_itself())
+        says = "says little" if of else "agrees"
+        yield self._row("MON-01", "Drift", "ok", level + of, "ev.drift", says=says)
+        cost = f"{number(answers['run_cost'])} {self.currency}"
+        yield Row("VAL-01", "Run cost a month", cost)
+        if spent := self.progress.get("money", {}).get("spent"):
+            budget = self.plan.number("BUD-01", "budget")
+            says = AGAINST if spent > budget else "within the budget"
+            shown = [f"{number(amount)} {self.currency}" for amount in (budget, spent)]
+            yield self._row("BUD-01", "Build cost", f"at most {shown[0]}", shown[1], says=says)
 
 
 def _report(project: Project, name: str) -> Report:
@@ -189,47 +311,42 @@ def _report(project: Project, name: str) -> Report:
     return storage.read_json(path, Report) if path.exists() else {}
 
 
-def _worth(metrics: Report) -> Report:
-    """Return the measured value a year with its interval; empty without a report."""
-    business = metrics.get("business")
-    if not business:
+def _wilson(hits: int, rows: int) -> Report:
+    """Return a share with its 95 % interval, empty without rows.
+
+    Source: Wilson 1927, Journal of the American Statistical Association 22(158).
+    """
+    if not rows:
         return {}
-    try:
-        names = {"value": "value_per_year", "low": "value_low", "high": "value_high"}
-        return {name: business[key] for name, key in names.items()}
-    except KeyError as error:
-        raise ProjectError(f"reports/metrics.json lacks {error}: run `ml evaluate`") from None
+    share, spread = hits / rows, Z95**2 / rows
+    centre = (share + spread / 2) / (1 + spread)
+    half = Z95 * math.sqrt(share * (1 - share) / rows + spread / rows / 4) / (1 + spread)
+    return {"value": share, "low": max(0.0, centre - half), "high": min(1.0, centre + half)}
 
 
-def _positive_share(training: Report) -> float | None:
-    split = training.get("split", {})
-    parts = ("development", "test")
-    rows = sum(split.get(f"{part}_rows", 0) for part in parts)
-    positives = sum(split.get(f"{part}_positives", 0) for part in parts)
-    return positives / rows if rows else None
+def _within(value: float, found: Report) -> bool:
+    return bool(found["low"] <= value <= found["high"])
 
 
-def _hoped(project: Project) -> float:
-    """Return the planned benefit of a year at full use."""
-    return 12 * project.plan.number("VAL-01", "benefit")
+def _interval(found: Report, digits: int = 0, *, share: bool = False) -> str:
+    """Write a value with its 95 % interval; without a value it was not measured."""
 
+    def shown(value: float) -> str:
+        return _share(value) if share else number(value, digits)
 
-def _interval(value: Report, digits: int) -> str:
-    if value.get("value") is None:
+    if found.get("value") is None:
         return MISSING
-    shown = _number(value["value"], digits)
-    low, high = value.get("low"), value.get("high")
+    low, high = found.get("low"), found.get("high")
     if low is None:
-        return shown
-    end = f"at least {_number(low, digits)}"
-    return (
-        f"{shown} ({end if high is None else f'{_number(low, digits)} to {_number(high, digits)}'})"
-    )
+        return shown(found["value"])
+    end = f"at least {shown(low)}" if high is None else f"{shown(low)} to {shown(high)}"
+    return f"{shown(found['value'])} ({end})"
 
 
 def _share(value: float) -> str:
     return f"{value * 100:.3g} %"
 
 
-def _number(value: float | None, digits: int = 0) -> str:
-    return MISSING if value is None else number(value, digits)
+def _days(days: float) -> str:
+    shown = number(days)
+    return f"{shown} day{'' if shown == '1' else 's'}"

@@ -1,0 +1,138 @@
+"""What was planned is held against what was measured: rows, rules with an id, one verdict."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import package  # noqa: F401  (makes `package_name` importable)
+from helpers.rendering import render
+from test_plan_tool import REPORTS, write
+
+from package_name import storage
+from package_name.plan import check, evidence
+from package_name.plan import report as plan_report
+from package_name.plan.evidence import MISSING, Row
+from package_name.settings import Project
+
+SPLIT: dict[str, Any] = REPORTS["training"]["split"]
+BUSINESS: dict[str, Any] = REPORTS["metrics"]["business"]
+RULES: dict[str, tuple[str, str, dict[str, Any], bool]] = {
+    # rule: block, report, what it holds, whether the gate of the block closes
+    "ev.gate": ("EVAL-03", "metrics", {"gate": {"passed": False, "reasons": ["too weak"]}}, True),
+    "ev.loss": ("VAL-02", "metrics", {"business": BUSINESS | {"value_low": -1.0}}, True),
+    "ev.latency": ("DEP-02", "bench", {"single_row_ms": {"p50": 1, "p95": 9, "p99": 101}}, True),
+    "ev.rows": ("DATA-02", "data_quality", {"rows": 2421}, False),
+    "ev.span": ("DATA-01", "data_quality", {"span_days": 20.0}, False),
+    "ev.prevalence": ("DATA-02", "training", {"split": SPLIT | {"test_positives": 799}}, False),
+    "ev.positives": ("DATA-02", "training", {"split": SPLIT | {"test_positives": 240}}, False),
+    "ev.drift": ("MON-01", "drift", {"source": "the log", "level": "act"}, False),
+    "ev.value": ("VAL-02", "metrics", {"business": BUSINESS | {"value_high": 6e5}}, False),
+    "ev.gap": ("VAL-02", "metrics", {"business": BUSINESS | {"value_low": 9e6}}, False),
+    "ev.break_even": ("VAL-01", "metrics", {"business": BUSINESS | {"value_per_year": 9e4}}, False),
+    "ev.capacity": ("EVAL-05", "metrics", {}, False),  # the project can act on 200 cases a day
+}
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return render(tmp_path_factory.mktemp("evidence") / "project", daily_capacity=300)
+
+
+@pytest.fixture
+def measured(rendered: Path, tmp_path: Path) -> Project:
+    project = Project(shutil.copytree(rendered, tmp_path / "project"))
+    for name, report in REPORTS.items():
+        write(project, name, json.loads(json.dumps(report)))
+    write(project, "data_quality", REPORTS["data_quality"] | {"span_days": 90.0})
+    return project
+
+
+def rules(project: Project) -> dict[str, bool]:
+    """Return the rules that speak against the plan, and whether each closes a gate."""
+    return {item.rule: item.closes for item in evidence.contradictions(project)}
+
+
+def row(project: Project, quantity: str) -> Row:
+    return {row.quantity: row for row in evidence.table(project)}[quantity]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_measurement_against_the_plan_is_told_by_a_rule(measured: Project, rule: str) -> None:
+    assert rules(measured) == {}
+    assert evidence.verdict(measured).startswith("**go**")
+    identifier, report, change, closes = RULES[rule]
+    write(measured, report, REPORTS[report] | change)
+    if rule == "ev.capacity":
+        measured.plan.answers["daily_capacity"] = 200
+    assert rules(measured)[rule] == closes
+    found = check._evidence(measured, {identifier})
+    levels = {item.message.rpartition("(")[2]: (item.level, item.id) for item in found}
+    assert levels[f"{rule})"] == ("error" if closes else "warning", identifier)
+    verdict = evidence.verdict(measured)
+    assert verdict.startswith("**stop**" if closes else "in doubt") and "go**" not in verdict
+    made_up = REPORTS["data_quality"] | {"made_up": True}
+    write(measured, "data_quality", made_up)
+    assert (rule in rules(measured)) == closes
+
+
+def test_every_quantity_has_a_row_and_none_is_measured_before_a_run(
+    rendered: Path, measured: Project
+) -> None:
+    before = {row.quantity: row.measured for row in evidence.table(Project(rendered))}
+    assert set(before.values()) == {MISSING} and len(before) == 12
+    after = {row.quantity: row for row in evidence.table(measured)}
+    assert after.keys() == before.keys()
+    unmeasured = {name for name, row in after.items() if row.measured == MISSING}
+    assert unmeasured == {"Label delay", "Run cost a month"}  # which no command can measure
+    assert after["Span of time"].planned == "76 days" and after["Span of time"].says == "agrees"
+
+    # Wilson's interval of 1 200 in 7 988
+    assert after["Positive share"].measured == "15 % (14.3 % to 15.8 %)"
+    flagged = 20000 / 30.4375 * 700 / 1598
+    assert after["Cases a day"].measured.startswith(f"{flagged:.1f} (")
+    assert after["Latency"].planned == "99 % within 100 ms" and "12.3" in after["Latency"].measured
+    assert after["Drift"].says == "says little"  # the test set is what the model came from
+
+
+def test_rows_that_depend_on_answers(tmp_path: Path, measured: Project) -> None:
+    other = Project(render(tmp_path / "other", deployment_modes=["batch"], time_column=""))
+    assert not {"Latency", "Span of time"} & {row.quantity for row in evidence.table(other)}
+    write(measured, "progress", {"run": "p", "money": {"spent": 130000.0}})
+    measured.plan.computed["BUD-01"] = measured.plan.computed["VAL-01"] | {
+        "budget": measured.plan.computed["VAL-01"]["benefit"]
+    }
+    assert row(measured, "Build cost").says == "**contradicts**"
+
+
+def test_a_threshold_that_capacity_moved_says_so(measured: Project) -> None:
+    assert row(measured, "Threshold").says == "as planned"
+    moved = REPORTS["metrics"]["champion"] | {"threshold": 0.2413}
+    write(measured, "metrics", REPORTS["metrics"] | {"champion": moved})
+    assert row(measured, "Threshold").says == "moved by capacity"
+
+
+def test_each_report_is_read_once(measured: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    known = storage.read_json
+
+    def counted(path: Path, *rest: Any) -> Any:
+        read.append(path.name)
+        return known(path, *rest)
+
+    monkeypatch.setattr(storage, "read_json", counted)
+    evidence.lines(measured)
+    assert sorted(read) == sorted({*read}) and "metrics.json" in read
+
+
+def test_every_page_says_the_same_verdict(measured: Project) -> None:
+    said = evidence.verdict(measured)
+    for audience in plan_report.AUDIENCES:
+        assert said in plan_report.run(measured, audience)[0].read_text(encoding="utf-8")
+
+
+def test_a_team_that_stops_the_project_is_quoted(measured: Project) -> None:
+    path = measured.path("plan/overrides.yaml")
+    path.write_text("VAL-01: {value: stop, reason: the market is gone}\n")
+    assert evidence.verdict(Project(measured.root)).startswith("**stop**: the market is gone")
