@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import re
+import shlex
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +24,7 @@ from package_name import inference, ingest, profiling, report, validation
 from package_name.contract import Column, Contract
 from package_name.errors import CheckFailed, ProjectError
 from package_name.report import charts
-from package_name.settings import Project
+from package_name.settings import VARIABLES, Project, refused
 
 
 def contract(*columns: Column, key: tuple[str, ...] = ()) -> Contract:
@@ -964,6 +965,61 @@ def test_a_foreign_variable_stops_nothing_and_no_value_is_shown(tmp_path, monkey
     assert capsys.readouterr().err == told
     for value in ("s3cret", "{s3cret: [", "2026-13-45", "[" * 5000):
         monkeypatch.setenv("ML_TRAINING__SEED", value)
-        with pytest.raises(ProjectError, match=r"ML_TRAINING__SEED.*correct or unset it") as raised:
+        with pytest.raises(
+            ProjectError, match=r"set such as ML_TRAINING__SEED=7, or unset"
+        ) as raised:
             _ = Project(tmp_path).config
         assert value not in str(raised.value)
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_each_setting_tells_the_form_that_works(tmp_path, monkeypatch, variable):
+    """The value that a message offers is taken, by the variable and by the file."""
+    monkeypatch.setenv(variable, "{a: 1}")
+    with pytest.raises(ProjectError) as raised:
+        _ = Project(tmp_path).config
+    said = str(raised.value)
+    shown, line = re.findall(
+        r"set such as (\S.*), or unset it and write `(.*)` in config.yaml", said
+    )[0]
+    name, value = shlex.split(shown)[0].split("=", 1)
+    assert name == variable
+    monkeypatch.setenv(name, value)
+    by_variable = Project(tmp_path).config
+    monkeypatch.delenv(name)
+    (tmp_path / "config.yaml").write_text(line + "\n")
+    assert Project(tmp_path).config == by_variable
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            "evaluation: {slices: nope}",
+            "`array`, got `str`: write such as `evaluation: {slices: [region,",
+        ),
+        (
+            "evaluation: {slices: [1]}",
+            "evaluation.slices[0]: Expected `str`, got `int`: write such",
+        ),
+        ("evaluation: {slice: [a]}", "NAME is one of bootstrap, slices, min_slice_rows"),
+        ("evaluation: 5", "NAME is one of bootstrap, slices, min_slice_rows"),
+        (
+            "evaluatoin: {slices: []}",
+            "the groups are data, training, tuning, evaluation, serving, mon",
+        ),
+        ("training: {folds: 1}", ">= 2: write such as `training: {folds: 5}` in config.yaml"),
+    ],
+)
+def test_a_wrong_line_of_the_settings_shows_a_right_one(tmp_path, content, said):
+    (tmp_path / "config.yaml").write_text(content + "\n")
+    with pytest.raises(ProjectError) as raised:
+        _ = Project(tmp_path).config
+    assert said in str(raised.value)
+
+
+def test_a_setting_that_the_data_refuse_says_where_it_was_set(tmp_path, monkeypatch):
+    assert "config.yaml: data.encoding: no" in str(refused("data.encoding", "no"))
+    monkeypatch.setenv("ML_DATA__ENCODING", "klingon")
+    said = str(refused("data.encoding", "no such"))
+    assert said.startswith("environment: ML_DATA__ENCODING: data.encoding: no such: set such as")

@@ -35,6 +35,7 @@ from package_name import (
     ingest,
     pipeline,
     progress,
+    registry,
     tracking,
     training,
     validation,
@@ -396,6 +397,28 @@ def test_a_damaged_bundle_is_refused_by_all_who_load_it(made: Made, name: str) -
     for command in USERS:
         made.bad(*command, code=2, says=says)
     assert not (made / "out.parquet").exists()
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_champion_is_told_with_the_way_out(
+    made: Made, project: Project, name: str
+) -> None:
+    damage, says = DAMAGED[name]
+    registry.check_champion(project)
+    damage(made)
+    with pytest.raises(ProjectError, match=says) as error:
+        registry.check_champion(project)
+    assert "registry" in name or "`ml run --force` trains again" in str(error.value)
+
+
+def test_a_run_with_nothing_to_do_notices_a_damaged_champion(made: Made) -> None:
+    made.good("run")
+    flip(f"{CHAMPION}/model.onnx")(made)
+    says = "the champion is damaged: bundle v1: model.onnx is changed; restore it or train again"
+    made.bad("run", code=2, says=says)
+    made.bad("models", code=2, says=says)
+    made.good("run", "--force")
+    assert re.search(r"v2 +champion", made.good("models"))
 
 
 def test_a_bundle_for_another_contract_is_not_promoted(made: Made) -> None:

@@ -216,7 +216,10 @@ class _Extras(msgspec.Struct, rename="camel"):
 
 def _load(path: Path, content: bytes | None = None) -> dict[str, Any]:
     if not path.is_file():
-        raise ProjectError(f"no contract at {path}: make one with `ml contract infer`")
+        raise ProjectError(
+            f"no contract at {path}: make one with `ml contract infer`, or name it "
+            "in config.yaml: `data: {contract: contracts/dataset.odcs.yaml}`"
+        )
     return load_yaml(path, content)
 
 

@@ -24,7 +24,7 @@ from .errors import CheckFailed, ProjectError
 from .plan import evidence
 from .report import render
 from .scorer import Scorer, session
-from .settings import Project
+from .settings import Project, refused
 
 Floats = NDArray[np.float64]
 # Facts of the plan that the verdict depends on.
@@ -196,8 +196,9 @@ def slices(
     )
     unknown = set(chosen) - set(frame.columns)
     if unknown:
-        raise ProjectError(
-            f"config.yaml: evaluation.slices names {sorted(unknown)[0]!r}, which no contract has"
+        raise refused(
+            "evaluation.slices",
+            f"the contract has no column {sorted(unknown)[0]!r}, but {', '.join(frame.columns)}",
         )
     hidden = privacy.hidden_names(agreed)
     results = []

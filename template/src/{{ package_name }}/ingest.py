@@ -31,7 +31,7 @@ def read_table(path: Path, encoding: str = "utf-8") -> pl.DataFrame:
     try:
         frame = _read(path, encoding)
     except LookupError:
-        raise ProjectError(f"config.yaml: data.encoding: unknown encoding {encoding!r}") from None
+        raise settings.refused("data.encoding", f"unknown encoding {encoding!r}") from None
     except pl.exceptions.NoDataError:
         raise ProjectError(f"{path.name}: the file has no rows") from None
     except (pl.exceptions.PolarsError, csv.Error, UnicodeError, OSError) as error:

@@ -129,6 +129,8 @@ def run(project: Project, tell: Callable[[str], None], *, force: bool = False) -
         if step.needs_champion and registry.read(project).champion is None:
             tell(f"{mark}: left out: {registry.no_champion(project)}")
             continue
+        if step.needs_champion:  # also where the step itself has nothing to do
+            registry.check_champion(project)
         before = done.get(step.name, {})
         there = all(project.path(name).exists() for name in step.leaves)
         inputs = _inputs(project, step)

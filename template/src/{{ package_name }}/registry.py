@@ -170,6 +170,19 @@ def champion_folder(project: Project) -> Path:
     return _verified(project, registry, registry.champion)
 
 
+def check_champion(project: Project) -> None:
+    """ProjectError, which says how to mend it, when the champion is damaged; good without one."""
+    if read(project).champion is None:
+        return
+    try:
+        Scorer.load(champion_folder(project))
+    except ProjectError as error:
+        raise ProjectError(
+            f"the champion is damaged: {error} (`ml run --force` trains again and promotes what "
+            "passes its gate; `ml rollback` goes back to the champion before)"
+        ) from None
+
+
 def folder(project: Project, version: str) -> Path:
     """Return the folder of a version; ProjectError when its manifest is not the recorded one."""
     return _verified(project, read(project), version)

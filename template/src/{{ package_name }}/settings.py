@@ -2,12 +2,13 @@
 
 import datetime as dt
 import os
+import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -20,7 +21,6 @@ T = TypeVar("T")
 # The same safe loader in C, which every wheel of PyYAML has, reads a plan ten times as fast.
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MEND = "correct it, or restore it with git"
-UNSET = "correct or unset it"
 WAIVER = "give reason, owner and until, such as 2027-03-31"
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -97,11 +97,37 @@ class Config(Strict, frozen=True):
     monitoring: Monitoring = msgspec.field(default_factory=Monitoring)
 
 
+GROUPS = {group.name: group.type() for group in msgspec.structs.fields(Config)}
 VARIABLES = {  # every setting, by the variable that overrides it
     f"ML_{group.name}__{field.name}".upper(): (group.name, field.name)
     for group in msgspec.structs.fields(Config)
     for field in msgspec.structs.fields(group.type)
 }
+
+
+def _form(place: str, variable: str = "") -> str:
+    """Return a form of the setting at `place`, such as "training.seed", that works, and where."""
+    group, _, rest = place.partition(".")
+    name = rest.partition("[")[0]
+    if group not in GROUPS:
+        return f"the groups are {', '.join(GROUPS)}, each with settings such as `data: {{...}}`"
+    if name not in GROUPS[group].__struct_fields__:
+        names = ", ".join(GROUPS[group].__struct_fields__)
+        return f"write `{group}: {{NAME: VALUE}}` in config.yaml, where NAME is one of {names}"
+    default = getattr(GROUPS[group], name)
+    value = "[region, plan]" if default == () else msgspec.json.encode(default).decode()
+    line = f"`{group}: {{{name}: {value}}}` in config.yaml"
+    if not variable:
+        return f"write such as {line}"
+    return f"set such as {variable}={shlex.quote(value)}, or unset it and write {line}"
+
+
+def refused(place: str, problem: str) -> ProjectError:
+    """Say why the value of a setting cannot be used, where it is set and which form works."""
+    set_by = (n for n in sorted(os.environ) if VARIABLES.get(n.upper()) == tuple(place.split(".")))
+    variable = next(set_by, "")
+    where = f"environment: {variable}" if variable else "config.yaml"
+    return ProjectError(f"{where}: {place}: {problem}: {_form(place, variable)}")
 
 
 @cache
@@ -263,17 +289,19 @@ class Project:
         """config.yaml with `ML_<GROUP>__<NAME>` variables of the environment on top."""
         path = self.path("config.yaml")
         content = load_yaml(path) if path.exists() else {}
-        config = convert(content, Config, str(path), MEND)
+        config = convert(content, Config, str(path), _form)
         for name in sorted(os.environ):
             if name.upper() not in VARIABLES:
                 _tell_misspelt(name)
                 continue
             group, field = VARIABLES[name.upper()]
+            form = partial(_form, variable=name)
             try:
                 content.setdefault(group, {})[field] = yaml.safe_load(os.environ[name])
             except (yaml.YAMLError, ValueError, RecursionError):
-                raise ProjectError(f"environment: {name}: no YAML value: {UNSET}") from None
-            config = convert(content, Config, f"environment: {name}", UNSET)
+                said = f"no YAML value: {form(f'{group}.{field}')}"
+                raise ProjectError(f"environment: {name}: {said}") from None
+            config = convert(content, Config, f"environment: {name}", form)
         return config
 
     @cached_property
@@ -351,11 +379,16 @@ class _Loader(LOADER):  # type: ignore[misc]
         return dict(super().construct_mapping(node, deep))
 
 
-def convert(content: Any, type: type[T], where: str, mend: str) -> T:
-    """Turn parsed YAML into `type`; what does not fit is a ProjectError with place and `mend`."""
+def convert(content: Any, type: type[T], where: str, mend: str | Callable[[str], str]) -> T:
+    """Turn parsed YAML into `type`; what does not fit is a ProjectError with place and `mend`.
+
+    `mend` may be a function of the place, such as "training.seed".
+    """
     try:
         return msgspec.convert(content, type, strict=True)
     except msgspec.ValidationError as error:
         problem, _, place = str(error).partition(" - at `$.")
-        name = f"{place.rstrip('`')}: " if place else ""
-        raise ProjectError(f"{where}: {name}{problem}: {mend}") from None
+        place = place.rstrip("`")
+        mend = mend(place) if callable(mend) else mend
+        named = f"{place}: {problem}" if place else problem
+        raise ProjectError(f"{where}: {named}: {mend}") from None

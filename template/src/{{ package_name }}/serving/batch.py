@@ -28,7 +28,7 @@ from rich.progress import Progress
 from .. import contract, dialect, registry, storage
 from ..errors import ProjectError
 from ..scorer import Scorer, ServedColumn
-from ..settings import Project
+from ..settings import Project, refused
 from . import arrow
 
 PART_ROWS = 65_536
@@ -332,6 +332,8 @@ def _guarded(path: Path, batches: Iterator[Any]) -> Iterator[Any]:
 def _unreadable(path: Path, error: Exception) -> Exception:
     if isinstance(error, OSError) and error.errno:
         return error  # the system's, such as a disk that fails
+    if isinstance(error, LookupError):
+        return refused("data.encoding", str(error))
     reason = re.sub(r"(got \d+):.*", r"\1", str(error).partition("\n")[0])  # no values
     return ProjectError(f"{path.name} cannot be read: {reason}")
 
