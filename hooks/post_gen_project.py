@@ -45,6 +45,8 @@ def run(*command: str) -> str:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"{command[0]} failed"])[-1]
         sys.exit(re.sub(r".* has no attribute (['\"])(.*)\1", r"\2", last))
+    for line in re.findall(r"^\w+: .* is read as .*$", done.stderr, re.MULTILINE):
+        print(line)
     return done.stdout.strip()
 
 
@@ -70,7 +72,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         data_file, out = Path(temporary, "answers.yml"), Path(temporary, Path.cwd().name)
         data_file.write_text(yaml.safe_dump(given, allow_unicode=True), encoding="utf-8")
-        command = [*copier(), "copy", "--defaults", "--quiet", "--data-file", str(data_file)]
+        command = [*copier(), "copy", "--defaults", "--data-file", str(data_file)]
         command += ["--vcs-ref", commit] if commit else []
         command += [address, str(out)]
         run(*command)

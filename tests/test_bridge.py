@@ -108,6 +108,8 @@ def as_text(value: Any) -> str:
     """Return an answer as a person types it."""
     if isinstance(value, list):
         return f"[{', '.join(value)}]"
+    if isinstance(value, float):
+        return f"{value:.12f}"  # 90.125 could be 90125
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
@@ -236,13 +238,15 @@ def test_cruft_changes_an_answer(repository: Path, tmp_path: Path) -> None:
     edited = "src/churn_model/serving/rest.py"
     replace(project / edited, "import asyncio", "import asyncio  # ours")
     publish(project)
-    batch = json.dumps({"deployment_modes": "[batch]"})
+    batch = json.dumps({"deployment_modes": "[batch]", "pos_rate": "5 %", "entity": "none"})
     done = cruft(project, "update", "--skip-apply-ask", "--variables-to-update", batch)
     assert done.returncode == 0, done.stdout + done.stderr
-    expected = made_by_copier(repository, tmp_path / "copier", {"deployment_modes": "[batch]"})
+    choices = {"deployment_modes": "[batch]", "pos_rate": "0.05", "entity": ""}
+    expected = made_by_copier(repository, tmp_path / "copier", choices)
     assert f"{edited}: patch does not apply" in done.stderr
     assert "# ours" in (project / edited).read_text()
-    assert different(as_tree(project), expected) == ["config.yaml", edited], "the team's files"
+    team = ["config.yaml", "contracts/dataset.odcs.yaml"]
+    assert different(as_tree(project), expected) == [*team, edited]
 
 
 def test_from_cruft_to_copier_and_back(repository: Path, tmp_path: Path) -> None:
@@ -250,12 +254,12 @@ def test_from_cruft_to_copier_and_back(repository: Path, tmp_path: Path) -> None
     (project / ".cruft.json").unlink()
     publish(project)
     done = command(
-        *["copier", "update", "--defaults", "--quiet", "--data", "pos_rate=0.05"],
+        *["copier", "update", "--defaults", "--data", "pos_rate=5 %", "--data", "cost_fn=90,1250"],
         *["--vcs-ref", ":current:", str(project)],
     )
     assert done.returncode == 0, done.stderr
-    assert recorded(project)["pos_rate"] == 0.05
-    context = json.dumps({name: str(value) for name, value in recorded(project).items()})
+    assert (recorded(project)["pos_rate"], recorded(project)["cost_fn"]) == (0.05, 90.125)
+    context = json.dumps({name: as_text(value) for name, value in recorded(project).items()})
     done = cruft(project, "link", "-y", "--extra-context", context, str(repository))
     assert done.returncode == 0, done.stderr
     assert cruft(project, "check").returncode == 0

@@ -227,6 +227,63 @@ def test_numbers_are_read_as_people_write_them_or_refused() -> None:
             assert fault in json.loads(module.number(text, kind, "3"))["fault"], (kind, text)
 
 
+def as_people_write(value: float, help_text: str) -> str:
+    """Return a number in a form that Copier's own types refuse."""
+    if isinstance(value, int):
+        return f"{value:,} " if value >= 1000 else f"{value}.0"
+    if "currency" in help_text:
+        return f"EUR {value:.2f}".replace(".", ",")
+    return f"{value * 100:g} %".replace(".", ",")
+
+
+@pytest.mark.parametrize("way", ["--data", "--data-file"])
+def test_given_answers_are_read_as_typed_ones(tmp_path: Path, way: str) -> None:
+    plain = recorded(render(tmp_path / "plain", plan_depth="standard", entity="", time_column=""))
+    with Worker(str(plain_template()), quiet=True) as worker:
+        questions = worker.template.questions_data
+    given: dict[str, Any] = {
+        name: as_people_write(value, questions[name.upper()]["help"])
+        for name, value in plain.items()
+        if questions[name]["type"] in ("int", "float")
+    }
+    assert len(given) > 30
+    read = sorted(given)
+    nothing = {"entity": "none", "time_column": False if way == "--data-file" else "No"}
+    given |= {"plan_depth": "standard", "build_months": "4", **nothing}
+    (tmp_path / "answers.yml").write_text(yaml.safe_dump(given))
+    options = ["--data-file", str(tmp_path / "answers.yml")]
+    if way == "--data":
+        options = [part for pair in given.items() for part in ("--data", "{}={}".format(*pair))]
+    project = str(tmp_path / "project")
+    done = command("copier", "copy", "--defaults", *options, str(plain_template()), project)
+    assert done.returncode == 0, done.stderr
+    assert recorded(tmp_path / "project") == plain
+    said = {line.partition(":")[0] for line in done.stderr.splitlines() if " is read as " in line}
+    assert said == {*read, *nothing} - {"build_months"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("cost_fn=1,889", "cost_fn: 1,889 can be read in two ways: write 1889 or 1.8890"),
+        ("cost_fn=10.025", "cost_fn: 10.025 can be read in two ways: write 10025 or 10.0250"),
+        ("latency_ms=5%", "latency_ms: give a number, not a percentage"),
+        ("pos_rate=150%", "pos_rate: give 0.0001 to 0.9999"),
+        ("--quiet pos_rate=5%", "pos_rate: write 0.05: with --quiet"),
+        ("--quiet entity=none", "entity: write entity= for no such column: with --quiet"),
+    ],
+)
+def test_a_given_answer_of_two_meanings_is_refused(
+    tmp_path: Path, answer: str, message: str
+) -> None:
+    *quiet, answer = answer.split()
+    arguments = [*quiet, "--data", answer, str(plain_template()), str(tmp_path / "project")]
+    done = command("copier", "copy", "--defaults", *arguments)
+    assert done.returncode == 1 and f"'{message}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_who_stops_gets_nothing(tmp_path: Path) -> None:
     terminal = Terminal("copier", "copy", str(plain_template()), str(tmp_path / "project"))
     terminal.wait("How much do you want")

@@ -243,7 +243,10 @@ def test_a_new_version_with_conflicts_fails_loudly_and_keeps_everything(project:
     ("arguments", "message"),
     [
         (["--data", "pos_rate=15"], "pos_rate: give 0.0001 to 0.9999 (--data=pos_rate=15)"),
-        (["--data", "owner=Eva", "--data", "n_rows=many"], "n_rows: give a whole number (--data=o"),
+        (
+            ["--data", "owner=Eva", "--data", "n_rows=many"],
+            "n_rows: give a number, such as 50000 (--data=o",
+        ),
         (["--data", "deployment_modes=[kafka"], "deployment_modes: give a list, such as [rest"),
         (["--data", "deployment_modes=[kafka]"], "deployment_modes: give a list, such as [rest"),
         (["--data", "cost_tn=50"], "cost_tn: give less than cost_fp"),
@@ -406,7 +409,10 @@ def test_a_dry_run_says_all_and_changes_nothing(project: Path, fast: None) -> No
     append(project, "tests/model/test_metrics.py", "\n# ours\n")
     commit(project)
     before = tree(project)
-    report = update.run(project, ["deployment_modes=[batch]", "shifts=4"], None, dry_run=True)
+    given = ["deployment_modes=[batch]", "shifts=4", "pos_rate=5 %", "cost_fn=90,00", "entity=none"]
+    report = update.run(project, given, None, dry_run=True)
+    assert report.answers["pos_rate"] == (0.15, 0.05) and report.answers["cost_fn"] == (70.0, 90.0)
+    assert report.answers["entity"] == ("customer_id", "")
     assert report.conflicts == [TRAINING]
     assert report.kept == {"tests/model/test_metrics.py": "tests/model/test_metrics.py.yours"}
     assert report.answers["shifts"] == (None, 4)

@@ -78,7 +78,7 @@ def run(root: Path, given: Sequence[str], to: str | None, dry_run: bool) -> Upda
         if to == ":current:" and not given:
             return update
         chosen = [f"--data={item}" for item in given] + ([f"--vcs-ref={to}"] if to else [])
-        options = ("recopy", "--defaults", "--overwrite", "--quiet")
+        options = ("recopy", "--defaults", "--overwrite")
         _copier(new, file, was, *options, *chosen)
         now = load_yaml(new / file.name)
         for name in (item.partition("=")[0] for item in given):
