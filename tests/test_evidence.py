@@ -11,9 +11,11 @@ from helpers.rendering import render
 from test_plan_tool import REPORTS, write
 
 from package_name import storage
+from package_name.errors import ProjectError
 from package_name.plan import check, evidence
 from package_name.plan import report as plan_report
 from package_name.plan.evidence import MISSING, Row
+from package_name.plan.rules import evaluate
 from package_name.settings import Project
 
 SPLIT: dict[str, Any] = REPORTS["training"]["split"]
@@ -136,3 +138,51 @@ def test_a_team_that_stops_the_project_is_quoted(measured: Project) -> None:
     path = measured.path("plan/overrides.yaml")
     path.write_text("VAL-01: {value: stop, reason: the market is gone}\n")
     assert evidence.verdict(Project(measured.root)).startswith("**stop**: the market is gone")
+
+
+def test_rules_are_judged_again_by_what_was_measured(measured: Project) -> None:
+    write(measured, "data_quality", REPORTS["data_quality"] | {"rows": 900})
+    split = SPLIT | {"development_positives": 300, "test_positives": 80}
+    write(measured, "training", REPORTS["training"] | {"split": split})
+    told = {i.id: i.message for i in evidence.contradictions(measured) if i.rule == "ev.rule"}
+    assert told.keys() == {
+        "FLAG-01",
+        "MOD-02",
+        "MOD-03",
+        "TRAIN-03",
+        "EVAL-01",
+        "EVAL-02",
+        "EVAL-07",
+    }
+    assert told["MOD-02"] == (
+        "measured n_rows 900 (planned 50 000): by rule cand.small it would be "
+        "logistic_regression, extra_trees; the answers gave logistic_regression, lightgbm"
+    )
+    assert "pos_rate 4.76 % (planned 15 %)" in told["EVAL-01"] and "pr_auc" in told["EVAL-01"]
+    warned = [(f.id, f.level) for f in check.check(measured) if f.message.endswith("(ev.rule)")]
+    assert {*warned} == {(identifier, "warning") for identifier in told}
+    path = measured.path("plan/overrides.yaml")
+    path.write_text("EVAL-01: {value: pr_auc, reason: only the top counts}\n")
+    kept = evidence.contradictions(Project(measured.root))  # a team's own choice argues by itself
+    assert "EVAL-01" not in {item.id for item in kept if item.rule == "ev.rule"}
+
+
+def test_a_decision_that_argues_from_answers_says_so(rendered: Path) -> None:
+    plan = Project(rendered).plan
+    for decision in plan.decisions.values():
+        judged = {rule.id for rule in decision.judged} & {*decision.rule.split(", ")}
+        assert ("(by the answers)" in decision.why) == bool(judged)
+    assert "by the answers" in " ".join(plan.blocks["DATA-02"].lines)
+
+
+def test_a_condition_is_data_and_never_runs() -> None:
+    facts = {"n_rows": 900, "names": ["a", "b"], "task": "binary"}
+    for expression, value in {
+        "n_rows < 1000 and 'a' in names": True,
+        "not (n_rows * 2 - 1 >= 1000) or 'c' not in names": True,
+        "task in ('x', 'y') or -n_rows > 0": False,
+    }.items():
+        assert evaluate(expression, facts) == value
+    for hostile in ("__import__('os')", "names.clear()", "unknown < 3", "n_rows <", "names[0]"):
+        with pytest.raises(ProjectError, match="no condition"):
+            evaluate(hostile, facts)

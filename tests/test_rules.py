@@ -6,14 +6,19 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from helpers.jinja import evaluate_all
 from helpers.plan import render_plan
 from helpers.rendering import ROOT
 from reference import rules as reference
+
+from package_name import settings
+from package_name.plan.rules import judge_again
 
 TABLE = yaml.safe_load((ROOT / "questions" / "rules.yaml").read_text(encoding="utf-8"))
 GOLDEN = yaml.safe_load((ROOT / "tests" / "reference" / "golden.yaml").read_text())["decisions"]
@@ -108,6 +113,36 @@ def test_every_rule_fires_and_every_value_is_reached_or_left_to_a_team() -> None
     }
     assert fired == {rule["id"] for rule in RULES}
     assert len(RULES) == len(fired), "two rules have one id"
+
+
+def test_what_is_measured_is_judged_as_the_answers_are() -> None:
+    """`ml plan check` and Jinja decide alike, for every decision that a run can move."""
+    rng = random.Random(14)
+    cases, decided = sample()
+    facts = [
+        {name: rng.choice(CHOICES[name]) for name in ("n_rows", "pos_rate")} for _ in range(200)
+    ]
+    after = decide_all([case | fact for case, fact in zip(cases, facts, strict=False)])
+    changed = set()
+    for answers, before, fact, now in zip(cases, decided, facts, after, strict=False):
+        decisions = msgspec.convert(before, dict[str, settings.Decision])
+        plan = SimpleNamespace(answers=answers, decisions=decisions, overrides={})
+        again = dict(judge_again(plan, fact))
+        for id, decision in decisions.items():
+            if not decision.judged:
+                continue
+            rules = {rule.id for rule in decision.judged}
+            was, is_now = ({*found[id]["rule"].split(", ")} & rules for found in (before, now))
+            value = [{*flat(found[id]["value"])} for found in (before, now)]
+            assert (id in again) == (was != is_now and value[0] != value[1]), (id, answers, fact)
+            if id in again:
+                changed.add(id)
+                assert {*again[id].rule.split(", ")} == (is_now or {"none"})
+    assert len(changed) >= 6
+
+
+def flat(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def test_every_source_is_known_and_used() -> None:

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "questions" / "rules.yaml"
 TARGET = ROOT / "questions" / "rules.jinja"
 FORMATS = {"pct", "num"}
+MEASURED = {"n_rows", "pos_rate"}  # answers that runs measure: `ml plan check` judges again by them
 OTHERWISE = "otherwise"  # the condition of a rule for when no other of its decision matches
 
 HEAD = """\
@@ -34,7 +35,8 @@ JOIN = """\
 {% set known = decision.rules[rule] %}
 {% set _ = found.value.extend(known.then) %}
 {% set _ = found.rule.append(rule) %}
-{% set _ = found.why.append(why) %}
+{% set answered = rule in decision.judged | map("first") %}
+{% set _ = found.why.append(why ~ " (by the answers)" * answered) %}
 {% set _ = found.sources.extend(known.sources) %}
 {% endfor %}
 {% set rest = [] %}
@@ -50,6 +52,7 @@ JOIN = """\
   "uses": decision.uses,
   "values": decision["values"],
   "alternatives": rest,
+  "judged": decision.judged,
 }}) %}
 {% endfor %}
 {{ decisions | to_json }}
@@ -121,7 +124,40 @@ def _facts(decision: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
         for rule in decision["rules"]
     }
     facts = {name: decision[name] for name in ("output", "kind", "values")}
-    return {**facts, "uses": list(dict.fromkeys(uses)), "rules": rules}
+    judged = _judged(decision, table)
+    return {**facts, "uses": list(dict.fromkeys(uses)), "rules": rules, "judged": judged}
+
+
+def _judged(decision: dict[str, Any], table: dict[str, Any]) -> list[tuple[str, str, list[str]]]:
+    """Return id, condition and values of the rules that a measurement can judge again.
+
+    Of a chain these are all rules, of the others those whose condition a measurement moves. A
+    condition on a number that a formula computes is judged where that is measured.
+    """
+    chain = decision["kind"] == "first"
+    behind = {
+        rule["id"]: {a for name in names_in(rule["when"]) for a in answers_behind(name, table)}
+        for rule in decision["rules"]
+    }
+    moved = {id for id, answers in behind.items() if answers & MEASURED}
+    counted = {r["id"] for r in decision["rules"] if names_in(r["when"]) & {*table["numbers"]}}
+    if not moved - counted or (chain and counted):
+        return []
+    return [
+        (rule["id"], _spelled_out(rule["when"], table), _list(rule["then"]))
+        for rule in decision["rules"]
+        if chain or rule["id"] in moved - counted
+    ]
+
+
+def _spelled_out(when: str, table: dict[str, Any]) -> str:
+    """Return a condition over answers alone: derived names give way to what they stand for."""
+    if when == OTHERWISE:
+        return "True"
+    while inner := names_in(when) & set(table["names"]):
+        for name in sorted(inner):
+            when = re.sub(rf"\b{name}\b", f"({table['names'][name]})", when)
+    return when
 
 
 def _hits(decision: dict[str, Any]) -> str:

@@ -146,6 +146,14 @@ class Identity(msgspec.Struct, frozen=True):
     package: str
 
 
+class Judged(msgspec.Struct, frozen=True, array_like=True):
+    """A rule that measured facts can judge again: its id, its condition and what it decides."""
+
+    id: str
+    when: str
+    then: tuple[str, ...]
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """A decision that a rule derived from the answers."""
 
@@ -157,6 +165,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     uses: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
     alternatives: tuple[str, ...] = ()
+    judged: tuple[Judged, ...] = ()
 
 
 class Number(msgspec.Struct, frozen=True, kw_only=True):

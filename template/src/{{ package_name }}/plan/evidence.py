@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from .. import storage
 from ..errors import ProjectError
 from ..settings import Project
+from . import rules
 from .blocks import escape, number
 
 Report = dict[str, Any]
@@ -168,9 +169,23 @@ class Evidence:
         if positives is not None and positives < needed:
             message = f"{number(needed)} positives are needed in the test set, it has "
             yield Contradiction("ev.positives", "DATA-02", message + number(positives))
+        yield from self._of_the_rules()
         if self.drift.get("level") in ("warn", "act") and not self._looks_at_itself():
             message = f"no drift is planned, level {self.drift['level']} was measured"
             yield Contradiction("ev.drift", "MON-01", message)
+
+    def _of_the_rules(self) -> Iterator[Contradiction]:
+        """Yield the decisions that the rules would take otherwise by the measured facts."""
+        facts = {"n_rows": self.quality.get("rows"), "pos_rate": self.share.get("value")}
+        facts = {name: value for name, value in facts.items() if value is not None}
+        for identifier, again in rules.judge_again(self.plan, facts):
+            decision, shown = self.plan.decisions[identifier], []
+            for name in facts.keys() & {*decision.uses}:
+                write = _share if name == "pos_rate" else number
+                shown.append(f"{name} {write(facts[name])} (planned {write(self.answers[name])})")
+            message = f"measured {', '.join(sorted(shown))}: by rule {again.rule} it would be "
+            message += f"{again.value}; the answers gave {_names(decision.value)}"
+            yield Contradiction("ev.rule", identifier, message)
 
     def _of_the_value(self) -> Iterator[Contradiction]:
         worth, capacity = self.worth, self.answers["daily_capacity"]
@@ -341,6 +356,10 @@ def _interval(found: Report, digits: int = 0, *, share: bool = False) -> str:
         return shown(found["value"])
     end = f"at least {shown(low)}" if high is None else f"{shown(low)} to {shown(high)}"
     return f"{shown(found['value'])} ({end})"
+
+
+def _names(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def _share(value: float) -> str:
