@@ -639,7 +639,7 @@ def test_status_counts_by_gate(measured: Project, capsys: pytest.CaptureFixture[
 def test_overrides_are_shown_and_obeyed(measured: Project) -> None:
     changed = override(measured, EVAL_01={"value": "pr_auc", "reason": "only the top counts"})
     assert changed.plan.value("primary_metric") == "pr_auc"
-    assert sync.run(changed) == ["OVERRIDES"]
+    assert sync.run(changed) == ["OVERRIDES", "EVIDENCE"]  # the limit was of the other metric
     line = "- OVERRIDES EVAL-01 Primary metric: `pr_auc` in place of `roc_auc`: only the top counts"
     assert line in changed.path("PLAN.md").read_text(encoding="utf-8")
     ((id, message),) = errors(changed)
