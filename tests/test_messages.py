@@ -4,6 +4,7 @@ The commands run in this process, in a rendered project: their paths were found 
 messages no other test reaches (branch coverage of the generated source).
 """
 
+import hashlib
 import importlib
 import json
 import re
@@ -20,12 +21,21 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
-from helpers.rendering import render
+from helpers.rendering import ROOT, git, publish, render
 
-from package_name import bench, monitoring, registry, sample, splitting, storage, validation
+from package_name import (
+    bench,
+    monitoring,
+    registry,
+    sample,
+    splitting,
+    storage,
+    tracking,
+    validation,
+)
 from package_name.contract import Column, Contract
 from package_name.errors import CheckFailed, ProjectError
-from package_name.plan import progress
+from package_name.plan import check, progress
 from package_name.scorer import session
 from package_name.settings import Project
 
@@ -101,12 +111,29 @@ def test_a_file_without_entity_and_time_is_told_by_every_later_command(
     assert "true (written yes) is positive, 33.3% of 60 rows: true says that it happened" in said
     assert re.search(r"^  entity +none: .*\n  time +none: ", said, re.M)
     assert ml("contract", "check") == (0, "dataset.odcs.yaml: good\n")
+    code, said = ml("run")  # stops before its first step, and says what the reports say
+    assert code == 2 and differ in said and not project.path("data/raw").exists()
     assert [ml(step)[0] for step in ("ingest", "validate", "profile")] == [0, 0, 0]
     for command in (("train",), ("run",), ("tune",)):
         code, said = ml(*command)
         assert code == 2 and differ in said and mend in said
+    assert ml("plan", "sync") == (0, "measured blocks written: none\n")  # the run did it
     code, said = ml("plan", "check")
     assert code == 1 and differ in said
+
+
+def test_a_run_that_stops_leaves_the_plan_as_the_reports(project: Project, ml: Ml) -> None:
+    bad = {"churned": [["no", "yes", "no"][n % 3] for n in range(60)], "customer_id": range(60)}
+    dates = [f"2025-01-{1 + n % 28:02}" for n in range(60)]
+    name = file(project, **bad, snapshot_date=dates)
+    assert ml("contract", "infer", name, "--target", "churned")[0] == 0
+    edit(project.contract_path, "value: entity", "value: excluded")  # no split needs it here
+    path = project.path(name)
+    path.write_text(re.sub(r",2025-01-(\d\d)", r",2025-\1", path.read_text()), encoding="utf-8")
+    code, said = ml("run")
+    assert code in (1, 2) and "snapshot_date" in said
+    assert "warning: contract and plan differ (entity is none, not customer_id)" in said
+    assert ml("plan", "sync") == (0, "measured blocks written: none\n")
 
 
 def test_a_target_of_two_readings_writes_nothing_until_told(project: Project, ml: Ml) -> None:
@@ -397,3 +424,36 @@ def test_a_row_file_of_another_kind_is_refused(project: Project, ml: Ml) -> None
 def test_a_contract_whose_name_is_no_file_name_is_told(project: Project, ml: Ml) -> None:
     edit(project.contract_path, "schema:\n  - name: ", "schema:\n  - name: ../")
     assert "names files: letters, digits and . _ - only" in ml("contract", "check")[1]
+
+
+def test_all_children_start_in_one_place() -> None:
+    """One starter gives them a clean environment, a time limit and no terminal."""
+    source = next((ROOT / "template/src").iterdir())
+    found = [path for path in source.rglob("*.*") if path.suffix in (".py", ".jinja")]
+    starters = re.compile(r"\bsubprocess\b|\bos\.(system|popen|spawn|exec)|multiprocessing")
+    assert {p.name for p in found if starters.search(p.read_text(encoding="utf-8"))} == {"git.py"}
+
+
+def test_records_name_the_code_of_the_project_whatever_git_is_told_elsewhere(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ml: Ml
+) -> None:
+    assert tracking.code_version(project) == "unknown"
+    publish(project.root)
+    git(project.root, "config", "user.email", "here@example.org")
+    commit = git(project.root, "rev-parse", "--short=12", "HEAD")
+    other = tmp_path / "other"
+    other.mkdir()
+    publish(other)
+    git(other, "config", "user.email", "other@example.org")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))  # as in a hook of another repository
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    assert tracking.code_version(project) == commit
+    assert check._git_user(project) == "here@example.org"
+
+
+def test_hashes_of_text_bytes_and_files_agree(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes("ü".encode())
+    known = hashlib.sha256("ü".encode()).hexdigest()
+    assert storage.sha256_bytes("ü".encode()) == known == storage.sha256_text("ü")
+    assert storage.sha256(path) == known == storage.read_hashed(path)[1]

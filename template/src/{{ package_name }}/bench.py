@@ -3,7 +3,6 @@
 import importlib
 import os
 import platform
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from . import registry, storage
 from .errors import CheckFailed
+from .git import start
 from .scorer import Golden, Scorer, read_golden
 from .settings import Project, find_project
 
@@ -89,19 +89,14 @@ def _batch_rows_per_s(scorer: Scorer, golden: Golden) -> float:
 
 def _fresh_process(project: Project) -> dict[str, Any]:
     """Return the resident memory of a new serving process, and how long it took to be ready."""
-    start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", __name__],
-        cwd=project.root,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    taken = (time.perf_counter() - start) * 1000
-    if done.returncode:
-        raise CheckFailed(f"a new process cannot score: {done.stderr.strip().splitlines()[-1]}")
-    memory = msgspec.json.decode(done.stdout)
+    started = time.perf_counter()
+    path = {"PYTHONPATH": str(Path(__file__).parents[1])}
+    code, output, errors = start([sys.executable, "-m", __name__], project.root, path)
+    taken = (time.perf_counter() - started) * 1000
+    if code:
+        reason = (errors.strip().splitlines() or ["it gave no reason"])[-1]
+        raise CheckFailed(f"a new process cannot score: {reason}")
+    memory = msgspec.json.decode(output)
     return {"cold_start_ms": taken, "memory_mb": memory}
 
 

@@ -2,7 +2,6 @@
 
 import codecs
 import csv
-import hashlib
 import io
 import itertools
 import re
@@ -56,7 +55,7 @@ def run(project: settings.Project) -> dict[str, Any]:
     make_sample(project)
     frame, source_sha256 = _read_hashed(project, source, config.encoding)
     content = validation.parquet(frame)
-    digest = hashlib.sha256(content).hexdigest()
+    digest = storage.sha256_bytes(content)
     stem = re.sub(r"[^\w-]+", "_", source.stem)
     snapshot = project.path(f"data/raw/{stem}-{digest[:12]}.parquet")
     if not snapshot.exists() or storage.sha256(snapshot) != digest:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,8 @@ import msgspec
 from . import progress, storage
 from .errors import CheckFailed, ProjectError
 from .settings import Project
+
+MEMORY = "reports/run.json"
 
 
 class Step(NamedTuple):
@@ -109,20 +112,48 @@ def steps(project: Project) -> list[Step]:
 def run(project: Project, tell: Callable[[str], None], *, force: bool = False) -> dict[str, Any]:
     """Run what is not up to date; return reports/run.json.
 
-    CheckFailed at the end when a gate or a limit failed on the way.
+    CheckFailed at the end when a gate or a limit failed on the way. Whatever ends a run, PLAN.md
+    says what the reports say then.
     """
-    from . import ingest, registry
     from .plan import sync
 
-    path = project.path("reports/run.json")
+    record: dict[str, Any] = {}
+    failures: list[str] = []
+    planned = steps(project)
+    try:
+        _run_steps(project, planned, tell, record, failures, force=force)
+    except ProjectError:
+        with suppress(ProjectError):
+            sync.run(project)
+        raise
+    changed = sync.run(project)
+    tell(f"[{len(planned) + 1}/{len(planned) + 1}] plan: {len(changed)} measured blocks written")
+    report = {"steps": record, "failures": failures}
+    storage.write_json(project.path(MEMORY), report)
+    if failures:
+        raise CheckFailed("; ".join(failures))
+    return report
+
+
+def _run_steps(
+    project: Project,
+    planned: list[Step],
+    tell: Callable[[str], None],
+    record: dict[str, Any],
+    failures: list[str],
+    *,
+    force: bool,
+) -> None:
+    """Run the steps; fill `record` by step, and `failures` with the checks that said no."""
+    from . import ingest, registry
+
+    path = project.path(MEMORY)
     try:
         done = storage.read_json(path, dict[str, Any])["steps"] if path.exists() else {}
     except (ProjectError, KeyError):
         done = {}  # A damaged memory only costs time: everything is made again.
-    record: dict[str, Any] = {}
-    failures = []
     _code()  # before the modules of the steps are read
-    planned = steps(project)
+    _check_contract(project, tell)
     ingest.make_sample(project)  # which is an input of the first step
     for number, step in enumerate(planned, 1):
         mark = f"[{number}/{len(planned) + 1}] {step.name}"
@@ -149,13 +180,16 @@ def run(project: Project, tell: Callable[[str], None], *, force: bool = False) -
         tell(f"{mark}: {'check failed' if entry['failed'] else 'done'} in {entry['seconds']:.1f} s")
         for warning in warnings:
             tell(f"{mark}: warning: {warning}")
-    changed = sync.run(project)
-    tell(f"[{len(planned) + 1}/{len(planned) + 1}] plan: {len(changed)} measured blocks written")
-    report = {"steps": record, "failures": failures}
-    storage.write_json(path, report)
-    if failures:
-        raise CheckFailed("; ".join(failures))
-    return report
+
+
+def _check_contract(project: Project, tell: Callable[[str], None]) -> None:
+    """Stop before the first step for what the last one would find in contract and plan."""
+    from . import contract, training
+
+    agreed = contract.read(project.contract_path)
+    training.check_split(project, agreed)
+    if problem := contract.contradiction(agreed, project.plan.answers):
+        tell(f"warning: {problem}")
 
 
 def _perform(project: Project, step: Step, inputs: str) -> tuple[dict[str, Any], list[str]]:

@@ -38,20 +38,30 @@ def split(
     "time" tests on the latest rows and drops development rows whose label was not known yet
     (`embargo_days`) when the test period began; folds expand through time in the same way.
     """
+    require_role(contract, scheme)
     if scheme == "time":
         return _by_time(frame, labels, contract, test_share, folds, embargo_days)
     groups = None
-    if scheme == "stratified_group":
-        if contract.entity is None:
-            raise ProjectError(
-                "the plan splits by entity, but no contract column has the role entity: "
-                "set one, or override TRAIN-01 in plan/overrides.yaml with `stratified`"
-            )
+    if scheme == "stratified_group" and contract.entity:
         groups = frame[contract.entity.name].cast(pl.String).fill_null("").to_numpy()
     development, test = _stratified(labels, groups, max(2, round(1 / test_share)), seed)[0]
     inner = None if groups is None else groups[development]
     parts = _stratified(labels[development], inner, folds, seed)
     return _checked(Split(development, test, parts, []), labels)
+
+
+def require_role(contract: Contract, scheme: str) -> None:
+    """ProjectError when no column has the role that `scheme` needs."""
+    if scheme == "stratified_group" and contract.entity is None:
+        raise ProjectError(
+            "the plan splits by entity, but no contract column has the role entity: "
+            "set one, or override TRAIN-01 in plan/overrides.yaml with `stratified`"
+        )
+    if scheme == "time" and contract.time is None:
+        raise ProjectError(
+            "the plan splits by time, but no contract column has the role time: set one, or "
+            "change the plan with `ml update --data time_column=`"
+        )
 
 
 def _stratified(
@@ -75,11 +85,7 @@ def _by_time(
     folds: int,
     embargo_days: float,
 ) -> Split:
-    if contract.time is None:
-        raise ProjectError(
-            "the plan splits by time, but no contract column has the role time: set one, or "
-            "change the plan with `ml update --data time_column=`"
-        )
+    assert contract.time is not None  # as `require_role` says
     time = frame[contract.time.name].cast(pl.Datetime("us")).to_numpy()
     if np.isnat(time).any():
         raise ProjectError(f"column {contract.time.name}: a time split needs every value")

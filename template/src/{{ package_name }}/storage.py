@@ -97,7 +97,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 def read_hashed(path: Path) -> tuple[bytes, str]:
     """Return a file's bytes and their SHA-256: what was read is what was hashed."""
     content = path.read_bytes()
-    return content, hashlib.sha256(content).hexdigest()
+    return content, sha256_bytes(content)
 
 
 def copy_hashed(source: Path, target: Path) -> str:
@@ -116,9 +116,14 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_bytes(content: bytes) -> str:
+    """Return the SHA-256 of bytes as 64 hex digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def sha256_text(text: str) -> str:
     """Return the SHA-256 of a text's UTF-8 bytes as 64 hex digits."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return sha256_bytes(text.encode("utf-8"))
 
 
 @contextmanager

@@ -1,11 +1,12 @@
 """Log a training run to MLflow in a SQLite file of the project: no server, no account."""
 
 import logging
-import subprocess
 import sys
 from typing import Any
 
 from . import contract, privacy, progress
+from .errors import ProjectError
+from .git import git
 from .settings import Project
 
 
@@ -74,11 +75,7 @@ def _experiment(project: Project) -> str:
 
 def code_version(project: Project) -> str:
     """Return the git commit, with "-dirty" after local changes, or "unknown" outside git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        done = subprocess.run(
-            command, cwd=project.root, capture_output=True, text=True, check=False, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        return git(project.root, "describe", "--always", "--dirty", "--abbrev=12") or "unknown"
+    except ProjectError:
         return "unknown"
-    return done.stdout.strip() or "unknown"

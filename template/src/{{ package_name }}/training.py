@@ -23,7 +23,7 @@ from . import (
 )
 from .errors import ProjectError
 from .settings import Project
-from .splitting import Split, split
+from .splitting import Split, require_role, split
 
 COSTS = ("cost_fp", "cost_fn", "cost_tp", "cost_tn", "predictions_per_month")
 # Facts of the plan that a model depends on.
@@ -57,16 +57,25 @@ def labels(frame: pl.DataFrame, target: contract.Column) -> NDArray[np.int8]:
     return frame.select(validation.is_positive(target).cast(pl.Int8)).to_series().to_numpy()
 
 
+def check_split(project: Project, agreed: contract.Contract) -> None:
+    """ProjectError when the contract lacks the column that the plan splits by."""
+    scheme = project.plan.value("split")
+    try:
+        require_role(agreed, scheme)
+    except ProjectError:
+        if mend := contract.contradiction(agreed, project.plan.answers):
+            cause = f"the plan splits by {scheme}, which these data cannot: {mend}"
+            raise ProjectError(cause) from None
+        raise
+
+
 def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split, str]:
     """Read the validated table and split it as the plan says; also return the table's SHA-256."""
     agreed = contract.read(project.contract_path)
     name, mend = "data/processed/valid.parquet", "run `ml validate`"
     frame, digest = validation.stored_hashed(project, name, mend, agreed)
     settings, scheme = project.config.training, project.plan.value("split")
-    needed = {"time": agreed.time, "stratified_group": agreed.entity}
-    mend = contract.contradiction(agreed, project.plan.answers)
-    if needed.get(scheme, agreed) is None and mend:
-        raise ProjectError(f"the plan splits by {scheme}, which these data cannot: {mend}")
+    check_split(project, agreed)
     parts = split(
         frame,
         labels(frame, agreed.target),

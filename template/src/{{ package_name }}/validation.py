@@ -1,6 +1,5 @@
 """Check a table against the data contract: typed good rows, and bad rows with their reasons."""
 
-import hashlib
 import io
 from dataclasses import dataclass
 from functools import reduce
@@ -176,7 +175,7 @@ def parquet(frame: pl.DataFrame) -> bytes:
 def store(project: Project, name: str, frame: pl.DataFrame) -> str:
     """Write a table for `stored`, with its SHA-256 in data/processed/sha256.json; return that."""
     content = parquet(frame)
-    digest = hashlib.sha256(content).hexdigest()
+    digest = storage.sha256_bytes(content)
     storage.write_bytes(project.path(name), content)
     storage.write_json(project.path(SEALS), _seals(project) | {name: digest})
     return digest

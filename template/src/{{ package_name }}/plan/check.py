@@ -2,9 +2,9 @@
 
 import datetime as dt
 import re
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,6 +14,7 @@ from rich.table import Table
 
 from .. import contract, storage
 from ..errors import CheckFailed, ProjectError
+from ..git import git
 from ..settings import WAIVER, Plan, Project, load_yaml
 from . import evidence, sync
 from .blocks import (
@@ -236,14 +237,12 @@ def _self_approved(human: Part) -> bool:
 
 def _git_user(project: Project) -> str:
     """Return the e-mail address that git signs with; ProjectError without one."""
-    command = ["git", "-C", str(project.root), "config", "user.email"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        done = None
-    if done is None or not done.stdout.strip():
+    email = ""
+    with suppress(ProjectError):
+        email = git(project.root, "config", "user.email", codes=(0, 1))
+    if not email:
         raise ProjectError("git knows no user.email here: say who approves, such as --by @eva")
-    return done.stdout.strip()
+    return email
 
 
 def _stale(plan: Plan, parts: Parts, human: Part) -> Finding | None:
