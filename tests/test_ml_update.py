@@ -313,6 +313,36 @@ def ignored_by_an_outer_repository(project: Path) -> None:
     shutil.rmtree(project / ".git")
     git(project.parent, "init", "-q")
     (project.parent / ".gitignore").write_text("*\n")
+    git(project.parent, "commit", "-q", "--allow-empty", "-m", "none")
+
+
+def never_committed(project: Path) -> None:
+    no_git(project)
+    git(project, "init", "-q")
+
+
+def left_out_of_an_outer_repository(project: Path) -> None:
+    no_git(project)
+    (project.parent / "other").write_text("ours")
+    git(project.parent, "init", "-q")
+    git(project.parent, "add", "other")
+    git(project.parent, "commit", "-q", "-m", "other")
+
+
+def damaged(project: Path) -> None:
+    (project / ".git/HEAD").unlink()
+
+
+def moved_worktree(project: Path) -> None:
+    main = project.parent / "main"
+    project.rename(main)
+    git(main, "worktree", "add", "-q", "--detach", str(project))
+    main.rename(main.with_name("elsewhere"))
+
+
+def moved_submodule(project: Path) -> None:
+    shutil.rmtree(project / ".git")
+    (project / ".git").write_text("gitdir: ../../.git/modules/ml/churn\n")
 
 
 def dirty(project: Path) -> None:
@@ -363,8 +393,13 @@ def interrupted(project: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (no_git, "not in git: `git init"),
-        (ignored_by_an_outer_repository, "not in git: `git init"),
+        (no_git, "not in git: `git init`, then `git add . && git commit`"),
+        (never_committed, "nothing is committed yet in .*my project: `git add"),
+        (ignored_by_an_outer_repository, "ignores the project: `git check-ignore -v .copier"),
+        (left_out_of_an_outer_repository, "^.copier-answers.yml is not committed in the repo"),
+        (damaged, "^git cannot read .*/.git: not a git repository"),
+        (moved_worktree, "was moved or copied: run `git worktree repair`"),
+        (moved_submodule, "leads to ../../.git/modules/ml/churn, .*: move the submodule back"),
         (dirty, "^README.md, new.txt: not committed: `git add"),
         (unsolved, "^README.md: a conflict is left"),
         (merging, "^README.md: a conflict is left"),
@@ -421,6 +456,33 @@ def test_a_dry_run_says_all_and_changes_nothing(project: Path, fast: None) -> No
     assert "DEP-03" in report.plan
     assert report.result == "a dry run: nothing has changed"
     assert different(tree(project), before) in ([], [".git/index"])  # which `git status` refreshes
+
+
+def test_a_dry_run_takes_files_as_they_are(project: Path, tmp_path: Path, fast: None) -> None:
+    """What is not committed counts as an update would see it after `git add . && git commit`."""
+    outer = tmp_path / "outer"
+    outer.mkdir()
+    project = project.rename(outer / "ml")
+    shutil.rmtree(project / ".git")
+    git(outer, "init", "-q")
+    commit(outer)
+    append(project, TRAINING, "\n# ours\n")
+    append(project, "README.md", "Ours.\n")
+    (project / "docs/handbook.md").write_text("ours\n")
+    git(project, "add", "README.md")
+    (project / "deploy/crontab").unlink()
+    before, index = tree(outer), git(project, "ls-files", "--stage")
+    tried = update.run(project, ["cost_fn=90"], None, dry_run=True)
+    mend = "training.py: not committed: `git add . && git commit` first"
+    assert tried.check[0].startswith("ml/README.md, ml/") and tried.check[0].endswith(mend)
+    assert tried.result == "a dry run: nothing has changed"
+    changed = [name for name in different(tree(outer), before) if name != ".git/index"]
+    assert changed == [] and git(project, "ls-files", "--stage") == index
+    assert tried.conflicts == ["docs/handbook.md", TRAINING]
+    commit(outer)
+    done = update.run(project, ["cost_fn=90"], None, dry_run=False)
+    for name in ("answers", "plan", "added", "changed", "removed", "kept", "conflicts"):
+        assert getattr(tried, name) == getattr(done, name), name
 
 
 @pytest.mark.parametrize("version", ["v1.0.0", "v1.1.0"])

@@ -14,7 +14,9 @@ from .errors import ProjectError
 
 SECONDS = 600  # the longest that git, Copier or uv may take
 # What a child keeps of git's variables: the way to a repository, and settings that a user gave so.
-KEPT = r"GIT_(ASKPASS|SSH|SSL|HTTP|PROXY|CONFIG_(GLOBAL|SYSTEM|NOSYSTEM|COUNT|KEY_|VALUE_))"
+KEPT = (
+    r"GIT_(ASKPASS|SSH|SSL|HTTP|PROXY|CONFIG_(GLOBAL|SYSTEM|NOSYSTEM|COUNT|KEY_|VALUE_)|DISCOVERY_)"
+)
 # Settings of a user that would change what we read or start a program.
 SETTINGS = {
     "core.hooksPath": os.devnull,
@@ -79,17 +81,19 @@ def git(
     codes: Collection[int] = (0,),
     text: bytes = b"",
     own: bool = False,
+    more: Mapping[str, str] | None = None,
 ) -> str:
     """Run git in a folder and return what it prints.
 
-    A user's settings say how the files of a project are read; `own` is for our repository.
+    A user's settings say how the files of a project are read; `own` is for our repository, and
+    `more` are variables for this run.
     """
     options = ["-c", f"core.hooksPath={os.devnull}", "-c", "core.fsmonitor=false"]
     options += ["-c", "color.ui=false", "-c", "color.grep=false", "-c", "core.safecrlf=false"]
-    more = {}
+    more = dict(more or {})
     if own:
         options += ["-c", "user.name=ml", "-c", "user.email=ml"]
-        more = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+        more |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
         more["GIT_CONFIG_COUNT"] = "0"
     command = ["git", "--literal-pathspecs", *options, *arguments]
     try:
@@ -99,6 +103,39 @@ def git(
     if code not in codes:
         raise ProjectError(f"git {arguments[0]}: {_reason(errors)}")
     return output.rstrip("\n")
+
+
+def demand_committed(folder: Path, name: str) -> None:
+    """Raise ProjectError, with the reason, when the last commit has no file of this name here."""
+    places = (parent / ".git" for parent in (folder, *folder.parents))
+    place = next((path for path in places if os.path.lexists(path)), None)
+    commit = "`git add . && git commit`"
+    try:
+        top = git(folder, "rev-parse", "--show-toplevel")
+    except ProjectError as error:
+        if not re.search("not a git repository", str(error), re.IGNORECASE):
+            raise
+        if place is None:
+            raise ProjectError(f"the project is not in git: `git init`, then {commit}") from None
+        if not place.is_file():
+            reason = str(error).removeprefix("git rev-parse: ")
+            raise ProjectError(f"git cannot read {place}: {reason}") from None
+        leads = place.read_text(encoding="utf-8", errors="replace").strip().removeprefix("gitdir: ")
+        mend = "run `git worktree repair` in the repository that it belongs to"
+        if "modules" in Path(leads).parts:
+            mend = "move the submodule back, or clone it anew"
+        raise ProjectError(
+            f"{place} leads to {leads}, which is not there: this folder or its repository was "
+            f"moved or copied: {mend}"
+        ) from None
+    if not git(folder, "rev-parse", "--quiet", "--verify", "HEAD", codes=(0, 1)):
+        raise ProjectError(f"nothing is committed yet in {top}: {commit}")
+    if git(folder, "ls-tree", "--name-only", "HEAD", name) == name:
+        return
+    if git(folder, "ls-files", "--others", "--ignored", "--exclude-standard", "--", name):
+        mend = f"`git check-ignore -v {name}` names the line: take it out, or `git init` here"
+        raise ProjectError(f"the repository {top} ignores the project: {mend}")
+    raise ProjectError(f"{name} is not committed in the repository {top}: {commit}")
 
 
 def _reason(errors: str) -> str:

@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 
 from . import storage
 from .errors import ProjectError
+from .git import demand_committed
 from .git import git as _git
 from .git import own as _own
 from .git import start as _start
@@ -63,9 +64,10 @@ def run(root: Path, given: Sequence[str], to: str | None, dry_run: bool) -> Upda
     """
     from .settings import load_yaml
 
-    file, was = _ready(root, given)
+    file, was, uncommitted = _ready(root, given, dry_run)
     update = Update(version=(was["_commit"], was["_commit"]))
-    commit = _git(root, "rev-parse", "HEAD")
+    commit = None if uncommitted else _git(root, "rev-parse", "HEAD")
+    update.check += filter(None, [uncommitted])
     with _temporary() as folder:
         old, new, merged = (folder / name for name in ("old", "new", "merged"))
         for render in (old, new):
@@ -141,8 +143,11 @@ def text(update: Update) -> str:
     return "\n".join(lines)
 
 
-def _ready(root: Path, given: Sequence[str]) -> tuple[Path, dict[str, Any]]:
-    """Return the file with the answers and the answers, of a project that an update can change."""
+def _ready(root: Path, given: Sequence[str], dry_run: bool) -> tuple[Path, dict[str, Any], str]:
+    """Return the file with the answers and the answers, of a project that an update can change.
+
+    A dry run may go on with files that are not committed: the text says which.
+    """
     from .settings import load_yaml
 
     if wrong := [item for item in given if not re.match(r"\w+=", item)]:
@@ -155,14 +160,7 @@ def _ready(root: Path, given: Sequence[str]) -> tuple[Path, dict[str, Any]]:
     file, was = next(((p, a) for p, a in found.items() if needed <= set(a)), (root, {}))
     if not was:
         raise ProjectError(".copier-answers.yml is missing or damaged: restore it with git")
-    try:
-        known = _git(root, "ls-tree", "--name-only", "HEAD", file.name) == file.name
-    except ProjectError as error:
-        if not re.search("not a git repository|not a valid object name", str(error), re.I):
-            raise
-        known = False
-    if not known:
-        raise ProjectError("the project is not in git: `git init && git add . && git commit`")
+    demand_committed(root, file.name)
     if (root / STATE / "state.json").exists() and not (root / STATE / "done").exists():
         raise ProjectError("an update was interrupted: run `ml update --undo` first")
     status = _git(root, "status", "--porcelain", "-z", "--no-renames", "-uall", "--", ".")
@@ -171,12 +169,13 @@ def _ready(root: Path, given: Sequence[str]) -> tuple[Path, dict[str, Any]]:
     unsolved = {n for n, code in dirty.items() if re.match("U|.U|AA|DD", code) or n[-4:] == ".rej"}
     if unsolved := unsolved.union(marks.splitlines()):
         raise ProjectError(f"{_some(unsolved)}: a conflict is left: solve it and commit first")
-    if dirty:
-        raise ProjectError(f"{_some(dirty)}: not committed: `git add . && git commit` first")
+    uncommitted = f"{_some(dirty)}: not committed: `git add . && git commit` first" if dirty else ""
+    if uncommitted and not dry_run:
+        raise ProjectError(uncommitted)
     if edited := _different(planned, was):
         mend = f"restore it with git, then `ml update --data {next(iter(edited))}=VALUE`"
         raise ProjectError(f"{_some(edited)} was edited in {file.name} or {PLAN}: {mend}")
-    return file, was
+    return file, was, uncommitted
 
 
 def _copier(folder: Path, file: Path, was: Mapping[str, Any], *arguments: str) -> str:
@@ -261,9 +260,12 @@ def _reword(ours: Path, old: Path, new: Path) -> None:
 
 
 def _merge(
-    update: Update, root: Path, old: Path, new: Path, merged: Path, commit: str = "HEAD"
+    update: Update, root: Path, old: Path, new: Path, merged: Path, commit: str | None = "HEAD"
 ) -> None:
-    """Make `merged`: the project at a commit, with what differs between two renders merged in."""
+    """Make `merged`: the project at a commit, with what differs between two renders merged in.
+
+    Without a commit the project is what its files say now; `refs/project` is what it was.
+    """
     for name in TEAM:
         for render in (old, new):
             (render / name).parent.mkdir(parents=True, exist_ok=True)
@@ -275,7 +277,8 @@ def _merge(
     if before != after:
         (old / before).rename(old / after)
     _repository(root, merged)
-    head = _git(root, "rev-parse", f"{commit}:./")
+    head = _git(root, "rev-parse", f"{commit}:./") if commit else _as_it_is(root, merged)
+    _own(merged, "update-ref", "refs/project", head)
     _own(merged, "read-tree", "--reset", "-u", head)
     update.check += _like_ours(merged, old, new, (after, before))
     base = _commit(merged, _tree(merged, old))
@@ -307,7 +310,7 @@ def _merge(
 
 
 def _files(
-    update: Update, root: Path, merged: Path, commit: str = "HEAD", *, lock: bool
+    update: Update, root: Path, merged: Path, commit: str | None = "HEAD", *, lock: bool
 ) -> dict[str, str | None]:
     """Note the files that the merge changes; return their names with the hashes of ours."""
     old, new = (folder / "pyproject.toml" for folder in (root, merged))
@@ -319,7 +322,7 @@ def _files(
             stale = True
         update.check += ["uv.lock is as before: run `uv lock`"] * stale
     _own(merged, "add", "--all", "--force", ".")
-    trees = (_git(root, "rev-parse", f"{commit}:./"), _own(merged, "write-tree"))
+    trees = ("refs/project", _own(merged, "write-tree"))
     fields = _own(merged, "diff-tree", "-r", "-z", "--no-renames", "--name-status", *trees)
     found = iter(fields.split("\0")[:-1])
     files = {name: status for status, name in zip(found, found, strict=True)}
@@ -331,7 +334,8 @@ def _files(
         if name not in update.kept.values() and not name.startswith(package):
             lists[status].append(name)
     hashes = {name: _hash(root / name) for name in files}  # before git looks at the same files
-    _unchanged(root, commit, [name for name, status in files.items() if status != "A"])
+    if commit:
+        _unchanged(root, commit, [name for name, status in files.items() if status != "A"])
     return hashes
 
 
@@ -485,6 +489,15 @@ def _repository(root: Path, merged: Path) -> None:
     raw = "* -text -filter -ident -working-tree-encoding !merge\n"
     storage.write_text(info / "attributes", raw)
     storage.write_text(merged / ".git/objects/info/alternates", f"{objects}\n")
+
+
+def _as_it_is(root: Path, merged: Path) -> str:
+    """Return the tree that `git add .` would make of a project, known to `merged` only."""
+    index, prefix = merged / ".git" / "as-it-is", _git(root, "rev-parse", "--show-prefix")
+    shutil.copy(root / _git(root, "rev-parse", "--git-path", "index"), index)
+    more = {"GIT_INDEX_FILE": str(index), "GIT_OBJECT_DIRECTORY": str(merged / ".git" / "objects")}
+    _git(root, "add", "--all", ".", more=more)
+    return _git(root, "write-tree", *[f"--prefix={prefix}"] * bool(prefix), more=more)
 
 
 def _like_ours(merged: Path, old: Path, new: Path, moved: tuple[str, str]) -> list[str]:
