@@ -50,6 +50,29 @@ def bars(rows: Sequence[tuple[str, Number, str]], label: str, mark: Number = Non
     return _svg(height, label, parts + texts)
 
 
+def timeline(rows: Sequence[tuple[str, float, float, str, str]], label: str, unit: str) -> Markup:
+    """Draw one bar a row of (name, begin, end, text, kind) on an axis of times from 0 on.
+
+    The kinds are "", "low" for what is critical and "done" for what is done.
+    """
+    start, room = _columns([row[0] for row in rows], [row[3] for row in rows])
+    last = max((row[2] for row in rows), default=0.0) or 1.0
+    height = 22 * len(rows)
+    step = next((s for s in (1, 2, 3, 6, 12, 24, 60) if last / s <= 9), last / 9)
+    ticks = [step * index for index in range(int(last // step) + 1)]
+    places = [(value, start + value / last * room) for value in ticks]
+    parts = [_line(at, 0, at, height, "grid") for _, at in places]
+    for index, (name, begin, end, text, kind) in enumerate(rows):
+        y, x, size = index * 22, start + begin / last * room, (end - begin) / last * room
+        parts.append(
+            f'<rect class="bar {kind}" x="{x:.1f}" y="{y + 4}" width="{max(2.0, size):.1f}" '
+            f'height="14"/>'
+        )
+        parts += [_name(start - 8, y + 15, name), _text(x + max(2.0, size) + 6, y + 15, text)]
+    parts += [_text(at, height + 16, f"{value:g}", "middle") for value, at in places]
+    return _svg(height + 24, label, [*parts, _text(0, height + 16, unit)])
+
+
 def histogram(
     edges: Sequence[float | str], counts: Sequence[int], label: str, whole: bool = False
 ) -> Markup:

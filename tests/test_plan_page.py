@@ -1,0 +1,123 @@
+"""`ml plan report --html`: the whole plan on one page, with nothing that runs or loads."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from helpers import package  # noqa: F401  (makes `package_name` importable)
+from helpers.rendering import git, publish, render
+
+from package_name.plan import check, markup, page
+from package_name.settings import Project
+
+
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = render(tmp_path_factory.mktemp("page") / "project", plan_depth="standard")
+    publish(folder, "v1")
+    return folder
+
+
+@pytest.fixture
+def project(committed: Path, tmp_path: Path) -> Project:
+    return Project(shutil.copytree(committed, tmp_path / "project"))
+
+
+def written(project: Project) -> str:
+    return page.run(Project(project.root)).read_text(encoding="utf-8")
+
+
+def answer(project: Project, identifier: str, text: str) -> None:
+    path = project.path("PLAN.md")
+    asked = re.compile(rf"(plan:human {identifier}\b.*?)_(TODO|No answer).*?_\n", re.DOTALL)
+    found, count = asked.subn(lambda match: f"{match[1]}{text}\n", path.read_text(), count=1)
+    assert count == 1
+    path.write_text(found)
+
+
+def test_every_block_and_section_is_on_the_page_and_each_link_leads_to_one(
+    project: Project,
+) -> None:
+    html = written(project)
+    for name in ("gates", "evidence", "time", "people", "duties", "log"):
+        assert f'id="{name}"' in html
+    for identifier, block in project.plan.blocks.items():
+        if identifier not in page.TOP:
+            assert block.title in html, identifier
+    names = set(re.findall(r'id="([^"]+)"', html))
+    links = set(re.findall(r'href="#([^"]*)"', html))
+    assert links <= names, links - names
+    assert len(names) == len(re.findall(r'id="([^"]+)"', html))
+    for name, gate in project.plan.gates.items():
+        assert f"{name} {gate.asks}" in html
+    assert html.count("<svg") == 2  # months of the gates, weeks of the tasks
+    assert "data engineer (nobody yet)" in html
+
+
+def test_the_page_has_no_script_and_loads_nothing(project: Project) -> None:
+    evil = (
+        "<script>alert(1)</script> <img src=x onerror=alert(1)> ![spy](https://evil.example/a.png)\n\n"
+        "[go](javascript:alert(1)) [fine](https://example.org) [file](docs/runbook.md)\n"
+        "# A heading\n\n| a | b |\n|---|---|\n| 1 | <b>2</b> |\n\n1. one\n2. two"
+    )
+    answer(project, "PROB-01", evil)
+    html = written(project)
+    assert not re.search(
+        r"<(script|img|iframe|object|b)\b|<[^>]+\son\w+=|javascript:[^&)]*\"", html
+    )
+    assert not re.search(r'(src|data)="', html)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    assert "default-src 'none'" in html
+    assert 'href="../docs/runbook.md"' in html
+    assert "<h1>A heading" not in html and "A heading</h4>" in html
+    assert "<td>1</td>" in html and "<li>two</li>" in html and "&lt;b&gt;2&lt;/b&gt;" in html
+
+
+def test_the_log_tells_overrides_waivers_signatures_and_what_was_rejected(
+    project: Project,
+) -> None:
+    text = (
+        "EVAL-07: {value: sigmoid, reason: smooth & small}\n"
+        'waivers:\n  OBJ-01: {reason: April, owner: "@eva", until: 2099-04-30}\n'
+    )
+    project.path("plan/overrides.yaml").write_text(text)
+    html = written(project)
+    assert "<td>not committed</td>" in html
+    env = ["-c", "user.name=Ana <Maria>"]
+    git(project.root, "add", "-A")
+    git(project.root, *env, "commit", "-qm", "x", "--date", "2026-03-04T12:00:00Z")
+    answer(project, "PROB-01", "Fifteen of a hundred leave.")
+    check.approve(Project(project.root), "PROB-01", "@eva", None)
+    html = " ".join(re.sub(r"<[^>]+>", " ", written(project)).split())
+    assert "2026-03-04 Calibration override: sigmoid in place of isotonic Ana Maria" in html
+    assert "smooth &amp; small" in html
+    assert "2026-03-04 Success waiver until 2099-04-30 @eva April" in html
+    assert re.search(r"[\d-]{10} Problem approved @eva", html)
+    assert re.search(r"Calibration isotonic [\d-]{10} cal\.iso: .+ sigmoid \(cal\.sig\)", html)
+
+
+def test_gates_and_owners_say_what_is_open(project: Project) -> None:
+    html = " ".join(re.sub(r"<[^>]+>", " ", written(project)).split())
+    assert re.search(r"G0 Is the problem real and owned\? closed 0 of \d answered", html)
+    assert re.search(r"Open answers by owner nobody yet Problem ,", html)
+
+
+def test_a_slip_in_one_block_is_told_and_hides_no_other(project: Project) -> None:
+    path = project.path("PLAN.md")
+    path.write_text(path.read_text().replace("<!-- /plan:human OBJ-01 -->\n", "", 1))
+    answer(project, "PROB-01", "Fifteen of a hundred leave.")
+    html = written(project)
+    assert "cannot be read and is missing here" in html and "OBJ-01" in html
+    assert "Fifteen of a hundred leave." in html
+
+
+def test_without_git_the_dates_are_left_out(project: Project) -> None:
+    shutil.rmtree(project.path(".git"))
+    project.path("plan/overrides.yaml").write_text("EVAL-07: {value: sigmoid, reason: smooth}\n")
+    assert "override: sigmoid" in written(project)
+
+
+@pytest.mark.parametrize("text", ["<!-- x -->", "a <!-- x\n--> b", "```mermaid\ngraph\n```"])
+def test_what_is_hidden_stays_hidden(text: str) -> None:
+    assert not re.search("x|graph|--", str(markup.html(text.split("\n"))))
