@@ -116,17 +116,17 @@ def test_every_broken_field_of_every_row_is_named(client):
         "row",
     ]
     assert problems(client.post("/predict", json=rows)) == {
-        (1, "amount", "wrong type"),
-        (1, "calls", "missing"),
-        (1, "plan", "unknown category"),
-        (1, "online", "wrong type"),
-        (1, "since", "wrong type"),
+        (1, "amount", "type"),
+        (1, "calls", "required"),
+        (1, "plan", "levels"),
+        (1, "online", "type"),
+        (1, "since", "type"),
         (1, "cals", "unknown field"),
-        (2, "calls", "out of range"),
-        (2, "amount", "out of range"),
-        (3, "calls", "wrong type"),
-        (3, "since", "wrong type"),
-        (4, None, "wrong type"),
+        (2, "calls", "minimum"),
+        (2, "amount", "maximum"),
+        (3, "calls", "type"),
+        (3, "since", "type"),
+        (4, None, "type"),
     }
     hints = {e["field"]: e["hint"] for e in client.post("/predict", json=rows[1]).json()["errors"]}
     assert hints["cals"] == "did you mean calls?"
@@ -140,7 +140,7 @@ def test_missing_is_null_absent_or_an_empty_text(client):
     answers = [client.post("/predict", json=row).json() for row in (bare, full)]
     assert answers[0]["predictions"] == answers[1]["predictions"]
     assert problems(client.post("/predict", json=full | {"calls": None})) == {
-        (0, "calls", "missing")
+        (0, "calls", "required")
     }
 
 
@@ -168,7 +168,7 @@ def test_missing_is_null_absent_or_an_empty_text(client):
         (b"{}", 422),
         (b'{"calls": ' + b"9" * 400 + b"}", 422),
         (b'{"calls": ' + b"9" * 5000 + b"}", 400),
-        (b'{"calls": true}', 200),
+        (b'{"calls": true}', 422),
         (b'{"calls": 2, "calls": "x"}', 422),
         (b'{"calls": "x", "calls": 2}', 200),
         (b'{"calls": 2, "amount": 1e-300}', 200),
@@ -535,6 +535,10 @@ tables = st.lists(st.fixed_dictionaries(cells), min_size=1, max_size=8)
 
 @pytest.fixture(scope="module")
 def scorer() -> Scorer:
+    return scorer_of_every_kind()
+
+
+def scorer_of_every_kind() -> Scorer:
     """A scorer of rows with every kind of column, fitted on a few of them."""
     rng = np.random.default_rng(0)
     n = 300
@@ -593,7 +597,7 @@ def test_every_format_is_encoded_as_the_scorer_and_training_do(scorer, tmp_path_
         "t.csv": text.getvalue(),
     }
     for name, content in files.items():
-        found, problem = arrow.encode(scorer, opened(scorer, folder, name, content))
+        found, problem, _ = arrow.encode(scorer, opened(scorer, folder, name, content))
         assert problem.null_count == len(rows), (name, problem)
         np.testing.assert_array_equal(found, expected, err_msg=name)
         checked = validation.apply(CONTRACT, ingest.read_table(folder / name), labelled=False)
@@ -608,13 +612,13 @@ def test_a_value_is_read_in_the_service_as_in_a_file(client):
     answers = [client.post("/predict", json=row).json() for row in (plain, written)]
     assert answers[0] == answers[1]
     refused = client.post("/predict", json=written | {"calls": "NA"})
-    assert problems(refused) == {(0, "calls", "missing")}
+    assert problems(refused) == {(0, "calls", "required")}
 
 
 def test_a_day_is_a_time_in_every_way_in(scorer, tmp_path):
     rows = [{"i": 1.0, "l": "x", "t": "2024-02-29"}, {"i": 1, "l": "x", "t": "29.02.2024 00:00"}]
     lines = b"\n".join(msgspec.json.encode(row) for row in rows)
-    found, problem = arrow.encode(scorer, opened(scorer, tmp_path, "t.jsonl", lines))
+    found, problem, _ = arrow.encode(scorer, opened(scorer, tmp_path, "t.jsonl", lines))
     assert problem.null_count == 2
     np.testing.assert_array_equal(scorer.encode_rows(list(map(scorer.read_row, rows))), found)
 
@@ -703,7 +707,7 @@ def test_texts_are_read_and_refused_as_validation_does(scorer, rows):
     rows = [GOOD, *rows]
     raw = pl.DataFrame(rows)
     checked = validation.apply(CONTRACT, raw.with_row_index("row"), labelled=False)
-    found, problem = arrow.encode(scorer, pa.RecordBatch.from_pylist(rows))
+    found, problem, _ = arrow.encode(scorer, pa.RecordBatch.from_pylist(rows))
     refused = dict(zip(checked.rejected["row"], checked.rejected["_rules"], strict=True))
     for number, first in enumerate(problem.to_pylist()):
         assert (first in refused[number]) if number in refused else first is None, rows[number]
@@ -730,7 +734,7 @@ def test_other_arrow_types(scorer):
         "d": pa.array([day, None], pa.timestamp("ns")),
         "t": pa.array([day, None], pa.timestamp("ms", "Asia/Kolkata")),
     }
-    found, problem = arrow.encode(scorer, pa.record_batch(columns))
+    found, problem, _ = arrow.encode(scorer, pa.record_batch(columns))
     assert problem.null_count == 2
     rows = [
         {"n": 1.0, "i": 3, "b": True, "c": "a", "l": "x", "d": "2024-02-29"}
@@ -740,9 +744,9 @@ def test_other_arrow_types(scorer):
     typed = [msgspec.convert(row, scorer.row_type) for row in rows]
     np.testing.assert_array_equal(found, scorer.encode_rows(typed))
     nothing = pa.record_batch({name: pa.nulls(2) for name in columns})
-    assert arrow.encode(scorer, nothing)[1].to_pylist() == ["i: required"] * 2
+    assert arrow.encode(scorer, nothing).problem.to_pylist() == ["i: required"] * 2
     lists = pa.record_batch({name: pa.array([[1]]) for name in columns})
-    assert arrow.encode(scorer, lists)[1].to_pylist() == ["n: type"]
+    assert arrow.encode(scorer, lists).problem.to_pylist() == ["n: type"]
 
 
 # Batch: files

@@ -1,16 +1,20 @@
 """How files and values are written: the one place for `ml ingest`, `ml score` and the service.
 
-Needs the standard library only, so that every image of production can use it.
+Needs the standard library and msgspec only, so that every image of production can use it.
 """
 
 import codecs
 import csv
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import msgspec
 
 from .errors import ProjectError
 
@@ -31,6 +35,28 @@ BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "1"), True) | dict.fromkeys(
     ("false", "f", "no", "n", "0"), False
 )
 NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|infinity)$"
+SPACES = "".join(filter(str.isspace, map(chr, range(0x3001))))  # which stand around no value
+WHOLE = 2**63  # integers have 64 bits
+
+# ISO 8601 as databases and spreadsheets write it. Python, Polars and msgspec each read more than
+# this, and each something else: what does not match is no date or time.
+ISO = {
+    "date": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
+    "timestamp": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"([Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"
+    r"([Zz]|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])?)?$",
+}
+MONTHS = "january february march april may june july august september october november december"
+DIRECTIVES = {
+    "%Y": "[0-9]{4}",
+    "%y": "[0-9]{2}",
+    **dict.fromkeys(("%m", "%d", "%H", "%I", "%M"), "[0-9]{1,2}"),
+    "%S": "[0-5]?[0-9]",
+    "%.f": r"(\.[0-9]{1,9})?",
+    "%p": "[AaPp][Mm]",
+    "%b": f"(?i:{'|'.join(month[:3] for month in MONTHS.split())})",
+    "%B": f"(?i:{'|'.join(MONTHS.split())})",
+}
 
 # "1.889,50", with any of the usual marks between thousands, and what proves such a comma.
 THOUSANDS = "[. '\u00a0\u202f]"
@@ -141,11 +167,84 @@ def damage(path: Path, written: Dialect, *, strict: bool = True) -> str:
     return ""
 
 
+def undecodable(path: Path, configured: str) -> str:
+    """Say which line is not in the file's encoding; "" when none is."""
+    encoding = encoding_of(path, configured)
+    decoder = codecs.getincrementaldecoder(encoding)()
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                decoder.decode(line)
+            except UnicodeDecodeError as error:
+                return (
+                    f"line {number}, byte {error.start + 1} (0x{error.object[error.start]:02x}) is "
+                    f"not {encoding.removesuffix('-sig')}: set the file's encoding in config.yaml, "
+                    "such as `data.encoding: latin-1`"
+                )
+    return ""
+
+
 def refuse_twice(path: Path, names: list[str]) -> None:
     """ProjectError when two columns have one name."""
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ProjectError(f"{path.name}: two columns have the name {twice[0]!r}: rename one")
+
+
+@cache
+def pattern(form: str) -> str:
+    """Return what texts of a strptime format look like, for every engine of regular expressions.
+
+    A directive that is not in DIRECTIVES matches any text.
+    """
+    parts = re.findall(r"%\.f|%#?.|[^%]", form)
+    literal = {mark: f"\\{mark}" for mark in r"\.+*?()|[]{}^$"}
+    kept = [DIRECTIVES.get(p, ".*" if p[0] == "%" else literal.get(p, p)) for p in parts]
+    return f"^{''.join(kept)}$"
+
+
+def objects(path: Path, encoding: str) -> Iterator[dict[str, Any]]:
+    """Give the rows of a JSON file: a list of objects, or an object on each line not blank.
+
+    ProjectError for the first line that is none, with its number.
+    """
+    with path.open(encoding=encoding) as file:
+        is_array = file.read(64).lstrip().startswith("[")
+    if is_array:  # one document, read at once
+        content = path.read_text(encoding).encode()
+        try:
+            yield from msgspec.json.decode(content, type=list[dict[str, Any]])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            fault = json_fault(content, "not a list of JSON objects")
+            raise ProjectError(f"{path.name}: {fault}") from None
+        return
+    decode = msgspec.json.Decoder(dict[str, Any]).decode
+    with path.open(encoding=encoding) as file:
+        for number, line in enumerate(file, 1):
+            if line.isspace():
+                continue
+            try:
+                yield decode(line)
+            except (msgspec.DecodeError, UnicodeError, RecursionError):
+                fault = json_fault(line.encode(errors="replace"), "not a JSON object")
+                raise ProjectError(f"{path.name}: line {number} is {fault}") from None
+
+
+def json_fault(content: bytes, fault: str) -> str:
+    """Return `fault: reason` for what other programs write though it is no JSON, else `fault`."""
+    bare = re.sub(rb'"(\\.|[^"\\])*"', b'""', content)
+    if word := re.search(rb"-?\b(NaN|Infinity|None|True|False)\b", bare):
+        return f"{fault}: it has {word[0].decode()}; write null, true or false, or a number"
+    try:
+        msgspec.json.decode(content)
+    except msgspec.ValidationError:
+        return f"{fault}: it has a number that is too large; write null"
+    except UnicodeDecodeError:
+        return f"{fault}: it is not UTF-8"
+    except (msgspec.DecodeError, RecursionError):
+        if re.search(rb"\\u[dD][89a-fA-F]", content):
+            return f"{fault}: it has half a surrogate pair; send whole characters, such as \\u00e9"
+    return fault
 
 
 def plain(value: Any, kind: str, decimal_comma: bool = False) -> Any:
@@ -156,14 +255,16 @@ def plain(value: Any, kind: str, decimal_comma: bool = False) -> Any:
     if isinstance(value, str) and value in MISSING:
         return None
     if kind == "category":
-        return _text(value)
+        return value if isinstance(value, str) or not is_plain(value) else text(value)
     if isinstance(value, str):
         value = _from_text(value.strip(), kind, decimal_comma)
-    if kind in ("number", "integer") and isinstance(value, bool):
-        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    if kind == "number":
+        return _float(value)
     if kind == "integer" and isinstance(value, float) and value.is_integer():
-        return int(value)
-    if kind == "boolean" and isinstance(value, int | float) and value in (0, 1):
+        return int(value) if abs(value) < WHOLE else value
+    if kind == "boolean" and value in (0, 1):
         return bool(value)
     return value
 
@@ -171,21 +272,48 @@ def plain(value: Any, kind: str, decimal_comma: bool = False) -> Any:
 def _from_text(text: str, kind: str, decimal_comma: bool) -> Any:
     if not text:
         return None
-    if kind == "boolean":
-        return BOOLEANS.get(text.lower(), text)
-    if kind == "timestamp":
-        return f"{text}T00:00:00" if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else text
+    if kind in ("date", "timestamp"):
+        return text
+    if kind == "boolean" and text.lower() in BOOLEANS:
+        return BOOLEANS[text.lower()]
     if decimal_comma:
         if not re.fullmatch(DECIMAL_COMMA, text):
             return text
         text = re.sub(THOUSANDS, "", text).replace(",", ".")
-    if kind == "date" or not re.fullmatch(NUMBER, text, re.I | re.A):
+    if not re.fullmatch(NUMBER, text, re.I | re.A):
         return text
     is_whole = kind == "integer" and re.fullmatch(r"[+-]?\d{1,19}", text, re.A)
     return int(text) if is_whole else float(text)
 
 
-def _text(value: Any) -> Any:
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # of an integer
+        return math.inf if value > 0 else -math.inf
+
+
+def nested(path: Path, name: str) -> str:
+    """Say what is wrong with a column that `is_plain` finds lists or objects in, beside others."""
+    return f"{path.name}: {name!r} has lists or objects beside plain values: write it as text"
+
+
+def is_whole(value: Any) -> bool:
+    """Return whether a value of Python is an integer of 64 bits."""
+    return type(value) is int and -WHOLE <= value < WHOLE
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether a value of JSON is no list or object."""
+    return not isinstance(value, list | dict)
+
+
+def text(value: Any) -> Any:
+    """Return the text of a value of JSON, as CSV holds it; None as it is."""
+    if value is None or isinstance(value, str):
+        return value
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value) if isinstance(value, int | float) else value
+    if isinstance(value, float):
+        value += 0.0  # which makes -0.0 zero
+    return str(value) if isinstance(value, int | float) else msgspec.json.encode(value).decode()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from .contract import Column, Kind
-from .dialect import BOOLEANS, COMMA_PROOF, DECIMAL_COMMA
+from .dialect import BOOLEANS, COMMA_PROOF, DECIMAL_COMMA, SPACES
 from .validation import parse, without_words
 
 READABLE = 0.95  # share of the values that decides a type; rows with others go to quarantine
@@ -57,8 +57,8 @@ def infer(raw: pl.Series) -> Reading | None:
 
 def _infer_text(raw: pl.Series) -> Reading:
     counts = without_words(raw).alias("text").drop_nulls().value_counts(name="rows")
-    counts = counts.with_columns(pl.col("text").str.strip_chars()).filter(pl.col("text") != "")
-    counts = counts.sort("text")
+    counts = counts.with_columns(pl.col("text").str.strip_chars(SPACES))
+    counts = counts.filter(pl.col("text") != "").sort("text")
     values, rows = counts["text"], counts["rows"]
     if not len(values):
         return Reading("category")

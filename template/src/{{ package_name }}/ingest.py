@@ -1,18 +1,21 @@
 """From the source file to a snapshot in data/raw that never changes."""
 
-import codecs
 import csv
-import io
 import itertools
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 
 from . import dialect, sample, settings, storage, validation
 from .errors import ProjectError
+
+STRETCH = 65_536  # rows of JSON that are held as objects
+JSON_TYPES = {bool: pl.Boolean(), int: pl.Int64(), float: pl.Float64(), str: pl.String()}
 
 
 def read_table(path: Path, encoding: str = "utf-8") -> pl.DataFrame:
@@ -108,13 +111,7 @@ def _read(path: Path, encoding: str) -> pl.DataFrame:
     if suffix == ".parquet":
         return pl.read_parquet(path)
     if suffix in dialect.JSON:
-        encoding = dialect.encoding_of(path, encoding)
-        is_utf8 = encoding == "utf-8-sig"
-        source = path if is_utf8 else io.BytesIO(path.read_text(encoding).encode())
-        with path.open("rb") as file:
-            is_array = file.read(64).lstrip().startswith(b"[")
-        read = pl.read_json if is_array else pl.read_ndjson
-        return read(source, infer_schema_length=None)
+        return _read_json(path, dialect.encoding_of(path, encoding))
     written = dialect.read(path, encoding)
     frame = pl.read_csv(
         path,
@@ -127,6 +124,40 @@ def _read(path: Path, encoding: str) -> pl.DataFrame:
         eol_char=written.line_end,
     )
     return _as_written(path, frame, written)
+
+
+def _read_json(path: Path, encoding: str) -> pl.DataFrame:
+    """Read a JSON file; a column of one JSON type keeps it, others become the texts of CSV."""
+    objects, columns, height = dialect.objects(path, encoding), dict[str, list[pl.Series]](), 0
+    while rows := list(itertools.islice(objects, STRETCH)):
+        for name in dict.fromkeys(itertools.chain(columns, *rows)):
+            parts = columns.setdefault(name, [pl.repeat(None, height, dtype=pl.Null, eager=True)])
+            parts.append(_series(path, name, [row.get(name) for row in rows]))
+        height += len(rows)
+    return pl.DataFrame({name: _joined(path, name, parts) for name, parts in columns.items()})
+
+
+def _series(path: Path, name: str, values: list[Any]) -> pl.Series:
+    kinds = {type(value) for value in values if value is not None}
+    if kinds and kinds <= {list, dict}:  # no type of a contract: kept as it is
+        whole = (value if value is None else msgspec.json.encode(value) for value in values)
+        return pl.Series(list(whole), dtype=pl.Binary)
+    if kinds & {list, dict}:
+        raise ProjectError(dialect.nested(path, name))
+    if len(kinds) < 2:
+        with suppress(TypeError, OverflowError):  # of integers beyond 64 bits
+            return pl.Series(values, dtype=JSON_TYPES[kinds.pop()] if kinds else pl.Null())
+    return pl.Series(list(map(dialect.text, values)), dtype=pl.String)
+
+
+def _joined(path: Path, name: str, parts: list[pl.Series]) -> pl.Series:
+    types = {part.dtype for part in parts} - {pl.Null()}
+    if len(types) < 2:
+        return pl.concat([part.cast(next(iter(types), pl.Null())) for part in parts])
+    if pl.Binary() in types:
+        raise ProjectError(dialect.nested(path, name))
+    written = (validation.written(p) if p.dtype.is_float() else p.cast(pl.String) for p in parts)
+    return pl.concat(list(written))
 
 
 def _as_written(path: Path, frame: pl.DataFrame, written: dialect.Dialect) -> pl.DataFrame:
@@ -153,17 +184,7 @@ def _damage(path: Path, encoding: str) -> str:
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         return "not a whole Parquet file: write or copy it again"
-    encoding = dialect.encoding_of(path, encoding)
-    decoder = codecs.getincrementaldecoder(encoding)()
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                decoder.decode(line)
-            except UnicodeDecodeError as error:
-                return (
-                    f"line {number}, byte {error.start + 1} (0x{error.object[error.start]:02x}) is "
-                    f"not {encoding.removesuffix('-sig')}: set the file's encoding in config.yaml, "
-                    "such as `data.encoding: latin-1`"
-                )
+    if reason := dialect.undecodable(path, encoding):
+        return reason
     is_json = suffix in dialect.JSON
     return "" if is_json else dialect.damage(path, dialect.read(path, encoding))

@@ -6,7 +6,8 @@ Needs numpy, onnxruntime and msgspec only, so that no training library reaches p
 import datetime as dt
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -26,6 +27,14 @@ UNSEEN = "unseen or rare in training"  # a category that the model takes as one 
 MICROSECONDS_A_DAY = 86_400_000_000
 Part = Literal["value", "year", "month", "day", "weekday", "hour", "minute", "elapsed"]
 LARGEST = float(np.finfo(np.float32).max)
+TYPES: dict[str, type] = {
+    "number": float,
+    "integer": int,
+    "boolean": bool,
+    "category": str,
+    "date": dt.date,
+    "timestamp": dt.datetime,
+}
 PARTS: dict[str, Callable[[Any], float]] = {
     "year": lambda moment: _utc(moment).year,
     "month": lambda moment: _utc(moment).month,
@@ -183,20 +192,14 @@ def _verify(folder: Path, manifest: Manifest) -> None:
 def row_type(columns: Sequence[ServedColumn]) -> type[msgspec.Struct]:
     """Build the typed request row: wrong types, ranges and unknown names are refused.
 
-    The texts of `dialect.MISSING` mean missing, as they do in training.
+    Its decoder takes plainly written rows at once; what it refuses `read_row` looks at again. The
+    texts of `dialect.MISSING` mean missing, as they do in training.
     """
-    kinds: dict[str, Any] = {
-        "number": float,
-        "integer": int,
-        "boolean": bool,
-        "category": str,
-        "date": dt.date,
-        "timestamp": dt.datetime,
-    }
     words = "|".join(dialect.MISSING)
     fields: list[tuple[str, Any, Any]] = []
     for index, column in enumerate(columns):
-        kind, low, high = kinds[column.kind], column.minimum, column.maximum
+        kind: Any = TYPES[column.kind]
+        low, high = column.minimum, column.maximum
         limits: dict[str, float | None] = {"ge": low, "le": high}
         if column.kind == "number":
             limits = {
@@ -204,9 +207,10 @@ def row_type(columns: Sequence[ServedColumn]) -> type[msgspec.Struct]:
                 "le": LARGEST if high is None else high,
             }
         if column.kind == "integer":
+            least, most = -dialect.WHOLE, dialect.WHOLE - 1
             limits = {
-                "ge": -(2**63) if low is None else math.ceil(low),
-                "le": 2**63 - 1 if high is None else math.floor(high),
+                "ge": least if low is None else max(least, math.ceil(low)),
+                "le": most if high is None else min(most, math.floor(high)),
             }
         elif column.levels:
             levels = tuple(x for x in column.levels if x not in dialect.MISSING)
@@ -231,35 +235,52 @@ def _utc(moment: Any) -> Any:
     return moment
 
 
-UNREADABLE = "unreadable"  # which no type of a moment takes
-
-
 def read_value(value: Any, column: ServedColumn) -> Any:
-    """Return a value of JSON as `ml validate` reads it, for `row_type` to check."""
+    """Return a value of JSON as `ml validate` reads it, or as it is where it cannot be read."""
     value = dialect.plain(value, column.kind, column.decimal_comma)
     if column.kind not in ("date", "timestamp") or not isinstance(value, str):
         return value
-    moment = read_moment(value, column)
-    return UNREADABLE if moment is None else moment
+    return read_moment(value, column) or value
+
+
+def breach(value: Any, column: ServedColumn) -> str:
+    """Return the first rule that a value of `read_value` breaks, in the words of `ml validate`."""
+    if value is None or value == "":
+        return "required" if column.required else ""
+    if type(value) is not TYPES[column.kind]:
+        return "type"
+    if column.kind == "integer" and not dialect.is_whole(value):
+        return "type"
+    if column.kind == "number" and not abs(value) <= LARGEST:
+        return "infinite"
+    if column.minimum is not None and value < column.minimum:
+        return "minimum"
+    if column.maximum is not None and value > column.maximum:
+        return "maximum"
+    return "levels" if column.levels and value not in column.levels else ""
 
 
 def read_moment(text: str, column: ServedColumn) -> dt.date | None:
     """Read an ISO 8601 date or time or one of the contract's formats; offsets become UTC."""
-    iso = (dt.date if column.kind == "date" else dt.datetime).fromisoformat
-    for form in ("ISO", *column.formats):
-        try:
-            if form == "ISO":
-                moment = iso(text if text[4:5] == text[7:8] == "-" else "")
-            else:
-                moment = dt.datetime.strptime(text, form)
-            if isinstance(moment, dt.datetime) and moment.tzinfo:
-                moment = moment.astimezone(dt.UTC).replace(tzinfo=None)
-        except (ValueError, OverflowError):  # an offset can lead out of the calendar
+    for form in ("", *column.formats):
+        if not re.fullmatch(dialect.pattern(form) if form else dialect.ISO[column.kind], text):
             continue
-        if column.kind == "date" and isinstance(moment, dt.datetime):
-            moment = moment.date()
-        return moment if moment.year >= 1000 else None
+        for moment in _moments(text, form):
+            found = moment.date() if column.kind == "date" else moment
+            return found if found.year >= 1000 else None
     return None
+
+
+def _moments(text: str, form: str) -> Iterator[dt.datetime]:
+    """Give what Python reads, in UTC; "%.f" is Polars' way to write digits that may be missing."""
+    for ours in dict.fromkeys((form.replace("%.f", ""), form.replace("%.f", ".%f"))):
+        with suppress(ValueError, OverflowError):  # an offset can lead out of the calendar
+            if form:
+                text = re.sub(r"(:\d+\.\d{6})\d+", r"\1", text)
+                moment = dt.datetime.strptime(text, ours)
+            else:
+                moment = dt.datetime.fromisoformat(text.upper())
+            yield _utc(moment).replace(tzinfo=None)
 
 
 def _codes(levels: tuple[str, ...]) -> dict[str, float]:
@@ -293,6 +314,8 @@ class Scorer:
         self.columns = columns
         self.row_type = row_type(columns)
         self._session = session(model, threads)
+        moments = (i for i, column in enumerate(columns) if column.kind in ("date", "timestamp"))
+        self._moments = [f"f{index}" for index in moments]
         position = {column.name: index for index, column in enumerate(columns)}
         self._numeric = [
             (
@@ -367,9 +390,19 @@ class Scorer:
 
     def read_row(self, row: dict[str, Any]) -> msgspec.Struct:
         """Read a row of JSON as `ml validate` does; msgspec.ValidationError when it breaks it."""
-        return msgspec.convert(
-            row | {c.name: read_value(row[c.name], c) for c in self.columns if c.name in row},
-            self.row_type,
+        values = {}
+        for index, column in enumerate(self.columns):
+            value = values[f"f{index}"] = read_value(row.get(column.name), column)
+            if rule := breach(value, column):
+                raise msgspec.ValidationError(f"{column.name}: {rule}")
+        return self.row_type(**values)
+
+    def is_odd(self, rows: Sequence[msgspec.Struct]) -> bool:
+        """Whether a decoded time may lie outside of the years that `read_moment` knows."""
+        return any(
+            (moment := getattr(row, name)) is not None and not 1000 < moment.year < 9999
+            for name in self._moments
+            for row in rows
         )
 
     def encode_rows(self, rows: Sequence[msgspec.Struct]) -> NDArray[np.float32]:

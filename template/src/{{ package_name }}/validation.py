@@ -12,7 +12,7 @@ import polars as pl
 from . import contract as contracts
 from . import privacy, storage
 from .contract import Column, Contract
-from .dialect import BOOLEANS, DECIMAL_COMMA, MISSING, THOUSANDS
+from .dialect import BOOLEANS, DECIMAL_COMMA, ISO, MISSING, SPACES, THOUSANDS, WHOLE, pattern, text
 from .errors import CheckFailed, ProjectError
 from .settings import Project
 
@@ -27,12 +27,13 @@ DTYPES: dict[str, pl.DataType] = {
     "date": pl.Date(),
     "timestamp": pl.Datetime("us"),
 }
-# ISO 8601 as databases and spreadsheets write it; a time with an offset becomes UTC.
-ISO_DATES = ("%Y-%m-%d",)
-ISO_TIMES = (
-    *(f"%Y-%m-%d{gap}%H:%M{rest}" for rest in (":%S%.f", ":%S%.f%#z", "") for gap in ("T", " ")),
-    "%Y-%m-%d",
-)
+ISO_FORMATS = {
+    "date": ("%Y-%m-%d",),
+    "timestamp": (
+        *("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M", "%Y-%m-%d"),
+        "%Y-%m-%dT%H:%M%#z",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -293,7 +294,7 @@ def _failures(target: Column, result: Validation, limit: float) -> list[str]:
 
 def _present(raw: pl.Series, kind: str) -> pl.Series:
     if raw.dtype == pl.String:
-        raw = raw if kind == "category" else raw.str.strip_chars()  # " " is no number
+        raw = raw if kind == "category" else raw.str.strip_chars(SPACES)  # " " is no number
         return raw.is_not_null() & (raw != "").fill_null(False)
     if raw.dtype.is_float():
         return raw.is_not_null() & raw.is_not_nan().fill_null(False)
@@ -311,27 +312,35 @@ def parse(raw: pl.Series, column: Column) -> pl.Series:
     """Return the values in the contract's type, null where they cannot be read."""
     kind, dtype, raw = column.kind, DTYPES[column.kind], without_words(raw)
     is_text = raw.dtype == pl.String
+    if kind == "category" and raw.dtype.is_float():
+        return written(raw)
     if kind == "category" and not (raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Duration)):
         return raw.cast(dtype)
     if kind in ("date", "timestamp"):
         if is_text:
-            iso = ISO_DATES if kind == "date" else ISO_TIMES
-            return _moments(raw.str.strip_chars(), (*iso, *column.formats), dtype)
+            return _moments(raw.str.strip_chars(SPACES), column)
         if raw.dtype in (pl.Date, pl.Datetime):
             zoned = getattr(raw.dtype, "time_zone", None)
             utc = raw.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zoned else raw
             return utc.cast(dtype)
-    elif kind == "boolean" and is_text:
-        clean = raw.str.strip_chars().str.to_lowercase()
-        return clean.replace_strict(BOOLEANS, default=None, return_dtype=dtype)
-    elif is_text or raw.dtype.is_numeric() or raw.dtype == pl.Boolean:
+    elif kind == "boolean" and raw.dtype == pl.Boolean:
+        return raw
+    elif is_text or raw.dtype.is_numeric():
         return _numbers(_with_point(raw) if column.decimal_comma and is_text else raw, kind)
     return pl.repeat(None, len(raw), dtype=dtype, eager=True)
 
 
+def written(raw: pl.Series) -> pl.Series:
+    """Return floats as the texts that JSON and CSV have for them."""
+    numbers = raw.cast(pl.Float64).fill_nan(None) + 0.0
+    different = numbers.drop_nulls().unique()
+    texts = pl.Series([text(value) for value in different.to_list()], dtype=pl.String)
+    return numbers.replace_strict(different, texts, default=None, return_dtype=pl.String)
+
+
 def _with_point(raw: pl.Series) -> pl.Series:
     """Return numbers as "1.889,50" as "1889.50"; null for any other text."""
-    text = raw.str.strip_chars()
+    text = raw.str.strip_chars(SPACES)
     plain = text.str.replace_all(THOUSANDS, "").str.replace(",", ".", literal=True)
     return plain.set(~text.str.contains(DECIMAL_COMMA), None)
 
@@ -343,7 +352,9 @@ def _numbers(raw: pl.Series, kind: str) -> pl.Series:
         if exact.null_count() == raw.null_count():
             return exact
     if raw.dtype == pl.String:
-        raw = raw.str.strip_chars()
+        raw = raw.str.strip_chars(SPACES)
+        if kind == "boolean":
+            raw = raw.str.to_lowercase().replace({w: str(int(v)) for w, v in BOOLEANS.items()})
     numbers = raw.cast(pl.Float64, strict=False).fill_nan(None)
     if kind == "number":
         return numbers
@@ -351,23 +362,30 @@ def _numbers(raw: pl.Series, kind: str) -> pl.Series:
         known = {0.0: False, 1.0: True}
         return numbers.replace_strict(known, default=None, return_dtype=pl.Boolean)
     # "3.0" is a whole number too: tools write it once a column has gaps.
-    whole = numbers.set(numbers.is_infinite() | (numbers != numbers.floor()), None)
+    whole = numbers.set((numbers.abs() >= WHOLE) | (numbers != numbers.floor()), None)
     rounded = whole.cast(pl.Int64, strict=False)
     return rounded if exact is None else exact.zip_with(exact.is_not_null(), rounded)
 
 
-def _moments(text: pl.Series, formats: tuple[str, ...], dtype: pl.DataType) -> pl.Series:
+def _moments(text: pl.Series, column: Column) -> pl.Series:
     """Read each value by the first format that fits; years before 1000 are misread short ones."""
-    found = pl.repeat(None, len(text), dtype=dtype, eager=True)
-    for form in formats:
+    found = pl.repeat(None, len(text), dtype=DTYPES[column.kind], eager=True)
+    iso = text.set(~text.str.contains(ISO[column.kind]), None).str.to_uppercase()
+    iso = iso.str.replace(" ", "T", literal=True)
+    tried = [(iso, form) for form in ISO_FORMATS[column.kind]]
+    tried += [(text.set(~text.str.contains(pattern(form)), None), form) for form in column.formats]
+    for fitting, form in tried:
         if found.null_count() == text.null_count():
             break
         has_time = any(part in form for part in ("%H", "%I", "%T", "%R"))
         zone = "UTC" if "%z" in form or "%#z" in form else None
         unit = pl.Datetime("us", zone) if has_time else pl.Date()
-        read = text.str.strptime(unit, form, strict=False)
+        read = fitting.str.strptime(unit, form, strict=False)
         read = read.dt.replace_time_zone(None) if zone else read
-        read = read.set(read.dt.year() < 1000, None).cast(dtype)
+        if "%y" in form:  # 69 is 1969 in POSIX, but not in Polars
+            is_ours = (read.dt.year() != 2069).fill_null(True)
+            read = read.zip_with(is_ours, read.dt.offset_by("-100y"))
+        read = read.set(~read.dt.year().is_between(1000, 9999), None).cast(found.dtype)
         found = found.zip_with(found.is_not_null(), read)
     return found
 

@@ -1,12 +1,8 @@
-"""The chosen ways to serve the champion. They share the scorer and these words for a refusal."""
+"""The chosen ways to serve the champion. They share the scorer and these words for a hint."""
 
 from .. import privacy
 from ..scorer import ServedColumn
 
-MISSING = "missing"
-WRONG_TYPE = "wrong type"
-OUT_OF_RANGE = "out of range"
-UNKNOWN_LEVEL = "unknown category"
 KINDS = {
     "number": "a number",
     "integer": "a whole number",

@@ -3,15 +3,16 @@
 pyarrow ships no types, so its objects are `Any` here.
 """
 
+import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ..dialect import BOOLEANS, DECIMAL_COMMA, MISSING, NUMBER, THOUSANDS
+from ..dialect import BOOLEANS, DECIMAL_COMMA, MISSING, NUMBER, THOUSANDS, WHOLE, is_whole, text
 from ..scorer import (
     LARGEST,
     MICROSECONDS_A_DAY,
@@ -20,11 +21,16 @@ from ..scorer import (
     Scorer,
     ServedColumn,
     read_moment,
+    read_value,
 )
 
 WORDS = pa.array(MISSING)
 TRUE, FALSE = (pa.array([w for w, v in BOOLEANS.items() if v is said]) for said in (True, False))
-NUMERIC = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
+NUMERIC = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+NO_TEXT = (
+    *(pa.types.is_nested, pa.types.is_duration, pa.types.is_binary, pa.types.is_large_binary),
+    *(pa.types.is_binary_view, pa.types.is_fixed_size_binary),
+)
 TYPES = {"category": pa.string(), "date": pa.date32(), "timestamp": pa.timestamp("us")}
 PARTS: dict[str, Callable[[Any], Any]] = {
     "value": lambda values: values,
@@ -37,8 +43,21 @@ PARTS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def encode(scorer: Scorer, batch: Any) -> tuple[NDArray[np.float32], Any]:
-    """Return the matrix that `scorer.encode_rows` gives for these rows, and each row's problem."""
+class Encoded(NamedTuple):
+    """The matrix that `scorer.encode_rows` gives, each row's problem and warning or null."""
+
+    matrix: NDArray[np.float32]
+    problem: Any
+    warning: Any
+
+
+def encode(scorer: Scorer, batch: Any) -> Encoded:
+    """Read, check and encode the rows of a batch.
+
+    The problem is the first rule that a row breaks, the warning the first category that training
+    has not learnt.
+    """
+    warning = pa.nulls(batch.num_rows, pa.string())
     problem = pa.nulls(batch.num_rows, pa.string())
     typed = {}
     for column in scorer.columns:
@@ -53,10 +72,13 @@ def encode(scorer: Scorer, batch: Any) -> tuple[NDArray[np.float32], Any]:
             values = _number(number, typed)
             matrix[:, index] = values.fill_null(float("nan")).to_numpy()
         for index, category in enumerate(scorer.spec.categorical, len(scorer.spec.numeric)):
-            levels = pa.array(category.levels, pa.string())
-            codes = pc.index_in(typed[category.column].fill_null(""), value_set=levels)
+            levels, texts = pa.array(category.levels, pa.string()), typed[category.column]
+            codes = pc.index_in(texts.fill_null(""), value_set=levels)
             matrix[:, index] = codes.fill_null(len(levels)).to_numpy()
-    return matrix, problem
+            if codes.null_count:
+                unseen = pc.and_(pc.and_(codes.is_null(), texts.is_valid()), warning.is_null())
+                warning = pc.if_else(unseen, f"{category.column}: {UNSEEN}", warning)
+    return Encoded(matrix, problem, warning)
 
 
 def _number(feature: NumericFeature, typed: dict[str, Any]) -> Any:
@@ -109,7 +131,7 @@ def read(raw: Any, column: ServedColumn) -> Any:
     else:
         if column.decimal_comma and pa.types.is_string(raw.type):
             raw = _with_point(raw)
-        values = _numbers(raw, column.kind)
+        values = _numbers(raw, column)
     return pa.nulls(len(raw), TYPES.get(column.kind, pa.float64())) if values is None else values
 
 
@@ -117,9 +139,10 @@ def _texts(raw: Any) -> Any:
     if pa.types.is_string(raw.type):
         return raw
     if pa.types.is_floating(raw.type):
-        return _each(raw, repr, pa.string())
-    nested = pa.types.is_nested(raw.type) or pa.types.is_binary(raw.type)
-    return None if nested else raw.cast(pa.string())
+        return _each(raw, lambda value: None if math.isnan(value) else text(value), pa.string())
+    if pa.types.is_time(raw.type):
+        return _each(raw, lambda value: value if value is None else str(value), pa.string())
+    return None if any(is_kind(raw.type) for is_kind in NO_TEXT) else raw.cast(pa.string())
 
 
 def _moments(raw: Any, column: ServedColumn) -> Any:
@@ -137,32 +160,27 @@ def _with_point(raw: Any) -> Any:
     return pc.if_else(pc.match_substring_regex(text, DECIMAL_COMMA), plain, "unreadable")
 
 
-def unseen(scorer: Scorer, batch: Any, matrix: NDArray[np.float32]) -> Any:
-    """Return for each row the first category that training has not learnt, as a text or null."""
-    found = pa.nulls(batch.num_rows, pa.string())
-    kinds = {column.name: column for column in scorer.columns}
-    for index, category in enumerate(scorer.spec.categorical, len(scorer.spec.numeric)):
-        other = matrix[:, index] == len(category.levels)
-        if other.any():
-            present = read(clear(batch.column(category.column)), kinds[category.column]).is_valid()
-            marked = pc.and_(pc.and_(pa.array(other), present), pc.is_null(found))
-            found = pc.if_else(marked, f"{category.column}: {UNSEEN}", found)
-    return found
-
-
-def _numbers(raw: Any, kind: str) -> Any:
+def _numbers(raw: Any, column: ServedColumn) -> Any:
+    kind, read = column.kind, raw
     if pa.types.is_string(raw.type):
-        text = pc.utf8_lower(pc.utf8_trim_whitespace(raw))
+        lower = pc.utf8_lower(pc.utf8_trim_whitespace(raw))
         if kind == "boolean":
-            no = pc.if_else(pc.is_in(text, value_set=FALSE), 0.0, None)
-            return pc.if_else(pc.is_in(text, value_set=TRUE), 1.0, no)
-        raw = pc.if_else(pc.match_substring_regex(text, NUMBER), text, None)
+            lower = pc.if_else(pc.is_in(lower, value_set=FALSE), "0", lower)
+            lower = pc.if_else(pc.is_in(lower, value_set=TRUE), "1", lower)
+        read = pc.if_else(pc.match_substring_regex(lower, NUMBER), lower, None)
+    elif kind == "boolean" and pa.types.is_boolean(raw.type):
+        return raw.cast(pa.float64())
     elif not any(is_kind(raw.type) for is_kind in NUMERIC):
         return None
-    values = raw.cast(pa.float64(), safe=False)
+    values = read.cast(pa.float64(), safe=False)
     if kind == "integer":
-        # Whole, and within 64 bits; an infinity is neither.
-        good = pc.and_(pc.equal(values, pc.floor(values)), pc.less_equal(pc.abs(values), 2.0**63))
+        size = pc.abs(values)
+        good = pc.and_(pc.equal(values, pc.floor(values)), pc.less(size, float(WHOLE)))
+        edge = pc.equal(size, float(WHOLE)).fill_null(False)
+        if pc.any(edge).as_py():  # the limits of 64 bits, which floats do not tell apart
+            both = zip(edge.to_pylist(), raw.to_pylist(), strict=True)
+            whole = [is_edge and is_whole(read_value(value, column)) for is_edge, value in both]
+            good = pc.or_(good, pa.array(whole))
     elif kind == "boolean":
         good = pc.or_(pc.equal(values, 0), pc.equal(values, 1))
     else:

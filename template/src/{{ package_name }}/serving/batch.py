@@ -12,6 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -210,10 +211,9 @@ def open_source(
     try:
         if path.suffix.lower() in dialect.JSON:
             encoding = dialect.encoding_of(path, encoding)
-            first = next(_objects(path, encoding), {})
+            first = next(dialect.objects(path, encoding), {})
             found = [key for key in keys if key in first]
-            wanted = list(dict.fromkeys(needed + found))
-            batches = _json_batches(path, encoding, wanted, found)
+            batches = _json_batches(path, encoding, columns, found)
             return Source(batches, dict.fromkeys(found, pa.string()))
         if path.suffix.lower() == ".parquet":
             file = pq.ParquetFile(path, buffer_size=1_000_000)
@@ -226,7 +226,7 @@ def open_source(
             written = dialect.read(path, encoding)
             types = dict.fromkeys(written.names, pa.string())
             wanted = _wanted(path, needed, keys, types)
-            batches, rows = _csv_guarded(path, wanted, written), None
+            batches, rows = _csv_guarded(path, wanted, written, encoding), None
     except BROKEN as error:
         raise _unreadable(path, error) from None
     return Source(_guarded(path, batches), {key: types[key] for key in keys if key in types}, rows)
@@ -242,12 +242,14 @@ def _wanted(path: Path, needed: list[str], keys: list[str], there: dict[str, Any
     return list(dict.fromkeys([*needed, *(key for key in keys if key in there)]))
 
 
-def _csv_guarded(path: Path, wanted: list[str], written: dialect.Dialect) -> Iterator[Any]:
+def _csv_guarded(
+    path: Path, wanted: list[str], written: dialect.Dialect, encoding: str
+) -> Iterator[Any]:
     """Give the batches; a line that does not fit the names is named as `ml ingest` names it."""
     try:
         yield from _csv_batches(path, wanted, written)
     except pa.ArrowInvalid:
-        if reason := dialect.damage(path, written):
+        if reason := dialect.undecodable(path, encoding) or dialect.damage(path, written):
             raise ProjectError(f"{path.name}: {reason}") from None
         raise
 
@@ -282,44 +284,29 @@ def _csv_batches(path: Path, wanted: list[str], written: dialect.Dialect) -> Ite
         yield pa.concat_batches(held)
 
 
-def _objects(path: Path, encoding: str) -> Iterator[dict[str, Any]]:
-    decode = msgspec.json.Decoder(dict[str, Any]).decode
-    with path.open(encoding=encoding) as text:
-        is_array = text.read(64).lstrip().startswith("[")
-    if is_array:  # one document, read at once as `ml ingest` does
-        try:
-            yield from msgspec.json.decode(path.read_text(encoding), type=list[dict[str, Any]])
-        except (msgspec.DecodeError, RecursionError):
-            raise ProjectError(f"{path.name} is not a list of JSON objects") from None
-        return
-    with path.open(encoding=encoding) as file:
-        for number, line in enumerate(file, 1):
-            if line.isspace():
-                continue
-            try:
-                yield decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                raise ProjectError(f"{path.name}: line {number} is not a JSON object") from None
-
-
-def _json_batches(path: Path, encoding: str, wanted: list[str], keys: list[str]) -> Iterator[Any]:
-    objects = _objects(path, encoding)
+def _json_batches(
+    path: Path, encoding: str, columns: tuple[ServedColumn, ...], keys: list[str]
+) -> Iterator[Any]:
+    objects = dialect.objects(path, encoding)
     while rows := list(islice(objects, PART_ROWS)):
-        values = {name: [row.get(name) for row in rows] for name in wanted}
-        yield pa.record_batch({name: _array(values[name], name in keys) for name in wanted})
+        served = {c.name: _array([row.get(c.name) for row in rows], path, c) for c in columns}
+        texts = {key: [dialect.text(row.get(key)) for row in rows] for key in keys}
+        yield pa.record_batch(served | {k: pa.array(v, pa.string()) for k, v in texts.items()})
 
 
-def _array(values: list[Any], as_text: bool) -> Any:
-    """Return JSON values of one type as they are, others as text."""
-    if not as_text:
-        try:
+def _array(values: list[Any], path: Path, column: ServedColumn) -> Any:
+    """Return JSON values of one type as they are, others as the texts that mean the same."""
+    if len({type(value) for value in values if value is not None}) < 2:
+        with suppress(pa.ArrowException, OverflowError):  # of integers beyond 64 bits
             return pa.array(values)
-        except (pa.ArrowException, OverflowError):
-            pass
-    texts = (
-        v if v is None or isinstance(v, str) else msgspec.json.encode(v).decode() for v in values
-    )
-    return pa.array(texts, pa.string())
+    if column.kind == "category" and not all(map(dialect.is_plain, values)):
+        raise ProjectError(dialect.nested(path, column.name))
+    if column.decimal_comma:
+        values = [
+            np.format_float_positional(v, trim="0").replace(".", ",") if type(v) is float else v
+            for v in values
+        ]
+    return pa.array(map(dialect.text, values), pa.string())
 
 
 def _guarded(path: Path, batches: Iterator[Any]) -> Iterator[Any]:
@@ -343,15 +330,15 @@ def score(scorer: Scorer, batch: Any, first: int | None = None) -> Any:
 
     With `first`, the number of its first row in the file, also `row`.
     """
-    encoded, problem = arrow.encode(scorer, batch)
-    scores = scorer.predict(encoded)
+    encoded = arrow.encode(scorer, batch)
+    scores, problem = scorer.predict(encoded.matrix), encoded.problem
     bad = problem.is_valid().to_numpy(zero_copy_only=False)
     results = {
         "probability": pa.array(scores.probability, mask=bad),
         "decision": pa.array(scores.decision, mask=bad),
         "model_version": pa.repeat(scorer.version, batch.num_rows),
         "problem": problem,
-        "warning": pc.if_else(problem.is_valid(), None, arrow.unseen(scorer, batch, encoded)),
+        "warning": pc.if_else(problem.is_valid(), None, encoded.warning),
     }
     if first is not None:
         results["row"] = pa.array(np.arange(first, first + batch.num_rows))

@@ -1,0 +1,244 @@
+"""One row, one reading: a value is taken or refused alike, whichever way it comes in."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import helpers.package  # noqa: F401  makes `package_name` importable
+import msgspec
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_serving_unit import CONTRACT, EVERY_KIND, TEXTS, scorer_of_every_kind
+
+from package_name import bundle, features, inference, ingest, validation
+from package_name.contract import Column, Contract
+from package_name.errors import ProjectError
+from package_name.scorer import Scorer, read_value
+from package_name.serving import arrow, batch, rest
+
+words = str.split
+GOOD = {"n": 1, "i": 1, "b": True, "c": "a", "l": "x", "d": "2024-01-01", "t": "2024-01-01"}
+NUMBERS = words("""+ - e5 1e ++1 1. -.5 +.5e-3 ١٢ １２ 1,000.5 NAN Nan +nan None na n/a Null INF
++Infinity infin TRUE False YES on 0.0 1.0 -0 01 1e0 0x1p3 9223372036854775808 -9223372036854775808
+-9223372036854775809 9223372036854775807.0 1e-400 3.4028234663852886e38 3.4028235677973366e38
+1e39 1_0 ∞ ½ ² 𝟙 −5 é É""")
+TIMES = words("""2024-01-01T00:00:00Z 2024-01-01t00:00:00z 2024-01-01T24:00:00 2024-01-01T23:59:60
+2024-01-01T00:00:00.123456789 2024-01-01T23:59:59.9999999Z 2024-01-01T00:00:00,5
+2024-01-01T00:00:00+24:00 2024-01-01T00:00:00-23:59 2024-01-01T00:00:00+0530
+2024-01-01T00:00:00+05 9999-12-31T23:59:59-05:00 9999-12-31T23:59:59 1000-01-01T00:00:00+05:00
+0999-12-31T23:59:59-05:00 10000-01-01 0999-12-31 2024-1-1 24-01-01 2024-01-01T1:2:3 2024-01-01T10
+2024-01-01T1030 20240101T103000 2024-001 2024-01-01T 2024-01-01T00:00Z 2024-01-01T00:00+01:00
+2024-01-01T00:00:00[Europe/Berlin] ２０２４-01-01 32.01.2024 01.01.24""")
+MARKS = ["\0", "\x1c", "\x85", "\xa0", "\u200b", "\u2003", "\u3000", "\ufeff", "\t", "\n", "\r"]
+AROUND = [mark + text for mark in MARKS for text in ("", "1", "true", "2024-01-01", "a")]
+QUOTES = ['"', '""', 'a"b', "a,b", "a;b", "a\r\nb", "1 000", "2024-01-01 00:00:00+00:00", "a "]
+INTEGERS = [0, -1, 2**53 + 1, 2**63 - 1, 2**63, 2**64, -(2**63), -(2**63) - 1, 10**30, 10**400]
+FLOATS = [0.0, 1.0, 2.5, 1e6 + 0.5, 1e22, -3.5e38, 5e-324]
+VALUES = [None, True, False, *INTEGERS, *FLOATS, *TEXTS, *NUMBERS, *TIMES, *AROUND, *QUOTES]
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Scorer:
+    return scorer_of_every_kind()
+
+
+def cell(value: Any) -> str:
+    """Return a value of JSON as CSV holds it."""
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def as_csv(rows: list[dict]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([list(GOOD), *([cell(row[name]) for name in GOOD] for row in rows)])
+    return text.getvalue().encode()
+
+
+def as_lines(rows: list[dict]) -> bytes:
+    return "".join(json.dumps(row) + "\n\n" for row in rows).encode()
+
+
+def as_list(rows: list[dict]) -> bytes:
+    return json.dumps(rows).encode()
+
+
+def as_parquet(rows: list[dict]) -> bytes:
+    buffer = io.BytesIO()
+    texts = {
+        name: [None if row[name] is None else cell(row[name]) for row in rows] for name in GOOD
+    }
+    pl.DataFrame(texts, schema=dict.fromkeys(GOOD, pl.String)).write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def ingested(scorer: Scorer, path: Path) -> Iterator[Any]:
+    frame = ingest.read_table(path).with_row_index("row")
+    checked = validation.apply(CONTRACT, frame, labelled=False)
+    refused = dict(zip(checked.rejected["row"], checked.rejected["_rules"].to_list(), strict=True))
+    encoded = iter(features.encode(scorer.spec, checked.valid).tolist())
+    for row in range(frame.height):
+        yield refused[row][0] if row in refused else next(encoded)
+
+
+def scored(scorer: Scorer, path: Path) -> Iterator[Any]:
+    for part in batch.open_source(path, scorer.columns, [], "utf-8").batches:
+        found = arrow.encode(scorer, part)
+        for row, problem in zip(found.matrix.tolist(), found.problem.to_pylist(), strict=True):
+            yield problem or row
+
+
+def served(scorer: Scorer, row: dict) -> Any:
+    """Answer a request as the service does: the plain way first, then field by field."""
+    model = rest.Model.__new__(rest.Model)
+    model.__dict__ |= vars(
+        SimpleNamespace(
+            scorer=scorer,
+            columns={column.name: column for column in scorer.columns},
+            decode_row=msgspec.json.Decoder(scorer.row_type).decode,
+        )
+    )
+    try:
+        (encoded,) = scorer.encode_rows(model.rows(json.dumps(row).encode(), 1))
+    except rest.Refused as refusal:
+        first = refusal.problems[0]
+        return f"{first.field}: {first.problem}"
+    return encoded.tolist()
+
+
+WAYS = {"t.csv": as_csv, "t.jsonl": as_lines, "t.json": as_list, "t.parquet": as_parquet}
+
+
+def agree(scorer: Scorer, folder: Path, rows: list[dict]) -> None:
+    expected = [served(scorer, row) for row in rows]
+    for name, write in WAYS.items():
+        (folder / name).write_bytes(write(rows))
+        for read in (ingested, scored):
+            found = list(read(scorer, folder / name))
+            assert len(found) == len(rows), (name, read)
+            for row, ours, theirs in zip(rows, found, expected, strict=True):
+                where = (name, read.__name__, row, ours, theirs)
+                if isinstance(theirs, str):
+                    assert ours == theirs, where
+                else:
+                    assert not isinstance(ours, str) and np.array_equal(ours, theirs, True), where
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_each_hostile_value_is_read_or_refused_alike_in_every_way_in(fitted, tmp_path, name):
+    agree(fitted, tmp_path, [GOOD, *(GOOD | {name: value} for value in VALUES)])
+
+
+@settings(max_examples=25)
+@given(st.lists(st.fixed_dictionaries({n: st.sampled_from(VALUES) for n in GOOD}), max_size=4))
+def test_random_rows_are_read_or_refused_alike_in_every_way_in(fitted, tmp_path_factory, rows):
+    agree(fitted, tmp_path_factory.mktemp("ways"), [GOOD, *rows])
+
+
+@settings(max_examples=40)
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=6), st.sampled_from(list(GOOD)))
+def test_any_text_is_read_or_refused_alike_in_every_way_in(fitted, tmp_path_factory, text, name):
+    agree(fitted, tmp_path_factory.mktemp("ways"), [GOOD, GOOD | {name: text}])
+
+
+def column(kind: str, **more: Any) -> tuple[Column, Any]:
+    ours = Column(name="x", kind=kind, role="feature", **more)
+    return ours, bundle.served_columns(Contract(name="t", version="1", columns=(ours,)))[0]
+
+
+DAYS = words("""01.02.2024 1.2.2024 31.12.1999 29.02.2023 01/02/2024 13/02/2024 2024/02/01
+2024.02.01 01-02-2024 01-Feb-2024 01.02.69 01.02.68 12/31/00 31/12/99
+20240201 2024021 01.02.10000 1.2.4 00.01.2024 １.2.2024""")
+DAYS += ["1 feb 2024", "1 February 2024", "01 Mär 2024", "Feb 1, 2024"]
+DAYS += ["February 01, 2024", "feb 1,2024", "Feb 1 2024", "Sept 1 2024"]
+CLOCK = """; 10:30:15; 1:2:3; 24:00:00; 23:59:60; 10:30; 10:30:15.; 10:30:15.1234567; 10:30 pm
+; 10:30:15 PM; 12:00:00 AM; 0:00:00 AM; 13:00:00 PM;T10:30:15;t10:30:15;  10:30:15"""
+MOMENTS = [day + time for day in DAYS for time in CLOCK.replace("\n", "").split(";")]
+
+
+@pytest.mark.parametrize("time", inference.TIMES)
+def test_a_format_of_dates_means_the_same_to_training_and_serving(time):
+    for day in inference.DAYS:
+        ours, theirs = column("timestamp", formats=(day + time,))
+        read = validation.parse(pl.Series(MOMENTS), ours).to_list()
+        assert arrow.read(pa.array(MOMENTS), theirs).to_pylist() == read, day
+        found = [read_value(text, theirs) for text in MOMENTS]
+        assert [None if isinstance(value, str) else value for value in found] == read, day
+        assert any(read)
+
+
+def test_a_number_as_a_category_has_one_text():
+    ours, theirs = column("category")
+    numbers = [1.0, 1e22, 1e-7, -0.0, 0.1, math.inf]
+    for values in (numbers, [1, -5], [True, False]):
+        read = validation.parse(pl.Series(values), ours).to_list()
+        assert arrow.read(pa.array(values), theirs).to_pylist() == read
+        assert [read_value(value, theirs) for value in values] == read
+    missing = [math.nan, 2.0]
+    assert validation.parse(pl.Series(missing), ours).to_list() == [None, "2.0"]
+    assert arrow.read(pa.array(missing), theirs).to_pylist() == [None, "2.0"]
+
+
+def test_every_kind_is_tried():
+    assert {column.name for column in EVERY_KIND} == GOOD.keys()
+
+
+def read_both(scorer: Scorer, path: Path) -> set[str]:
+    """Return what ingest and score say of a file that they refuse."""
+    said = set()
+    for read in (ingested, scored):
+        with pytest.raises(ProjectError) as refused:
+            list(read(scorer, path))
+        said.add(str(refused.value))
+    return said
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"n": NaN}', "it has NaN; write null, true or false, or a number"),
+        ('{"n": -Infinity}', "it has -Infinity; write null, true or false, or a number"),
+        ('{"n": None}', "it has None; write null, true or false, or a number"),
+        ('{"n": 1e400}', "it has a number that is too large; write null"),
+        (
+            r'{"c": "\ud800"}',
+            "it has half a surrogate pair; send whole characters, such as \\u00e9",
+        ),
+        ('{"c": "NaN"', ""),
+    ],
+)
+def test_a_line_of_no_json_is_named_with_its_reason(fitted, tmp_path, line, reason):
+    path = tmp_path / "t.jsonl"
+    path.write_text(json.dumps(GOOD) + "\n\n" + line + "\n")
+    expected = "t.jsonl: line 3 is not a JSON object" + (f": {reason}" if reason else "")
+    assert read_both(fitted, path) == {expected}
+
+
+def test_lists_beside_plain_values_are_refused(fitted, tmp_path):
+    path = tmp_path / "t.jsonl"
+    for inner in ([], [1], {}, {"a": 1}):
+        path.write_bytes(as_lines([GOOD, GOOD | {"c": inner}]))
+        assert read_both(fitted, path) == {
+            "t.jsonl: 'c' has lists or objects beside plain values: write it as text"
+        }
+    path.write_bytes(as_lines([GOOD | {"extra": [1]}, GOOD | {"extra": {"a": 2}}, GOOD]))
+    assert [len(list(read(fitted, path))) for read in (ingested, scored)] == [3, 3]
+    assert inference.infer(ingest.read_table(path)["extra"]) is None
+
+
+def test_columns_of_json_join_over_stretches(tmp_path, monkeypatch):
+    monkeypatch.setattr(ingest, "STRETCH", 2)
+    rows = [{"a": 1, "b": 1}, {"a": 2, "b": 0.5}, {"a": 2.5, "c": True}, {"a": 1e22}, {"a": "x"}]
+    (tmp_path / "t.jsonl").write_bytes(as_lines(rows))
+    assert ingest.read_table(tmp_path / "t.jsonl").to_dict(as_series=False) == {
+        "a": ["1", "2", "2.5", "1e+22", "x"],
+        "b": ["1", "0.5", None, None, None],
+        "c": [None, None, True, None, None],
+    }
