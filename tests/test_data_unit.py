@@ -6,6 +6,8 @@ import json
 import math
 import re
 import shlex
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -152,6 +154,43 @@ def test_missing_file_folder_truncation_and_unknown_encoding(tmp_path):
             ingest.read_table(write(tmp_path / "cut.parquet", whole[:size]))
     with pytest.raises(ProjectError, match="unknown encoding 'klingon'"):
         ingest.read_table(write(tmp_path / "t.csv", "a,b\n1,2\n"), "klingon")
+
+
+FLIPS = """
+import sys; sys.path.insert(0, sys.argv[1]); import helpers.package
+from pathlib import Path
+from package_name import ingest
+from package_name.errors import ProjectError
+path = Path(sys.argv[2])
+whole, refused = path.read_bytes(), 0
+for place in range(0, len(whole), 3):
+    for flip in (255, 1 << place % 8):
+        damaged = bytearray(whole)
+        damaged[place] ^= flip
+        path.write_bytes(damaged)
+        try:
+            ingest.read_table(path)
+        except ProjectError as error:
+            refused += "\\n" not in str(error)
+print(refused)
+"""
+
+
+def test_flipped_bytes_of_parquet_are_one_line_or_read(tmp_path):
+    pl.DataFrame({"a": range(40), "b": ["x", None] * 20}).write_parquet(tmp_path / "t.parquet")
+    command = [sys.executable, "-c", FLIPS, str(Path(__file__).parent), str(tmp_path / "t.parquet")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 50 and done.stderr == ""
+
+
+def test_a_panic_of_polars_is_one_line(tmp_path, monkeypatch):
+    def panic(_: Any) -> None:
+        raise pl.exceptions.PanicException("at the disco")
+
+    pl.DataFrame({"a": [1]}).write_parquet(tmp_path / "t.parquet")
+    monkeypatch.setattr(pl, "read_parquet", panic)
+    with pytest.raises(ProjectError, match="not a whole Parquet file"):
+        ingest.read_table(tmp_path / "t.parquet")
 
 
 def test_configured_encoding_is_used(tmp_path):

@@ -885,7 +885,8 @@ def test_keys_come_first_and_keep_their_type(project, tmp_path):
         ("a.csv", b"", "is missing"),
         ("a.csv", b"calls,plan\n1,basic\n", "column 'amount' is missing"),
         ("a.csv", b"amount,calls,plan,online,since\n1,2,basic\n", "line 2 has 3 fields"),
-        ("a.csv", b"amount,calls,plan,online,since\n1,2,\xff,true,\n", "cannot be read"),
+        ("a.csv", b"amount,calls,plan,online,since\n1,2,\xff,true,\n", "line 2, byte 5"),
+        ("a.jsonl", b'{"calls": 1}\n{"plan": "\xff"}\n', "line 2, byte 11 .0xff. is not utf-8"),
         ("a.jsonl", b'{"calls": 1}\n{"calls": \n', "line 2 is not a JSON object"),
         ("a.jsonl", b'[{"calls": 1}', "not a list of JSON objects"),
         ("a.csv", b"amount,calls,plan,online,since,calls\n", "two columns have the name 'calls'"),
@@ -897,9 +898,12 @@ def test_unreadable_files_are_one_line(project, tmp_path, name, content, message
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ProjectError, match=message) as raised:
         batch.run(project, tmp_path / name, tmp_path / "out.csv")
-    assert "\n" not in str(raised.value) and not (tmp_path / "out.csv").exists()
+    assert "\n" not in str(raised.value) and not list(tmp_path.glob("out.csv*"))
     with pytest.raises(ProjectError, match="no such file"):
         batch.run(project, tmp_path / "none.csv", tmp_path / "out.csv")
+    (tmp_path / "same.csv").touch()
+    with pytest.raises(ProjectError, match="this is the input"):
+        batch.run(project, tmp_path / "same.csv", tmp_path / "same.csv")
 
 
 def test_damage_in_the_middle_of_a_file_is_one_line(project, tmp_path):
@@ -982,6 +986,44 @@ def test_an_unseen_category_has_a_sign(scorer, client, tmp_path):
     assert seen.keys() == {"probability", "decision"}
 
 
+def test_the_service_says_that_a_category_is_unseen(project):
+    document = yaml.safe_load(project.contract_path.read_text())
+    columns = {item["name"]: item for item in document["schema"][0]["properties"]}
+    del columns["plan"]["quality"]
+    storage.write_text(project.contract_path, yaml.safe_dump(document))
+    registry.promote(project, small.train(project, rows=600))
+    with TestClient(rest.create_app(project)) as client:
+        rows = [ROW | {"plan": plan} for plan in ("gold", "basic", "N/A", 7)]
+        found = client.post("/predict", json=rows).json()["predictions"]
+    unseen = "plan: unseen or rare in training"
+    assert [one.get("warning") for one in found] == [unseen, None, None, unseen]
+
+
+def test_a_bundle_reads_each_graph_once(trained, monkeypatch):
+    read, seen = Path.read_bytes, []
+    monkeypatch.setattr(Path, "read_bytes", lambda path: seen.append(path.name) or read(path))
+    Scorer.load(trained / "models/v1")
+    assert [seen.count(name) for name in ("model.onnx", "model_encoded.onnx")] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("body", "hint"),
+    [
+        (b'{"calls": NaN}', "it has NaN; write null, true or false, or a number"),
+        (b'{"calls": 1e400}', "it has a number that is too large; write null"),
+        (
+            b'{"plan": "\\ud800"}',
+            r"it has half a surrogate pair; send whole characters, such as \u00e9",
+        ),
+        (b'{"plan": "\xff"}', "it is not UTF-8"),
+        (b'{"plan": "NaN"', "send one row, a list of rows or {rows: [...]}"),
+    ],
+)
+def test_what_is_no_json_says_why(client, body, hint):
+    (error,) = client.post("/predict", content=body).json()["errors"]
+    assert (error["problem"], error["hint"]) == ("not valid JSON", hint)
+
+
 COMMA = st.sampled_from(["1.889,50", "0,5", "12", "-1 000,25", "1,889", "1.5", "1.889", "x", ",5"])
 
 
@@ -994,6 +1036,67 @@ def test_decimal_commas_are_the_same_in_every_way_in(texts):
     assert arrow.read(pa.array(texts), served).to_pylist() == read
     found = [read_value(text, served) for text in texts]
     assert [None if isinstance(value, str) else value for value in found] == read
+
+
+def test_a_bad_line_after_whole_parts_leaves_nothing(project, tmp_path, monkeypatch):
+    monkeypatch.setattr(batch, "PART_ROWS", 10)
+    (tmp_path / "in.jsonl").write_text('{"calls": 1}\n' * 25 + '{"calls": }\n')
+    with pytest.raises(ProjectError, match="line 26 is not a JSON object"):
+        batch.run(project, tmp_path / "in.jsonl", tmp_path / "out.csv")
+    assert [path.name for path in tmp_path.glob("*.*")] == ["in.jsonl"]
+
+
+def test_a_damaged_part_is_made_again(project, tmp_path, monkeypatch):
+    monkeypatch.setattr(batch, "PART_ROWS", 100)
+    source, out = tmp_path / "in.parquet", tmp_path / "out.csv"
+    table(300).write_parquet(source)
+    batch.run(project, source, out)
+    whole = out.read_bytes()
+    out.unlink()
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(batch, "_assemble", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        batch.run(project, source, out)
+    part = tmp_path / "out.csv.parts/000001.parquet"
+    content = bytearray(part.read_bytes())
+    content[len(content) // 3] ^= 255
+    part.write_bytes(content)
+    batch.run(project, source, out)
+    assert out.read_bytes() == whole
+
+
+def test_columns_that_do_not_match_are_named_not_refused(project, tmp_path):
+    rows = [{"calls": 1, "ammount": 2}, {"calls": 2, "y": True, "note": "x"}]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = batch.run(project, tmp_path / "in.jsonl", tmp_path / "out.csv")
+    assert report["unknown_columns"] == ["ammount", "note"]
+    assert report["absent_columns"] == ["amount", "online", "plan", "since"]
+    table(3).write_csv(tmp_path / "in.csv")
+    report = batch.run(project, tmp_path / "in.csv", tmp_path / "out.csv")
+    assert (report["unknown_columns"], report["absent_columns"]) == (["row"], [])
+
+
+def test_a_row_without_a_key_has_its_place_among_the_rows(project, tmp_path, monkeypatch):
+    """In every format, whatever the cores; blank lines are no rows, refused rows are."""
+    monkeypatch.setattr(batch, "PART_ROWS", 8)
+    monkeypatch.setattr(batch, "BLOCK_BYTES", 256)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    frame = table(50).with_columns(calls=pl.when(pl.col("row") % 7 != 3).then("calls"))
+    frame.write_parquet(tmp_path / "in.parquet")
+    frame.write_ndjson(tmp_path / "in.jsonl")
+    frame.write_csv(tmp_path / "in.csv")
+    for name in ("in.jsonl", "in.csv"):
+        lines = (tmp_path / name).read_text().splitlines()
+        (tmp_path / name).write_text("\n\n".join(lines) + "\n\n")
+    for name in ("in.parquet", "in.jsonl", "in.csv"):
+        batch.run(project, tmp_path / name, tmp_path / f"{name}.out.parquet")
+        out = pl.read_parquet(tmp_path / f"{name}.out.parquet")
+        assert out["row"].to_list() == list(range(50)), name
+        refused = out.filter(pl.col("problem").is_not_null())["row"].to_list()
+        assert refused == list(range(3, 50, 7)), name
+        assert (
+            ingest.read_table(tmp_path / name)["row"].cast(pl.Int64).to_list()
+            == out["row"].to_list()
+        )
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
@@ -1041,7 +1144,7 @@ def test_a_full_disk_keeps_what_was_done(project, tmp_path, monkeypatch):
         before = {path.name: path.stat().st_mtime_ns for path in kept}
         seen = []
         write = pq.write_table
-        monkeypatch.setattr(pq, "write_table", lambda t, p: seen.append(p) or write(t, p))
+        monkeypatch.setattr(pq, "write_table", lambda t, p, **k: seen.append(p) or write(t, p, **k))
         assert batch.run(project, tmp_path / "in.parquet", disk / "out.csv")["rows"] == 8000
         assert len(seen) == 16 - len(before)
     finally:

@@ -109,7 +109,7 @@ def _read_hashed(
 def _read(path: Path, encoding: str) -> pl.DataFrame:
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        return pl.read_parquet(path)
+        return validation.read_parquet(path)
     if suffix in dialect.JSON:
         return _read_json(path, dialect.encoding_of(path, encoding))
     written = dialect.read(path, encoding)

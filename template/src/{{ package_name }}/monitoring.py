@@ -508,28 +508,30 @@ def _log(project: Project, scorer: Scorer, agreed: Contract) -> Window | None:
     rows = []
     for file in files:
         for line in file.read_bytes().splitlines() if file.stem >= first.isoformat() else ():
-            with suppress(msgspec.MsgspecError):  # the last line of a killed service
+            # The last line of a killed service, or a damaged one.
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError):
                 rows.append(msgspec.json.decode(line, type=LogLine))
     rows = [row for row in rows if row.version == scorer.version]
     if not rows:
         return None
     kinds = {c.name: c.kind for c in agreed.features if not privacy.hidden(c)}
     columns = {n: validation.DTYPES[k] for n, k in kinds.items() if k not in ("date", "timestamp")}
-    frame = pl.from_dicts([row.features for row in rows], schema=columns)
+    frame = pl.from_dicts([row.features for row in rows], schema=columns, strict=False)
     source, unknown = f"prediction log, {first} to {last}", np.full(len(rows), np.nan)
     return Window(source, frame, np.array([row.probability for row in rows]), unknown)
 
 
 def _new_rows(project: Project, scorer: Scorer) -> int:
     """Count validated rows beyond those that the champion was trained and tested on."""
-    valid = project.path("data/processed/valid.parquet")
-    content, digest = storage.read_hashed(valid) if valid.exists() else (b"", "")
-    if digest in ("", scorer.manifest.data_sha256):
+    name = "data/processed/valid.parquet"
+    if not project.path(name).exists():
+        return 0
+    frame, digest = validation.stored_hashed(project, name, "run `ml validate`")
+    if digest == scorer.manifest.data_sha256:
         return 0
     path = registry.champion_folder(project) / "training.json"
     split = storage.read_json(path, dict[str, Any])["split"]
-    rows = pl.scan_parquet(content).select(pl.len()).collect().item()
-    return max(0, int(rows) - int(split["development_rows"]) - int(split["test_rows"]))
+    return max(0, frame.height - int(split["development_rows"]) - int(split["test_rows"]))
 
 
 def _shifted(

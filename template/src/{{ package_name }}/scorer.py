@@ -173,20 +173,25 @@ def session(model: bytes, threads: int = 1) -> ort.InferenceSession:
         raise ProjectError(f"the model file is not a usable ONNX graph: {reason}") from None
 
 
-def _verify(folder: Path, manifest: Manifest) -> None:
-    """ProjectError when a needed file has no hash, or a file is not what its hash says."""
+def _verified(folder: Path, manifest: Manifest) -> dict[str, bytes]:
+    """Return the graphs; ProjectError when a needed file has no hash, or is not what it says."""
     if unhashed := sorted(FILES - manifest.files.keys()):
         raise ProjectError(
             f"bundle {folder.name}: manifest.json has no hash of {unhashed[0]}; restore it or "
             "train again"
         )
+    graphs = {}
     for name, expected in manifest.files.items():
         path = folder / name
-        if not path.is_file() or storage.sha256(path) != expected:
+        content, digest = storage.read_hashed(path) if path.is_file() else (b"", "")
+        if name in GRAPHS:
+            graphs[name] = content
+        if digest != expected:
             state = "changed" if path.is_file() else "missing"
             raise ProjectError(
                 f"bundle {folder.name}: {name} is {state}; restore it or train again"
             )
+    return graphs
 
 
 def row_type(columns: Sequence[ServedColumn]) -> type[msgspec.Struct]:
@@ -247,9 +252,8 @@ def breach(value: Any, column: ServedColumn) -> str:
     """Return the first rule that a value of `read_value` breaks, in the words of `ml validate`."""
     if value is None or value == "":
         return "required" if column.required else ""
-    if type(value) is not TYPES[column.kind]:
-        return "type"
-    if column.kind == "integer" and not dialect.is_whole(value):
+    is_read = type(value) is TYPES[column.kind]
+    if not is_read or (column.kind == "integer" and not dialect.is_whole(value)):
         return "type"
     if column.kind == "number" and not abs(value) <= LARGEST:
         return "infinite"
@@ -336,7 +340,7 @@ class Scorer:
         ]
 
     @classmethod
-    def load(cls, folder: Path, *, threads: int = 1, verify: bool = True) -> "Scorer":
+    def load(cls, folder: Path, *, threads: int = 1) -> "Scorer":
         """Open `folder`; ProjectError when a file is missing or changed or an answer differs."""
         try:
             manifest = storage.read_json(folder / "manifest.json", Manifest)
@@ -348,35 +352,33 @@ class Scorer:
             ) from None
         if manifest.format != FORMAT:
             raise ProjectError(f"{folder.name}: bundle format {manifest.format}, not {FORMAT}")
-        if verify:
-            _verify(folder, manifest)
+        graphs = _verified(folder, manifest)
         scorer = cls(
             manifest,
             storage.read_json(folder / "features.json", FeatureSpec),
             storage.read_json(folder / "columns.json", tuple[ServedColumn, ...]),
-            (folder / "model_encoded.onnx").read_bytes(),
+            graphs["model_encoded.onnx"],
             threads,
         )
-        if verify:
-            scorer.check_graphs(folder)
-            scorer.replay(read_golden(folder, scorer.columns))
+        scorer.check_graphs(folder.name, graphs)
+        scorer.replay(read_golden(folder, scorer.columns))
         return scorer
 
-    def check_graphs(self, folder: Path) -> None:
+    def check_graphs(self, bundle: str, graphs: dict[str, bytes]) -> None:
         """ProjectError when the manifest says something else than the graphs themselves."""
         said = self.manifest
         told = stored_graph.Constants(float(np.float32(said.threshold)), said.calibration)
-        for name in GRAPHS:
-            found = stored_graph.constants((folder / name).read_bytes())
+        for name, graph in graphs.items():
+            found = stored_graph.constants(graph)
             if found != told:
                 raise ProjectError(
-                    f"bundle {folder.name}: {name} has threshold {found.threshold:.9g} and "
+                    f"bundle {bundle}: {name} has threshold {found.threshold:.9g} and "
                     f"calibration {found.calibration}, manifest.json says {said.threshold:.9g} and "
                     f"{said.calibration}; restore it or train again"
                 )
         if list(said.features) != self.spec.names:
             raise ProjectError(
-                f"bundle {folder.name}: manifest.json names other features than features.json"
+                f"bundle {bundle}: manifest.json names other features than features.json"
             )
 
     def replay(self, golden: Golden) -> None:

@@ -1,9 +1,11 @@
 """Check a table against the data contract: typed good rows, and bad rows with their reasons."""
 
 import io
+import os
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -143,7 +145,7 @@ def run(project: Project) -> dict[str, Any]:
     content, digest = storage.read_hashed(path) if path.is_file() else (b"", "")
     if digest != snapshot.sha256:
         raise ProjectError(f"{snapshot.file} is missing or was changed: run `ml ingest` again")
-    result = apply(contract, pl.read_parquet(content))
+    result = apply(contract, read_parquet(content))
     inputs = snapshot.sha256 + storage.sha256_text(contract.text)
     report = {
         "run": storage.sha256_text(inputs)[:12],
@@ -171,6 +173,23 @@ def parquet(frame: pl.DataFrame) -> bytes:
     buffer = io.BytesIO()
     frame.rechunk().write_parquet(buffer, row_group_size=100_000)
     return buffer.getvalue()
+
+
+def read_parquet(source: Path | bytes) -> pl.DataFrame:
+    """Read Parquet; a PolarsError when it is damaged, even where Polars panics.
+
+    A panic prints its stack: nobody sees that.
+    """
+    shown = os.dup(2)
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        return pl.read_parquet(source)
+    except pl.exceptions.PanicException:
+        raise pl.exceptions.ComputeError("it is damaged") from None
+    finally:
+        os.dup2(shown, 2)
+        os.close(shown)
 
 
 def store(project: Project, name: str, frame: pl.DataFrame) -> str:
@@ -204,8 +223,8 @@ def stored_hashed(
     if _seals(project).get(name, digest) != digest:
         raise ProjectError(f"{name} is damaged or was changed since it was written: {mend}")
     try:
-        frame = pl.read_parquet(content)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        frame = read_parquet(content)
+    except pl.exceptions.PolarsError:
         raise ProjectError(f"{name} is damaged: {mend}") from None
     if contract:
         check_columns(frame, name, mend, contract)

@@ -33,7 +33,7 @@ from ..settings import Project, refused
 from . import arrow
 
 PART_ROWS = 65_536
-FORMAT = 2  # of the parts; those of another are not used
+FORMAT = 3  # of the parts; those of another are not used
 BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError, LookupError)
 BLOCK_BYTES = 1_000_000  # of CSV; pyarrow reads up to 32 blocks ahead
 
@@ -43,6 +43,7 @@ class Source(NamedTuple):
 
     batches: Iterator[Any]
     keys: dict[str, Any]  # name: Arrow type
+    names: set[str]  # of all columns; those of JSON once it has been read
     rows: int | None = None
 
 
@@ -54,13 +55,16 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
     first rule that the row breaks, as "column: rule"; such a row has no probability. The warning is
     the first category that training has not learnt. The bytes do not depend on the number of cores.
     Finished work is not done again unless `force` is set. Returns what OUT.done.json records: the
-    version, the hashes of model, input and output, and the counts `rows` and `problems`.
+    version, the hashes of model, input and output, the counts `rows` and `problems`, the columns
+    that the contract does not know and those of the model that no row has.
     """
     dialect.check_suffix(source)
     if output.suffix.lower() not in (".parquet", ".csv", *dialect.JSON):
         raise ProjectError(f"{output.name}: the name must end in .parquet, .csv or .jsonl")
-    if not source.is_file() or source.resolve() == output.resolve():
-        raise ProjectError(f"{source}: no such file, or the output itself")
+    if not source.is_file():
+        raise ProjectError(f"{source}: no such file")
+    if source.resolve() == output.resolve():
+        raise ProjectError(f"{output}: this is the input: give the output another name")
     folder = registry.champion_folder(project)
     scorer = Scorer.load(folder, threads=1)  # more would change the last bits
     job: dict[str, Any] = {
@@ -86,11 +90,16 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
             for old in parts.glob("*.parquet"):
                 old.unlink()
         storage.write_json(parts / "job.json", job)
-        keys = _keys(contract.read(folder / "contract.odcs.yaml"))
-        opened = open_source(source, scorer.columns, keys, job["encoding"])
-        finished = _score_parts(scorer, opened, parts)
+        agreed = contract.read(folder / "contract.odcs.yaml")
+        try:
+            opened = open_source(source, scorer.columns, _keys(agreed), job["encoding"])
+            finished = _score_parts(scorer, opened, parts)
+        except ProjectError:  # of an input that has to be mended: nothing goes on from here
+            shutil.rmtree(parts, ignore_errors=True)
+            raise
         totals = _assemble(finished, _schema(opened.keys), output)
-    report = job | totals | {"output_sha256": storage.sha256(output)}
+    report = job | totals | _unmatched(opened.names, agreed, scorer)
+    report["output_sha256"] = storage.sha256(output)
     storage.write_json(receipt, report)
     shutil.rmtree(parts, ignore_errors=True)
     return report
@@ -100,6 +109,16 @@ def _keys(of: contract.Contract) -> list[str]:
     """Return the columns that say which row it is."""
     others = (column.name for column in (of.entity, of.time) if column)
     return list(dict.fromkeys((*of.primary_key, *others)))
+
+
+def _unmatched(names: set[str], agreed: contract.Contract, scorer: Scorer) -> dict[str, Any]:
+    """Return what may be a misspelt name; a file is not refused for it, as a request is.
+
+    Files have columns that are not for the model, and JSON leaves out what has no value.
+    """
+    unknown = names - {column.name for column in agreed.columns}
+    absent = {column.name for column in scorer.columns} - names if names else set()
+    return {"unknown_columns": sorted(unknown)[:20], "absent_columns": sorted(absent)}
 
 
 def _recorded(path: Path) -> dict[str, Any]:
@@ -118,7 +137,8 @@ def _score_parts(scorer: Scorer, source: Source, parts: Path) -> list[Path]:
         if not _is_whole(part, batch.num_rows):
             table = score(scorer, batch, None if source.keys else first)
             with storage.replacing_file(part) as temporary:
-                pq.write_table(table.select(schema.names).cast(schema), temporary)
+                table = table.select(schema.names).cast(schema)
+                pq.write_table(table, temporary, write_page_checksum=True)
         return part, batch.num_rows
 
     def tasks() -> Iterator[tuple[int, int, Any]]:
@@ -153,8 +173,8 @@ def _in_order(
 
 def _is_whole(part: Path, rows: int) -> bool:
     try:
-        return bool(pq.read_metadata(part).num_rows == rows)
-    except (OSError, pa.ArrowInvalid):
+        return bool(pq.read_table(part, page_checksum_verification=True).num_rows == rows)
+    except (OSError, pa.ArrowException):
         return False
 
 
@@ -213,8 +233,10 @@ def open_source(
             encoding = dialect.encoding_of(path, encoding)
             first = next(dialect.objects(path, encoding), {})
             found = [key for key in keys if key in first]
-            batches = _json_batches(path, encoding, columns, found)
-            return Source(batches, dict.fromkeys(found, pa.string()))
+            names: set[str] = set()
+            batches = _json_batches(path, encoding, columns, found, names)
+            types = dict.fromkeys(found, pa.string())
+            return Source(_guarded(path, batches, encoding), types, names)
         if path.suffix.lower() == ".parquet":
             file = pq.ParquetFile(path, buffer_size=1_000_000)
             dialect.refuse_twice(path, file.schema_arrow.names)
@@ -228,8 +250,9 @@ def open_source(
             wanted = _wanted(path, needed, keys, types)
             batches, rows = _csv_guarded(path, wanted, written, encoding), None
     except BROKEN as error:
-        raise _unreadable(path, error) from None
-    return Source(_guarded(path, batches), {key: types[key] for key in keys if key in types}, rows)
+        raise _unreadable(path, error, encoding) from None
+    found_keys = {key: types[key] for key in keys if key in types}
+    return Source(_guarded(path, batches, encoding), found_keys, set(types), rows)
 
 
 def _wanted(path: Path, needed: list[str], keys: list[str], there: dict[str, Any]) -> list[str]:
@@ -285,10 +308,15 @@ def _csv_batches(path: Path, wanted: list[str], written: dialect.Dialect) -> Ite
 
 
 def _json_batches(
-    path: Path, encoding: str, columns: tuple[ServedColumn, ...], keys: list[str]
+    path: Path,
+    encoding: str,
+    columns: tuple[ServedColumn, ...],
+    keys: list[str],
+    names: set[str],
 ) -> Iterator[Any]:
     objects = dialect.objects(path, encoding)
     while rows := list(islice(objects, PART_ROWS)):
+        names.update(*rows)
         served = {c.name: _array([row.get(c.name) for row in rows], path, c) for c in columns}
         texts = {key: [dialect.text(row.get(key)) for row in rows] for key in keys}
         yield pa.record_batch(served | {k: pa.array(v, pa.string()) for k, v in texts.items()})
@@ -309,14 +337,16 @@ def _array(values: list[Any], path: Path, column: ServedColumn) -> Any:
     return pa.array(map(dialect.text, values), pa.string())
 
 
-def _guarded(path: Path, batches: Iterator[Any]) -> Iterator[Any]:
+def _guarded(path: Path, batches: Iterator[Any], encoding: str) -> Iterator[Any]:
     try:
         yield from batches
     except BROKEN as error:
-        raise _unreadable(path, error) from None
+        raise _unreadable(path, error, encoding) from None
 
 
-def _unreadable(path: Path, error: Exception) -> Exception:
+def _unreadable(path: Path, error: Exception, encoding: str) -> Exception:
+    if isinstance(error, UnicodeDecodeError):
+        return ProjectError(f"{path.name}: {dialect.undecodable(path, encoding) or error.reason}")
     if isinstance(error, OSError) and error.errno:
         return error  # the system's, such as a disk that fails
     if isinstance(error, LookupError):
