@@ -111,9 +111,11 @@ def ml(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     name = next((project / "src").iterdir()).name
     env = {**os.environ, "PYTHONPATH": "src", "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "80"}
     started = [sys.executable, "-m", name, *arguments]
-    return subprocess.run(
+    done = subprocess.run(
         started, cwd=project, env=env, check=False, capture_output=True, text=True, timeout=300
     )
+    done.stderr = re.sub(r"(?m)^\.\.\. update.*\n", "", done.stderr)  # of a machine with other work
+    return done
 
 
 def all_of(project: Path) -> dict[str, bytes]:

@@ -830,9 +830,15 @@ def test_a_long_step_says_what_it_does_and_leaves_stdout_alone(
     monkeypatch.setattr(progress, "EVERY_S", 0.05)
     with progress.shown("train"):
         time.sleep(0.08)
+        with progress.part("trial", 3, 40):
+            progress.tell("cross-validating lightgbm, fold", 2, 5)
+            progress.detail("round", 1171)
+            time.sleep(0.1)
         progress.tell("cross-validating lightgbm, fold", 2, 5)
         time.sleep(0.1)
     out, err = capsys.readouterr()
+    trial = "... train, trial 3 of 40: cross-validating lightgbm, fold, 2 of 5, round 1,171 (0 s)\n"
+    assert trial in err
     assert out == "" and re.search(r"^\.\.\. train \(0 s\)$", err, re.MULTILINE), err
     assert "... train: cross-validating lightgbm, fold, 2 of 5 (0 s)\n" in err
     time.sleep(0.1)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from . import registry, storage
+from . import progress, registry, storage
 from .errors import CheckFailed
 from .git import start
 from .scorer import Golden, Scorer, read_golden
@@ -32,8 +32,11 @@ def run(project: Project) -> dict[str, Any]:
     scorer = Scorer.load(folder)
     golden = read_golden(folder, scorer.columns)
     threads = os.cpu_count() or 1
+    progress.tell("timing single rows")
     single = _single_row_ms(scorer, golden)
+    progress.tell("starting a new process")
     fresh = _fresh_process(project)
+    progress.tell("timing batches")
     report = {
         "version": scorer.version,
         "run": scorer.manifest.run,

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from . import leakage, personal, storage
+from . import leakage, personal, progress, storage
 from .contract import UNSERVED, Column, Kind, Role, contradiction, definition_columns, read
 from .errors import ProjectError
 from .inference import infer
@@ -162,7 +162,9 @@ def run(
     edited = path.exists() and not is_untouched(path)
     if edited and not force:
         raise ProjectError(f"{path.name} was edited: --force replaces it and keeps it as .bak")
+    progress.tell(f"reading {file.name}")
     frame = read_table(file, project.config.data.encoding)
+    progress.tell(f"judging {frame.width} columns of {frame.height:,} rows")
     known = {name: project.plan.answers.get(name) for name in ("entity", "time_column")}
     known = {name: column for name, column in known.items() if column in frame.columns}
     drafted = _draft(

@@ -1,6 +1,7 @@
 """Judge a version on the test set, which nothing before has seen, and open or close its gate."""
 
 import datetime as dt
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from . import (
 from .errors import CheckFailed, ProjectError
 from .plan import evidence
 from .report import render
-from .scorer import Scorer, session
+from .scorer import Scorer, in_parts, session
 from .settings import Project, refused
 
 Floats = NDArray[np.float64]
@@ -71,7 +72,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     threshold = scorer.manifest.threshold
     primary = scorer.manifest.primary_metric
     settings = project.config.evaluation
-    draws = min(settings.bootstrap, max(100, RESAMPLED_ROWS // len(y)))
+    draws = _draws(settings.bootstrap, len(y))
     seed = project.config.training.seed
     progress.tell(f"{draws} resamples of {len(y):,} test rows")
     intervals = metrics.bootstrap(
@@ -81,6 +82,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
         name: metrics.evaluate(y, other, threshold) for name, other in tested.probability.items()
     }
     seconds = {name: facts["fit_seconds"] for name, facts in trained["candidates"].items()}
+    progress.tell(f"{draws} resamples of the gain over {len(tested.probability) - 1} models")
     gains = {
         name: metrics.paired_gain(
             y, p, other, primary, draws=draws, seed=seed, groups=tested.groups
@@ -188,7 +190,7 @@ def slices(
     Without a choice in config.yaml, every category and boolean feature with few levels counts.
     Personal columns are measured only when they are chosen by name; their levels are numbered.
     """
-    settings = project.config.evaluation
+    settings, seed = project.config.evaluation, project.config.training.seed
     chosen = settings.slices or tuple(
         column.name
         for column in agreed.features
@@ -204,6 +206,7 @@ def slices(
     results = []
     for name in chosen:
         values = frame[name].cast(pl.String).fill_null("(missing)").to_numpy()
+        progress.tell(f"slices of {name}")
         levels, counts = np.unique(values, return_counts=True)
         if not settings.slices and len(levels) > SLICE_LEVELS:
             continue
@@ -213,7 +216,7 @@ def slices(
             if count < settings.min_slice_rows or positives in (0, count):
                 continue
             interval = metrics.bootstrap(
-                y[rows], p[rows], 0.5, [primary], draws=200, seed=project.config.training.seed
+                y[rows], p[rows], 0.5, [primary], draws=_draws(200, int(count)), seed=seed
             )[primary]
             results.append(
                 {
@@ -227,6 +230,11 @@ def slices(
                 }
             )
     return results
+
+
+def _draws(wanted: int, rows: int) -> int:
+    """Return how many resamples: fewer of many rows, at least 100 where so many are wanted."""
+    return min(wanted, max(100, RESAMPLED_ROWS // rows))
 
 
 def _score_test_set(
@@ -248,11 +256,13 @@ def _score_test_set(
             "its test rows may have been seen; run `ml train` first"
         )
     validation.check_columns(frame, name, mend, agreed)
-    x = features.encode(scorer.spec, frame)
+    x, threads = features.encode(scorer.spec, frame), project.config.training.threads
+    progress.tell(f"scoring {len(x):,} test rows")
     probability = {scorer.manifest.champion: scorer.predict(x).probability}
     rivals = (folder / name for name in scorer.manifest.files if name.startswith("rivals/"))
     for rival in sorted(rivals):
-        answer = session(rival.read_bytes()).run(None, {"x": x})[0]
+        ask = partial(session(rival.read_bytes()).run, None)
+        answer = in_parts(lambda part, ask=ask: ask({"x": part}), x, threads)[0]
         probability[rival.stem] = answer[:, 0].astype(np.float64)
     groups = None
     if agreed.entity is not None and frame[agreed.entity.name].n_unique() < frame.height:

@@ -12,6 +12,7 @@ from . import (
     features,
     metrics,
     privacy,
+    progress,
     registry,
     storage,
     training,
@@ -29,6 +30,7 @@ PERMUTATIONS = 100
 BACKGROUND = 200
 CURVES = 6
 CURVE_ROWS = 300
+EXAMPLE_ROWS = 100_000  # of the test set, among which the examples are
 
 
 def run(project: Project, row: int | None = None) -> dict[str, Any]:
@@ -49,13 +51,10 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
     rng = np.random.default_rng(project.config.training.seed)
     some = _some(y, rng)
     importance = permutation_importance(scorer, x[some], y[some], rng)
-    probability = scorer.predict(x).probability
-    order = np.argsort(probability)
-    near = int(np.abs(probability - scorer.manifest.threshold).argmin())
     examples = [row] if row is not None else []
     if row is None and project.plan.value("explain") == "global_and_local":
-        extremes = [int(order[-1]), int(order[-2]), near, int(order[1]), int(order[0])]
-        examples = list(dict.fromkeys(extremes))
+        examples = _extremes(scorer, x, project.config.training.seed)
+    probability = dict(zip(examples, scorer.predict(x[examples]).probability, strict=True))
     background = x[rng.permutation(len(x))[:BACKGROUND]]
     personal = privacy.hidden_names(agreed)
     report = {
@@ -91,6 +90,19 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
     return report
 
 
+def _extremes(scorer: Scorer, x: Matrix, seed: int) -> list[int]:
+    """Return the rows most and least likely and the one at the threshold."""
+    seen = np.arange(len(x))
+    if len(x) > EXAMPLE_ROWS:
+        seen = np.sort(np.random.default_rng(seed).permutation(len(x))[:EXAMPLE_ROWS])
+    progress.tell(f"scoring {len(seen):,} test rows")
+    probability = scorer.predict(x[seen]).probability
+    order = np.argsort(probability)
+    near = int(np.abs(probability - scorer.manifest.threshold).argmin())
+    extremes = (order[-1], order[-2], near, order[1], order[0])
+    return list(dict.fromkeys(int(seen[place]) for place in extremes))
+
+
 def _some(y: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.intp]:
     """Return at most ROWS places in their order; rare rows are among them."""
     drawn = rng.permutation(len(y))
@@ -108,6 +120,7 @@ def permutation_importance(
     full = metrics.score(name, y, scorer.predict(x).probability)
     result = []
     for index, feature in enumerate(scorer.spec.names):
+        progress.tell("importance of features", index + 1, len(scorer.spec.names))
         losses = []
         for _ in range(REPEATS):
             shuffled = x.copy()

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from . import dialect, sample, settings, storage, validation
+from . import dialect, progress, sample, settings, storage, validation
 from .errors import ProjectError
 
 STRETCH = 65_536  # rows of JSON that are held as objects
@@ -57,6 +57,7 @@ def run(project: settings.Project) -> dict[str, Any]:
     source = project.path(config.source)
     make_sample(project)
     frame, source_sha256 = _read_hashed(project, source, config.encoding)
+    progress.tell(f"writing the snapshot of {frame.height:,} rows")
     content = validation.parquet(frame)
     digest = storage.sha256_bytes(content)
     stem = re.sub(r"[^\w-]+", "_", source.stem)
@@ -98,7 +99,9 @@ def _read_hashed(
     shutil.rmtree(copy.parent, ignore_errors=True)  # what a kill left
     copy.parent.mkdir(parents=True)
     try:
+        progress.tell(f"copying and hashing {source.name}")
         digest = storage.copy_hashed(source, copy)
+        progress.tell(f"reading {source.name}")
         return read_table(copy, encoding), digest
     except ProjectError as error:
         raise ProjectError(str(error).replace(str(copy), str(source))) from None

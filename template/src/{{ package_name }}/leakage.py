@@ -52,9 +52,8 @@ def suspects(
     names columns that are out already, such as those of the target's definition. Large tables are
     judged by MAX_ROWS rows, drawn the same way every time.
     """
-    rng = np.random.default_rng(0)
     if frame.height > MAX_ROWS:
-        rows = np.sort(rng.permutation(frame.height)[:MAX_ROWS])
+        rows = sampled(frame.height)
         frame, target = frame[rows], target[rows]
     scores = {name: auc(frame[name], target) for name in columns}
     found: dict[str, list[tuple[str, float]]] = {}
@@ -71,6 +70,13 @@ def suspects(
         for name, signs in found.items()
     ]
     return sorted(merged, key=lambda suspicion: -suspicion.strength)
+
+
+def sampled(rows: int) -> NDArray[np.intp]:
+    """Return all row numbers up to MAX_ROWS, else as many, drawn the same way every time."""
+    if rows <= MAX_ROWS:
+        return np.arange(rows)
+    return np.sort(np.random.default_rng(0).permutation(rows)[:MAX_ROWS])
 
 
 def auc(values: pl.Series, target: pl.Series) -> float:

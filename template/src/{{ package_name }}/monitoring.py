@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from . import contract as contracts
-from . import features, ingest, metrics, privacy, registry, storage, validation
+from . import features, ingest, metrics, privacy, progress, registry, storage, validation
 from .contract import Contract
 from .errors import CheckFailed, ProjectError
 from .report import render
@@ -392,7 +392,10 @@ def simulate_drift(project: Project) -> dict[str, Any]:
     level = check(window._replace(labels=flipped))
     planted.append({"feature": name, "shift": "half of the labels flipped", "level": level})
     missed = [item for item in planted if item["level"] != "act"]
-    control = [check(draw()) for _ in range(CONTROL_WINDOWS)]
+    control = []
+    for number in range(CONTROL_WINDOWS):
+        progress.tell("windows without drift", number + 1, CONTROL_WINDOWS)
+        control.append(check(draw()))
     quiet = control.count("act") <= ALPHA_WARN * CONTROL_WINDOWS
     report = {
         "version": scorer.version,
@@ -493,7 +496,9 @@ def _made_up(project: Project, folder: Path, window: Window) -> bool:
 
 
 def _scored(source: str, scorer: Scorer, agreed: Contract, frame: pl.DataFrame) -> Window:
+    progress.tell(f"scoring {frame.height:,} rows of the {source}")
     probability = scorer.predict(features.encode(scorer.spec, frame)).probability
+    progress.tell("comparing them with training")
     labels = _floats(frame.select(validation.is_positive(agreed.target)).to_series())
     return Window(source, frame, probability, labels)
 

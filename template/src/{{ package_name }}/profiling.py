@@ -8,7 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from . import contract as contracts
-from . import leakage, privacy, storage, validation
+from . import leakage, privacy, progress, storage, validation
 from .contract import Column, Contract
 from .report import render
 from .report.charts import number
@@ -69,7 +69,7 @@ def profile(
             "rate": label.mean(),
             "trend": _trend(contract.time, frame, label),
         },
-        "columns": {c.name: _describe(c, frame[c.name], label) for c in contract.columns},
+        "columns": _columns(contract, frame, label),
         "correlations": _correlations(frame.select(numeric)),
         "leakage": [
             {"column": s.column, "reason": s.reason, "strength": s.strength} for s in found
@@ -77,6 +77,14 @@ def profile(
     }
     report["readiness"] = _readiness(report, quality, len(features))
     return report
+
+
+def _columns(contract: Contract, frame: pl.DataFrame, label: pl.Series) -> dict[str, Any]:
+    found = {}
+    for place, column in enumerate(contract.columns, 1):
+        progress.tell("describing columns", place, len(contract.columns))
+        found[column.name] = _describe(column, frame[column.name], label)
+    return found
 
 
 def _describe(column: Column, values: pl.Series, label: pl.Series) -> dict[str, Any]:
@@ -88,7 +96,8 @@ def _describe(column: Column, values: pl.Series, label: pl.Series) -> dict[str, 
         "distinct": present.n_unique(),
     }
     if column.role != "target":
-        facts["relation"] = leakage.auc(values, label.cast(pl.Int8))
+        some = leakage.sampled(len(values))
+        facts["relation"] = leakage.auc(values[some], label[some].cast(pl.Int8))
     if privacy.hidden(column) or column.role == "entity" or not len(present):
         return facts
     counts = present.alias("value").value_counts(name="n")

@@ -7,25 +7,46 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 FIRST_S, EVERY_S = 5.0, 10.0  # of lines in a log; a terminal's line is written anew each second
-_state = {"step": "", "doing": ""}
+_state = {"step": "", "doing": "", "detail": ""}
 
 
 def tell(doing: str, done: int | None = None, total: int | None = None) -> None:
     """Note what is being done, as the `done`-th of `total` parts; seen while `shown` is open."""
-    _state["doing"] = doing if done is None else f"{doing}, {done} of {total}"
+    _state.update(doing=doing if done is None else f"{doing}, {_count(done, total)}", detail="")
+
+
+def detail(name: str, done: int, total: int | None = None) -> None:
+    """Note how far that is, such as the round of boosting: beside it, until the next `tell`."""
+    _state["detail"] = f"{name} {_count(done, total)}"
+
+
+@contextmanager
+def part(name: str, done: int, total: int) -> Iterator[None]:
+    """Name a larger part, such as a trial, before all that is told in it."""
+    outer = _state["step"]
+    _state["step"] = f"{outer}, {name} {_count(done, total)}"
+    try:
+        yield
+    finally:
+        _state["step"] = outer
+
+
+def _count(done: int, total: int | None) -> str:
+    return f"{done:,}" if total is None else f"{done:,} of {total:,}"
 
 
 @contextmanager
 def shown(step: str) -> Iterator[None]:
     """Show `step` and what `tell` notes: one line that changes, or a line now and then in a log."""
     outer, over, started = dict(_state), threading.Event(), time.monotonic()
-    _state.update(step=step, doing="")
+    _state.update(step=step, doing="", detail="")
     terminal = sys.stderr.isatty()
 
     def show() -> None:
         pause = 1.0 if terminal else FIRST_S
         while not over.wait(pause):
-            parts = f"{_state['step']}: {_state['doing']}".removesuffix(": ")
+            doing = ", ".join(filter(None, (_state["doing"], _state["detail"])))
+            parts = ": ".join(filter(None, (_state["step"], doing)))
             line = f"... {parts} ({time.monotonic() - started:.0f} s)"
             print(
                 f"\r\x1b[K{line}" if terminal else line,

@@ -5,8 +5,10 @@ Needs numpy, onnxruntime and msgspec only, so that no training library reaches p
 
 import datetime as dt
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -26,6 +28,7 @@ FILES = {*GRAPHS, "contract.odcs.yaml", "features.json", "columns.json", "golden
 UNSEEN = "unseen or rare in training"  # a category that the model takes as one of all others
 MICROSECONDS_A_DAY = 86_400_000_000
 Part = Literal["value", "year", "month", "day", "weekday", "hour", "minute", "elapsed"]
+ASKED_ROWS = 8192  # of one call of the runtime: more takes memory and no less time
 LARGEST = float(np.finfo(np.float32).max)
 TYPES: dict[str, type] = {
     "number": float,
@@ -159,10 +162,27 @@ def read_golden(folder: Path, columns: Sequence[ServedColumn]) -> Golden:
     return msgspec.structs.replace(golden, rows=rows)
 
 
-def session(model: bytes, threads: int = 1) -> ort.InferenceSession:
-    """Open an ONNX model on the CPU."""
+def in_parts(
+    ask: Callable[[NDArray[np.float32]], list[NDArray[Any]]],
+    encoded: NDArray[np.float32],
+    threads: int = 1,
+) -> list[NDArray[Any]]:
+    """Return the outputs of `ask` for all rows, asked for some of them at a time.
+
+    Memory stays flat. The threads (0: one per core) are ours, so that the bits of an answer do not
+    depend on their number; those of the runtime share the sums of a row.
+    """
+    if len(encoded) <= ASKED_ROWS:
+        return ask(encoded)
+    parts = [encoded[n : n + ASKED_ROWS] for n in range(0, len(encoded), ASKED_ROWS)]
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        return [np.concatenate(found) for found in zip(*pool.map(ask, parts), strict=True)]
+
+
+def session(model: bytes) -> ort.InferenceSession:
+    """Open an ONNX model on the CPU, in one thread."""
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     stored_graph.refuse_external(model)
@@ -317,7 +337,8 @@ class Scorer:
         self.spec = spec
         self.columns = columns
         self.row_type = row_type(columns)
-        self._session = session(model, threads)
+        self._session = session(model)
+        self._threads = threads
         moments = (i for i, column in enumerate(columns) if column.kind in ("date", "timestamp"))
         self._moments = [f"f{index}" for index in moments]
         position = {column.name: index for index, column in enumerate(columns)}
@@ -432,7 +453,11 @@ class Scorer:
         """Score an encoded matrix of shape (rows, features)."""
         if not len(encoded):
             return Scores(np.empty(0), np.empty(0, dtype=np.bool_))
-        probability, decision = self._session.run(["probability", "decision"], {"x": encoded})
+        probability, decision = in_parts(
+            lambda part: self._session.run(["probability", "decision"], {"x": part}),
+            encoded,
+            self._threads,
+        )
         return Scores(probability[:, 0].astype(np.float64), decision[:, 0].astype(np.bool_))
 
     def unseen(self, rows: Sequence[msgspec.Struct], encoded: NDArray[np.float32]) -> list[str]:

@@ -33,6 +33,8 @@ PLAN = (
 )
 PARITY_ROWS = 2000
 CURVE_SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
+CURVE_ROWS = 300_000  # of the learning curve's last point: larger fits take the time of a model
+GAP_ROWS = 100_000  # training rows that are scored once more
 Floats = NDArray[np.float64]
 
 
@@ -235,7 +237,7 @@ def run(project: Project) -> dict[str, Any]:
         "blend": shares if chosen == "blend" else {},
         "calibration": calibration.method,
         "threshold": decided._asdict(),
-        "gap_train_valid": _score(project, data.y, predictors[chosen].predict(data.x))
+        "gap_train_valid": _seen_score(project, data, predictors[chosen])
         - float(np.mean(found[chosen].scores)),
         "learning_curve": _learning_curve(project, data, parts, chosen, found),
         "features": data.spec.names,
@@ -370,6 +372,14 @@ def _score(project: Project, y: NDArray[np.int8], p: Floats) -> float:
     return metrics.score(project.plan.value("primary_metric"), y, p)
 
 
+def _seen_score(project: Project, data: models.Data, predictor: graph.Predictor) -> float:
+    """Score training rows, or GAP_ROWS of more."""
+    if len(data.y) > GAP_ROWS:
+        rng = np.random.default_rng(project.config.training.seed)
+        data = data.rows(np.sort(rng.permutation(len(data.y))[:GAP_ROWS]))
+    return _score(project, data.y, predictor.predict(data.x))
+
+
 def _learning_curve(
     project: Project,
     data: models.Data,
@@ -377,11 +387,11 @@ def _learning_curve(
     chosen: str,
     found: dict[str, CrossValidated],
 ) -> list[dict[str, float]]:
-    """Fit the chosen kind of model on growing parts of the last fold's training rows."""
+    """Fit the chosen kind of model on growing parts of CURVE_ROWS of the last fold's rows."""
     train, valid = parts.folds[-1]
     name = chosen if chosen in models.FITTERS else "lightgbm"
     params = found[name].params | ({"members": 1} if name == "lightgbm" else {})
-    order = np.random.default_rng(project.config.training.seed).permutation(train)
+    order = np.random.default_rng(project.config.training.seed).permutation(train)[:CURVE_ROWS]
     points: list[dict[str, float]] = []
     for share in CURVE_SHARES:
         progress.tell(f"learning curve of {name}", len(points) + 1, len(CURVE_SHARES))

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from . import metrics, storage, training, validation
+from . import metrics, progress, storage, training, validation
 from .errors import ProjectError
 from .settings import Project
 
@@ -18,7 +18,6 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
-    from rich.progress import Progress
 
     if "lightgbm" not in project.plan.value("candidates"):
         raise ProjectError(
@@ -73,19 +72,13 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
             "lambda_l2": trial.suggest_float("lambda_l2", 1e-3, 30.0, log=True),
             "cat_smooth": trial.suggest_float("cat_smooth", 1.0, 100.0, log=True),
         }
-        result = training.cross_validate("lightgbm", data, parts, project, params)
+        with progress.part("trial", finished() + 1, trials):
+            result = training.cross_validate("lightgbm", data, parts, project, params)
         known = ~np.isnan(result.oof)
         trial.set_user_attr("score", float(np.mean(result.scores)))
         return metrics.log_loss(data.y[known], result.oof[known])
 
-    with Progress() as progress:
-        bar = progress.add_task("tuning", total=trials, completed=finished())
-        study.optimize(
-            objective,
-            n_trials=max(0, trials - finished()),
-            timeout=settings.time_limit_s,
-            callbacks=[lambda study, trial: progress.advance(bar)],
-        )
+    study.optimize(objective, n_trials=max(0, trials - finished()), timeout=settings.time_limit_s)
     done = [trial for trial in study.trials if trial.value is not None]
     report = {
         "study": state,

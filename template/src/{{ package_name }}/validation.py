@@ -12,7 +12,7 @@ import msgspec
 import polars as pl
 
 from . import contract as contracts
-from . import privacy, storage
+from . import privacy, progress, storage
 from .contract import Column, Contract
 from .dialect import BOOLEANS, DECIMAL_COMMA, ISO, MISSING, SPACES, THOUSANDS, WHOLE, pattern, text
 from .errors import CheckFailed, ProjectError
@@ -81,6 +81,7 @@ def apply(contract: Contract, frame: pl.DataFrame, *, labelled: bool = True) -> 
     # The target comes last, because its definition may use any other column.
     for column in sorted(contract.columns, key=lambda column: column.role == "target"):
         name = column.name
+        progress.tell("checking columns", len(typed) + 1, len(contract.columns))
         if name in frame.columns:
             raw = frame[name]
         elif column.role == "target" and column.definition and labelled:
@@ -137,6 +138,7 @@ def run(project: Project) -> dict[str, Any]:
     valid rows then stay as they were.
     """
     contract = contracts.read(project.contract_path)
+    progress.tell("reading the snapshot")
     manifest = project.path("data/raw/manifest.json")
     if not manifest.exists():
         raise ProjectError("no data yet: run `ml ingest` first")

@@ -8,7 +8,6 @@ give the same bytes.
 import os
 import re
 import shutil
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,10 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
-from rich.console import Console
-from rich.progress import Progress
 
-from .. import contract, dialect, registry, storage
+from .. import contract, dialect, progress, registry, storage
 from ..errors import ProjectError
 from ..scorer import Scorer, ServedColumn
 from ..settings import Project, refused
@@ -147,13 +144,11 @@ def _score_parts(scorer: Scorer, source: Source, parts: Path) -> list[Path]:
             yield number, first, batch
             first += batch.num_rows
 
-    finished = []
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("scoring", total=source.rows)
-        for part, rows in _in_order(work, tasks(), os.cpu_count() or 1):
-            finished.append(part)
-            progress.advance(task, rows)
+    finished, scored = [], 0
+    for part, rows in _in_order(work, tasks(), os.cpu_count() or 1):
+        finished.append(part)
+        scored += rows
+        progress.tell("scored rows", scored, source.rows)
     return finished
 
 
@@ -193,7 +188,8 @@ def _assemble(parts: list[Path], schema: Any, output: Path) -> dict[str, int]:
     """Join the parts to the output, which appears at once."""
     rows = problems = 0
     with storage.replacing_file(output) as temporary, _writer(temporary, output, schema) as writer:
-        for part in parts:
+        for number, part in enumerate(parts, 1):
+            progress.tell(f"writing {output.name}, part", number, len(parts))
             table = pq.read_table(part)
             writer.write_table(table)
             rows += table.num_rows

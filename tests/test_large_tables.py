@@ -1,0 +1,129 @@
+"""What is different for millions of rows: rows are drawn, memory stays flat, results stay equal."""
+
+from pathlib import Path
+
+import helpers.bundles as small
+import numpy as np
+import polars as pl
+import pytest
+
+from package_name import evaluation, explain, leakage, models, progress, registry, scorer, training
+from package_name.features import encode
+from package_name.models import Matrix
+from package_name.scorer import CategoricalFeature, FeatureSpec, NumericFeature, Scorer
+from package_name.serving import batch
+from package_name.settings import Project
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    made = small.project(tmp_path_factory.mktemp("large"))
+    registry.promote(made, small.train(made, rows=3000))
+    return made
+
+
+@pytest.fixture
+def matrix(project: Project) -> Matrix:
+    return encode(Scorer.load(project.path("models/v1")).spec, small.frame(1000, seed=3))
+
+
+@pytest.mark.parametrize("threads", [0, 1, 2, 7])
+def test_scores_have_the_same_bits_in_any_number_of_parts_and_threads(
+    project: Project, matrix: Matrix, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Scorer.load(project.path("models/v1")).predict(matrix)
+    monkeypatch.setattr(scorer, "ASKED_ROWS", 64)
+    parts = Scorer.load(project.path("models/v1"), threads=threads).predict(matrix)
+    assert np.array_equal(whole.probability, parts.probability)
+    assert np.array_equal(whole.decision, parts.decision)
+
+
+def test_columns_of_the_linear_model_are_those_of_joined_parts() -> None:
+    rng = np.random.default_rng(0)
+    rows = 500
+    numbers = [rng.normal(5, 3, rows), np.where(rng.random(rows) < 0.2, np.nan, 2.0)]
+    numbers += [np.full(rows, np.nan), rng.exponential(1, rows)]
+    codes = [rng.integers(0, 4, rows), rng.integers(0, 9, rows)]
+    x = np.column_stack([*numbers, *codes]).astype(np.float32)
+    spec = FeatureSpec(
+        tuple(NumericFeature(f"n{j}", f"n{j}") for j in range(4)),
+        (CategoricalFeature("a", "a", tuple("abc")), CategoricalFeature("b", "b", tuple("efg"))),
+    )
+    data = models.Data(x, np.zeros(rows, np.int8), spec, 1)
+    found, center, spread = models._linear_columns(data, [4, 4])
+    known = x[:, :4].astype(np.float64)
+    missing = np.isnan(known)
+    filled = np.where(missing, center.astype(np.float32), known)
+    parts = [(filled - center) / spread, missing, np.eye(4)[codes[0]]]
+    parts.append(np.eye(4)[np.minimum(codes[1], 3)])
+    assert np.array_equal(found.toarray(), np.hstack(parts))
+    assert center[2] == 0 and spread[2] == 1 == spread[1]
+
+
+def test_curve_gap_examples_and_relations_look_at_drawn_rows(
+    project: Project, matrix: Matrix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = small.frame(1000, seed=3)
+    y = small.labels(table)
+    spec = Scorer.load(project.path("models/v1")).spec
+    data = models.Data(matrix, y, spec, 1)
+    fold = (np.arange(800), np.arange(800, 1000))
+    parts = training.Split(np.arange(1000), np.arange(0), [fold], [])
+    found = {"logistic_regression": training.CrossValidated(np.empty(0), [], 0.0, {})}
+    monkeypatch.setattr(training, "_score", lambda _, y, p: float(len(y)))
+    monkeypatch.setattr(training, "CURVE_ROWS", 300)
+    monkeypatch.setattr(training, "GAP_ROWS", 250)
+    curve = training._learning_curve(project, data, parts, "logistic_regression", found)
+    assert [(point["rows"], point["valid"]) for point in curve][-1] == (300, 200)
+    predictor = small.graph.Predictor(
+        (small.graph.Member(*models.logistic_regression(data, 0, {})),)
+    )
+    assert training._seen_score(project, data, predictor) == 250
+    loaded = Scorer.load(project.path("models/v1"))
+    everywhere = explain._extremes(loaded, matrix, 7)
+    monkeypatch.setattr(explain, "EXAMPLE_ROWS", 100)
+    drawn = explain._extremes(loaded, matrix, 7)
+    assert len(drawn) == len(everywhere) == 5 and drawn != everywhere
+    monkeypatch.setattr(leakage, "MAX_ROWS", 400)
+    assert len(np.unique(leakage.sampled(1000))) == 400 and len(leakage.sampled(300)) == 300
+    assert evaluation._draws(500, 100) == 500 and evaluation._draws(500, 10**6) == 100
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_scoring_counts_its_rows(
+    project: Project, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(batch, "PART_ROWS", 400)
+    monkeypatch.setattr(batch, "BLOCK_BYTES", 2000)
+    monkeypatch.setattr(progress, "tell", lambda *words: told.append(words))
+    table = small.frame(1000).drop("y")
+    source = tmp_path / f"in{suffix}"
+    table.write_csv(source) if suffix == ".csv" else table.write_parquet(source)
+    batch.run(project, source, tmp_path / "out.csv")
+    counts = [words[1:] for words in told if words[0] == "scored rows"]
+    total = None if suffix == ".csv" else 1000  # only the end of a CSV tells
+    assert len(counts) > 1 and counts[-1] == (1000, total)
+    assert any(words[0].startswith("writing out.csv") for words in told)
+
+
+def test_there_is_one_kind_of_progress() -> None:
+    source = next((ROOT / "template/src").iterdir())
+    texts = {p.name: p.read_text(encoding="utf-8") for p in source.rglob("*.py*")}
+    assert not [name for name, text in texts.items() if "rich.progress" in text]
+
+
+def test_boosting_tells_its_rounds_and_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[object, ...]] = []
+    monkeypatch.setattr(progress, "detail", lambda *words: told.append(words))
+    table = small.frame(400)
+    spec = FeatureSpec((NumericFeature("amount", "amount"),), ())
+    x = np.ascontiguousarray(table["amount"].cast(pl.Float32).to_numpy()[:, None])
+    data = models.Data(x, small.labels(table), spec, 1)
+    models.lightgbm(data, 0, {"rounds": 3, "members": 2})
+    assert told[-1] == ("member 2 of 2, round", 3, 3) and len(told) == 6
+    folds = [(np.arange(300), np.arange(300, 400))]
+    models.lightgbm_rounds(data, folds, 0, {}, 5)
+    assert told[-1] == ("round", 5, None)
