@@ -7,6 +7,7 @@ messages no other test reaches (branch coverage of the generated source).
 import hashlib
 import importlib
 import json
+import os
 import re
 import shutil
 import sys
@@ -25,18 +26,24 @@ from helpers.rendering import ROOT, git, publish, render
 
 from package_name import (
     bench,
+    explain,
+    features,
+    ingest,
     monitoring,
     registry,
     sample,
     splitting,
     storage,
     tracking,
+    update,
     validation,
 )
+from package_name import git as children
 from package_name.contract import Column, Contract
 from package_name.errors import CheckFailed, ProjectError
 from package_name.plan import check, progress
-from package_name.scorer import session
+from package_name.scorer import Scorer, session
+from package_name.serving import batch
 from package_name.settings import Project
 
 PACKAGE = "message_model"
@@ -457,3 +464,118 @@ def test_hashes_of_text_bytes_and_files_agree(tmp_path: Path) -> None:
     known = hashlib.sha256("ü".encode()).hexdigest()
     assert storage.sha256_bytes("ü".encode()) == known == storage.sha256_text("ü")
     assert storage.sha256(path) == known == storage.read_hashed(path)[1]
+
+
+# What only a rare state shows
+
+
+def test_tuning_without_boosting_says_why(project: Project, ml: Ml) -> None:
+    overrides("MOD-02: {value: [logistic_regression], reason: a test}")(project)
+    code, said = ml("tune")
+    assert code == 2 and "nothing to tune: the plan's candidates (MOD-02) have no lightgbm" in said
+
+
+@pytest.mark.parametrize("command", ["monitor", "retrain-check", "simulate-drift", "bench"])
+def test_after_a_failed_gate_commands_say_what_is_missing(
+    project: Project, ml: Ml, command: str
+) -> None:
+    failed = registry.Version(run="r", gate_passed=False, status="evaluated")
+    storage.write_json(
+        project.path("models/registry.json"), registry.Registry(versions={"v1": failed})
+    )
+    code, said = ml(command)
+    assert code == 2 and "no champion yet: v1 did not pass its gate" in said
+    assert "reports/evaluation.html says why; mend that and train again" in said
+
+
+def test_importance_of_one_class_has_no_meaning(trained: Project) -> None:
+    scorer = Scorer.load(registry.champion_folder(trained))
+    x = features.encode(scorer.spec, small.frame(50))
+    with pytest.raises(ProjectError, match="one class only: importance has no meaning there"):
+        explain.permutation_importance(scorer, x, np.zeros(50, np.int8), np.random.default_rng(0))
+
+
+def test_a_machine_without_git_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ProjectError, match="git is needed here: install it"):
+        children.git(tmp_path, "status")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.jsonl", "\n\n", "a.jsonl: the file has no rows"),
+        ("a.csv", "x,y\n", "a.csv: the file has column names but no rows"),
+        ("a.csv", "", "a.csv: the file is empty"),
+    ],
+)
+def test_a_file_without_rows_says_so(tmp_path: Path, name: str, content: str, said: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ProjectError, match=re.escape(said)):
+        ingest.read_table(tmp_path / name)
+
+
+def test_an_approval_needs_one_name_and_a_date(
+    project: Project, ml: Ml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = project.path("PLAN.md").read_text(encoding="utf-8")
+    prompt = re.search(r"^_TODO\(PROB-01\).*$", text, re.M)
+    assert prompt
+    edit(project.path("PLAN.md"), prompt[0], "Customers leave before we notice.")
+    for words, said in (
+        ("--by eva\tmeier", "give one word, such as @eva"),
+        ("--by @eva --due soon", "--due 'soon': give a date such as 2027-03-31"),
+    ):
+        arguments = [word.replace("\t", " ") for word in words.split(" ")]
+        code, found = ml("plan", "approve", "PROB-01", *arguments)
+        assert code == 2 and said in found
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.setenv(name, os.devnull)
+    code, found = ml("plan", "approve", "PROB-01")
+    assert code == 2 and "git knows no user.email here: say who approves, such as --by" in found
+    edit(project.path("PLAN.md"), "PROB-01 status=todo", "PROB-01 status=rejected")
+    assert "PROB-01: was rejected: change it and have it approved" in ml("plan", "check")[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("manifest.json", {"format": 99}, "bundle format 99, not "),
+        ("golden.json", {"probability": [2.0] * 50}, "golden rows differ by"),
+    ],
+)
+def test_a_bundle_of_another_kind_is_refused(
+    trained: Project, tmp_path: Path, name: str, change: dict[str, Any], said: str
+) -> None:
+    folder = Path(shutil.copytree(registry.champion_folder(trained), tmp_path / "v1"))
+    content = storage.read_json(folder / name)
+    if name == "golden.json":
+        change = {"probability": [2.0] * len(content["probability"])}
+    storage.write_json(folder / name, content | change)
+    if name == "golden.json":
+        manifest = storage.read_json(folder / "manifest.json")
+        manifest["files"][name] = storage.sha256(folder / name)
+        storage.write_json(folder / "manifest.json", manifest)
+    with pytest.raises(ProjectError, match=said):
+        Scorer.load(folder)
+
+
+def test_names_of_ours_that_lead_elsewhere_are_refused(trained: Project, tmp_path: Path) -> None:
+    small.frame(20).write_csv(tmp_path / "in.csv")
+    (tmp_path / "out.csv.parts").symlink_to(tmp_path)
+    with pytest.raises(ProjectError, match="is a link, which may lead anywhere: remove it"):
+        batch.run(trained, tmp_path / "in.csv", tmp_path / "out.csv")
+    (tmp_path / ".ml.update").symlink_to(tmp_path)
+    with pytest.raises(ProjectError, match=r"\.ml\.update is a link: remove it"):
+        update._apply(tmp_path, tmp_path, {})
+
+
+def test_rows_in_the_embargo_are_counted() -> None:
+    parts = table(LATE)
+    made = splitting.split(**parts, scheme="time", test_share=0.2, folds=3, embargo_days=2, seed=0)
+    assert made.notes[0] == "2 rows lie in the embargo of 2 days before the test"
+
+
+def test_a_report_that_is_not_there_yet_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match=r"x\.json is not there yet: `ml run` makes it"):
+        storage.read_json(tmp_path / "x.json")

@@ -189,5 +189,7 @@ def _damage(path: Path, encoding: str) -> str:
         return "not a whole Parquet file: write or copy it again"
     if reason := dialect.undecodable(path, encoding):
         return reason
-    is_json = suffix in dialect.JSON
-    return "" if is_json else dialect.damage(path, dialect.read(path, encoding))
+    if suffix in dialect.JSON:
+        with path.open("rb") as lines:
+            return "" if any(line.strip() for line in lines) else "the file has no rows"
+    return dialect.damage(path, dialect.read(path, encoding))
