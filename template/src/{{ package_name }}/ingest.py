@@ -40,7 +40,8 @@ def read_table(path: Path, encoding: str = "utf-8") -> pl.DataFrame:
         reason = _damage(path, encoding) or str(error).strip().splitlines()[0]
         raise ProjectError(f"{path.name}: {reason}") from None
     if not frame.height:
-        raise ProjectError(f"{path.name}: the file has column names but no rows")
+        names = "column names but " if frame.width else ""
+        raise ProjectError(f"{path.name}: the file has {names}no rows")
     for name in frame.columns:
         if name == "*" or (name.startswith("^") and name.endswith("$")):
             raise ProjectError(f"{path.name}: column {name!r} reads as a pattern: rename it")
@@ -189,7 +190,5 @@ def _damage(path: Path, encoding: str) -> str:
         return "not a whole Parquet file: write or copy it again"
     if reason := dialect.undecodable(path, encoding):
         return reason
-    if suffix in dialect.JSON:
-        with path.open("rb") as lines:
-            return "" if any(line.strip() for line in lines) else "the file has no rows"
-    return dialect.damage(path, dialect.read(path, encoding))
+    is_json = suffix in dialect.JSON
+    return "" if is_json else dialect.damage(path, dialect.read(path, encoding))
