@@ -93,6 +93,8 @@ def both_plans_say_the_same(text: str, plan: dict[str, Any]) -> None:
         for number in numbers.values():
             assert number["unit"] and number["formula"] and number["source"] in plan["sources"]
     for id, decision in plan["decisions"].items():
+        if id == "REG-01":  # a duty has a line of its own, with its reason
+            continue
         assert f"`{decision['rule'].split(', ')[0]}`" in plan["blocks"][id]["lines"][0]
         assert decision["why"] in plan["blocks"][id]["lines"][0]
         assert set(decision["sources"]) <= set(plan["sources"])

@@ -58,21 +58,29 @@ DECIDED: dict[str, dict[str, Any]] = {
     "churn": {
         "warnings": ["keep_a_control_group"],
         "experiment": "before_and_after",  # 150 calls a day fill no two arms within a year
-        "duties": ["processing_record"],
+        "duties": [
+            *("processing_record", "ccpa_notice", "ccpa_deletion", "ccpa_opt_out", "ai_literacy"),
+        ],
         "rollout": "parallel_run_then_switch",
         "retrain": "monthly_check",
     },
     "fraud": {
         "warnings": ["keep_an_untouched_share", "alarms_come_late"],
-        "duties": ["processing_record", "impact_assessment", "human_review_of_decisions"],
+        "duties": [
+            *("processing_record", "impact_assessment", "human_review_of_decisions"),
+            "ai_literacy",
+        ],
         "rollout": "shadow_then_canary_with_rollback_limits",
         "retrain": "weekly",
     },
     "credit": {
         "candidates": ["logistic_regression"],
         "duties": [
-            *("processing_record", "impact_assessment", "technical_documentation"),
-            *("risk_management", "logging", "human_oversight", "post_market_monitoring"),
+            *("processing_record", "impact_assessment", "ai_literacy", "risk_management"),
+            *("data_governance", "technical_documentation", "logging", "instructions_for_use"),
+            *("human_oversight", "accuracy_and_robustness", "duties_of_deployers"),
+            *("fundamental_rights_assessment", "conformity_assessment", "declaration_and_marking"),
+            *("registration", "post_market_monitoring", "explanation_of_decisions"),
         ],
         "rollout": "shadow_then_signature_then_canary",
         "drift_test": "psi",

@@ -52,7 +52,13 @@ CHOICES: dict[str, list[Any]] = {
     "action": ["treatment", "block", "inform"],
     "personal_data": [True, False],
     "significant_effect": [True, False],
-    "jurisdictions": [["eu"], ["us_ca"], ["us_health"], ["other"], ["eu", "us_ca", "us_health"]],
+    "jurisdictions": [
+        ["eu"],
+        ["us_ca"],
+        ["us_health"],
+        ["other"],
+        ["eu", "uk", "us_ca", "us_health"],
+    ],
     "risk_class": ["minimal", "limited", "high", "prohibited"],
 }
 

@@ -26,6 +26,17 @@ HEAD = """\
 """
 # What fired, joined with what is known of each rule: `decisions` of plan/plan.yaml.
 JOIN = """\
+{# What the law asks for: duties with id, article, reason, owner and place of the evidence. #}
+{% macro duties_of(answers) -%}
+{% set found = [] %}
+{% for rule, why in (fire(answers) | from_json)["REG-01"] | select %}
+{% for id in table["REG-01"].rules[rule].then if id in duties %}
+{% set _ = found.append(dict(duties[id], id=id, reason=why)) %}
+{% endfor %}
+{% endfor %}
+{{ found | to_json }}
+{%- endmacro %}
+
 {% macro decide(answers) -%}
 {% set fired = fire(answers) | from_json %}
 {% set decisions = {} %}
@@ -99,6 +110,7 @@ def generate(table: dict[str, Any]) -> str:
     """Return the text of rules.jinja."""
     lines = [HEAD, f"{{% set laws_checked = {_literal(table['laws_checked'])} %}}\n"]
     lines += [f"{{% set sources = {_literal(table['sources'])} %}}\n\n"]
+    lines += [f"{{% set duties = {_literal(table['duties'])} %}}\n\n"]
     known = {id: _facts(decision, table) for id, decision in table["decisions"].items()}
     lines.append(f"{{% set table = {_literal(known)} %}}\n\n")
     lines.append(

@@ -105,7 +105,9 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "decision_mode": st.sampled_from(["human_in_loop", "automated"]),
     "action": st.sampled_from(["treatment", "block", "inform"]),
     "significant_effect": st.booleans(),
-    "jurisdictions": st.sampled_from([["eu"], ["us_ca", "us_health"], ["other"], ["eu", "other"]]),
+    "jurisdictions": st.sampled_from(
+        [["eu"], ["us_ca", "us_health"], ["uk", "other"], ["eu", "other"]]
+    ),
     "risk_class": st.sampled_from(["minimal", "limited", "high", "prohibited"]),
     "oncall": free_text(80),
     "python_version": st.sampled_from(["3.11", "3.12", "3.13"]),

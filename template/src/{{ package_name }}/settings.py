@@ -228,6 +228,17 @@ class Duty(msgspec.Struct, frozen=True, kw_only=True):
     paths: tuple[str, ...] = ()
 
 
+class LegalDuty(msgspec.Struct, frozen=True, kw_only=True):
+    """What a law asks for: its article, why, the role that owns it, where the evidence goes."""
+
+    id: str
+    duty: str
+    article: str
+    reason: str
+    owner: str
+    evidence: str
+
+
 class Plan(msgspec.Struct, kw_only=True, dict=True):
     """plan/plan.yaml with the team's overrides and waivers."""
 
@@ -240,6 +251,7 @@ class Plan(msgspec.Struct, kw_only=True, dict=True):
     gates: dict[str, Gate] = {}
     responsibilities: tuple[Duty, ...] = ()
     laws_checked: str | None = None
+    duties: tuple[LegalDuty, ...] = ()
     sources: dict[str, str] = {}
     overrides: dict[str, Override] = {}
     waivers: dict[str, Waiver] = {}

@@ -412,7 +412,7 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
     checked = _date(f"{plan.laws_checked}-01")
     if checked is not None and _today() - checked > dt.timedelta(days=180):
         message = f"the laws were last looked up in {plan.laws_checked}: update the template"
-        yield Finding("warning", "REG-01", message)
+        yield Finding("warning", "REG-01" if "REG-01" in plan.blocks else "PRIV-01", message)
     outputs = {decision.output: identifier for identifier, decision in plan.decisions.items()}
     for report, identifier in MADE_WITH.items():
         path = project.path(f"reports/{report}.json")
