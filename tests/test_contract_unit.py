@@ -375,7 +375,7 @@ def test_two_readings_of_a_target_are_asked_about(drafted, one, two, told):
     frame = table(y=(two if n % 4 == 0 else one for n in range(400)))
     with pytest.raises(ProjectError) as error:
         drafted(frame)
-    for value, share in ((one, "75.0%"), (two, "25.0%")):
+    for value, share in ((one, "75\u00a0%"), (two, "25\u00a0%")):
         assert f"{value} ({share} of the rows)" in str(error.value)
         assert f"`--positive {value}`" in str(error.value)
     agreed, found = drafted(frame, positive=told)
@@ -389,7 +389,7 @@ def test_a_positive_value_that_is_frequent_is_doubted_and_can_be_turned(tmp_path
     file = tmp_path / "data.parquet"
     table(y=[no if n % 4 == 0 else yes for n in range(400)]).write_parquet(file)
     draft = drafting.draft(file, "y")
-    assert "75.0% of 400 rows" in draft.decisions[0].evidence
+    assert "75\u00a0% of 400 rows" in draft.decisions[0].evidence
     assert "more frequent one" in draft.findings[0].reason
     turned = drafting.draft(file, "y", positive=str(no))
     assert "named by --positive" in turned.decisions[0].evidence
@@ -585,7 +585,7 @@ MONTHS = [DAYS[n // 100 * 30] for n in range(400)]
         ({"closed": [DAYS[n * 7 % 400] for n in range(400)]}, None, "not in its order"),
         ({"closed": [None, *DAYS[1:]]}, None, "missing in 1 row"),
         ({"account_id": HUNDRED, "seen": [DAYS[n] for n in HUNDRED]}, None, "the same in all rows"),
-        ({"account_id": HUNDRED, "seen": MONTHS}, "seen", "another one in 100% of the rows"),
+        ({"account_id": HUNDRED, "seen": MONTHS}, "seen", "another one in 100\u00a0% of the rows"),
         ({"closed": DAYS}, "closed", "the rows are in its order"),
         ({"order_id": range(400), "order_date": DAYS[::-1]}, "order_date", "its name says so"),
         ({"closed": DAYS, "snapshot": MONTHS}, "snapshot", "its name says so"),

@@ -48,7 +48,7 @@ def test_readme_has_value_statement() -> None:
 
 
 def test_readme_shows_lines_of_a_real_plan(tmp_path: Path) -> None:
-    plan = (render(tmp_path / "p") / "PLAN.md").read_text().splitlines()
+    plan = (render(tmp_path / "p") / "PLAN.md").read_text().replace("\u00a0", " ").splitlines()
     shown = [
         line
         for fence in fences(ROOT / "README.md")

@@ -104,7 +104,7 @@ def test_a_header_longer_than_every_row_is_read_by_its_own_delimiter(
     rows = "".join(f"0.{n},{'ab'[n % 2]},{['no', 'yes', 'no'][n % 3]}\n" for n in range(60))
     project.path("mine.csv").write_text(f"x,k,churned,note\n{rows}")
     code, found = ml("contract", "infer", "mine.csv", "--target", "churned")
-    assert code == 0 and "true (written yes) is positive, 33.3% of 60 rows" in found, found
+    assert code == 0 and "true (written yes) is positive, 33.3\u00a0% of 60 rows" in found, found
 
 
 def test_a_file_without_entity_and_time_is_told_by_every_later_command(
@@ -115,7 +115,9 @@ def test_a_file_without_entity_and_time_is_told_by_every_later_command(
     mend = "`ml update --data entity= --data time_column= --data entity_repeats=no`"
     code, said = ml("contract", "infer", name, "--target", "churned")
     assert code == 0 and differ in said and mend in said
-    assert "true (written yes) is positive, 33.3% of 60 rows: true says that it happened" in said
+    assert (
+        "true (written yes) is positive, 33.3\u00a0% of 60 rows: true says that it happened" in said
+    )
     assert re.search(r"^  entity +none: .*\n  time +none: ", said, re.M)
     assert ml("contract", "check") == (0, "dataset.odcs.yaml: good\n")
     code, said = ml("run")  # stops before its first step, and says what the reports say
@@ -147,11 +149,13 @@ def test_a_target_of_two_readings_writes_nothing_until_told(project: Project, ml
     name = file(project, churned=[1 + (n % 3 == 0) for n in range(60)])
     before = project.contract_path.read_bytes()
     code, said = ml("contract", "infer", name, "--target", "churned")
-    assert code == 2 and "1 (66.7% of the rows) or 2 (33.3% of the rows)" in said
+    assert code == 2 and "1 (66.7\u00a0% of the rows) or 2 (33.3\u00a0% of the rows)" in said
     assert project.contract_path.read_bytes() == before
     code, said = ml("contract", "infer", name, "--target", "churned", "--positive", "2", "--json")
     found = json.loads(said)
-    assert found["decisions"][0]["evidence"].startswith("2 is positive, 33.3% of 60 rows: named by")
+    assert found["decisions"][0]["evidence"].startswith(
+        "2 is positive, 33.3\u00a0% of 60 rows: named by"
+    )
     assert [finding["what"] for finding in found["findings"]] == ["contradiction"]
 
 
@@ -303,9 +307,7 @@ def test_tasks_that_take_longer_than_the_plan_are_told(project: Project) -> None
     known = yaml.safe_load(path.read_text(encoding="utf-8"))
     long = {"all": {"what": "All of it", "weeks": [400, 500, 600], "after": []}}
     path.write_text(yaml.safe_dump(known | {"tasks": long}), encoding="utf-8")
-    assert any(
-        "change the tasks, or the answer build_months" in m for _, m in progress.check(project)
-    )
+    assert any("change them, or the answer build_months" in m for _, m in progress.check(project))
 
 
 # Tables that cannot be split

@@ -275,11 +275,11 @@ def test_value_adds_what_the_answers_name() -> None:
     assert gain == pytest.approx(value["npv"]["value"] - 9 * 10**5)
     grown = render_plan(plan_depth="standard", **more | {"benefit_growth": 0.0})[1]["computed"]
     assert value["npv"]["value"] > grown["VAL-01"]["npv"]["value"] > plain["npv"]["value"]
-    assert "PROB-02 figure: Customers lost: 0.04 today, 0.03 wanted (-25 %)" in text
-    assert "(7 200 of it for 160 hours of work saved), growing by 10 % a year," in text
+    assert "PROB-02 figure: Customers lost: 0.04 today, 0.03 wanted (-25\u00a0%)" in text
+    assert "(7\u00a0200 of it for 160 hours of work saved), growing by 10\u00a0% a year," in text
     [line] = re.findall(r"- VAL-01 cash flow: (.*) EUR", text)
-    years = [int(n.replace(" ", "")) for n in re.findall(r"year \d+ (-?[\d ]+),", line)]
-    balance = int(re.findall(r"balance (-?[\d ]+)", line)[0].replace(" ", ""))
+    years = [int(n.replace("\u00a0", "")) for n in re.findall(r"year \d+ (-?[\d\u00a0]+),", line)]
+    balance = int(re.findall(r"balance (-?[\d\u00a0]+)", line)[0].replace("\u00a0", ""))
     assert len(years) == 3 and sum(years) == pytest.approx(balance, abs=3)
     dear = render_plan(plan_depth="standard", alternative_npv=10**9)[1]["decisions"]["FLAG-01"]
     assert "a_better_use_is_known" in dear["value"]

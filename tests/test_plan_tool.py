@@ -296,7 +296,7 @@ def test_made_up_data_open_no_gate_but_the_first(measured: Project) -> None:
     assert told in errors(measured, "G1") and told in errors(measured, "G4")
     plan_report.run(measured, "exec")
     page = measured.path("reports/plan_exec.md").read_text(encoding="utf-8")
-    assert "- measured on made-up data: 867 261 EUR" in page and "data: threshold" not in page
+    assert "- measured on made-up data: 867\u00a0261 EUR" in page and "data: threshold" not in page
 
 
 def test_an_unknown_gate_is_refused(project: Project) -> None:
@@ -388,11 +388,11 @@ def test_approval_holds_until_what_it_approved_changes(measured: Project) -> Non
     assert part.attributes["of"].split(".")[0] == meaning_hash(auto.lines)
     assert errors(measured) == []
     plan = measured.path("plan/plan.yaml")
-    plan.write_text(plan.read_text().replace("15 % is not below", "16 % is not below"))
+    plan.write_text(plan.read_text().replace("15\u00a0% is not below", "16\u00a0% is not below"))
     edit(
         measured,
-        "EVAL-01 decision: `roc_auc` by rule `metric.bin`: positive rate 15 %",
-        "EVAL-01 decision: `roc_auc` by rule `metric.bin`: positive rate 16 %",
+        "EVAL-01 decision: `roc_auc` by rule `metric.bin`: positive rate 15\u00a0%",
+        "EVAL-01 decision: `roc_auc` by rule `metric.bin`: positive rate 16\u00a0%",
     )
     ((id, message),) = errors(measured)
     assert id == "EVAL-01" and "stale approval" in message
@@ -496,8 +496,8 @@ def test_a_failed_gate_of_the_model_closes_its_gate(measured: Project) -> None:
     said = " ".join(f"{id} {message}" for id, message in errors(measured, "G3"))
     assert "EVAL-03 the gate of the model failed: roc_auc is 0.81" in said
     assert (
-        "VAL-02 the measured value a year may be zero or a loss: 53 119 (-89 833 to 193 272)"
-        in said
+        "the measured value a year may be zero or a loss: 53\u00a0119 (-89\u00a0833 to "
+        "193\u00a0272)" in said
     )
     assert not {"EVAL-03", "VAL-02"} & {id for id, _ in errors(measured, "G2")}
     warned = {f.message.rpartition("(")[2] for f in check.check(measured) if f.level == "warning"}
@@ -507,7 +507,7 @@ def test_a_failed_gate_of_the_model_closes_its_gate(measured: Project) -> None:
     assert "**go**" not in text
     page = plan_report.run(measured, "exec")[0].read_text(encoding="utf-8")
     assert "verdict: **stop**: the gate of the model failed" in page and "**go**" not in page
-    assert "| Rows | 50 000 | 2 421 | **contradicts** | DATA-02 |" in page
+    assert "| Rows | 50\u00a0000 | 2\u00a0421 | **contradicts** | DATA-02 |" in page
     until = {"owner": "@eva", "until": "2999-01-31", "reason": "a pilot on few rows"}
     said = dict(errors(waive(measured, **{"EVAL-03": until, "VAL-02": until}), "G3"))
     assert not {"EVAL-03", "VAL-02"} & said.keys()
@@ -816,7 +816,7 @@ def test_a_page_for_each_reader(measured: Project, audience: str) -> None:
 
 def test_executives_see_value_gates_and_risks(measured: Project) -> None:
     text = plan_report.run(measured, "exec")[0].read_text(encoding="utf-8")
-    for word in ("NPV", "payback", "- G0: ", "per 1 000 rows", "## Risks", "gate passed"):
+    for word in ("NPV", "payback", "- G0: ", "per 1\u00a0000 rows", "## Risks", "gate passed"):
         assert word in text, word
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from . import progress, registry, storage
 from .errors import CheckFailed
+from .formats import number
 from .git import start
 from .scorer import Golden, Scorer, read_golden
 from .settings import Project, find_project
@@ -55,8 +56,8 @@ def run(project: Project) -> dict[str, Any]:
     limit = answers["latency_ms"] if "rest" in answers["deployment_modes"] else float("inf")
     if single["p99"] > limit:
         raise CheckFailed(
-            f"{scorer.version}: 99 % of single rows take up to {single['p99']:.1f} ms, more than "
-            f"latency_ms {limit}: train fewer members or rounds, or change the answer"
+            f"{scorer.version}: 99 % of single rows take up to {number(single['p99'])} ms, more "
+            f"than latency_ms {number(limit)}: train fewer members or rounds, or change the answer"
         )
     return report
 

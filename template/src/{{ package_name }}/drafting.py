@@ -17,6 +17,7 @@ import yaml
 from . import leakage, personal, progress, storage
 from .contract import UNSERVED, Column, Kind, Role, contradiction, definition_columns, read
 from .errors import ProjectError
+from .formats import NBSP, number, percent
 from .inference import infer
 from .ingest import read_table
 from .settings import Project
@@ -164,7 +165,7 @@ def run(
         raise ProjectError(f"{path.name} was edited: --force replaces it and keeps it as .bak")
     progress.tell(f"reading {file.name}")
     frame = read_table(file, project.config.data.encoding)
-    progress.tell(f"judging {frame.width} columns of {frame.height:,} rows")
+    progress.tell(f"judging {frame.width} columns of {number(frame.height)} rows")
     known = {name: project.plan.answers.get(name) for name in ("entity", "time_column")}
     known = {name: column for name, column in known.items() if column in frame.columns}
     drafted = _draft(
@@ -342,7 +343,10 @@ def _set_target(
     labelled = len(texts) - texts.null_count()
     written = frame[name].filter(texts == positive)[0] if name in frame.columns else positive
     shown = positive if str(written) == positive else f"{positive} (written {written})"
-    return labels, f"{shown} is positive, {shares[positive]:.1%} of {labelled} rows: {reason}"
+    return (
+        labels,
+        f"{shown} is positive, {percent(shares[positive])} of {number(labelled)} rows: {reason}",
+    )
 
 
 def _positive(name: str, shares: dict[str, float], kind: Kind, told: str | None) -> tuple[str, str]:
@@ -367,7 +371,9 @@ def _positive(name: str, shares: dict[str, float], kind: Kind, told: str | None)
             return value, f"{other} says that it did not happen"
         if _alike(plain[value], stem) and not _alike(plain[other], stem):
             return value, "the name of the target says so"
-    listed = " or ".join(f"{value} ({share:.1%} of the rows)" for value, share in shares.items())
+    listed = " or ".join(
+        f"{value} ({percent(share)} of the rows)" for value, share in shares.items()
+    )
     ways = " or ".join(f"`--positive {shlex.quote(value)}`" for value in shares)
     raise ProjectError(
         f"target {name!r}: which value is the event, {listed}? Nothing says so, and the wrong one "
@@ -418,7 +424,7 @@ def _observed(column: _Column, columns: dict[str, _Column], entity: str | None) 
         share = again.n_unique() / again.height
         if again.n_unique() == again["whom"].n_unique():
             return False, f"the same in all rows of one {entity}"
-        return share >= 0.9, f"another one in {share:.0%} of the rows of one {entity}"
+        return share >= 0.9, f"another one in {percent(share)} of the rows of one {entity}"
     name = personal.snake(column.name)
     if ATTRIBUTE.search(name):
         return False, "its name says an attribute of what the row is about"
@@ -588,7 +594,7 @@ def _render(
 
 
 def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)
+    return "".join(c if c.isprintable() or c == NBSP else " " for c in text)
 
 
 class _OneLine(dict[str, Any]):
@@ -598,7 +604,7 @@ class _OneLine(dict[str, Any]):
 class _Dumper(yaml.SafeDumper):
     def represent_text(self, text: str) -> yaml.Node:
         """Quote control characters, which plain YAML text would lose."""
-        quote = None if text.isprintable() else '"'
+        quote = None if text == _printable(text) else '"'
         return self.represent_scalar("tag:yaml.org,2002:str", text, style=quote)
 
     def represent_braces(self, mapping: _OneLine) -> yaml.Node:

@@ -22,6 +22,7 @@ from . import (
     validation,
 )
 from .errors import CheckFailed, ProjectError
+from .formats import number, percent, signed
 from .plan import evidence
 from .report import render
 from .scorer import Scorer, in_parts, session
@@ -74,7 +75,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     settings = project.config.evaluation
     draws = _draws(settings.bootstrap, len(y))
     seed = project.config.training.seed
-    progress.tell(f"{draws} resamples of {len(y):,} test rows")
+    progress.tell(f"{number(draws)} resamples of {number(len(y))} test rows")
     intervals = metrics.bootstrap(
         y, p, threshold, metrics.NAMES, draws=draws, seed=seed, groups=tested.groups
     )
@@ -210,7 +211,7 @@ def slices(
         levels, counts = np.unique(values, return_counts=True)
         if not settings.slices and len(levels) > SLICE_LEVELS:
             continue
-        for number, (level, count) in enumerate(zip(levels, counts, strict=True), 1):
+        for place, (level, count) in enumerate(zip(levels, counts, strict=True), 1):
             rows = values == level
             positives = int(y[rows].sum())
             if count < settings.min_slice_rows or positives in (0, count):
@@ -221,7 +222,7 @@ def slices(
             results.append(
                 {
                     "column": name,
-                    "level": f"{privacy.HIDDEN} {number}" if name in hidden else str(level),
+                    "level": f"{privacy.HIDDEN} {place}" if name in hidden else str(level),
                     "n": int(count),
                     "positives": positives,
                     "metric": interval.value,
@@ -257,7 +258,7 @@ def _score_test_set(
         )
     validation.check_columns(frame, name, mend, agreed)
     x, threads = features.encode(scorer.spec, frame), project.config.training.threads
-    progress.tell(f"scoring {len(x):,} test rows")
+    progress.tell(f"scoring {number(len(x))} test rows")
     probability = {scorer.manifest.champion: scorer.predict(x).probability}
     rivals = (folder / name for name in scorer.manifest.files if name.startswith("rivals/"))
     for rival in sorted(rivals):
@@ -284,12 +285,12 @@ def _gate(
         reasons.append(f"{primary} has no value on this test set: it needs rows of both classes")
     elif gain.value < min_gain:
         reasons.append(
-            f"{primary} is {gain.value:+.3f} against {best}; "
-            f"the smallest useful gain is {min_gain:.3f}"
+            f"{primary} is {signed(gain.value, 4)} against {best}; "
+            f"the smallest useful gain is {number(min_gain, 4)}"
         )
     elif not gain.low > 0:
         reasons.append(
-            f"the gain over {best} may be chance: its 95 % interval starts at {gain.low:+.3f}"
+            f"the gain over {best} may be chance: its 95 % interval starts at {signed(gain.low, 4)}"
         )
     if min_metric is None:
         reasons.append(
@@ -297,7 +298,9 @@ def _gate(
             f"write the limit of {asked} as `limit:` below EVAL-01 in plan/overrides.yaml"
         )
     elif primary == asked and measured.value < min_metric:
-        reasons.append(f"{primary} is {measured.value:.3f}; the plan asks for {min_metric:.3f}")
+        reasons.append(
+            f"{primary} is {number(measured.value, 4)}; the plan asks for {number(min_metric, 4)}"
+        )
     return {
         "reasons": reasons,
         "against": best,
@@ -322,7 +325,7 @@ def usefulness(
     reasons, warnings = [], []
     share = float(flagged.mean())
     if p.min() == p.max():
-        reasons.append(f"it gives every row the same probability, {p.min():.3f}")
+        reasons.append(f"it gives every row the same probability, {number(float(p.min()), 3)}")
     elif len(levels := np.unique(p)) < FEW_SCORES:
         warnings.append(f"it knows only {len(levels)} different probabilities")
     if share in (0.0, 1.0):
@@ -331,18 +334,20 @@ def usefulness(
             "such decisions need no model; check the costs behind the threshold"
         )
     elif share >= ALMOST:
-        warnings.append(f"it flags {share:.2%} of the rows, hardly less than to act on everybody")
+        warnings.append(
+            f"it flags {percent(share)} of the rows, hardly less than to act on everybody"
+        )
     elif share < min(1 - ALMOST, FEW * p.mean(), FEW * (capacity or 1.0)):
         warnings.append(
-            f"it flags {share:.2%} of the rows where {p.mean():.2%} are expected to be positive: "
-            "hardly more than to act on nobody"
+            f"it flags {percent(share)} of the rows where {percent(float(p.mean()))} are expected "
+            "to be positive: hardly more than to act on nobody"
         )
     worth = {name: business[f"value_{key}"] for name, key in VALUE.items()}
     if loss := evidence.loss(worth):
         policy = f"{business['currency']} against {business['baseline_policy']!r}"
         reasons.append(f"{loss} {policy}; check the costs of the plan, or bring more test rows")
     if capacity is not None and share > CAPACITY_SLACK * capacity:
-        said = f"it flags {share:.1%} of the rows; people can act on {capacity:.1%}"
+        said = f"it flags {percent(share)} of the rows; people can act on {percent(capacity)}"
         (reasons if share > BEYOND_CAPACITY * capacity else warnings).append(said)
     return reasons, warnings
 

@@ -19,6 +19,7 @@ from . import (
     validation,
 )
 from .errors import ProjectError
+from .formats import number
 from .models import Matrix
 from .scorer import Scorer
 from .settings import Project
@@ -95,7 +96,7 @@ def _extremes(scorer: Scorer, x: Matrix, seed: int) -> list[int]:
     seen = np.arange(len(x))
     if len(x) > EXAMPLE_ROWS:
         seen = np.sort(np.random.default_rng(seed).permutation(len(x))[:EXAMPLE_ROWS])
-    progress.tell(f"scoring {len(seen):,} test rows")
+    progress.tell(f"scoring {number(len(seen))} test rows")
     probability = scorer.predict(x[seen]).probability
     order = np.argsort(probability)
     near = int(np.abs(probability - scorer.manifest.threshold).argmin())

@@ -13,6 +13,7 @@ import polars as pl
 
 from . import dialect, progress, sample, settings, storage, validation
 from .errors import ProjectError
+from .formats import number
 
 STRETCH = 65_536  # rows of JSON that are held as objects
 JSON_TYPES = {bool: pl.Boolean(), int: pl.Int64(), float: pl.Float64(), str: pl.String()}
@@ -58,7 +59,7 @@ def run(project: settings.Project) -> dict[str, Any]:
     source = project.path(config.source)
     make_sample(project)
     frame, source_sha256 = _read_hashed(project, source, config.encoding)
-    progress.tell(f"writing the snapshot of {frame.height:,} rows")
+    progress.tell(f"writing the snapshot of {number(frame.height)} rows")
     content = validation.parquet(frame)
     digest = storage.sha256_bytes(content)
     stem = re.sub(r"[^\w-]+", "_", source.stem)

@@ -18,6 +18,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from .formats import number, percent
+
 SURE = 0.98  # ROC AUC of one column that no honest feature reaches
 STRIKING = 0.95  # ROC AUC that is suspect when every other column errs four times as much
 MIN_CLASS_ROWS = 20  # fewer rows of a class say nothing
@@ -104,9 +106,13 @@ def _telling(scores: dict[str, float]) -> Iterator[tuple[str, str, float]]:
     first, second = (*sorted((s for s in scores.values() if s < SURE), reverse=True), 0.5, 0.5)[:2]
     for name, score in scores.items():
         if score >= SURE:
-            yield name, f"alone it tells the classes apart (ROC AUC {score:.3f})", score
+            yield name, f"alone it tells the classes apart (ROC AUC {number(score, 3)})", score
         elif score == first >= STRIKING and (1 - score) * 4 <= 1 - second:
-            yield name, f"ROC AUC {score:.3f} alone, the next column has {second:.3f}", score
+            yield (
+                name,
+                f"ROC AUC {number(score, 3)} alone, the next column has {number(second, 3)}",
+                score,
+            )
 
 
 def _missing_together(
@@ -120,8 +126,8 @@ def _missing_together(
         covered = both / max(1, int(unknown.sum()))
         if both >= MIN_CLASS_ROWS and both >= 0.99 * either and covered >= 0.5:
             reason = (
-                f"missing in {covered:.0%} of the rows without a target and in hardly any other: "
-                "recorded with the outcome or after it"
+                f"missing in {percent(covered)} of the rows without a target and in hardly any "
+                "other: recorded with the outcome or after it"
             )
             yield name, reason, both / either
 
@@ -136,7 +142,7 @@ def _afterwards(
             pair = pair.select(pl.all().cast(pl.Date))
         later = float((pair[name] > pair[""]).mean() or 0)  # type: ignore[arg-type]
         if pair.height >= MIN_CLASS_ROWS and later > 0.5:
-            yield name, f"later than {time_column} in {later:.0%} of the rows", later
+            yield name, f"later than {time_column} in {percent(later)} of the rows", later
 
 
 def _reproducing(

@@ -15,6 +15,7 @@ from . import contract as contracts
 from . import features, ingest, metrics, privacy, progress, registry, storage, validation
 from .contract import Contract
 from .errors import CheckFailed, ProjectError
+from .formats import number
 from .report import render
 from .scorer import Scorer
 from .settings import Monitoring, Project
@@ -393,8 +394,8 @@ def simulate_drift(project: Project) -> dict[str, Any]:
     planted.append({"feature": name, "shift": "half of the labels flipped", "level": level})
     missed = [item for item in planted if item["level"] != "act"]
     control = []
-    for number in range(CONTROL_WINDOWS):
-        progress.tell("windows without drift", number + 1, CONTROL_WINDOWS)
+    for done in range(CONTROL_WINDOWS):
+        progress.tell("windows without drift", done + 1, CONTROL_WINDOWS)
         control.append(check(draw()))
     quiet = control.count("act") <= ALPHA_WARN * CONTROL_WINDOWS
     report = {
@@ -441,7 +442,11 @@ def retrain_check(project: Project) -> dict[str, Any]:
         ("new rows", new := _new_rows(project, scorer), None, False),
     )
     checks = [dict(zip(("name", "value", "limit", "hit"), row, strict=True)) for row in rows]
-    reasons = [f"{c['name']}: {c['value']} (limit {c['limit']})" for c in checks if c["hit"]]
+    reasons = [
+        f"{name}: {_shown(value)} (limit {_shown(limit)})"
+        for name, value, limit, hit in rows
+        if hit
+    ]
     decision = bool(reasons)
     if not decision:
         reasons = ["no check asks for it"]
@@ -496,7 +501,7 @@ def _made_up(project: Project, folder: Path, window: Window) -> bool:
 
 
 def _scored(source: str, scorer: Scorer, agreed: Contract, frame: pl.DataFrame) -> Window:
-    progress.tell(f"scoring {frame.height:,} rows of the {source}")
+    progress.tell(f"scoring {number(frame.height)} rows of the {source}")
     probability = scorer.predict(features.encode(scorer.spec, frame)).probability
     progress.tell("comparing them with training")
     labels = _floats(frame.select(validation.is_positive(agreed.target)).to_series())
@@ -524,6 +529,10 @@ def _log(project: Project, scorer: Scorer, agreed: Contract) -> Window | None:
     frame = pl.from_dicts([row.features for row in rows], schema=columns, strict=False)
     source, unknown = f"prediction log, {first} to {last}", np.full(len(rows), np.nan)
     return Window(source, frame, np.array([row.probability for row in rows]), unknown)
+
+
+def _shown(value: str | float | None) -> str:
+    return value if isinstance(value, str) else number(value, 4)
 
 
 def _new_rows(project: Project, scorer: Scorer) -> int:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from . import contract as contracts
 from . import leakage, privacy, progress, storage, validation
 from .contract import Column, Contract
+from .formats import number
 from .report import render
-from .report.charts import number
 from .settings import Project
 
 BINS = 31  # so that each day of the month has its own

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from .formats import number
+
 FIRST_S, EVERY_S = 5.0, 10.0  # of lines in a log; a terminal's line is written anew each second
 _state = {"step": "", "doing": "", "detail": ""}
 
@@ -32,7 +34,7 @@ def part(name: str, done: int, total: int) -> Iterator[None]:
 
 
 def _count(done: int, total: int | None) -> str:
-    return f"{done:,}" if total is None else f"{done:,} of {total:,}"
+    return number(done) if total is None else f"{number(done)} of {number(total)}"
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import msgspec
 
 from . import contract, storage
 from .errors import CheckFailed, ProjectError
+from .formats import number
 from .scorer import Manifest, Scorer
 from .settings import Project
 
@@ -215,7 +216,7 @@ def table(project: Project) -> str:
     for name in sorted(versions, key=_number, reverse=True):
         entry = versions[name]
         gate = {True: "passed", False: "closed", None: "-"}[entry.gate_passed]
-        metric = "-" if entry.metric is None else f"{entry.metric:.4f}"
+        metric = "-" if entry.metric is None else number(entry.metric, 4)
         forced = f"  forced: {entry.forced}" if entry.forced else ""
         lines.append(f"{name:<8} {entry.status:<10} {gate:<7} {metric:>8}  {entry.run}{forced}")
     lines = lines if versions else ["no model yet: run `ml train`"]

@@ -16,6 +16,7 @@ from . import contract as contracts
 from . import progress, storage
 from .contract import Column, Contract, definition_columns
 from .errors import ProjectError
+from .formats import number
 from .settings import Data, Project
 from .validation import DTYPES, parquet, parse
 
@@ -40,7 +41,7 @@ def run(project: Project, rows: int | None = None, seed: int | None = None) -> P
     seed = config.training.seed if seed is None else seed
     # Folds lie behind each other, each after a gap in which labels are not known yet.
     months = max(MONTHS, 5 * project.plan.answers["label_delay_days"] // 30)
-    progress.tell(f"drawing {rows:,} rows")
+    progress.tell(f"drawing {number(rows)} rows")
     frame = generate(contracts.read(project.contract_path), rows, seed, months)
     path = project.path(Data().source)
     storage.write_bytes(path, parquet(frame))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from .contract import Contract
 from .errors import ProjectError
+from .formats import count, percent
 
 Rows = NDArray[np.intp]
 
@@ -99,7 +100,8 @@ def _by_time(
     notes = []
     dropped = len(frame) - len(test) - len(development)
     if dropped:
-        notes.append(f"{dropped} rows lie in the embargo of {embargo_days:g} days before the test")
+        gap = f"the embargo of {count(embargo_days, 'day')} before the test"
+        notes.append(f"{count(dropped, 'row')} lie{'s' * (dropped == 1)} in {gap}")
     inner = time[development]
     shares = [(index + 1) / (folds + 1) for index in range(folds)]
     edges = _boundaries(inner, shares)
@@ -120,7 +122,9 @@ def _by_time(
     if contract.entity is not None:
         entity = frame[contract.entity.name]
         shared = entity[test].is_in(entity[development].implode()).mean()
-        notes.append(f"{float(str(shared or 0)):.0%} of the test rows are of entities seen before")
+        notes.append(
+            f"{percent(float(str(shared or 0)))} of the test rows are of entities seen before"
+        )
     return _checked(Split(development, test, parts, notes), labels)
 
 

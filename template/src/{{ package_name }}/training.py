@@ -22,6 +22,7 @@ from . import (
     validation,
 )
 from .errors import ProjectError
+from .formats import number
 from .settings import Project
 from .splitting import Split, require_role, split
 
@@ -184,7 +185,9 @@ def run(project: Project) -> dict[str, Any]:
     seconds: dict[str, float] = {}
     for name in names:
         started = time.perf_counter()
-        progress.tell(f"fitting {name} to all {len(data.y):,} rows", len(fitted) + 1, len(names))
+        progress.tell(
+            f"fitting {name} to all {number(len(data.y))} rows", len(fitted) + 1, len(names)
+        )
         fitted[name] = models.FITTERS[name](data, settings.seed, found[name].params)
         seconds[name] = found[name].seconds + time.perf_counter() - started
     seconds["blend"] = sum(seconds[name] for name in shares)

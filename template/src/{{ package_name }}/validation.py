@@ -16,6 +16,7 @@ from . import privacy, progress, storage
 from .contract import Column, Contract
 from .dialect import BOOLEANS, DECIMAL_COMMA, ISO, MISSING, SPACES, THOUSANDS, WHOLE, pattern, text
 from .errors import CheckFailed, ProjectError
+from .formats import number, percent
 from .settings import Project
 
 MIN_ROWS = 50
@@ -293,22 +294,25 @@ def _failures(target: Column, result: Validation, limit: float) -> list[str]:
     if rejected > limit * rows:
         rule, count = next(iter(result.rules.items()))
         found.append(
-            f"{rejected / rows:.1%} of {rows} rows were rejected, more than {limit:.1%}; most "
-            f"often `{rule}` ({count} rows): see data/quarantine/rejected.parquet, then mend the "
-            "source or the contract, or raise data.max_rejected_share in config.yaml"
+            f"{percent(rejected / rows)} of {number(rows)} rows were rejected, more than "
+            f"{percent(limit)}; most often `{rule}` ({number(count)} rows): "
+            "see data/quarantine/rejected.parquet, then mend the source or the contract, or raise "
+            "data.max_rejected_share in config.yaml"
         )
     classes = result.valid[target.name].n_unique()
     positives = int(result.valid.select(is_positive(target).sum()).item())
     if valid < MIN_ROWS:
         found.append(
-            f"{valid} of {rows} rows are usable ({rejected} rejected, {result.unlabelled} without "
-            f"a target): bring more, at least {MIN_ROWS} are needed"
+            f"{number(valid)} of {number(rows)} rows are usable ({number(rejected)} rejected, "
+            f"{number(result.unlabelled)} without a target): bring more, at least "
+            f"{MIN_ROWS} are needed"
         )
     elif classes != 2 or not positives:
         found.append(
             f"target {target.name!r} has {classes} different value{'s' * (classes != 1)} in "
-            f"{valid} rows, {positives} times its positive value {target.positive!r}: a binary "
-            "task needs two; mend the source, or the target and its positiveValue in the contract"
+            f"{number(valid)} rows, {number(positives)} times its positive value "
+            f"{target.positive!r}: a binary task needs two; mend the source, or the target and its "
+            "positiveValue in the contract"
         )
     return found
 

@@ -211,15 +211,6 @@ def code(value: object) -> str:
     return f"`{text}`" if re.fullmatch(r"[\w.,/-]+( [\w.,/-]+)*", text) else escape(text)
 
 
-def number(value: float | None, digits: int = 0) -> str:
-    """Write a number with at most `digits` decimals and spaces between thousands."""
-    if value is None:
-        return "unknown"
-    text = f"{value:,.{digits}f}".replace(",", " ")
-    text = text.rstrip("0").rstrip(".") if "." in text else text
-    return "0" if text == "-0" else text
-
-
 def _attributes(text: str) -> dict[str, str]:
     found = {name.lower(): value.strip() for name, value in ATTRIBUTE.findall(text.strip())}
     if "status" in found:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from .. import contract, storage
 from ..errors import CheckFailed, ProjectError
+from ..formats import number
 from ..git import git
 from ..settings import WAIVER, Plan, Project, load_yaml
 from . import evidence, sync
@@ -207,10 +208,10 @@ def why(project: Project, identifier: str) -> None:
     else:
         for line in plan.blocks[identifier].lines:
             typer.echo(line)
-    for name, number in plan.computed.get(identifier, {}).items():
-        value = "none" if number.value is None else f"{number.value:.6g}"
-        typer.echo(f"number: {name} = {value} {number.unit} = {number.formula} [{number.source}]")
-        keys.append(number.source)
+    for name, figure in plan.computed.get(identifier, {}).items():
+        value = number(figure.value, 4)
+        typer.echo(f"number: {name} = {value} {figure.unit} = {figure.formula} [{figure.source}]")
+        keys.append(figure.source)
     for key in dict.fromkeys(keys):
         typer.echo(f"source: {key}: {plan.sources[key]}")
 
@@ -358,7 +359,9 @@ def _contract(project: Project) -> Iterator[Finding]:
         yield Finding("error", "DATA-01", problem)
     planned, found = project.plan.answers["pos_rate"], agreed.target.positive_share
     if found and not 2 / 3 < found / planned < 1.5:
-        message = f"pos_rate is {planned:.3g}, but positiveShare of the contract is {found:.3g}: "
+        message = (
+            f"pos_rate is {number(planned)}, but positiveShare of the contract is {number(found)}: "
+        )
         yield Finding("warning", "DATA-02", message + "correct the one that is wrong")
 
 
@@ -371,7 +374,9 @@ def _settings(project: Project) -> Iterator[Finding]:
         ("MON-01", "monitoring.window_days", settings.monitoring.window_days, days),
     ):
         if abs(value - planned) > 0.01:
-            message = f"{name} of config.yaml is {value:.3g}, the plan counts on {planned:.2g}"
+            message = (
+                f"{name} of config.yaml is {number(value)}, the plan counts on {number(planned)}"
+            )
             yield Finding("warning", identifier, message)
     for path in sorted(project.root.glob(".copier-answers*.yml")):
         recorded = load_yaml(path)
@@ -431,12 +436,12 @@ def _figures(project: Project) -> Iterator[Finding]:
 
 
 def _links(project: Project, text: str, parts: Parts) -> Iterator[Finding]:
-    for number, line in enumerate(text.split("\n")):
+    for at, line in enumerate(text.split("\n")):
         for target in re.findall(r"(?<!\\)\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", line)):
             path = target.partition("#")[0]
             elsewhere = not path or re.match(r"[a-z][a-z0-9+.-]*:|//", path, re.IGNORECASE)
             if not elsewhere and not project.path(path).exists():
-                inside = (p.identifier for p in parts.values() if p.start < number < p.end)
+                inside = (p.identifier for p in parts.values() if p.start < at < p.end)
                 message = f"links to {path}, which is not there"
                 yield Finding("error", next(inside, "PLAN.md"), message)
 

@@ -13,9 +13,10 @@ import typer
 
 from .. import storage
 from ..errors import ProjectError
+from ..formats import number, percent
 from ..git import git
 from ..settings import Number, Plan, Project
-from .blocks import Part, Parts, Problem, number, read, same, survey
+from .blocks import Part, Parts, Problem, read, same, survey
 
 FILES = ("PLAN.md", "plan/plan.yaml", "plan/overrides.yaml")
 LONGEST = 300  # characters of a text that a sentence repeats
@@ -320,7 +321,7 @@ def _amount(given: Number) -> str:
         return str(given.value).lower()
     unit = given.unit.replace("share", "", 1) if given.unit.startswith("share") else given.unit
     if given.unit.startswith("share"):
-        return f"{given.value * 100:.3g} %{unit}"
+        return f"{percent(given.value)}{unit}"
     digits = 0 if abs(given.value) >= 1000 else 4
     return f"{number(given.value, digits)} {given.unit}".strip()
 

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from .. import storage
 from ..errors import ProjectError
+from ..formats import count, number, percent
 from ..settings import Project
 from . import rules
-from .blocks import escape, number
+from .blocks import escape
 
 Report = dict[str, Any]
 MISSING = "not measured"
@@ -157,12 +158,12 @@ class Evidence:
             yield Contradiction("ev.rows", "DATA-02", message)
         days = self.quality.get("span_days")
         if days is not None and days < self.span / 2:
-            message = f"rows of {_days(self.span)} are planned, those read cover {_days(days)}"
+            message = f"rows of {count(self.span, 'day')} are planned, those read cover {count(days, 'day')}"
             yield Contradiction("ev.span", "DATA-01", message)
         rate, found = self.answers["pos_rate"], self.share
         if found and not (_within(rate, found) or 1 / SLACK < found["value"] / rate < SLACK):
             shown = _interval(found, share=True)
-            message = f"{_share(rate)} positives are planned, {shown} were measured"
+            message = f"{percent(rate)} positives are planned, {shown} were measured"
             yield Contradiction("ev.prevalence", "DATA-02", message)
         positives = self.training.get("split", {}).get("test_positives")
         needed = self.plan.number("DATA-02", "test_positives_needed")
@@ -181,7 +182,7 @@ class Evidence:
         for identifier, again in rules.judge_again(self.plan, facts):
             decision, shown = self.plan.decisions[identifier], []
             for name in facts.keys() & {*decision.uses}:
-                write = _share if name == "pos_rate" else number
+                write = percent if name == "pos_rate" else number
                 shown.append(f"{name} {write(facts[name])} (planned {write(self.answers[name])})")
             message = f"measured {', '.join(sorted(shown))}: by rule {again.rule} it would be "
             message += f"{again.value}; the answers gave {_names(decision.value)}"
@@ -261,12 +262,12 @@ class Evidence:
         yield self._row("DATA-02", "Rows", number(answers["n_rows"]), rows, "ev.rows")
         if answers["time_column"]:
             days = quality.get("span_days")
-            found = MISSING if days is None else _days(days)
-            yield self._row("DATA-01", "Span of time", _days(self.span), found, "ev.span")
+            found = MISSING if days is None else count(days, "day")
+            yield self._row("DATA-01", "Span of time", count(self.span, "day"), found, "ev.span")
         share = _interval(self.share, share=True)
-        rate = _share(answers["pos_rate"])
+        rate = percent(answers["pos_rate"])
         yield self._row("DATA-02", "Positive share", rate, share, "ev.prevalence")
-        yield Row("DATA-01", "Label delay", _days(answers["label_delay_days"]))
+        yield Row("DATA-01", "Label delay", count(answers["label_delay_days"], "day"))
 
     def _model_rows(self) -> Iterator[Row]:
         answers, gate = self.answers, self.metrics.get("gate", {})
@@ -347,7 +348,7 @@ def _interval(found: Report, digits: int = 0, *, share: bool = False) -> str:
     """Write a value with its 95 % interval; without a value it was not measured."""
 
     def shown(value: float) -> str:
-        return _share(value) if share else number(value, digits)
+        return percent(value) if share else number(value, digits)
 
     if found.get("value") is None:
         return MISSING
@@ -360,12 +361,3 @@ def _interval(found: Report, digits: int = 0, *, share: bool = False) -> str:
 
 def _names(value: Any) -> str:
     return ", ".join(value) if isinstance(value, list) else str(value)
-
-
-def _share(value: float) -> str:
-    return f"{value * 100:.3g} %"
-
-
-def _days(days: float) -> str:
-    shown = number(days)
-    return f"{shown} day{'' if shown == '1' else 's'}"

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from .. import report
 from ..errors import ProjectError
+from ..formats import number
 from ..git import git
 from ..report import charts
 from ..settings import LOADER, Plan, Project
@@ -101,7 +102,7 @@ def _timeline(project: Project) -> Markup:
     rows, before = [], 0.0
     for name, gate in project.plan.gates.items():
         if gate.month is not None and gate.p80_month is not None and gate.month:
-            text = f"month {gate.month:.1f}, 80 %: {gate.p80_month:.1f}"
+            text = f"month {number(gate.month, 1)}, 80 %: {number(gate.p80_month, 1)}"
             rows.append((name, before, gate.month, text, ""))
             before = gate.month
     return charts.timeline(rows, "Months from the start until each gate", "month")
@@ -118,7 +119,7 @@ def _tasks(project: Project) -> Markup:
     for name, task in progress.tasks.items():
         end = schedule.ends[name]
         kind = "done" if task.done else "low" if name in schedule.path else ""
-        text = f"done {task.done}" if task.done else f"week {end:.0f}"
+        text = f"done {task.done}" if task.done else f"week {number(end, 1)}"
         if progress.start and not task.done:
             text = str(progress.start + dt.timedelta(days=round(7 * end)))
         rows.append((task.what, end - task.expected, end, text, kind))

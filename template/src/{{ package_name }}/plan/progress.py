@@ -10,8 +10,9 @@ import msgspec
 
 from .. import storage
 from ..errors import ProjectError
+from ..formats import count, number, percent
 from ..settings import Project, Strict, convert, load_yaml
-from .blocks import code, escape, number
+from .blocks import code, escape
 
 FILE = "plan/progress.yaml"
 MEND = "correct it, its own comments say how"
@@ -154,10 +155,9 @@ def check(project: Project) -> Iterator[tuple[str, str]]:
         planned = critical_path(progress.tasks)
         agreed = project.plan.number("SCHED-01", "p80_months") * WEEKS_A_MONTH
         if planned.expected > agreed:
-            message = (
-                f"the tasks of {FILE} take {planned.expected:.1f} weeks, the plan {agreed:.1f}"
-            )
-            yield "SCHED-01", f"{message}: change the tasks, or the answer build_months"
+            late = f"{count(planned.expected, 'week', 1)}, the plan {number(agreed, 1)}"
+            message = f"the tasks of {FILE} take {late}: change them, or the answer build_months"
+            yield "SCHED-01", message
         today = dt.datetime.now().astimezone().date()
         for name, weeks in planned.ends.items():
             due = _date(progress, weeks)
@@ -218,20 +218,20 @@ def _said(schedule: dict[str, Any]) -> str:
     late = schedule["variance_weeks"]
     return (
         f"critical path: {', '.join(map(code, schedule['path']))}: "
-        f"{number(schedule['expected_weeks'], 1)} weeks expected, in four of five cases at most "
+        f"{count(schedule['expected_weeks'], 'week', 1)} expected, in four of five cases at most "
         f"{number(schedule['p80_weeks'], 1)}\n"
         f"done: {schedule['done']} of {schedule['tasks']} tasks, "
-        f"{number(100 * schedule['done_share'])} % of the work"
+        f"{percent(schedule['done_share'])} of the work"
     ) + (
         ""
         if late is None
-        else f"; forecast {number(schedule['forecast_weeks'], 1)} weeks, "
-        f"{number(abs(late), 1)} {'later' if late > 0 else 'earlier'} than planned"
+        else f"; forecast {count(schedule['forecast_weeks'], 'week', 1)}, "
+        f"{count(abs(late), 'week', 1)} {'later' if late > 0 else 'earlier'} than planned"
     )
 
 
 def _amounts(money: dict[str, Any], currency: str) -> str:
-    text = f"spent: {number(money['spent'])} {currency} in {_months(money['months_spent'])}"
+    text = f"spent: {number(money['spent'])} {currency} in {count(money['months_spent'], 'month')}"
     if money["planned_for_done"] is not None:
         text += (
             f"; the work that is done was to cost {number(money['planned_for_done'])} {currency}"
@@ -239,12 +239,10 @@ def _amounts(money: dict[str, Any], currency: str) -> str:
     if not money["months_earned"]:
         return text
     hoped = f"planned were {number(money['planned_earned'])} {currency}"
-    earned = f"{number(money['earned'])} {currency} in {_months(money['months_earned'])} of use"
+    earned = (
+        f"{number(money['earned'])} {currency} in {count(money['months_earned'], 'month')} of use"
+    )
     return f"{text}\nearned: {earned}; {hoped}"
-
-
-def _months(count: int) -> str:
-    return f"{count} month{'' if count == 1 else 's'}"
 
 
 def _page(project: Project, progress: Progress, schedule: dict[str, Any]) -> list[str]:
@@ -256,7 +254,7 @@ def _page(project: Project, progress: Progress, schedule: dict[str, Any]) -> lis
         critical = name in schedule["path"]
         first = ends[name] - task.expected
         begins, until = _date(progress, first), _date(progress, ends[name])
-        cells = (begins or f"week {first:.1f}", until or f"week {ends[name]:.1f}")
+        cells = (begins or f"week {number(first, 1)}", until or f"week {number(ends[name], 1)}")
         marks = ("yes" if critical else "", task.done or "")
         what = escape(f"{name}: {task.what}")
         lines.append("| " + " | ".join(map(str, (what, *cells, *marks))) + " |")

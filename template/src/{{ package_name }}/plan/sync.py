@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import storage
 from ..errors import ProjectError
+from ..formats import UNKNOWN, number, percent
 from ..settings import Project
 from . import evidence
 from .blocks import (
@@ -16,7 +17,6 @@ from .blocks import (
     escape,
     meaning,
     meaning_hash,
-    number,
     parse,
     read,
     rewrite,
@@ -71,7 +71,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "measured: threshold {champion[threshold]:4} gives precision "
         "{champion[metrics][precision]:ci3} and recall {champion[metrics][recall]:ci3} ({counts}); "
         "of {a_day:0} predictions a day it flags about {flagged:1}{too_many}\n"
-        "cost: {business[cost_per_1000]:0} {currency} per 1 000 rows, without a model "
+        "cost: {business[cost_per_1000]:0} {currency} per {thousand:0} rows, without a model "
         "{business[cost_per_1000_baseline]:0} {currency}",
     ),
     "EVAL-06": ("metrics", "measured: {width} slices; weakest: {weakest}"),
@@ -189,11 +189,11 @@ class Writer(string.Formatter):
     def format_field(self, value: Any, spec: str) -> str:
         """Write one value."""
         if value is None:
-            return "unknown"
+            return UNKNOWN
         if spec == "code":
             return code(value)
         if spec == "%":
-            return f"{value * 100:.3g} %"
+            return percent(value)
         if spec.startswith("ci"):
             parts = [self.format_field(value[name], spec[2:]) for name in ("value", "low", "high")]
             return "{} ({} to {})".format(*parts)
@@ -219,7 +219,7 @@ def _data_quality(report: Report, project: Project) -> Report:
     column, share = max(report["missing_share"].items(), key=lambda item: item[1], default=("", 0))
     return {
         "broken": f", most for {escape(broken[0])}" if broken else "",
-        "missing": f"; most missing: {code(column)} {share * 100:.3g} %" if share else "",
+        "missing": f"; most missing: {code(column)} {percent(share)}" if share else "",
     }
 
 
@@ -267,6 +267,7 @@ def _metrics(report: Report, project: Project) -> Report:
     weakest = sorted(report["slices"], key=lambda item: item["metric"] or 0.0)[:3]
     return {
         "currency": escape(report["business"]["currency"]),
+        "thousand": 1000,
         "result": champion["metrics"][metric],
         "verdict": escape(_verdict(gate)),
         "a_day": a_day,

@@ -1,11 +1,14 @@
 """HTML reports: self-contained, without JavaScript, from Jinja2 templates beside this file."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from .. import storage
+from ..formats import number, percent, signed
 from . import charts
 
 
@@ -21,12 +24,17 @@ def render(template: str, path: Path, **context: Any) -> None:
     )
     environment.globals["charts"] = charts
     environment.filters |= {
-        "number": charts.number,
-        "percent": charts.percent,
+        "number": partial(_there, number),
+        "percent": partial(_there, percent),
+        "signed": signed,
         "value": value,
         "words": words,
     }
     storage.write_text(path, environment.get_template(template).render(context))
+
+
+def _there(written: Callable[..., str], value: float | None, *digits: int) -> str:
+    return "–" if value is None else written(value, *digits)
 
 
 def words(name: str) -> str:
@@ -43,4 +51,4 @@ def value(content: Any) -> str:
         return "missing"
     if isinstance(content, bool):
         return str(content).lower()
-    return charts.number(content) if isinstance(content, int | float) else str(content)
+    return number(content) if isinstance(content, int | float) else str(content)

@@ -9,24 +9,12 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
+from ..formats import number
+
 WIDTH = 460
 
 Number = float | int | None
 Point = Sequence[Number]
-
-
-def number(value: Number) -> str:
-    """Write a number for people: whole and large ones to the unit, others with three digits."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    if value == int(value) or abs(value) >= 100:
-        return f"{value:,.0f}" if abs(value) >= 9999.5 else f"{value:.0f}"
-    return f"{value:#.3g}" if abs(value) >= 1e-4 else f"{value:.0e}".replace("-", "\u2212")
-
-
-def percent(value: Number, digits: int = 1) -> str:
-    """Write a share as percent."""
-    return "–" if value is None else f"{value * 100:.{digits}f} %"
 
 
 def bars(rows: Sequence[tuple[str, Number, str]], label: str, mark: Number = None) -> Markup:
@@ -85,10 +73,11 @@ def histogram(
     parts = []
     for index, count in enumerate(counts):
         size = 100 * count / tallest
+        title = escape(f"{lower[index]} to {upper[index + 1]}: {number(count)}")
         parts.append(
             f'<rect class="bar" x="{4 + index * step:.1f}" y="{110 - size:.1f}" '
             f'width="{max(1, step - 1.5):.1f}" height="{size:.1f}">'
-            f"<title>{escape(lower[index])} to {escape(upper[index + 1])}: {count}</title></rect>"
+            f"<title>{title}</title></rect>"
         )
     parts += [_line(4, 110, WIDTH - 4, 110, "axis"), _text(4, 126, lower[0])]
     return _svg(132, label, [*parts, _text(WIDTH - 4, 126, upper[-1], "end")])
@@ -210,7 +199,7 @@ def heatmap(names: Sequence[str], cells: Sequence[Sequence[Number]], label: str)
             if value is None:
                 continue
             x, kind = start + column * step, "bar low" if value < 0 else "bar"
-            title = escape(f"{name}, {names[column]}: {value:.2f}")
+            title = escape(f"{name}, {names[column]}: {number(value, 2)}")
             parts.append(
                 f'<rect class="{kind}" fill-opacity="{0.6 * abs(value):.2f}" x="{x:.1f}" y="{y}" '
                 f'width="{step - 1:.1f}" height="23"><title>{title}</title></rect>'
@@ -233,7 +222,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _tick(value: float) -> str:
-    return f"{value:g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    return number(value, 9)
 
 
 def _svg(height: float, label: str, parts: Sequence[str]) -> Markup:

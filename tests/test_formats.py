@@ -1,0 +1,131 @@
+"""One number format: what it writes at the edges, and the same in Python and in Jinja."""
+
+import math
+import random
+
+import pytest
+from helpers import package  # noqa: F401  (makes `package_name` importable)
+from helpers.jinja import environment
+
+from package_name.formats import count, number, percent, signed
+
+EDGES = [
+    *(0, -0.0, 1, -1, 0.5, 0.9995, 0.99995, 0.999, 0.995, 0.00004, 0.0005, 0.00045, 1e-6, 9.99e-7),
+    *(1 - 1e-16, 1 - 1e-9, 1 + 1e-9, 0.1 + 0.2, 0.29, 0.58, 1 / 3, 2 / 3, 9.995, 9.9949, 99.95),
+    *(
+        999.5,
+        999.4999,
+        1000,
+        4526,
+        9999.5,
+        902551,
+        902551.49,
+        1e9,
+        1e12,
+        1e15,
+        1e15 - 1,
+        1e21,
+        5e-9,
+    ),
+    *(-221.9, -0.00004, -902551, 123456.789, 100, 1e-300, 5e-324, 1e300, 3, 12345.5),
+    *(math.nan, math.inf, -math.inf),
+]
+
+
+def numbers() -> list[float | None]:
+    rng = random.Random(7)
+    drawn = [rng.choice([-1, 1]) * 10 ** rng.uniform(-9, 17) for _ in range(1500)]
+    shares = [rng.random() for _ in range(500)] + [
+        1 - 10 ** rng.uniform(-12, 0) for _ in range(500)
+    ]
+    whole = [rng.randint(-(10**7), 10**7) for _ in range(500)]
+    return [None, *EDGES, *(-edge for edge in EDGES), *drawn, *shares, *whole]
+
+
+def test_jinja_and_python_write_every_number_alike() -> None:
+    source = """
+{%- from "questions/formats.jinja" import count, num, pct -%}
+{%- for value in values -%}
+{{ num(value) }}|{{ num(value, 2) }}|{{ num(value, 4) }}|{{ pct(value) }}|{{ count(value, "week") }}
+{% endfor -%}"""
+    values = numbers()
+    lines = environment().from_string(source).render(values=values).splitlines()
+    assert len(lines) == len(values) > 3000
+    for value, line in zip(values, lines, strict=True):
+        twin = (number(value), number(value, 2), number(value, 4), percent(value))
+        assert line == "|".join([*twin, count(value, "week")]), value
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "written"),
+    [
+        (0, 0, "0"),
+        (-0.0, 2, "0"),
+        (902551, 0, "902 551"),
+        (4526, 0, "4 526"),
+        (999.5, 0, "1 000"),  # half to even, as Python rounds
+        (1e9, 0, "1 000 000 000"),
+        (-87654.3, 0, "-87 654"),
+        (0.00004, 4, "0.00004"),
+        (0.0005, 4, "0.0005"),
+        (0.00045, 4, "0.00045"),
+        (0.9995, 2, "0.9995"),
+        (0.99996, 4, "0.99996"),
+        (0.3274561, 4, "0.3275"),
+        (0.3274561, None, "0.327"),
+        (12.345, 0, "12"),
+        (7.0, 1, "7"),
+        (1.25e-7, 4, "1.25e-7"),
+        (3e15, 0, "3e15"),
+        (0.8331, 1, "0.83"),
+        (20.333, 1, "20.3"),
+        (12.345, None, "12.3"),
+        (None, 0, "unknown"),
+        (math.nan, 2, "unknown"),
+        (-math.inf, 2, "unknown"),
+    ],
+)
+def test_numbers_at_the_edges(value: float, digits: int | None, written: str) -> None:
+    assert number(value, digits).replace("\u00a0", " ") == written
+    assert " " not in number(value, digits), "a line of text could end inside a number"
+
+
+@pytest.mark.parametrize(
+    ("share", "written"),
+    [
+        (0, "0 %"),
+        (0.5, "50 %"),
+        (0.0998, "9.98 %"),
+        (0.9995, "99.95 %"),
+        (0.99999, "99.999 %"),
+        (1, "100 %"),
+        (0.0000004, "0.00004 %"),
+        (-221.9, "-22 190 %"),
+        (5.01, "501 %"),
+        (None, "unknown"),
+    ],
+)
+def test_shares_at_the_edges(share: float, written: str) -> None:
+    assert percent(share).replace("\u00a0", " ") == written
+    assert " " not in percent(share)
+
+
+def test_what_is_written_is_near_and_on_the_right_side() -> None:
+    """No share short of all is 100 %, nothing but zero is 0, and no figure is off by a percent."""
+    for value in numbers():
+        if value is None or not math.isfinite(value):
+            continue
+        back = float(number(value).replace("\u00a0", ""))
+        assert (back == 0) == (value == 0)
+        assert math.isclose(back, value, rel_tol=0.0051)
+        if 0 < value < 1:
+            assert back < 1
+            assert math.isclose(1 - back, 1 - value, rel_tol=0.0051)
+            assert float(percent(value).removesuffix("\u00a0%")) < 100
+
+
+def test_one_is_singular_and_a_gain_has_its_sign() -> None:
+    assert [count(n, "week") for n in (0, 1, 1.0, 2, 0.5)] == [
+        *("0 weeks", "1 week", "1 week", "2 weeks", "0.5 weeks")
+    ]
+    assert [signed(x, 3) for x in (0.0214, -0.5, 0, None)] == ["+0.021", "-0.5", "0", "unknown"]
