@@ -158,7 +158,8 @@ class Evidence:
             yield Contradiction("ev.rows", "DATA-02", message)
         days = self.quality.get("span_days")
         if days is not None and days < self.span / 2:
-            message = f"rows of {count(self.span, 'day')} are planned, those read cover {count(days, 'day')}"
+            message = f"rows of {count(self.span, 'day')} are planned, those read cover "
+            message += count(days, "day")
             yield Contradiction("ev.span", "DATA-01", message)
         rate, found = self.answers["pos_rate"], self.share
         if found and not (_within(rate, found) or 1 / SLACK < found["value"] / rate < SLACK):
