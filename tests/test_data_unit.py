@@ -90,6 +90,9 @@ def test_a_text_that_means_missing_is_missing_in_every_format(tmp_path):
         b'x,k,"note"\r1,a,\r2,b,\r',
         b"x\tk\tnote\n1\ta\t\n2\tb\t\n",
         "x;k;note\n1;a;\n2;b;\n".encode("utf-16"),
+        "x\tk\tnote\r\n1\ta\t\r\n2\tb\t\r\n".encode("utf-16-le"),
+        "x,k,note\r1,a,\r2,b,\r".encode("utf-16-be"),
+        '\ufeff"sep=;"\r\n\r\nx;k;note\r\n1;a;\r\n2;b;\r\n'.encode("utf-32-le"),
         b"x,k,note\n1,a\n2,b\n",
     ],
 )
@@ -97,6 +100,22 @@ def test_every_dialect_of_csv_is_read(tmp_path, content):
     frame = ingest.read_table(write(tmp_path / "t.csv", content))
     assert frame.columns == ["x", "k", "note"]
     assert frame.rows() == [("1", "a", None), ("2", "b", None)]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("within", ["\n", "\r\n", "\r"])
+def test_a_quoted_line_end_is_part_of_its_value(tmp_path, end, within):
+    lines = ["x,k", f'1,"a{within}b"', "2,c", ""]
+    frame = ingest.read_table(write(tmp_path / "t.csv", end.join(lines)))
+    assert frame["k"].to_list() == [f"a{within}b", "c"]
+
+
+def test_decimal_commas_of_json_texts_are_read(tmp_path):
+    rows = "".join(f'{{"x": "{n}.889,5{n}"}}\n' for n in range(1, 5))
+    frame = ingest.read_table(write(tmp_path / "t.jsonl", rows))
+    assert inference.infer(frame["x"]).decimal_comma
+    column = feature(kind="number", decimal_comma=True)
+    assert validation.parse(frame["x"], column)[0] == 1889.51
 
 
 def test_odd_column_names_survive(tmp_path):
@@ -123,7 +142,7 @@ def test_same_table_from_every_format(tmp_path):
         ("t.csv", b"a,b,a\n1,2,3\n", "two columns have the name 'a'"),
         ("t.csv", b"a,b\n1,2\n1,2,3\n", "line 3 has 3 fields"),
         ("t.csv", "a,b\n1,2\nx,caf\xe9\n".encode("latin-1"), "line 3, byte 6 (0xe9)"),
-        ("t.csv", "\xe9,b\n1,2\n".encode("latin-1"), "data.encoding: latin-1"),
+        ("t.csv", "\xe9,b\n1,2\n".encode("latin-1"), "data.encoding: cp1252"),
         ("t.csv", b'a,b\n1,"open\n', "t.csv: "),
         ("t.parquet", b"PAR1 not really", "not a whole Parquet file"),
         ("t.jsonl", b'{"a": 1}\n{"a":', "t.jsonl: "),
@@ -131,6 +150,9 @@ def test_same_table_from_every_format(tmp_path):
         ("t.json", b"[1, 2", "t.json: "),
         ("t.ndjson", '{"a": "\xe9"}\n'.encode("latin-1"), "line 1, byte 8"),
         ("t.xlsx", b"PK", "save its table as CSV UTF-8 or Parquet"),
+        ("t.csv", b"PK\3\4 a workbook", "save its table as CSV UTF-8 or Parquet"),
+        ("t.csv", b"PAR1 not a text", "rename it to end in .parquet"),
+        ("t.jsonl", b"\x1f\x8b\x08\0", "compressed: unpack it"),
         ("t.csv", b"a,^b$\n1,2\n", "column '^b$' reads as a pattern"),
         ("t.jsonl", b'{"*": 1}\n', "column '*' reads as a pattern"),
     ],

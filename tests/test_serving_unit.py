@@ -632,7 +632,7 @@ def test_a_day_is_a_time_in_every_way_in(scorer, tmp_path):
         "amount\tcalls\tplan\tonline\tsince\r1\t2\tpro\ttrue\t\r",
     ],
 )
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_score_reads_the_dialects_that_ingest_reads(project, tmp_path, content, encoding):
     (tmp_path / "in.csv").write_bytes(content.encode(encoding))
     assert ingest.read_table(tmp_path / "in.csv")["calls"].to_list() == ["2"]
@@ -891,6 +891,8 @@ def test_keys_come_first_and_keep_their_type(project, tmp_path):
         ("a.jsonl", b'[{"calls": 1}', "not a list of JSON objects"),
         ("a.csv", b"amount,calls,plan,online,since,calls\n", "two columns have the name 'calls'"),
         ("a.txt", b"", "unknown file type"),
+        ("a.csv", b"PK\3\4 a workbook", "save its table as CSV UTF-8 or Parquet"),
+        ("a.jsonl", b"PAR1", "rename it to end in .parquet"),
         ("a.xlsx", b"PK", "save its table as CSV UTF-8 or Parquet"),
     ],
 )

@@ -28,9 +28,18 @@ SUFFIXES = (".csv", ".tsv", ".parquet", *JSON)
 SHEETS = (".xlsx", ".xls", ".xlsm", ".ods")
 BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+KINDS = {  # by their first bytes, whatever the name says
+    b"PK\3\4": "a spreadsheet or another archive: save its table as CSV UTF-8 or Parquet",
+    b"\xd0\xcf\x11\xe0": "an old spreadsheet: save its table as CSV UTF-8 or Parquet",
+    b"PAR1": "Parquet: rename it to end in .parquet",
+    b"\x1f\x8b": "compressed: unpack it",
+    b"\x28\xb5\x2f\xfd": "compressed: unpack it",
+}
 BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "1"), True) | dict.fromkeys(
     ("false", "f", "no", "n", "0"), False
 )
@@ -88,13 +97,19 @@ def check_suffix(path: Path) -> None:
 
 
 def encoding_of(path: Path, configured: str) -> str:
-    """Return the encoding that the mark at the start of a file says, else the configured one.
+    """Return the encoding that the start of a file says, else the configured one.
 
-    LookupError when Python does not know it.
+    A mark says it, or the zero bytes between Latin letters in UTF-16. LookupError when Python does
+    not know it; ProjectError when the file holds no text.
     """
     with path.open("rb") as file:
-        start = file.read(4)
+        start = file.read(256)
+    if other := next((kind for mark, kind in KINDS.items() if start.startswith(mark)), ""):
+        raise ProjectError(f"{path.name} is {other}")
     marked = next((name for mark, name in BOMS if start.startswith(mark)), configured)
+    little, big = (start[first::2].count(0) * 8 > len(start) for first in (1, 0))
+    if marked == configured and little != big:
+        marked = "utf-16-le" if little else "utf-16-be"
     name = codecs.lookup(marked).name
     return "utf-8-sig" if name == "utf-8" else name
 
@@ -126,7 +141,8 @@ def read(path: Path, configured: str) -> Dialect:
     names = next(records(path, encoding, delimiter, skip), [])
     refuse_twice(path, names)
     with path.open(encoding=encoding, newline="") as file:
-        line_end = "\r" if "\n" not in (head := file.read(HEAD)) and "\r" in head else "\n"
+        head = re.sub(r'"[^"]*"', "", file.read(HEAD))  # a quoted field may hold the other one
+        line_end = "\r" if "\n" not in head and "\r" in head else "\n"
     rows = list(islice(records(path, encoding, delimiter, skip), 1, EXAMINED + 1))
     longest = max(map(len, rows), default=0)
     width = longest if len(rows) > 1 and longest < len(names) else len(names)
@@ -179,7 +195,7 @@ def undecodable(path: Path, configured: str) -> str:
                 return (
                     f"line {number}, byte {error.start + 1} (0x{error.object[error.start]:02x}) is "
                     f"not {encoding.removesuffix('-sig')}: set the file's encoding in config.yaml, "
-                    "such as `data.encoding: latin-1`"
+                    "such as `data.encoding: cp1252`"
                 )
     return ""
 
