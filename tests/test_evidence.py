@@ -14,10 +14,17 @@ from package_name import storage
 from package_name.errors import ProjectError
 from package_name.plan import check, evidence
 from package_name.plan import report as plan_report
+from package_name.plan.blocks import rewrite, survey
 from package_name.plan.evidence import MISSING, Row
 from package_name.plan.rules import evaluate
 from package_name.settings import Project
 
+MONEY = {
+    "monthly_benefit": 52000,
+    "build_cost": 125000,
+    "run_cost": 3100,
+    "success_probability": 0.8,
+}
 SPLIT: dict[str, Any] = REPORTS["training"]["split"]
 BUSINESS: dict[str, Any] = REPORTS["metrics"]["business"]
 RULES: dict[str, tuple[str, str, dict[str, Any], bool]] = {
@@ -39,7 +46,8 @@ RULES: dict[str, tuple[str, str, dict[str, Any], bool]] = {
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render(tmp_path_factory.mktemp("evidence") / "project", daily_capacity=300)
+    folder = tmp_path_factory.mktemp("evidence") / "project"
+    return render(folder, daily_capacity=300, pos_rate=0.1501, **MONEY)
 
 
 @pytest.fixture
@@ -88,13 +96,19 @@ def test_every_quantity_has_a_row_and_none_is_measured_before_a_run(
     assert after.keys() == before.keys()
     unmeasured = {name for name, row in after.items() if row.measured == MISSING}
     assert unmeasured == {"Label delay", "Run cost a month"}  # which no command can measure
-    assert after["Span of time"].planned == "76 days" and after["Span of time"].says == "agrees"
+    assert (
+        after["Span of time"].planned == "76 days (default)"
+        and after["Span of time"].says == "agrees"
+    )
 
     # Wilson's interval of 1 200 in 7 988
     assert after["Positive share"].measured == "15 % (14.3 % to 15.8 %)"
     flagged = 20000 / 30.4375 * 700 / 1598
     assert after["Cases a day"].measured.startswith(f"{flagged:.1f} (")
-    assert after["Latency"].planned == "99 % within 100 ms" and "12.3" in after["Latency"].measured
+    assert (
+        after["Latency"].planned == "99 % within 100 ms (default)"
+        and "12.3" in after["Latency"].measured
+    )
     assert after["Drift"].says == "says little"  # the test set is what the model came from
 
 
@@ -186,3 +200,41 @@ def test_a_condition_is_data_and_never_runs() -> None:
     for hostile in ("__import__('os')", "names.clear()", "unknown < 3", "n_rows <", "names[0]"):
         with pytest.raises(ProjectError, match="no condition"):
             evaluate(hostile, facts)
+
+
+def test_a_verdict_on_figures_that_nobody_gave_is_no_go(measured: Project, tmp_path: Path) -> None:
+    asked = Project(render(tmp_path / "asked", preset="churn", build_cost=190000))
+    origins = asked.plan.origins
+    assert (origins["build_cost"], origins["monthly_benefit"]) == ("given", "preset")
+    assert (origins["min_gain"], origins["window_days"]) == ("default", "default")
+    wanted = "`monthly_benefit`, `success_probability`, `run_cost`: answer them first"
+    assert wanted in evidence.verdict(asked) and "go**" not in evidence.verdict(asked)
+    assert row(asked, "Rows").planned == "1 800 000 (preset)"
+    assert row(measured, "Positive share").planned == "15 %"  # somebody gave it
+    assert row(measured, "Rows").planned == "50 000 (default)"
+    path = measured.path("plan/plan.yaml")
+    given = "success_probability: given"
+    text = path.read_text(encoding="utf-8")
+    assert text.count(given) == 1
+    path.write_text(text.replace(given, "success_probability: default"), encoding="utf-8")
+    unfounded = Project(measured.root)
+    assert evidence.verdict(unfounded).startswith("not yet: what was measured agrees, but nobody")
+    vouch(unfounded)
+    assert evidence.verdict(unfounded).startswith("**go**")
+
+
+def vouch(project: Project) -> None:
+    """Answer the question of VAL-01: somebody stands for its figures."""
+    path = project.path("PLAN.md")
+    text = path.read_text(encoding="utf-8")
+    part = survey(text)[0]["human", "VAL-01"]
+    path.write_text(rewrite(text, part, ["Sales vouches, by the pilot."]), encoding="utf-8")
+
+
+def test_a_question_why_says_where_each_figure_comes_from(
+    measured: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check.why(measured, "VAL-01")
+    told = capsys.readouterr().out
+    assert "answer: build_cost = 125000\n" in told
+    assert "answer: horizon_months = 36 (default of the template: nobody gave another)" in told

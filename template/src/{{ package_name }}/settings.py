@@ -245,6 +245,7 @@ class Plan(msgspec.Struct, kw_only=True, dict=True):
     format: int
     project: Identity
     answers: dict[str, Any]
+    origins: dict[str, str] = {}  # of each figure: given, preset or default
     decisions: dict[str, Decision]
     computed: dict[str, dict[str, Number]]
     blocks: dict[str, Block]

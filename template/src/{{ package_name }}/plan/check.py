@@ -43,6 +43,10 @@ MADE_WITH = {
 }
 # What a signature covers, in the order of its hashes.
 SEEN = ("generated text", "measurement", "written text", "override", "question")
+ORIGINS = {
+    "preset": "of the preset: nobody gave another",
+    "default": "default of the template: nobody gave another",
+}
 COLUMNS = ("open", "written", "approved", "overdue", "measured", "unmeasured")
 FOLDS = {"time": "time_series", "stratified_group": "stratified_group_kfold"}
 
@@ -200,7 +204,9 @@ def why(project: Project, identifier: str) -> None:
                 f"overridden with {_shown(override.value)}: {override.reason or 'no reason'}"
             )
         for name in decision.uses:
-            typer.echo(f"answer: {name} = {_shown(plan.answers.get(name))}")
+            origin = plan.origins.get(name, "given")
+            origin = "" if origin == "given" else f" ({ORIGINS[origin]})"
+            typer.echo(f"answer: {name} = {_shown(plan.answers.get(name))}{origin}")
         for alternative in decision.alternatives:
             typer.echo(f"otherwise: {alternative}")
         typer.echo(f"override: any of {', '.join(decision.values)} in plan/overrides.yaml")

@@ -10,7 +10,7 @@ from ..errors import ProjectError
 from ..formats import count, number, percent
 from ..settings import Project
 from . import rules
-from .blocks import escape
+from .blocks import code, escape, read, survey
 
 Report = dict[str, Any]
 MISSING = "not measured"
@@ -18,6 +18,7 @@ REPORTS = ("metrics", "data_quality", "training", "bench", "drift", "progress")
 AGAINST = "**contradicts**"
 GAIN = {"value": "gain", "low": "gain_low", "high": "gain_high"}
 WORTH = {"value": "value_per_year", "low": "value_low", "high": "value_high"}
+MONEY = ("monthly_benefit", "build_cost", "success_probability", "run_cost")
 SLACK = 1.1  # what differs by less than a tenth is what was planned
 Z95 = 1.959963984540054  # standard normal quantile of 97.5 %
 
@@ -87,7 +88,7 @@ class Evidence:
     """The plan and its reports, read once."""
 
     def __init__(self, project: Project) -> None:
-        self.plan, self.answers = project.plan, project.plan.answers
+        self.project, self.plan, self.answers = project, project.plan, project.plan.answers
         self.currency = escape(self.answers["currency"])
         reports = {name: _report(project, name) for name in REPORTS}
         self.metrics, self.quality, self.training = (reports[name] for name in REPORTS[:3])
@@ -126,6 +127,16 @@ class Evidence:
         share = _wilson(errors.get("tp", 0) + errors.get("fp", 0), sum(errors.values()))
         a_day = self.plan.number("EVAL-05", "predictions_per_day")
         return {name: a_day * value for name, value in share.items()}
+
+    @cached_property
+    def unfounded(self) -> str:
+        """The figures of the business case that nobody gave; "" once people vouch for them.
+
+        A figure that equals its default counts as not given, until VAL-01 says who stands for it.
+        """
+        missing = [name for name in MONEY if self.plan.origins.get(name, "given") != "given"]
+        vouched = survey(read(self.project.path("PLAN.md")))[0].get(("human", "VAL-01"))
+        return ", ".join(map(code, missing)) if vouched is None or vouched.open else ""
 
     @property
     def hoped(self) -> float:
@@ -221,7 +232,7 @@ class Evidence:
         if self.plan.value("verdict") == "stop":
             return f"**stop**: {escape(override.reason if override else decision.why)} ({figure})"
         if not self.metrics:
-            return f"worth it on paper, not measured yet ({figure})"
+            return f"{self._paper()}, not measured yet ({figure})"
         against = self.contradictions  # a waiver opens a gate; it makes no evidence
         closing = [escape(item.message) for item in against if item.closes]
         # The model's gate names a loss among its reasons: once is enough.
@@ -229,11 +240,26 @@ class Evidence:
         if closing:
             return f"**stop**: {'; '.join(closing)} ({figure})"
         if self.made_up:
-            return f"worth it on paper; made-up data prove the pipeline, not the case ({figure})"
+            return f"{self._paper()}; made-up data prove the pipeline, not the case ({figure})"
         if against:
             doubts = "; ".join(escape(item.message) for item in against)
             return f"in doubt: {doubts} ({figure})"
+        if self.unfounded:
+            return f"not yet: what was measured agrees, but {self._ask()} ({figure})"
         return f"**go**: measured, and nothing contradicts the plan ({figure})"
+
+    def _paper(self) -> str:
+        return f"open: {self._ask()}" if self.unfounded else "worth it on paper"
+
+    def _ask(self) -> str:
+        """Say which answers come first."""
+        first = "answer them first (`ml update`), or say in VAL-01 who vouches for them"
+        return f"nobody gave {self.unfounded}: {first}"
+
+    def _from(self, planned: str, *names: str) -> str:
+        """Write a planned figure with where it comes from, unless somebody gave it."""
+        origins = {self.plan.origins.get(name, "given") for name in names} - {"given"}
+        return f"{planned} ({' and '.join(sorted(origins))})" if origins else planned
 
     def rows(self) -> list[Row]:
         """Return a row for each quantity that is planned and can be measured."""
@@ -260,32 +286,38 @@ class Evidence:
     def _data_rows(self) -> Iterator[Row]:
         answers, quality = self.answers, self.quality
         rows = number(quality["rows"]) if quality else MISSING
-        yield self._row("DATA-02", "Rows", number(answers["n_rows"]), rows, "ev.rows")
+        planned = self._from(number(answers["n_rows"]), "n_rows")
+        yield self._row("DATA-02", "Rows", planned, rows, "ev.rows")
         if answers["time_column"]:
             days = quality.get("span_days")
             found = MISSING if days is None else count(days, "day")
-            yield self._row("DATA-01", "Span of time", count(self.span, "day"), found, "ev.span")
+            planned = self._from(count(self.span, "day"), "n_rows", "predictions_per_month")
+            yield self._row("DATA-01", "Span of time", planned, found, "ev.span")
         share = _interval(self.share, share=True)
-        rate = percent(answers["pos_rate"])
+        rate = self._from(percent(answers["pos_rate"]), "pos_rate")
         yield self._row("DATA-02", "Positive share", rate, share, "ev.prevalence")
-        yield Row("DATA-01", "Label delay", count(answers["label_delay_days"], "day"))
+        delay = self._from(count(answers["label_delay_days"], "day"), "label_delay_days")
+        yield Row("DATA-01", "Label delay", delay)
 
     def _model_rows(self) -> Iterator[Row]:
         answers, gate = self.answers, self.metrics.get("gate", {})
         champion, primary = self.metrics.get("champion", {}), self.metrics.get("primary_metric")
         best = champion.get("metrics", {}).get(primary, {})
         limit = self.plan.metric_limit
-        least = "no limit" if limit is None else f"at least {number(limit, 4)}"
+        least = "no limit"
+        if limit is not None:
+            least = self._from(f"at least {number(limit, 4)}", "min_metric")
         low = limit is not None and (best.get("value") or 0) < limit
         found = _interval(best, 4)
         says = AGAINST if low else "agrees"
         yield self._row("EVAL-03", "Primary metric", least, found, says=says)
         gain = {name: gate.get(key) for name, key in GAIN.items()}
         small = (gain["value"] or 0) < answers["min_gain"] or (gain["low"] or 0) <= 0
-        least, found = f"at least {number(answers['min_gain'], 4)}", _interval(gain, 4)
+        least = self._from(f"at least {number(answers['min_gain'], 4)}", "min_gain")
+        found = _interval(gain, 4)
         says = AGAINST if small else "agrees"
         yield self._row("EVAL-03", "Gain over best baseline", least, found, says=says)
-        hoped = f"{number(self.hoped)} {self.currency}"
+        hoped = self._from(f"{number(self.hoped)} {self.currency}", "monthly_benefit")
         rules = ("ev.loss", "ev.value", "ev.gap", "ev.break_even")
         found = _interval(self.worth)
         says = "better" if (self.worth.get("low") or 0) > self.hoped else "agrees"
@@ -297,16 +329,18 @@ class Evidence:
             moved = used is not None and abs(used - cut) > 0.005
             says = f"moved{by}" if moved else "as planned"
             found = MISSING if used is None else number(used, 4)
-            yield self._row("EVAL-05", "Threshold", number(cut, 4), found, says=says)
+            planned = self._from(number(cut, 4), "cost_fp", "cost_fn")
+            yield self._row("EVAL-05", "Threshold", planned, found, says=says)
 
     def _use_rows(self) -> Iterator[Row]:
         answers = self.answers
         capacity, found = answers["daily_capacity"], _interval(self.cases, 1)
         limit = f"at most {number(capacity)}" if capacity else "no limit"
+        limit = self._from(limit, "daily_capacity")
         yield self._row("EVAL-05", "Cases a day", limit, found, "ev.capacity")
         if "latency_ms" in answers:
             p99 = self.bench.get("single_row_ms", {}).get("p99")
-            limit = f"99 % within {number(answers['latency_ms'])} ms"
+            limit = self._from(f"99 % within {number(answers['latency_ms'])} ms", "latency_ms")
             found = MISSING if p99 is None else f"{number(p99, 2)} ms"
             says = "within the limit"
             yield self._row("DEP-02", "Latency", limit, found, "ev.latency", says=says)
@@ -314,7 +348,7 @@ class Evidence:
         of = " of the test set" * (level != MISSING and self._looks_at_itself())
         says = "says little" if of else "agrees"
         yield self._row("MON-01", "Drift", "ok", level + of, "ev.drift", says=says)
-        cost = f"{number(answers['run_cost'])} {self.currency}"
+        cost = self._from(f"{number(answers['run_cost'])} {self.currency}", "run_cost")
         yield Row("VAL-01", "Run cost a month", cost)
         if spent := self.progress.get("money", {}).get("spent"):
             budget = self.plan.number("BUD-01", "budget")
