@@ -170,7 +170,7 @@ class Evidence:
         days = self.quality.get("span_days")
         if days is not None and days < self.span / 2:
             message = f"rows of {count(self.span, 'day')} are planned, those read cover "
-            message += count(days, "day")
+            message += count(round(days), "day")
             yield Contradiction("ev.span", "DATA-01", message)
         rate, found = self.answers["pos_rate"], self.share
         if found and not (_within(rate, found) or 1 / SLACK < found["value"] / rate < SLACK):
@@ -290,8 +290,8 @@ class Evidence:
         yield self._row("DATA-02", "Rows", planned, rows, "ev.rows")
         if answers["time_column"]:
             days = quality.get("span_days")
-            found = MISSING if days is None else count(days, "day")
-            planned = self._from(count(self.span, "day"), "n_rows", "predictions_per_month")
+            found = MISSING if days is None else count(round(days), "day")
+            planned = self._from(count(round(self.span), "day"), "n_rows", "predictions_per_month")
             yield self._row("DATA-01", "Span of time", planned, found, "ev.span")
         share = _interval(self.share, share=True)
         rate = self._from(percent(answers["pos_rate"]), "pos_rate")
