@@ -7,9 +7,9 @@ import datetime as dt
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -286,25 +286,37 @@ def breach(value: Any, column: ServedColumn) -> str:
 
 def read_moment(text: str, column: ServedColumn) -> dt.date | None:
     """Read an ISO 8601 date or time or one of the contract's formats; offsets become UTC."""
-    for form in ("", *column.formats):
-        if not re.fullmatch(dialect.pattern(form) if form else dialect.ISO[column.kind], text):
+    for fits, form in _moment_forms(column.kind, column.formats):
+        if not fits(text):
             continue
-        for moment in _moments(text, form):
-            found = moment.date() if column.kind == "date" else moment
-            return found if found.year >= 1000 else None
+        try:
+            moment = _moment_of(text, form)
+        except (ValueError, OverflowError):  # an offset can lead out of the calendar
+            continue
+        if moment.year >= 1000:
+            return moment.date() if column.kind == "date" else moment
     return None
 
 
-def _moments(text: str, form: str) -> Iterator[dt.datetime]:
-    """Give what Python reads, in UTC; "%.f" is Polars' way to write digits that may be missing."""
-    for ours in dict.fromkeys((form.replace("%.f", ""), form.replace("%.f", ".%f"))):
-        with suppress(ValueError, OverflowError):  # an offset can lead out of the calendar
-            if form:
-                text = re.sub(r"(:\d+\.\d{6})\d+", r"\1", text)
-                moment = dt.datetime.strptime(text, ours)
-            else:
-                moment = dt.datetime.fromisoformat(text.upper())
-            yield _utc(moment).replace(tzinfo=None)
+@cache
+def _moment_forms(
+    kind: str, formats: tuple[str, ...]
+) -> tuple[tuple[Callable[..., Any], str], ...]:
+    """Return what texts fit, and how they are read; "" is ISO 8601."""
+    patterns = {"": dialect.ISO[kind]} | {form: dialect.pattern(form) for form in formats}
+    return tuple((re.compile(pattern).fullmatch, form) for form, pattern in patterns.items())
+
+
+def _moment_of(text: str, form: str) -> dt.datetime:
+    if not form:
+        moment = dt.datetime.fromisoformat(text.upper())
+    else:
+        if "%.f" in form:  # what Polars calls digits of a second that may be missing
+            has_digits = re.search(r":\d+\.\d+", text)
+            form = form.replace("%.f", ".%f" if has_digits else "")
+            text = re.sub(r"(:\d+\.\d{6})\d+", r"\1", text)
+        moment = dt.datetime.strptime(text, form)
+    return moment.astimezone(dt.UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
 def _codes(levels: tuple[str, ...]) -> dict[str, float]:

@@ -5,6 +5,7 @@ pyarrow ships no types, so its objects are `Any` here.
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,12 @@ NO_TEXT = (
     *(pa.types.is_binary_view, pa.types.is_fixed_size_binary),
 )
 TYPES = {"category": pa.string(), "date": pa.date32(), "timestamp": pa.timestamp("us")}
+# The ISO 8601 that Arrow reads as `read_moment` does.
+PLAIN_MOMENT = {
+    "date": "^[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}$",
+    "timestamp": "^[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}"
+    r"([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?)?$",
+}
 PARTS: dict[str, Callable[[Any], Any]] = {
     "value": lambda values: values,
     "year": pc.year,
@@ -149,6 +156,10 @@ def _moments(raw: Any, column: ServedColumn) -> Any:
     type = TYPES[column.kind]
     if pa.types.is_string(raw.type):
         trimmed = pc.utf8_trim_whitespace(raw)
+        plain = pc.match_substring_regex(trimmed, PLAIN_MOMENT[column.kind])
+        if pc.all(plain).as_py():
+            with suppress(pa.ArrowInvalid):  # such as 30 February
+                return trimmed.cast(type)
         return _each(trimmed, lambda text: read_moment(text, column), type)
     known = pa.types.is_date(raw.type) or pa.types.is_timestamp(raw.type)
     return raw.cast(type, safe=False) if known else None
