@@ -1,7 +1,7 @@
 """Judge a version on the test set, which nothing before has seen, and open or close its gate."""
 
 import datetime as dt
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -233,6 +233,12 @@ def slices(
     return results
 
 
+def _asked(graph: Path) -> Callable[[NDArray[np.float32]], list[NDArray[Any]]]:
+    """Return a function that gives a graph's outputs for a matrix."""
+    opened = session(graph.read_bytes())
+    return lambda x: list(opened.run(None, {"x": x}))
+
+
 def _draws(wanted: int, rows: int) -> int:
     """Return how many resamples: fewer of many rows, at least 100 where so many are wanted."""
     return min(wanted, max(100, RESAMPLED_ROWS // rows))
@@ -262,9 +268,8 @@ def _score_test_set(
     probability = {scorer.manifest.champion: scorer.predict(x).probability}
     rivals = (folder / name for name in scorer.manifest.files if name.startswith("rivals/"))
     for rival in sorted(rivals):
-        ask = partial(session(rival.read_bytes()).run, None)
-        answer = in_parts(lambda part, ask=ask: ask({"x": part}), x, threads)[0]
-        probability[rival.stem] = answer[:, 0].astype(np.float64)
+        found = in_parts(_asked(rival), x, threads)[0]
+        probability[rival.stem] = found[:, 0].astype(np.float64)
     groups = None
     if agreed.entity is not None and frame[agreed.entity.name].n_unique() < frame.height:
         entity = frame[agreed.entity.name].cast(pl.String).fill_null("").to_numpy()

@@ -198,6 +198,7 @@ def run(project: Project) -> dict[str, Any]:
     final = predictors[chosen]._replace(calibration=calibration)
 
     development, test = frame[parts.development], frame[parts.test]
+    del frame  # of a large table the copy would be the peak of memory
     validation.store(project, "data/processed/development.parquet", development)
     test_sha256 = validation.store(project, "data/processed/test.parquet", test)
     version = registry.next_version(project)
@@ -246,7 +247,8 @@ def run(project: Project) -> dict[str, Any]:
         "features": data.spec.names,
         "tuned": sorted(tuned),
     }
-    reference = monitoring.reference(development[known.nonzero()[0]], agreed, honest, data.y[known])
+    served = development.select(column.name for column in agreed.features)
+    reference = monitoring.reference(served[known.nonzero()[0]], agreed, honest, data.y[known])
     progress.tell("proving the graph and saving the bundle")
     bundle.save(
         project.path(f"models/{version}"),
