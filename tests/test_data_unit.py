@@ -918,6 +918,7 @@ EXPLAINED = {
 PLAN = SimpleNamespace(
     project=SimpleNamespace(name=f"Shop {ODD}"),
     answers={"problem": f"Who buys? {ODD}", "target": "bought", "entity": ""},
+    value=lambda output: ["precision", "recall", "roc_auc"],
 )
 
 

@@ -88,7 +88,8 @@ def rules() -> Iterator[str]:
     yield NOTE
     yield (
         "Of most decisions the first rule that matches counts; of those marked (all), every one "
-        "that matches adds to the list. `plan/overrides.yaml` may give any of the values instead."
+        "that matches adds to the list. `plan/overrides.yaml` may give any of the values instead, "
+        "unless a decision is fixed."
     )
     yield "\n".join(
         [*table("Name in a rule", "Means")]
@@ -97,7 +98,8 @@ def rules() -> Iterator[str]:
     for identifier, decision in content["decisions"].items():
         every = " (all)" if decision["kind"] == "all" else ""
         yield f"## {identifier} {decision['output']}{every}"
-        yield f"Values: {code(decision['values'])}."
+        fixed = f" Fixed: {decision['fixed']}." if "fixed" in decision else ""
+        yield f"Values: {code(decision['values'])}.{fixed}"
         lines = table("Rule", "When", "Then", "Why", "Sources")
         for rule in decision["rules"]:
             plain = {"True": "always", "otherwise": "otherwise"}

@@ -64,6 +64,7 @@ JOIN = """\
   "values": decision["values"],
   "alternatives": rest,
   "judged": decision.judged,
+  "fixed": decision.fixed,
 }}) %}
 {% endfor %}
 {{ decisions | to_json }}
@@ -137,7 +138,14 @@ def _facts(decision: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
     }
     facts = {name: decision[name] for name in ("output", "kind", "values")}
     judged = _judged(decision, table)
-    return {**facts, "uses": list(dict.fromkeys(uses)), "rules": rules, "judged": judged}
+    fixed = decision.get("fixed", "")
+    return {
+        **facts,
+        "uses": list(dict.fromkeys(uses)),
+        "rules": rules,
+        "judged": judged,
+        "fixed": fixed,
+    }
 
 
 def _judged(decision: dict[str, Any], table: dict[str, Any]) -> list[tuple[str, str, list[str]]]:

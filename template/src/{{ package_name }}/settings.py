@@ -21,6 +21,8 @@ T = TypeVar("T")
 # The same safe loader in C, which every wheel of PyYAML has, reads a plan ten times as fast.
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MEND = "correct it, or restore it with git"
+# Days between two checks of MON-03; a model that is three times as old is trained again.
+RETRAIN_DAYS = {"weekly": 7, "monthly_check": 30, "quarterly_review": 91}
 WAIVER = "give reason, owner and until, such as 2027-03-31"
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -166,6 +168,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     values: tuple[str, ...] = ()
     alternatives: tuple[str, ...] = ()
     judged: tuple[Judged, ...] = ()
+    fixed: str = ""  # why a team cannot override it
 
 
 class Number(msgspec.Struct, frozen=True, kw_only=True):
@@ -347,21 +350,36 @@ class Project:
             if unknown:
                 raise ProjectError(f"{overrides}: no decision {unknown[0]}; see `ml plan why`")
             for identifier, override in plan.overrides.items():
-                decision, value = plan.decisions[identifier], override.value
-                chosen = value if isinstance(value, list) else [value]
-                same_kind = isinstance(value, list) == isinstance(decision.value, list)
-                if not (same_kind and chosen and all(item in decision.values for item in chosen)):
-                    kind = "a list of " if isinstance(decision.value, list) else ""
-                    raise ProjectError(
-                        f"{overrides}: {identifier} cannot be {value!r}: "
-                        f"give {kind}{', '.join(decision.values)}"
-                    )
+                if problem := _refused(plan, identifier, override):
+                    raise ProjectError(f"{overrides}: {identifier} {problem}")
+            if "MON-03" in plan.overrides:
+                numbers, days = plan.computed["MON-03"], RETRAIN_DAYS[plan.value("retrain")]
+                for name, value in (("interval", days), ("max_age_days", 3 * days)):
+                    numbers[name] = msgspec.structs.replace(numbers[name], value=value)
         return plan
 
     @property
     def contract_path(self) -> Path:
         """The data contract in use."""
         return self.path(self.config.data.contract)
+
+
+def _refused(plan: Plan, identifier: str, override: Override) -> str:
+    """Say why a decision cannot be what a team wrote, and what to change instead; "" if it can."""
+    decision, value = plan.decisions[identifier], override.value
+    many = isinstance(decision.value, list)
+    chosen = value if isinstance(value, list) else [value]
+    if decision.fixed:
+        behind = ", ".join(decision.uses)
+        way = f"change {behind} with `ml update --data NAME=VALUE`" if behind else "remove it here"
+        return f"cannot be overridden: {decision.fixed}; {way}"
+    if (
+        isinstance(value, list) != many
+        or not chosen
+        or any(v not in decision.values for v in chosen)
+    ):
+        return f"cannot be {value!r}: give {'a list of ' * many}{', '.join(decision.values)}"
+    return ""
 
 
 def find_project(start: Path | None = None) -> Project:

@@ -30,6 +30,7 @@ COSTS = ("cost_fp", "cost_fn", "cost_tp", "cost_tn", "predictions_per_month")
 # Facts of the plan that a model depends on.
 PLAN = (
     *("primary_metric", "split", "cv", "baselines", "candidates", "selection", "calibration"),
+    "tuning",
     *("threshold", "daily_capacity", "label_delay_days", *COSTS),
 )
 PARITY_ROWS = 2000
@@ -355,7 +356,9 @@ def capacity_share(project: Project) -> float | None:
 
 def _tuned(project: Project) -> dict[str, dict[str, Any]]:
     path = project.path("data/processed/tuned.json")
-    return storage.read_json(path, dict[str, dict[str, Any]]) if path.exists() else {}
+    if project.plan.value("tuning") == "none" or not path.exists():
+        return {}
+    return storage.read_json(path, dict[str, dict[str, Any]])
 
 
 def _blended(

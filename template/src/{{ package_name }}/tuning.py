@@ -24,6 +24,10 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
             "nothing to tune: the plan's candidates (MOD-02) have no lightgbm; "
             "`ml plan why MOD-02` tells the reason"
         )
+    if project.plan.value("tuning") == "none":
+        raise ProjectError(
+            "the plan tunes nothing (TRAIN-03): `ml plan why TRAIN-03` tells the reason"
+        )
     settings = project.config.tuning
     trials = trials or settings.trials
     frame, agreed, parts, data_sha256 = training.prepare(project)

@@ -209,7 +209,8 @@ def why(project: Project, identifier: str) -> None:
             typer.echo(f"answer: {name} = {_shown(plan.answers.get(name))}{origin}")
         for alternative in decision.alternatives:
             typer.echo(f"otherwise: {alternative}")
-        typer.echo(f"override: any of {', '.join(decision.values)} in plan/overrides.yaml")
+        free = f"any of {', '.join(decision.values)} in plan/overrides.yaml"
+        typer.echo(f"override: {f'none, {decision.fixed}' if decision.fixed else free}")
         keys += decision.sources
     else:
         for line in plan.blocks[identifier].lines:
@@ -415,10 +416,17 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
     if FOLDS.get(plan.value("split"), "stratified_kfold") != plan.value("cv"):
         message = f"{plan.value('cv')} does not go with the split {plan.value('split')}"
         yield Finding("error", plan.decision_id("cv"), f"{message}: override both")
+    tuned = plan.overrides.get("TRAIN-03")
+    if tuned and tuned.value == "tpe" and "lightgbm" not in plan.value("candidates"):
+        yield Finding(
+            "error", "TRAIN-03", "tpe searches lightgbm, which is no candidate: override MOD-02 too"
+        )
     if plan.value("verdict") == "stop":
         identifier = plan.decision_id("verdict")
         level = "error" if identifier in due else "warning"
+        taken = plan.overrides.get(identifier)
         message = f"{plan.decisions[identifier].why}: change the plan, or override with a reason"
+        message = f"stopped by the team: {taken.reason}" if taken else message
         yield Finding(level, identifier, message)
     checked = _date(f"{plan.laws_checked}-01")
     if checked is not None and _today() - checked > dt.timedelta(days=180):

@@ -229,6 +229,8 @@ class Evidence:
         decision, override = self.plan.decisions["VAL-01"], self.plan.overrides.get("VAL-01")
         npv = self.plan.computed["VAL-01"]["npv"].value
         figure = f"NPV {number(npv)} {self.currency} by the answers"
+        if override and override.value == "go":
+            figure += f"; go by the team: {escape(override.reason)}"
         if self.plan.value("verdict") == "stop":
             return f"**stop**: {escape(override.reason if override else decision.why)} ({figure})"
         if not self.metrics:

@@ -13,7 +13,7 @@ from ..errors import ProjectError
 from ..settings import Project
 from . import check, evidence
 from .blocks import Parts, escape, parse, read
-from .sync import MADE_UP
+from .sync import MADE_UP, overridden
 
 
 class Audience(NamedTuple):
@@ -79,6 +79,8 @@ def run(project: Project, audience: str) -> list[Path]:
         *_summary(parts),
         *evidence.lines(project),
     ]
+    if project.plan.overrides:
+        lines += ["", "## Decisions of the team", "", *_decided(project)]
     blocks = [identifier for identifier in chosen.blocks if identifier in project.plan.blocks]
     if audience == "exec" and "RISK-02" in blocks:
         blocks.remove("RISK-01")
@@ -102,6 +104,13 @@ def _summary(parts: Parts) -> list[str]:
     start = "- SUMMARY "
     lines = [line for line in parts["auto", "SUMMARY"].lines if line.startswith(start)]
     return [f"- {line.removeprefix(start)}" for line in lines if "by the answers:" not in line]
+
+
+def _decided(project: Project) -> list[str]:
+    """Return each decision that the team took in place of a rule."""
+    plan = project.plan
+    taken = ((i, plan.blocks[i].title, overridden(plan, i)) for i in sorted(plan.overrides))
+    return [f"- {title} ({i}): {text}" for i, title, text in taken]
 
 
 def _said(parts: Parts, identifier: str, audience: str) -> list[str]:

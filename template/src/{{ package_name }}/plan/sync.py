@@ -9,8 +9,8 @@ from typing import Any
 
 from .. import storage
 from ..errors import ProjectError
-from ..formats import UNKNOWN, number, percent
-from ..settings import Project
+from ..formats import UNKNOWN, count, number, percent
+from ..settings import Plan, Project
 from . import evidence
 from .blocks import (
     code,
@@ -200,12 +200,27 @@ class Writer(string.Formatter):
         return number(value, int(spec)) if spec else str(value)
 
 
+def overridden(plan: Plan, identifier: str) -> str:
+    """Say what the team decided in place of a rule, why, and what follows; "" if it did not."""
+    taken = plan.overrides.get(identifier)
+    if taken is None:
+        return ""
+    given = _codes(plan.decisions[identifier].value)
+    text = f"{_codes(taken.value)} in place of {given}: {escape(taken.reason)}"
+    if identifier == "MON-03":
+        interval, oldest = (plan.number(identifier, name) for name in ("interval", "max_age_days"))
+        limits = (
+            f"check every {count(interval, 'day')}, a model is old after {count(oldest, 'day')}"
+        )
+        text += f"; {limits}"
+    return text
+
+
 def _overrides(project: Project) -> list[str]:
     plan = project.plan
     lines = [
-        f"- OVERRIDES {identifier} {plan.blocks[identifier].title}: {_codes(override.value)} "
-        f"in place of {_codes(plan.decisions[identifier].value)}: {escape(override.reason)}"
-        for identifier, override in sorted(plan.overrides.items())
+        f"- OVERRIDES {identifier} {plan.blocks[identifier].title}: {overridden(plan, identifier)}"
+        for identifier in sorted(plan.overrides)
     ]
     return lines or [NO_OVERRIDES]
 
