@@ -481,6 +481,15 @@ def test_git_says_who_approves_and_ones_own_approval_is_shown(
     ]
 
 
+def test_who_is_named_in_team_01_approves_or_the_other_is_shown(tmp_path: Path) -> None:
+    project = Project(render(tmp_path / "project", owner="eva@example.org", oncall="@bob"))
+    fill(project, "EVAL-01")
+    assert check.approve(project, "EVAL-01", "@eva", None) == "EVAL-01 approved by @eva"
+    told = "TEAM-01 names @bob, eva@example.org (owner or on call), not @ann"
+    assert check.approve(project, "EVAL-01", "@ann", None).endswith(told)
+    assert ("EVAL-01", told) in [(found.id, found.message) for found in check.check(project)]
+
+
 def test_a_failed_gate_of_the_model_closes_its_gate(measured: Project) -> None:
     metrics = json.loads(json.dumps(REPORTS["metrics"]))
     metrics["gate"] |= {"passed": False, "reasons": ["roc_auc is 0.81, the plan asks for 0.99"]}

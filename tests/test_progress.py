@@ -11,10 +11,10 @@ import yaml
 from helpers import package  # noqa: F401  (makes `package_name` importable)
 from helpers.rendering import render
 
-from package_name.errors import ProjectError
+from package_name.errors import CheckFailed, ProjectError
 from package_name.plan import check, progress, sync
 from package_name.plan import report as plan_report
-from package_name.plan.blocks import parse
+from package_name.plan.blocks import parse, rewrite
 from package_name.settings import Project
 
 # The worked example of the planning notes: nine tasks, 20.33 weeks with a deviation of 1.55.
@@ -224,3 +224,34 @@ def test_a_light_project_has_none_of_it(tmp_path: Path) -> None:
     assert not list(folder.glob("src/*/plan/progress.py"))
     project = Project(folder)
     assert sync.figures(project) is None and sync.run(project) == []
+
+
+def test_the_roles_of_a_block_approve_it(project: Project) -> None:
+    text = project.path("PLAN.md").read_text(encoding="utf-8")
+    part = parse(text)["human", "EVAL-01"]
+    text = rewrite(text, part, ["It fits the goal."])
+    project.path("PLAN.md").write_text(text, encoding="utf-8")
+    assert check.approve(project, "EVAL-01", "@ann", None) == "EVAL-01 approved by @ann"
+    keep(project, roles={"data scientist": ["@bob"], "product": ["@ann"]})
+    told = "TEAM-02 names @bob (data scientist), not @ann"
+    assert ("warning", "EVAL-01", told) in check.check(project)
+    for by in ("@bob", "bob@example.org", "Bob"):
+        assert check.approve(project, "EVAL-01", by, None) == f"EVAL-01 approved by {by}"
+        assert not [found for found in check.check(project) if "TEAM-02 names" in found.message]
+    assert check.approve(project, "EVAL-01", "@ann", None).endswith(told)
+    path = project.path("plan/plan.yaml")  # where the law asks for evidence, the wrong name is none
+    plan = path.read_text(encoding="utf-8")
+    path.write_text(plan.replace('plan_depth: "standard"', 'plan_depth: "regulated"'))
+    strict = Project(project.root)
+    assert ("error", "EVAL-01", told) in check.check(strict)
+    with pytest.raises(CheckFailed, match="TEAM-02 names @bob"):
+        check.approve(strict, "EVAL-01", "@ann", None)
+    keep(project, roles={"data scientist": ["@org/models"]})
+    assert check.approve(strict, "EVAL-01", "@ann", None) == "EVAL-01 approved by @ann"
+
+
+def test_every_block_of_people_has_a_role_that_answers_for_it(tmp_path: Path) -> None:
+    plan = Project(render(tmp_path / "project", plan_depth="regulated")).plan
+    kinds = [kind for duty in plan.responsibilities for kind in duty.blocks]
+    asked = {name.partition("-")[0] for name, block in plan.blocks.items() if block.human}
+    assert asked <= {*kinds} and len(kinds) == len({*kinds})

@@ -229,6 +229,7 @@ class Duty(msgspec.Struct, frozen=True, kw_only=True):
     consulted: tuple[str, ...] = ()
     informed: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
+    blocks: tuple[str, ...] = ()  # how the ids of its blocks begin
 
 
 class LegalDuty(msgspec.Struct, frozen=True, kw_only=True):

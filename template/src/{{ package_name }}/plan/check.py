@@ -47,6 +47,7 @@ ORIGINS = {
     "preset": "of the preset: nobody gave another",
     "default": "default of the template: nobody gave another",
 }
+NOBODY = "ML team"  # the answer of who gave no name
 COLUMNS = ("open", "written", "approved", "overdue", "measured", "unmeasured")
 FOLDS = {"time": "time_series", "stratified_group": "stratified_group_kfold"}
 
@@ -74,6 +75,7 @@ def check(project: Project, gate: str | None = None) -> list[Finding]:
         *_waivers(project.plan),
         *_measured(project, parts, due),
         *_human(project.plan, parts, due, {problem.identifier for problem in broken}),
+        *_signers(project, parts),
         *_evidence(project, due),
         *_contract(project),
         *_settings(project),
@@ -172,6 +174,9 @@ def approve(project: Project, identifier: str, by: str | None, due: str | None) 
         raise ProjectError(f"--by {by!r}: give one word, such as @eva")
     if due is not None and _date(due) is None:
         raise ProjectError(f"--due {due!r}: give a date such as 2027-03-31")
+    stranger = _stranger(project, identifier, by)
+    if stranger and project.plan.answers["plan_depth"] == "regulated":
+        raise CheckFailed(f"{identifier}: {stranger}")
     today = _today().isoformat()
     human.attributes |= {
         "status": "approved",
@@ -183,7 +188,7 @@ def approve(project: Project, identifier: str, by: str | None, due: str | None) 
         human.attributes["due"] = due
     storage.write_bytes(path, rewrite(text, human).encode("utf-8"))
     own = " (their own block)" if _self_approved(human) else ""
-    return f"{identifier} approved by {by}{own}"
+    return f"{identifier} approved by {by}{own}" + (f"; {stranger}" if stranger else "")
 
 
 def why(project: Project, identifier: str) -> None:
@@ -239,8 +244,47 @@ def _signature(plan: Plan, parts: Parts, identifier: str) -> str:
 
 
 def _self_approved(human: Part) -> bool:
-    owner, by = (human.attributes.get(name, "").lstrip("@").lower() for name in ("owner", "by"))
-    return owner == by and owner not in ("", "none")
+    owner, by = (human.attributes.get(name, "") for name in ("owner", "by"))
+    return owner not in ("", "none") and _same(owner, by)
+
+
+def _stranger(project: Project, identifier: str, by: str) -> str:
+    """Say who is named for a block when `by` is not among them, else "".
+
+    Named are the roles of TEAM-02 that answer for the block's part of the work, or without them
+    the owner and the people on call of TEAM-01. A team without names lets everybody sign, and so
+    does a group such as @org/team, whose members nobody knows here.
+    """
+    if figures := sync.figures(project):
+        roles, kind = figures.read(project).roles, identifier.partition("-")[0]
+        duties = [duty for duty in project.plan.responsibilities if kind in duty.blocks]
+        named = {r: roles.get(r, ()) for d in duties for r in (d.accountable, d.responsible)}
+        place = "TEAM-02"
+    else:
+        answers = project.plan.answers
+        people = {answers[name] for name in ("owner", "oncall")} - {NOBODY}
+        named, place = {"owner or on call": tuple(sorted(people))}, "TEAM-01"
+    known = [name for names in named.values() for name in names]
+    if not known or any("/" in name or _same(name, by) for name in known):
+        return ""
+    who = (f"{', '.join(names)} ({role})" for role, names in named.items() if names)
+    return f"{place} names {' and '.join(who)}, not {by}"
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two names are one person's; @eva and eva@example.org are."""
+    names = [name.strip().lstrip("@").lower() for name in (one, other)]
+    mails = sum("@" in name for name in names)
+    return len({name.split("@")[0] if mails == 1 else name for name in names}) == 1
+
+
+def _signers(project: Project, parts: Parts) -> Iterator[Finding]:
+    """Yield the blocks that somebody approved whom their roles do not name."""
+    regulated = project.plan.answers["plan_depth"] == "regulated"
+    for (kind, identifier), part in parts.items():
+        signed = kind == "human" and part.attributes.get("status") == "approved"
+        if signed and (said := _stranger(project, identifier, part.attributes.get("by", ""))):
+            yield Finding("error" if regulated else "warning", identifier, said)
 
 
 def _git_user(project: Project) -> str:
