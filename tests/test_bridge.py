@@ -190,6 +190,7 @@ def cruft(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return command("cruft", *arguments, "--project-dir", str(project))
 
 
+ANSWER = "<!-- plan:answer PROB-01 -->"
 WRITTEN = "We lose 4 % of them a month."
 
 
@@ -203,7 +204,7 @@ def test_cruft_updates_and_marks_conflicts(repository: Path, tmp_path: Path, kno
     if known:
         publish(project)
     replace(project / "README.md", "# Churn model", "# Our churn")
-    replace(project / "PLAN.md", "_TODO(PROB-01)", f"{WRITTEN} _TODO(PROB-01)")
+    replace(project / "PLAN.md", f"{ANSWER}\n_No answer yet._", f"{ANSWER}\n{WRITTEN}")
     publish(project)
     assert cruft(project, "check").returncode == 0
     shown = cruft(project, "diff", "--exit-code")

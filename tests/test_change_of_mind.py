@@ -46,8 +46,8 @@ class Switch(NamedTuple):
 
 
 SWITCHES = {
-    "rest off": Switch(BOTH, ONE_MODE["batch"], REST, {"PLAN.md": "`scheduled_batch_job` by"}),
-    "batch off": Switch(BOTH, ONE_MODE["rest"], BATCH, {"PLAN.md": "`rest_api_container` by"}),
+    "rest off": Switch(BOTH, ONE_MODE["batch"], REST, {"PLAN.md": "| `scheduled_batch_job` |"}),
+    "batch off": Switch(BOTH, ONE_MODE["rest"], BATCH, {"PLAN.md": "| `rest_api_container` |"}),
     "rest on": Switch(
         ONE_MODE["batch"],
         BOTH,
@@ -82,13 +82,13 @@ SWITCHES = {
         {"pos_rate": 0.3},
         {"pos_rate": 0.03, "min_metric": 0.1},
         r"by rule `metric\.bin\.default|30 % positive",
-        {"PLAN.md": "EVAL-01 decision: `pr_auc`", "docs/model_card.md": "positives: 3 %"},
+        {"PLAN.md": "Decision: `pr_auc`", "docs/model_card.md": "positives: 3 %"},
     ),
     "split": Switch(
         {},
         {"time_column": "", "entity": "", "entity_repeats": False},
         "snapshot_date|customer_id|time_series",
-        {"PLAN.md": "TRAIN-01 decision: `stratified`"},
+        {"PLAN.md": "| Split | `stratified` |"},
         ("DATA-01",),
     ),
     "target": Switch(
@@ -118,13 +118,13 @@ SWITCHES = {
         {},
         {"plan_depth": "regulated"},
         "four pages$",
-        {"PLAN.md": "### REG-02", "docs/datasheet.md": "Gebru", "README.md": "datasheet"},
+        {"PLAN.md": "<!-- REG-02 -->\n", "docs/datasheet.md": "Gebru", "README.md": "datasheet"},
     ),
     "shallower": Switch(
         {"plan_depth": "regulated"},
         {"plan_depth": "light"},
         r"REG-0\d|SCHED-01|datasheet",
-        {"PLAN.md": "### END-01"},
+        {"PLAN.md": "<!-- END-01 -->\n"},
     ),
     "limits": Switch(
         {},
@@ -145,8 +145,8 @@ SWITCHES = {
     "interpretability": Switch(
         {},
         {"interpretability": "inherent", "personal_data": False},
-        r"`lightgbm`|rows are about people|PRIV-01 applies: yes",
-        {"PLAN.md": "MOD-02 decision: `logistic_regression`"},
+        r"`lightgbm`|rows are about people|Applies: yes",
+        {"PLAN.md": "| Candidates | `logistic_regression` |"},
     ),
 }
 

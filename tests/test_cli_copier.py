@@ -128,7 +128,7 @@ def replace(path: Path, old: str, new: str) -> None:
 def human_block(project: Path, identifier: str) -> str:
     """Return what people wrote in one block of PLAN.md, its attributes included."""
     text = (project / "PLAN.md").read_text(encoding="utf-8")
-    pattern = rf"<!-- plan:human {identifier} (.*?)<!-- /plan:human {identifier} -->"
+    pattern = rf"<!-- plan:human {identifier} -->(.*?)<!-- /plan:human {identifier} -->"
     (block,) = re.findall(pattern, text, re.DOTALL)
     return block
 
@@ -141,14 +141,14 @@ def write_into(project: Path) -> dict[str, str]:
     for identifier in WRITTEN:
         replace(
             project / "PLAN.md",
-            f"plan:human {identifier} status=todo owner=none due=none",
-            f"plan:human {identifier} status=draft owner=@ana due=2030-01-31",
+            f"plan:human {identifier} -->\nOwner: nobody · Due: none · Status: open",
+            f"plan:human {identifier} -->\nOwner: @ana · Due: 2030-01-31 · Status: draft",
         )
-        text = (project / "PLAN.md").read_text(encoding="utf-8")
-        prompt = re.search(rf"^_TODO\({identifier}\).*$", text, re.MULTILINE)
-        assert prompt
-        ours = f"We chose this for {identifier}.\n\n- first reason\n- second reason\n\nSame end."
-        replace(project / "PLAN.md", prompt.group(), ours)
+        mark = f"<!-- plan:answer {identifier} -->\n"
+        ours = (
+            f"{mark}We chose this for {identifier}.\n\n- first reason\n- second reason\n\nSame end."
+        )
+        replace(project / "PLAN.md", f"{mark}_No answer yet._", ours)
     replace(project / "config.yaml", "seed: 7", "seed: 8")
     replace(project / "contracts/dataset.odcs.yaml", "status: draft", "status: active")
     with (project / "plan/overrides.yaml").open("a", encoding="utf-8") as file:
@@ -172,7 +172,9 @@ def test_an_update_keeps_what_people_wrote(repository: Path, tmp_path: Path) -> 
     check_answers_anew(template)
     replace(template / "template/.gitignore", "/data/\n", "/data/\n/scratch/\n")
     replace(template / "template/PLAN.md.jinja", "# Plan of", "# The plan of")
-    replace(template / "template/PLAN.md.jinja", "\n### {{ id }} ", "\n### {{ id }}: ")
+    replace(
+        template / "template/PLAN.md.jinja", "### {{ block.title }} ", "### {{ block.title }}: "
+    )
     replace(template / "template/config.yaml.jinja", "folds: 5", "folds: 4")
     publish(template, tag="v2.0.0")
     done = command(
@@ -190,7 +192,7 @@ def test_an_update_keeps_what_people_wrote(repository: Path, tmp_path: Path) -> 
     assert "latency_ms" not in remembered
     assert "/scratch/" in (folder / ".gitignore").read_text()
     plan = (folder / "PLAN.md").read_text(encoding="utf-8")
-    assert plan.startswith("# The plan of") and "EVAL-01 decision: `pr_auc`" in plan
+    assert plan.startswith("# The plan of") and "\nDecision: `pr_auc`" in plan
     assert not list(folder.glob("src/*/serving/rest.py"))
     assert "fastapi" not in (folder / "pyproject.toml").read_text()
 

@@ -198,7 +198,7 @@ def test_a_broken_contract_is_listed_line_by_line(project: Project, ml: Ml) -> N
         ("plan gate G0", 1, "G0 is closed: "),
         ("plan report --audience nobody", 2, "nobody"),
         ("plan approve NONE-01 --by @eva", 2, "no block NONE-01 to approve; there are PROB-01"),
-        ("plan approve PROB-01 --by @eva", 1, "PROB-01: write its text in PLAN.md first"),
+        ("plan approve PROB-01 --by @eva", 1, "PROB-01: write its answer in PLAN.md first"),
         ("plan why NONE-01", 2, "no block NONE-01; there are"),
         ("contract infer none.csv --target y", 2, "none.csv: no such file"),
         ("contract infer config.toml --target y", 2, "unknown file type; use one of .csv"),

@@ -12,6 +12,7 @@ from helpers.rendering import git, publish, render
 
 from package_name.errors import ProjectError
 from package_name.plan import check, diff, sync
+from package_name.plan.blocks import PLACEHOLDER
 from package_name.settings import Project
 
 
@@ -41,9 +42,8 @@ def edit(project: Project, old: str, new: str) -> None:
 
 
 def answer(project: Project, text: str) -> None:
-    question = re.search(r"_TODO\(PROB-01\):.*_", project.path("PLAN.md").read_text())
-    assert question
-    edit(project, question.group(), text)
+    mark = "<!-- plan:answer PROB-01 -->\n"
+    edit(project, f"{mark}{PLACEHOLDER}", f"{mark}{text}")
 
 
 def test_the_same_plan_has_no_difference(
@@ -60,10 +60,10 @@ def test_other_answers_are_told_with_decisions_rules_and_numbers(
     found = diff.compare(diff.current(Project(committed)), diff.current(new))
     told = {change.kind: change.says for change in found}
     text = "\n".join(change.says for change in found)
-    assert "n_rows is 800, was 50 000." in text
+    assert "n_rows is 800, was 50\u00a0000." in text
     threshold = r"EVAL-05 Threshold is cost_optimal_within_capacity by rule thr\.cost_cap: .+; "
     assert re.search(threshold + r"it was cost_optimal by rule thr\.cost\.", text)
-    assert re.search(r"DATA-02 test positives is 24 .*, was 1 500 .*\.", text)
+    assert re.search(r"DATA-02 test positives is 24 .*, was 1\u00a0500 .*\.", text)
     assert {"answer", "decision", "number"} <= {*told}
 
 
@@ -72,7 +72,8 @@ def test_a_block_that_comes_or_goes_is_named_and_its_words_are_repeated(
 ) -> None:
     more = Project(render(tmp_path / "new", plan_depth="standard"))
     fill = more.path("PLAN.md").read_text()
-    fill = re.sub(r"_TODO\(STAKE-01\):.*_", "The callers.", fill)
+    mark = "<!-- plan:answer STAKE-01 -->\n"
+    fill = fill.replace(f"{mark}{PLACEHOLDER}", f"{mark}The callers.")
     more.path("PLAN.md").write_text(fill)
     light = diff.current(Project(committed))
     grown = "\n".join(change.says for change in diff.compare(light, diff.current(more)))
@@ -84,14 +85,16 @@ def test_a_block_that_comes_or_goes_is_named_and_its_words_are_repeated(
 
 def test_what_people_write_own_and_sign_is_told(project: Project) -> None:
     answer(project, "- fifteen of a hundred leave\n- \x1b[31mcalls are random")
-    mark = "PROB-01 status=review owner=Ana Maria due=2099-01-31"
-    edit(project, "PROB-01 status=todo owner=none due=none", mark)
+    mark = "<!-- plan:human PROB-01 -->\n"
+    fields = "Owner: nobody · Due: none · Status: open"
+    ours = "status: review, owner: Ana Maria, due: 2099-01-31"
+    edit(project, f"{mark}{fields}", f"{mark}{ours}")
     edit(project, "## Notes of the team\n", "## Notes of the team\n\nWe met on Monday.\n")
     assert said(project) == [
         'PROB-01 Problem is answered: "- fifteen of a hundred leave / - [31mcalls are random".',
         "PROB-01 Problem belongs to Ana Maria, before: nobody.",
         "PROB-01 Problem is due on 2099-01-31, before: no date.",
-        "PROB-01 Problem has the status review, before: todo.",
+        "PROB-01 Problem has the status review, before: open.",
         'the notes of the team says besides: "We met on Monday.".',
     ]
     publish(project.root, "v2")
@@ -125,7 +128,7 @@ def test_measured_values_overrides_and_waivers_are_told(project: Project) -> Non
     text = "\n".join(said(project))
     assert "EVAL-07 Calibration is overridden with sigmoid: smooth." in text
     assert "OBJ-01 Success is waived until 2099-04-30 by @eva: April." in text
-    assert re.search(r'DATA-02 Volume and quality says ".*48 000 rows.*", in place of', text)
+    assert re.search(r'DATA-02 Volume and quality says besides: ".*48 000 rows', text)
     publish(project.root, "v2")
     project.path("plan/overrides.yaml").write_text("EVAL-07: {value: none, reason: other}\n")
     text = "\n".join(said(project))

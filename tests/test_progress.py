@@ -88,7 +88,7 @@ def test_what_is_done_moves_the_forecast(project: Project) -> None:
     assert "20.3 weeks expected, in four of five cases at most 21.6" in text
     # Planned were (1 + 4 x 2 + 4) / 6 = 2.17 weeks.
     assert (
-        "done: 1 of 9 tasks" in text
+        "Done: 1 of 9 tasks" in text
         and "forecast 21.2 weeks, 0.83 weeks later than planned" in text
     )
     keep(project, tasks=tasks(scope={"done": start + dt.timedelta(weeks=1)}))
@@ -101,11 +101,11 @@ def test_money_is_compared_with_the_work_done(project: Project) -> None:
     planned = f"{share * project.plan.answers['build_cost']:,.0f}".replace(",", "\u00a0")
     text = said(project, "BUD-01")
     assert (
-        f"spent: 9\u00a0000 EUR in 1 month; the work that is done was to cost {planned} EUR" in text
+        f"Spent: 9\u00a0000 EUR in 1 month; the work that is done was to cost {planned} EUR" in text
     )
     keep(project, earned={"2027-09": 10_000, "2027-10": 12_000.5})
     # A third and two thirds of 52 500, on the ramp of three months.
-    assert "earned: 22\u00a0000 EUR in 2 months of use; planned were 52\u00a0500 EUR" in said(
+    assert "Earned: 22\u00a0000 EUR in 2 months of use; planned were 52\u00a0500 EUR" in said(
         project, "BUD-01"
     )
 
@@ -160,7 +160,7 @@ def test_code_owners_of_somebody_else_are_left_alone(project: Project) -> None:
 def test_each_part_of_the_work_has_one_accountable_role(project: Project) -> None:
     lines = project.plan.blocks["TEAM-02"].lines
     for duty in project.plan.responsibilities:
-        [line] = [line for line in lines if line.startswith(f"- TEAM-02 {duty.area}: ")]
+        [line] = [line for line in lines if line.lower().startswith(f"{duty.area}: ")]
         assert line.count("accountable") == 1 and f"accountable {duty.accountable}," in line
     roles = yaml.safe_load(project.path(progress.FILE).read_text(encoding="utf-8"))["roles"]
     assert set(roles) == set(progress._roles(project))
@@ -215,7 +215,7 @@ def test_executives_see_the_three_largest_risks(project: Project) -> None:
     text = plan_report.run(project, "exec")[0].read_text(encoding="utf-8")
     risks = re.findall(r"^- (R\d) .* = (\d+);", text, re.MULTILINE)
     assert [score for _, score in risks] == ["12", "8", "10", "8"]
-    assert len(text.splitlines()) <= 60
+    assert len(text.splitlines()) <= 70
 
 
 def test_a_light_project_has_none_of_it(tmp_path: Path) -> None:

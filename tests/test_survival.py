@@ -518,7 +518,7 @@ def twice(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made.good("evaluate")
     made.good("promote", "v2", "--force", "a test")
     made.good("promote", "v1", "--force", "a test")
-    made.edit("PLAN.md", "TODO(EVAL-01)", "Reviewed")
+    made.edit("PLAN.md", "<!-- plan:answer EVAL-01 -->", "<!-- plan:answer EVAL-01 -->\nReviewed.")
     return made.folder
 
 

@@ -82,7 +82,8 @@ def test_lines_that_people_fill_and_their_neighbours_are_unique(renders: dict[st
         everywhere = Counter(line for text in files.values() for line in text.decode().split("\n"))
         lines = files["PLAN.md"].decode().split("\n")
         for id, part in human(files).items():
-            for line in lines[part.start - 1 : part.end + 1]:
+            assert lines[part.start - 1] == f"> **{part.question}**"
+            for line in (lines[number] for number in (part.start, part.answer, part.end)):
                 assert everywhere[line] == 1 and id in line, f"{line!r} of {name}"
             after = [line for line in lines[part.end + 1 : part.end + 4] if line]
             assert all(lines.count(line) == 1 for line in after), f"after {id} of {name}"
@@ -189,7 +190,10 @@ def registered(text: str) -> list[tuple[str, bool]]:
 def test_an_id_is_used_once_for_ever(renders: dict[str, Tree]) -> None:
     ids = registered(IDS.read_text())
     assert max(Counter(id for id, _ in ids).values()) == 1
-    used = {id for _, id in parse(renders["regulated"]["PLAN.md"].decode())}
+    used = {*yaml.safe_load(renders["regulated"]["plan/plan.yaml"])["blocks"]}
+    text = renders["regulated"]["PLAN.md"].decode()
+    shown = {*re.findall(r"<!-- (?:plan:\w+ )?([A-Z]+(?:-\d+)?) -->", text)}
+    assert used == shown
     assert used == {id for id, retired in ids if not retired}
 
 

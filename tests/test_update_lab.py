@@ -135,7 +135,7 @@ def reword_blocks(folder: Path, rng: random.Random) -> None:
 
 def reword_plan(folder: Path, rng: random.Random) -> None:
     words = rng.choice(
-        ["# Plan of", "### {{ id }} ", "Gates: ", "## Notes of", "_TODO(", "lists what"]
+        ["# Plan of", "### {{ block.title }}", "> **", "## Notes of", "_No answer", "what belongs"]
     )
     edit(folder / "template/PLAN.md.jinja", lambda text: text.replace(words, words + "(this) "))
 
@@ -413,7 +413,7 @@ def test_a_careless_template_is_found_out(tmp_path: Path) -> None:
     version(0, careless)
     edit(
         careless / "template/PLAN.md.jinja",
-        lambda text: text.replace("prompt.human }}_\n", "prompt.human }}_\n" + "-\n" * 8),
+        lambda text: text.replace("<!-- plan:answer {{ id }} -->\n", "-\n" * 8),
     )
     shutil.copytree(careless, longer)
     blocks(longer, lambda parts: parts.insert(9, "\n\n".join(NEW_BLOCK % n for n in range(1, 4))))

@@ -236,7 +236,7 @@ class People:
             lines = ["We agreed:", f"{word}", *part.lines]
         if b % 3 == 0:
             owner = self.word("PLAN.md")
-            part.attributes |= {"status": "approved", "owner": f"@{owner}", "due": "2027-01-31"}
+            part.attributes |= {"status": "approved", "owner": f"Ana {owner}", "due": "2027-01-31"}
             part.attributes |= {"by": "@eva", "on": "2026-11-30", "of": "0a1b2c"}
         self.files["PLAN.md"] = rewrite(text, part, lines).encode()
 
@@ -246,7 +246,7 @@ class People:
         try:
             for kind, identifier in parse(text):
                 if kind == "measured":
-                    lines = [f"- {identifier} measured: 0.{b}", f"_{identifier} measured by run r_"]
+                    lines = [f"Measured of {identifier}: 0.{b}.", f"<!-- run {identifier} -->"]
                     text = rewrite(text, parse(text)[kind, identifier], lines)
         except PlanError:
             return
@@ -332,10 +332,10 @@ def places(text: str, word: str) -> set[str]:
     above = inside = ""
     found: set[str] = set()
     for line in ours(text).split("\n"):
-        if heading := re.match(r"##+ (\S+)", line):
+        if heading := re.match(r"##+ (?:.*<!-- ([A-Z]+(?:-\d+)?) -->|(\S+))", line):
             if found:
-                return found | {f"above {heading[1]}"}
-            above = heading[1]
+                return found | {f"above {heading[1] or heading[2]}"}
+            above = heading[1] or heading[2]
         elif mark := re.match(r"<!-- (/?)plan:\w+ ([A-Z]+(-\d+)?)", line):
             inside = "" if mark[1] else mark[2]
         if word in line:
@@ -352,7 +352,7 @@ def moved(before: str, after: str, word: str) -> list[str]:
     """
     was, now = places(before, word), places(after, word)
     below = {place for place in was if re.match("below .", place)}
-    held = {place for place in below if f"# {place[6:]} " in ours(after)} or was
+    held = {p for p in below if re.search(rf"^##.*\b{p[6:]}\b", ours(after), re.M)} or was
     return [] if held & now else [f"{word} {was} is {now}"]
 
 

@@ -193,14 +193,18 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):
-    """One block of PLAN.md: `lines` is the content of its auto part, `question` is for people."""
+    """One block of PLAN.md: `lines` is the content of its auto part, `question` is for people.
+
+    `measured` is the command that measures it. A `row` stands in the tables of the design choices.
+    """
 
     title: str
     gate: str
     applies: bool = True
     human: bool = True
     question: str = ""
-    measured: bool = False
+    measured: str = ""
+    row: bool = False
     lines: tuple[str, ...] = ()
 
 
@@ -254,6 +258,7 @@ class Plan(msgspec.Struct, kw_only=True, dict=True):
     computed: dict[str, dict[str, Number]]
     blocks: dict[str, Block]
     gates: dict[str, Gate] = {}
+    flow: tuple[str, ...] = ()  # a diagram of a row's way through the system
     responsibilities: tuple[Duty, ...] = ()
     laws_checked: str | None = None
     duties: tuple[LegalDuty, ...] = ()

@@ -92,7 +92,6 @@ def run(root: Path, given: Sequence[str], to: str | None, dry_run: bool) -> Upda
         shutil.copy(file, old)
         update.version, update.answers = (was["_commit"], now["_commit"]), _different(was, now)
         _compare(update, root, load_yaml(root / PLAN), load_yaml(new / PLAN))
-        _reword(root / "PLAN.md", old / "PLAN.md", new / "PLAN.md")
         _merge(update, root, old, new, merged, commit)
         # Another version's build settings would be code of it.
         lock = not dry_run and update.version[0] == update.version[1]
@@ -219,7 +218,7 @@ def _different(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tupl
 
 def _compare(update: Update, root: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """Note what the plan will say, and which approvals that makes stale."""
-    from .plan.blocks import meaning_hash, parse, read, short_hash
+    from .plan.blocks import meaning_hash, read, survey
 
     rules = {f"{i} {d['output']}": d["rule"] for i, d in new["decisions"].items()}
     old_values, values = (
@@ -230,33 +229,12 @@ def _compare(update: Update, root: Path, old: Mapping[str, Any], new: Mapping[st
         update.decisions[name] = (*pair, rules.get(name, ""))
     was, now = ({i: block["lines"] for i, block in plan["blocks"].items()} for plan in (old, new))
     update.plan = [*_different(was, now)]
-    parts = parse(read(root / "PLAN.md")) if (root / "PLAN.md").exists() else {}
+    parts = survey(read(root / "PLAN.md"))[0] if (root / "PLAN.md").exists() else {}
     for (_, name), part in parts.items():
         signed = part.attributes.get("of") if part.attributes.get("status") == "approved" else None
-        if name in update.plan and signed:
-            lines = was.get(name, [])
-            if signed.partition(".")[0] in (short_hash(lines), meaning_hash(lines)):
-                update.reapprove.append(name)
-
-
-def _reword(ours: Path, old: Path, new: Path) -> None:
-    """Let new words of a question in PLAN.md be no change to who answered it or signed for it."""
-    from .plan.blocks import parse, read, rewrite
-
-    if not ours.exists():
-        return
-    answers, before, after = parse(read(ours)), read(old), read(new)
-    now = parse(after)
-    for key, part in reversed(parse(before).items()):  # from the end: line numbers stay
-        if part.kind != "human" or key not in answers or key not in now:
-            continue
-        if part.attributes == now[key].attributes:
-            part.attributes = now[key].attributes = answers[key].attributes
-        answered = answers[key].lines != part.lines
-        before = rewrite(before, part, now[key].lines if answered else part.lines)
-        after = rewrite(after, now[key])
-    old.write_bytes(before.encode())
-    new.write_bytes(after.encode())
+        signed = (signed or "").partition(".")[0]
+        if name in update.plan and signed == meaning_hash(was.get(name, [])):
+            update.reapprove.append(name)
 
 
 def _merge(

@@ -19,6 +19,8 @@ from ..git import git
 from ..settings import WAIVER, Plan, Project, load_yaml
 from . import evidence, sync
 from .blocks import (
+    HIDDEN,
+    SIGNATURES,
     Part,
     Parts,
     Problem,
@@ -27,7 +29,6 @@ from .blocks import (
     read,
     rewrite,
     same,
-    short_hash,
     survey,
 )
 
@@ -70,7 +71,7 @@ def check(project: Project, gate: str | None = None) -> list[Finding]:
     gates = GATES[: GATES.index(gate) + 1] if gate else ()
     due = {i for i, b in project.plan.blocks.items() if b.gate in gates and i not in waived}
     return [
-        *(Finding("error", problem.identifier, problem.message) for problem in broken),
+        *(Finding(problem.level, problem.identifier, problem.message) for problem in broken),
         *_generated(project.plan, parts, broken),
         *_waivers(project.plan),
         *_measured(project, parts, due),
@@ -132,8 +133,8 @@ def counts(project: Project) -> dict[str, dict[str, int]]:
             count["open" if human.open else "approved" if approved else "written"] += 1
             count["overdue"] += human.attributes.get("due", "none") < today
         part = parts.get(("measured", identifier))
-        if part is not None and identifier not in ("OVERRIDES", "EVIDENCE"):
-            count["unmeasured" if _placeholder(part) else "measured"] += 1
+        if block.measured and (part is not None or block.row) and "-" in identifier:
+            count["unmeasured" if part is None or _placeholder(part) else "measured"] += 1
     return {gate: {name: count[name] for name in COLUMNS} for gate, count in found.items() if count}
 
 
@@ -152,8 +153,10 @@ def status(project: Project, as_json: bool) -> None:
     Console(markup=False, highlight=False).print(table)
 
 
-def approve(project: Project, identifier: str, by: str | None, due: str | None) -> str:
-    """Mark a human block as approved: by whom, when, and the hash of all that it approves.
+def approve(
+    project: Project, identifier: str, by: str | None, due: str | None, *, reject: bool = False
+) -> str:
+    """Sign a human block as approved or rejected: by whom, when, and the hash of all it covers.
 
     Without `by` it is git's user. Returns a sentence that says so, and whether the owner approves
     their own block.
@@ -161,15 +164,15 @@ def approve(project: Project, identifier: str, by: str | None, due: str | None) 
     by = by or _git_user(project)
     path = project.path("PLAN.md")
     text = read(path)
-    parts = parse(text)
-    human, auto = parts.get(("human", identifier)), parts.get(("auto", identifier))
-    if human is None or auto is None:
+    parts, problems = survey(text)
+    if own := [p.message for p in problems if p.level == "error" and p.identifier == identifier]:
+        raise CheckFailed(f"PLAN.md: {'; '.join(own)}")
+    human = parts.get(("human", identifier))
+    if human is None:
         known = ", ".join(name for kind, name in parts if kind == "human")
         raise ProjectError(f"no block {identifier} to approve; there are {known}")
     if human.open:
-        raise CheckFailed(
-            f"{identifier}: write its text in PLAN.md first, TODO({identifier}) is left"
-        )
+        raise CheckFailed(f"{identifier}: write its answer in PLAN.md first, there is none yet")
     if not re.fullmatch(r"[\w@.+-]+", by):
         raise ProjectError(f"--by {by!r}: give one word, such as @eva")
     if due is not None and _date(due) is None:
@@ -178,8 +181,9 @@ def approve(project: Project, identifier: str, by: str | None, due: str | None) 
     if stranger and project.plan.answers["plan_depth"] == "regulated":
         raise CheckFailed(f"{identifier}: {stranger}")
     today = _today().isoformat()
+    status = SIGNATURES[reject]
     human.attributes |= {
-        "status": "approved",
+        "status": status,
         "by": by,
         "on": today,
         "of": _signature(project.plan, parts, identifier),
@@ -187,8 +191,9 @@ def approve(project: Project, identifier: str, by: str | None, due: str | None) 
     if due is not None:
         human.attributes["due"] = due
     storage.write_bytes(path, rewrite(text, human).encode("utf-8"))
-    own = " (their own block)" if _self_approved(human) else ""
-    return f"{identifier} approved by {by}{own}" + (f"; {stranger}" if stranger else "")
+    themselves = " (their own block)" if _self_approved(human) else ""
+    said = f"{identifier} {status} by {by}{themselves}"
+    return said + (f"; {stranger}" if stranger else "")
 
 
 def why(project: Project, identifier: str) -> None:
@@ -232,8 +237,8 @@ def _signature(plan: Plan, parts: Parts, identifier: str) -> str:
     """Return a hash for each thing that a reader sees in a block, in the order of SEEN."""
     seen = {kind: part.lines for (kind, name), part in parts.items() if name == identifier}
     measured = seen.get("measured", [])
-    # The last line names the run: the same values of another run are not another text.
-    measured = [line for line in measured if ", seal " not in line]
+    # What is hidden names the run: the same values of another run are not another text.
+    measured = [HIDDEN.sub("", line) for line in measured]
     taken = plan.overrides.get(identifier)
     override = [f"{_shown(taken.value)}: {taken.reason}"] if taken else []
     # An answer mostly replaces its question in PLAN.md: plan.yaml keeps it.
@@ -300,10 +305,6 @@ def _git_user(project: Project) -> str:
 def _stale(plan: Plan, parts: Parts, human: Part) -> Finding | None:
     """Say what has changed since somebody approved a block."""
     identifier, signed = human.identifier, human.attributes.get("of", "")
-    auto = parts.get(("auto", identifier))
-    if "." not in signed and auto is not None and signed == short_hash(auto.lines):
-        message = "its approval covers the generated lines only: read the rest and approve it again"
-        return Finding("warning", identifier, message)
     now = _signature(plan, parts, identifier).split(".")
     then = signed.split(".")
     if len(then) not in (len(SEEN) - 1, len(SEEN)):
@@ -324,14 +325,18 @@ def _generated(plan: Plan, parts: Parts, broken: list[Problem]) -> Iterator[Find
     lost = {problem.identifier for problem in broken}
     for identifier, block in plan.blocks.items():
         for kind, needed in (
-            ("auto", block.lines),
-            ("measured", block.measured),
+            ("auto", block.lines and not block.row),
+            ("measured", block.measured and not block.row),
             ("human", block.human),
         ):
             if needed and (kind, identifier) not in parts and identifier not in lost:
                 message = f"its plan:{kind} block is missing: restore it with git"
                 yield Finding("error", identifier, message)
         auto = parts.get(("auto", identifier))
+        human = parts.get(("human", identifier))
+        if human is not None and not _asks(human, block.question):
+            message = "its question was edited by hand: restore it with git"
+            yield Finding("error", identifier, message)
         if auto is not None and not same(auto.lines, block.lines):
             message = (
                 "its auto block was edited by hand: restore it with git, and change the answer "
@@ -342,23 +347,31 @@ def _generated(plan: Plan, parts: Parts, broken: list[Problem]) -> Iterator[Find
             yield Finding("error", identifier, f"plan/plan.yaml knows no such plan:{kind} block")
 
 
+def _asks(human: Part, question: str) -> bool:
+    """Say whether the quote above a human part is its question, however it is laid out."""
+    asked, wanted = (re.findall(r"\w+", text) for text in (human.question, question))
+    return asked == wanted
+
+
 def _measured(project: Project, parts: Parts, due: set[str]) -> Iterator[Finding]:
     expected = sync.measured(project)
-    for (kind, identifier), part in parts.items():
-        block = project.plan.blocks.get(identifier)
-        if kind != "measured" or block is None:
-            continue
+    for identifier, block in project.plan.blocks.items():
+        part = parts.get(("measured", identifier))
         level = "error" if identifier in due else "warning"
-        if not sync.sealed(identifier, part.lines):
+        if part is None and block.row and identifier in expected:
+            yield Finding("error", identifier, "its measurement is missing: run `ml plan sync`")
+        elif part is None and block.row and block.measured:
+            yield Finding(level, identifier, f"not measured yet: run `{block.measured}`")
+        elif part is None or not block.measured:
+            continue
+        elif not sync.sealed(identifier, part.lines):
             message = "its measured block was edited by hand: run `ml plan sync`"
             yield Finding("error", identifier, message)
         elif not same(part.lines, expected.get(identifier, part.lines)):
             yield Finding("error", identifier, "what it shows has changed: run `ml plan sync`")
-        elif _placeholder(part):
-            yield Finding(
-                level, identifier, " ".join(part.lines).strip("_* ").removeprefix(f"{identifier} ")
-            )
-        elif identifier == "DATA-02" and sync.MADE_UP in " ".join(part.lines):
+        elif _placeholder(part) and "-" in identifier:
+            yield Finding(level, identifier, f"not measured yet: run `{block.measured}`")
+        elif identifier == "DATA-02" and sync.MADE_UP in " ".join(part.lines).lower():
             yield Finding(level, identifier, "the data are made up: set data.source in config.yaml")
 
 
@@ -376,21 +389,16 @@ def _human(plan: Plan, parts: Parts, due: set[str], broken: set[str]) -> Iterato
             level = "error" if identifier in due else "warning"
             yield Finding(level, identifier, "was rejected: change it and have it approved")
         elif part.open:
-            yield Finding(
-                "error" if identifier in due else "todo", identifier, part.question or "is empty"
-            )
+            yield Finding("error" if identifier in due else "todo", identifier, block.question)
         elif marks.get("status") != "approved" and identifier in due and identifier not in broken:
             message = f"is {marks.get('status')}: `ml plan approve {identifier} --by @name`"
             yield Finding(unsigned, identifier, message)
         if not part.open and marks.get("owner", "none") == "none":
-            yield Finding("warning", identifier, "has no owner: write owner=@name in its mark")
+            yield Finding("warning", identifier, "has no owner: write a name behind `Owner:`")
         date = _date(marks.get("due", "none"))
         if marks.get("due", "none") != "none" and date is None:
-            yield Finding(
-                "warning",
-                identifier,
-                f"due={marks['due']} is no date such as {_offered(marks['due'])}",
-            )
+            message = f"due {marks['due']} is no date: write {_offered(marks['due'])}"
+            yield Finding("warning", identifier, message)
         elif date is not None and date < today:
             yield Finding("warning", identifier, f"was due on {date}")
         if marks.get("status") == "approved":
@@ -511,7 +519,7 @@ def _evidence(project: Project, due: set[str]) -> Iterator[Finding]:
 
 
 def _placeholder(part: Part) -> bool:
-    return " not measured yet: " in " ".join(part.lines)
+    return "not measured yet: " in " ".join(part.lines).lower()
 
 
 def _gate_of(project: Project, identifier: str) -> str | None:

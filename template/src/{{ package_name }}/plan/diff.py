@@ -96,7 +96,8 @@ def compare(old: Version, new: Version) -> list[Change]:
     """Return what changed from `old` to `new`, block by block in the order of the plan."""
     found = [*_answers(old.plan, new.plan), *_leave(old.plan, new.plan)]
     for version, name in ((old, "the old PLAN.md"), (new, "PLAN.md")):
-        for identifier, message in version.broken:
+        broken = [problem[:2] for problem in version.broken if problem.level == "error"]
+        for identifier, message in broken:
             says = f"{name}, {plain(message)}: {identifier} is not compared."
             found.append(Change("plan", identifier, says))
     for identifier in {**new.plan.blocks, **old.plan.blocks}:
@@ -189,7 +190,8 @@ def _block(identifier: str, old: Version, new: Version) -> Iterator[Change]:
         yield from _asked(identifier, old.plan, new.plan)
     told = [*_decision(identifier, old.plan, new.plan), *_numbers(identifier, old.plan, new.plan)]
     yield from told
-    if now is None or identifier in {problem.identifier for problem in (*old.broken, *new.broken)}:
+    broken = [problem for problem in (*old.broken, *new.broken) if problem.level == "error"]
+    if now is None or identifier in {problem.identifier for problem in broken}:
         return
     name = _name(new.plan, identifier)
     for kind, word in (("auto", "text"), ("measured", "measured"), ("human", "written")):
@@ -199,9 +201,14 @@ def _block(identifier: str, old: Version, new: Version) -> Iterator[Change]:
         elif b is not None and kind == "human":
             yield from _human(name, a, b)
         elif b is not None and not (kind == "auto" and (told or was is None)):
-            lines = a.lines if a else []
-            if not same(lines, b.lines):
-                yield Change(word, identifier, _text(name, lines, b.lines))
+            lines, found = ([] if part is None else _measured(part) for part in (a, b))
+            if not same(lines, found):
+                yield Change(word, identifier, _text(name, lines, found))
+
+
+def _measured(part: Part) -> list[str]:
+    """Return what a generated or measured part says; nothing where a run is still to come."""
+    return [line for line in part.shown if "not measured yet: " not in line.lower()]
 
 
 def _asked(identifier: str, old: Plan, new: Plan) -> Iterator[Change]:

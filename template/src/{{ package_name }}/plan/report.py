@@ -12,7 +12,7 @@ from .. import report, storage
 from ..errors import ProjectError
 from ..settings import Project
 from . import check, evidence
-from .blocks import Parts, escape, parse, read
+from .blocks import HIDDEN, Parts, escape, parse, read
 from .sync import MADE_UP, overridden
 
 
@@ -59,9 +59,9 @@ FENCE = re.compile(r"(?:## Flow\n\n)?```mermaid\n.*?```\n", re.DOTALL)  # a page
 RISK = re.compile(r"- R\d+ .*: \d x \d = (\d+);")  # likelihood x impact = score
 # Lines that a page for one minute leaves out.
 BRIEF = (
-    *("decision:", "gap:", "plan:", "if wrong:", "scale:", "precision:", "estimate:"),
-    *("costs:", "computed: act", "gate:", "milestones:", "tasks:", "critical path:"),
-    *("measured: threshold", f"{MADE_UP} threshold"),
+    *("Decision:", "Gap:", "Plan:", "If wrong:", "Scale:", "Precision:", "Estimate:"),
+    *("Costs:", "Computed: act", "Gate:", "Milestones:", "Tasks:", "Critical path:"),
+    *("Measured: threshold", f"{MADE_UP.capitalize()} threshold"),
 )
 
 
@@ -74,10 +74,10 @@ def run(project: Project, audience: str) -> list[Path]:
     lines = [
         f"# {chosen.title}: {escape(project.plan.project.name)}",
         "",
-        f"{chosen.question} From PLAN.md, whose ids stand beside each line.",
+        f"{chosen.question} From PLAN.md, whose ids stand in the headings.",
         "",
-        *_summary(parts),
-        *evidence.lines(project),
+        *_summary(project),
+        *(HIDDEN.sub("", line) for line in evidence.lines(project)),
     ]
     if project.plan.overrides:
         lines += ["", "## Decisions of the team", "", *_decided(project)]
@@ -86,7 +86,7 @@ def run(project: Project, audience: str) -> list[Path]:
         blocks.remove("RISK-01")
     for identifier in blocks:
         title = project.plan.blocks[identifier].title
-        lines += ["", f"## {title} ({identifier})", *_said(parts, identifier, audience)]
+        lines += ["", f"## {title} ({identifier})", *_said(project, parts, identifier, audience)]
     if audience in MORE:
         lines += MORE[audience](project)
     lines += ["", "## Open", "", *_open(project, parts, chosen, audience)]
@@ -99,11 +99,10 @@ def run(project: Project, audience: str) -> list[Path]:
     return [markdown, page]
 
 
-def _summary(parts: Parts) -> list[str]:
-    """Return the lines of the summary, without the verdict of the answers alone."""
-    start = "- SUMMARY "
-    lines = [line for line in parts["auto", "SUMMARY"].lines if line.startswith(start)]
-    return [f"- {line.removeprefix(start)}" for line in lines if "by the answers:" not in line]
+def _summary(project: Project) -> list[str]:
+    """Return the warnings of the summary; the verdict of the answers alone is not for a page."""
+    lines = project.plan.blocks["SUMMARY"].lines
+    return [f"- {line}" for line in lines if line.startswith("Warnings:")]
 
 
 def _decided(project: Project) -> list[str]:
@@ -113,26 +112,20 @@ def _decided(project: Project) -> list[str]:
     return [f"- {title} ({i}): {text}" for i, title, text in taken]
 
 
-def _said(parts: Parts, identifier: str, audience: str) -> list[str]:
-    """Return what a block says, without its id at each line."""
-    found = []
-    for kind in ("auto", "measured", "human"):
-        part = parts.get((kind, identifier))
-        if part is None or (kind == "human" and part.open):
-            continue
-        for line in (LINK.sub("](../", line) for line in part.lines):  # seen from reports/
-            text = line.removeprefix(f"- {identifier} ")
-            if audience == "exec" and text.startswith(BRIEF):
-                continue
-            if text != line:
-                found.append(f"- {text}")
-            elif kind == "human" or " not measured yet: " in line:
-                found += ["", line.replace(f"_{identifier} not", "_not", 1)]
+def _said(project: Project, parts: Parts, identifier: str, audience: str) -> list[str]:
+    """Return what a block says: generated lines, measurement, and the answer of people."""
+    generated = [f"- {line}" for line in project.plan.blocks[identifier].lines]
+    measured, human = (parts.get((kind, identifier)) for kind in ("measured", "human"))
+    if measured is not None:
+        generated += [f"- {line}" for line in measured.shown]
+    found = [line for line in generated if audience != "exec" or not line[2:].startswith(BRIEF)]
+    if human is not None and not human.open:
+        found += ["", *human.shown]
     if audience == "exec" and identifier == "RISK-02":
         scores = {line: int(m[1]) for line in found if (m := RISK.match(line))}
         least = sorted(scores.values(), reverse=True)[:3][-1]
         found = [line for line in found if scores.get(line, least) >= least]
-    return found
+    return [LINK.sub("](../", line) for line in found]  # seen from reports/
 
 
 def _status(project: Project) -> list[str]:
@@ -148,9 +141,7 @@ def _status(project: Project) -> list[str]:
 
 def _flow(project: Project) -> list[str]:
     """Return the diagram of the summary."""
-    lines = project.plan.blocks["SUMMARY"].lines
-    first = lines.index("flowchart LR") - 1
-    return ["", "## Flow", "", *lines[first : lines.index("```", first) + 1]]
+    return ["", "## Flow", "", *project.plan.flow]
 
 
 def _checks(project: Project) -> list[str]:
@@ -183,4 +174,4 @@ def _open(project: Project, parts: Parts, chosen: Audience, audience: str) -> li
         ids = {gate: [i for i in asked if blocks[i].gate == gate] for gate in gates}
         return [f"- {gate}: {', '.join(ids[gate])}" for gate in gates] or ["Nothing."]
     names = [i for i in chosen.blocks if i in asked]
-    return [f"- {i}: {asked[i].question}" for i in names] or ["Nothing."]
+    return [f"- {i}: {blocks[i].question}" for i in names] or ["Nothing."]

@@ -13,26 +13,29 @@ from ..formats import UNKNOWN, count, number, percent
 from ..settings import Plan, Project
 from . import evidence
 from .blocks import (
+    RESULTS,
+    ROW,
+    Parts,
+    PlanError,
     code,
     escape,
     meaning,
     meaning_hash,
-    parse,
     read,
     rewrite,
     same,
-    short_hash,
+    survey,
 )
 
 Report = dict[str, Any]
+# Where a measurement comes from stands hidden behind it, in a table with the id of its block.
 SEAL = re.compile(
-    r"<em>(\S+) measured by run [^\s,]+(?:, \S+ [0-9a-f]{6})?, seal ([0-9a-f]{6})</em>"
-    r"(?:</li></ul>)?$"
+    r"<!-- (?:([A-Z]+-\d+) )?run [^\s,]+(?:, \S+ [0-9a-f]{6})?, seal ([0-9a-f]{6}) -->"
 )
 MADE_UP = "measured on made-up data:"  # of the sample: it proves the pipeline, not the case
-NO_OVERRIDES = "_OVERRIDES none: every decision is the one its rule gives_"
-
-NO_EVIDENCE = "_EVIDENCE none yet: `ml run` measures, and writes here what that says of the plan_"
+NO_OVERRIDES = "_No override: every decision is the one its rule gives._"
+TABLE = ["| Choice | Measured |", "|---|---|"]
+ALWAYS = ("OVERRIDES", "GATES")  # what they show is known without a run
 
 # The report of each block and what is said of it. `{x:2}` is a number with at most 2 decimals,
 # `{x:%}` a share, `{x:code}` a name, `{x:ci3}` a value with its interval; names without a type are
@@ -104,17 +107,42 @@ def run(project: Project) -> list[str]:
         progress.run(project)
     path = project.path("PLAN.md")
     text = read(path)
-    changed = []
-    for identifier, lines in measured(project).items():
-        part = parse(text).get(("measured", identifier))
+    parts, problems = survey(text)
+    if broken := [problem.message for problem in problems if problem.identifier == "PLAN.md"]:
+        raise PlanError(broken)  # a slip in one block is no reason not to write the others
+    found = measured(project)
+    rows = {i: lines for i, lines in found.items() if project.plan.blocks[i].row}
+    changed = [i for i, lines in rows.items() if _differs(parts, i, lines)]
+    wanted = {i: lines for i, lines in found.items() if i not in rows}
+    if changed:
+        wanted[RESULTS] = _results(project, parts, rows)
+    for identifier, lines in wanted.items():
+        part = survey(text)[0].get(("measured", identifier))
         if part is None:
             raise ProjectError(f"PLAN.md: block plan:measured {identifier} is missing: restore it")
         if not same(part.lines, lines):
             text = rewrite(text, part, lines)
-            changed.append(identifier)
+            changed += [identifier] * (identifier != RESULTS)
     if changed:
         storage.write_bytes(path, text.encode("utf-8"))
     return changed
+
+
+def _differs(parts: Parts, identifier: str, lines: list[str]) -> bool:
+    part = parts.get(("measured", identifier))
+    return part is None or not same(part.lines, lines)
+
+
+def _results(project: Project, parts: Parts, rows: dict[str, list[str]]) -> list[str]:
+    """Return the table of the design choices; a row without a report stays as a run left it."""
+    lines = [*TABLE]
+    for identifier, block in project.plan.blocks.items():
+        if block.row and block.measured:
+            part = parts.get(("measured", identifier))
+            kept = part.lines if part is not None and sealed(identifier, part.lines) else ()
+            empty = f"not measured yet: run `{block.measured}` <!-- {identifier} -->"
+            lines += rows.get(identifier) or kept or [f"| {block.title} | {empty} |"]
+    return lines
 
 
 def figures(project: Project) -> Any:
@@ -143,44 +171,49 @@ def measured(project: Project) -> dict[str, list[str]]:
             ) from None
         if report.get("made_up"):
             said = said.replace("measured:", MADE_UP, 1)
-        lines = [f"- {identifier} {line}" for line in said.split("\n")]
-        origin = f"measured by run {report.get('run') or 'none'}, {name}.json {file_hash}"
-        seal = meaning_hash([*lines, f"_{identifier} {origin}_"])
-        result[identifier] = [*lines, f"_{identifier} {origin}, seal {seal}_"]
+        lines = [_sentence(line) for line in said.split("\n")]
+        origin = f"run {report.get('run') or 'none'}, {name}.json {file_hash}"
+        block = project.plan.blocks[identifier]
+        if block.row:
+            row = f"| {block.title} | {' '.join(lines)} <!-- {identifier} {origin} --> |"
+            result[identifier] = _seal([row])
+        else:
+            result[identifier] = _seal([*lines[:-1], f"{lines[-1]} <!-- {origin} -->"])
     return result | _evidence(project)
+
+
+def _sentence(line: str) -> str:
+    return line[:1].upper() + line[1:] + "." * (line[-1:] not in ".!?")
+
+
+def _seal(lines: list[str]) -> list[str]:
+    """Add to the origin, in the last line, a hash of what the lines say."""
+    head, _, tail = lines[-1].rpartition(" -->")
+    return [*lines[:-1], f"{head}, seal {meaning_hash(lines)} -->{tail}"]
 
 
 def _evidence(project: Project) -> dict[str, list[str]]:
     """Return verdict and evidence; nothing where no report is, such as in a fresh clone."""
     if not any(project.path(f"reports/{name}.json").exists() for name in evidence.REPORTS):
         return {}
-    said = [
-        f"- EVIDENCE {line[2:]}" if line.startswith("- ") else line
-        for line in evidence.lines(project)
-    ]
     path = project.path("reports/metrics.json")
     run = (storage.read_json(path, Report).get("run") if path.exists() else None) or "none"
-    origin = f"_EVIDENCE measured by run {run}"
-    seal = meaning_hash([*said, "", f"{origin}_"])
-    return {"EVIDENCE": [*said, "", f"{origin}, seal {seal}_"]}
+    return {"VERDICT": _seal([*evidence.lines(project), f"<!-- run {run} -->"])}
 
 
 def sealed(identifier: str, lines: list[str]) -> bool:
     """Say whether `lines` are what `run` once wrote, or what the template did."""
-    if identifier == "OVERRIDES":
-        return True
-    if same(lines, [NO_EVIDENCE]):
-        return identifier == "EVIDENCE"
     said = meaning(lines)
-    if re.fullmatch(rf"<em>{identifier} not measured yet: run <code>ml .*</em>", said):
+    empty = r"<em>Not measured yet: .*</em>"
+    empty += rf"|\|.*\| not measured yet: run .* <!-- {identifier} --> \|"
+    if identifier in ALWAYS or re.fullmatch(empty, said):
         return True
-    match = SEAL.search(said)
-    if match is None or match[1] != identifier:
+    if identifier == RESULTS:
+        return same([line for line in lines if not ROW.match(line)], TABLE)
+    match = SEAL.search("\n".join(lines))
+    if match is None or match[1] not in (None, identifier):
         return False
-    unsealed = [re.sub(r", seal [0-9a-f]{6}([_*])\s*$", r"\1", line) for line in lines]
-    origin = lines[-1].removeprefix(f"_{identifier} ").rpartition(", seal ")[0]
-    # Plans that were written before a seal covered the meaning have one of the lines.
-    return match[2] in (meaning_hash(unsealed), short_hash([*lines[:-1], origin]))
+    return match[2] == meaning_hash([line.replace(f", seal {match[2]}", "") for line in lines])
 
 
 class Writer(string.Formatter):
@@ -219,7 +252,7 @@ def overridden(plan: Plan, identifier: str) -> str:
 def _overrides(project: Project) -> list[str]:
     plan = project.plan
     lines = [
-        f"- OVERRIDES {identifier} {plan.blocks[identifier].title}: {overridden(plan, identifier)}"
+        f"- {identifier} {plan.blocks[identifier].title}: {overridden(plan, identifier)}"
         for identifier in sorted(plan.overrides)
     ]
     return lines or [NO_OVERRIDES]
