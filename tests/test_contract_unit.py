@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shlex
 import zipfile
 from datetime import date, datetime, timedelta
 from io import BytesIO
@@ -22,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 
 from package_name import contract, drafting, leakage, sample, storage, validation
 from package_name.errors import ProjectError
+from package_name.formats import percent
 
 
 def prop(name, kind="number", role="feature", **more):
@@ -712,10 +714,13 @@ def test_ten_thousand_categories(drafted):
     [
         (b"", "empty"),
         (b"x,y\n", "no rows"),
-        (b"x,y\n1,yes\n", r"one value \(True\)"),
+        (b"x,y\n1,yes\n", r"one value \(yes\)"),
         (b"x,x,y\n1,2,yes\n", "two columns have the name"),
         (b"x,y\n\xe9,yes\n", "not utf-8"),
-        (b"y,z\nyes,1\nno,1\n", "no column is left"),
+        (b"y,z\nyes,1\nno,1\n", r"no column is left .*\(z: the same value in every row\)"),
+        (b"y\nyes\nno\n", r"no column is left .*\(there is no other column\)"),
+        (b"x,y\n1,\n2,\n", "no value in 2 rows, and needs two: choose another column$"),
+        (b"x,y\n1,2025-01-01\n2,2025-01-02\n3,2025-01-03\n", "3 values .*: choose another column$"),
     ],
 )
 def test_hostile_files_are_one_line(tmp_path, content, said):
@@ -724,6 +729,61 @@ def test_hostile_files_are_one_line(tmp_path, content, said):
     with pytest.raises(ProjectError, match=said) as error:
         drafting.draft(file, "y")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "share"),
+    [
+        (["low", "low", "high", "mid", "mid"], 0.2),  # the rarest
+        (["yes", "no", "unknown", "yes", "yes"], 0.6),  # what happened
+        (["it's", 'a "b" {c}', "z$", "z$", 'a "b" {c}'], 0.2),
+        (["left", "", "", "", "left"], 0.4),
+        (["1.5", "2", "3", "70", "1"], 0.4),
+    ],
+)
+@pytest.mark.parametrize("name", ["state", "order", "Zustand (neu)"])
+def test_a_definition_is_offered_that_makes_two_values_of_others(tmp_path, name, values, share):
+    file = tmp_path / "data.csv"
+    frame = pl.DataFrame({"x": np.arange(400) % 7, name: [v or None for v in values] * 80})
+    frame.write_csv(file)
+    with pytest.raises(ProjectError, match="or make a new one, such as --target") as error:
+        drafting.draft(file, name)
+    options = shlex.split(str(error.value).partition("such as ")[2])
+    assert contract.usable(options[1], "target") == options[1]
+    made = drafting.draft(file, options[1], target_definition=options[3])
+    assert f"true is positive, {percent(share)} of" in made.decisions[0].evidence
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "plain"),
+    [
+        ("Kündigung", "target", "kuendigung"),
+        ("Ku\u0308ndigung", "target", "kuendigung"),
+        ("Has Churned?", "target", "has_churned"),
+        ("Churned", "target", "Churned"),
+        ("30d_default", "target", "target_30d_default"),
+        ("class", "target", "target_class"),
+        ("流失", "entity", "entity"),
+        ("probability", "entity", "entity_probability"),
+        ("probability", "target", "probability"),
+        ("_row", "target", "row"),
+        ("Straße Nº 5", "time_column", "strasse_no_5"),
+        ("é" * 70, "target", "e" * 60),
+    ],
+)
+def test_a_name_that_the_plan_cannot_take_gets_one_that_it_can(name, role, plain):
+    assert contract.usable(name, role) == plain
+    assert contract.usable(plain, role) == plain
+    answers = {"target": "a", "entity": "b", "time_column": "c", "entity_repeats": True}
+    roles = {"target": "a", "entity": "b", "time_column": "c", role: name}
+    columns = tuple(
+        contract.Column(name=column, kind="category", role=role.partition("_")[0])
+        for role, column in roles.items()
+    )
+    agreed = contract.Contract(name="x", version="1", columns=columns)
+    said = contract.contradiction(agreed, answers)
+    assert f"`ml update --data {role}={plain}`" in said
+    assert (f"rename {name!r} to {plain} in the data" in said) == (name != plain)
 
 
 def test_infinities_do_not_reach_the_hints(drafted):

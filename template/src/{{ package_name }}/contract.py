@@ -7,9 +7,11 @@ of a column: role, positiveValue, positiveShare, dateFormats, decimalComma, obse
 import json
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from importlib.resources import files
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +27,11 @@ Severity = Literal["error", "warning"]
 INTERNAL = ("_row", "_rules")  # columns of our own in tables and in the quarantine
 # What scoring adds to the keys.
 SCORED = ("probability", "decision", "model_version", "problem", "warning")
+# Letters that lose more than a mark when they are written in ASCII.
+PLAIN = str.maketrans(
+    {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "æ": "ae", "œ": "oe"}
+    | {"ø": "o", "ł": "l", "đ": "d", "ı": "i"}
+)
 UNSERVED = r'["\\\x00-\x1f]'  # in JSON such a name would need escapes
 
 
@@ -138,14 +145,34 @@ def contradiction(contract: Contract, answers: dict[str, Any]) -> str:
     told = "; ".join(
         f"{role} is {name or 'none'}, not {answers[role] or 'none'}" for role, name in other.items()
     )
-    odd = [name for name in other.values() if not re.fullmatch(r"([A-Za-z_]\w{,59})?", name, re.A)]
+    better = {role: usable(name, role) if name else "" for role, name in other.items()}
+    odd = [f"{name!r} to {better[role]}" for role, name in other.items() if name != better[role]]
     if other.get("entity") == "" and answers.get("entity_repeats"):
-        other["entity_repeats"] = "no"
-    data = " ".join(f"--data {name}={value}" for name, value in other.items())
-    mend = f"change the plan with `ml update {data}`"
+        better["entity_repeats"] = "no"
+    data = " ".join(f"--data {name}={value}" for name, value in better.items())
+    mend = f"change the plan with `ml update {data}`, or correct the contract"
     if odd:
-        mend = f"rename {odd[0]!r} in the source (letters, digits and _) and draft again"
-    return f"contract and plan differ ({told}): {mend}, or correct the contract"
+        mend = (
+            f"rename {' and '.join(odd)} in the data (a CSV: in its first line), as a name has "
+            "letters a to z, digits and _, at most 60, and is no Python keyword; draft again, "
+            f"then `ml update {data}`"
+        )
+    return f"contract and plan differ ({told}): {mend}"
+
+
+def usable(name: str, role: str) -> str:
+    """Return a column's name when an answer of the plan may name it, else one that is like it.
+
+    `role` is target, entity or time_column: Kündigung becomes kuendigung, class target_class.
+    """
+    taken = {*INTERNAL, *(SCORED if role != "target" else ())}
+    if re.fullmatch(r"[A-Za-z_]\w{,59}", name, re.A) and not iskeyword(name) and name not in taken:
+        return name
+    letters = unicodedata.normalize("NFC", name).lower().translate(PLAIN)
+    letters = unicodedata.normalize("NFKD", letters).encode("ascii", "ignore").decode()
+    plain = re.sub(r"\W+", "_", letters)[:60].strip("_")
+    known = re.match(r"[a-z]", plain) and not iskeyword(plain) and plain not in taken
+    return plain if known else f"{role}_{plain}"[:60].strip("_")
 
 
 def definition_columns(definition: str) -> list[str]:

@@ -7,6 +7,7 @@ import shlex
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import polars as pl
 import yaml
 
 from . import leakage, personal, progress, storage
-from .contract import UNSERVED, Column, Kind, Role, contradiction, definition_columns, read
+from .contract import UNSERVED, Column, Kind, Role, contradiction, definition_columns, read, usable
 from .errors import ProjectError
 from .formats import NBSP, number, percent
 from .inference import infer
@@ -40,6 +41,7 @@ AFFIRMED = {
     *(("true", "false"), ("1", "0"), ("1", "-1"), ("positive", "negative"), ("pos", "neg")),
     *(("ja", "nein"), ("oui", "non"), ("si", "no"), ("sí", "no"), ("sim", "não"), ("sim", "nao")),
 }
+HAPPENED = {"yes", "y", *(value for value, _ in AFFIRMED)}
 DENIAL = r"^(no|not|non|never|without)[ _-]+"
 
 
@@ -221,8 +223,10 @@ def _draft(
     for suspicion in leakage.suspects(typed, labels, features, time, used):
         columns[suspicion.column].exclude("leakage", suspicion.reason)
     if all(column.role != "feature" for column in columns.values()):
-        out = "; ".join(f"{c.name}: {c.notes[-1][1]}" for c in columns.values() if c.notes)
-        out = out[:500] or "there is no other"
+        roles = {"entity": "the entity", "time": "the time of the row"}
+        others = [column for column in columns.values() if column.role != "target"]
+        out = "; ".join(f"{c.name}: {roles.get(c.role) or c.notes[-1][1]}" for c in others)
+        out = out[:500] or "there is no other column"
         raise ProjectError(f"no column is left to learn {target!r} from ({out})")
     key = _choose_key(columns, whom, time)
     findings += [Finding(c.name, *note) for c in columns.values() for note in c.notes]
@@ -302,15 +306,9 @@ def _set_target(
     """
     target = _find(columns, name, "target")
     target.role = "target"
-    classes = target.filled.unique().to_list()
+    classes = target.filled.unique().sort().to_list()
     if len(classes) != 2:
-        listed = ", ".join(f"{value!s:.40}" for value in sorted(classes)[:4])
-        more = ", ..." if len(classes) > 4 else ""
-        shown = f"{'one value' if len(classes) == 1 else f'{len(classes)} values'} ({listed}{more})"
-        raise ProjectError(
-            f"target {name!r} has {shown if classes else 'no value'} in {frame.height} rows, and "
-            "needs two: choose another column, or give a definition such as 'delay_min > 15'"
-        )
+        raise ProjectError(_not_two(target, classes, frame))
     if target.kind != "boolean":
         target.kind = "integer" if set(classes) == {0, 1} else "category"
         plain = Column(name=name, kind=target.kind, role="target")
@@ -343,10 +341,40 @@ def _set_target(
     labelled = len(texts) - texts.null_count()
     written = frame[name].filter(texts == positive)[0] if name in frame.columns else positive
     shown = positive if str(written) == positive else f"{positive} (written {written})"
-    return (
-        labels,
-        f"{shown} is positive, {percent(shares[positive])} of {number(labelled)} rows: {reason}",
-    )
+    share = f"{percent(shares[positive])} of {number(labelled)} rows"
+    return labels, f"{shown} is positive, {share}: {reason}"
+
+
+def _not_two(target: _Column, classes: list[Any], frame: pl.DataFrame) -> str:
+    """Say what a column has in place of two values, and a definition that makes two of them."""
+    name, written = target.name, frame.get_column(target.name, default=target.values)
+    first = (f"{written.filter(target.values == value)[0]!s:.40}" for value in classes[:4])
+    listed = f" ({', '.join(first)}{', ...' if len(classes) > 4 else ''})" if classes else ""
+    many = {0: "no value", 1: "one value"}.get(len(classes), f"{len(classes)} values")
+    mend = f"choose another column{_event(target, classes)}"
+    mend = "change the definition" if "transformLogic" in target.extra else mend
+    return f"target {name!r} has {many}{listed} in {frame.height} rows, and needs two: {mend}"
+
+
+def _event(column: _Column, classes: list[Any]) -> str:
+    """Return a command's options that make a target of a column of more or fewer values."""
+    name, condition = column.name, ""
+    if len(classes) == 1 and not column.complete:
+        condition = "{} IS NOT NULL"
+    elif len(classes) > 2 and column.kind in ("number", "integer"):
+        condition = f"{{}} > {_short(column.filled.median())}"
+    elif 2 < len(classes) <= MAX_LEVELS and column.kind == "category":
+        rarest = column.filled.value_counts().sort("count", name)[name].to_list()
+        event = min(rarest, key=lambda value: value.strip().casefold() not in HAPPENED)
+        condition = "{{}} = '{}'".format(re.sub("([{}'])", r"\1\1", event))
+    for quoted in (name, '"{}"'.format(name.replace('"', '""'))) if condition else ():
+        text = condition.format(quoted)
+        with suppress(ProjectError):
+            if definition_columns(text) == [name]:
+                text = shlex.quote(text) if re.search(r'["$`!\\]', text) else f'"{text}"'
+                new = usable(f"{name} event", "target")
+                return f", or make a new one, such as --target {new} --definition {text}"
+    return ""
 
 
 def _positive(name: str, shares: dict[str, float], kind: Kind, told: str | None) -> tuple[str, str]:
