@@ -174,6 +174,15 @@ def test_a_format_of_dates_means_the_same_to_training_and_serving(time):
         assert any(read)
 
 
+def test_numbers_that_arrow_reads_at_once_are_read_as_others_are():
+    """A column where one text needs a closer look takes the other way."""
+    ours, theirs = column("number")
+    texts = [v for v in VALUES if isinstance(v, str)]
+    together = arrow.read(pa.array(texts), theirs).to_pylist()
+    alone = [arrow.read(pa.array([text]), theirs)[0].as_py() for text in texts]
+    assert alone == together == validation.parse(pl.Series(texts), ours).fill_nan(None).to_list()
+
+
 def test_a_number_as_a_category_has_one_text():
     ours, theirs = column("category")
     numbers = [1.0, 1e22, 1e-7, -0.0, 0.1, math.inf]

@@ -173,7 +173,9 @@ def _with_point(raw: Any) -> Any:
 
 def _numbers(raw: Any, column: ServedColumn) -> Any:
     kind, read = column.kind, raw
-    if pa.types.is_string(raw.type):
+    if pa.types.is_string(raw.type) and kind != "boolean" and (found := _plain_numbers(raw)):
+        read = found
+    elif pa.types.is_string(raw.type):
         lower = pc.utf8_lower(pc.utf8_trim_whitespace(raw))
         if kind == "boolean":
             lower = pc.if_else(pc.is_in(lower, value_set=FALSE), "0", lower)
@@ -197,6 +199,14 @@ def _numbers(raw: Any, column: ServedColumn) -> Any:
     else:
         good = pc.invert(pc.is_nan(values))
     return pc.if_else(good, values, None)
+
+
+def _plain_numbers(raw: Any) -> Any:
+    """Return the numbers where Arrow reads every text, which is less than NUMBER and never else."""
+    with suppress(pa.ArrowInvalid):
+        values = raw.cast(pa.float64())
+        return None if pc.any(pc.is_nan(values)).as_py() else values
+    return None
 
 
 def plain(type: Any) -> Any:
