@@ -189,7 +189,7 @@ def test_sync_fills_every_measured_block_and_nothing_else(
     after = parse(measured.path("PLAN.md").read_text(encoding="utf-8"))
     empty = Part("", "", 0)
     changed = {key for key, part in after.items() if part.lines != before.get(key, empty).lines}
-    assert changed == {("measured", id) for id in {*MEASURED, "VERDICT", RESULTS}}
+    assert changed == {("measured", id) for id in {*MEASURED, "VERDICT", "GATES", RESULTS}}
     plan = measured.plan
     filled = {id for id, block in plan.blocks.items() if block.measured}
     assert filled == MEASURED | {"VERDICT", "OVERRIDES", "GATES", RESULTS}
@@ -568,6 +568,48 @@ def test_fields_are_read_as_people_write_them(measured: Project, slip: str) -> N
     assert found == {"owner": "Ana Maria", "due": "none", "status": "draft"}
 
 
+def test_the_list_of_gates_links_what_is_open_and_follows_it(measured: Project) -> None:
+    def row(gate: str) -> str:
+        text = measured.path("PLAN.md").read_text(encoding="utf-8")
+        return next(line for line in text.split("\n") if line.startswith(f"| {gate} |"))
+
+    assert row("G0").endswith(
+        "| closed | [Problem](#problem), [Success](#success), [Owners](#owners) |"
+    )
+    titles = [block.title for block in measured.plan.blocks.values()]
+    assert len({*titles}) == len(titles), "links lead to titles"
+    for id in ("PROB-01", "OBJ-01", "TEAM-01"):
+        fill(measured, id)
+    assert ("GATES", "other questions are open: run `ml plan sync`") in [
+        (found.id, found.message) for found in check.check(measured)
+    ]
+    assert sync.run(measured) == ["GATES"]
+    assert row("G0").endswith("| open | none |") and "| closed | " in row("G1")
+    assert "GATES" not in {found.id for found in check.check(measured)}
+
+
+def outside(project: Project, id: str, level: str) -> list[str]:
+    return [f.message for f in check.check(project) if (f.id, f.level) == (id, level)]
+
+
+def test_a_text_outside_of_the_marks_is_named(measured: Project) -> None:
+    """An answer above its mark counted as nothing, in silence."""
+    edit(
+        measured,
+        "<!-- plan:human RISK-01 -->",
+        "Staff may trust it.\n\n<!-- plan:human RISK-01 -->",
+    )
+    (message,) = outside(measured, "RISK-01", "warning")
+    assert "'Staff may trust it.' stands outside" in message
+    assert "move it below `<!-- plan:answer RISK-01 -->`" in message
+    edit(measured, "<!-- plan:answer COM-01 -->", "We tell them.\n<!-- plan:answer COM-01 -->")
+    (message,) = outside(measured, "COM-01", "warning")
+    assert "'We tell them.' is no field" in message
+    check.approve(measured, fill(measured, "COM-01") or "COM-01", "@eva", None)
+    assert "We tell them." in measured.path("PLAN.md").read_text(encoding="utf-8")
+    assert errors(measured) == []
+
+
 def test_a_word_that_is_no_status_gets_the_near_one(measured: Project) -> None:
     say(measured, "RISK-01", "Status: done")
     ((id, message),) = errors(measured)
@@ -608,6 +650,7 @@ def test_a_lost_end_mark_hides_no_other_block(
 def test_a_reformatted_plan_says_the_same(measured: Project) -> None:
     fill(measured, "EVAL-03", "- One\n- Two")
     check.approve(measured, "EVAL-03", "@eva", None)
+    assert sync.run(measured) == ["GATES"]
     before = findings(measured, "todo")
     path = measured.path("PLAN.md")
     text = path.read_text(encoding="utf-8")

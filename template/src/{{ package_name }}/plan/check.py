@@ -83,6 +83,7 @@ def check(project: Project, gate: str | None = None) -> list[Finding]:
         *_decisions(project, due),
         *_links(project, text, parts),
         *_figures(project),
+        *_list_of_gates(project.plan, parts),
     ]
 
 
@@ -493,6 +494,13 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
                 message = f"{name} is {_shown(value)}, but reports/{report}.json used "
                 place = outputs.get(name, identifier)
                 yield Finding("error", place, f"{message}{_shown(used[name])}: run `ml run`")
+
+
+def _list_of_gates(plan: Plan, parts: Parts) -> Iterator[Finding]:
+    from . import gates  # which asks this module for the state of each gate
+
+    if gates.stale(plan, parts):
+        yield Finding("warning", gates.NAME, "other questions are open: run `ml plan sync`")
 
 
 def _figures(project: Project) -> Iterator[Finding]:

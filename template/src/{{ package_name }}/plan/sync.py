@@ -125,7 +125,8 @@ def run(project: Project) -> list[str]:
             changed += [identifier] * (identifier != RESULTS)
     if changed:
         storage.write_bytes(path, text.encode("utf-8"))
-    return changed
+    gates = import_module(".gates", __package__)  # which asks what this module has written
+    return [*changed, *["GATES"] * gates.run(project)]
 
 
 def _differs(parts: Parts, identifier: str, lines: list[str]) -> bool:
