@@ -41,6 +41,7 @@ from package_name import (
     validation,
 )
 from package_name.errors import CheckFailed, ProjectError
+from package_name.plan import evidence
 from package_name.settings import Project
 
 Table = dict[str, Any]
@@ -756,9 +757,9 @@ def test_a_test_set_of_another_split_judges_no_version(project: Project) -> None
 def test_a_champion_that_flags_every_row_fails_its_gate(made: Made) -> None:
     text = (made / "plan/plan.yaml").read_text(encoding="utf-8")
     for name, cost in (("cost_fn", 1e6), ("cost_fp", 1), ("cost_tp", 0)):
-        text, count = re.subn(rf"(?m)^(  {name}:) .*$", rf"\1 {cost}", text)
-        assert count == 1
-    text = re.sub(r"(?m)^(  daily_capacity:) .*$", r"\1 0", text)
+        text, count = re.subn(rf"(?m)^(  {name}:) [0-9.]+$", rf"\1 {cost}", text)
+        assert count == 1  # the other one says where the answer comes from
+    text = re.sub(r"(?m)^(  daily_capacity:) [0-9.]+$", r"\1 0", text)
     (made / "plan/plan.yaml").write_text(text, encoding="utf-8")
     overrides = "EVAL-05: {value: cost_optimal, reason: a test}\n"
     (made / "plan/overrides.yaml").write_text(overrides, encoding="utf-8")
@@ -792,6 +793,21 @@ def test_the_gate_judges_one_metric_by_its_own_name_value_and_limit(made: Made) 
     code, _, err = made.ml("evaluate")
     value = made.report("metrics")["champion"]["metrics"][new]["value"]
     assert code == 1 and f"{new} is {value:.3f}; the plan asks for 0.990" in err, err
+
+
+def test_a_good_model_of_a_case_that_does_not_pay_is_told_on_its_page(
+    made: Made, project: Project
+) -> None:
+    path = made / "plan/plan.yaml"
+    plan = yaml.safe_load(path.read_text(encoding="utf-8"))
+    plan["computed"]["VAL-01"]["break_even_benefit"]["value"] = 1e9
+    path.write_text(yaml.safe_dump(plan), encoding="utf-8")
+    report = evaluation.run(project)
+    assert report["gate"]["passed"] and "**stop**" in evidence.verdict(project)
+    warning = report["gate"]["warnings"][-1]
+    assert warning.startswith("the plan says stop: ") and "net present value is neg" in warning
+    assert warning in (made / "reports/evaluation.html").read_text(encoding="utf-8")
+    assert made.report("metrics")["gate"] == json.loads(json.dumps(report["gate"]))
 
 
 def test_plan_and_report_tell_how_the_model_was_chosen(trained: Path) -> None:

@@ -99,9 +99,6 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     reasons, gate["warnings"] = usefulness(
         p, p >= threshold, business, training.capacity_share(project)
     )
-    if project.plan.value("verdict") == "stop":  # the model may be good, the case is not
-        why = project.plan.decisions[project.plan.decision_id("verdict")].why
-        gate["warnings"].append(f"the plan says stop: {why}")
     gate["reasons"] += reasons
     gate["passed"] = not gate["reasons"]
     report = {
@@ -146,8 +143,11 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     }
     # What reports and the plan read back is what JSON holds: NaN has become null.
     report = msgspec.json.decode(storage.json_bytes(report), type=dict[str, Any])
-    storage.write_json(folder / "metrics.json", report)
     storage.write_json(project.path("reports/metrics.json"), report)
+    if gate["passed"]:  # the model may be good where the case is not
+        report["gate"]["warnings"] += [f"the plan says stop: {why}" for why in _stops(project)]
+        storage.write_json(project.path("reports/metrics.json"), report)
+    storage.write_json(folder / "metrics.json", report)
     registry.set_evaluated(
         project, version, gate_passed=gate["passed"], metric=intervals[primary].value
     )
@@ -157,6 +157,14 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
         role = ", the champion (`ml rollback` takes it back)," if known else ""
         raise CheckFailed(f"version {version}{role} fails its gate: " + "; ".join(gate["reasons"]))
     return report
+
+
+def _stops(project: Project) -> list[str]:
+    """Return why the verdict of PLAN.md is stop; it has just been measured anew."""
+    found = [item.message for item in evidence.contradictions(project) if item.closes]
+    if project.plan.value("verdict") == "stop":
+        found.append(project.plan.decisions[project.plan.decision_id("verdict")].why)
+    return found
 
 
 def write_html(project: Project) -> Path:
