@@ -1,11 +1,15 @@
 """Duties by law: each with article, reason, owner and place of the evidence, in every depth."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from helpers.plan import render_plan
-from helpers.rendering import ROOT
+from helpers.rendering import ROOT, render
+
+from package_name.plan import report
+from package_name.settings import Project
 
 TABLE = yaml.safe_load((ROOT / "questions" / "rules.yaml").read_text(encoding="utf-8"))
 ROLES = {
@@ -31,8 +35,8 @@ def test_every_duty_is_whole_and_every_value_has_one() -> None:
             assert {*duty} == {"id", "duty", "article", "reason", "owner", "evidence"}
             assert duty["owner"] in ROLES
             assert duty["evidence"] in plan["blocks"] or duty["evidence"].startswith("docs/")
-            parts = ("article", "duty", *("reason", "evidence") * (depth != "light"))
-            assert all(duty[part] in text for part in parts)
+            cells = [duty[part] for part in ("duty", "article", "reason", "owner", "evidence")]
+            assert f"| {' | '.join(cells)} <!-- {duty['id']} --> |" in text
 
 
 def test_articles_of_a_credit_score_in_europe() -> None:
@@ -76,3 +80,10 @@ def test_where_nobody_checked_the_plan_says_so() -> None:
     assert f"as of {TABLE['laws_checked']}" in text
     for source in ("AIA", "CCPA", "UKGDPR"):
         assert "not from the" in plan["sources"][source]  # who looked up what, and where
+
+
+def test_a_page_shows_the_duties_as_a_table(tmp_path: Path) -> None:
+    project = Project(render(tmp_path / "project", plan_depth="standard"))
+    text = report.run(project, "data")[0].read_text(encoding="utf-8")
+    assert "no legal advice.\n\n| Duty | Article | Why | Owner | Evidence |\n|---|" in text
+    assert "| sponsor | TEAM-01 |" in text and "<!--" not in text

@@ -224,7 +224,7 @@ def test_a_project_that_loses_money_says_so_first() -> None:
     assert plan["decisions"]["VAL-01"]["value"] == "stop"
     assert "**stop**" in "\n".join(text.split("\n")[:10])
     text, plan = usual_plan()
-    assert "By the answers: worth it" in "\n".join(text.split("\n")[:10])
+    assert "on figures that nobody gave: `monthly_benefit`" in "\n".join(text.split("\n")[:10])
     assert "**stop**" not in text and "**go**" not in text.split("###")[0]
 
 

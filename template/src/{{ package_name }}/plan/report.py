@@ -114,7 +114,7 @@ def _decided(project: Project) -> list[str]:
 
 def _said(project: Project, parts: Parts, identifier: str, audience: str) -> list[str]:
     """Return what a block says: generated lines, measurement, and the answer of people."""
-    generated = [f"- {line}" for line in project.plan.blocks[identifier].lines]
+    generated = [_item(line) for line in project.plan.blocks[identifier].lines]
     measured, human = (parts.get((kind, identifier)) for kind in ("measured", "human"))
     if measured is not None:
         generated += [f"- {line}" for line in measured.shown]
@@ -126,6 +126,12 @@ def _said(project: Project, parts: Parts, identifier: str, audience: str) -> lis
         least = sorted(scores.values(), reverse=True)[:3][-1]
         found = [line for line in found if scores.get(line, least) >= least]
     return [LINK.sub("](../", line) for line in found]  # seen from reports/
+
+
+def _item(line: str) -> str:
+    """Return a generated line as an item of a list; rows of a table stay, after an empty line."""
+    shown = HIDDEN.sub("", line)
+    return shown if not shown or shown.startswith("|") else f"- {shown}"
 
 
 def _status(project: Project) -> list[str]:
