@@ -168,7 +168,7 @@ def test_an_update_keeps_what_people_wrote(repository: Path, tmp_path: Path) -> 
     before = {name: (folder / name).read_bytes() for name in kept}
 
     # Version 2 changes a default, template-owned lines, a heading, and a file that is the team's.
-    replace(template / "questions/operation.yml", "'availability', 0.995", "'availability', 0.999")
+    replace(template / "questions/deployment.yml", "'availability', 0.995", "'availability', 0.999")
     check_answers_anew(template)
     replace(template / "template/.gitignore", "/data/\n", "/data/\n/scratch/\n")
     replace(template / "template/PLAN.md.jinja", "# Plan of", "# The plan of")

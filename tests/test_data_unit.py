@@ -852,6 +852,9 @@ def evaluation() -> dict[str, Any]:
             "value_per_year": 62345.6,
             "value_low": -48.0,
             "value_high": 75000.0,
+            "prevalence": 0.1,
+            "flagged_share": 0.15,
+            "precision": 0.4,
         },
         "cost_curve": [[0.0, 900.0], [0.1, 500.0], [1.0, 700.0]],
         "calibration": {
@@ -962,6 +965,7 @@ def test_evaluation_page_says_the_verdict_first(tmp_path):
 def test_evaluation_page_when_nothing_is_flagged(tmp_path):
     metrics = evaluation()
     metrics["champion"]["confusion"] = {"tp": 0, "fp": 0, "fn": 100, "tn": 900}
+    metrics["business"]["flagged_share"] = 0.0
     metrics["slices"] = []
     alone = {"plan": PLAN, "training": None, "explain": None, "data_quality": None}
     text = page(tmp_path / "e.html", "evaluation.html", metrics=metrics, **alone)

@@ -74,12 +74,41 @@ def with_rate(flow: tuple[Any, ...], rng: random.Random) -> tuple[Any, ...]:
 
 def even_case(rng: random.Random) -> tuple[Any, ...]:
     cost, months, _, run, ramp, horizon, success = case(rng)
-    return cost, months, run, ramp, horizon, success, rates(rng)[0], rng.choice([0, 0.3])
+    limited = most(rng, horizon)
+    return cost, months, run, ramp, horizon, success, rates(rng)[0], rng.choice([0, 0.3]), limited
+
+
+def most(rng: random.Random, horizon: int) -> Any:
+    gap, cases = rng.choice([0, rng.uniform(1, 10**7)]), rng.choice([None, rng.uniform(1, 10**5)])
+    return rng.choice([None, formulas.ceilings(gap, rng.choice([0, 0.2]), horizon, cases)])
+
+
+def limited_flow(rng: random.Random) -> tuple[Any, ...]:
+    flow = case(rng)
+    return *flow, rng.choice([0, rng.random()]), most(rng, flow[5])
 
 
 RANDOM = {
     "monthly_rate": rates,
-    "cash_flow": lambda rng: (*case(rng), rng.choice([0, rng.random()])),
+    "cash_flow": limited_flow,
+    "ceilings": lambda rng: (
+        *(rng.uniform(0, 1e7), rng.choice([0, rng.random()]), rng.randint(1, 120)),
+        rng.choice([None, rng.uniform(0, 1e6)]),
+    ),
+    "caught_cost": lambda rng: (*(rng.uniform(0, 100) for _ in range(4)), rng.random()),
+    "value_today": lambda rng: (
+        *(rng.uniform(0, 1e6), rng.choice([0, rng.random()]), rng.uniform(1e-5, 1)),
+        *(rng.uniform(0, 1e3), rng.uniform(0, 1e3)),
+    ),
+    "value_of_cases": lambda rng: (
+        *(rng.uniform(0, 1e6), rng.choice([0, rng.uniform(0, 1e6)]), rng.uniform(0, 1e3)),
+        rng.uniform(-1e6, 1e6),
+    ),
+    "acted_on": lambda rng: (
+        *(rng.uniform(0, 1e6), rng.uniform(1e-4, 0.5), rng.uniform(1e-3, 1)),
+        rng.choice([0, rng.randint(1, 10**6)]),
+    ),
+    "likelihood": lambda rng: (rng.choice([0.0, 0.2, 0.4, 1 - 0.2, 1 - 0.6, 1.0, rng.random()]),),
     "npv": lambda rng: with_rate(case(rng), rng),
     "roi": lambda rng: with_rate(case(rng), rng)[:1],
     "payback_month": lambda rng: with_rate(case(rng), rng),
@@ -128,6 +157,8 @@ def test_random_input_gives_what_python_gives(name: str) -> None:
         expected = getattr(formulas, name)(*arguments)
         if name == "cash_flow":
             assert found == [pytest.approx(pair, rel=1e-11) for pair in expected], arguments
+        elif name == "ceilings":
+            assert found == pytest.approx(expected, rel=1e-11), arguments
         elif isinstance(expected, float):
             close = {"rel": 1e-9, "abs": 1e-6} if loose else {"rel": 1e-11, "abs": 1e-9}
             assert found == pytest.approx(expected, **close), arguments

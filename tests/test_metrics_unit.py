@@ -300,7 +300,8 @@ def test_higher_is_better_agrees_with_a_better_model():
 
 
 MONEY = {"currency": "EUR", "baseline_policy": "act on nobody", "value_per_year": 900.0}
-MONEY |= {"value_low": 100.0, "value_high": 2000.0}
+MONEY |= {"value_low": 100.0, "value_high": 2000.0, "says_nothing": False}
+MONEY |= {"over": {"policy": "act on nobody", "value": 900.0, "low": 100.0, "high": 2000.0}}
 RARE = np.append(np.linspace(0, 0.098, 999), 0.95)
 
 
@@ -315,6 +316,13 @@ RARE = np.append(np.linspace(0, 0.098, 999), 0.95)
         ({}, {"value_per_year": float("nan")}, ["may be zero or a loss"], []),
         ({}, {"value_low": -300.0}, ["900 (-300 to 2 000) EUR against 'act on nobody'"], []),
         ({}, {"value_low": 0.0}, ["zero or a loss: 900 (0 to 2 000)"], []),
+        (  # better than today, and no better than to act on everybody
+            {},
+            {"over": {"policy": "act on everybody", "value": 9.0, "low": -1.0, "high": 20.0}},
+            ["9 (-1 to 20) EUR against 'act on everybody'"],
+            [],
+        ),
+        ({}, {"value_low": -300.0, "says_nothing": True}, [], []),
         ({"p": np.full(100, 0.4)}, {}, ["every row the same probability", "flags no row"], []),
         ({"p": np.repeat([0.2, 0.8], 50)}, {}, [], ["only 2 different probabilities"]),
         ({"capacity": 0.4}, {}, [], ["50 % of the rows; people can act on 40 %"]),
@@ -347,7 +355,10 @@ def test_a_useless_model_fails_its_gate_and_a_doubtful_one_warns(change, money, 
         assert all(part in text for part, text in zip(expected, plain, strict=True)), texts
     worth = {key: business[f"value_{name}"] for key, name in evaluation.VALUE.items()}
     # The gate is green only where the plan's verdict does not say stop.
-    assert bool(evidence.loss(worth)) == any("zero or a loss" in text for text in found[0])
+    lost = (evidence.loss(worth) or evidence.loss(business["over"])) and not business[
+        "says_nothing"
+    ]
+    assert bool(lost) == any("zero or a loss" in text for text in found[0])
 
 
 def chosen_among(rule="one_standard_error", **scores):
@@ -380,3 +391,28 @@ def test_choice_gives_nothing_away_that_is_beyond_chance():
     assert gaps["logistic_regression"].mean == pytest.approx(0.011)
     assert gaps["logistic_regression"].se == pytest.approx(0.001 / 5**0.5)
     assert gaps["lightgbm"] == (0, 0)
+
+
+@pytest.mark.parametrize("capacity", [None, 0.03, 0.5])
+def test_acted_on_is_what_people_can_do_the_surest_first(capacity):
+    rng = np.random.default_rng(4)
+    p, weights = rng.integers(0, 40, 900) / 40, rng.random(900)
+    weights /= weights.sum()
+    acted, flagged = evaluation.acted_on(p, weights, 0.3, capacity)
+    assert flagged == pytest.approx(weights[p >= 0.3].sum())
+    assert weights @ acted == pytest.approx(min(flagged, capacity or 1.0))
+    assert acted[p < 0.3].max() == 0
+    for level in np.unique(p[p >= 0.3]):
+        assert np.ptp(acted[p == level]) < 1e-12, "rows of one probability share what is left"
+        if (acted[p == level] > 0).any():
+            assert acted[p > level].min(initial=1.0) == 1
+
+
+def test_weights_bring_a_sample_to_the_share_of_production():
+    y = np.repeat([1, 0], [200, 800])
+    weights = metrics.weights_at(y, 0.004)
+    assert weights.sum() == pytest.approx(1) and weights[y == 1].sum() == pytest.approx(0.004)
+    p = np.where(y, 0.9, 0.1)
+    plain, real = (metrics.cost_curve(y, p, metrics.Costs(1, 9), w)[-1][1] for w in (None, weights))
+    assert (plain, real) == (pytest.approx(0.2 * 9000), pytest.approx(0.004 * 9000))
+    assert metrics.weights_at(np.ones(4), 0.1) == pytest.approx([0.25] * 4)

@@ -170,6 +170,7 @@ OTHER: dict[str, Any] = {
     "entity": "card_id",
     "time_column": "ordered_on",
     "entity_repeats": False,
+    "prediction_unit": "payment",
     "label_delay_days": 45,
     "has_labels": False,
     "n_rows": 5000,
@@ -182,8 +183,12 @@ OTHER: dict[str, Any] = {
     "cost_fn": 180.0,
     "cost_tp": 6.0,
     "cost_tn": 1.0,
+    "action_success": 0.9,
+    "today_caught": 0.4,
+    "today_precision": 0.5,
     "daily_capacity": 150,
     "predictions_per_month": 90000,
+    "history_months": 9.5,
     "yearly_gap": 3000000,
     "gap_growth": 0.05,
     "indirect_gap": 150000,
@@ -212,6 +217,7 @@ OTHER: dict[str, Any] = {
     "latency_ms": 80,
     "peak_qps": 40,
     "batch_schedule": "30 4 * * 1",
+    "batch_deadline_hours": 7.5,
     "machine_price": 0.3,
     "availability": 0.99,
     "window_days": 28,
@@ -238,7 +244,8 @@ def consumed(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def standard(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("standard") / "project"
-    return consumed(render(folder, plan_depth="regulated", hours_saved=10, hourly_rate=10))
+    same = {"hours_saved": 10, "hourly_rate": 10, "prediction_unit": "case", "today_caught": 0.1}
+    return consumed(render(folder, plan_depth="regulated", monthly_benefit=52500, **same))
 
 
 @pytest.mark.parametrize("name", OTHER)
@@ -248,7 +255,8 @@ def test_every_answer_changes_a_file(tmp_path: Path, standard: dict[str, bytes],
     held |= {"entity_repeats": True, "monthly_benefit": 52500, "min_metric": 0.65, "peak_qps": 5}
     held |= {"yearly_gap": 2520000, "build_months_best": 3, "build_months_worst": 8}
     held |= {"hours_saved": 10, "hourly_rate": 10, "kpi_now": 0.15, "kpi_target": 0.135}
-    held |= {"plan_depth": "regulated"}  # where every question is asked
+    held |= {"history_months": 2.5, "prediction_unit": "case", "today_caught": 0.1}
+    held |= {"today_precision": 0.15, "plan_depth": "regulated"}  # where every question is asked
     project = render(tmp_path / "project", **{**held, name: OTHER[name]})
     assert different(consumed(project), standard)
 

@@ -92,12 +92,8 @@ def names_of(rule: dict[str, Any]) -> set[str]:
 
 def answers_behind(name: str, table: dict[str, Any]) -> list[str]:
     """Return the answers that a name stands for, through names and numbers derived from them."""
-    if name in table["numbers"]:
-        return list(table["numbers"][name])
-    if name in table["names"]:
-        inner = sorted(names_in(table["names"][name]))
-        return [answer for part in inner for answer in answers_behind(part, table)]
-    return [name]
+    parts = table["numbers"].get(name) or sorted(names_in(table["names"].get(name, "None")))
+    return [answer for part in parts for answer in answers_behind(part, table)] or [name]
 
 
 def inputs(table: dict[str, Any]) -> list[str]:

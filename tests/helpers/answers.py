@@ -59,6 +59,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "owner": free_text(80),
     "currency": st.from_regex(r"\A[A-Z]{3}\Z"),
     "task_type": st.just("binary"),
+    "prediction_unit": free_text(130),
     "label_delay_days": st.integers(0, 3650),
     "has_labels": st.booleans(),
     "n_rows": st.integers(100, 10**12),
@@ -71,8 +72,12 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "cost_fn": st.floats(0.0001, 1e9),
     "cost_tp": st.floats(-1e9, 0),
     "cost_tn": st.floats(-1e9, 0),
+    "action_success": st.floats(0.2, 1),  # more than any preset's costs ask for
+    "today_caught": st.floats(0, 1),
+    "today_precision": st.just(1.0) | st.floats(0.9999, 1),  # beside any share of positives
     "daily_capacity": st.integers(0, 10**9),
     "predictions_per_month": st.integers(1, 10**12),
+    "history_months": st.floats(0.1, 1200),
     "yearly_gap": amounts,
     "gap_growth": st.floats(0, 1),
     "indirect_gap": amounts,
@@ -100,6 +105,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "peak_qps": st.integers(1, 10**6),
     "machine_price": st.floats(0, 10**4),
     "batch_schedule": st.sampled_from(["0 5 * * *", "*/15 0-6,22 1 1,7 5", "59 23 31 12 7"]),
+    "batch_deadline_hours": st.floats(0.1, 720),
     "availability": st.floats(0.9, 0.9999),
     "window_days": st.integers(1, 90),
     "decision_mode": st.sampled_from(["human_in_loop", "automated"]),
@@ -116,7 +122,10 @@ HIDDEN_WITHOUT = {
     "latency_ms": "rest",
     "peak_qps": "rest",
     "machine_price": "rest",
+    "availability": "rest",
+    "window_days": "rest",
     "batch_schedule": "batch",
+    "batch_deadline_hours": "batch",
 }
 
 
@@ -133,6 +142,8 @@ def answers(draw: st.DrawFn) -> dict[str, Any]:
         given["entity_repeats"] = draw(st.booleans())
     if "yearly_gap" in given and draw(st.booleans()):
         given["monthly_benefit"] = draw(st.integers(0, given["yearly_gap"] // 12))
+    if any(name.startswith("cost_") for name in given):
+        given.pop("action_success", None)  # how often it has to work follows from the costs
     preset = given.get("preset", "none")
     usual = {"churn": ["batch"], "fraud": ["rest"], "credit": ["rest"]}.get(preset)
     modes = given.get("deployment_modes", usual or ["rest", "batch"])

@@ -12,7 +12,7 @@ def monthly_rate(yearly):
 
 
 def cash_flow(
-    build_cost, build_months, benefit, run_cost, ramp, horizon, success, growth=0
+    build_cost, build_months, benefit, run_cost, ramp, horizon, success, growth=0, most=None
 ) -> Flow:
     """Cost (<= 0) and benefit of month 0 to `horizon`."""
     flows = [(0.0 if build_months else -build_cost, 0.0)]
@@ -22,9 +22,43 @@ def cash_flow(
         else:
             in_use = month - build_months
             share = min(1.0, in_use / ramp) if ramp else 1.0
-            grown = (1 + growth) ** ((in_use - 1) / 12)
-            flows.append((-run_cost, benefit * share * success * grown))
+            full = benefit * (1 + growth) ** ((in_use - 1) / 12)
+            full = full if most is None else min(full, most[month])
+            flows.append((-run_cost, full * share * success))
     return flows
+
+
+def ceilings(gap, growth, horizon, cases=None):
+    """What the problem costs in month 0 to `horizon`, or less when cases allow only that."""
+    costs = [gap / 12 * (1 + growth) ** (max(0, month - 1) / 12) for month in range(horizon + 1)]
+    return costs if cases is None else [min(cost, cases) for cost in costs]
+
+
+def caught_cost(fp, fn, tp, tn, works):
+    """The mean over what happens: it works, or the case is lost and the effort with it."""
+    effort = fp - tn
+    return works * tp + (1 - works) * (fn + effort)
+
+
+def value_today(positives, caught, precision, saved, alarm):
+    """Cases that are acted on today: the positive ones save, the others cost."""
+    if not caught:
+        return 0.0
+    acted_on = positives * caught / precision
+    return acted_on * (precision * saved - (1 - precision) * alarm)
+
+
+def value_of_cases(positives, capacity, saved, today):
+    cases = min(positives, capacity) if capacity else positives
+    return max(0.0, cases * saved - today)
+
+
+def acted_on(per_day, prevalence, base, capacity):
+    return min(per_day, per_day * prevalence / base, capacity or math.inf)
+
+
+def likelihood(probability):
+    return max(1, math.ceil(round(probability * 5, 9)))
 
 
 def npv(flows: Flow, yearly):
@@ -47,22 +81,24 @@ def payback_month(flows: Flow, yearly=0.0):
         spent = spent or balance < 0
         if spent and balance >= 0:
             return month
-    return None
+    return None if spent else 0
 
 
 def break_even_benefit(
-    build_cost, build_months, run_cost, ramp, horizon, success, yearly, growth=0
+    build_cost, build_months, run_cost, ramp, horizon, success, yearly, growth=0, most=None
 ):
-    """The benefit with NPV = 0, by bisection (the macro solves the linear equation)."""
+    """The benefit with NPV = 0, by bisection (the macro takes Newton's steps)."""
 
     def worth(benefit):
         flows = cash_flow(
-            build_cost, build_months, benefit, run_cost, ramp, horizon, success, growth
+            build_cost, build_months, benefit, run_cost, ramp, horizon, success, growth, most
         )
         return npv(flows, yearly)
 
+    if worth(0.0) >= 0:
+        return 0.0
     low, high = 0.0, 1.0
-    if worth(1e18) <= worth(0.0):
+    if worth(1e18) < 0 or worth(1e18) <= worth(0.0):
         return None
     while worth(high) < 0:
         high *= 2

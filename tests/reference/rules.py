@@ -26,3 +26,9 @@ def decide(answers: dict[str, Any], table: dict[str, Any]) -> dict[str, tuple[An
             rules = ", ".join(rule["id"] for rule in hits)
             result[decision["output"]] = (list(dict.fromkeys(joined)), rules)
     return result
+
+
+def behind(name: str, table: dict[str, Any]) -> set[str]:
+    """Return the answers that a number stands for; an answer stands for itself."""
+    parts = table["numbers"].get(name, [])
+    return set().union(*(behind(part, table) for part in parts)) if parts else {name}

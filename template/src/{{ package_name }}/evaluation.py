@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 # Facts of the plan that the verdict depends on.
 PLAN = (
     *("verdict", "min_gain", "min_metric", "primary_metric", "currency", "daily_capacity"),
-    *training.COSTS,
+    *("pos_rate", "today_caught", "today_precision", *training.COSTS),
 )
 SLICE_LEVELS = 8
 # Large test sets need fewer resamples: their intervals are narrow, and each resample costs more.
@@ -94,10 +94,15 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     rivals = [name for name in trained["baselines"] if name != champion]
     best = max(rivals, key=lambda name: plain[name][primary])
     costs = training.decision_costs(project)
-    business = _business(project, tested, champion, plain, trained["baselines"], threshold)
+    prevalence = float(project.plan.answers["pos_rate"])
+    weights = metrics.weights_at(y, prevalence)
+    business = _business(project, tested, p, threshold, weights)
     gate = _gate(project, primary, best, gains[best], intervals[primary])
+    made_up = trained.get("made_up", False)
+    # A small sample needs more positives than are rare in production: its value is none of that.
+    business["says_nothing"] = made_up and not 2 / 3 < y.mean() / prevalence < 1.5
     reasons, gate["warnings"] = usefulness(
-        p, p >= threshold, business, training.capacity_share(project)
+        p, p >= threshold, business, training.capacity_share(project), weights
     )
     gate["reasons"] += reasons
     gate["passed"] = not gate["reasons"]
@@ -106,7 +111,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
         "primary_metric": primary,
         "version": version,
         "run": scorer.manifest.run,
-        "made_up": trained.get("made_up", False),
+        "made_up": made_up,
         "plan": project.plan.facts(PLAN),
         "baselines": {name: plain[name] for name in trained["baselines"] if name in plain},
         "candidates": {
@@ -131,7 +136,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
             "test_set_used": _log_access(project, version, tested.sha256),
         },
         "business": business,
-        "cost_curve": metrics.cost_curve(y, p, costs),
+        "cost_curve": metrics.cost_curve(y, p, costs, weights),
         "calibration": {
             "ece": intervals["ece"].value,
             "slope": intervals["calibration_slope"].value,
@@ -326,17 +331,23 @@ def _gate(
 
 
 def usefulness(
-    p: Floats, flagged: NDArray[np.bool_], business: dict[str, Any], capacity: float | None
+    p: Floats,
+    flagged: NDArray[np.bool_],
+    business: dict[str, Any],
+    capacity: float | None,
+    weights: Floats | None = None,
 ) -> tuple[list[str], list[str]]:
     """Return why a model is of no use whatever its metric is, and what puts its use in doubt.
 
     Decisions that are the same for every row need no model, decisions whose value may be none are
     no better than the cheapest of these, and flags beyond what people can act on have no value.
     Almost the same decision everywhere is a doubt while its value is above 0: costs explain it.
-    `p` and `flagged` have shape (rows,); `capacity` is the share of rows that people can act on.
+    `p`, `flagged` and `weights` have shape (rows,); `capacity` is the share of rows that people can
+    act on.
     """
     reasons, warnings = [], []
-    share = float(flagged.mean())
+    share = float(np.average(flagged, weights=weights))
+    expected = float(np.average(p, weights=weights))
     if p.min() == p.max():
         reasons.append(f"it gives every row the same probability, {number(float(p.min()), 3)}")
     elif len(levels := np.unique(p)) < FEW_SCORES:
@@ -350,62 +361,117 @@ def usefulness(
         warnings.append(
             f"it flags {percent(share)} of the rows, hardly less than to act on everybody"
         )
-    elif share < min(1 - ALMOST, FEW * p.mean(), FEW * (capacity or 1.0)):
+    elif share < min(1 - ALMOST, FEW * expected, FEW * (capacity or 1.0)):
         warnings.append(
-            f"it flags {percent(share)} of the rows where {percent(float(p.mean()))} are expected "
+            f"it flags {percent(share)} of the rows where {percent(expected)} are expected "
             "to be positive: hardly more than to act on nobody"
         )
     worth = {name: business[f"value_{key}"] for name, key in VALUE.items()}
-    if loss := evidence.loss(worth):
-        policy = f"{business['currency']} against {business['baseline_policy']!r}"
-        reasons.append(f"{loss} {policy}; check the costs of the plan, or bring more test rows")
+    for against in (worth | {"policy": business["baseline_policy"]}, business["over"]):
+        policy = f"{business['currency']} against {against['policy']!r}"
+        loss = "" if business["says_nothing"] else evidence.loss(against)
+        if loss and not any(policy in reason for reason in reasons):
+            reasons.append(f"{loss} {policy}; check the costs of the plan, or bring more test rows")
     if capacity is not None and share > CAPACITY_SLACK * capacity:
         said = f"it flags {percent(share)} of the rows; people can act on {percent(capacity)}"
         (reasons if share > BEYOND_CAPACITY * capacity else warnings).append(said)
     return reasons, warnings
 
 
-def _business(
-    project: Project,
-    tested: Tested,
-    champion: str,
-    plain: dict[str, dict[str, float]],
-    baselines: list[str],
-    threshold: float,
-) -> dict[str, Any]:
-    """Say what the decisions cost, per 1,000 and per year, against the cheapest constant policy.
+def acted_on(
+    p: Floats, weights: Floats, threshold: float, capacity: float | None
+) -> tuple[Floats, float]:
+    """Return which part of each row is acted on, and the share of all rows that is flagged.
 
-    Without a model one acts on nobody or on everybody; the cheaper of both is the reference.
+    The highest probabilities come first and rows of the same probability share what is left, until
+    the share `capacity` is reached. All arrays have shape (rows,); `weights` sum to 1.
     """
-    answers = project.plan.answers
-    costs = training.decision_costs(project)
-    y, p = tested.y, tested.probability[champion]
+    flagged = np.where(p >= threshold, weights, 0.0)
+    level, place = np.unique(-p, return_inverse=True)
+    asked = np.bincount(place, weights=flagged, minlength=len(level))
+    room = np.clip((np.inf if capacity is None else capacity) - (asked.cumsum() - asked), 0, asked)
+    part = np.divide(room, asked, out=np.zeros_like(asked), where=asked > 0)
+    return part[place] * (p >= threshold), float(flagged.sum())
+
+
+def _business(
+    project: Project, tested: Tested, p: Floats, threshold: float, weights: Floats
+) -> dict[str, Any]:
+    """Say what the decisions cost, per 1,000 and per year, at the plan's share of positives.
+
+    The test set may hold more positives than production does: each class counts by its planned
+    share. The value is held against today's process, and `over` against the cheapest policy without
+    a model that people can follow: act on nobody, and on everybody only within their capacity.
+    """
+    answers, costs = project.plan.answers, training.decision_costs(project)
+    y, prevalence = tested.y, float(answers["pos_rate"])
+    capacity = training.capacity_share(project)
+    acted, flagged = acted_on(p, weights, threshold, capacity)
     per_row = np.where(
-        p >= threshold, np.where(y, costs.tp, costs.fp), np.where(y, costs.fn, costs.tn)
+        y,
+        acted * costs.tp + (1 - acted) * costs.fn,
+        acted * costs.fp + (1 - acted) * costs.tn,
     )
-    nobody, everybody = (metrics.cost_per_1000(y, p, cut, costs) for cut in (2.0, -1.0))
-    constant = min(nobody, everybody)
-    action = np.zeros(len(y), bool) if nobody <= everybody else np.ones(len(y), bool)
-    reference = np.where(action, np.where(y, costs.tp, costs.fp), np.where(y, costs.fn, costs.tn))
-    saved = reference - per_row
-    rng = np.random.default_rng(project.config.training.seed)
-    groups = tested.groups if tested.groups is not None else np.arange(len(y))
-    sums, sizes = np.bincount(groups, weights=saved), np.bincount(groups)
-    means = []
-    for _ in range(project.config.evaluation.bootstrap):
-        drawn = rng.integers(0, len(sums), len(sums))
-        means.append(sums[drawn].sum() / sizes[drawn].sum())
+
+    def policy(positives: float, negatives: float) -> float:
+        """Return the cost of a row when these shares of both classes are acted on."""
+        return prevalence * (positives * costs.tp + (1 - positives) * costs.fn) + (
+            1 - prevalence
+        ) * (negatives * costs.fp + (1 - negatives) * costs.tn)
+
+    caught, precision = float(answers["today_caught"]), float(answers["today_precision"])
+    alarms = prevalence * caught * (1 / precision - 1) / (1 - prevalence)
+    policies = {"today's process": policy(caught, alarms), "act on nobody": policy(0, 0)}
+    if capacity is None or capacity >= 1:
+        policies["act on everybody"] = policy(1, 1)
+    best = min(policies, key=lambda name: policies[name])
+    today = policies["today's process"]
+    means = _class_means(project, tested, per_row)
+    cost = prevalence * means[:, 1] + (1 - prevalence) * means[:, 0]
+    low, high = np.nanquantile(cost[1:], [0.025, 0.975]) if len(set(y)) > 1 else (np.nan, np.nan)
     yearly = 12 * float(answers["predictions_per_month"])
-    low, high = np.quantile(means, [0.025, 0.975])
+    taken = float(weights @ acted)
     return {
         "currency": answers["currency"],
-        "cost_per_1000": float(per_row.mean() * 1000),
-        "cost_per_1000_baseline": constant,
-        "baseline_policy": "act on nobody" if nobody <= everybody else "act on everybody",
-        "value_per_year": float(saved.mean() * yearly),
-        "value_low": float(low * yearly),
-        "value_high": float(high * yearly),
+        "prevalence": prevalence,
+        "cost_per_1000": float(cost[0] * 1000),
+        "cost_per_1000_baseline": today * 1000,
+        "baseline_policy": "today's process",
+        "value_per_year": float((today - cost[0]) * yearly),
+        "value_low": float((today - high) * yearly),
+        "value_high": float((today - low) * yearly),
+        "over": {
+            "policy": best,
+            "value": float((policies[best] - cost[0]) * yearly),
+            "low": float((policies[best] - high) * yearly),
+            "high": float((policies[best] - low) * yearly),
+        },
+        "flagged_share": flagged,
+        "acted_on_share": taken,
+        "precision": float(weights @ (acted * y)) / taken if taken else None,
     }
+
+
+def _class_means(project: Project, tested: Tested, values: Floats) -> Floats:
+    """Return the mean of `values` (rows,) in both classes: of all rows, then of resamples.
+
+    Shape (1 + resamples, 2). Groups are drawn whole; a resample without a class has NaN there.
+    """
+    y, groups = tested.y, tested.groups
+    groups = np.arange(len(y)) if groups is None else groups
+    rng = np.random.default_rng(project.config.training.seed)
+    sums, counts = (
+        np.stack([np.bincount(groups, weights=part * (y == kind)) for kind in (0, 1)])
+        for part in (values, np.ones(len(y)))
+    )
+    drawn = [np.arange(sums.shape[1])]
+    size = sums.shape[1]
+    means = []
+    for draw in range(1 + project.config.evaluation.bootstrap):
+        rows = rng.integers(0, size, size) if draw else drawn[0]
+        with np.errstate(invalid="ignore"):
+            means.append(sums[:, rows].sum(axis=1) / counts[:, rows].sum(axis=1))
+    return np.array(means)
 
 
 def _log_access(project: Project, version: str, sha256: str) -> int:

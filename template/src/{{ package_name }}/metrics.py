@@ -364,9 +364,22 @@ def _costs_at_cuts(d: _Draw, costs: Costs) -> Array:
     return cost
 
 
-def cost_curve(y: Array, p: Array, costs: Costs, points: int = 200) -> list[list[float]]:
+def weights_at(y: Array, prevalence: float) -> Array:
+    """Return weights of rows, shape (rows,) and sum 1, that give positives the share `prevalence`.
+
+    With rows of one class only, the weights of these are equal.
+    """
+    share = float(np.mean(y))
+    if share in (0.0, 1.0):
+        return np.full(len(y), 1 / len(y))
+    return np.where(y, prevalence / share, (1 - prevalence) / (1 - share)) / len(y)
+
+
+def cost_curve(
+    y: Array, p: Array, costs: Costs, weights: Array | None = None, points: int = 200
+) -> list[list[float]]:
     """Return at most `points` pairs [threshold, cost per 1,000 rows] by rising threshold."""
-    d = _Draw(_Ranked(y, p))
+    d = _Draw(_Ranked(y, p), weights)
     cuts, cost = _cuts(d.rows)[::-1], _costs_at_cuts(d, costs)[::-1]
     return _thin(cuts, cost, np.arange(len(cuts)), points)
 

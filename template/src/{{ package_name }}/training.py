@@ -26,7 +26,7 @@ from .formats import number
 from .settings import Project
 from .splitting import Split, require_role, split
 
-COSTS = ("cost_fp", "cost_fn", "cost_tp", "cost_tn", "predictions_per_month")
+COSTS = ("cost_fp", "cost_fn", "cost_tp", "cost_tn", "action_success", "predictions_per_month")
 # Facts of the plan that a model depends on.
 PLAN = (
     *("primary_metric", "split", "cv", "baselines", "candidates", "selection", "calibration"),
@@ -340,9 +340,15 @@ def calibrate(method: str, y: NDArray[np.int8], oof: Floats) -> graph.Calibratio
 
 
 def decision_costs(project: Project) -> metrics.Costs:
-    """Return the costs of decisions that the plan answers."""
+    """Return the costs of decisions that the plan answers.
+
+    Acting on a positive works in the share `action_success` of the cases; else the case costs
+    what a missed one does, and the effort of a false alarm.
+    """
     answers = project.plan.answers
-    return metrics.Costs(*(float(answers[f"cost_{kind}"]) for kind in ("fp", "fn", "tp", "tn")))
+    fp, fn, tp, tn = (float(answers[f"cost_{kind}"]) for kind in ("fp", "fn", "tp", "tn"))
+    works = float(answers["action_success"])
+    return metrics.Costs(fp, fn, works * tp + (1 - works) * (fn + fp - tn), tn)
 
 
 def capacity_share(project: Project) -> float | None:

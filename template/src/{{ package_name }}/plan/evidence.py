@@ -14,6 +14,7 @@ from .blocks import code, escape, read, survey
 
 Report = dict[str, Any]
 MISSING = "not measured"
+MONTH_DAYS = 365.25 / 12
 REPORTS = ("metrics", "data_quality", "training", "bench", "drift", "progress")
 AGAINST = "**contradicts**"
 GAIN = {"value": "gain", "low": "gain_low", "high": "gain_high"}
@@ -109,7 +110,7 @@ class Evidence:
     @cached_property
     def worth(self) -> Report:
         """The measured value a year with its interval; empty without a report."""
-        if not (business := self.metrics.get("business")):
+        if not (business := self.metrics.get("business")) or business.get("says_nothing"):
             return {}
         try:
             return {name: business[key] for name, key in WORTH.items()}
@@ -119,10 +120,17 @@ class Evidence:
     @cached_property
     def cases(self) -> Report:
         """The cases a day that the model flags, with their interval; empty without a report."""
-        errors = self.metrics.get("champion", {}).get("confusion", {})
-        share = _wilson(errors.get("tp", 0) + errors.get("fp", 0), sum(errors.values()))
-        a_day = self.plan.number("EVAL-05", "predictions_per_day")
-        return {name: a_day * value for name, value in share.items()}
+        errors = self.metrics.get("champion", {}).get("confusion")
+        if not errors:
+            return {}
+        found = _wilson(errors["tp"], errors["tp"] + errors["fn"])
+        false = _wilson(errors["fp"], errors["fp"] + errors["tn"])
+        # The test set may hold more positives than the plan counts with.
+        rate, a_day = self.answers["pos_rate"], self.plan.number("EVAL-05", "predictions_per_day")
+        return {
+            name: a_day * (rate * found.get(name, 0.0) + (1 - rate) * false.get(name, 0.0))
+            for name in found or false
+        }
 
     @cached_property
     def unfounded(self) -> str:
@@ -141,8 +149,8 @@ class Evidence:
 
     @property
     def span(self) -> float:
-        """The days that the planned rows cover, if as many come a day as are predicted."""
-        return float(self.answers["n_rows"]) / self.plan.number("EVAL-05", "predictions_per_day")
+        """The days that the planned rows cover."""
+        return float(self.answers["history_months"]) * MONTH_DAYS
 
     def _of_the_model(self) -> Iterator[Contradiction]:
         gate, limit = self.metrics.get("gate"), self.answers.get("latency_ms")
@@ -201,7 +209,7 @@ class Evidence:
         if worth and worth["high"] is not None and worth["high"] < self.hoped:
             message = f"{number(self.hoped)} a year are planned, measured are {_interval(worth)}"
             yield Contradiction("ev.value", "VAL-02", message)
-        gap = self.answers["yearly_gap"]
+        gap = self.answers["yearly_gap"] + self.answers["indirect_gap"]
         if worth and worth["low"] is not None and worth["low"] > gap:
             message = f"{_interval(worth)} a year were measured, but the problem costs "
             yield Contradiction("ev.gap", "VAL-02", f"{message}{number(gap)}: one is wrong")
@@ -346,7 +354,8 @@ class Evidence:
         of = " of the test set" * (level != MISSING and self._looks_at_itself())
         says = "says little" if of else "agrees"
         yield self._row("MON-01", "Drift", "ok", level + of, "ev.drift", says=says)
-        cost = self._from(f"{number(answers['run_cost'])} {self.currency}", "run_cost")
+        run_cost = f"{number(self.plan.number('VAL-01', 'run_cost'))} {self.currency}"
+        cost = self._from(run_cost, "run_cost")
         yield Row("VAL-01", "Run cost a month", cost)
         if spent := self.progress.get("money", {}).get("spent"):
             budget = self.plan.number("BUD-01", "budget")

@@ -74,6 +74,8 @@ def _value(node: ast.AST, facts: Mapping[str, Any]) -> Any:
         case ast.BoolOp():
             some = any if isinstance(node.op, ast.Or) else all
             return some(_value(part, facts) for part in node.values)
+        case ast.IfExp():
+            return _value(node.body if _value(node.test, facts) else node.orelse, facts)
         case ast.UnaryOp():
             return OPERATORS[type(node.op)](_value(node.operand, facts))
         case ast.BinOp():

@@ -44,7 +44,9 @@ TEXTS: dict[str, tuple[str, str]] = {
     "VAL-02": (
         "metrics",
         "measured: {business[value_per_year]:0} {currency} a year ({business[value_low]:0} to "
-        "{business[value_high]:0}, 95 %) against the best decision without a model, at full use",
+        "{business[value_high]:0}, 95 %) more than today's process, at full use with "
+        "{business[prevalence]:%} positives and {acted:1} cases a day that are acted on, of which "
+        "{business[precision]:%} are positive{over}",
     ),
     "DATA-02": (
         "data_quality",
@@ -74,7 +76,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "measured: threshold {champion[threshold]:4} gives precision "
         "{champion[metrics][precision]:ci3} and recall {champion[metrics][recall]:ci3} ({counts}); "
         "of {a_day:0} predictions a day it flags about {flagged:1}{too_many}\n"
-        "cost: {business[cost_per_1000]:0} {currency} per {thousand:0} rows, without a model "
+        "cost: {business[cost_per_1000]:0} {currency} per {thousand:0} rows, by today's process "
         "{business[cost_per_1000_baseline]:0} {currency}",
     ),
     "EVAL-06": ("metrics", "measured: {width} slices; weakest: {weakest}"),
@@ -309,9 +311,9 @@ def _metrics(report: Report, project: Project) -> Report:
         for name, values in report["candidates"].items()
         if name not in plain or name == champion["name"]
     }
-    errors = champion["confusion"]
     a_day = project.plan.number("EVAL-05", "predictions_per_day")
-    flagged = a_day * (errors["tp"] + errors["fp"]) / max(1, sum(errors.values()))
+    business = report["business"]
+    flagged = a_day * business["flagged_share"]
     capacity = project.plan.answers["daily_capacity"]
     weakest = sorted(report["slices"], key=lambda item: item["metric"] or 0.0)[:3]
     return {
@@ -321,6 +323,8 @@ def _metrics(report: Report, project: Project) -> Report:
         "verdict": escape(_verdict(gate)),
         "a_day": a_day,
         "flagged": flagged,
+        "acted": a_day * business["acted_on_share"],
+        "over": _over(business),
         "too_many": f", more than the {number(capacity)} that people can act on"
         if capacity and flagged > 1.1 * capacity
         else "",
@@ -338,6 +342,15 @@ def _metrics(report: Report, project: Project) -> Report:
         )
         or "none was large enough",
     }
+
+
+def _over(business: Report) -> str:
+    """Say what the model adds to the cheapest policy without one, when that is not today's."""
+    over, money = business["over"], escape(business["currency"])
+    said = f"; {number(over['value'])} {money} more than to {over['policy']}"
+    said = "" if over["policy"] == business["baseline_policy"] else said
+    nothing = "; made-up data with other shares than the plan's: it says nothing of the case"
+    return said + (nothing if business["says_nothing"] else "")
 
 
 def _explain(report: Report, project: Project) -> Report:
