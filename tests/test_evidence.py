@@ -12,7 +12,7 @@ from test_plan_tool import REPORTS, write
 
 from package_name import storage
 from package_name.errors import ProjectError
-from package_name.plan import check, evidence
+from package_name.plan import check, evidence, sync
 from package_name.plan import report as plan_report
 from package_name.plan.blocks import rewrite, survey
 from package_name.plan.evidence import MISSING, Row
@@ -245,3 +245,22 @@ def test_a_question_why_says_where_each_figure_comes_from(
     told = capsys.readouterr().out
     assert "answer: build_cost = 125000\n" in told
     assert "answer: horizon_months = 36 (default of the template: nobody gave another)" in told
+
+
+def test_model_card_and_diagram_follow_what_was_measured(measured: Project) -> None:
+    card = measured.path("docs/model_card.md")
+    assert "_Not measured yet" in card.read_text(encoding="utf-8")
+    own = "- Not intended: a campaign by post.\n"
+    card.write_text(card.read_text(encoding="utf-8") + own, encoding="utf-8")
+    sync.run(measured)
+    text = card.read_text(encoding="utf-8")
+    plan = measured.path("PLAN.md").read_text(encoding="utf-8")
+    parts = [survey(page)[0]["measured", "VERDICT"].lines for page in (plan, text)]
+    assert parts[0] == parts[1] and "**go**" in parts[0][0] and text.endswith(own)
+    moved = REPORTS["metrics"]["champion"] | {"threshold": 0.2413}
+    write(measured, "metrics", REPORTS["metrics"] | {"champion": moved})
+    page = plan_report.run(measured, "engineering")[0].read_text(encoding="utf-8")
+    assert 'cut{"p \u2265 0.2413?"}' in page
+    card.unlink()
+    sync.run(measured)
+    assert not card.exists()

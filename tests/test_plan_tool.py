@@ -484,8 +484,8 @@ def test_pages_made_of_answers_send_to_the_verdict_of_the_evidence(project: Proj
     plan = project.path("PLAN.md").read_text(encoding="utf-8")
     told = plan.split("<!-- plan:auto COM-01 -->")[1].split("<!-- /plan:auto COM-01 -->")[0]
     card = project.path("docs/model_card.md").read_text(encoding="utf-8")
-    for text in (told, card):
-        assert "the verdict at the top of PLAN.md" in text
+    assert "the verdict at the top of PLAN.md" in told and "threshold in use" in told
+    assert "the one at the top of PLAN.md" in card
     for text in (plan, card):
         assert "**go**" not in text.lower()
     assert plan.index("plan:measured VERDICT") < plan.index("plan:auto SUMMARY")

@@ -58,6 +58,12 @@ def verdict(project: Project) -> str:
     return Evidence(project).verdict()
 
 
+def threshold(project: Project) -> float | None:
+    """Return the threshold in use: that of the version measured last, or the planned one."""
+    used = _report(project, "metrics").get("champion", {}).get("threshold")
+    return used if used is not None else project.plan.computed["EVAL-05"]["p_star"].value
+
+
 def lines(project: Project) -> list[str]:
     """Return the verdict and a table of what was planned and measured; ids stand there hidden."""
     evidence = Evidence(project)

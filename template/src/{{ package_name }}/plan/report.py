@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from .. import report, storage
 from ..errors import ProjectError
+from ..formats import number
 from ..settings import Project
 from . import check, evidence
 from .blocks import HIDDEN, Parts, escape, parse, read
@@ -146,8 +147,11 @@ def _status(project: Project) -> list[str]:
 
 
 def _flow(project: Project) -> list[str]:
-    """Return the diagram of the summary."""
-    return ["", "## Flow", "", *project.plan.flow]
+    """Return the diagram of the summary, with the threshold in use."""
+    cut = evidence.threshold(project)
+    known = "threshold" if cut is None else number(cut, 4)
+    lines = (line.replace("p ≥ threshold?", f"p ≥ {known}?") for line in project.plan.flow)
+    return ["", "## Flow", "", *lines]
 
 
 def _checks(project: Project) -> list[str]:

@@ -127,8 +127,20 @@ def run(project: Project) -> list[str]:
             changed += [identifier] * (identifier != RESULTS)
     if changed:
         storage.write_bytes(path, text.encode("utf-8"))
+    _card(project, found.get("VERDICT"))
     gates = import_module(".gates", __package__)  # which asks what this module has written
     return [*changed, *["GATES"] * gates.run(project)]
+
+
+def _card(project: Project, verdict: list[str] | None) -> None:
+    """Let the model card say the verdict of PLAN.md, unless a team took that part out of it."""
+    path = project.path("docs/model_card.md")
+    if verdict is None or not path.exists():
+        return
+    text = read(path)
+    part = survey(text)[0].get(("measured", "VERDICT"))
+    if part is not None and not same(part.lines, verdict):
+        storage.write_bytes(path, rewrite(text, part, verdict).encode("utf-8"))
 
 
 def _differs(parts: Parts, identifier: str, lines: list[str]) -> bool:
