@@ -151,6 +151,7 @@ def test_a_slip_in_one_block_hides_no_other(project: Project) -> None:
         ("--help", "git knows no '--help' here"),
         ("a\x1b[2Jb", r"git knows no 'a \[2Jb' here"),
         ("v0", r"v0 has no plan: no PLAN\.md is in that commit"),
+        ("old", "old has the plan in an earlier form, whose marks held the fields"),
         ("bad", "the plan of bad cannot be read: plan/plan.yaml: not valid YAML"),
     ],
 )
@@ -161,7 +162,10 @@ def test_a_revision_without_a_plan_is_one_clear_line(
     git(project.root, "rm", "-q", "-r", "--cached", ".")
     git(project.root, "commit", "-q", "--allow-empty", "-m", "empty")
     git(project.root, "tag", "v0")
+    edit(project, "<!-- plan:human PROB-01 -->", "<!-- plan:human PROB-01 status=todo owner=x -->")
+    publish(project.root, "old")
     text = project.path("plan/plan.yaml").read_text()
+    git(project.root, "checkout", "-q", "v1", "--", "PLAN.md")
     project.path("plan/plan.yaml").write_text("[")
     publish(project.root, "bad")
     project.path("plan/plan.yaml").write_text(text)

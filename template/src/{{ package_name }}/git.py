@@ -66,6 +66,11 @@ def start(
     return child.returncode, output, errors
 
 
+def at_terminal(command: Sequence[str]) -> int:
+    """Run a person's own program, such as an editor, at their terminal; return its exit code."""
+    return subprocess.run(command, check=False).returncode
+
+
 def variables() -> dict[str, str]:
     """Return the variables that give git our settings, after those that a user gave so."""
     first = int(os.environ.get("GIT_CONFIG_COUNT") or 0)

@@ -16,9 +16,12 @@ from ..errors import ProjectError
 from ..formats import number, percent
 from ..git import git
 from ..settings import Number, Plan, Project
-from .blocks import Part, Parts, Problem, read, same, survey
+from .answers import plain
+from .blocks import EARLIER, NOTES, Part, Parts, Problem, read, same, survey
 
 FILES = ("PLAN.md", "plan/plan.yaml", "plan/overrides.yaml")
+# Told by the decisions, numbers and measurements of which they are made.
+MADE = ("SUMMARY", "FLOW", "CHOICES", "GATES", "OVERRIDES", "RESULTS")
 LONGEST = 300  # characters of a text that a sentence repeats
 # Titles by kind, in the order in which they are told.
 KINDS = {
@@ -84,6 +87,11 @@ def recorded(project: Project, revision: str) -> Version:
     with tempfile.TemporaryDirectory() as folder:
         for name in there:
             content = git(project.root, "cat-file", "blob", f"{commit}:./{name}")
+            if name == "PLAN.md" and EARLIER.search(content):
+                raise ProjectError(
+                    f"{revision} has the plan in an earlier form, whose marks held the fields: "
+                    "compare with a version after `ml update` carried it over"
+                )
             storage.write_bytes(Path(folder, name), os.fsencode(f"{content}\n"))
         try:
             return _version(Project(Path(folder)))
@@ -109,11 +117,6 @@ def compare(old: Version, new: Version) -> list[Change]:
     return sorted(found, key=lambda change: order.index(change.kind))
 
 
-def plain(text: str) -> str:
-    """Return text of unknown origin as one line that does nothing to a terminal."""
-    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", " ", text).split())
-
-
 def _commit(project: Project, revision: str) -> str:
     try:
         git(project.root, "rev-parse", "--git-dir")
@@ -137,10 +140,10 @@ def _commit(project: Project, revision: str) -> str:
 def _version(project: Project) -> Version:
     text = read(project.path("PLAN.md"))
     parts, broken = survey(text)
-    inside = {n for part in parts.values() for n in range(part.start, part.end + 1)}
-    lines = [line.strip() for n, line in enumerate(text.split("\n")) if n not in inside]
-    last = max((n for n, line in enumerate(lines) if line.startswith("## ")), default=0)
-    return Version(project.plan, parts, broken, [line for line in lines[last:] if line])
+    lines = text.partition(f"\n{NOTES}")[2].splitlines()[1:]
+    notes = [line.strip() for line in lines if line.strip()]
+    errors = [problem for problem in broken if problem.level == "error"]
+    return Version(project.plan, parts, errors, notes)
 
 
 def _answers(old: Plan, new: Plan) -> Iterator[Change]:
@@ -194,21 +197,20 @@ def _block(identifier: str, old: Version, new: Version) -> Iterator[Change]:
     if now is None or identifier in {problem.identifier for problem in broken}:
         return
     name = _name(new.plan, identifier)
+    if now.row and was is not None and not told and not same(was.lines, now.lines):
+        yield Change("text", identifier, _text(name, was.lines, now.lines))
     for kind, word in (("auto", "text"), ("measured", "measured"), ("human", "written")):
         a, b = old.parts.get((kind, identifier)), new.parts.get((kind, identifier))
         if a is not None and b is None:
-            yield Change(word, identifier, f"{name} has lost its {kind} part: {_cut(a.lines)}.")
+            yield Change(word, identifier, f"{name} has lost its {kind} part: {_cut(a.shown)}.")
         elif b is not None and kind == "human":
             yield from _human(name, a, b)
-        elif b is not None and not (kind == "auto" and (told or was is None)):
-            lines, found = ([] if part is None else _measured(part) for part in (a, b))
-            if not same(lines, found):
-                yield Change(word, identifier, _text(name, lines, found))
-
-
-def _measured(part: Part) -> list[str]:
-    """Return what a generated or measured part says; nothing where a run is still to come."""
-    return [line for line in part.shown if "not measured yet: " not in line.lower()]
+        elif (
+            b is not None and identifier not in MADE and not (kind == "auto" and (told or not was))
+        ):
+            lines = a.shown if a else []
+            if not same(lines, b.shown):
+                yield Change(word, identifier, _text(name, lines, b.shown))
 
 
 def _asked(identifier: str, old: Plan, new: Plan) -> Iterator[Change]:
@@ -254,7 +256,7 @@ def _numbers(identifier: str, old: Plan, new: Plan) -> Iterator[Change]:
         elif name not in was:
             says = f"{identifier} {_words(name)} is {_amount(now[name])}; it was not computed."
             yield Change("number", identifier, says)
-        elif was[name].value != now[name].value:
+        elif _amount(was[name]) != _amount(now[name]):
             says = f"{identifier} {_words(name)} is {_amount(now[name])}"
             yield Change("number", identifier, f"{says}, was {_amount(was[name])}.")
 
@@ -329,8 +331,7 @@ def _amount(given: Number) -> str:
     unit = given.unit.replace("share", "", 1) if given.unit.startswith("share") else given.unit
     if given.unit.startswith("share"):
         return f"{percent(given.value)}{unit}"
-    digits = 0 if abs(given.value) >= 1000 else 4
-    return f"{number(given.value, digits)} {given.unit}".strip()
+    return f"{number(given.value)} {given.unit}".strip()
 
 
 def _value(value: Any) -> str:
@@ -339,5 +340,5 @@ def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float | int):
-        return number(value, 6)
+        return number(value, 6)  # what was answered, with all its figures
     return "none" if value is None else plain(str(value)) or "empty"

@@ -8,7 +8,7 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 HIDDEN = re.compile(r"\s*<!--.*?-->", re.DOTALL)
-ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|[#/]", re.IGNORECASE)
+ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|[#/]|\.\./", re.IGNORECASE)
 # A picture would be loaded from elsewhere: what stands for it is a link.
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
 MARKDOWN.add_render_rule("table_open", lambda *_: '<div class="wide"><table>\n')

@@ -16,11 +16,11 @@ from ..git import git
 from ..report import charts
 from ..settings import LOADER, Plan, Project
 from . import check, evidence, markup, sync
-from .blocks import Part, Parts, read, survey
+from .blocks import NOTES, Part, Parts, read, survey
 
 PAGE = "reports/plan.html"
 # Blocks that the page tells in sections of its own.
-TOP = ("EVIDENCE", "VERDICT", "SUMMARY", "GATES", "OVERRIDES")
+TOP = ("VERDICT", "SUMMARY", "GATES", "OVERRIDES")
 DUTIES = ("PRIV-01", "REG-01")
 WEEKS_A_MONTH = 365.25 / 12 / 7
 
@@ -47,9 +47,9 @@ def run(project: Project) -> Path:
         page,
         plan=plan,
         places=places(plan),
-        problems=[problem.message for problem in broken],
+        problems=[problem.message for problem in broken if problem.level == "error"],
         verdict=markup.inline(evidence.verdict(project)),
-        evidence=markup.html([line for line in evidence.lines(project) if "verdict:" not in line]),
+        evidence=markup.html(evidence.lines(project)[1:]),  # without the verdict
         gates=[*_gates(project, parts, findings)],
         timeline=_timeline(project),
         tasks=_tasks(project),
@@ -66,9 +66,9 @@ def run(project: Project) -> Path:
 
 def places(plan: Plan) -> dict[str, str]:
     """Return where on the page each block stands: rows of a table stand in that of the choices."""
-    rows = "design-choices" if "CHOICES" in plan.blocks else ""
+    rows = markup.slug(plan.blocks["CHOICES"].title)
     return {
-        identifier: rows if getattr(block, "row", False) else markup.slug(block.title)
+        identifier: rows if block.row else markup.slug(block.title)
         for identifier, block in plan.blocks.items()
     }
 
@@ -244,9 +244,7 @@ def _sections(plan: Plan, parts: Parts, text: str) -> list[tuple[str, list[dict[
     found: dict[int, list[str]] = {n: [] for n in heads}
     for part in sorted(parts.values(), key=lambda part: part.start):
         above = [n for n in heads if n < part.start]
-        known = part.identifier in plan.blocks and not getattr(
-            plan.blocks[part.identifier], "row", False
-        )
+        known = part.identifier in plan.blocks and not plan.blocks[part.identifier].row
         if above and known and part.identifier not in (*TOP, *found[above[-1]]):
             found[above[-1]].append(part.identifier)
     return [
@@ -285,9 +283,9 @@ def _shown(plan: Plan, parts: Parts, identifier: str) -> dict[str, Any]:
 
 def _notes(text: str) -> list[str]:
     """Return what the team wrote below the last heading."""
-    _, found, notes = text.partition("## Notes of the team")
+    _, found, notes = text.partition(NOTES)
     lines = notes.strip().splitlines() if found else []
-    return [line for line in lines if not re.match(r"_(NOTES|Write below this line) .*_$", line)]
+    return [line for line in lines if not re.match(r"[_*]Write below this line .*[_*]$", line)]
 
 
 def _value(value: Any) -> str:

@@ -5,16 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from markdown_it import MarkdownIt
-from markupsafe import Markup
-
 from .. import report, storage
 from ..errors import ProjectError
 from ..formats import number
 from ..settings import Project
-from . import check, evidence
+from . import check, evidence, executive, markup
 from .blocks import HIDDEN, Parts, escape, parse, read
-from .sync import MADE_UP, overridden
+from .sync import overridden
 
 
 class Audience(NamedTuple):
@@ -26,14 +23,6 @@ class Audience(NamedTuple):
 
 
 AUDIENCES = {
-    "exec": Audience(
-        "Summary",
-        "Is it worth it, does it work, what is still open?",
-        (
-            *("PROB-01", "VAL-01", "VAL-03", "EVAL-03", "VAL-02", "EVAL-05", "COST-01"),
-            *("SCHED-01", "BUD-01", "RISK-01", "RISK-02"),
-        ),
-    ),
     "engineering": Audience(
         "Service and operation",
         "How is it delivered, what must it withstand, who acts when?",
@@ -54,22 +43,17 @@ AUDIENCES = {
         ("TEAM-01", "TEAM-02", "SCHED-01", "BUD-01", "RISK-01", "RISK-02", "COM-02"),
     ),
 }
-MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+EVERYBODY = ("exec", *AUDIENCES)
 LINK = re.compile(r"\]\((?![a-z]+:|[#/])")
 FENCE = re.compile(r"(?:## Flow\n\n)?```mermaid\n.*?```\n", re.DOTALL)  # a page has no script
-RISK = re.compile(r"- R\d+ .*: \d x \d = (\d+);")  # likelihood x impact = score
-# Lines that a page for one minute leaves out.
-BRIEF = (
-    *("Decision:", "Gap:", "Plan:", "If wrong:", "Scale:", "Precision:", "Estimate:"),
-    *("Costs:", "Computed: act", "Gate:", "Milestones:", "Tasks:", "Critical path:"),
-    *("Measured: threshold", f"{MADE_UP.capitalize()} threshold"),
-)
 
 
 def run(project: Project, audience: str) -> list[Path]:
     """Write reports/plan_<audience>.md and .html; return both paths."""
-    if audience not in AUDIENCES:
-        raise ProjectError(f"no audience {audience!r}: give one of {', '.join(AUDIENCES)}")
+    if audience not in EVERYBODY:
+        raise ProjectError(f"no audience {audience!r}: give one of {', '.join(EVERYBODY)}")
+    if audience == "exec":
+        return executive.run(project)
     parts = parse(read(project.path("PLAN.md")))
     chosen = AUDIENCES[audience]
     lines = [
@@ -83,20 +67,18 @@ def run(project: Project, audience: str) -> list[Path]:
     if project.plan.overrides:
         lines += ["", "## Decisions of the team", "", *_decided(project)]
     blocks = [identifier for identifier in chosen.blocks if identifier in project.plan.blocks]
-    if audience == "exec" and "RISK-02" in blocks:
-        blocks.remove("RISK-01")
     for identifier in blocks:
         title = project.plan.blocks[identifier].title
-        lines += ["", f"## {title} ({identifier})", *_said(project, parts, identifier, audience)]
+        lines += ["", f"## {title} ({identifier})", *_said(project, parts, identifier)]
     if audience in MORE:
         lines += MORE[audience](project)
     lines += ["", "## Open", "", *_open(project, parts, chosen, audience)]
     folder = project.path("reports")
     markdown, page = folder / f"plan_{audience}.md", folder / f"plan_{audience}.html"
     storage.write_text(markdown, "\n".join(lines) + "\n")
-    body = Markup(MARKDOWN.render(FENCE.sub("", "\n".join(lines))))
+    body = markup.html(FENCE.sub("", "\n".join(lines)).split("\n"), level=0)
     title = f"{chosen.title}: {project.plan.project.name}"
-    report.render("plan.html", page, title=title, body=body)
+    report.render("plan.html", page, title=title, body=body, kind="")
     return [markdown, page]
 
 
@@ -113,19 +95,14 @@ def _decided(project: Project) -> list[str]:
     return [f"- {title} ({i}): {text}" for i, title, text in taken]
 
 
-def _said(project: Project, parts: Parts, identifier: str, audience: str) -> list[str]:
+def _said(project: Project, parts: Parts, identifier: str) -> list[str]:
     """Return what a block says: generated lines, measurement, and the answer of people."""
-    generated = [_item(line) for line in project.plan.blocks[identifier].lines]
+    found = [_item(line) for line in project.plan.blocks[identifier].lines]
     measured, human = (parts.get((kind, identifier)) for kind in ("measured", "human"))
     if measured is not None:
-        generated += [f"- {line}" for line in measured.shown]
-    found = [line for line in generated if audience != "exec" or not line[2:].startswith(BRIEF)]
+        found += [f"- {line}" for line in measured.shown]
     if human is not None and not human.open:
         found += ["", *human.shown]
-    if audience == "exec" and identifier == "RISK-02":
-        scores = {line: int(m[1]) for line in found if (m := RISK.match(line))}
-        least = sorted(scores.values(), reverse=True)[:3][-1]
-        found = [line for line in found if scores.get(line, least) >= least]
     return [LINK.sub("](../", line) for line in found]  # seen from reports/
 
 
@@ -179,7 +156,7 @@ def _open(project: Project, parts: Parts, chosen: Audience, audience: str) -> li
     blocks = project.plan.blocks
     asked = {i: part for (kind, i), part in parts.items() if kind == "human" and part.open}
     asked = {i: part for i, part in asked.items() if blocks[i].applies}
-    if audience in ("exec", "team"):
+    if audience == "team":
         gates = sorted({blocks[i].gate for i in asked})
         ids = {gate: [i for i in asked if blocks[i].gate == gate] for gate in gates}
         return [f"- {gate}: {', '.join(ids[gate])}" for gate in gates] or ["Nothing."]
