@@ -314,12 +314,16 @@ def test_the_prediction_log_is_the_window(project):
     write("2026-03-09", range(400))
     write("2026-03-10", range(400, 600))
     with (folder / "2026-03-10.jsonl").open("a", encoding="utf-8") as file:
+        odd = {"amount": "x", "calls": [1], "plan": 7, "online": 2}
+        file.write(json.dumps({"version": "v1", "probability": 0.5, "features": odd}) + "\n")
         file.write('{"time": "2026-03-10T11:00:00Z", "vers')  # the service was killed here
+    with (folder / "2026-03-09.jsonl").open("ab") as raw:
+        raw.write(b'{"version": "v1", "probability": 0.5, "features": {"plan": "\xff"}}\n')
     (folder / "2026-03-07.jsonl").touch()
     try:
         found = monitoring.run(project)
         assert found["source"] == "prediction log, 2026-03-04 to 2026-03-10"
-        assert 600 <= found["rows"] <= 601 and found["level"] == "ok"
+        assert found["rows"] == 601 and found["level"] == "ok"
         assert found["performance"]["kind"] == "estimated"
         write("2026-03-11", range(10), version="v0")  # of another champion
         assert monitoring.run(project)["rows"] == found["rows"]
@@ -385,6 +389,18 @@ def test_retraining_for_age_metric_and_new_rows(project, monkeypatch):
     storage.write_json(project.path("reports/drift.json"), drifted)
     monkeypatch.undo()
     assert not monitoring.retrain_check(project)["decision"]
+
+
+def test_damaged_valid_rows_are_one_line(project):
+    valid = project.path("data/processed/valid.parquet")
+    whole = valid.read_bytes()
+    try:
+        for content in (whole[: len(whole) // 2], b"", b"PAR1" + bytes(500) + b"PAR1"):
+            valid.write_bytes(content)
+            with pytest.raises(ProjectError, match=r"valid\.parquet is damaged.*run `ml validate`"):
+                monitoring.retrain_check(project)
+    finally:
+        valid.write_bytes(whole)
 
 
 def test_without_champion_or_test_set_the_next_step_is_named(tmp_path):

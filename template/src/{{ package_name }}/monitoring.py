@@ -526,7 +526,11 @@ def _log(project: Project, scorer: Scorer, agreed: Contract) -> Window | None:
         return None
     kinds = {c.name: c.kind for c in agreed.features if not privacy.hidden(c)}
     columns = {n: validation.DTYPES[k] for n, k in kinds.items() if k not in ("date", "timestamp")}
-    frame = pl.from_dicts([row.features for row in rows], schema=columns, strict=False)
+    logged = [row.features for row in rows]
+    frame = pl.DataFrame(
+        pl.Series(n, [row.get(n) for row in logged], dtype=dtype, strict=False)
+        for n, dtype in columns.items()
+    )
     source, unknown = f"prediction log, {first} to {last}", np.full(len(rows), np.nan)
     return Window(source, frame, np.array([row.probability for row in rows]), unknown)
 
