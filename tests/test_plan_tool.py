@@ -820,6 +820,29 @@ def test_why_says_everything(
         assert f"number: {name} = " in said and number.formula in said
 
 
+def test_why_shows_question_answer_signature_and_measurement(
+    measured: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check.why(measured, "EVAL-03")
+    said = capsys.readouterr().out
+    assert "written: no answer yet\nowner: nobody; due: none; status: open\n" in said
+    assert re.search(r"^Measured: .*0\.81 \(0\.78 to 0\.84\)", said, re.MULTILINE)
+    fill(measured, "EVAL-03", "- yes\n\n| a | \x1b[31mb |\n|---|---|")
+    check.approve(measured, "EVAL-03", "@eva", "2999-01-31")
+    edit(measured, "- yes", "- no")
+    check.why(measured, "EVAL-03")
+    said = capsys.readouterr().out
+    question = measured.plan.blocks["EVAL-03"].question
+    for line in (
+        f"question: {question}\n",
+        "written: - no\nwritten: | a | [31mb |\n",
+        "due: 2999-01-31; status: approved\n",
+        "signed: approved by @eva on ",
+        "stale approval: the written text changed",
+    ):
+        assert line in said, line
+
+
 def test_why_tells_of_an_override_and_refuses_unknown_ids(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,7 @@ from ..formats import number
 from ..git import git
 from ..settings import WAIVER, Plan, Project, load_yaml
 from . import evidence, sync
+from .answers import plain
 from .blocks import (
     HIDDEN,
     SIGNATURES,
@@ -205,6 +206,8 @@ def why(project: Project, identifier: str) -> None:
     typer.echo(f"{identifier} {plan.blocks[identifier].title} ({plan.blocks[identifier].gate})")
     if plan.blocks[identifier].question:
         typer.echo(f"question: {plan.blocks[identifier].question}")
+    for line in _said_of(project, identifier):
+        typer.echo(line)
     keys: list[str] = []
     if identifier in plan.decisions:
         decision, override = plan.decisions[identifier], plan.overrides.get(identifier)
@@ -232,6 +235,29 @@ def why(project: Project, identifier: str) -> None:
         keys.append(figure.source)
     for key in dict.fromkeys(keys):
         typer.echo(f"source: {key}: {plan.sources[key]}")
+
+
+def _said_of(project: Project, identifier: str) -> Iterator[str]:
+    """Yield what PLAN.md holds of a block: answer, owner, date, status, signature, measurement."""
+    parts, broken = survey(read(project.path("PLAN.md")))
+    for problem in broken:
+        if problem.identifier == identifier:
+            yield f"{problem.level}: {plain(problem.message)}"
+    human = parts.get(("human", identifier))
+    if human is not None:
+        lines = ["no answer yet"] if human.open else human.shown
+        yield from (f"written: {text}" for line in lines if (text := plain(line)))
+        owner, due, status = (plain(human.attributes[n]) for n in ("owner", "due", "status"))
+        owner = "nobody" if owner == "none" else owner
+        yield f"owner: {owner}; due: {due}; status: {status}"
+        if status in SIGNATURES:
+            by, on = (plain(human.attributes.get(name, "?")) for name in ("by", "on"))
+            stale = _stale(project.plan, parts, human) if status == "approved" else None
+            yield f"signed: {status} by {by} on {on}{f'; {stale.message}' if stale else ''}"
+    measured = parts.get(("measured", identifier))
+    for line in measured.shown if measured is not None else ():
+        if text := plain(line).strip("_"):
+            yield text if text.lower().startswith("measured") else f"measured: {text}"
 
 
 def _signature(plan: Plan, parts: Parts, identifier: str) -> str:

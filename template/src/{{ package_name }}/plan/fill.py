@@ -113,17 +113,19 @@ class Dialogue:
             if part is None:
                 return self.tell(f"{identifier} cannot be read any more: see `ml plan check`")
             self.show(parts, part, place)
+            marks = part.attributes
             draft = draft or Answer(
                 [] if part.open else part.lines,
-                *(part.attributes[name] for name in ("owner", "due")),
-                part.attributes["status"] if part.attributes["status"] == "draft" else "review",
+                marks["owner"],
+                marks["due"],
+                marks["status"] if marks["status"] == "draft" else "review",
             )
             lines = self.answer(part, draft.lines)
             if lines is None:
                 return None
             draft, stopped = self.fields(part, draft._replace(lines=lines))
             if draft is None:
-                draft = Answer(lines, *(part.attributes[name] for name in ("owner", "due")))
+                draft = Answer(lines, marks["owner"], marks["due"])
                 continue
             try:
                 self.text = answers.write(self.project, self.text, identifier, draft)
