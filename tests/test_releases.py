@@ -25,7 +25,9 @@ from helpers.rendering import (
     tree,
 )
 
+from package_name import update
 from package_name.plan.blocks import parse, rewrite
+from package_name.plan.carry import earlier
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 STATES = dict(
@@ -38,7 +40,6 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "batch": {"deployment_modes": ["batch"], "time_column": "", "entity": "", "pos_rate": 0.03},
     "regulated": {"preset": "credit", "plan_depth": "regulated", "package_name": "churn_model"},
 }
-CONFLICT = re.compile(r"^<{7} .*\n((?s:.*?))^={7}\n((?s:.*?))^>{7} .*\n", re.MULTILINE)
 
 
 # ---------------------------------------------------------------- the version and its tag
@@ -153,7 +154,16 @@ def write_into(project: Path) -> list[str]:
     """Edit a project as its team would; return the names of what was edited."""
     plan = project / "PLAN.md"
     text = plan.read_text(encoding="utf-8")
-    for kind, identifier in parse(text):
+    if earlier(text):
+        text = re.sub(
+            r"<!-- plan:human (\S+) status=todo owner=none due=none -->\n.*\n",
+            lambda found: (
+                f"<!-- plan:human {found[1]} status=draft owner=@ana due=2030-01-31 -->\n"
+                + "".join(f"{line}\n" for line in wrote(found[1]))
+            ),
+            text,
+        )
+    for kind, identifier in [] if earlier(text) else parse(text):
         if kind == "human":
             part = parse(text)[kind, identifier]
             part.attributes |= {"status": "draft", "owner": "@ana", "due": "2030-01-31"}
@@ -178,6 +188,11 @@ def blocks(project: Path) -> dict[tuple[str, str], list[str]]:
     return {key: part.lines for key, part in parse((project / "PLAN.md").read_text()).items()}
 
 
+def asked(project: Path) -> set[str]:
+    """Return the ids of the blocks in which people write, in whatever form."""
+    return {*re.findall(r"<!-- plan:human (\S+)", (project / "PLAN.md").read_text())}
+
+
 def ml(project: Path, *arguments: str) -> None:
     """Run the project's command with the libraries of this environment; it must succeed."""
     command = [sys.executable, "-m", "churn_model", *arguments]
@@ -200,7 +215,7 @@ def test_a_project_of_an_earlier_state_updates(
         warnings.simplefilter("ignore")
         run_copy(str(history), project, ANSWERS[answers], defaults=True, quiet=True, vcs_ref=commit)
         publish(project)
-        old, first = recorded(project), blocks(project)
+        old, first = recorded(project), asked(project)
         edited = write_into(project)
         before = tree(project)
         run_update(project, defaults=True, overwrite=True, quiet=True)
@@ -208,31 +223,18 @@ def test_a_project_of_an_earlier_state_updates(
     lost = [name for name in old if now.get(name) != old[name]]
     assert [name for name in lost if f"`{name}`" not in CHANGELOG] == []
 
-    # A new measured part, or a new prompt, touches what people wrote: conflicts, and the only ones.
+    # Plans before 0.1.0 have another form: the template's is taken, and the words carried over.
     fresh = render(tmp_path / "fresh", source=history, **now)
     planned = blocks(fresh)
-    touched = {
-        id
-        for kind, id in planned
-        if (kind == "measured" and (kind, id) not in first)
-        or (kind == "human" and planned[kind, id] != first.get((kind, id)))
-    }
-    assert git(project, "diff", "--name-only", "--diff-filter=U") in ("", "PLAN.md")
-    text = (project / "PLAN.md").read_text(encoding="utf-8")
-    conflicts = "".join(ours for ours, _ in CONFLICT.findall(text))
-    assert set(re.findall(r"What (\S+) means", conflicts)) == {
-        id for id in touched if ("human", id) in first
-    }
-    resolved = CONFLICT.sub(lambda found: found[2].split("<!-- plan:human ")[0] + found[1], text)
-    (project / "PLAN.md").write_text(resolved, encoding="utf-8")
-
+    assert git(project, "diff", "--name-only", "--diff-filter=U") == "PLAN.md"
+    git(project, "checkout", "--theirs", "PLAN.md")
+    ml(project, "plan", "carry")
     kept = blocks(project)
+    assert kept.keys() == planned.keys()
     for (kind, id), lines in kept.items():
-        if kind == "human" and ("human", id) in first:
-            assert lines == wrote(id)
-        else:
-            assert lines == planned[kind, id]
-    assert {key for key in planned if key[0] == "human"} <= kept.keys()
+        written = kind == "human" and id in first
+        assert lines == (wrote(id) if written else planned[kind, id]), id
+    assert "means to us" not in (project / "PLAN.md").read_text().split("## Notes of the team")[1]
     after = tree(project)
     assert [name for name in edited if name != "PLAN.md" and after[name] != before[name]] == []
     ours = {name: content for name, content in after.items() if not name.startswith(".git/")}
@@ -243,6 +245,28 @@ def test_a_project_of_an_earlier_state_updates(
     every = commit == next(iter(STATES)) and answers == "default"
     ml(project, *(["run"] if every else ["plan", "sync"]))
     ml(project, "plan", "check")
+
+
+def test_ml_update_carries_a_plan_of_the_earlier_form_once(history: Path, tmp_path: Path) -> None:
+    commit = "5d4c24d"  # the last with that form
+    if not here(commit):
+        pytest.skip(f"SHALLOW CLONE: {commit} is missing; updates from it were NOT TESTED")
+    project = tmp_path / "project"
+    with fast_copier(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run_copy(str(history), project, {}, defaults=True, quiet=True, vcs_ref=commit)
+    publish(project)
+    first = asked(project)
+    write_into(project)
+    done = update.run(project, [], "v999.0.0", dry_run=False)
+    assert done.conflicts == [] and "PLAN.md" in done.changed
+    parts = parse((project / "PLAN.md").read_text(encoding="utf-8"))
+    for id in first:
+        part = parts["human", id]
+        assert part.lines == wrote(id)
+        assert part.attributes == {"owner": "@ana", "due": "2030-01-31", "status": "draft"}
+    publish(project)
+    assert update.run(project, [], "v999.0.0", dry_run=False).changed == []
 
 
 def test_the_weekly_job_tells_of_a_newer_template(history: Path, tmp_path: Path) -> None:

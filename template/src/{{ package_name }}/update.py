@@ -77,7 +77,7 @@ def run(root: Path, given: Sequence[str], to: str | None, dry_run: bool) -> Upda
             found = _copier(new, file, was, "check-update", "--output-format=json")
             if not msgspec.json.decode(found)["update_available"]:
                 to = ":current:"  # it may be past the newest version that has a number
-        if to == ":current:" and not given:
+        if to == ":current:" and not given and not _earlier(root):
             return update
         chosen = [f"--data={item}" for item in given] + ([f"--vcs-ref={to}"] if to else [])
         options = ("recopy", "--defaults", "--overwrite")
@@ -92,6 +92,8 @@ def run(root: Path, given: Sequence[str], to: str | None, dry_run: bool) -> Upda
         shutil.copy(file, old)
         update.version, update.answers = (was["_commit"], now["_commit"]), _different(was, now)
         _compare(update, root, load_yaml(root / PLAN), load_yaml(new / PLAN))
+        if _earlier(root):
+            _carry(root, old, new)
         _merge(update, root, old, new, merged, commit)
         # Another version's build settings would be code of it.
         lock = not dry_run and update.version[0] == update.version[1]
@@ -235,6 +237,25 @@ def _compare(update: Update, root: Path, old: Mapping[str, Any], new: Mapping[st
         signed = (signed or "").partition(".")[0]
         if name in update.plan and signed == meaning_hash(was.get(name, [])):
             update.reapprove.append(name)
+
+
+def _earlier(root: Path) -> bool:
+    """Say whether PLAN.md still has the form that no render has any more."""
+    from .plan import blocks, carry
+
+    return (root / "PLAN.md").exists() and carry.earlier(blocks.read(root / "PLAN.md"))
+
+
+def _carry(root: Path, old: Path, new: Path) -> None:
+    """Let the new PLAN.md hold what people wrote in ours: there is nothing to merge then."""
+    from .plan import blocks, carry
+    from .settings import load_yaml
+
+    ours, before, after = (blocks.read(folder / "PLAN.md") for folder in (root, old, new))
+    if not carry.earlier(after):
+        text = carry.carry(ours, after, load_yaml(root / PLAN), before)
+        (old / "PLAN.md").write_bytes(ours.encode("utf-8"))
+        (new / "PLAN.md").write_bytes(text.encode("utf-8"))
 
 
 def _merge(
