@@ -120,7 +120,7 @@ def alike(shown: str, printed: str) -> bool:
     whole numbers by one in fifty.
     """
     shown, cut, _ = shown.strip().partition("...")
-    printed = printed.strip()
+    printed = printed.strip().replace("\u00a0", " ")
     ours, theirs = NUMBER.sub("#", shown), NUMBER.sub("#", printed)
     if not (theirs.startswith(ours) if cut else theirs == ours):
         return False
