@@ -331,7 +331,7 @@ class Evidence:
         yield self._row("EVAL-03", "Gain over best baseline", least, found, says=says)
         hoped = self._from(f"{number(self.hoped)} {self.currency}", "monthly_benefit")
         rules = ("ev.loss", "ev.value", "ev.gap", "ev.break_even")
-        found = _interval(self.worth)
+        found = f"{_interval(self.worth)} {self.currency}" if self.worth else MISSING
         says = "better" if (self.worth.get("low") or 0) > self.hoped else "agrees"
         says = "says nothing" if self.made_up else says
         yield self._row("VAL-02", "Value a year", hoped, found, *rules, says=says)
@@ -357,7 +357,7 @@ class Evidence:
             says = "within the limit"
             yield self._row("DEP-02", "Latency", limit, found, "ev.latency", says=says)
         level = self.drift.get("level", MISSING)
-        of = " of the test set" * (level != MISSING and self._looks_at_itself())
+        of = ", of the test set" * (level != MISSING and self._looks_at_itself())
         says = "says little" if of else "agrees"
         yield self._row("MON-01", "Drift", "ok", level + of, "ev.drift", says=says)
         run_cost = f"{number(self.plan.number('VAL-01', 'run_cost'))} {self.currency}"
