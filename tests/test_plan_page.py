@@ -78,23 +78,23 @@ def test_the_log_tells_overrides_waivers_signatures_and_what_was_rejected(
     project: Project,
 ) -> None:
     text = (
-        "EVAL-07: {value: sigmoid, reason: smooth & small}\n"
+        "EVAL-07: {value: isotonic, reason: smooth & small}\n"
         'waivers:\n  OBJ-01: {reason: April, owner: "@eva", until: 2099-04-30}\n'
     )
     project.path("plan/overrides.yaml").write_text(text)
     html = written(project)
-    assert "<td>not committed</td>" in html
+    assert '<td class="day">not committed</td>' in html
     env = ["-c", "user.name=Ana <Maria>"]
     git(project.root, "add", "-A")
     git(project.root, *env, "commit", "-qm", "x", "--date", "2026-03-04T12:00:00Z")
     answer(project, "PROB-01", "Fifteen of a hundred leave.")
     check.approve(Project(project.root), "PROB-01", "@eva", None)
     html = " ".join(re.sub(r"<[^>]+>", " ", written(project)).split())
-    assert "2026-03-04 Calibration override: sigmoid in place of isotonic Ana Maria" in html
+    assert "2026-03-04 Calibration override: isotonic in place of sigmoid Ana Maria" in html
     assert "smooth &amp; small" in html
     assert "2026-03-04 Success waiver until 2099-04-30 @eva April" in html
     assert re.search(r"[\d-]{10} Problem approved @eva", html)
-    assert re.search(r"Calibration isotonic [\d-]{10} cal\.iso: .+ sigmoid \(cal\.sig\)", html)
+    assert re.search(r"Calibration sigmoid [\d-]{10} cal\.sig: .+ isotonic \(cal\.iso\)", html)
 
 
 def test_gates_and_owners_say_what_is_open(project: Project) -> None:

@@ -931,7 +931,7 @@ def test_a_page_for_each_reader(measured: Project, audience: str) -> None:
     assert opened in html and "<script" not in html
 
 
-def test_executives_see_what_is_asked_value_risks_and_what_is_open(measured: Project) -> None:
+def test_executives_see_value_gates_and_risks(measured: Project) -> None:
     text, html = (
         path.read_text(encoding="utf-8").replace("\u00a0", " ")
         for path in plan_report.run(measured, "exec")

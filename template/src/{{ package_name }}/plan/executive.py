@@ -167,7 +167,7 @@ def _open(project: Project, parts: Parts) -> list[str]:
     lines = ["| What is open | Who | When |", "|---|---|---|"]
     for gate, owner in sorted(found)[:ROWS]:
         month = plan.gates[gate].p80_month
-        when = dates[gate, owner] or (f"month {month:.1f}" if month else "no date set")
+        when = dates[gate, owner] or (f"month\u00a0{month:.1f}" if month else "no date set")
         titles = found[gate, owner]
         more = f" and {len(titles) - LONG} more" if len(titles) > LONG else ""
         lines.append(f"| {', '.join(titles[:LONG])}{more} | {owner} | before {gate}, {when} |")

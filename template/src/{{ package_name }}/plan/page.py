@@ -92,7 +92,7 @@ def _gates(
             "waits": not own and bool(before),
             "answered": len(done),
             "asked": len(asked),
-            "needs": [(f.id, f.message) for f in own],
+            "needs": [(f.id, markup.inline(f.message)) for f in own],
             "next": bool(own) and not before,
         }
 
