@@ -212,7 +212,7 @@ BAD_DATA: dict[str, tuple[Change, int, str]] = {
         2,
         "column 'monthly_charge': none of its values, such as 'dear', can be read as number",
     ),
-    "wrong types in half": (put("monthly_charge", "dear", 200), 1, "50.0% of 400 rows were"),
+    "wrong types in half": (put("monthly_charge", "dear", 200), 1, "50\u00a0% of 400 rows were"),
     "a missing feature": (without("plan"), 2, "column 'plan' is missing from the data (feature"),
     "a missing target": (without("churned"), 2, "column 'churned' is missing from the data"),
     "a missing time": (without("snapshot_date"), 2, "'snapshot_date' is missing from the data"),
