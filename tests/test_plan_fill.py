@@ -306,6 +306,10 @@ def test_a_slip_in_one_block_is_named_and_the_others_are_asked(project: Project)
     path.write_text(read(path).replace("<!-- /plan:human OBJ-01 -->\n", "", 1))
     seen = dialogue(project, Person("One.", "", "", "", "", "q"))
     assert "OBJ-01 never ends" in seen and block(project, "PROB-01")[0] == ["One."]
+    assert "cannot be read, see `ml plan check`: OBJ-01" in seen
+    path.write_text("<!-- plan:human PROB-01 -->\n")
+    seen = dialogue(project, Person())
+    assert "cannot be read" in seen and "open: nothing" not in seen
 
 
 def test_another_command_at_work_is_told_and_the_answer_is_kept(project: Project) -> None:

@@ -277,13 +277,17 @@ class Dialogue:
 
     def summary(self) -> None:
         """Say what was filled, what is open, and which command comes next."""
-        parts, _ = survey(read(self.project.path("PLAN.md")))
+        parts, problems = survey(read(self.project.path("PLAN.md")))
+        broken = dict.fromkeys(p.identifier for p in problems if p.level == "error")
         blocks = self.project.plan.blocks
         left = [i for kind, i in parts if kind == "human" and _open(self.project, parts, i)]
         gates = sorted({blocks[i].gate for i in left})
         told = "; ".join(f"{g}: {', '.join(i for i in left if blocks[i].gate == g)}" for g in gates)
         self.tell(f"\nfilled: {', '.join(self.filled) or 'nothing'}")
-        self.tell(f"open: {told or 'nothing'}")
+        if broken:
+            self.tell(f"cannot be read, see `ml plan check`: {', '.join(broken)}")
+        if told or not broken:
+            self.tell(f"open: {told or 'nothing'}")
         following = f"`ml plan fill --gate {gates[0]}`" if gates else "`ml plan check`"
         sign = f", `ml plan approve {self.filled[0]}` to sign" if self.filled else ""
         self.tell(f"next: {following}{sign}")
