@@ -2,10 +2,11 @@
 
 import math
 import random
+import re
 
 import pytest
-from helpers import package  # noqa: F401  (makes `package_name` importable)
 from helpers.jinja import environment
+from helpers.plan import render_plan
 
 from package_name.formats import count, number, percent, signed
 
@@ -129,3 +130,43 @@ def test_one_is_singular_and_a_gain_has_its_sign() -> None:
         *("0 weeks", "1 week", "1 week", "2 weeks", "0.5 weeks")
     ]
     assert [signed(x, 3) for x in (0.0214, -0.5, 0, None)] == ["+0.021", "-0.5", "0", "unknown"]
+
+
+PLURAL = re.compile(
+    r"(?<![\d\u00a0.,-])1 (?:test |new )?"
+    r"(?:months|weeks|days|hours|minutes|instances|requests|rows|bytes|points|positives)\b"
+)
+
+
+def plain(**changed: object) -> str:
+    return render_plan(plan_depth="regulated", **changed)[0].replace("\u00a0", " ")
+
+
+def test_one_of_each_is_singular() -> None:
+    ones = {"hours_saved": 1, "hourly_rate": 9.0, "ramp_months": 1, "build_months": 1}
+    ones |= {"horizon_months": 61, "retention_months": 1, "window_days": 1, "row_bytes": 1}
+    text = plain(**ones, build_months_best=1, build_months_worst=1, peak_qps=1, label_delay_days=1)
+    assert not PLURAL.search(text), PLURAL.search(text)
+    assert "for 1 hour of work saved" in text and "after a ramp of 1 month," in text
+    assert "kept for 1 month" in text and "succeed over 1 day," in text
+
+
+def test_sentences_at_the_edges() -> None:
+    text = plain(availability=0.9995, kpi_now=0.0005, kpi_target=0.00045)
+    assert "99.95 % of requests succeed" in text
+    assert "0.0005 today, 0.00045 wanted (-10 %)" in text
+    text = plain(cost_fp=0.01, cost_fn=250.0, kpi_now=1, kpi_target=5000, ramp_months=0)
+    assert "at least 0.00004;" in text and "at least 0;" not in text
+    assert "1 today, 5 000 wanted (5 000 times as much)" in text
+    assert "from the first day of use" in text and "ramp of 0" not in text
+    text = plain(monthly_benefit=100, build_cost=10**6)
+    assert re.search(r"break-even at [\d ]+ EUR a month, [\d .]+ times what is planned;", text)
+    assert "safety -" not in text
+
+
+def test_the_plan_names_no_threshold_that_is_not_in_use() -> None:
+    """People's capacity or a policy of the team moves it: only a run knows it."""
+    text = plain(daily_capacity=5)
+    page = text[: text.index("## 1 ")] + text[text.index("say: a prediction") :]
+    assert "p ≥ threshold in use?" in page and "at the threshold in use or more" in page
+    assert page.count("p* = ") == page.count(" by the costs alone") == 1

@@ -132,7 +132,7 @@ def test_people_and_code_owners_come_from_one_place(project: Project) -> None:
         warnings(project)
     )
     text = said(project, "TEAM-02")
-    assert "data engineer @bob; product @ann @org/retention; nobody for sponsor" in text
+    assert "data engineer @bob; product @ann @org/retention; no name yet for sponsor" in text
     lines = owners.read_text(encoding="utf-8").splitlines()[1:]
     assert "/contracts/ @bob" in lines and "/PLAN.md @ann @org/retention" in lines
     assert not [line for line in lines if line.startswith("/src/")]  # no data scientist yet

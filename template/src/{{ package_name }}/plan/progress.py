@@ -210,7 +210,9 @@ def _money(project: Project, progress: Progress) -> dict[str, Any]:
 def _people(project: Project, progress: Progress) -> str:
     named = [f"{role} {escape(' '.join(who))}" for role, who in progress.roles.items() if who]
     nobody = [role for role in _roles(project) if not progress.roles.get(role)]
-    parts = ["; ".join(named)] * bool(named) + [f"nobody for {', '.join(nobody)}"] * bool(nobody)
+    parts = ["; ".join(named)] * bool(named) + [f"no name yet for {', '.join(nobody)}"] * bool(
+        nobody
+    )
     return "people: " + "; ".join(parts)
 
 
@@ -232,7 +234,7 @@ def _said(schedule: dict[str, Any]) -> str:
 
 def _amounts(money: dict[str, Any], currency: str) -> str:
     text = f"spent: {number(money['spent'])} {currency} in {count(money['months_spent'], 'month')}"
-    if money["planned_for_done"] is not None:
+    if money["planned_for_done"]:
         text += (
             f"; the work that is done was to cost {number(money['planned_for_done'])} {currency}"
         )

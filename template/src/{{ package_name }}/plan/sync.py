@@ -32,6 +32,13 @@ Report = dict[str, Any]
 SEAL = re.compile(
     r"<!-- (?:([A-Z]+-\d+) )?run [^\s,]+(?:, \S+ [0-9a-f]{6})?, seal ([0-9a-f]{6}) -->"
 )
+# What a level of drift means.
+DRIFT = {
+    "ok": "no drift that matters",
+    "warn": "something moved, look at it",
+    "act": "drift, act now",
+    "too_few_rows": "too few rows to tell",
+}
 MADE_UP = "measured on made-up data:"  # of the sample: it proves the pipeline, not the case
 NO_OVERRIDES = "_No override: every decision is the one its rule gives._"
 TABLE = ["| Choice | Measured |", "|---|---|"]
@@ -94,7 +101,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "MON-01": (
         "drift",
-        "measured: level {level:code} on {rows:0} rows of {source:code}; drifting features: {loud}",
+        "measured: {judged} on {rows:0} rows of {source:code}{loud}",
     ),
     "MON-03": ("retrain", "measured: {verdict}, {why}"),
     "TEAM-02": ("progress", "{lines[TEAM-02]}"),
@@ -382,8 +389,16 @@ def _bench(report: Report, project: Project) -> Report:
 
 def _drift(report: Report, project: Project) -> Report:
     loud = [item for item in report["features"] if item["level"] in ("warn", "act")]
-    names = ", ".join(f"{code(item['feature'])} ({item['level']})" for item in loud[:5])
-    return {"loud": names or "none"}
+    named = [f"{code(item['feature'])} ({item['level']})" for item in loud[:5]]
+    others = {
+        "prediction": "predictions",
+        "violations": "the contract",
+        "performance": "the metric",
+    }
+    levels = {words: (report.get(name) or {}).get("level") for name, words in others.items()}
+    named += [f"{words} ({level})" for words, level in levels.items() if level in ("warn", "act")]
+    judged = DRIFT.get(report["level"], escape(report["level"]))
+    return {"judged": judged, "loud": f": {', '.join(named)}" if named else ""}
 
 
 def _retrain(report: Report, project: Project) -> Report:
