@@ -62,7 +62,7 @@ def test_each_value_of_each_decision_is_obeyed_or_refused(plan_files: Path) -> N
             assert re.search(rf'value\("{decision.output}"\)', CODE), f"nothing reads {id}"
             told = "\n".join(sync.measured(changed)["OVERRIDES"])
             names = [f"`{name}`" for name in (value if many else [value])]
-            assert f"OVERRIDES {id} " in told and all(name in told for name in names)
+            assert f"- {id} " in told and all(name in told for name in names)
             for audience in plan_report.AUDIENCES:
                 text = plan_report.run(changed, audience)[0].read_text(encoding="utf-8")
                 line = rf"^- {plan.blocks[id].title} \({id}\): {names[0]}.* we know better"
