@@ -235,7 +235,7 @@ BAD_DATA: dict[str, tuple[Change, int, str]] = {
         "(0xfc) is not utf-8: set the file's encoding in config.yaml",
     ),
     "NUL bytes": (put("plan", "ba\0sic"), 1, "`plan: levels` (400 rows)"),
-    "a Parquet file named CSV": (lambda _: b"PAR1\x15\x04\x15\x90", 2, "is not utf-8"),
+    "a Parquet file named CSV": (lambda _: b"PAR1\x15\x04\x15\x90", 2, "my.csv is Parquet: rename"),
     "a quote that never closes": (
         lambda t: written(t) + '"c1,2025\n',
         2,
