@@ -278,13 +278,14 @@ class _Reader:
             return
         closing, kind, identifier = match.groups()
         name, part = f"plan:{kind} {identifier}", self.current
-        own = part is not None and part.identifier == identifier
-        if kind == "answer" and own and part.kind == "human" and not closing:
+        if part is not None and part.identifier != identifier:
+            part = None  # another block's mark
+        if kind == "answer" and part is not None and part.kind == "human" and not closing:
             part.answer = number
         elif kind == "answer":
             mend = f"put `<!-- plan:human {identifier} -->` above its line of fields"
             self.note(identifier, number, f"{name} stands in no block of its own: {mend}")
-        elif closing and own and kind == part.kind:
+        elif closing and part is not None and kind == part.kind:
             part.end, self.current = number, None
         elif closing:
             self.note(identifier, number, f"{name} ends without a beginning")
