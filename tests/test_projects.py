@@ -19,7 +19,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers import package  # noqa: F401  (makes `package_name` importable)
 from helpers.shared import clean_environment, shared_environment
+
+from package_name.plan.blocks import survey
 
 UV = str(Path(sys.executable).with_name("uv"))
 ROOT = Path(__file__).parents[1]
@@ -127,12 +130,17 @@ def test_runs_from_data_to_plan(project: Made) -> None:
     assert {"class_prior", "single_rule", "logistic_regression"} <= set(metrics["baselines"])
     plan = (project.folder / "PLAN.md").read_text()
     assert "not measured yet" not in plan
-    assert "- VAL-02 measured on made-up data: " in plan
+    blocks = survey(plan)[0]
+    for block in ("VERDICT", "VAL-02", "DATA-03", "EXPL-01", "DEP-02", "MON-01", "MON-03"):
+        assert "on made-up data" in " ".join(blocks["measured", block].lines), block
+    for path in (project.folder / "reports").glob("*.json"):
+        if path.stem not in ("run", "progress"):  # which hold nothing of the data
+            assert json.loads(path.read_text())["made_up"] is True, path.name
     again = project.ml("run")
     assert again.stdout.count("up to date") >= 9, again.stdout
     assert (project.folder / "PLAN.md").read_text() == plan
     status = project.call("git", "status", "--porcelain").stdout.split()
-    assert set(status) <= {"M", "PLAN.md", "??", "uv.lock"}, status
+    assert set(status) <= {"M", "PLAN.md", "docs/model_card.md", "??", "uv.lock"}, status
 
 
 def test_plan_check_lists_only_what_people_fill(project: Made) -> None:
