@@ -118,6 +118,27 @@ def test_an_update_asks_with_the_answers_that_are_there(project: Path, tmp_path:
     assert [after[name] for name in kept] == [before[name] for name in kept]
 
 
+@pytest.mark.parametrize(
+    ("name", "before", "behind", "answer"),
+    [("pos_rate", "0.15", "25", "0.25"), ("entity", "customer_id", "none", "who")],
+)
+def test_nothing_is_typed_behind_an_answer_that_copier_shows(
+    project: Path, tmp_path: Path, name: str, before: str, behind: str, answer: str
+) -> None:
+    folder = Path(shutil.copytree(project, tmp_path / "project"))
+    ask = ["--defaults", "--ask", name, "--vcs-ref", ":current:"]
+    terminal = Terminal("copier", "update", *ask, cwd=folder)
+    terminal.answer(
+        {
+            f"{name} as it is, by --ask: Ctrl-U erases it": behind + "\r",
+            f"{before} still stands in front: Ctrl-U erases it": "\x15" + answer + "\r",
+        }
+    )
+    code, shown = terminal.end()
+    assert code == 0, shown
+    assert str(recorded(folder)[name]) == answer
+
+
 def replace(path: Path, old: str, new: str) -> None:
     """Edit a file as a person would: `old` must be there."""
     text = path.read_text(encoding="utf-8")

@@ -189,6 +189,7 @@ def pair(name: str, details: dict[str, Any], text: str) -> dict[str, dict[str, A
 
     Without `ask` a person has to answer: only a preset then offers what Enter takes. What is typed
     makes an earlier answer invalid, so that Copier takes the default, which is what was typed.
+    Copier's --ask shows the answer itself, prefilled: there nothing may be typed behind it.
     """
     prompt, default, validator = name.upper(), details["default"], details.get("validator", "")
     own = "ask" not in details and "preset_answers" in str(default)
@@ -218,6 +219,8 @@ def pair(name: str, details: dict[str, Any], text: str) -> dict[str, dict[str, A
     if own:
         empty = f"{{% elif {prompt} is defined %}}{preset}{{% else %}}"
         taken = f"{typed}{{{{ {value} }}}}{empty}{default}{{% endif %}}"
+    before = f"{{% set before %}}{{% if '{name}' in _copier_answers %}}"
+    before += f"{{{{ _copier_answers.{name} }}}}{{% else %}}{default}{{% endif %}}{{% endset %}}"
     return {
         prompt: {
             "type": "str",
@@ -230,8 +233,10 @@ def pair(name: str, details: dict[str, Any], text: str) -> dict[str, dict[str, A
         name: {
             **{key: details[key] for key in ("type", "when") if key in details},
             "ask": False,
+            "help": f"{name} as it is, by --ask: Ctrl-U erases it, then type\n",
             "default": taken,
-            "validator": f"{typed}{{{{ 'typed anew' if {value} != {name} }}}}{{% endif %}}"
+            "validator": f"{typed}{{{{ 'typed anew' if {value} != {name} }}}}{{% else %}}"
+            f"{before}{from_file}extended %}}{{{{ extended({name}, before) }}}}{{% endif %}}"
             f"{validator}",
         },
     }
