@@ -135,8 +135,8 @@ def test_a_datasheet_comes_with_the_deeper_plans(tmp_path: Path, depth: str) -> 
 def test_a_default_project_is_no_larger_than_decided(tmp_path: Path) -> None:
     files = tree(render(tmp_path / "project"))
     lines = [text.count(b"\n") for name, text in files.items() if name.endswith(".py")]
-    assert len(files) <= 100
-    assert sum(lines) <= 14200
+    assert len(files) <= 110
+    assert sum(lines) <= 16000
     assert max(lines) <= 700
 
 
