@@ -123,6 +123,15 @@ def move_block(folder: Path, rng: random.Random) -> None:
     blocks(folder, move)
 
 
+def swap_sections(folder: Path, rng: random.Random) -> None:
+    def swap(parts: list[str]) -> None:
+        starts = [n for n, part in enumerate(parts) if '"section": "' in part]
+        first, middle, last = sorted(rng.sample([*starts, len(parts)], 3))
+        parts[first:last] = [*parts[middle:last], *parts[first:middle]]
+
+    blocks(folder, swap)
+
+
 def reword_blocks(folder: Path, rng: random.Random) -> None:
     what = rng.choice(['"title": "', '"human": "', '"lines": [\n    "', '"measured": "'])
 
@@ -245,6 +254,7 @@ def add_file(folder: Path, rng: random.Random) -> None:
 CHANGES = [
     *[insert_block] * 3,
     *[drop_block, move_block, reword_blocks, reword_plan] * 2,
+    swap_sections,
     *[add_question, rename_question, change_choices, change_document],
     *[change_lines] * 4,
     *[rename_in_code, drop_file, move_file, add_file],
