@@ -53,7 +53,7 @@ def test_readme_shows_lines_of_a_real_plan(tmp_path: Path) -> None:
         line
         for fence in fences(ROOT / "README.md")
         for line in fence.text.splitlines()
-        if line.startswith("- ")
+        if line.startswith(("- ", "Result: ", "Metric: ", "Decision: "))
     ]
     assert len(shown) == 3
     assert set(shown) <= set(plan)
