@@ -24,6 +24,7 @@ import pytest
 import yaml
 from copier.errors import UserMessageError
 from helpers.answers import HIDDEN_WITHOUT, VALUES, answers
+from helpers.jinja import environment as jinja_environment
 from helpers.rendering import ROOT, different, plain_template, recorded, render, tree
 from hypothesis import HealthCheck, given, settings
 
@@ -328,18 +329,21 @@ def test_quick_mode_asks_ten_questions_and_full_mode_all(
     ]
     full = prompts(monkeypatch, tmp_path / "full", detail="full")
     deep = prompts(monkeypatch, tmp_path / "deep", detail="full", plan_depth="standard")
-    assert list(deep) == [name for name in recorded_questions() if name != "task_type"]
+    # Nobody acts today by default: how well they do it is not asked then.
+    unasked = ("task_type", "today_precision")
+    assert list(deep) == [name for name in recorded_questions() if name not in unasked]
     assert set(deep) - set(full) == {
         *["row_bytes", "data_growth", "retention_months", "build_months_best"],
         *["build_months_worst", "ab_effect", "machine_price", "indirect_gap", "hours_saved"],
         *["hourly_rate", "benefit_growth", "alternative_npv", "kpi", "kpi_now", "kpi_target"],
+        "history_months",
     }
     assert {**recorded(tmp_path / "quick"), "detail": "full"} == recorded(tmp_path / "full")
 
 
 def derived_defaults() -> set[str]:
     """Return the questions whose default follows from other answers."""
-    parse, found = jinja2.Environment().parse, set()
+    parse, found = jinja_environment().parse, set()
     for path in (ROOT / "questions").glob("*.yml"):
         for name, question in yaml.safe_load(path.read_text(encoding="utf-8")).items():
             default = question.get("default")
@@ -348,7 +352,7 @@ def derived_defaults() -> set[str]:
                 if uses - {"preset_answers"}:
                     found.add(name)
     # The demo's names step aside when a column of that name is taken: nothing to explain.
-    return found - {"entity", "time_column", "cost_tp"}
+    return found - {"entity", "time_column", "cost_tp", "action_success"}
 
 
 @pytest.mark.parametrize("detail", ["quick", "full"])
