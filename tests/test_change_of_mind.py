@@ -46,14 +46,14 @@ class Switch(NamedTuple):
 
 
 SWITCHES = {
-    "rest off": Switch(BOTH, ONE_MODE["batch"], REST, {"PLAN.md": "| `scheduled_batch_job` |"}),
-    "batch off": Switch(BOTH, ONE_MODE["rest"], BATCH, {"PLAN.md": "| `rest_api_container` |"}),
+    "rest off": Switch(BOTH, ONE_MODE["batch"], REST, {"PLAN.md": "| scheduled batch job |"}),
+    "batch off": Switch(BOTH, ONE_MODE["rest"], BATCH, {"PLAN.md": "| REST API in a container |"}),
     "rest on": Switch(
         ONE_MODE["batch"],
         BOTH,
         "A binary classifier .* delivered by a scheduled",
         {
-            "PLAN.md": "`rest_api_container`, `scheduled_batch_job`",
+            "PLAN.md": "REST API in a container, scheduled batch job",
             "monitoring/alerts.yml": "SlowAnswers",
             "pyproject.toml": "fastapi",
             "README.md": "ml serve",
@@ -67,7 +67,7 @@ SWITCHES = {
         BOTH,
         "delivered by an HTTP service\\.",
         {
-            "PLAN.md": "`rest_api_container`, `scheduled_batch_job`",
+            "PLAN.md": "REST API in a container, scheduled batch job",
             "deploy/crontab": "0 5 ",
             "README.md": "ml score",
             "docs/runbook.md": "A batch run failed",
@@ -81,14 +81,14 @@ SWITCHES = {
     "metric": Switch(
         {"pos_rate": 0.3},
         {"pos_rate": 0.03, "min_metric": 0.1},
-        r"by rule `metric\.bin\.default|30 % positive",
-        {"PLAN.md": "Decision: `pr_auc`", "docs/model_card.md": "positives: 3 %"},
+        r"by rule: ROC AUC|30 % positive",
+        {"PLAN.md": "Decision by rule: PR AUC", "docs/model_card.md": "positives: 3 %"},
     ),
     "split": Switch(
         {},
         {"time_column": "", "entity": "", "entity_repeats": False},
         "snapshot_date|customer_id|time_series",
-        {"PLAN.md": "| Split | `stratified` |"},
+        {"PLAN.md": "| Split | stratified by class |"},
         ("DATA-01",),
     ),
     "target": Switch(
@@ -146,7 +146,7 @@ SWITCHES = {
         {},
         {"interpretability": "inherent", "personal_data": False},
         r"`lightgbm`|rows are about people|Applies: yes",
-        {"PLAN.md": "| Candidates | `logistic_regression` |"},
+        {"PLAN.md": "| Candidates | logistic regression |"},
     ),
 }
 

@@ -25,7 +25,7 @@ def duties(**answers: Any) -> dict[str, str]:
 
 
 def test_every_duty_is_whole_and_every_value_has_one() -> None:
-    assert TABLE["duties"].keys() | {"none"} == {*TABLE["decisions"]["REG-01"]["values"]}
+    assert TABLE["duties"].keys() | {"none"} == {*TABLE["decisions"]["REG-01"]["words"]}
     for depth in ("light", "standard", "regulated"):
         text, plan = render_plan(
             plan_depth=depth, risk_class="high", jurisdictions=["eu", "uk", "us_ca"], **HEAVY

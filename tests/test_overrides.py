@@ -47,7 +47,7 @@ def test_each_value_of_each_decision_is_obeyed_or_refused(plan_files: Path) -> N
     assert len(plan.decisions) >= 20
     for id, decision in plan.decisions.items():
         many = isinstance(decision.value, list)
-        for value in ([name] if many else name for name in decision.values):
+        for value in ([name] if many else name for name in decision.words):
             changed = overridden(plan_files, id, value)
             if decision.fixed:
                 with pytest.raises(ProjectError) as refused:
@@ -61,12 +61,18 @@ def test_each_value_of_each_decision_is_obeyed_or_refused(plan_files: Path) -> N
             assert changed.plan.value(decision.output) == value
             assert re.search(rf'value\("{decision.output}"\)', CODE), f"nothing reads {id}"
             told = "\n".join(sync.measured(changed)["OVERRIDES"])
-            names = [f"`{name}`" for name in (value if many else [value])]
-            assert f"- {id} " in told and all(name in told for name in names)
+            words = decision.said(value)
+            assert (
+                f"- {plan.blocks[id].title}: {words} in place of {decision.said(decision.value)}: "
+                in told
+            )
+            assert f"<!-- {id} -->" in told
             for audience in plan_report.AUDIENCES:
                 text = plan_report.run(changed, audience)[0].read_text(encoding="utf-8")
-                line = rf"^- {plan.blocks[id].title} \({id}\): {names[0]}.* we know better"
+                line = rf"^- {plan.blocks[id].title} \({id}\): {re.escape(words)} .* we know better"
                 assert re.search(line, text, re.M), (id, audience)
+                own = f"- By the team: {words} in place of " in text
+                assert own == (id in plan_report.AUDIENCES[audience].blocks)
             both = re.compile(r"override (both|MOD-02)")
             wrong = {found.id for found in check.check(changed) if both.search(found.message)}
             assert wrong <= {id, PAIRS.get(id)}, (id, value, wrong)
@@ -77,7 +83,7 @@ def test_the_policy_of_retraining_moves_its_limits(plan_files: Path) -> None:
         changed = overridden(plan_files, "MON-03", value)
         numbers = [changed.plan.number("MON-03", name) for name in ("interval", "max_age_days")]
         assert numbers == [days, 3 * days]
-        (line,) = sync.measured(changed)["OVERRIDES"]
+        _, line = sync.measured(changed)["OVERRIDES"]
         assert f"check every {days} days, a model is old after {3 * days} days" in line
     # By the rule the template computes the same.
     (plan_files / "plan" / "overrides.yaml").unlink()

@@ -61,8 +61,8 @@ def test_other_answers_are_told_with_decisions_rules_and_numbers(
     told = {change.kind: change.says for change in found}
     text = "\n".join(change.says for change in found)
     assert "n_rows is 800, was 50\u00a0000." in text
-    threshold = r"EVAL-05 Threshold is cost_optimal_within_capacity by rule thr\.cost_cap: .+; "
-    assert re.search(threshold + r"it was cost_optimal by rule thr\.cost\.", text)
+    threshold = r"EVAL-05 Threshold is cost-optimal within capacity by rule thr\.cost_cap: .+; "
+    assert re.search(threshold + r"it was cost-optimal by rule thr\.cost\.", text)
     assert re.search(r"DATA-02 test positives is 24 .*, was 1\u00a0500 .*\.", text)
     assert {"answer", "decision", "number"} <= {*told}
 
@@ -126,13 +126,14 @@ def test_measured_values_overrides_and_waivers_are_told(project: Project) -> Non
     project.path("plan/overrides.yaml").write_text(text)
     sync.run(Project(project.root))
     text = "\n".join(said(project))
-    assert "EVAL-07 Calibration is overridden with sigmoid: smooth." in text
+    assert "EVAL-07 Calibration is overridden with Platt scaling: smooth." in text
     assert "OBJ-01 Success is waived until 2099-04-30 by @eva: April." in text
     assert re.search(r'DATA-02 Volume and quality says besides: ".*48 000 rows', text)
     publish(project.root, "v2")
     project.path("plan/overrides.yaml").write_text("EVAL-07: {value: none, reason: other}\n")
     text = "\n".join(said(project))
-    assert "EVAL-07 Calibration is overridden with none, in place of the override sigmoid" in text
+    now = "EVAL-07 Calibration is overridden with no calibration"
+    assert f"{now}, in place of the override Platt scaling" in text
     assert "OBJ-01 Success is not waived by @eva any more." in text
 
 

@@ -90,11 +90,18 @@ def test_the_log_tells_overrides_waivers_signatures_and_what_was_rejected(
     answer(project, "PROB-01", "Fifteen of a hundred leave.")
     check.approve(Project(project.root), "PROB-01", "@eva", None)
     html = " ".join(re.sub(r"<[^>]+>", " ", written(project)).split())
-    assert "2026-03-04 Calibration override: isotonic in place of sigmoid Ana Maria" in html
+    assert (
+        "2026-03-04 Calibration override: isotonic regression in place of Platt scaling Ana Maria"
+        in html
+    )
     assert "smooth &amp; small" in html
+    taken = "By the team: Calibration: isotonic regression in place of Platt scaling: smooth"
+    assert html.count(taken) == 1  # with the table that tells what the rule gives
     assert "2026-03-04 Success waiver until 2099-04-30 @eva April" in html
     assert re.search(r"[\d-]{10} Problem approved @eva", html)
-    assert re.search(r"Calibration sigmoid [\d-]{10} cal\.sig: .+ isotonic \(cal\.iso\)", html)
+    assert re.search(
+        r"Calibration Platt scaling [\d-]{10} cal\.sig: .+ isotonic regression \(cal\.iso\)", html
+    )
 
 
 def test_gates_and_owners_say_what_is_open(project: Project) -> None:
@@ -115,7 +122,7 @@ def test_a_slip_in_one_block_is_told_and_hides_no_other(project: Project) -> Non
 def test_without_git_the_dates_are_left_out(project: Project) -> None:
     shutil.rmtree(project.path(".git"))
     project.path("plan/overrides.yaml").write_text("EVAL-07: {value: sigmoid, reason: smooth}\n")
-    assert "override: sigmoid" in written(project)
+    assert "override: Platt scaling" in written(project)
 
 
 @pytest.mark.parametrize("text", ["<!-- x -->", "a <!-- x\n--> b", "```mermaid\ngraph\n```"])

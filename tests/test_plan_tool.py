@@ -208,8 +208,8 @@ def test_sync_fills_every_measured_block_and_nothing_else(
         assert re.search(f" {origin}$", lines[-1])
         assert "<!--" not in "".join(after["measured", id].shown)
     text = "\n".join(after["measured", "EVAL-03"].lines)
-    assert "`lightgbm` `v1` has `roc_auc` 0.81 (0.78 to 0.84)" in text
-    assert "0.11 more than `logistic_regression` (at least 0.08); gate passed" in text
+    assert "LightGBM `v1` has ROC AUC 0.81 (0.78 to 0.84)" in text
+    assert "0.11 more than logistic regression (at least 0.08); gate passed" in text
     assert "most for plan: levels" in after["measured", "DATA-02"].lines[0]
     assert "refund_total" in after["measured", "DATA-03"].lines[0]
 
@@ -336,7 +336,7 @@ def test_an_unknown_gate_is_refused(project: Project) -> None:
 
 
 def test_a_hand_edited_auto_block_is_found(measured: Project) -> None:
-    edit(measured, "Decision: `roc_auc`", "Decision: `accuracy`")
+    edit(measured, "Decision by rule: ROC AUC", "Decision by rule: accuracy")
     ((id, message),) = errors(measured)
     assert id == "EVAL-01" and "ml update" in message
 
@@ -345,7 +345,7 @@ def test_a_hand_edited_auto_block_is_found(measured: Project) -> None:
 def test_a_hand_edited_measurement_is_found(measured: Project, with_reports: bool) -> None:
     if not with_reports:
         shutil.rmtree(measured.path("reports"))
-    edit(measured, "has `roc_auc` 0.81", "has `roc_auc` 0.91")
+    edit(measured, "has ROC AUC 0.81", "has ROC AUC 0.91")
     assert errors(measured) == [
         ("EVAL-03", "its measured block was edited by hand: run `ml plan sync`")
     ]
@@ -423,8 +423,8 @@ def test_approval_holds_until_what_it_approved_changes(measured: Project) -> Non
     plan.write_text(plan.read_text().replace("15\u00a0% is neither", "16\u00a0% is neither"))
     edit(
         measured,
-        "Decision: `roc_auc` by rule `metric.bin`: positive rate 15\u00a0%",
-        "Decision: `roc_auc` by rule `metric.bin`: positive rate 16\u00a0%",
+        "Decision by rule: ROC AUC. Positive rate 15\u00a0%",
+        "Decision by rule: ROC AUC. Positive rate 16\u00a0%",
     )
     ((id, message),) = errors(measured)
     assert id == "EVAL-01" and "stale approval" in message
@@ -733,10 +733,10 @@ def test_overrides_are_shown_and_obeyed(measured: Project) -> None:
     changed = override(measured, EVAL_01={"value": "pr_auc", "reason": "only the top counts"})
     assert changed.plan.value("primary_metric") == "pr_auc"
     assert sync.run(changed) == ["OVERRIDES", "VERDICT"]  # its limit was for another metric
-    line = "- EVAL-01 Primary metric: `pr_auc` in place of `roc_auc`: only the top counts"
+    line = "- Primary metric: PR AUC in place of ROC AUC: only the top counts <!-- EVAL-01 -->"
     assert line in changed.path("PLAN.md").read_text(encoding="utf-8")
     ((id, message),) = errors(changed)
-    assert id == "EVAL-01" and "training.json used roc_auc: run `ml run`" in message
+    assert id == "EVAL-01" and "training.json used ROC AUC: run `ml run`" in message
     write(changed, "training", REPORTS["training"] | {"plan": {"primary_metric": "pr_auc"}})
     sync.run(changed)
     assert errors(changed) == []
@@ -848,13 +848,13 @@ def test_why_tells_of_an_override_and_refuses_unknown_ids(
 ) -> None:
     changed = override(project, EVAL_01={"value": "pr_auc", "reason": "only the top counts"})
     check.why(changed, "EVAL-01")
-    assert "overridden with pr_auc: only the top counts" in capsys.readouterr().out
+    assert "overridden with PR AUC: only the top counts" in capsys.readouterr().out
     with pytest.raises(ProjectError, match="EVAL-99"):
         check.why(project, "EVAL-99")
 
 
 def test_a_failed_check_says_so_by_its_exit_code(measured: Project) -> None:
-    edit(measured, "Decision: `roc_auc`", "Decision: `accuracy`")
+    edit(measured, "Decision by rule: ROC AUC", "Decision by rule: accuracy")
     with pytest.raises(CheckFailed, match=r"1 error$") as caught:
         check.run(measured, gate=None, as_json=True)
     assert caught.value.exit_code == 1

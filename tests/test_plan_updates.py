@@ -144,7 +144,7 @@ def test_answers_change(template: Path, tmp_path: Path, answers: str) -> None:
     source = change(template, tmp_path / "template", lambda chunks: chunks)
     text, filled = update(source, tmp_path / "project", **ANSWERS[answers])
     parts = check(text, filled)
-    assert "`pr_auc`" in parts["auto", "EVAL-01"].lines[0]
+    assert "PR AUC" in parts["auto", "EVAL-01"].lines[0]
 
 
 @pytest.mark.parametrize("edit", [insert, rename])

@@ -1,6 +1,7 @@
 """The rules: Jinja decides as Python does, always something, with a known source for everything."""
 
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -117,12 +118,21 @@ def test_values_join_what_the_fired_rules_say() -> None:
             assert found == expected[decision["output"]], (decision["output"], answers)
 
 
+def test_every_value_is_told_in_words_for_people() -> None:
+    for id, decision in TABLE["decisions"].items():
+        then = {value for rule in decision["rules"] for value in flat(rule["then"])}
+        words = list(decision["words"].values())
+        assert then <= decision["words"].keys(), id
+        assert len({*words}) == len(words), id  # two values never read the same
+        assert all(re.fullmatch(r"[A-Za-z][A-Za-z0-9 /'()?-]+", text) for text in words), words
+
+
 def test_every_decision_is_taken_from_what_the_code_can_do() -> None:
     for decisions in sample()[1]:
         for id, decision in decisions.items():
             value = decision["value"]
             chosen = value if isinstance(value, list) else [value]
-            assert chosen and set(chosen) <= set(TABLE["decisions"][id]["values"]), id
+            assert chosen and set(chosen) <= set(TABLE["decisions"][id]["words"]), id
             assert decision["why"] and "{" not in decision["why"]
 
 

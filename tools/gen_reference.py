@@ -99,7 +99,8 @@ def rules() -> Iterator[str]:
         every = " (all)" if decision["kind"] == "all" else ""
         yield f"## {identifier} {decision['output']}{every}"
         fixed = f" Fixed: {decision['fixed']}." if "fixed" in decision else ""
-        yield f"Values: {code(decision['values'])}.{fixed}"
+        words = ", ".join(f"{code(value)} ({said})" for value, said in decision["words"].items())
+        yield f"Values, and what people read: {words}.{fixed}"
         lines = table("Rule", "When", "Then", "Why", "Sources")
         for rule in decision["rules"]:
             plain = {"True": "always", "otherwise": "otherwise"}

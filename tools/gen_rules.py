@@ -61,7 +61,7 @@ JOIN = """\
   "why": found.why | join("; "),
   "sources": found.sources | unique | list,
   "uses": decision.uses,
-  "values": decision["values"],
+  "words": decision.words,
   "alternatives": rest,
   "judged": decision.judged,
   "fixed": decision.fixed,
@@ -129,10 +129,14 @@ def _facts(decision: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
     names = sorted({name for rule in decision["rules"] for name in names_of(rule)})
     uses = [answer for name in names for answer in answers_behind(name, table)]
     rules = {
-        rule["id"]: {"then": _list(rule["then"]), "sources": rule["sources"], "text": _text(rule)}
+        rule["id"]: {
+            "then": _list(rule["then"]),
+            "sources": rule["sources"],
+            "text": _text(rule, decision),
+        }
         for rule in decision["rules"]
     }
-    facts = {name: decision[name] for name in ("output", "kind", "values")}
+    facts = {name: decision[name] for name in ("output", "kind", "words")}
     judged = _judged(decision, table)
     fixed = decision.get("fixed", "")
     return {
@@ -195,10 +199,11 @@ def _list(value: str | list[str]) -> list[str]:
     return value if isinstance(value, list) else [value]
 
 
-def _text(rule: dict[str, Any]) -> str:
+def _text(rule: dict[str, Any], decision: dict[str, Any]) -> str:
     """Say a rule in one line, for `ml plan why`."""
     condition = {"True": "always", OTHERWISE: OTHERWISE}.get(rule["when"], f"when {rule['when']}")
-    return f"{', '.join(_list(rule['then']))} ({rule['id']}) {condition}"
+    said = ", ".join(decision["words"][value] for value in _list(rule["then"]))
+    return f"{said} ({rule['id']}) {condition}"
 
 
 def _concatenation(why: str) -> str:

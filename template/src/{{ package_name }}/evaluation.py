@@ -296,28 +296,30 @@ def _gate(
     """Judge the champion by the metric it was chosen by: its value, and its gain over `best`."""
     answers, asked = project.plan.answers, project.plan.value("primary_metric")
     min_gain, min_metric = float(answers["min_gain"]), project.plan.metric_limit
+    metric, wanted, other = map(project.plan.named, (primary, asked, best))
     reasons = []
     if primary != asked:
-        reasons.append(f"it was chosen by {primary}, the plan asks for {asked}: run `ml train`")
+        reasons.append(f"it was chosen by {metric}, the plan asks for {wanted}: run `ml train`")
     if not np.isfinite(gain.value):
-        reasons.append(f"{primary} has no value on this test set: it needs rows of both classes")
+        reasons.append(f"{metric} has no value on this test set: it needs rows of both classes")
     elif gain.value < min_gain:
         reasons.append(
-            f"{primary} is {signed(gain.value, 4)} against {best}; "
+            f"{metric} is {signed(gain.value, 4)} against {other}; "
             f"the smallest useful gain is {number(min_gain, 4)}"
         )
     elif not gain.low > 0:
         reasons.append(
-            f"the gain over {best} may be chance: its 95 % interval starts at {signed(gain.low, 4)}"
+            f"the gain over {other} may be chance: "
+            f"its 95 % interval starts at {signed(gain.low, 4)}"
         )
     if min_metric is None:
         reasons.append(
             f"the limit {answers['min_metric']} (OBJ-01) is one of another metric: "
-            f"write the limit of {asked} as `limit:` below EVAL-01 in plan/overrides.yaml"
+            f"write the limit of {wanted} as `limit:` below EVAL-01 in plan/overrides.yaml"
         )
     elif primary == asked and measured.value < min_metric:
         reasons.append(
-            f"{primary} is {number(measured.value, 4)}; the plan asks for {number(min_metric, 4)}"
+            f"{metric} is {number(measured.value, 4)}; the plan asks for {number(min_metric, 4)}"
         )
     return {
         "reasons": reasons,

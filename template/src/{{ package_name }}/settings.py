@@ -157,7 +157,7 @@ class Judged(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """A decision that a rule derived from the answers."""
+    """A decision that a rule derived from the answers; `words` has each value that can be."""
 
     output: str
     value: Any
@@ -165,10 +165,15 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
     sources: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
-    values: tuple[str, ...] = ()
+    words: dict[str, str] = {}
     alternatives: tuple[str, ...] = ()
     judged: tuple[Judged, ...] = ()
     fixed: str = ""  # why a team cannot override it
+
+    def said(self, value: Any) -> str:
+        """Return a value of this decision in words for people; an unknown one stays as it is."""
+        values = value if isinstance(value, list | tuple) else [value]
+        return ", ".join(self.words.get(item, str(item)) for item in values)
 
 
 class Number(msgspec.Struct, frozen=True, kw_only=True):
@@ -279,6 +284,11 @@ class Plan(msgspec.Struct, kw_only=True, dict=True):
         override = self.overrides.get(identifier)
         return override.value if override else self.decisions[identifier].value
 
+    def named(self, name: str) -> str:
+        """Return a model or metric in words: LightGBM for lightgbm, PR AUC for pr_auc."""
+        known = (self.decisions.get(i) for i in ("MOD-01", "MOD-02", "EVAL-01", "EVAL-02"))
+        return next((d.words[name] for d in known if d and name in d.words), name)
+
     @property
     def metric_limit(self) -> float | None:
         """OBJ-01's limit of the primary metric; None when it was set for another metric."""
@@ -382,9 +392,9 @@ def _refused(plan: Plan, identifier: str, override: Override) -> str:
     if (
         isinstance(value, list) != many
         or not chosen
-        or any(v not in decision.values for v in chosen)
+        or any(v not in decision.words for v in chosen)
     ):
-        return f"cannot be {value!r}: give {'a list of ' * many}{', '.join(decision.values)}"
+        return f"cannot be {value!r}: give {'a list of ' * many}{', '.join(decision.words)}"
     return ""
 
 

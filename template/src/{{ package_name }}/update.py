@@ -227,8 +227,10 @@ def _compare(update: Update, root: Path, old: Mapping[str, Any], new: Mapping[st
         {f"{i} {d['output']}": d["value"] for i, d in plan["decisions"].items()}
         for plan in (old, new)
     )
+    words = {f"{i} {d['output']}": d.get("words", {}) for i, d in new["decisions"].items()}
     for name, pair in _different(old_values, values).items():
-        update.decisions[name] = (*pair, rules.get(name, ""))
+        told = (_said(value, words.get(name, {})) for value in pair)
+        update.decisions[name] = (*told, rules.get(name, ""))
     was, now = ({i: block["lines"] for i, block in plan["blocks"].items()} for plan in (old, new))
     update.plan = [*_different(was, now)]
     parts = survey(read(root / "PLAN.md"))[0] if (root / "PLAN.md").exists() else {}
@@ -237,6 +239,11 @@ def _compare(update: Update, root: Path, old: Mapping[str, Any], new: Mapping[st
         signed = (signed or "").partition(".")[0]
         if name in update.plan and signed == meaning_hash(was.get(name, [])):
             update.reapprove.append(name)
+
+
+def _said(value: Any, words: Mapping[str, str]) -> Any:
+    """Return what was decided in the words of the new plan."""
+    return [words.get(v, v) for v in value] if isinstance(value, list) else words.get(value, value)
 
 
 def _earlier(root: Path) -> bool:

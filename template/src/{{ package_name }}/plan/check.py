@@ -211,19 +211,19 @@ def why(project: Project, identifier: str) -> None:
     keys: list[str] = []
     if identifier in plan.decisions:
         decision, override = plan.decisions[identifier], plan.overrides.get(identifier)
-        typer.echo(f"decision: {_shown(decision.value)}")
+        typer.echo(f"decision: {decision.said(decision.value)}")
         typer.echo(f"rule: {decision.rule}: {decision.why}")
         if override is not None:
-            typer.echo(
-                f"overridden with {_shown(override.value)}: {override.reason or 'no reason'}"
-            )
+            taken = f"{decision.said(override.value)}: {override.reason or 'no reason'}"
+            typer.echo(f"overridden with {taken}")
         for name in decision.uses:
             origin = plan.origins.get(name, "given")
             origin = "" if origin == "given" else f" ({ORIGINS[origin]})"
             typer.echo(f"answer: {name} = {_shown(plan.answers.get(name))}{origin}")
         for alternative in decision.alternatives:
             typer.echo(f"otherwise: {alternative}")
-        free = f"any of {', '.join(decision.values)} in plan/overrides.yaml"
+        words = ", ".join(f"{name} ({said})" for name, said in decision.words.items())
+        free = f"any of {words} in plan/overrides.yaml"
         typer.echo(f"override: {f'none, {decision.fixed}' if decision.fixed else free}")
         keys += decision.sources
     else:
@@ -489,16 +489,22 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
         if not override.reason.strip():
             yield Finding("warning", identifier, "is overridden without a reason")
     if plan.metric_limit is None:
-        message = f"the limit min_metric is one of {plan.decisions['EVAL-01'].value}"
-        mend = f"give the one of {plan.value('primary_metric')} as `limit:` beside the override"
+        both = plan.decisions["EVAL-01"].value, plan.value("primary_metric")
+        planned, metric = map(plan.named, both)
+        message = f"the limit min_metric is one of {planned}"
+        mend = f"give the one of {metric} as `limit:` beside the override"
         yield Finding("error" if "OBJ-01" in due else "warning", "OBJ-01", f"{message}: {mend}")
     if FOLDS.get(plan.value("split"), "stratified_kfold") != plan.value("cv"):
-        message = f"{plan.value('cv')} does not go with the split {plan.value('split')}"
+        cv, split = (
+            plan.decisions[plan.decision_id(name)].said(plan.value(name))
+            for name in ("cv", "split")
+        )
+        message = f"the cross-validation ({cv}) does not go with the split ({split})"
         yield Finding("error", plan.decision_id("cv"), f"{message}: override both")
     tuned = plan.overrides.get("TRAIN-03")
     if tuned and tuned.value == "tpe" and "lightgbm" not in plan.value("candidates"):
         yield Finding(
-            "error", "TRAIN-03", "tpe searches lightgbm, which is no candidate: override MOD-02 too"
+            "error", "TRAIN-03", "TPE searches LightGBM, which is no candidate: override MOD-02 too"
         )
     if plan.value("verdict") == "stop":
         identifier = plan.decision_id("verdict")
@@ -517,9 +523,10 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
         used = storage.read_json(path, dict[str, Any]).get("plan", {}) if path.exists() else {}
         for name, value in plan.facts(used).items():
             if value != used[name]:
-                message = f"{name} is {_shown(value)}, but reports/{report}.json used "
                 place = outputs.get(name, identifier)
-                yield Finding("error", place, f"{message}{_shown(used[name])}: run `ml run`")
+                said = plan.decisions[place].said if name in outputs else _shown
+                message = f"{name} is {said(value)}, but reports/{report}.json used "
+                yield Finding("error", place, f"{message}{said(used[name])}: run `ml run`")
 
 
 def _list_of_gates(plan: Plan, parts: Parts) -> Iterator[Finding]:

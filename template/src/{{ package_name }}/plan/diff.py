@@ -161,12 +161,14 @@ def _leave(old: Plan, new: Plan) -> Iterator[Change]:
     for i in sorted({*old.overrides, *new.overrides}):
         was, now = old.overrides.get(i), new.overrides.get(i)
         if now and now != was:
-            again = f", in place of the override {_value(was.value)}" if was else ""
+            again = f", in place of the override {_taken(old, i, was.value)}" if was else ""
             reason = plain(now.reason) or "no reason given"
-            says = f"{_name(new, i)} is overridden with {_value(now.value)}{again}: {reason}."
+            says = (
+                f"{_name(new, i)} is overridden with {_taken(new, i, now.value)}{again}: {reason}."
+            )
             yield Change("override", i, says)
         elif was and not now:
-            says = f"{_name(old, i)} is not overridden with {_value(was.value)} any more."
+            says = f"{_name(old, i)} is not overridden with {_taken(old, i, was.value)} any more."
             yield Change("override", i, says)
     for i in sorted({*old.waivers, *new.waivers}):
         left, leave = old.waivers.get(i), new.waivers.get(i)
@@ -232,18 +234,20 @@ def _decision(identifier: str, old: Plan, new: Plan) -> Iterator[Change]:
     was, now = old.decisions.get(identifier), new.decisions.get(identifier)
     if now is None:
         if was is not None:
-            says = f"{_name(old, identifier)} is not decided any more; it was {_value(was.value)}."
+            says = (
+                f"{_name(old, identifier)} is not decided any more; it was {was.said(was.value)}."
+            )
             yield Change("decision", identifier, says)
         return
     why = f"by rule {now.rule}: {plain(now.why)}"
     name = _name(new, identifier)
     if was is None:
-        yield Change("decision", identifier, f"{name} is {_value(now.value)} {why}.")
+        yield Change("decision", identifier, f"{name} is {now.said(now.value)} {why}.")
     elif was.value != now.value:
-        before = f"was {_value(was.value)} by rule {was.rule}"
-        yield Change("decision", identifier, f"{name} is {_value(now.value)} {why}; it {before}.")
+        before = f"was {now.said(was.value)} by rule {was.rule}"
+        yield Change("decision", identifier, f"{name} is {now.said(now.value)} {why}; it {before}.")
     elif was.rule != now.rule:
-        says = f"{name} stays {_value(now.value)}, now {why}; it was by rule {was.rule}."
+        says = f"{name} stays {now.said(now.value)}, now {why}; it was by rule {was.rule}."
         yield Change("decision", identifier, says)
 
 
@@ -332,6 +336,10 @@ def _amount(given: Number) -> str:
     if given.unit.startswith("share"):
         return f"{percent(given.value)}{unit}"
     return f"{number(given.value)} {given.unit}".strip()
+
+
+def _taken(plan: Plan, identifier: str, value: Any) -> str:
+    return plan.decisions[identifier].said(value)
 
 
 def _value(value: Any) -> str:

@@ -206,8 +206,9 @@ class Evidence:
             for name in facts.keys() & {*decision.uses}:
                 write = percent if name == "pos_rate" else number
                 shown.append(f"{name} {write(facts[name])} (planned {write(self.answers[name])})")
-            message = f"measured {', '.join(sorted(shown))}: by rule {again.rule} it would be "
-            message += f"{again.value}; the answers gave {_names(decision.value)}"
+            message = f"measured {', '.join(sorted(shown))}: by the rules it would be "
+            message += f"{decision.said(again.values) or 'none'}; the answers gave "
+            message += decision.said(decision.value) or "none"
             yield Contradiction("ev.rule", identifier, message)
 
     def _of_the_value(self) -> Iterator[Contradiction]:
@@ -405,7 +406,3 @@ def _interval(found: Report, digits: int = 0, *, share: bool = False) -> str:
         return shown(found["value"])
     end = f"at least {shown(low)}" if high is None else f"{shown(low)} to {shown(high)}"
     return f"{shown(found['value'])} ({end})"
-
-
-def _names(value: Any) -> str:
-    return ", ".join(value) if isinstance(value, list) else str(value)

@@ -178,7 +178,8 @@ def _log(project: Project, parts: Parts) -> Iterator[Entry]:
     dates = _dates(project, "plan/overrides.yaml")
     for i, override in plan.overrides.items():
         date, who = dates.get((i,), ("", ""))
-        taken, given = _value(override.value), _value(plan.decisions[i].value)
+        decision = plan.decisions[i]
+        taken, given = decision.said(override.value), decision.said(decision.value)
         yield Entry(date, i, f"override: {taken} in place of {given}", who, override.reason)
     for i, waiver in plan.waivers.items():
         date, _ = dates.get(("waivers", i), ("", ""))
@@ -198,7 +199,7 @@ def _against(project: Project) -> Iterator[tuple[str, str, str, str, tuple[str, 
     for i, decision in plan.decisions.items():
         if decision.alternatives:
             since, _ = dates.get(("decisions", i, "value"), ("", ""))
-            taken = _value(decision.value)
+            taken = decision.said(decision.value)
             yield i, taken, since, f"{decision.rule}: {decision.why}", decision.alternatives
 
 
@@ -262,6 +263,11 @@ def _shown(plan: Plan, parts: Parts, identifier: str) -> dict[str, Any]:
         kind: markup.html(part.lines) if (part := parts.get((kind, identifier))) else ""
         for kind in ("auto", "measured")
     }
+    taken = [
+        f"- By the team: {plan.blocks[i].title}: {sync.overridden(plan, i)}"
+        for i in sorted(plan.overrides)
+        if i == identifier or (plan.blocks[i].row and identifier == "CHOICES")
+    ]
     marks = human.attributes if human else {}
     signed = marks.get("status") in ("approved", "rejected")
     return {
@@ -271,6 +277,7 @@ def _shown(plan: Plan, parts: Parts, identifier: str) -> dict[str, Any]:
         "place": places(plan)[identifier],
         "applies": block.applies,
         "question": block.question,
+        "taken": markup.html(taken),
         "human": human is not None,
         "answer": markup.html(human.lines) if human and not human.open else "",
         "owner": field(human, "owner") if human else "",
@@ -286,7 +293,3 @@ def _notes(text: str) -> list[str]:
     _, found, notes = text.partition(NOTES)
     lines = notes.strip().splitlines() if found else []
     return [line for line in lines if not re.match(r"[_*]Write below this line .*[_*]$", line)]
-
-
-def _value(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -98,6 +98,8 @@ def _decided(project: Project) -> list[str]:
 def _said(project: Project, parts: Parts, identifier: str) -> list[str]:
     """Return what a block says: generated lines, measurement, and the answer of people."""
     found = [_item(line) for line in project.plan.blocks[identifier].lines]
+    if taken := overridden(project.plan, identifier):
+        found.append(f"- By the team: {taken}")
     measured, human = (parts.get((kind, identifier)) for kind in ("measured", "human"))
     if measured is not None:
         found += [f"- {line}" for line in measured.shown]

@@ -27,10 +27,10 @@ OPERATORS: dict[type[ast.AST], Any] = {
 
 
 class Judgement(NamedTuple):
-    """What the rules decide with some facts: by which rules, and what."""
+    """What the rules decide with some facts: by which rules, and which values."""
 
     rule: str
-    value: str
+    values: list[str]
 
 
 def judge_again(plan: Plan, measured: Mapping[str, Any]) -> Iterator[tuple[str, Judgement]]:
@@ -43,7 +43,7 @@ def judge_again(plan: Plan, measured: Mapping[str, Any]) -> Iterator[tuple[str, 
         if decision.judged and identifier not in plan.overrides:
             planned = _judge(decision, plan.answers)
             again = _judge(decision, plan.answers | facts)
-            if again.value != planned.value:
+            if again.values != planned.values:
                 yield identifier, again
 
 
@@ -60,7 +60,7 @@ def _judge(decision: Decision, facts: Mapping[str, Any]) -> Judgement:
     hits = [rule for rule in decision.judged if evaluate(rule.when, facts)]
     hits = hits if isinstance(decision.value, list) else hits[:1]
     values = dict.fromkeys(value for rule in hits for value in rule.then)
-    return Judgement(", ".join(rule.id for rule in hits) or "none", ", ".join(values) or "none")
+    return Judgement(", ".join(rule.id for rule in hits) or "none", [*values])
 
 
 def _value(node: ast.AST, facts: Mapping[str, Any]) -> Any:

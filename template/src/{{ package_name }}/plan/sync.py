@@ -41,12 +41,13 @@ DRIFT = {
 }
 MADE_UP = "measured on made-up data:"  # of the sample: it proves the pipeline, not the case
 NO_OVERRIDES = "_No override: every decision is the one its rule gives._"
+INSTEAD = "The team decided otherwise than the rules:"
 TABLE = ["| Choice | Measured |", "|---|---|"]
 ALWAYS = ("OVERRIDES", "GATES")  # what they show is known without a run
 
 # The report of each block and what is said of it. `{x:2}` is a number with at most 2 decimals,
-# `{x:%}` a share, `{x:code}` a name, `{x:ci3}` a value with its interval; names without a type are
-# made by MADE.
+# `{x:%}` a share, `{x:code}` a name, `{x:name}` a model or metric in words, `{x:ci3}` a value with
+# its interval; names without a type are made by MADE.
 TEXTS: dict[str, tuple[str, str]] = {
     "VAL-02": (
         "metrics",
@@ -64,8 +65,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "profile",
         "leakage: {leaks}\nmeasured: {width} columns{strongest}",
     ),
-    "MOD-04": ("training", "measured: {chosen:code}{selected}"),
-    "MOD-02": ("metrics", "measured: {primary_metric:code} of {tried}; baselines {plain}"),
+    "MOD-04": ("training", "measured: {chosen:name}{selected}"),
+    "MOD-02": ("metrics", "measured: {primary_metric:name} of {tried}; baselines {plain}"),
     "TRAIN-01": (
         "training",
         "measured: {split[development_rows]:0} development rows "
@@ -74,8 +75,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "EVAL-03": (
         "metrics",
-        "measured: {champion[name]:code} {champion[version]:code} has {primary_metric:code} "
-        "{result:ci4}, {gate[gain]:4} more than {gate[against]:code} "
+        "measured: {champion[name]:name} {champion[version]:code} has {primary_metric:name} "
+        "{result:ci4}, {gate[gain]:4} more than {gate[against]:name} "
         "(at least {gate[gain_low]:4}); gate {verdict}",
     ),
     "EVAL-05": (
@@ -186,7 +187,7 @@ def measured(project: Project) -> dict[str, list[str]]:
                 report = storage.read_json(path, Report)
                 found[name] = report | MADE[name](report, project), storage.sha256(path)[:6]
             report, file_hash = found[name]
-            said = Writer().vformat(text, (), report)
+            said = Writer(project.plan).vformat(text, (), report)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise ProjectError(
                 f"reports/{name}.json lacks what {identifier} needs ({error!r}): make it again"
@@ -241,12 +242,17 @@ def sealed(identifier: str, lines: list[str]) -> bool:
 class Writer(string.Formatter):
     """Format strings with the types of TEXTS; what is null in a report is "unknown"."""
 
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
     def format_field(self, value: Any, spec: str) -> str:
         """Write one value."""
         if value is None:
             return UNKNOWN
         if spec == "code":
             return code(value)
+        if spec == "name":
+            return escape(self.plan.named(value))
         if spec == "%":
             return percent(value)
         if spec.startswith("ci"):
@@ -260,8 +266,11 @@ def overridden(plan: Plan, identifier: str) -> str:
     taken = plan.overrides.get(identifier)
     if taken is None:
         return ""
-    given = _codes(plan.decisions[identifier].value)
-    text = f"{_codes(taken.value)} in place of {given}: {escape(taken.reason)}"
+    decision = plan.decisions[identifier]
+    given, chosen = (escape(decision.said(value)) for value in (decision.value, taken.value))
+    text = f"{chosen} in place of {given}: {escape(taken.reason)}"
+    if taken.limit is not None:
+        text += f"; at least {number(taken.limit, 4)}"
     if identifier == "MON-03":
         interval, oldest = (plan.number(identifier, name) for name in ("interval", "max_age_days"))
         limits = (
@@ -274,14 +283,10 @@ def overridden(plan: Plan, identifier: str) -> str:
 def _overrides(project: Project) -> list[str]:
     plan = project.plan
     lines = [
-        f"- {identifier} {plan.blocks[identifier].title}: {overridden(plan, identifier)}"
+        f"- {plan.blocks[identifier].title}: {overridden(plan, identifier)} <!-- {identifier} -->"
         for identifier in sorted(plan.overrides)
     ]
-    return lines or [NO_OVERRIDES]
-
-
-def _codes(value: Any) -> str:
-    return ", ".join(map(code, value if isinstance(value, list) else [value]))
+    return [INSTEAD, *lines] if lines else [NO_OVERRIDES]
 
 
 def _data_quality(report: Report, project: Project) -> Report:
@@ -308,7 +313,7 @@ def _profile(report: Report, project: Project) -> Report:
 def _training(report: Report, project: Project) -> Report:
     behind = report.get("selection", {}).get("behind", {})
     gaps = (
-        f"; {code(name)} is behind the best by {number(gap['mean'], 4)}, "
+        f"; {escape(project.plan.named(name))} is behind the best by {number(gap['mean'], 4)}, "
         f"standard error {number(gap['se'], 4)}"
         for name, gap in behind.items()
         if gap["mean"] > 0
@@ -324,6 +329,7 @@ def _verdict(gate: Report) -> str:
 
 def _metrics(report: Report, project: Project) -> Report:
     metric, champion, gate = report["primary_metric"], report["champion"], report["gate"]
+    named = project.plan.named
     plain = report["baselines"]
     tried = {
         name: values
@@ -348,9 +354,11 @@ def _metrics(report: Report, project: Project) -> Report:
         if capacity and flagged > 1.1 * capacity
         else "",
         "counts": ", ".join(f"{name} {number(n)}" for name, n in champion["confusion"].items()),
-        "plain": ", ".join(f"{code(name)} {number(v[metric], 4)}" for name, v in plain.items()),
+        "plain": ", ".join(
+            f"{escape(named(name))} {number(v[metric], 4)}" for name, v in plain.items()
+        ),
         "tried": ", ".join(
-            f"{code(name)} {number(v[metric], 4)} in {number(v['fit_seconds'], 1)} s"
+            f"{escape(named(name))} {number(v[metric], 4)} in {number(v['fit_seconds'], 1)} s"
             for name, v in tried.items()
         ),
         "width": len(report["slices"]),
