@@ -775,7 +775,7 @@ def test_reports_of_another_plan_are_found(measured: Project) -> None:
     sync.run(measured)
     (split, cost) = errors(measured)
     assert split[0] == "TRAIN-01"
-    assert "split is time, but reports/training.json used stratified" in split[1]
+    assert "split is by time, but reports/training.json used stratified by class" in split[1]
     assert cost[0] == "EVAL-03" and "reports/metrics.json used 1: run `ml run`" in cost[1]
 
 
