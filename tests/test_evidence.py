@@ -235,7 +235,12 @@ def vouch(project: Project) -> None:
     path = project.path("PLAN.md")
     text = path.read_text(encoding="utf-8")
     part = survey(text)[0]["human", "VAL-01"]
-    path.write_text(rewrite(text, part, ["Sales vouches, by the pilot."]), encoding="utf-8")
+    text = rewrite(text, part, ["Sales vouches, by the pilot."])
+    path.write_text(text, encoding="utf-8")
+    assert evidence.verdict(project).startswith("not yet")  # an answer names nobody
+    part = survey(text)[0]["human", "VAL-01"]
+    part.attributes["owner"] = "Eva"
+    path.write_text(rewrite(text, part), encoding="utf-8")
 
 
 def test_a_question_why_says_where_each_figure_comes_from(

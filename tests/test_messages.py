@@ -525,7 +525,7 @@ def test_an_approval_needs_one_name_and_a_date(
     assert prompt
     edit(project.path("PLAN.md"), prompt[0], "Customers leave before we notice.")
     for words, said in (
-        ("--by eva\tmeier", "give one word, such as @eva"),
+        ("--by eva\t<meier>", "give a name, such as @eva or Ana Maria"),
         ("--by @eva --due soon", "--due 'soon': give a date such as 2027-03-31"),
     ):
         arguments = [word.replace("\t", " ") for word in words.split(" ")]

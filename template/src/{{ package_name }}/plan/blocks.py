@@ -328,6 +328,8 @@ def _fields(part: Part) -> list[Problem]:
         note(f"put `<!-- plan:answer {identifier} -->` back above its answer")
         last = max((n for n, line in enumerate(part.head) if FIELD.match(line)), default=-1)
         part.head, part.lines = part.head[: last + 1], part.head[last + 1 :]
+    if fence := _open_fence(part.lines):
+        note(f"its code never ends, and hides what follows: put {fence} below it")
     text = "\n".join(part.head)
     signature = SIGNED.search(text)
     if signature is not None:
@@ -355,6 +357,15 @@ def _fields(part: Part) -> list[Problem]:
     part.attributes |= {name: found[name] for name in ("by", "on", "of") if name in found}
     part.read = dict(part.attributes)
     return problems
+
+
+def _open_fence(lines: list[str]) -> str:
+    """Return what would close a fenced code that runs to the end of the lines, else ""."""
+    fences = [token for token in MARKDOWN.parse("\n".join([*lines, ""])) if token.type == "fence"]
+    if not fences or (place := fences[-1].map) is None:
+        return ""
+    code = fences[-1].content.count("\n")
+    return "" if place[1] - place[0] == code + 2 else fences[-1].markup
 
 
 def _named(text: str) -> tuple[dict[str, str], list[str]]:

@@ -163,7 +163,6 @@ def approve(
     Without `by` it is git's user. Returns a sentence that says so, and whether the owner approves
     their own block.
     """
-    by = by or _git_user(project)
     path = project.path("PLAN.md")
     text = read(path)
     parts, problems = survey(text)
@@ -175,8 +174,9 @@ def approve(
         raise ProjectError(f"no block {identifier} to approve; there are {known}")
     if human.open:
         raise CheckFailed(f"{identifier}: write its answer in PLAN.md first, there is none yet")
-    if not re.fullmatch(r"[\w@.+-]+", by):
-        raise ProjectError(f"--by {by!r}: give one word, such as @eva")
+    by = by or _git_user(project, human.attributes["owner"])
+    if not re.fullmatch(r"[\w@.+'-]+( [\w@.+'-]+)*", by):
+        raise ProjectError(f"--by {by!r}: give a name, such as @eva or Ana Maria")
     if due is not None and _date(due) is None:
         raise ProjectError(f"--due {due!r}: give a date such as 2027-03-31")
     stranger = _stranger(project, identifier, by)
@@ -319,11 +319,17 @@ def _signers(project: Project, parts: Parts) -> Iterator[Finding]:
             yield Finding("error" if regulated else "warning", identifier, said)
 
 
-def _git_user(project: Project) -> str:
-    """Return the e-mail address that git signs with; ProjectError without one."""
-    email = ""
+def _git_user(project: Project, owner: str = "none") -> str:
+    """Return the e-mail address that git signs with; ProjectError without one.
+
+    Who is the block's `owner` by git's name signs by that name: both are seen to be one person.
+    """
+    name = email = ""
     with suppress(ProjectError):
+        name = git(project.root, "config", "user.name", codes=(0, 1))
         email = git(project.root, "config", "user.email", codes=(0, 1))
+    if name and _same(name, owner):
+        return owner
     if not email:
         raise ProjectError("git knows no user.email here: say who approves, such as --by @eva")
     return email

@@ -142,11 +142,13 @@ class Evidence:
     def unfounded(self) -> str:
         """The figures of the business case that nobody gave; "" once people vouch for them.
 
-        A figure that equals its default counts as not given, until VAL-01 says who stands for it.
+        A figure that equals its default counts as not given, until VAL-01 has an owner
+        and an answer.
         """
         missing = [name for name in MONEY if self.plan.origins.get(name, "given") != "given"]
         vouched = survey(read(self.project.path("PLAN.md")))[0].get(("human", "VAL-01"))
-        return ", ".join(map(code, missing)) if vouched is None or vouched.open else ""
+        named = vouched and not vouched.open and vouched.attributes["owner"] != "none"
+        return "" if named else ", ".join(map(code, missing))
 
     @property
     def hoped(self) -> float:
@@ -266,7 +268,9 @@ class Evidence:
 
     def _ask(self) -> str:
         """Say which answers come first."""
-        first = "answer them first (`ml update`), or say in VAL-01 who vouches for them"
+        first = (
+            "answer them first (`ml update`), or answer VAL-01 with an owner who vouches for them"
+        )
         return f"nobody gave {self.unfounded}: {first}"
 
     def _from(self, planned: str, *names: str) -> str:

@@ -58,8 +58,8 @@ def _asked(project: Project, parts: Parts) -> Iterator[str]:
     """Say what those who decide are asked for: money to the next look, and a name."""
     plan, answers = project.plan, project.plan.answers
     currency, cost = escape(answers["currency"]), answers["build_cost"]
-    if plan.value("verdict") == "stop":
-        yield "**Asked of you: stop, or change the plan.** By its own answers it does not pay."
+    if evidence.verdict(project).startswith("**stop**"):
+        yield "**Asked of you: stop, or change the plan.** No money on this verdict:"
         return
     closed = _closed(project)
     stage = "G3" if "G3" in closed else "G5"
@@ -77,10 +77,10 @@ def _asked(project: Project, parts: Parts) -> Iterator[str]:
     next_gate = f" for gate {closed[0]}" if closed else ""
     what = "money and one name" if name else "money"
     yield f"**Asked of you: {what}{next_gate}.** Release at most {number(likely)} {currency}"
-    yield f"for the work up to gate {stage} (month {month:.1f} if all goes as likely), {end}"
+    yield f"for the work up to gate {stage} (month {number(month, 1)} if all goes as likely), {end}"
     yield (
-        f"({number(slipped)} {currency} if the schedule slips to its 80 % case, month {late:.1f})"
-        f"{name}."
+        f"({number(slipped)} {currency} if the schedule slips to its 80 % case, "
+        f"month {number(late, 1)}){name}."
     )
 
 
@@ -121,7 +121,8 @@ def _scenarios(plan: Plan) -> list[tuple[str, float, str]]:
         for name, title in SCENARIOS.items()
         if name in found and found[name].value is not None
     ]
-    spent = (plan.gates["G3"].share or 0) * plan.answers["build_cost"]
+    # The same cost as that of the other scenarios: with the reserve of the schedule.
+    spent = (plan.gates["G3"].share or 0) * plan.number("VAL-01", "build_cost")
     rows.append(("Stop at G3", -spent))
     return [(name, value, f"{number(value)} {currency}") for name, value in sorted(rows, key=_size)]
 
@@ -167,7 +168,7 @@ def _open(project: Project, parts: Parts) -> list[str]:
     lines = ["| What is open | Who | When |", "|---|---|---|"]
     for gate, owner in sorted(found)[:ROWS]:
         month = plan.gates[gate].p80_month
-        when = dates[gate, owner] or (f"month\u00a0{month:.1f}" if month else "no date set")
+        when = dates[gate, owner] or (f"month\u00a0{number(month, 1)}" if month else "no date set")
         titles = found[gate, owner]
         more = f" and {len(titles) - LONG} more" if len(titles) > LONG else ""
         lines.append(f"| {', '.join(titles[:LONG])}{more} | {owner} | before {gate}, {when} |")

@@ -1,6 +1,7 @@
 """The list of gates at the top of PLAN.md: what each asks, its state, and who has not answered."""
 
 from .. import storage
+from ..formats import number
 from ..settings import Plan, Project
 from . import check
 from .blocks import Parts, read, rewrite, same, survey
@@ -42,7 +43,7 @@ def _lines(project: Project, text: str) -> list[str]:
     for name, gate in plan.gates.items():
         closed = any(i not in plan.blocks or plan.blocks[i].gate <= name for i in against)
         asked = ", ".join(links[i] for i in still if plan.blocks[i].gate == name)
-        month = "-" if gate.p80_month is None else f"{gate.p80_month:.1f}"
+        month = "-" if gate.p80_month is None else number(gate.p80_month, 1)
         state = "closed" if closed else "open"
         rows.append(f"| {name} | {gate.asks} | {month} | {state} | {asked or 'none'} |")
     return [*rows, "<!-- G1 to G5: the month that four of five such projects keep -->"]

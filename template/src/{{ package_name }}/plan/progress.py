@@ -221,7 +221,7 @@ def _said(schedule: dict[str, Any]) -> str:
     return (
         f"critical path: {', '.join(map(code, schedule['path']))}: "
         f"{count(schedule['expected_weeks'], 'week', 1)} expected, in four of five cases at most "
-        f"{number(schedule['p80_weeks'], 1)}\n"
+        f"{number(schedule['p80_weeks'], 1)} if no delay brings another\n"
         f"done: {schedule['done']} of {schedule['tasks']} tasks, "
         f"{percent(schedule['done_share'])} of the work"
     ) + (

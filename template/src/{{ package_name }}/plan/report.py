@@ -85,7 +85,7 @@ def run(project: Project, audience: str) -> list[Path]:
 def _summary(project: Project) -> list[str]:
     """Return the warnings of the summary; the verdict of the answers alone is not for a page."""
     lines = project.plan.blocks["SUMMARY"].lines
-    return [f"- {line}" for line in lines if line.startswith("Warnings:")]
+    return [part for line in lines if line.startswith("Warnings:") for part in (line, "")]
 
 
 def _decided(project: Project) -> list[str]:

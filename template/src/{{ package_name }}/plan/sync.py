@@ -391,8 +391,8 @@ def _bench(report: Report, project: Project) -> Report:
         return {"size": ""}
     # Little's law as in DEP-02, with the measured time in place of the limit.
     busy = answers["peak_qps"] * report["single_row_ms"]["p95"] / 1000
-    qps = number(answers["peak_qps"])
-    return {"size": f"; {max(2, math.ceil(busy / 0.6))} instances for {qps} requests a second"}
+    qps = count(answers["peak_qps"], "request")
+    return {"size": f"; {max(2, math.ceil(busy / 0.6))} instances for {qps} a second"}
 
 
 def _drift(report: Report, project: Project) -> Report:
