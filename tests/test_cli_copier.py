@@ -189,7 +189,7 @@ def test_an_update_keeps_what_people_wrote(repository: Path, tmp_path: Path) -> 
     before = {name: (folder / name).read_bytes() for name in kept}
 
     # Version 2 changes a default, template-owned lines, a heading, and a file that is the team's.
-    replace(template / "questions/deployment.yml", "'availability', 0.995", "'availability', 0.999")
+    replace(template / "questions/model.yml", "'ab_effect', 0.1", "'ab_effect', 0.2")
     check_answers_anew(template)
     replace(template / "template/.gitignore", "/data/\n", "/data/\n/scratch/\n")
     replace(template / "template/PLAN.md.jinja", "# Plan of", "# The plan of")
@@ -209,7 +209,7 @@ def test_an_update_keeps_what_people_wrote(repository: Path, tmp_path: Path) -> 
     assert {name: (folder / name).read_bytes() for name in kept} == before
     remembered = recorded(folder)
     assert remembered["pos_rate"] == 0.05
-    assert remembered["availability"] == 0.995, "an answer that was recorded stays"
+    assert remembered["ab_effect"] == 0.1, "an answer that was recorded stays"
     assert "latency_ms" not in remembered
     assert "/scratch/" in (folder / ".gitignore").read_text()
     plan = (folder / "PLAN.md").read_text(encoding="utf-8")

@@ -521,9 +521,9 @@ def test_an_approval_needs_one_name_and_a_date(
     project: Project, ml: Ml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = project.path("PLAN.md").read_text(encoding="utf-8")
-    prompt = re.search(r"^_TODO\(PROB-01\).*$", text, re.M)
-    assert prompt
-    edit(project.path("PLAN.md"), prompt[0], "Customers leave before we notice.")
+    start = text.index("<!-- plan:answer PROB-01 -->")
+    answered = text[start:].replace("_No answer yet._", "Customers leave before we notice.", 1)
+    project.path("PLAN.md").write_text(text[:start] + answered, encoding="utf-8")
     for words, said in (
         ("--by eva\t<meier>", "give a name, such as @eva or Ana Maria"),
         ("--by @eva --due soon", "--due 'soon': give a date such as 2027-03-31"),
@@ -535,7 +535,7 @@ def test_an_approval_needs_one_name_and_a_date(
         monkeypatch.setenv(name, os.devnull)
     code, found = ml("plan", "approve", "PROB-01")
     assert code == 2 and "git knows no user.email here: say who approves, such as --by" in found
-    edit(project.path("PLAN.md"), "PROB-01 status=todo", "PROB-01 status=rejected")
+    assert ml("plan", "approve", "PROB-01", "--by", "@eva", "--reject")[0] == 0
     assert "PROB-01: was rejected: change it and have it approved" in ml("plan", "check")[1]
 
 

@@ -151,8 +151,8 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_mode_is_switched_off_and_all_is_taken_back(project: Path, tmp_path: Path) -> None:
     edit(project, SERVICE, '"""', '"""Ours. ')
     for identifier in ("DEP-03", "EVAL-01"):
-        prompt = re.search(rf"^_TODO\({identifier}\).*$", (project / "PLAN.md").read_text(), re.M)
-        edit(project, "PLAN.md", prompt[0], f"We want {identifier}.")
+        mark = f"<!-- plan:answer {identifier} -->\n"
+        edit(project, "PLAN.md", f"{mark}_No answer yet._", f"{mark}We want {identifier}.")
     commit(project)
     for identifier in ("DEP-03", "EVAL-01"):
         assert ml(project, "plan", "approve", identifier, "--by", "@eva").returncode == 0

@@ -35,7 +35,7 @@ from package_name.settings import Config, Plan
 BRACES = re.compile(r"\.py$|^\.github/|^src/[^/]+/report/templates/|^monitoring/")
 JINJA = re.compile(r"\{\{|\{%|\{#")
 LINE_STATEMENT = re.compile(r"^\s*# %", re.MULTILINE)
-FREE_TEXT = ["project_name", "problem", "owner", "kpi", "oncall"]
+FREE_TEXT = ["project_name", "problem", "owner", "kpi", "oncall", "prediction_unit"]
 TEAM_OWNED = {"config.yaml", "contracts/dataset.odcs.yaml", "plan/overrides.yaml"} | {
     "plan/progress.yaml"
 }
@@ -130,7 +130,7 @@ def test_a_datasheet_comes_with_the_deeper_plans(tmp_path: Path, depth: str) -> 
     if path.exists():
         plan = (project / "PLAN.md").read_text()
         named = re.findall(r"\b[A-Z]+-\d\d\b", path.read_text())
-        assert named and all(f"### {identifier} " in plan for identifier in named)
+        assert named and all(f"<!-- {identifier} -->" in plan for identifier in named)
 
 
 def test_a_default_project_is_no_larger_than_decided(tmp_path: Path) -> None:
@@ -409,7 +409,7 @@ BAD = [
     ("n_rows", 99, "give 100 to"),
     ("pos_rate", 0, "give 0.0001 to 0.9999"),
     ("pos_rate", "nan", "give a number"),
-    ("pos_rate", "15 %", "give a number"),
+    ("pos_rate", "15 %", "write 0.15"),
     ("cost_fp", 0, "give 0.0001 to"),
     ("cost_fn", "inf", "give a number"),
     ("cost_tp", 70, "less than cost_fn"),
