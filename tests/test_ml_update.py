@@ -167,8 +167,9 @@ def test_a_mode_is_switched_off_and_all_is_taken_back(project: Path, tmp_path: P
     assert max(map(len, done.stdout.splitlines())) <= 80
     told = " ".join(done.stdout.split())
     for words in (
-        "version v1.0.0 answers deployment_modes: rest, batch -> batch",
-        "DEP-03 rollout: shadow_then_canary -> parallel_run_then_switch (roll.batch)",
+        "version v1.0.0 answers availability: 0.995 -> none",
+        "deployment_modes: rest, batch -> batch",
+        "DEP-03 rollout: ",
         "reapprove DEP-03 ",
         f"kept {SERVICE} -> {SERVICE}.yours",
         "stale approval",
