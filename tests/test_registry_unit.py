@@ -280,6 +280,21 @@ def test_a_graph_tells_its_constants(method, members):
         stored_graph.refuse_external(content)
 
 
+@pytest.mark.parametrize("method", ["none", "sigmoid", "isotonic"])
+def test_a_graph_repeats_a_calibration_next_to_0_and_1(method):
+    """Single precision has lost the log-odds of such a probability."""
+    spec = FeatureSpec((NumericFeature("a", "a"),), ())
+    zero, one = np.zeros(1, np.float32), np.ones(1, np.float32)
+    model = models.Linear(0.0, zero, one, zero, ())
+    knots = np.array([0.1, 0.9], np.float32)
+    member = graph.Member(model, lambda x: models.sigmoid(models.linear_log_odds(model, x)))
+    predictor = graph.Predictor((member,), graph.Calibration(method, 0.25, -0.6, knots, knots))
+    x = np.r_[-1e14, np.linspace(-20, 20, 401), 1e14].astype(np.float32)[:, None]
+    content = graph.emit(predictor, spec, 0.3, encoded=True)
+    answer = session(content).run(None, {"x": x})[0][:, 0]
+    np.testing.assert_allclose(answer, predictor.predict(x), rtol=0, atol=1e-6)
+
+
 def test_other_files_are_no_graph_of_this_project():
     for content in (b"", b"\xff" * 40, b"text", b"\x3a\x04ab"):
         with pytest.raises(ProjectError, match="not a graph of this project"):

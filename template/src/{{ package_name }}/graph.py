@@ -80,8 +80,10 @@ def emit(predictor: Predictor, spec: FeatureSpec, threshold: float, *, encoded: 
     blend = shares[0]
     for other in shares[1:]:
         blend = graph.node("Add", [blend, other])
-    graph.node("Identity", [_calibrated(graph, predictor.calibration, blend)], "probability")
-    reached = graph.node("GreaterOrEqual", ["probability", graph.constant([[threshold]])])
+    calibrated = _calibrated(graph, predictor.calibration, blend)
+    graph.node("Cast", [calibrated], "probability", to=TensorProto.FLOAT)
+    limit = graph.constant([[threshold]], np.float32)
+    reached = graph.node("GreaterOrEqual", ["probability", limit])
     graph.node("Cast", [reached], "decision", to=TensorProto.INT64)
     outputs = [_info("probability", TensorProto.FLOAT, 1), _info("decision", TensorProto.INT64, 1)]
     body = helper.make_graph(graph.nodes, "model", inputs, outputs, graph.initializers)
@@ -110,7 +112,7 @@ class _Graph:
         self.nodes.append(helper.make_node(operator, inputs, [output], domain=domain, **attributes))
         return output
 
-    def constant(self, value: Any, dtype: Any = np.float32) -> str:
+    def constant(self, value: Any, dtype: Any = np.float64) -> str:
         name = f"constant_{len(self.initializers)}"
         self.initializers.append(numpy_helper.from_array(np.asarray(value, dtype=dtype), name))
         return name
@@ -146,9 +148,11 @@ def _raw_inputs(graph: _Graph, spec: FeatureSpec) -> list[onnx.ValueInfoProto]:
 
 
 def _model(graph: _Graph, model: Model, spec: FeatureSpec) -> str:
+    # In double precision up to the answer: calibration takes the log-odds of a probability again,
+    # and next to 1 single precision has lost them.
     if isinstance(model, Linear):
         return graph.node("Sigmoid", [_linear(graph, model, len(spec.numeric))])
-    total = _forest(graph, model)
+    total = graph.node("Cast", [_forest(graph, model)], to=TensorProto.DOUBLE)
     return graph.node("Sigmoid", [total]) if model.log_odds else total
 
 
@@ -178,23 +182,24 @@ def _forest(graph: _Graph, forest: Forest) -> str:
 
 def _linear(graph: _Graph, model: Linear, width: int) -> str:
     # In double precision: large numbers cancel here, which trees never see.
-    total = graph.constant([[model.intercept]], np.float64)
+    total = graph.constant([[model.intercept]])
     if width:
         columns = graph.constant(np.arange(width), np.int64)
         numbers = graph.node("Gather", ["x", columns], axis=1)
         missing = graph.node("IsNaN", [numbers])
-        filled = graph.node("Where", [missing, graph.constant(model.fill[None]), numbers])
+        fill = graph.constant(model.fill[None], np.float32)
+        filled = graph.node("Where", [missing, fill, numbers])
         for values, weight in ((filled, model.weight), (missing, model.missing_weight)):
             double = graph.node("Cast", [values], to=TensorProto.DOUBLE)
-            column = graph.constant(weight[:, None], np.float64)
+            column = graph.constant(weight[:, None])
             total = graph.node("Add", [total, graph.node("MatMul", [double, column])])
     for index, table in enumerate(model.tables):
         column = graph.node("Gather", ["x", graph.constant([width + index], np.int64)], axis=1)
-        capped = graph.node("Min", [column, graph.constant([[len(table) - 1]])])
+        capped = graph.node("Min", [column, graph.constant([[len(table) - 1]], np.float32)])
         code = graph.node("Cast", [capped], to=TensorProto.INT64)
-        entry = graph.node("Gather", [graph.constant(table, np.float64), code])
+        entry = graph.node("Gather", [graph.constant(table), code])
         total = graph.node("Add", [total, entry])
-    return graph.node("Cast", [total], to=TensorProto.FLOAT)
+    return total
 
 
 def _calibrated(graph: _Graph, calibration: Calibration, probability: str) -> str:
