@@ -81,7 +81,7 @@ SWITCHES = {
     "metric": Switch(
         {"pos_rate": 0.3},
         {"pos_rate": 0.03, "min_metric": 0.1},
-        r"by rule: ROC AUC|30 % positive",
+        r"by rule: ROC AUC\.|30 % positive",
         {"PLAN.md": "Decision by rule: PR AUC", "docs/model_card.md": "positives: 3 %"},
     ),
     "split": Switch(
@@ -145,7 +145,7 @@ SWITCHES = {
     "interpretability": Switch(
         {},
         {"interpretability": "inherent", "personal_data": False},
-        r"`lightgbm`|rows are about people|Applies: yes",
+        r"logistic regression, LightGBM|rows are about people|Applies: yes",
         {"PLAN.md": "| Candidates | logistic regression |"},
     ),
 }
@@ -185,7 +185,7 @@ def told(files: Tree) -> dict[str, str]:
     """Return what a project says of itself: not the values that a decision could have instead."""
     plan = yaml.load(files["plan/plan.yaml"], yaml.CSafeLoader)
     for decision in plan["decisions"].values():
-        for other in ("alternatives", "values", "uses"):
+        for other in ("alternatives", "words", "uses"):
             decision.pop(other, None)
     texts = {path: text.decode() for path, text in files.items() if path not in TEAM}
     hint = re.compile(r"^uv run ml update --data deployment_modes.*$", re.MULTILINE)
