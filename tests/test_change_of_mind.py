@@ -86,7 +86,7 @@ SWITCHES = {
     ),
     "split": Switch(
         {},
-        {"time_column": "", "entity": "", "entity_repeats": False},
+        {"time_column": "", "entity": "", "entity_repeats": False, "prediction_unit": "row"},
         "snapshot_date|customer_id|time_series",
         {"PLAN.md": "| Split | stratified by class |"},
         ("DATA-01",),
@@ -104,7 +104,7 @@ SWITCHES = {
             "oncall": "Night team",
             "currency": "CHF",
         },
-        r"Churn model|churn.model|ML team|\bEUR\b",
+        r"Churn model|churn.model|ML team(?!\"  # the answer)|\bEUR\b",
         {
             "pyproject.toml": 'name = "leavers"',
             "deploy/compose.yaml": "leavers",
