@@ -255,7 +255,7 @@ def without_measured(text: bytes) -> bytes:
         (
             overrides("TRAIN-01: {value: stratified, reason: test}"),
             "plan check",
-            "does not go with the split stratified: override both",
+            "does not go with the split",
         ),
         (plan_bytes(lambda text: text + b"\xff"), "plan check", "PLAN.md: not UTF-8 text (byte"),
         (
