@@ -23,7 +23,7 @@ from . import (
 )
 from .errors import ProjectError
 from .formats import number
-from .settings import Project
+from .settings import DAYS_A_MONTH, Project
 from .splitting import Split, require_role, split
 
 COSTS = ("cost_fp", "cost_fn", "cost_tp", "cost_tn", "action_success", "predictions_per_month")
@@ -356,7 +356,7 @@ def capacity_share(project: Project) -> float | None:
     answers = project.plan.answers
     if not answers["daily_capacity"]:
         return None
-    per_day = answers["predictions_per_month"] / 30.4375
+    per_day = answers["predictions_per_month"] / DAYS_A_MONTH
     return min(1.0, float(answers["daily_capacity"] / max(per_day, 1e-9)))
 
 

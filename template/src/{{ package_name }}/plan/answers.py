@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from .. import storage
 from ..errors import ProjectError
+from ..formats import count
 from ..settings import Project, Strict, convert, load_yaml
-from .blocks import MEANT, NOBODY, STATUSES, Part, Parts, read, rewrite, survey
+from .blocks import MEANT, NOBODY, SIGNATURES, STATUSES, Part, Parts, read, rewrite, survey
 
 DATES = "a date such as 2027-01-31 or 31.01.2027, +10d, +2w or +3m from today, or none"
 OWNERS = "give one name, such as Ana Maria or @eva"
@@ -65,11 +66,7 @@ def write(project: Project, seen: str, identifier: str, answer: Answer) -> str:
     `seen` is the file as the person saw it: Changed when it is another by now.
     """
     new = put(seen, identifier, answer)
-    with storage.project_lock(project.root):
-        path = project.path("PLAN.md")
-        if read(path) != seen:
-            raise Changed("PLAN.md was changed meanwhile")
-        storage.write_bytes(path, new.encode("utf-8"))
+    _replace(project, seen, new, "PLAN.md was changed meanwhile")
     return new
 
 
@@ -93,10 +90,8 @@ def from_file(project: Project, path: Path) -> list[str]:
             text = put(text, identifier, _answer(part, item))
         except ProjectError as error:
             raise ProjectError(f"{where}: {error}") from None
-    with storage.project_lock(project.root):
-        if read(project.path("PLAN.md")) != seen:
-            raise Changed("PLAN.md was changed meanwhile: nothing is written, try again")
-        storage.write_bytes(project.path("PLAN.md"), text.encode("utf-8"))
+    changed = "PLAN.md was changed meanwhile: nothing is written, try again"
+    _replace(project, seen, text, changed)
     return [*map(str, given)]
 
 
@@ -143,8 +138,8 @@ def words(date: str, today: dt.date) -> str:
         return "no date"
     day = dt.date.fromisoformat(date)
     days = (day - today).days
-    count, unit = (days, "day") if days < 21 else (round(days / 7), "week")
-    far = "today" if not days else f"in {count} {unit}{'s' * (count != 1)}"
+    far = f"in {count(days, 'day') if days < 21 else count(round(days / 7), 'week')}"
+    far = far if days else "today"
     return f"{day:%A} {day.day} {day:%B %Y}, {far}"
 
 
@@ -153,7 +148,7 @@ def status(text: str) -> str:
     word = plain(text).lower()
     if word in STATUSES:
         return word
-    if word in ("approved", "rejected", "approve", "reject"):
+    if word in (*SIGNATURES, "approve", "reject"):
         raise ProjectError("a signature comes from `ml plan approve ID`: give review here")
     meant = MEANT.get(word) or next(iter(get_close_matches(word, STATUSES, 1)), None)
     hint = f"; did you mean {meant}?" if meant else ""
@@ -163,6 +158,15 @@ def status(text: str) -> str:
 def plain(text: str) -> str:
     """Return text of unknown origin as one line that does nothing to a terminal."""
     return " ".join(CONTROL.sub(" ", text.encode("utf-8", "replace").decode()).split())
+
+
+def _replace(project: Project, seen: str, new: str, changed: str) -> None:
+    """Write PLAN.md if it still is what was seen; else Changed with the words `changed`."""
+    path = project.path("PLAN.md")
+    with storage.project_lock(project.root):
+        if read(path) != seen:
+            raise Changed(changed)
+        storage.write_bytes(path, new.encode("utf-8"))
 
 
 def _answer(part: Part, item: _Given) -> Answer:
@@ -208,12 +212,12 @@ def _known(parts: Parts) -> str:
 
 def _day(word: str, today: dt.date) -> dt.date:
     if found := re.fullmatch(r"\+ ?(\d{1,4}) ?([dwm])\w*", word):
-        count, unit = int(found[1]), found[2]
+        number, unit = int(found[1]), found[2]
         if unit == "m":
-            year, month = divmod(today.year * 12 + today.month - 1 + count, 12)
+            year, month = divmod(today.year * 12 + today.month - 1 + number, 12)
             last = (dt.date(year + month // 11, (month + 1) % 12 + 1, 1) - dt.timedelta(1)).day
             return dt.date(year, month + 1, min(today.day, last))
-        return today + dt.timedelta(days=count * (7 if unit == "w" else 1))
+        return today + dt.timedelta(days=number * (7 if unit == "w" else 1))
     if found := re.fullmatch(r"(\d{1,2})\. ?(\d{1,2})\. ?(\d{4})", word):
         return dt.date(int(found[3]), int(found[2]), int(found[1]))
     return dt.date.fromisoformat(word)

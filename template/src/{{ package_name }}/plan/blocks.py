@@ -25,6 +25,7 @@ from typing import NamedTuple
 from markdown_it import MarkdownIt
 
 from ..errors import ProjectError
+from ..settings import Plan
 from ..storage import sha256_text
 
 MARK = re.compile(r"<!-- (/?)plan:(auto|measured|human|answer) ([A-Z]+(?:-\d+)?) -->")
@@ -118,6 +119,15 @@ class Problem(NamedTuple):
     identifier: str
     message: str
     level: str = "error"
+
+
+def unanswered(plan: Plan, parts: Parts) -> dict[str, Part]:
+    """Return the parts of questions that apply and that nobody has answered, in plan order."""
+    return {
+        i: part
+        for i, block in plan.blocks.items()
+        if block.applies and (part := parts.get(("human", i))) is not None and part.open
+    }
 
 
 def meaning(lines: Sequence[str]) -> str:

@@ -13,7 +13,18 @@ from ..errors import ProjectError
 from ..git import git
 from ..settings import Project, load_yaml
 from ..storage import sha256_text
-from .blocks import EARLIER, LIKE_A_MARK, NOTES, Part, Parts, meaning_hash, read, rewrite, survey
+from .blocks import (
+    EARLIER,
+    LIKE_A_MARK,
+    NOTES,
+    SIGNATURES,
+    Part,
+    Parts,
+    meaning_hash,
+    read,
+    rewrite,
+    survey,
+)
 
 FILES = ("PLAN.md", "plan/plan.yaml")
 MARK = re.compile(r"\s*<!-- (/?)plan:(auto|measured|human) ([A-Z]+(?:-\d+)?)( [^<>]*)? -->\s*")
@@ -165,7 +176,7 @@ def _attributes(piece: Piece, old: str, parts: Parts) -> dict[str, str]:
     status = told.get("status", "todo").lower()
     told["status"] = STATUSES.get(status, status)
     signed = all(told.get(name) for name in ("by", "on", "of"))
-    if told["status"] in ("approved", "rejected") and not signed:
+    if told["status"] in SIGNATURES and not signed:
         told["status"] = "review"  # by hand: nobody knows who signed what
     elif signed:
         told["of"] = _signature(told["of"], piece.place, old, parts)

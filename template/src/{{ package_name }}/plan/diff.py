@@ -17,7 +17,7 @@ from ..formats import number, percent
 from ..git import git
 from ..settings import Number, Plan, Project
 from .answers import plain
-from .blocks import EARLIER, NOTES, Part, Parts, Problem, read, same, survey
+from .blocks import EARLIER, HIDDEN, NOTES, SIGNATURES, Part, Parts, Problem, read, same, survey
 
 FILES = ("PLAN.md", "plan/plan.yaml", "plan/overrides.yaml")
 # Told by the decisions, numbers and measurements of which they are made.
@@ -50,7 +50,7 @@ class Version(NamedTuple):
 
     plan: Plan
     parts: Parts
-    broken: list[Problem]
+    broken: list[Problem]  # errors only
     notes: list[str]
 
 
@@ -104,8 +104,7 @@ def compare(old: Version, new: Version) -> list[Change]:
     """Return what changed from `old` to `new`, block by block in the order of the plan."""
     found = [*_answers(old.plan, new.plan), *_leave(old.plan, new.plan)]
     for version, name in ((old, "the old PLAN.md"), (new, "PLAN.md")):
-        broken = [problem[:2] for problem in version.broken if problem.level == "error"]
-        for identifier, message in broken:
+        for identifier, message, _ in version.broken:
             says = f"{name}, {plain(message)}: {identifier} is not compared."
             found.append(Change("plan", identifier, says))
     for identifier in {**new.plan.blocks, **old.plan.blocks}:
@@ -195,8 +194,8 @@ def _block(identifier: str, old: Version, new: Version) -> Iterator[Change]:
         yield from _asked(identifier, old.plan, new.plan)
     told = [*_decision(identifier, old.plan, new.plan), *_numbers(identifier, old.plan, new.plan)]
     yield from told
-    broken = [problem for problem in (*old.broken, *new.broken) if problem.level == "error"]
-    if now is None or identifier in {problem.identifier for problem in broken}:
+    broken = {problem.identifier for problem in (*old.broken, *new.broken)}
+    if now is None or identifier in broken:
         return
     name = _name(new.plan, identifier)
     if now.row and was is not None and not told and not same(was.lines, now.lines):
@@ -293,7 +292,7 @@ def _field(marks: Mapping[str, str], name: str, nobody: str) -> str:
 
 
 def _signature(marks: Mapping[str, str]) -> str:
-    if marks.get("status") not in ("approved", "rejected"):
+    if marks.get("status") not in SIGNATURES:
         return ""
     by, on = (plain(marks.get(name, "")) for name in ("by", "on"))
     return f"{marks['status']}{f' by {by}' * bool(by)}{f' on {on}' * bool(on)}"
@@ -309,7 +308,7 @@ def _text(name: str, old: Sequence[str], new: Sequence[str]) -> str:
 
 
 def _lines(lines: Sequence[str]) -> list[str]:
-    said = [re.sub(r"<!--.*?-->", "", line).strip() for line in lines]
+    said = [HIDDEN.sub("", line).strip() for line in lines]
     return [plain(line.strip("| ")) for line in said if re.search(r"\w", line)]
 
 

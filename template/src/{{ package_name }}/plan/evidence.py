@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 from .. import storage
 from ..errors import ProjectError
 from ..formats import count, number, percent
-from ..settings import Project
+from ..settings import DAYS_A_MONTH, Project
 from . import rules
 from .blocks import code, escape, read, survey
 
 Report = dict[str, Any]
 MISSING = "not measured"
-MONTH_DAYS = 365.25 / 12
 REPORTS = ("metrics", "data_quality", "training", "bench", "drift", "progress")
 AGAINST = "**contradicts**"
 GAIN = {"value": "gain", "low": "gain_low", "high": "gain_high"}
@@ -158,7 +157,7 @@ class Evidence:
     @property
     def span(self) -> float:
         """The days that the planned rows cover."""
-        return float(self.answers["history_months"]) * MONTH_DAYS
+        return float(self.answers["history_months"]) * DAYS_A_MONTH
 
     def _of_the_model(self) -> Iterator[Contradiction]:
         gate, limit = self.metrics.get("gate"), self.answers.get("latency_ms")

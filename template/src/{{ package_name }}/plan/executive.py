@@ -10,8 +10,9 @@ from .. import report, storage
 from ..formats import number, percent
 from ..report import charts
 from ..settings import Plan, Project
-from . import check, evidence, markup
-from .blocks import Parts, escape, parse, read
+from . import check, markup
+from .blocks import Parts, escape, parse, read, unanswered
+from .evidence import MISSING, Evidence
 from .sync import overridden
 
 NOBODY = "**nobody yet**"
@@ -36,8 +37,10 @@ def run(project: Project) -> list[Path]:
     parts = parse(read(project.path("PLAN.md")))
     name = project.plan.project.name
     money = _scenarios(project.plan)
-    above = [f"# {escape(name)}: decision on one page", "", *_asked(project, parts)]
-    above += ["", *_verdict(project), "", *_evidence(project)]
+    held = Evidence(project)
+    verdict = held.verdict()
+    above = [f"# {escape(name)}: decision on one page", "", *_asked(project, parts, verdict)]
+    above += ["", *_verdict(project.plan, verdict), "", *_evidence(held)]
     below = ["", *_risks(project.plan, parts), "", *_open(project, parts), ""]
     below += _taken(project.plan)
     cells = (f"| {name} | {text} |" for name, _, text in money)
@@ -54,11 +57,11 @@ def run(project: Project) -> list[Path]:
     return [markdown, page]
 
 
-def _asked(project: Project, parts: Parts) -> Iterator[str]:
+def _asked(project: Project, parts: Parts, verdict: str) -> Iterator[str]:
     """Say what those who decide are asked for: money to the next look, and a name."""
     plan, answers = project.plan, project.plan.answers
     currency, cost = escape(answers["currency"]), answers["build_cost"]
-    if evidence.verdict(project).startswith("**stop**"):
+    if verdict.startswith("**stop**"):
         yield "**Asked of you: stop, or change the plan.** No money on this verdict:"
         return
     closed = _closed(project)
@@ -84,10 +87,9 @@ def _asked(project: Project, parts: Parts) -> Iterator[str]:
     )
 
 
-def _verdict(project: Project) -> Iterator[str]:
-    plan = project.plan
+def _verdict(plan: Plan, verdict: str) -> Iterator[str]:
     found = {name: figure.value for name, figure in plan.computed["VAL-01"].items()}
-    yield f"**Verdict:** {evidence.verdict(project).rstrip('.')}."
+    yield f"**Verdict:** {verdict.rstrip('.')}."
     months = found.get("payback_month")
     back = "never paid back" if months is None else f"paid back in month {months}"
     margin = found.get("margin_of_safety")
@@ -95,13 +97,10 @@ def _verdict(project: Project) -> Iterator[str]:
     yield f"By the answers {back} of {plan.answers['horizon_months']}{safe}."
 
 
-def _evidence(project: Project) -> list[str]:
+def _evidence(held: Evidence) -> list[str]:
     """Return the rows that decide: what contradicts the plan first, and measured before open."""
-    rows = [row for row in evidence.table(project) if row.quantity in FIRST]
-    order = {
-        row.quantity: ("contradicts" not in row.says, row.measured == evidence.MISSING)
-        for row in rows
-    }
+    rows = [row for row in held.rows() if row.quantity in FIRST]
+    order = {row.quantity: ("contradicts" not in row.says, row.measured == MISSING) for row in rows}
     rows.sort(key=lambda row: (*order[row.quantity], FIRST.index(row.quantity)))
     shown = [("Evidence", "Planned", "Measured (95 %)", "Says"), ("---", "--:", "--:", "---")]
     shown += [(row.quantity, row.planned, row.measured, row.says) for row in rows[:ROWS]]
@@ -157,10 +156,8 @@ def _open(project: Project, parts: Parts) -> list[str]:
     plan = project.plan
     found: dict[tuple[str, str], list[str]] = {}
     dates: dict[tuple[str, str], str] = {}
-    for i, block in plan.blocks.items():
-        part = parts.get(("human", i))
-        if part is None or not part.open or not block.applies:
-            continue
+    for i, part in unanswered(plan, parts).items():
+        block = plan.blocks[i]
         key = (block.gate, _owner(part.attributes))
         found.setdefault(key, []).append(block.title)
         due = part.attributes.get("due", "none")

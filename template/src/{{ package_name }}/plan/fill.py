@@ -15,12 +15,11 @@ import typer
 
 from ..errors import ProjectError
 from ..git import at_terminal, git
-from ..settings import Project
+from ..settings import DAYS_A_MONTH, Project
 from . import answers, sync
 from .answers import Answer, plain
-from .blocks import HIDDEN, Part, Parts, read, survey
+from .blocks import HIDDEN, SIGNATURES, Part, Parts, read, survey
 
-DAYS_A_MONTH = 365.25 / 12
 SOON = 14  # days: for a gate that has no month yet, or whose month is now
 
 
@@ -151,7 +150,7 @@ class Dialogue:
             found = parts.get((kind, part.identifier))
             for line in found.shown if found else ():
                 self.tell(f"  {plain(line)}")
-        if part.attributes["status"] in ("approved", "rejected"):
+        if part.attributes["status"] in SIGNATURES:
             by = plain(part.attributes.get("by", "somebody"))
             self.tell(f"  {part.attributes['status']} by {by}: other words need a new signature")
         if not part.open:

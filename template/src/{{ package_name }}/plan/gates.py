@@ -29,10 +29,8 @@ def stale(plan: Plan, parts: Parts) -> bool:
     shown = " ".join(part.lines) if part else EMPTY
     if EMPTY in shown:
         return False
-    return any(
-        (link in shown) != (identifier in _open(plan, parts))
-        for identifier, link in _links(plan).items()
-    )
+    still = _open(plan, parts)
+    return any((link in shown) != (i in still) for i, link in _links(plan).items())
 
 
 def _lines(project: Project, text: str) -> list[str]:

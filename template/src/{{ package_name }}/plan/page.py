@@ -16,13 +16,12 @@ from ..git import git
 from ..report import charts
 from ..settings import LOADER, Plan, Project
 from . import check, evidence, markup, sync
-from .blocks import NOTES, Part, Parts, read, survey
+from .blocks import NOTES, SIGNATURES, Part, Parts, read, survey, unanswered
 
 PAGE = "reports/plan.html"
 # Blocks that the page tells in sections of its own.
 TOP = ("VERDICT", "SUMMARY", "GATES", "OVERRIDES")
 DUTIES = ("PRIV-01", "REG-01")
-WEEKS_A_MONTH = 365.25 / 12 / 7
 
 
 class Entry(NamedTuple):
@@ -158,11 +157,9 @@ def _people(project: Project) -> list[dict[str, str]]:
 def _owed(plan: Plan, parts: Parts) -> list[tuple[str, list[tuple[str, str]]]]:
     """Return who owes which open answers, with the date of each; nobody comes first."""
     found: dict[str, list[tuple[str, str]]] = {}
-    for identifier, block in plan.blocks.items():
-        part = parts.get(("human", identifier))
-        if part is not None and part.open and block.applies:
-            owner, due = (field(part, name) for name in ("owner", "due"))
-            found.setdefault(owner, []).append((identifier, due))
+    for identifier, part in unanswered(plan, parts).items():
+        owner, due = (field(part, name) for name in ("owner", "due"))
+        found.setdefault(owner, []).append((identifier, due))
     return sorted(found.items())
 
 
@@ -187,7 +184,7 @@ def _log(project: Project, parts: Parts) -> Iterator[Entry]:
         yield Entry(date, i, what, waiver.owner, waiver.reason)
     for (kind, i), part in parts.items():
         status = part.attributes.get("status", "")
-        if kind == "human" and status in ("approved", "rejected"):
+        if kind == "human" and status in SIGNATURES:
             by, on = (part.attributes.get(name, "") for name in ("by", "on"))
             yield Entry(on, i, status, by, "")
 
@@ -269,7 +266,7 @@ def _shown(plan: Plan, parts: Parts, identifier: str) -> dict[str, Any]:
         if i == identifier or (plan.blocks[i].row and identifier == "CHOICES")
     ]
     marks = human.attributes if human else {}
-    signed = marks.get("status") in ("approved", "rejected")
+    signed = marks.get("status") in SIGNATURES
     return {
         "id": identifier,
         "title": block.title,

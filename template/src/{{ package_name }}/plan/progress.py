@@ -11,12 +11,12 @@ import msgspec
 from .. import storage
 from ..errors import ProjectError
 from ..formats import count, number, percent
-from ..settings import Project, Strict, convert, load_yaml
+from ..settings import DAYS_A_MONTH, Project, Strict, convert, load_yaml
 from .blocks import code, escape
 
 FILE = "plan/progress.yaml"
 MEND = "correct it, its own comments say how"
-WEEKS_A_MONTH = 365.25 / 12 / 7
+WEEKS_A_MONTH = DAYS_A_MONTH / 7
 Z80 = 0.8416212335729143  # standard normal quantile of 80 %
 CODEOWNERS = "# Written by `ml plan sync` from the roles in plan/progress.yaml: edit those.\n"
 

@@ -10,7 +10,7 @@ from ..errors import ProjectError
 from ..formats import number
 from ..settings import Project
 from . import check, evidence, executive, markup
-from .blocks import HIDDEN, Parts, escape, parse, read
+from .blocks import HIDDEN, Parts, escape, parse, read, unanswered
 from .sync import overridden
 
 
@@ -156,8 +156,7 @@ MORE: dict[str, Callable[[Project], list[str]]] = {
 def _open(project: Project, parts: Parts, chosen: Audience, audience: str) -> list[str]:
     """Return the questions that nobody has answered: of these blocks, or the team's by gate."""
     blocks = project.plan.blocks
-    asked = {i: part for (kind, i), part in parts.items() if kind == "human" and part.open}
-    asked = {i: part for i, part in asked.items() if blocks[i].applies}
+    asked = unanswered(project.plan, parts)
     if audience == "team":
         gates = sorted({blocks[i].gate for i in asked})
         ids = {gate: [i for i in asked if blocks[i].gate == gate] for gate in gates}
