@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -372,6 +373,7 @@ def test_at_a_real_terminal_ctrl_c_ends_with_what_is_open(project: Project) -> N
     screen = Terminal("python", "-c", code, "plan", "fill", "PROB-01", cwd=project.root)
     screen.answer({"ends the answer": "One.\r", "> ": "\r", "Owner [": "Eva\r", "Due [": "+2w\r"})
     screen.wait("Status [")
+    time.sleep(0.5)  # readline shows its prompt before it can be interrupted
     os.killpg(screen.process.pid, signal.SIGINT)
     status, shown = screen.end()
     assert "filled: PROB-01" in shown and block(project, "PROB-01")[1]["status"] == "draft"

@@ -318,8 +318,8 @@ def test_a_full_disk_costs_log_lines_but_no_answer(project):
     with TestClient(rest.create_app(project)) as client:
         assert client.post("/predict", json=[ROW] * 5).status_code == 200
         time.sleep(rest.TICK_SECONDS * 2)
-        assert client.post("/predict", json=ROW).status_code == 200
         assert "ml_prediction_log_lost_total 5.0" in client.get("/metrics").text
+        assert client.post("/predict", json=ROW).status_code == 200
 
 
 def test_scoring_that_breaks_is_one_500_without_data(project, caplog, monkeypatch):
