@@ -631,6 +631,8 @@ def test_what_was_decided_is_told_and_stands_in_the_contract(tmp_path):
         ("First Name", ["Anna", "Bobby", "Cydney"]),
         ("street_address", ["Elm 1", "Oak 2"]),
         ("plz", ["01067", "04103"]),
+        ("birth_place", ["Bonn", "Ulm"]),
+        ("Geburtsort", ["Bonn", "Ulm"]),
         ("phone_number", [491234567.5, 491234568.5]),
     ],
 )

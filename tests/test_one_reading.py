@@ -1,6 +1,7 @@
 """One row, one reading: a value is taken or refused alike, whichever way it comes in."""
 
 import csv
+import datetime as dt
 import io
 import json
 import math
@@ -193,6 +194,27 @@ def test_a_number_as_a_category_has_one_text():
     missing = [math.nan, 2.0]
     assert validation.parse(pl.Series(missing), ours).to_list() == [None, "2.0"]
     assert arrow.read(pa.array(missing), theirs).to_pylist() == [None, "2.0"]
+
+
+def test_a_midnight_is_its_day_and_no_other_time_is_one():
+    """Parquet, pandas and databases hold days as timestamps; an hour is never cut off silently."""
+    ours, theirs = column("date")
+    day, noon = dt.datetime(2024, 1, 31), dt.datetime(2024, 1, 31, 12)
+    for unit in ("s", "ms", "us", "ns"):
+        for zone, found in ((None, day.date()), ("UTC", day.date()), ("Europe/Berlin", None)):
+            first = day if zone != "Europe/Berlin" else day - dt.timedelta(hours=1)
+            raw = pa.array([first, noon, None], pa.timestamp(unit, zone))
+            assert arrow.read(raw, theirs).to_pylist() == [found, None, None], (unit, zone)
+            read = validation.parse(pl.Series(raw), ours)
+            assert read.to_list() == [found, None, None], (unit, zone)
+    ends = ["", "T00:00", " 00:00:00", "t00:00:00.000000", "T00:00:00.000000000Z", "T00:00+00:00"]
+    texts = [f"2024-01-31{end}" for end in ends]
+    hours = ["2024-01-31T12:00", "2024-01-31T00:00:01", "2024-01-31T00:00:00+01:00", "2024-01-31Z"]
+    expected = [day.date()] * len(texts) + [None] * len(hours)
+    assert validation.parse(pl.Series(texts + hours), ours).to_list() == expected
+    assert arrow.read(pa.array(texts + hours), theirs).to_pylist() == expected
+    assert [read_value(text, theirs) for text in texts] == [day.date()] * len(texts)
+    assert [read_value(text, theirs) for text in hours] == hours
 
 
 def test_every_kind_is_tried():

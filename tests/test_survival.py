@@ -748,6 +748,19 @@ def test_a_processed_table_that_is_not_as_written_is_refused_and_made_again(
     assert path.read_bytes() == good
 
 
+@pytest.mark.parametrize("name", ["metrics", "data_quality"])
+def test_a_report_that_decides_and_was_edited_is_made_again(
+    made: Made, project: Project, name: str
+) -> None:
+    pipeline.run(project, lambda line: None)
+    path = made / f"reports/{name}.json"
+    good = path.read_bytes()
+    path.write_bytes(re.sub(rb": 0\.\d+", b": 0.987654", good))
+    assert path.read_bytes() != good
+    pipeline.run(project, lambda line: None)
+    assert b"0.987654" not in path.read_bytes()
+
+
 def test_a_test_set_of_another_split_judges_no_version(project: Project) -> None:
     frame = pl.read_parquet(project.path("data/processed/test.parquet"))
     validation.store(project, "data/processed/test.parquet", frame.tail(50))

@@ -48,9 +48,11 @@ SPACES = "".join(filter(str.isspace, map(chr, range(0x3001))))  # which stand ar
 WHOLE = 2**63  # integers have 64 bits
 
 # ISO 8601 as databases and spreadsheets write it. Python, Polars and msgspec each read more than
-# this, and each something else: what does not match is no date or time.
+# this, and each something else: what does not match is no date or time. A midnight is its day,
+# because Parquet and databases hold days so; another time of day is none.
 ISO = {
-    "date": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
+    "date": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"([Tt ]00:00(:00(\.0{1,9})?)?([Zz]|[+-]00:?00)?)?$",
     "timestamp": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"([Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"
     r"([Zz]|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])?)?$",

@@ -14,7 +14,7 @@ NAMES = {
     "name": r"^name$|(first|last|middle|full|given|family|customer|client|person|user)_?name"
     r"|surname|vorname|nachname",
     "address": r"address|street|strasse|straße|(^|_)(zip|plz)|post(al)?_?code",
-    "birth": r"birth|(^|_)dob(_|$)|geburt",
+    "birth": r"birth(_?(place|city|country))?|(^|_)dob(_|$)|geburt(s_?(ort|stadt|land))?",
     "account or card": r"(^|_)iban|(card|account)_?(no|num|number)$",
     "official number": r"(^|_)ssn|social_?security|passport|(tax|national)_?(id|number)",
     "IP address": r"(^|_)ip(_|$)|ip_?addr",

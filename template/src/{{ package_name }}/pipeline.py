@@ -226,9 +226,13 @@ def _inputs(project: Project, step: Step) -> str:
 
 
 def _left(project: Project, step: Step) -> dict[str, str]:
-    """Return the hashes of the tables that only this step writes: damaged ones are made again."""
-    tables = [name for name in step.leaves if name.startswith("data/processed/")]
-    return {n: storage.sha256(project.path(n)) for n in tables if project.path(n).is_file()}
+    """Return the hashes of what only this step writes: damaged or edited, it is made again.
+
+    Those are tables and the two reports whose numbers decide: what is usable, and what is good.
+    """
+    reports = ("reports/data_quality.json", "reports/metrics.json")
+    own = [name for name in step.leaves if name.startswith("data/processed/") or name in reports]
+    return {n: storage.sha256(project.path(n)) for n in own if project.path(n).is_file()}
 
 
 @cache

@@ -347,7 +347,9 @@ def parse(raw: pl.Series, column: Column) -> pl.Series:
         if raw.dtype in (pl.Date, pl.Datetime):
             zoned = getattr(raw.dtype, "time_zone", None)
             utc = raw.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zoned else raw
-            return utc.cast(dtype)
+            days = utc.cast(dtype)
+            # As of texts, only a midnight is a day: 2024-01-31T23:00 is not silently the 31st.
+            return days if kind == "timestamp" else days.set(utc != days.cast(utc.dtype), None)
     elif kind == "boolean" and raw.dtype == pl.Boolean:
         return raw
     elif is_text or raw.dtype.is_numeric():
@@ -397,6 +399,7 @@ def _moments(text: pl.Series, column: Column) -> pl.Series:
     found = pl.repeat(None, len(text), dtype=DTYPES[column.kind], eager=True)
     iso = text.set(~text.str.contains(ISO[column.kind]), None).str.to_uppercase()
     iso = iso.str.replace(" ", "T", literal=True)
+    iso = iso.str.head(10) if column.kind == "date" else iso
     tried = [(iso, form) for form in ISO_FORMATS[column.kind]]
     tried += [(text.set(~text.str.contains(pattern(form)), None), form) for form in column.formats]
     for fitting, form in tried:

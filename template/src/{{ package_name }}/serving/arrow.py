@@ -162,7 +162,11 @@ def _moments(raw: Any, column: ServedColumn) -> Any:
                 return trimmed.cast(type)
         return _each(trimmed, lambda text: read_moment(text, column), type)
     known = pa.types.is_date(raw.type) or pa.types.is_timestamp(raw.type)
-    return raw.cast(type, safe=False) if known else None
+    read = raw.cast(type, safe=False) if known else None
+    if column.kind == "date" and pa.types.is_timestamp(raw.type):
+        utc = raw.cast(pa.timestamp(raw.type.unit))
+        return pc.if_else(pc.equal(utc, read.cast(utc.type, safe=False)), read, None)
+    return read
 
 
 def _with_point(raw: Any) -> Any:
