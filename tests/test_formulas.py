@@ -2,12 +2,14 @@
 
 import math
 import random
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from helpers.jinja import environment, evaluate_all
+from helpers.plan import render_plan
 from reference import formulas
 
 FORMULAS = "questions/formulas.jinja"
@@ -205,3 +207,52 @@ def test_break_even_is_where_npv_is_zero() -> None:
         if even is not None:
             flows = formulas.cash_flow(cost, months, even, run, ramp, horizon, success)
             assert math.isclose(formulas.npv(flows, 0.1), 0, abs_tol=1e-3)
+
+
+@pytest.mark.parametrize("months", [(3, 5, 8), (2.5, 5, 30), (1, 1, 1)])
+@pytest.mark.parametrize("benefit", [900_000, 15_000])
+def test_scenarios_are_what_a_textbook_counts(months: tuple[float, ...], benefit: int) -> None:
+    best, likely, worst = months
+    text, plan = render_plan(
+        build_months_best=best,
+        build_months=likely,
+        build_months_worst=worst,
+        monthly_benefit=benefit,
+        yearly_gap=10**8,
+    )
+    a = plan["answers"]
+    found = {name: figure["value"] for name, figure in plan["computed"]["VAL-01"].items()}
+    p80 = formulas.pert_p80(best, likely, worst)
+    budget, until = found["build_cost"], math.ceil(round(p80 * 0.7, 6))
+    most = formulas.ceilings(10**8 + a["indirect_gap"], a["gap_growth"], a["horizon_months"])
+    for name, share, cost, length in (
+        ("worst", 0.5, 2, math.ceil(worst)),
+        ("half_benefit", 0.5, 1, found["first_use_month"]),
+        ("best", 1, 1, math.ceil(best)),
+    ):
+        flows = formulas.cash_flow(
+            budget * cost,
+            length,
+            found["benefit"] * share,
+            found["run_cost"] * cost,
+            a["ramp_months"],
+            a["horizon_months"],
+            a["success_probability"],
+            a["benefit_growth"],
+            most,
+        )
+        assert found[f"npv_{name}"] == pytest.approx(formulas.npv(flows, a["discount_rate"])), name
+        assert found[f"payback_{name}"] == formulas.payback_month(flows), name
+    spent = [(0.0, 0.0)] + [(-budget * 0.7 / until, 0.0)] * until
+    assert found["npv_stop_g3"] == pytest.approx(formulas.npv(spent, a["discount_rate"]))
+    table = re.findall(r"^\| (.*) <!-- VAL-01 --> \|$", text, re.MULTILINE)
+    asked = {row.split(" | ")[0]: row.split(" | ")[-1] for row in table}
+    assert list(asked) == ["Stop at G3", "Worst", "Half the benefit", "Likely", "Best"]
+    names = {"Worst": "npv_worst", "Half the benefit": "npv_half_benefit", "Likely": "npv"}
+    for title, name in names.items() | {("Best", "npv_best")}:
+        assert asked[title] == ("go" if found[name] >= 0 else "stop"), title
+
+
+def test_no_scenario_of_a_prohibited_practice_is_a_go() -> None:
+    text, _ = render_plan(risk_class="prohibited")
+    assert "| go <!-- VAL-01" not in text and text.count("| stop <!-- VAL-01") == 4

@@ -1,6 +1,8 @@
 """PLAN.md: its blocks survive updates, show any text as typed, and say what plan.yaml says."""
 
 import re
+import shutil
+import subprocess
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -111,8 +113,12 @@ def both_plans_say_the_same(text: str, plan: dict[str, Any]) -> None:
         row = f" <!-- {id} --> |"
         if plan["blocks"][id].get("row"):
             (said,) = [line for line in text.split("\n") if line.endswith(row)]
-            assert f"`{decision['rule'].split(', ')[0]}`" in said
-            assert decision["why"][1:] in said and len(re.findall(r"(?<!\\)\|", said)) == 5
+            light = (
+                plan["answers"]["plan_depth"] == "light"
+            )  # few words; `ml plan why` has the rest
+            why = re.split("[:;] ", decision["why"])[0] if light else decision["why"]
+            assert why[1:] in said and len(re.findall(r"(?<!\\)\|", said)) == (3 if light else 5)
+            assert light or f"`{decision['rule'].split(', ')[0]}`" in said
         assert set(decision["sources"]) <= set(plan["sources"])
 
 
@@ -240,13 +246,36 @@ def test_what_does_not_apply_says_why_and_keeps_its_place() -> None:
     assert "PRIV-01" in blocks(text, "human")
 
 
+SHEET = """@page{size:A4;margin:14mm}body{font:12px/1.3 Helvetica,Arial,sans-serif;margin:0}
+table{border-collapse:collapse;margin:4px 0}td,th{border:1px solid;padding:1px 4px}
+p,blockquote{margin:4px 0}h1,h2,h3{margin:8px 0 3px}code{font:85% monospace}"""
+
+
 def test_the_light_plan_prints_on_four_pages() -> None:
-    text, _ = usual_plan()
-    lines = text.split("\n")
-    # Print: comments and blank lines vanish, a line of A4 at 10 points holds about 105 characters.
-    printed = [line for line in lines if line and not line.startswith("<!--")]
-    rows = sum(1 + len(line) // 105 + line.startswith("##") for line in printed)
-    assert rows <= 4 * 62
+    lines = usual_plan()[0].split("\n")
+    printed = [re.sub(r"<!--.*?-->", "", line) for line in lines if not line.startswith("<!--")]
+    rows = sum(1 + len(line) // 115 + line.startswith("##") for line in printed if line)
+    # Measured with Chromium and SHEET: 249 such rows, after `ml run`, are 3,980 px high, so that
+    # four pages of 1,017 px hold 254 of them. The run writes 56.
+    assert rows <= 254 - 56
+
+
+@pytest.mark.nightly
+def test_chromium_prints_the_light_plan_on_four_pages(tmp_path: Path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("NOT TESTED: no chromium to print with: apt-get install chromium")
+    body = MarkdownIt("commonmark", {"html": True}).enable("table").render(usual_plan()[0])
+    page, pdf = tmp_path / "plan.html", tmp_path / "plan.pdf"
+    page.write_text(f"<!doctype html><meta charset=utf-8><style>{SHEET}</style>{body}")
+    options = ["--headless", "--no-sandbox", f"--user-data-dir={tmp_path / 'profile'}"]
+    subprocess.run(
+        [chromium, *options, "--no-pdf-header-footer", f"--print-to-pdf={pdf}", str(page)],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    assert 0 < len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes())) <= 4
 
 
 def test_the_technical_documentation_maps_every_point_of_annex_iv() -> None:

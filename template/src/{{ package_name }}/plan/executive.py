@@ -22,6 +22,7 @@ LONG = 6  # titles in a row
 # What decides first: value, quality, work for people, data.
 FIRST = ("Value a year", "Primary metric", "Cases a day", "Rows", "Gain over best baseline")
 SCENARIOS = {
+    "npv_stop_g3": "Stop at G3",
     "npv_worst": "Worst",
     "npv_half_benefit": "Half the benefit",
     "npv_double_cost": "Double cost",
@@ -112,7 +113,7 @@ def _title(plan: Plan) -> str:
 
 
 def _scenarios(plan: Plan) -> list[tuple[str, float, str]]:
-    """Return name, value and text of each scenario, the worst first; stopping costs its work."""
+    """Return name, value and text of each scenario, the worst first."""
     currency = str(plan.answers["currency"])
     found = plan.computed["VAL-01"]
     rows = [
@@ -120,9 +121,6 @@ def _scenarios(plan: Plan) -> list[tuple[str, float, str]]:
         for name, title in SCENARIOS.items()
         if name in found and found[name].value is not None
     ]
-    # The same cost as that of the other scenarios: with the reserve of the schedule.
-    spent = (plan.gates["G3"].share or 0) * plan.number("VAL-01", "build_cost")
-    rows.append(("Stop at G3", -spent))
     return [(name, value, f"{number(value)} {currency}") for name, value in sorted(rows, key=_size)]
 
 
