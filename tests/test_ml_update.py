@@ -501,6 +501,49 @@ def test_an_updated_project_equals_a_fresh_one(
     assert set(different(all_of(project), tree(fresh))) <= set(team)
 
 
+@pytest.mark.parametrize("given", [[], ["package_name=risk"]])
+def test_an_edited_file_that_moved_is_merged_in_its_new_place(
+    template: Path, project: Path, tmp_path: Path, given: list[str]
+) -> None:
+    moves = {
+        "src/*/bench.py": "src/*/engine/speed.py",
+        "src/*/splitting.py": "src/*/engine/splitting.py",
+        "src/*/metrics.py": "../outside.py",
+        "docs/model_card.md": "docs/model/card.md",
+    }
+    newer = Path(shutil.copytree(template, tmp_path / "newer"))
+    source = newer / "template/src/{{ package_name }}"
+    (source / "plan/moved.yaml").write_text(yaml.safe_dump(moves))
+    (source / "engine").mkdir()
+    (newer / "template/docs/model").mkdir()
+    git(source, "mv", "bench.py", "engine/speed.py")
+    git(source, "mv", "splitting.py", "engine/splitting.py")
+    git(newer / "template/docs", "mv", "model_card.md.jinja", "model/card.md.jinja")
+    edit(source, "engine/speed.py", '"""', '"""Of the template. ')
+    publish(newer, tag="v2.0.0")
+    answers = project / ".copier-answers.yml"
+    answers.write_text(answers.read_text().replace(str(template), str(newer)))
+    append(project, "src/churn_model/bench.py", "\n# ours\n")
+    edit(project, "docs/model_card.md", "library_name: onnx", "library_name: ours")
+    commit(project)
+    before = all_of(project)
+
+    report = update.run(project, given, "v2.0.0", dry_run=False)
+    now = all_of(project)
+    place = "src/risk" if given else "src/churn_model"
+    merged = now[f"{place}/engine/speed.py"]
+    assert merged.startswith(b'"""Of the template. ') and merged.endswith(b"# ours\n")
+    assert b"library_name: ours" in now["docs/model/card.md"]
+    assert report.moved[f"{place}/bench.py"] == f"{place}/engine/speed.py"
+    gone = {f"{place}/bench.py", f"{place}/splitting.py", "docs/model_card.md"}
+    assert gone.isdisjoint(now) and not report.conflicts and not report.kept
+    assert f"{place}/metrics.py" in now  # a map that leads outside moves nothing
+    if not given:
+        commit(project)
+        update.run(project, [], "v1.0.0", dry_run=False)
+        assert all_of(project) == before
+
+
 def test_a_renamed_package_takes_along_what_people_wrote(
     made: Path, tmp_path: Path, fast: None
 ) -> None:

@@ -37,6 +37,8 @@ PLAN = "plan/plan.yaml"
 # What the team owns from the first day: the same files as `_skip_if_exists` of the template.
 TEAM = ("config.yaml", "contracts/dataset.odcs.yaml", "plan/overrides.yaml", "plan/progress.yaml")
 STATE = ".ml.update"
+# Data of a version: the places that its files had before, "*" for the package's name.
+MOVED = "plan/moved.yaml"
 
 
 class Update(msgspec.Struct, kw_only=True):
@@ -50,7 +52,7 @@ class Update(msgspec.Struct, kw_only=True):
     added: list[str] = []
     changed: list[str] = []
     removed: list[str] = []
-    moved: dict[str, str] = {}  # the package
+    moved: dict[str, str] = {}  # the package, and files that the template has moved
     kept: dict[str, str] = {}  # edited files that could not be merged, and where they are now
     conflicts: list[str] = []
     check: list[str] = []  # what `ml plan check` finds afterwards
@@ -282,22 +284,36 @@ def _merge(
     before, after = (f"src/{name}" for name in update.answers.get("package_name", ("", "")))
     if before != after:
         (old / before).rename(old / after)
+    moved = _moved(old, new)
+    for was, now in moved.items():
+        (old / now).parent.mkdir(parents=True, exist_ok=True)
+        (old / was).rename(old / now)
     _repository(root, merged)
     head = _git(root, "rev-parse", f"{commit}:./") if commit else _as_it_is(root, merged)
     _own(merged, "update-ref", "refs/project", head)
     _own(merged, "read-tree", "--reset", "-u", head)
-    update.check += _like_ours(merged, old, new, (after, before))
+    update.check += _like_ours(merged, old, new, (after, before), moved)
     base = _commit(merged, _tree(merged, old))
     theirs = _commit(merged, _tree(merged, new), base)
     _own(merged, "read-tree", "--reset", "-u", head)
     if before != after and (merged / before).exists() and not (merged / after).exists():
         _own(merged, "mv", before, after)
         update.moved[before] = after
+    for was, now in moved.items():
+        if (merged / was).exists() and not os.path.lexists(merged / now):
+            (merged / now).parent.mkdir(parents=True, exist_ok=True)
+            _own(merged, "mv", was, now)
+            update.moved[was] = now
     ours = _commit(merged, _own(merged, "write-tree"), base)
     _own(merged, "update-ref", "--no-deref", "HEAD", ours)
     options = ("--quiet", "--no-commit", "--no-ff", "-Xfind-renames=100%")
     _own(merged, "update-ref", "refs/heads/template", theirs)
     _own(merged, "-c", "merge.directoryRenames=false", "merge", *options, "template", codes=(0, 1))
+    _settle(update, root, merged)
+
+
+def _settle(update: Update, root: Path, merged: Path) -> None:
+    """Note what git could not merge: marked conflicts, files kept beside, files that stay away."""
     unmerged: dict[str, set[str]] = {}
     for line in _own(merged, "ls-files", "--unmerged", "-z").split("\0")[:-1]:
         entry, name = line.split("\t", 1)
@@ -332,12 +348,13 @@ def _files(
     fields = _own(merged, "diff-tree", "-r", "-z", "--no-renames", "--name-status", *trees)
     found = iter(fields.split("\0")[:-1])
     files = {name: status for status, name in zip(found, found, strict=True)}
-    package = tuple(f"{folder}/" for pair in update.moved.items() for folder in pair)
+    moved = tuple(place for pair in update.moved.items() for place in pair)
+    within = tuple(f"{place}/" for place in moved)
     lists = {"A": update.added, "M": update.changed, "T": update.changed, "D": update.removed}
     for name, status in files.items():
         if status == "A" and os.path.lexists(root / name):
             raise ProjectError(f"{name} is in the way, and not in git: move it, then again")
-        if name not in update.kept.values() and not name.startswith(package):
+        if name not in update.kept.values() and not (name in moved or name.startswith(within)):
             lists[status].append(name)
     hashes = {name: _hash(root / name) for name in files}  # before git looks at the same files
     if commit:
@@ -506,7 +523,30 @@ def _as_it_is(root: Path, merged: Path) -> str:
     return _git(root, "write-tree", *[f"--prefix={prefix}"] * bool(prefix), more=more)
 
 
-def _like_ours(merged: Path, old: Path, new: Path, moved: tuple[str, str]) -> list[str]:
+def _moved(old: Path, new: Path) -> dict[str, str]:
+    """Return where files of the old render are in the new one, as both versions tell."""
+    from .settings import load_yaml
+
+    found = {}
+    for render, other in ((new, old), (old, new)):  # an update may go back
+        path = next(render.glob(f"src/*/{MOVED}"), None)
+        if path is None:
+            continue
+        package = path.relative_to(render).parents[1].as_posix()
+        for pair in load_yaml(path).items():
+            was, now = (place.replace("src/*", package) for place in pair)
+            both = not {"..", "/"} & {*Path(was).parts, *Path(now).parts}
+            there = [
+                (folder / place).is_file() for folder in (other, render) for place in (was, now)
+            ]
+            if both and there == [True, False, False, True]:
+                found |= {was: now} if render == new else {now: was}
+    return found
+
+
+def _like_ours(
+    merged: Path, old: Path, new: Path, package: tuple[str, str], moved: Mapping[str, str]
+) -> list[str]:
     """Give two renders the links and line ends of our files; return what has no place with us."""
     lost = []
     links = [path for path in _walk(merged) if path.is_symlink()]
@@ -527,11 +567,14 @@ def _like_ours(merged: Path, old: Path, new: Path, moved: tuple[str, str]) -> li
                 (render / name).unlink()
         if renders and not inside:
             lost.append(f"{name} is a link: what the template has there is not taken over")
+    was = {now: was for was, now in moved.items()}
     for render in (old, new):
         for path in [path for path in _walk(render) if path.is_file() and not path.is_symlink()]:
             place = path.relative_to(render).as_posix()
-            if place.startswith(f"{moved[0]}/") and not (merged / place).exists():
-                place = moved[1] + place.removeprefix(moved[0])
+            if not (merged / place).exists():
+                place = was.get(place, place)
+            if place.startswith(f"{package[0]}/") and not (merged / place).exists():
+                place = package[1] + place.removeprefix(package[0])
             ours = merged / place
             if not ours.is_file():
                 continue
