@@ -19,12 +19,13 @@ pl.concat([base] * times).head(rows).write_parquet(f"{rows}.parquet", row_group_
 # The floor: read Parquet in batches, and run the bare model on a matrix that is there already.
 FLOOR = """
 import sys, time, resource, numpy as np, onnxruntime as ort, pyarrow.parquet as pq, polars as pl
-from churn_model import features, scorer
-from churn_model.scorer import FeatureSpec
-from churn_model import storage
+from churn_model.engine.features import encode
+from churn_model.engine.model import scorer
+from churn_model.engine.model.scorer import FeatureSpec
+from churn_model.engine import storage
 from pathlib import Path
 spec = storage.read_json(Path("models/v1/features.json"), FeatureSpec)
-x = features.encode(spec, pl.read_parquet("data/processed/test.parquet"))
+x = encode(spec, pl.read_parquet("data/processed/test.parquet"))
 x = np.resize(x, (65536, x.shape[1]))
 options = ort.SessionOptions(); options.inter_op_num_threads = 1
 session = ort.InferenceSession("models/v1/model_encoded.onnx", options)
@@ -38,8 +39,8 @@ print(rows / (time.perf_counter() - start))
 OURS = """
 import resource, sys, time
 from pathlib import Path
-from churn_model.serving import batch
-from churn_model.settings import find_project
+from churn_model.engine.serving import batch
+from churn_model.engine.settings import find_project
 start = time.perf_counter()
 report = batch.run(find_project(), Path(sys.argv[1]), Path(sys.argv[2]), force=True)
 seconds = time.perf_counter() - start

@@ -15,8 +15,9 @@ MEASURE = """
 import os, resource
 from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `ml` does
-from churn_model import pipeline, progress
-from churn_model.settings import find_project
+from churn_model import pipeline
+from churn_model.engine import progress
+from churn_model.engine.settings import find_project
 
 def cpu():
     taken = os.times()

@@ -41,7 +41,7 @@ import msgspec
 class Model(mlflow.pyfunc.PythonModel):
     def load_context(self, context):
         sys.path.insert(0, {src!r})
-        from churn_model.scorer import Scorer
+        from churn_model.engine.model.scorer import Scorer
         self.scorer = Scorer.load(Path({bundle!r}))
 
     def predict(self, context, model_input, params=None):

@@ -236,7 +236,7 @@ def test_cruft_updates_and_marks_conflicts(repository: Path, tmp_path: Path, kno
 def test_cruft_changes_an_answer(repository: Path, tmp_path: Path) -> None:
     project = cruft_project(repository, tmp_path)
     publish(project)
-    edited = "src/churn_model/serving/rest.py"
+    edited = "src/churn_model/engine/serving/rest.py"
     replace(project / edited, "import asyncio", "import asyncio  # ours")
     publish(project)
     batch = json.dumps({"deployment_modes": "[batch]", "pos_rate": "5 %", "entity": "none"})

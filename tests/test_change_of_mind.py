@@ -24,9 +24,9 @@ from helpers.updates import (
     write,
 )
 
-from package_name.plan import check
-from package_name.plan.blocks import parse
-from package_name.settings import Project
+from package_name.engine.settings import Project
+from package_name.planner import check
+from package_name.planner.blocks import parse
 
 REST = r"\bREST\b|HTTP|fastapi|uvicorn|prometheus|/metrics(?!\.json)|/predict\b|latency|ml serve"
 REST += r"|(?<!_)requests?\b|\bservice\b|peak_qps|rest_api"

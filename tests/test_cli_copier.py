@@ -214,7 +214,7 @@ def test_an_update_keeps_what_people_wrote(repository: Path, tmp_path: Path) -> 
     assert "/scratch/" in (folder / ".gitignore").read_text()
     plan = (folder / "PLAN.md").read_text(encoding="utf-8")
     assert plan.startswith("# The plan of") and "\nDecision by rule: PR AUC" in plan
-    assert not list(folder.glob("src/*/serving/rest.py"))
+    assert not list(folder.glob("src/*/engine/serving/rest.py"))
     assert "fastapi" not in (folder / "pyproject.toml").read_text()
 
 

@@ -21,9 +21,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from package_name import contract, drafting, leakage, sample, storage, validation
-from package_name.errors import ProjectError
-from package_name.formats import percent
+from package_name.engine import storage
+from package_name.engine.data import contract, drafting, leakage, sample, validation
+from package_name.engine.errors import ProjectError
+from package_name.engine.formats import percent
 
 
 def prop(name, kind="number", role="feature", **more):

@@ -22,11 +22,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from package_name import inference, ingest, profiling, report, validation
-from package_name.contract import Column, Contract
-from package_name.errors import CheckFailed, ProjectError
-from package_name.report import charts
-from package_name.settings import VARIABLES, Project, refused
+from package_name.engine import report
+from package_name.engine.data import inference, ingest, profiling, validation
+from package_name.engine.data.contract import Column, Contract
+from package_name.engine.errors import CheckFailed, ProjectError
+from package_name.engine.report import charts
+from package_name.engine.settings import VARIABLES, Project, refused
 
 
 def contract(*columns: Column, key: tuple[str, ...] = ()) -> Contract:
@@ -181,8 +182,8 @@ def test_missing_file_folder_truncation_and_unknown_encoding(tmp_path):
 FLIPS = """
 import sys; sys.path.insert(0, sys.argv[1]); import helpers.package
 from pathlib import Path
-from package_name import ingest
-from package_name.errors import ProjectError
+from package_name.engine.data import ingest
+from package_name.engine.errors import ProjectError
 path = Path(sys.argv[2])
 whole, refused = path.read_bytes(), 0
 for place in range(0, len(whole), 3):

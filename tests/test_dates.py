@@ -11,11 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from package_name import bundle, features, graph, metrics, models, validation
-from package_name.contract import Column, Contract
-from package_name.errors import ProjectError
-from package_name.scorer import Scorer
-from package_name.serving import arrow
+from package_name import features, models
+from package_name.engine import metrics
+from package_name.engine.data import validation
+from package_name.engine.data.contract import Column, Contract
+from package_name.engine.errors import ProjectError
+from package_name.engine.features import encode
+from package_name.engine.model import bundle, graph
+from package_name.engine.model.scorer import Scorer
+from package_name.engine.serving import arrow
 
 START = dt.datetime(2015, 3, 1)
 FACTS = {"version": "v1", "task": "binary", "champion": "lightgbm", "primary_metric": "roc_auc"}
@@ -55,7 +59,7 @@ def made(request, tmp_path_factory) -> tuple[Contract, pl.DataFrame, Scorer]:
     fit = frame.head(1000)
     spec = features.fit(fit, contract)
     y = fit["y"].cast(pl.Int8).to_numpy()
-    data = models.Data(features.encode(spec, fit), y, spec, 1)
+    data = models.Data(encode(spec, fit), y, spec, 1)
     member = graph.Member(*models.FITTERS["lightgbm"](data, 0, {"rounds": 60}))
     folder = tmp_path_factory.mktemp("dates") / "v1"
     options = {"contract_text": "", "rivals": {}, "reports": {}}
@@ -71,7 +75,7 @@ def test_a_target_that_depends_on_age_is_learnt(made) -> None:
     names = scorer.spec.names
     assert {"since.year", "since.elapsed", "last.year", "last.elapsed"} <= set(names), names
     test = frame.tail(1000)
-    p = scorer.predict(features.encode(scorer.spec, test)).probability
+    p = scorer.predict(encode(scorer.spec, test)).probability
     assert metrics.score("roc_auc", test["y"].cast(pl.Int8).to_numpy(), p) > 0.9
     elapsed = scorer.spec.numeric[names.index("since.elapsed")]
     assert (elapsed.until, elapsed.reference is None) == (
@@ -95,7 +99,7 @@ def test_training_requests_and_files_give_the_same_numbers(made, cells) -> None:
         rows.append(row)
     kinds = {c.name: validation.DTYPES[c.kind] for c in contract.served}
     frame = pl.DataFrame(rows, schema=kinds)
-    trained = features.encode(scorer.spec, frame)
+    trained = encode(scorer.spec, frame)
     sent = [msgspec.json.decode(msgspec.json.encode(row), type=scorer.row_type) for row in rows]
     np.testing.assert_array_equal(scorer.encode_rows(sent), trained)
     batch = pa.Table.from_pylist(

@@ -10,14 +10,14 @@ from helpers import package  # noqa: F401  (makes `package_name` importable)
 from helpers.rendering import render
 from test_plan_tool import REPORTS, write
 
-from package_name import storage
-from package_name.errors import ProjectError
-from package_name.plan import check, evidence, sync
-from package_name.plan import report as plan_report
-from package_name.plan.blocks import rewrite, survey
-from package_name.plan.evidence import MISSING, Row
-from package_name.plan.rules import evaluate
-from package_name.settings import Project
+from package_name.engine import storage
+from package_name.engine.errors import ProjectError
+from package_name.engine.settings import Project
+from package_name.planner import check, evidence, sync
+from package_name.planner import report as plan_report
+from package_name.planner.blocks import rewrite, survey
+from package_name.planner.evidence import MISSING, Row
+from package_name.planner.rules import evaluate
 
 MONEY = {
     "monthly_benefit": 52000,

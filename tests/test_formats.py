@@ -8,7 +8,7 @@ import pytest
 from helpers.jinja import environment
 from helpers.plan import render_plan
 
-from package_name.formats import count, number, percent, signed
+from package_name.engine.formats import count, number, percent, signed
 
 EDGES = [
     *(0, -0.0, 1, -1, 0.5, 0.9995, 0.99995, 0.999, 0.995, 0.00004, 0.0005, 0.00045, 1e-6, 9.99e-7),

@@ -10,9 +10,9 @@ from helpers import package  # noqa: F401  (makes `package_name` importable)
 from helpers.rendering import render
 from test_plan_tool import REPORTS, write
 
-from package_name.plan import check, sync
-from package_name.plan.blocks import read, rewrite, survey
-from package_name.settings import Project
+from package_name.engine.settings import Project
+from package_name.planner import check, sync
+from package_name.planner.blocks import read, rewrite, survey
 
 FORMATTERS = {
     "prettier": ("npx", "--yes", "prettier", "--write"),

@@ -8,8 +8,8 @@ import yaml
 from helpers.plan import render_plan
 from helpers.rendering import ROOT, render
 
-from package_name.plan import report
-from package_name.settings import Project
+from package_name.engine.settings import Project
+from package_name.planner import report
 
 TABLE = yaml.safe_load((ROOT / "questions" / "rules.yaml").read_text(encoding="utf-8"))
 ROLES = {

@@ -24,27 +24,18 @@ import pytest
 import yaml
 from helpers.rendering import ROOT, git, publish, render
 
-from package_name import (
-    bench,
-    explain,
-    features,
-    ingest,
-    monitoring,
-    registry,
-    sample,
-    splitting,
-    storage,
-    tracking,
-    update,
-    validation,
-)
-from package_name import git as children
-from package_name.contract import Column, Contract
-from package_name.errors import CheckFailed, ProjectError
-from package_name.plan import check, progress
-from package_name.scorer import Scorer, session
-from package_name.serving import batch
-from package_name.settings import Project
+from package_name import explain, splitting
+from package_name.engine import bench, monitoring, storage
+from package_name.engine import git as children
+from package_name.engine.data import ingest, sample, validation
+from package_name.engine.data.contract import Column, Contract
+from package_name.engine.errors import CheckFailed, ProjectError
+from package_name.engine.features import encode
+from package_name.engine.model import registry, tracking
+from package_name.engine.model.scorer import Scorer, session
+from package_name.engine.serving import batch
+from package_name.engine.settings import Project
+from package_name.planner import check, progress, update
 
 PACKAGE = "message_model"
 Ml = Callable[..., tuple[int, str]]
@@ -492,7 +483,7 @@ def test_after_a_failed_gate_commands_say_what_is_missing(
 
 def test_importance_of_one_class_has_no_meaning(trained: Project) -> None:
     scorer = Scorer.load(registry.champion_folder(trained))
-    x = features.encode(scorer.spec, small.frame(50))
+    x = encode(scorer.spec, small.frame(50))
     with pytest.raises(ProjectError, match="one class only: importance has no meaning there"):
         explain.permutation_importance(scorer, x, np.zeros(50, np.int8), np.random.default_rng(0))
 

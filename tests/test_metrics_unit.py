@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from package_name import evaluation, metrics, training
-from package_name.errors import ProjectError
-from package_name.plan import evidence
+from package_name import evaluation, training
+from package_name.engine import metrics
+from package_name.engine.errors import ProjectError
+from package_name.planner import evidence
 
 
 def sample(n=400, seed=0, kind="smooth"):

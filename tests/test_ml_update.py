@@ -37,12 +37,11 @@ from helpers.rendering import (
     tree,
 )
 
-from package_name import git as git_child
-from package_name import update
-from package_name.errors import ProjectError
-from package_name.plan import blocks
+from package_name.engine import git as git_child
+from package_name.engine.errors import ProjectError
+from package_name.planner import blocks, update
 
-SERVICE = "src/churn_model/serving/rest.py"
+SERVICE = "src/churn_model/engine/serving/rest.py"
 TRAINING = "src/churn_model/training.py"
 PICTURES = {"docs/logo.png": b"\x89PNG\0logo", "docs/mark.png": b"\x89PNG\0mark"}
 OURS = b"\x89PNG\0ours"

@@ -8,11 +8,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from package_name import contract, metrics, monitoring, registry, storage
-from package_name.contract import Column, Contract
-from package_name.errors import CheckFailed, ProjectError
-from package_name.scorer import Scorer
-from package_name.settings import Monitoring, Project
+from package_name.engine import metrics, monitoring, storage
+from package_name.engine.data import contract
+from package_name.engine.data.contract import Column, Contract
+from package_name.engine.errors import CheckFailed, ProjectError
+from package_name.engine.model import registry
+from package_name.engine.model.scorer import Scorer
+from package_name.engine.settings import Monitoring, Project
 
 SETTINGS = Monitoring()
 

@@ -15,9 +15,9 @@ from helpers.shared import shared_environment
 
 BROKEN = {  # hook: file, what is replaced in it, by what
     "merge-markers": ("README.md", "## Start", "<<<<<<< before"),
-    "ruff-check": ("src/card_fraud/errors.py", '"""', 'import os\n"""'),
-    "ruff-format": ("src/card_fraud/errors.py", "exit_code = 1", "exit_code =  1"),
-    "mypy": ("src/card_fraud/errors.py", "exit_code = 1", 'exit_code: int = "1"'),
+    "ruff-check": ("src/card_fraud/engine/errors.py", '"""', 'import os\n"""'),
+    "ruff-format": ("src/card_fraud/engine/errors.py", "exit_code = 1", "exit_code =  1"),
+    "mypy": ("src/card_fraud/engine/errors.py", "exit_code = 1", 'exit_code: int = "1"'),
     "contract": ("contracts/dataset.odcs.yaml", "logicalType:", "logicalKind:"),
     "plan": ("PLAN.md", "\nResult: NPV", "\nResult: nearly NPV"),
 }
@@ -99,7 +99,7 @@ def test_a_commit_is_judged_by_the_project_of_its_files(
 def test_types_are_checked_in_each_project(clean: Path, env: dict[str, str]) -> None:
     for name in ("churn", "fraud"):
         path = clean / f"ml/{name}/pyproject.toml"
-        (errors,) = path.parent.glob("src/*/errors.py")
+        (errors,) = path.parent.glob("src/*/engine/errors.py")
         text = path.read_text().replace('files = ["src"]', f'files = ["{errors}"]')
         path.write_text(text)
     hook = ("pre-commit", "run", "mypy", "--all-files", "--config")

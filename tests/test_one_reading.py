@@ -20,11 +20,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_serving_unit import CONTRACT, EVERY_KIND, TEXTS, scorer_of_every_kind
 
-from package_name import bundle, features, inference, ingest, validation
-from package_name.contract import Column, Contract
-from package_name.errors import ProjectError
-from package_name.scorer import Scorer, read_value
-from package_name.serving import arrow, batch, rest
+from package_name.engine.data import inference, ingest, validation
+from package_name.engine.data.contract import Column, Contract
+from package_name.engine.errors import ProjectError
+from package_name.engine.features import encode
+from package_name.engine.model import bundle
+from package_name.engine.model.scorer import Scorer, read_value
+from package_name.engine.serving import arrow, batch, rest
 
 words = str.split
 GOOD = {"n": 1, "i": 1, "b": True, "c": "a", "l": "x", "d": "2024-01-01", "t": "2024-01-01"}
@@ -84,7 +86,7 @@ def ingested(scorer: Scorer, path: Path) -> Iterator[Any]:
     frame = ingest.read_table(path).with_row_index("row")
     checked = validation.apply(CONTRACT, frame, labelled=False)
     refused = dict(zip(checked.rejected["row"], checked.rejected["_rules"].to_list(), strict=True))
-    encoded = iter(features.encode(scorer.spec, checked.valid).tolist())
+    encoded = iter(encode(scorer.spec, checked.valid).tolist())
     for row in range(frame.height):
         yield refused[row][0] if row in refused else next(encoded)
 

@@ -11,10 +11,10 @@ from helpers.plan import render_plan
 from helpers.rendering import recorded, render
 
 from package_name import tuning
-from package_name.errors import ProjectError
-from package_name.plan import check, evidence, sync
-from package_name.plan import report as plan_report
-from package_name.settings import Project
+from package_name.engine.errors import ProjectError
+from package_name.engine.settings import Project
+from package_name.planner import check, evidence, sync
+from package_name.planner import report as plan_report
 
 FILES = [*SOURCE.rglob("*.py"), *SOURCE.rglob("*.html")]
 CODE = "\n".join(path.read_text(encoding="utf-8") for path in FILES)

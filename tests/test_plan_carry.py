@@ -9,8 +9,8 @@ from helpers import package  # noqa: F401  (makes `package_name` importable)
 from helpers.plan import render_plan
 from helpers.rendering import ROOT
 
-from package_name.plan.blocks import parse, survey
-from package_name.plan.carry import carry, earlier
+from package_name.planner.blocks import parse, survey
+from package_name.planner.carry import carry, earlier
 
 OLD = (ROOT / "tests/reference/plan_earlier.md").read_text(encoding="utf-8")
 PLAN = yaml.safe_load((ROOT / "tests/reference/plan_earlier.yaml").read_text(encoding="utf-8"))

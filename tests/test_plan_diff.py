@@ -10,10 +10,10 @@ import yaml
 from helpers import package  # noqa: F401  (makes `package_name` importable)
 from helpers.rendering import git, publish, render
 
-from package_name.errors import ProjectError
-from package_name.plan import check, diff, sync
-from package_name.plan.blocks import PLACEHOLDER
-from package_name.settings import Project
+from package_name.engine.errors import ProjectError
+from package_name.engine.settings import Project
+from package_name.planner import check, diff, sync
+from package_name.planner.blocks import PLACEHOLDER
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,11 @@ import typer
 from helpers import package  # noqa: F401  (makes `package_name` importable)
 from helpers.rendering import publish, render
 
-from package_name import storage
-from package_name.errors import ProjectError
-from package_name.plan import answers, check, fill
-from package_name.plan.blocks import read, survey
-from package_name.settings import Project
+from package_name.engine import storage
+from package_name.engine.errors import ProjectError
+from package_name.engine.settings import Project
+from package_name.planner import answers, check, fill
+from package_name.planner.blocks import read, survey
 
 TODAY = dt.date(2026, 11, 27)
 

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from package_name.plan.blocks import Part, parse
+from package_name.planner.blocks import Part, parse
 
 IDS = dict(
     line.split()[:2]

@@ -8,8 +8,8 @@ import pytest
 from helpers import package  # noqa: F401  (makes `package_name` importable)
 from helpers.rendering import git, publish, render
 
-from package_name.plan import check, markup, page
-from package_name.settings import Project
+from package_name.engine.settings import Project
+from package_name.planner import check, markup, page
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,11 @@ import yaml
 from helpers import package  # noqa: F401  (makes `package_name` importable)
 from helpers.rendering import render
 
-from package_name.errors import CheckFailed, ProjectError
-from package_name.plan import check, sync
-from package_name.plan import report as plan_report
-from package_name.plan.blocks import (
+from package_name.engine.errors import CheckFailed, ProjectError
+from package_name.engine.settings import Project
+from package_name.planner import check, sync
+from package_name.planner import report as plan_report
+from package_name.planner.blocks import (
     PLACEHOLDER,
     RESULTS,
     Part,
@@ -24,7 +25,6 @@ from package_name.plan.blocks import (
     parse,
     survey,
 )
-from package_name.settings import Project
 
 METRIC = {"value": 0.81, "low": 0.78, "high": 0.84}
 REPORTS: dict[str, dict[str, Any]] = {

@@ -18,7 +18,7 @@ from copier import run_copy, run_update
 from helpers import package  # noqa: F401  (makes `package_name` importable)
 from helpers.rendering import copy_template, fast_copier, publish
 
-from package_name.plan.blocks import PLACEHOLDER, Part, parse, rewrite
+from package_name.planner.blocks import PLACEHOLDER, Part, parse, rewrite
 
 KEPT = ("PLAN.md.jinja", "plan", "{{ _copier_conf.answers_file }}.jinja")
 NEW = """  {"id": "NEW-0%d", "title": "New", "gate": "G2", "lines": ["decision: `x`"],

@@ -22,10 +22,12 @@ import yaml
 from helpers import bundles
 from helpers.rendering import render
 
-from package_name import contract, monitoring, privacy, profiling, registry, storage, validation
-from package_name.errors import ProjectError
-from package_name.scorer import Scorer, ServedColumn, example, row_type
-from package_name.serving import batch
+from package_name.engine import monitoring, privacy, storage
+from package_name.engine.data import contract, profiling, validation
+from package_name.engine.errors import ProjectError
+from package_name.engine.model import registry
+from package_name.engine.model.scorer import Scorer, ServedColumn, example, row_type
+from package_name.engine.serving import batch
 
 QUICK = {
     "ML_TRAINING__FOLDS": "2",

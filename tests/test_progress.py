@@ -11,11 +11,11 @@ import yaml
 from helpers import package  # noqa: F401  (makes `package_name` importable)
 from helpers.rendering import render
 
-from package_name.errors import CheckFailed, ProjectError
-from package_name.plan import check, progress, sync
-from package_name.plan import report as plan_report
-from package_name.plan.blocks import parse, rewrite
-from package_name.settings import Project
+from package_name.engine.errors import CheckFailed, ProjectError
+from package_name.engine.settings import Project
+from package_name.planner import check, progress, sync
+from package_name.planner import report as plan_report
+from package_name.planner.blocks import parse, rewrite
 
 # The worked example of the planning notes: nine tasks, 20.33 weeks with a deviation of 1.55.
 NINE = {
@@ -223,7 +223,7 @@ def test_executives_see_the_three_largest_risks(project: Project) -> None:
 def test_a_light_project_has_none_of_it(tmp_path: Path) -> None:
     folder = render(tmp_path / "project")
     assert not (folder / progress.FILE).exists()
-    assert not list(folder.glob("src/*/plan/progress.py"))
+    assert not list(folder.glob("src/*/planner/progress.py"))
     project = Project(folder)
     assert sync.figures(project) is None and sync.run(project) == ["GATES"]
 

@@ -22,7 +22,7 @@ import pytest
 from helpers import package  # noqa: F401  (makes `package_name` importable)
 from helpers.shared import clean_environment, shared_environment
 
-from package_name.plan.blocks import survey
+from package_name.planner.blocks import survey
 
 UV = str(Path(sys.executable).with_name("uv"))
 ROOT = Path(__file__).parents[1]
@@ -160,7 +160,8 @@ def test_no_library_reports_home(same_in_all: Made) -> None:
         *(f"--unset={name}" for name in ("CI", "GITHUB_ACTIONS", "PYTEST_CURRENT_TEST")),
     ]
     code = (
-        "from churn_model import settings, storage, tracking\n"
+        "from churn_model.engine import settings, storage\n"
+        "from churn_model.engine.model import tracking\n"
         "project = settings.find_project()\n"
         "tracking.log(project, storage.read_json(project.path('reports/training.json')))\n"
         "from mlflow.telemetry.client import get_telemetry_client\n"
@@ -293,7 +294,7 @@ def test_serves_the_golden_rows(project: Made, server: str) -> None:
 
 def test_scores_a_file(project: Made) -> None:
     if project.modes == "rest":
-        assert not (project.folder / "src/churn_model/serving/batch.py").exists()
+        assert not (project.folder / "src/churn_model/engine/serving/batch.py").exists()
         return
     ml = project.served_by
     source = "data/sample/dataset.parquet"

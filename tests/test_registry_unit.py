@@ -9,9 +9,12 @@ import onnx
 import pytest
 import yaml
 
-from package_name import contract, graph, models, registry, storage, stored_graph
-from package_name.errors import CheckFailed, ProjectError
-from package_name.scorer import FILES, FeatureSpec, NumericFeature, Scorer, session
+from package_name import models
+from package_name.engine import storage
+from package_name.engine.data import contract
+from package_name.engine.errors import CheckFailed, ProjectError
+from package_name.engine.model import graph, plain, registry, stored_graph
+from package_name.engine.model.scorer import FILES, FeatureSpec, NumericFeature, Scorer, session
 
 
 @pytest.fixture
@@ -269,7 +272,7 @@ def test_an_entry_of_an_older_template_gets_its_hash_with_the_promotion(project)
 def test_a_graph_tells_its_constants(method, members):
     spec = FeatureSpec((NumericFeature("a", "a"),), ())
     zero = np.zeros(1, np.float32)
-    model = models.Linear(0.0, zero, zero, zero, ())
+    model = plain.Linear(0.0, zero, zero, zero, ())
     knots = np.array([0.1, 0.9], np.float32)
     found = graph.Calibration(method, 1.2, 0.1, knots, knots)
     member = graph.Member(model, lambda x: np.zeros(len(x)), 1 / members)
@@ -285,7 +288,7 @@ def test_a_graph_repeats_a_calibration_next_to_0_and_1(method):
     """Single precision has lost the log-odds of such a probability."""
     spec = FeatureSpec((NumericFeature("a", "a"),), ())
     zero, one = np.zeros(1, np.float32), np.ones(1, np.float32)
-    model = models.Linear(0.0, zero, one, zero, ())
+    model = plain.Linear(0.0, zero, one, zero, ())
     knots = np.array([0.1, 0.9], np.float32)
     member = graph.Member(model, lambda x: models.sigmoid(models.linear_log_odds(model, x)))
     predictor = graph.Predictor((member,), graph.Calibration(method, 0.25, -0.6, knots, knots))

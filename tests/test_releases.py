@@ -25,9 +25,9 @@ from helpers.rendering import (
     tree,
 )
 
-from package_name import update
-from package_name.plan.blocks import parse, rewrite
-from package_name.plan.carry import earlier
+from package_name.planner import update
+from package_name.planner.blocks import parse, rewrite
+from package_name.planner.carry import earlier
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 STATES = dict(

@@ -28,8 +28,8 @@ from helpers.jinja import environment as jinja_environment
 from helpers.rendering import ROOT, different, plain_template, recorded, render, tree
 from hypothesis import HealthCheck, given, settings
 
-from package_name import contract
-from package_name.settings import Config, Plan
+from package_name.engine.data import contract
+from package_name.engine.settings import Config, Plan
 
 # Files whose braces are their own: f-strings, GitHub, report templates, Prometheus, Grafana.
 BRACES = re.compile(r"\.py$|^\.github/|^src/[^/]+/report/templates/|^monitoring/")

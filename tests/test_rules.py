@@ -18,8 +18,8 @@ from helpers.plan import render_plan
 from helpers.rendering import ROOT
 from reference import rules as reference
 
-from package_name import settings
-from package_name.plan.rules import judge_again
+from package_name.engine import settings
+from package_name.planner.rules import judge_again
 
 TABLE = yaml.safe_load((ROOT / "questions" / "rules.yaml").read_text(encoding="utf-8"))
 GOLDEN = yaml.safe_load((ROOT / "tests" / "reference" / "golden.yaml").read_text())["decisions"]

@@ -27,13 +27,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from package_name import bundle, features, graph, ingest, models, registry, storage, validation
-from package_name.contract import Column, Contract
-from package_name.dialect import MISSING
-from package_name.errors import ProjectError
-from package_name.scorer import Manifest, Scorer, read_value
-from package_name.serving import arrow, batch, rest
-from package_name.settings import Project
+from package_name import features, models
+from package_name.engine import storage
+from package_name.engine.data import ingest, validation
+from package_name.engine.data.contract import Column, Contract
+from package_name.engine.dialect import MISSING
+from package_name.engine.errors import ProjectError
+from package_name.engine.features import encode
+from package_name.engine.model import bundle, graph, registry
+from package_name.engine.model.scorer import Manifest, Scorer, read_value
+from package_name.engine.serving import arrow, batch, rest
+from package_name.engine.settings import Project
 
 ROW = {"amount": 12.5, "calls": 2, "plan": "basic", "online": True, "since": "2026-03-01"}
 
@@ -558,7 +562,7 @@ def scorer_of_every_kind() -> Scorer:
     spec = features.fit(frame, CONTRACT)
     assert len(spec.numeric) == 3 + 5 + 7 and "" in spec.categorical[0].levels
     y = (rng.random(n) < 0.3).astype(np.int8)
-    data = models.Data(features.encode(spec, frame), y, spec, 1)
+    data = models.Data(encode(spec, frame), y, spec, 1)
     fitted = models.FITTERS["logistic_regression"](data, 0, {})
     model = graph.emit(graph.Predictor((graph.Member(*fitted),)), spec, 0.5, encoded=True)
     texts = dict.fromkeys(Manifest.__struct_fields__, "") | {"features": (), "files": {}}
@@ -601,7 +605,7 @@ def test_every_format_is_encoded_as_the_scorer_and_training_do(scorer, tmp_path_
         assert problem.null_count == len(rows), (name, problem)
         np.testing.assert_array_equal(found, expected, err_msg=name)
         checked = validation.apply(CONTRACT, ingest.read_table(folder / name), labelled=False)
-        trained = features.encode(scorer.spec, checked.valid)
+        trained = encode(scorer.spec, checked.valid)
         np.testing.assert_array_equal(trained, expected, err_msg=name)
 
 
@@ -720,7 +724,7 @@ def test_texts_are_read_and_refused_as_validation_does(scorer, rows):
             continue
         assert number not in refused, row
         np.testing.assert_array_equal(scorer.encode_rows([typed])[0], found[number])
-    np.testing.assert_array_equal(found[kept], features.encode(scorer.spec, checked.valid))
+    np.testing.assert_array_equal(found[kept], encode(scorer.spec, checked.valid))
 
 
 def test_other_arrow_types(scorer):
@@ -776,7 +780,7 @@ def test_rows_in_are_rows_out_with_the_first_problem(project, tmp_path, suffix):
     assert out["probability"].null_count() == out["decision"].null_count() == 3
     good = frame.filter(~pl.col("row").is_in([3, 4, 5]))
     scorer = Scorer.load(project.path("models/v1"))
-    scores = scorer.predict(features.encode(scorer.spec, good))
+    scores = scorer.predict(encode(scorer.spec, good))
     kept = out.filter(pl.col("problem").is_null())
     np.testing.assert_allclose(kept["probability"], scores.probability, rtol=1e-12)
     assert kept["decision"].to_list() == scores.decision.tolist()

@@ -29,21 +29,14 @@ import yaml
 from helpers import package  # noqa: F401  makes `package_name` importable
 from helpers.rendering import render
 
-from package_name import (
-    bench,
-    evaluation,
-    ingest,
-    pipeline,
-    progress,
-    registry,
-    tracking,
-    training,
-    validation,
-)
-from package_name.errors import CheckFailed, ProjectError
-from package_name.formats import number
-from package_name.plan import evidence
-from package_name.settings import Project
+from package_name import evaluation, pipeline, training
+from package_name.engine import bench, progress
+from package_name.engine.data import ingest, validation
+from package_name.engine.errors import CheckFailed, ProjectError
+from package_name.engine.formats import number
+from package_name.engine.model import registry, tracking
+from package_name.engine.settings import Project
+from package_name.planner import evidence
 
 Table = dict[str, Any]
 SMALL = {

@@ -24,7 +24,7 @@ from helpers.rendering import (
 from helpers.updates import SETTINGS, TEAM, Tree, update_project
 from jinja2 import StrictUndefined, nodes
 
-from package_name.plan.blocks import Part, parse
+from package_name.planner.blocks import Part, parse
 
 HOSTILE_TEXTS = {
     "project_name": HOSTILE[4],

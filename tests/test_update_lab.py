@@ -50,8 +50,8 @@ from helpers.updates import (
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from package_name.errors import ProjectError
-from package_name.update import Update
+from package_name.engine.errors import ProjectError
+from package_name.planner.update import Update
 
 CASES = pytest.mark.parametrize("count", [400, pytest.param(20_000, marks=pytest.mark.nightly)])
 # Projects through the real command, too.

@@ -7,20 +7,14 @@ import numpy as np
 import polars as pl
 import yaml
 
-from . import package  # noqa: F401  makes `package_name` importable
+from package_name import features, models
+from package_name.engine import metrics, monitoring, storage
+from package_name.engine.data import contract
+from package_name.engine.features import encode
+from package_name.engine.model import bundle, graph, registry
+from package_name.engine.settings import Project
 
-from package_name import (  # isort: skip
-    bundle,
-    contract,
-    features,
-    graph,
-    metrics,
-    models,
-    monitoring,
-    registry,
-    storage,
-)
-from package_name.settings import Project
+from . import package  # noqa: F401  makes `package_name` importable
 
 
 def document(target: str = "y") -> dict[str, Any]:
@@ -103,10 +97,10 @@ def train(
     table = frame(rows, seed) if table is None else table
     fit, test = table[: len(table) // 2], table[len(table) // 2 :]
     spec = features.fit(fit, agreed)
-    data = models.Data(features.encode(spec, fit), labels(fit), spec, 1)
+    data = models.Data(encode(spec, fit), labels(fit), spec, 1)
     member = graph.Member(*models.FITTERS["logistic_regression"](data, 0, {}))
     predictor = graph.Predictor((member,))
-    p = predictor.predict(features.encode(spec, test))
+    p = predictor.predict(encode(spec, test))
     processed = made.path("data/processed")
     processed.mkdir(parents=True, exist_ok=True)
     table.write_parquet(processed / "valid.parquet")

@@ -26,8 +26,8 @@ from plumbum import local
 from . import package  # noqa: F401  makes `package_name` importable
 from .rendering import ROOT, different, fast_copier, git, tree
 
-from package_name.plan.blocks import PlanError, parse, rewrite  # isort: skip
-from package_name.update import Update, _apply, _files, _merge  # isort: skip
+from package_name.planner.blocks import PlanError, parse, rewrite  # isort: skip
+from package_name.planner.update import Update, _apply, _files, _merge  # isort: skip
 
 Tree = dict[str, bytes]
 SETTINGS = next(yaml.safe_load_all((ROOT / "copier.yml").read_text().split("\n---\n")[0]))

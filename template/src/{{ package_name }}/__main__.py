@@ -12,7 +12,7 @@ def main() -> None:
         start()
     except SyntaxError as error:
         if sys.argv[1:] == ["update", "--undo"]:
-            from .update import undo
+            from .planner.update import undo
 
             undo(Path(__file__).parents[2])
             print("the files are as before the update")

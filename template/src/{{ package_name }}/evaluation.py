@@ -10,23 +10,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import (
-    contract,
-    features,
-    metrics,
-    privacy,
-    progress,
-    registry,
-    storage,
-    training,
-    validation,
-)
-from .errors import CheckFailed, ProjectError
-from .formats import number, percent, signed
-from .plan import evidence
-from .report import render
-from .scorer import Scorer, in_parts, session
-from .settings import Project, refused
+from . import training
+from .engine import metrics, privacy, progress, storage
+from .engine.data import contract, validation
+from .engine.errors import CheckFailed, ProjectError
+from .engine.features import encode
+from .engine.formats import number, percent, signed
+from .engine.model import registry
+from .engine.model.scorer import Scorer, in_parts, session
+from .engine.report import render
+from .engine.settings import Project, refused
+from .planner import evidence
 
 Floats = NDArray[np.float64]
 # Facts of the plan that the verdict depends on.
@@ -276,7 +270,7 @@ def _score_test_set(
             "its test rows may have been seen; run `ml train` first"
         )
     validation.check_columns(frame, name, mend, agreed)
-    x, threads = features.encode(scorer.spec, frame), project.config.training.threads
+    x, threads = encode(scorer.spec, frame), project.config.training.threads
     progress.tell(f"scoring {number(len(x))} test rows")
     probability = {scorer.manifest.champion: scorer.predict(x).probability}
     rivals = (folder / name for name in scorer.manifest.files if name.startswith("rivals/"))

@@ -6,23 +6,16 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import (
-    contract,
-    evaluation,
-    features,
-    metrics,
-    privacy,
-    progress,
-    registry,
-    storage,
-    training,
-    validation,
-)
-from .errors import ProjectError
-from .formats import number
-from .models import Matrix
-from .scorer import Scorer
-from .settings import Project
+from . import evaluation, training
+from .engine import metrics, privacy, progress, storage
+from .engine.data import contract, validation
+from .engine.errors import ProjectError
+from .engine.features import encode
+from .engine.formats import number
+from .engine.model import registry
+from .engine.model.plain import Matrix
+from .engine.model.scorer import Scorer
+from .engine.settings import Project
 
 PLAN = ("explain",)  # facts of the plan that the explanations depend on
 ROWS = 2000
@@ -47,7 +40,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
     frame = validation.stored(project, "data/processed/test.parquet", "run `ml train`", agreed)
     if row is not None and not 0 <= row < frame.height:
         raise ProjectError(f"row {row}: the test set has rows 0 to {frame.height - 1}")
-    x = features.encode(scorer.spec, frame)
+    x = encode(scorer.spec, frame)
     y = training.labels(frame, agreed.target)
     rng = np.random.default_rng(project.config.training.seed)
     some = _some(y, rng)

@@ -1,11 +1,15 @@
-"""Turn contract columns into the model's matrix; what is learnt from data is kept as plain data."""
+"""Which features the model sees; what is learnt from training rows is kept as plain data."""
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from .contract import Contract
-from .scorer import MICROSECONDS_A_DAY, CategoricalFeature, FeatureSpec, NumericFeature, Part
+from .engine.data.contract import Contract
+from .engine.features import value_of
+from .engine.model.scorer import (
+    CategoricalFeature,
+    FeatureSpec,
+    NumericFeature,
+    Part,
+)
 
 MIN_LEVEL_ROWS = 10
 MAX_LEVELS = 1000
@@ -38,30 +42,12 @@ def fit(frame: pl.DataFrame, contract: Contract) -> FeatureSpec:
         elif column.kind in ("date", "timestamp"):
             parts = DATE_PARTS + (TIME_PARTS if column.kind == "timestamp" else ())
             for part in parts:
-                if frame.select(_part(NumericFeature("", name, part)).n_unique()).item() > 1:
+                if frame.select(value_of(NumericFeature("", name, part)).n_unique()).item() > 1:
                     numeric.append(NumericFeature(f"{name}.{part}", name, part))
             numeric += _elapsed(frame, name, contract.time.name if contract.time else None)
         else:
             numeric.append(NumericFeature(name, name))
     return FeatureSpec(tuple(numeric), tuple(categorical))
-
-
-def encode(spec: FeatureSpec, frame: pl.DataFrame) -> NDArray[np.float32]:
-    """Return the matrix of shape (rows, features): numbers (NaN when missing), then codes."""
-    columns = [_part(feature).cast(pl.Float32).fill_null(float("nan")) for feature in spec.numeric]
-    for feature in spec.categorical:
-        codes = {level: float(code) for code, level in enumerate(feature.levels)}
-        level = pl.col(feature.column).fill_null("")
-        other = float(len(codes))
-        columns.append(
-            level.replace_strict(codes, default=other, return_dtype=pl.Float32)
-            if codes
-            else pl.repeat(other, pl.len(), dtype=pl.Float32)
-        )
-    if not columns:
-        return np.empty((frame.height, 0), dtype=np.float32)
-    named = [column.alias(str(index)) for index, column in enumerate(columns)]
-    return np.ascontiguousarray(frame.select(named).to_numpy(), dtype=np.float32)
 
 
 def _elapsed(frame: pl.DataFrame, name: str, time: str | None) -> list[NumericFeature]:
@@ -71,22 +57,4 @@ def _elapsed(frame: pl.DataFrame, name: str, time: str | None) -> list[NumericFe
     # The end of a year: a bundle must not hold a date that may be somebody's own.
     reference = None if time else f"{min(latest + 1, 9999):04}-01-01"
     feature = NumericFeature(f"{name}.elapsed", name, "elapsed", time, reference)
-    return [feature] if frame.select(_part(feature).n_unique()).item() > 1 else []
-
-
-def _part(feature: NumericFeature) -> pl.Expr:
-    column = pl.col(feature.column)
-    if feature.part == "value":
-        return column
-    if feature.part == "elapsed":
-        end = pl.col(feature.until) if feature.until else pl.lit(feature.reference_moment)
-        passed = end.cast(pl.Datetime("us")) - column.cast(pl.Datetime("us"))
-        return passed.dt.total_microseconds() / MICROSECONDS_A_DAY
-    return {
-        "year": column.dt.year(),
-        "month": column.dt.month(),
-        "day": column.dt.day(),
-        "weekday": column.dt.weekday(),
-        "hour": column.dt.hour(),
-        "minute": column.dt.minute(),
-    }[feature.part]
+    return [feature] if frame.select(value_of(feature).n_unique()).item() > 1 else []

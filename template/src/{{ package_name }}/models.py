@@ -6,10 +6,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import progress
-from .scorer import FeatureSpec
+from .engine import progress
+from .engine.model.plain import (
+    Linear,
+    Matrix,
+    Model,
+    Predict,
+    forest_of_lightgbm,
+    forest_of_sklearn,
+    linear_log_odds,
+    sigmoid,
+)
+from .engine.model.scorer import FeatureSpec
 
-Matrix = NDArray[np.float32]
 Labels = NDArray[np.int8]
 
 # Preset measured on eight public tables; the fewest settings that held on all of them.
@@ -34,36 +43,6 @@ LINEAR_LEVELS = 50
 LARGE = 50_000
 
 
-class Forest(NamedTuple):
-    """Trees as parallel arrays in the layout of ONNX TreeEnsembleRegressor.
-
-    A leaf has mode "LEAF" and its weight in `value`. Node numbers count within a tree.
-    """
-
-    tree: NDArray[np.int64]
-    node: NDArray[np.int64]
-    feature: NDArray[np.int64]
-    mode: list[str]
-    value: NDArray[np.float32]
-    true: NDArray[np.int64]
-    false: NDArray[np.int64]
-    missing_true: NDArray[np.int64]
-    log_odds: bool
-
-
-class Linear(NamedTuple):
-    """Log-odds = intercept + numbers @ weight + missing @ missing_weight + a weight per code."""
-
-    intercept: float
-    fill: NDArray[np.float32]
-    weight: NDArray[np.float32]
-    missing_weight: NDArray[np.float32]
-    tables: tuple[NDArray[np.float32], ...]
-
-
-Model = Forest | Linear
-
-
 class Data(NamedTuple):
     """Training rows: matrix of shape (rows, features) and 0/1 labels of shape (rows,)."""
 
@@ -77,19 +56,11 @@ class Data(NamedTuple):
         return self._replace(x=self.x[index], y=self.y[index])
 
 
-Predict = Callable[[Matrix], NDArray[np.float64]]
-
-
 class Fitted(NamedTuple):
     """A fitted model as plain data, and its prediction of probabilities by the training library."""
 
     model: Model
     predict: Predict
-
-
-def sigmoid(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return probabilities of log-odds without overflow."""
-    return np.asarray(0.5 * (1 + np.tanh(0.5 * log_odds)))
 
 
 def class_prior(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
@@ -107,7 +78,7 @@ def single_rule(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
 
     tree = DecisionTreeClassifier(max_depth=1, min_samples_leaf=10, random_state=seed)
     tree.fit(data.x, data.y)
-    return Fitted(_forest_of_sklearn([tree]), lambda x: tree.predict_proba(x)[:, 1])
+    return Fitted(forest_of_sklearn([tree]), lambda x: tree.predict_proba(x)[:, 1])
 
 
 def logistic_regression(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
@@ -173,18 +144,6 @@ def _linear_columns(
     return matrix, center, spread
 
 
-def linear_log_odds(model: Linear, x: Matrix) -> NDArray[np.float64]:
-    """Evaluate a linear model on a matrix of shape (rows, features)."""
-    width = len(model.weight)
-    missing = np.isnan(x[:, :width])
-    numbers = np.where(missing, model.fill, x[:, :width]).astype(np.float64)
-    total = model.intercept + numbers @ model.weight + missing @ model.missing_weight
-    for index, table in enumerate(model.tables):
-        code = np.minimum(x[:, width + index], len(table) - 1).astype(np.intp)
-        total += table[code]
-    return np.asarray(total)
-
-
 def lightgbm(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     """Average `members` boosters that differ in their seed, each of `rounds` trees."""
     settings = dict(params)
@@ -198,7 +157,7 @@ def lightgbm(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
         raw = [np.asarray(booster.predict(x, raw_score=True)) for booster in boosters]
         return sigmoid(np.mean(raw, axis=0))
 
-    return Fitted(_forest_of_lightgbm(boosters), predict)
+    return Fitted(forest_of_lightgbm(boosters), predict)
 
 
 def lightgbm_rounds(
@@ -247,7 +206,7 @@ def extra_trees(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     )
     forest.fit(data.x, data.y)
     return Fitted(
-        _forest_of_sklearn(list(forest.estimators_)), lambda x: forest.predict_proba(x)[:, 1]
+        forest_of_sklearn(list(forest.estimators_)), lambda x: forest.predict_proba(x)[:, 1]
     )
 
 
@@ -294,98 +253,3 @@ def _boost(
             lgb.record_evaluation(curve if curve is not None else {}),
         ],
     )
-
-
-def floor32(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the largest float32 not above each value: x <= t stays the same for float32 x."""
-    with np.errstate(over="ignore"):
-        near = values.astype(np.float32)
-    return np.where(near > values, np.nextafter(near, np.float32(-np.inf)), near)
-
-
-class _Nodes:
-    """Collects the nodes of a forest."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[int, int, int, str, float, int, int, int]] = []
-
-    def forest(self, *, log_odds: bool) -> Forest:
-        tree, node, feature, mode, value, true, false, missing = zip(*self.rows, strict=True)
-        return Forest(
-            np.array(tree),
-            np.array(node),
-            np.array(feature),
-            list(mode),
-            # Leaf weights are rounded to nearest; thresholds were floored before.
-            np.array(value, dtype=np.float64).astype(np.float32),
-            np.array(true),
-            np.array(false),
-            np.array(missing),
-            log_odds,
-        )
-
-
-def _forest_of_lightgbm(boosters: list[Any]) -> Forest:
-    nodes = _Nodes()
-    number = 0
-    for booster in boosters:
-        for tree in booster.dump_model()["tree_info"]:
-            _add_lightgbm(nodes, number, tree["tree_structure"], 1 / len(boosters))
-            number += 1
-    return nodes.forest(log_odds=True)
-
-
-def _add_lightgbm(nodes: _Nodes, tree: int, root: dict[str, Any], share: float) -> None:
-    count = 1
-    waiting = [(root, 0)]
-    while waiting:
-        node, number = waiting.pop()
-        if "leaf_value" in node:
-            nodes.rows.append((tree, number, 0, "LEAF", node["leaf_value"] * share, 0, 0, 0))
-            continue
-        left, right = count, count + 1
-        count += 2
-        waiting += [(node["left_child"], left), (node["right_child"], right)]
-        feature = node["split_feature"]
-        if node["decision_type"] == "<=":
-            threshold = float(floor32(np.array([node["threshold"]]))[0])
-            nan_left = node["default_left"] if node["missing_type"] == "NaN" else threshold >= 0
-            nodes.rows.append(
-                (tree, number, feature, "BRANCH_LEQ", threshold, left, right, int(nan_left))
-            )
-            continue
-        # A set of codes becomes a chain of equalities that share their true branch.
-        codes = [float(code) for code in node["threshold"].split("||")]
-        for index, code in enumerate(codes):
-            last = index == len(codes) - 1
-            following = right if last else count
-            nodes.rows.append((tree, number, feature, "BRANCH_EQ", code, left, following, 0))
-            if not last:
-                number = count
-                count += 1
-
-
-def _forest_of_sklearn(estimators: list[Any]) -> Forest:
-    nodes = _Nodes()
-    for number, estimator in enumerate(estimators):
-        tree = estimator.tree_
-        thresholds = floor32(tree.threshold)
-        shares = tree.value[:, 0, :] / tree.value[:, 0, :].sum(axis=1, keepdims=True)
-        for node in range(tree.node_count):
-            if tree.children_left[node] < 0:
-                weight = shares[node, 1] / len(estimators)
-                nodes.rows.append((number, node, 0, "LEAF", weight, 0, 0, 0))
-            else:
-                nodes.rows.append(
-                    (
-                        number,
-                        node,
-                        int(tree.feature[node]),
-                        "BRANCH_LEQ",
-                        float(thresholds[node]),
-                        int(tree.children_left[node]),
-                        int(tree.children_right[node]),
-                        int(tree.missing_go_to_left[node]),
-                    )
-                )
-    return nodes.forest(log_odds=False)

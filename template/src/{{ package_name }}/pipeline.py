@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from . import progress, storage
-from .errors import CheckFailed, ProjectError
-from .settings import Project
+from .engine import progress, storage
+from .engine.errors import CheckFailed, ProjectError
+from .engine.settings import Project
 
 MEMORY = "reports/run.json"
 
@@ -32,7 +32,9 @@ class Step(NamedTuple):
 
 def steps(project: Project) -> list[Step]:
     """Return the steps in their order."""
-    from . import bench, evaluation, explain, ingest, monitoring, profiling, training, validation
+    from . import evaluation, explain, training
+    from .engine import bench, monitoring
+    from .engine.data import ingest, profiling, validation
 
     contract = project.config.data.contract
     data = ("data/processed/development.parquet", "data/processed/test.parquet")
@@ -115,7 +117,7 @@ def run(project: Project, tell: Callable[[str], None], *, force: bool = False) -
     CheckFailed at the end when a gate or a limit failed on the way. Whatever ends a run, PLAN.md
     says what the reports say then.
     """
-    from .plan import sync
+    from .planner import sync
 
     record: dict[str, Any] = {}
     failures: list[str] = []
@@ -145,7 +147,8 @@ def _run_steps(
     force: bool,
 ) -> None:
     """Run the steps; fill `record` by step, and `failures` with the checks that said no."""
-    from . import ingest, registry
+    from .engine.data import ingest
+    from .engine.model import registry
 
     path = project.path(MEMORY)
     try:
@@ -184,7 +187,8 @@ def _run_steps(
 
 def _check_contract(project: Project, tell: Callable[[str], None]) -> None:
     """Stop before the first step for what the last one would find in contract and plan."""
-    from . import contract, training
+    from . import training
+    from .engine.data import contract
 
     agreed = contract.read(project.contract_path)
     training.check_split(project, agreed)
@@ -238,12 +242,15 @@ def _left(project: Project, step: Step) -> dict[str, str]:
 @cache
 def _code() -> str:
     """Return the state of the steps' own code: who edits a feature expects a new model."""
-    modules = sorted(Path(__file__).parent.glob("*.py"))
+    root = Path(__file__).parent
+    places = (root, root / "engine", root / "engine/data", root / "engine/model")
+    modules = [module for place in places for module in sorted(place.glob("*.py"))]
     return storage.sha256_text("".join(map(storage.sha256, modules)))
 
 
 def _train(project: Project) -> None:
-    from . import tracking, training
+    from . import training
+    from .engine.model import tracking
 
     report = training.run(project)
     if project.config.training.track:
@@ -251,7 +258,7 @@ def _train(project: Project) -> None:
 
 
 def _promote(project: Project) -> None:
-    from . import registry
+    from .engine.model import registry
 
     version = storage.read_json(project.path("reports/metrics.json"), dict[str, Any])
     if version["gate"]["passed"]:
@@ -259,7 +266,7 @@ def _promote(project: Project) -> None:
 
 
 def _monitor(project: Project) -> None:
-    from . import monitoring
+    from .engine import monitoring
 
     try:
         monitoring.run(project, None)

@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .contract import Contract
-from .errors import ProjectError
-from .formats import count, percent
+from .engine.data.contract import Contract
+from .engine.errors import ProjectError
+from .engine.formats import count, percent
 
 Rows = NDArray[np.intp]
 

@@ -8,22 +8,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import (
-    bundle,
-    contract,
-    features,
-    graph,
-    metrics,
-    models,
-    monitoring,
-    progress,
-    registry,
-    storage,
-    validation,
-)
-from .errors import ProjectError
-from .formats import number
-from .settings import DAYS_A_MONTH, Project
+from . import features, models
+from .engine import metrics, monitoring, progress, storage
+from .engine.data import contract, validation
+from .engine.errors import ProjectError
+from .engine.features import encode
+from .engine.formats import number
+from .engine.model import bundle, graph, registry
+from .engine.settings import DAYS_A_MONTH, Project
 from .splitting import Split, require_role, split
 
 COSTS = ("cost_fp", "cost_fn", "cost_tp", "cost_tn", "action_success", "predictions_per_month")
@@ -104,7 +96,7 @@ def development_data(
     y = labels(rows, agreed.target)
     # Below LARGE rows more threads cost more than they give.
     threads = project.config.training.threads or int(len(y) < models.LARGE)
-    return models.Data(features.encode(spec, rows), y, spec, threads)
+    return models.Data(encode(spec, rows), y, spec, threads)
 
 
 def cross_validate(

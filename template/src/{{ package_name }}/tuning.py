@@ -4,9 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from . import metrics, progress, storage, training, validation
-from .errors import ProjectError
-from .settings import Project
+from . import training
+from .engine import metrics, progress, storage
+from .engine.data import validation
+from .engine.errors import ProjectError
+from .engine.settings import Project
 
 
 def run(project: Project, trials: int | None = None) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The template's machinery: it imports nothing of this project's own modules."""

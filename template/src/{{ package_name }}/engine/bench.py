@@ -1,0 +1,121 @@
+"""What the champion costs to run: latency, throughput, size, memory and cold start."""
+
+import importlib
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from . import progress, storage
+from .errors import CheckFailed
+from .formats import number
+from .git import start
+from .model import registry
+from .model.scorer import Golden, Scorer, read_golden
+from .settings import Project, find_project
+
+PLAN = ("latency_ms",)  # facts of the plan that the figures depend on
+SECONDS = 1.0  # of each measurement
+WARM_UP = 200
+BATCH_ROWS = 20_000
+
+
+def run(project: Project) -> dict[str, Any]:
+    """Measure the champion and write reports/bench.json.
+
+    CheckFailed when the service's 99th percentile is above the plan's latency_ms.
+    """
+    folder = registry.champion_folder(project)
+    scorer = Scorer.load(folder)
+    golden = read_golden(folder, scorer.columns)
+    threads = os.cpu_count() or 1
+    progress.tell("timing single rows")
+    single = _single_row_ms(scorer, golden)
+    progress.tell("starting a new process")
+    fresh = _fresh_process(project)
+    progress.tell("timing batches")
+    report = {
+        "version": scorer.version,
+        "run": scorer.manifest.run,
+        "made_up": registry.made_up(folder),
+        "plan": project.plan.facts(PLAN),
+        "single_row_ms": single,
+        "batch_rows_per_s": _batch_rows_per_s(Scorer.load(folder, threads=threads), golden),
+        "model_mb": (folder / "model_encoded.onnx").stat().st_size / 1e6,
+        "memory_mb": fresh["memory_mb"],
+        "cold_start_ms": fresh["cold_start_ms"],
+        "cpu": platform.processor() or platform.machine(),
+        "threads": threads,
+    }
+    storage.write_json(project.path("reports/bench.json"), report)
+    answers = project.plan.answers
+    limit = answers["latency_ms"] if "rest" in answers["deployment_modes"] else float("inf")
+    if single["p99"] > limit:
+        raise CheckFailed(
+            f"{scorer.version}: 99 % of single rows take up to {number(single['p99'])} ms, more "
+            f"than latency_ms {number(limit)}: train fewer members or rounds, or change the answer"
+        )
+    return report
+
+
+def _single_row_ms(scorer: Scorer, golden: Golden) -> dict[str, float]:
+    """Time a row from request bytes to answer bytes, in one thread: percentiles in ms."""
+    bodies = [msgspec.json.encode(row) for row in golden.rows]
+    decode = msgspec.json.Decoder(scorer.row_type).decode
+    taken: list[float] = []
+    end = time.perf_counter() + SECONDS
+    while len(taken) < 2 * WARM_UP or time.perf_counter() < end:
+        body = bodies[len(taken) % len(bodies)]
+        start = time.perf_counter()
+        scores = scorer.score_rows([decode(body)])
+        msgspec.json.encode([scores.probability.tolist(), scores.decision.tolist()])
+        taken.append(time.perf_counter() - start)
+    p50, p95, p99 = np.percentile(np.array(taken[WARM_UP:]) * 1000, [50, 95, 99])
+    return {"p50": float(p50), "p95": float(p95), "p99": float(p99)}
+
+
+def _batch_rows_per_s(scorer: Scorer, golden: Golden) -> float:
+    """Return encoded rows scored per second, with all cores."""
+    rows = [msgspec.convert(row, scorer.row_type) for row in golden.rows]
+    encoded = scorer.encode_rows(rows)
+    matrix = np.tile(encoded, (BATCH_ROWS // len(rows) + 1, 1))
+    scorer.predict(matrix)
+    start, count = time.perf_counter(), 0
+    while (seconds := time.perf_counter() - start) < SECONDS:
+        scorer.predict(matrix)
+        count += len(matrix)
+    return count / seconds
+
+
+def _fresh_process(project: Project) -> dict[str, Any]:
+    """Return the resident memory of a new serving process, and how long it took to be ready."""
+    started = time.perf_counter()
+    path = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    code, output, errors = start([sys.executable, "-m", __name__], project.root, path)
+    taken = (time.perf_counter() - started) * 1000
+    if code:
+        reason = (errors.strip().splitlines() or ["it gave no reason"])[-1]
+        raise CheckFailed(f"a new process cannot score: {reason}")
+    memory = msgspec.json.decode(output)
+    return {"cold_start_ms": taken, "memory_mb": memory}
+
+
+def _become_ready() -> None:
+    """Do what a serving process does until its first prediction; print its memory in MB."""
+    project = find_project()
+    if "rest" in project.plan.answers["deployment_modes"]:
+        importlib.import_module(".serving.rest", __package__).create_app(project)
+    else:
+        Scorer.load(registry.champion_folder(project))
+    status = Path("/proc/self/statm")  # Linux has it, others not
+    pages = int(status.read_text().split()[1]) if status.exists() else None
+    print("null" if pages is None else pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
+
+
+if __name__ == "__main__":
+    _become_ready()

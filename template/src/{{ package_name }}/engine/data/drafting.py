@@ -1,0 +1,699 @@
+"""Draft a data contract from a file: types, keys, roles and doubts, each with its reason."""
+
+import difflib
+import itertools
+import re
+import shlex
+import textwrap
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+
+from .. import progress, storage
+from ..errors import ProjectError
+from ..formats import NBSP, number, percent
+from ..settings import Project
+from . import leakage, personal
+from .contract import UNSERVED, Column, Kind, Role, contradiction, definition_columns, read, usable
+from .inference import infer
+from .ingest import read_table
+from .validation import parse
+
+MAX_LEVELS = 50  # more levels than this are not listed in the contract
+NEAR_UNIQUE = 0.95  # share of different values that makes text an identifier or free text
+MARK = "# Nobody has edited this contract while the SHA-256 of the lines below is "
+ID_NAME = re.compile(r"(^|_)(id|uuid|guid|key)$|(customer|client|user|account|order)id$")
+# Names of the moment at which a row was observed, and of dates that whom it is about has anyway.
+OBSERVED = re.compile(
+    r"^(date|day|week|month|period|time|timestamp|datetime|ts)(_|$)|snapshot|observ|event|as_?of"
+    r"|(report|record|reference|measure|transaction|order|invoice|booking|visit)\w*_(date|day|time|at)"
+)
+ATTRIBUTE = re.compile(
+    r"since|birth|join|sign_?up|regist|enrol|hire|acqui|expir|until|(^|_)(start|open|first|last|due)"
+)
+# The value that says that it happened, beside the one that says that it did not.
+AFFIRMED = {
+    *(("true", "false"), ("1", "0"), ("1", "-1"), ("positive", "negative"), ("pos", "neg")),
+    *(("ja", "nein"), ("oui", "non"), ("si", "no"), ("sí", "no"), ("sim", "não"), ("sim", "nao")),
+}
+HAPPENED = {"yes", "y", *(value for value, _ in AFFIRMED)}
+DENIAL = r"^(no|not|non|never|without)[ _-]+"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to look at; `what` is a word such as leakage, personal, identifier or date."""
+
+    column: str
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the draft took for what, such as entity or time, and the evidence."""
+
+    about: str
+    choice: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The text of a contract, what was decided, and what its readers should look at."""
+
+    text: str
+    decisions: list[Decision]
+    findings: list[Finding]
+
+
+@dataclass
+class _Column:
+    """A column on its way into the contract; `values` are typed, null where missing."""
+
+    name: str
+    kind: Kind
+    values: pl.Series
+    formats: tuple[str, ...] = ()
+    decimal_comma: bool = False
+    role: Role = "feature"
+    personal: bool = False
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)  # of the target
+
+    def exclude(self, what: str, reason: str) -> None:
+        self.notes.append((what, reason))
+        self.role = "excluded" if self.role == "feature" else self.role
+
+    @property
+    def filled(self) -> pl.Series:
+        values = self.values.drop_nulls()
+        return values.filter(values.is_finite()) if values.dtype.is_float() else values
+
+    @property
+    def different(self) -> int:
+        return self.filled.n_unique()
+
+    @property
+    def complete(self) -> bool:
+        return not self.values.null_count()
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is a feature of numbers that are never negative here."""
+        numeric = self.role == "feature" and self.kind in ("number", "integer")
+        return numeric and len(self.filled) > 0 and bool(self.filled.min() >= 0)  # type: ignore[operator]
+
+    @property
+    def listed(self) -> bool:
+        """Whether the contract lists its values: few, and nobody's."""
+        return self.kind == "category" and not self.personal and 0 < self.different <= MAX_LEVELS
+
+    @property
+    def names_things(self) -> bool:
+        """Whether its name and type are those of an identifier."""
+        named = ID_NAME.search(personal.snake(self.name)) is not None
+        return named and self.kind in ("integer", "category")
+
+
+def draft(
+    file: Path,
+    target: str,
+    *,
+    target_definition: str | None = None,
+    entity: str | None = None,
+    time_column: str | None = None,
+    positive: str | None = None,
+    name: str | None = None,
+    encoding: str = "utf-8",
+) -> Draft:
+    """Draft a complete contract for `file` (CSV, Parquet or JSON lines).
+
+    `target` is a column of the file with two values or, with `target_definition`, a new one: a SQL
+    expression over the others such as `arr_delay > 15`, whose columns are then excluded.
+    `positive` is its value for the event, needed where the values do not tell (1 and 2). Without
+    `entity` and `time_column` they are guessed where there is evidence. ProjectError when the file
+    cannot be read or the target cannot be learnt.
+    """
+    frame = read_table(file, encoding)
+    return _draft(
+        frame, target, target_definition, entity, time_column, positive, name or file.stem
+    )
+
+
+def run(
+    project: Project,
+    file: Path,
+    target: str | None = None,
+    definition: str | None = None,
+    entity: str | None = None,
+    time_column: str | None = None,
+    positive: str | None = None,
+    force: bool = False,
+) -> Draft:
+    """Write a draft for `file` to the project's contract; return it.
+
+    What is not given is taken from the project's answers, entity and time only where the file has
+    such a column. An edited contract is replaced with `force` only, and kept beside as `.bak`.
+    """
+    path = project.contract_path
+    edited = path.exists() and not is_untouched(path)
+    if edited and not force:
+        raise ProjectError(f"{path.name} was edited: --force replaces it and keeps it as .bak")
+    progress.tell(f"reading {file.name}")
+    frame = read_table(file, project.config.data.encoding)
+    progress.tell(f"judging {frame.width} columns of {number(frame.height)} rows")
+    known = {name: project.plan.answers.get(name) for name in ("entity", "time_column")}
+    known = {name: column for name, column in known.items() if column in frame.columns}
+    drafted = _draft(
+        frame,
+        target or project.plan.answers["target"],
+        definition,
+        entity or known.get("entity"),
+        time_column or known.get("time_column"),
+        positive,
+        file.stem,
+    )
+    if edited:
+        kept = (path.with_name(f"{path.name}.bak{n or ''}") for n in itertools.count())
+        storage.write_bytes(next(p for p in kept if not p.exists()), path.read_bytes())
+    storage.write_text(path, drafted.text)
+    if problem := contradiction(read(path), project.plan.answers):
+        drafted.findings.append(Finding("plan", "contradiction", problem))
+    return drafted
+
+
+def is_untouched(path: Path) -> bool:
+    """Whether a contract is still as it was drafted."""
+    first, _, rest = path.read_text(encoding="utf-8", errors="replace").partition("\n")
+    return first == MARK + storage.sha256_text(rest)
+
+
+def _draft(
+    frame: pl.DataFrame,
+    target: str,
+    definition: str | None,
+    entity: str | None,
+    time_column: str | None,
+    positive: str | None,
+    name: str,
+) -> Draft:
+    columns, findings = _read(frame)
+    used = [] if definition is None else _define(columns, target, definition)
+    labels, meaning = _set_target(columns, frame, target, positive)
+    if entity is not None:
+        _set_role(columns, entity, "entity", ("integer", "category"))
+    if time_column is not None:
+        _set_role(columns, time_column, "time", ("date", "timestamp"))
+    for column in columns.values():
+        _judge(column)
+    for name_used in used:
+        columns[name_used].exclude("leakage", f"the definition of {target} uses it")
+    whom = entity or _guess_entity(columns)
+    time = time_column or _guess_time(columns, whom)
+    for column in columns.values():
+        _exclude_identifier(column)
+    features = [column.name for column in columns.values() if column.role == "feature"]
+    typed = pl.DataFrame([column.values for column in columns.values()])
+    for suspicion in leakage.suspects(typed, labels, features, time, used):
+        columns[suspicion.column].exclude("leakage", suspicion.reason)
+    if all(column.role != "feature" for column in columns.values()):
+        roles = {"entity": "the entity", "time": "the time of the row"}
+        others = [column for column in columns.values() if column.role != "target"]
+        out = "; ".join(f"{c.name}: {roles.get(c.role) or c.notes[-1][1]}" for c in others)
+        out = out[:500] or "there is no other column"
+        raise ProjectError(f"no column is left to learn {target!r} from ({out})")
+    key = _choose_key(columns, whom, time)
+    findings += [Finding(c.name, *note) for c in columns.values() for note in c.notes]
+    decisions = [
+        Decision("target", target, meaning),
+        *_decide_roles(columns, whom, time, key, frame.height - typed.hash_rows().n_unique()),
+        *_decide_rules(columns),
+    ]
+    return Draft(_render(columns, target, key, name, decisions), decisions, findings)
+
+
+def _read(frame: pl.DataFrame) -> tuple[dict[str, _Column], list[Finding]]:
+    """Type every column; leave out what a contract cannot describe."""
+    columns, findings = {}, []
+    for raw in frame.get_columns():
+        name, reading = raw.name, infer(raw)
+        if reading is None or not name.strip():
+            reason = (
+                f"the contract has no type for {raw.dtype}" if name.strip() else "it has no name"
+            )
+            findings.append(Finding(name, "left out", reason))
+            continue
+        plain = Column(
+            name=name,
+            kind=reading.kind,
+            role="feature",
+            formats=reading.formats,
+            decimal_comma=reading.decimal_comma,
+        )
+        columns[name] = _Column(name, plain.kind, parse(raw, plain).alias(name), plain.formats)
+        columns[name].decimal_comma = reading.decimal_comma
+        columns[name].notes += reading.doubts
+    return columns, findings
+
+
+def _find(columns: dict[str, _Column], name: str, use: str) -> _Column:
+    if name in columns:
+        return columns[name]
+    known = {column.strip().casefold(): column for column in columns}
+    near = difflib.get_close_matches(name.strip().casefold(), known, n=1, cutoff=0.5)
+    hint = f"did you mean {known[near[0]]!r}?" if near else f"it has {', '.join([*columns][:20])}"
+    raise ProjectError(f"the file has no column {name!r} for the {use}: {hint}")
+
+
+def _set_role(columns: dict[str, _Column], name: str, role: Role, kinds: tuple[Kind, ...]) -> None:
+    column = _find(columns, name, role)
+    if column.kind not in kinds:
+        raise ProjectError(f"{role} {name!r} was read as {column.kind}: use {' or '.join(kinds)}")
+    column.role = role
+
+
+def _define(columns: dict[str, _Column], target: str, definition: str) -> list[str]:
+    """Compute the target; return the columns that its definition uses."""
+    if target in columns:
+        raise ProjectError(
+            f"the file has a column {target!r}: drop it, or leave out its definition"
+        )
+    used = definition_columns(definition)
+    typed = pl.DataFrame([_find(columns, name, "definition").values for name in used])
+    try:
+        values = typed.select(pl.sql_expr(definition).alias(target)).to_series()
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise ProjectError(f"definition {definition!r} cannot be computed: {reason}") from None
+    if values.dtype != pl.Boolean or len(values) != typed.height:
+        raise ProjectError(f"definition {definition!r} gives no true or false for each row")
+    columns[target] = _Column(target, "boolean", values, extra={"transformLogic": definition})
+    return used
+
+
+def _set_target(
+    columns: dict[str, _Column], frame: pl.DataFrame, name: str, told: str | None
+) -> tuple[pl.Series, str]:
+    """Give the target its role, type and positive value.
+
+    Return its labels of 1, 0 or null, and what was decided with the reason.
+    """
+    target = _find(columns, name, "target")
+    target.role = "target"
+    classes = target.filled.unique().sort().to_list()
+    if len(classes) != 2:
+        raise ProjectError(_not_two(target, classes, frame))
+    if target.kind != "boolean":
+        target.kind = "integer" if set(classes) == {0, 1} else "category"
+        plain = Column(name=name, kind=target.kind, role="target")
+        target.values = parse(frame[name], plain).alias(name)
+    texts = target.values.cast(pl.String)
+    shares = dict(sorted(texts.drop_nulls().value_counts(normalize=True).rows()))
+    positive, reason = _positive(name, shares, target.kind, told)
+    labels = (texts == positive).cast(pl.Int8)
+    if not target.complete:
+        missing = f"missing in {labels.null_count()} rows: nothing is learnt from them"
+        target.notes.append(("target", missing))
+    rarest = min(shares, key=lambda value: shares[value])
+    fewest = int((texts == rarest).sum())
+    if fewest < leakage.MIN_CLASS_ROWS:
+        rows = f"only {fewest} row{'s are' if fewest > 1 else ' is'} {rarest}"
+        target.notes.append(("target", f"{rows}: too few to learn from and to judge a model by"))
+    if shares[positive] > 0.5 and told is None:
+        other = next(value for value in shares if value != positive)
+        target.notes.append(
+            (
+                "target",
+                f"the positive value {positive} is the more frequent one: if {other} is the event "
+                f"that costs, draft again with --positive {shlex.quote(other)}",
+            )
+        )
+    target.extra |= {
+        "positiveValue": positive,
+        "positiveShare": min(_short(labels.mean()), 0.999999),
+    }
+    labelled = len(texts) - texts.null_count()
+    written = frame[name].filter(texts == positive)[0] if name in frame.columns else positive
+    shown = positive if str(written) == positive else f"{positive} (written {written})"
+    share = f"{percent(shares[positive])} of {number(labelled)} rows"
+    return labels, f"{shown} is positive, {share}: {reason}"
+
+
+def _not_two(target: _Column, classes: list[Any], frame: pl.DataFrame) -> str:
+    """Say what a column has in place of two values, and a definition that makes two of them."""
+    name, written = target.name, frame.get_column(target.name, default=target.values)
+    first = (f"{written.filter(target.values == value)[0]!s:.40}" for value in classes[:4])
+    listed = f" ({', '.join(first)}{', ...' if len(classes) > 4 else ''})" if classes else ""
+    many = {0: "no value", 1: "one value"}.get(len(classes), f"{len(classes)} values")
+    mend = f"choose another column{_event(target, classes)}"
+    mend = "change the definition" if "transformLogic" in target.extra else mend
+    return f"target {name!r} has {many}{listed} in {frame.height} rows, and needs two: {mend}"
+
+
+def _event(column: _Column, classes: list[Any]) -> str:
+    """Return a command's options that make a target of a column of more or fewer values."""
+    name, condition = column.name, ""
+    if len(classes) == 1 and not column.complete:
+        condition = "{} IS NOT NULL"
+    elif len(classes) > 2 and column.kind in ("number", "integer"):
+        condition = f"{{}} > {_short(column.filled.median())}"
+    elif 2 < len(classes) <= MAX_LEVELS and column.kind == "category":
+        rarest = column.filled.value_counts().sort("count", name)[name].to_list()
+        event = min(rarest, key=lambda value: value.strip().casefold() not in HAPPENED)
+        condition = "{{}} = '{}'".format(re.sub("([{}'])", r"\1\1", event))
+    for quoted in (name, '"{}"'.format(name.replace('"', '""'))) if condition else ():
+        text = condition.format(quoted)
+        with suppress(ProjectError):
+            if definition_columns(text) == [name]:
+                text = shlex.quote(text) if re.search(r'["$`!\\]', text) else f'"{text}"'
+                new = usable(f"{name} event", "target")
+                return f", or make a new one, such as --target {new} --definition {text}"
+    return ""
+
+
+def _positive(name: str, shares: dict[str, float], kind: Kind, told: str | None) -> tuple[str, str]:
+    """Return which value of the target is the event, and why; ProjectError when none says so."""
+    if told is not None:
+        as_target = Column(name=name, kind=kind, role="target")
+        read = parse(pl.Series([told]), as_target).cast(pl.String)[0]
+        number = Column(name=name, kind="number", role="target")
+        said = parse(pl.Series([told, *shares]), number)
+        for place, value in enumerate(shares, start=1):
+            same = value == read or value.casefold() == told.strip().casefold()
+            if same or (said[0] is not None and said[0] == said[place]):
+                return value, "named by --positive"
+        there = " and ".join(shares)
+        raise ProjectError(f"--positive {told!r} is no value of {name!r}: it has {there}")
+    plain = {value: value.strip().casefold() for value in shares}
+    stem = re.sub(r"^(is|has|was|will)_|_(flag|yn|ind)$", "", personal.snake(name))
+    for value, other in itertools.permutations(shares):
+        if (plain[value], plain[other]) in AFFIRMED:
+            return value, f"{value} says that it happened"
+        if re.sub(DENIAL, "", plain[other]) == plain[value]:
+            return value, f"{other} says that it did not happen"
+        if _alike(plain[value], stem) and not _alike(plain[other], stem):
+            return value, "the name of the target says so"
+    listed = " or ".join(
+        f"{value} ({percent(share)} of the rows)" for value, share in shares.items()
+    )
+    ways = " or ".join(f"`--positive {shlex.quote(value)}`" for value in shares)
+    raise ProjectError(
+        f"target {name!r}: which value is the event, {listed}? Nothing says so, and the wrong one "
+        f"turns all costs round: add {ways}"
+    )
+
+
+def _alike(value: str, stem: str) -> bool:
+    """Whether one is the other with another ending: churned and churn."""
+    value = personal.snake(value)
+    return min(len(value), len(stem)) > 2 and (value.startswith(stem) or stem.startswith(value))
+
+
+def _guess_time(columns: dict[str, _Column], entity: str | None) -> str | None:
+    """Take dates that rows were observed at; of others the contract says why they were not taken.
+
+    Of several, those that are named so and then those of the most different values; two clocks of
+    one process tick equally often: of such, the earlier one began the row.
+    """
+    dates = [c for c in columns.values() if c.role == "feature" and c.values.dtype.is_temporal()]
+    evidence = {column.name: _observed(column, columns, entity) for column in dates}
+    clocks = [column for column in dates if evidence[column.name][0]]
+    if not clocks:
+        for column in dates:
+            doubt = f"not taken as the time of the row ({evidence[column.name][1]}): if rows were "
+            column.notes.append(("time", f"{doubt}observed then, draft again with --time"))
+        return None
+    clocks = [c for c in clocks if OBSERVED.search(personal.snake(c.name))] or clocks
+    ticks = max(column.different for column in clocks)
+    clocks = [column for column in clocks if column.different >= 0.9 * ticks]
+    middle = pl.DataFrame([column.values.cast(pl.Datetime("us")) for column in clocks]).median()
+    chosen = min(zip(middle.row(0), clocks, strict=True), key=lambda pair: pair[0])[1]
+    chosen.role = "time"
+    reason = f"guessed: {evidence[chosen.name][1]}, {chosen.different} different moments"
+    chosen.notes.append(("time", reason))
+    return chosen.name
+
+
+def _observed(column: _Column, columns: dict[str, _Column], entity: str | None) -> tuple[bool, str]:
+    """Say whether rows were observed at the dates of a column, and the evidence for or against."""
+    if not column.complete:
+        gaps = column.values.null_count()
+        return False, f"missing in {gaps} row{'s' * (gaps > 1)}"
+    whom = None if entity is None else columns[entity]
+    if whom is not None and whom.different < len(whom.values):
+        pair = pl.DataFrame([whom.values.alias("whom"), column.values.alias("when")])
+        again = pair.filter(pair["whom"].is_duplicated())
+        share = again.n_unique() / again.height
+        if again.n_unique() == again["whom"].n_unique():
+            return False, f"the same in all rows of one {entity}"
+        return share >= 0.9, f"another one in {percent(share)} of the rows of one {entity}"
+    name = personal.snake(column.name)
+    if ATTRIBUTE.search(name):
+        return False, "its name says an attribute of what the row is about"
+    if OBSERVED.search(name):
+        return True, "its name says so"
+    if any(c.names_things and c.different == len(c.values) for c in columns.values()):
+        return False, "it may be an attribute: there is one row for each identifier"
+    ordered = column.values.is_sorted() or column.values.is_sorted(descending=True)
+    return ordered, f"the rows are {'' if ordered else 'not '}in its order"
+
+
+def _guess_entity(columns: dict[str, _Column]) -> str | None:
+    """Take the identifier that repeats and has the most different values."""
+    repeating = [
+        (column.different, column.name)
+        for column in columns.values()
+        if column.role == "feature" and column.names_things and column.complete
+        if MAX_LEVELS < column.different < NEAR_UNIQUE * len(column.values)
+    ]
+    if not repeating:
+        return None
+    different, name = max(repeating)
+    columns[name].role = "entity"
+    columns[name].notes.append(("entity", f"guessed: an identifier of {different} that repeat"))
+    return name
+
+
+def _judge(column: _Column) -> None:
+    """Exclude what no model should see: no information, personal data, free text."""
+    filled, different = column.filled, column.different
+    if column.role == "target":
+        return
+    if not different:
+        column.exclude("missing", "no value in any row")
+    elif different == 1 and column.complete:
+        column.exclude("constant", "the same value in every row")
+    elif re.search(UNSERVED, column.name):
+        column.exclude("name", "rename it in the source without quotes, backslashes and the like")
+    elif reason := personal.suspicion(column.name, column.kind, filled):
+        column.personal = True
+        column.notes = [note for note in column.notes if note[0] != "unreadable"]  # it shows values
+        column.exclude("personal", reason)
+    elif column.kind == "category" and different > max(MAX_LEVELS, 0.5 * len(filled)):
+        words = filled.str.count_matches(r"\S+").sum()
+        if words >= 4 * len(filled):
+            column.exclude("free text", f"{different} different texts: make features of them first")
+
+
+def _exclude_identifier(column: _Column) -> None:
+    """Exclude what names a row or a thing: it says nothing about new ones."""
+    filled, different = column.filled, column.different
+    if column.role != "feature" or different <= 20:
+        return
+    if column.names_things and different > MAX_LEVELS:
+        column.exclude("identifier", f"named so, {different} different values")
+    elif column.kind == "category" and different >= NEAR_UNIQUE * len(filled):
+        column.exclude("identifier", f"{different} different texts in {len(filled)} rows")
+    elif column.kind == "integer" and filled.abs().max() > 2**53:  # type: ignore[operator]
+        column.exclude("identifier", "whole numbers of more than 15 digits")
+    elif column.kind == "integer" and (filled.sort().diff().drop_nulls() == 1).all():
+        column.exclude("row number", "counts the rows")
+
+
+def _choose_key(columns: dict[str, _Column], entity: str | None, time: str | None) -> list[str]:
+    """Return the columns that identify a row: one identifier, or entity and time."""
+    for column in sorted(columns.values(), key=lambda column: column.name != entity):
+        named = column.names_things or "identifier" in dict(column.notes)
+        if (named or column.name == entity) and not column.personal:  # noqa: SIM102
+            if column.complete and column.different == len(column.values):
+                return [column.name]
+    if entity is None or time is None or not (columns[entity].complete and columns[time].complete):
+        return []
+    pair = pl.DataFrame([columns[entity].values, columns[time].values])
+    return [] if pair.is_duplicated().any() else [entity, time]
+
+
+def _decide_roles(
+    columns: dict[str, _Column],
+    entity: str | None,
+    time: str | None,
+    key: list[str],
+    repeated: int,
+) -> Iterator[Decision]:
+    named = "named by you or the plan's answers"
+    for about, name, none in (
+        ("entity", entity, "no identifier comes again: rows count as independent of each other"),
+        ("time", time, "no column says when a row was observed: no split by time"),
+    ):
+        guess = dict(columns[name].notes).get(about, named) if name else none
+        yield Decision(about, name or "none", guess)
+    again = f"{repeated} rows repeat an earlier one" if repeated else "no two rows are equal"
+    yield Decision("key", ", ".join(key) or "none", "no row repeats it" if key else again)
+    kinds = Counter(column.kind for column in columns.values() if column.role == "feature")
+    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    yield Decision("features", str(kinds.total()), listed)
+    out = Counter(c.notes[-1][0] for c in columns.values() if c.role == "excluded")
+    if out:
+        listed = ", ".join(f"{count} {what}" for what, count in out.most_common())
+        yield Decision("excluded", str(out.total()), listed)
+
+
+def _decide_rules(columns: dict[str, _Column]) -> Iterator[Decision]:
+    """Say what a later row must be like, because this file is so."""
+    used = [c for c in columns.values() if c.role not in ("excluded", "target")]
+    for about, names, evidence in (
+        (
+            "required",
+            [column.name for column in used if column.complete],
+            "never missing here: a row without it goes to quarantine",
+        ),
+        (
+            "minimum 0",
+            [column.name for column in used if column.counts],
+            "never negative here: a row below goes to quarantine",
+        ),
+        (
+            "levels",
+            [column.name for column in used if column.listed],
+            "their values are listed: another one is a warning",
+        ),
+        (
+            "dates",
+            [f"{c.name} as {' or '.join(c.formats)}" for c in columns.values() if c.formats],
+            "the formats that read the most values",
+        ),
+    ):
+        if names:
+            more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+            yield Decision(about, ", ".join(names[:4]) + more, evidence)
+
+
+def table(decisions: list[Decision]) -> list[str]:
+    """Return decisions as aligned lines."""
+    return [f"{d.about:<10} {d.choice}: {d.evidence}" for d in decisions]
+
+
+def _render(
+    columns: dict[str, _Column],
+    target: str,
+    keys: list[str],
+    name: str,
+    decisions: list[Decision],
+) -> str:
+    slug = re.sub(r"\W+", "_", name).strip("_") or "dataset"
+    head = {
+        "apiVersion": "v3.1.0",
+        "kind": "DataContract",
+        "id": slug,
+        "name": f"{slug} dataset",
+        "version": "1.0.0",
+        "status": "draft",
+        "description": {"purpose": f"Predict {target}"},
+    }
+    lines = [
+        "# Drafted by `ml contract infer`. Correct it, then run `ml contract check`.",
+        "# role: feature, target, entity (whom a row is about), time (when it was observed) or",
+        "# excluded. observed: what sample data look like; nothing is checked against it.",
+        *(f"# {_printable(line)}" for line in table(decisions)),
+        f'{_dump(head)}schema:\n  - name: "{slug}"\n    properties:',
+    ]
+    for column in columns.values():
+        for what, reason in column.notes:
+            lines.append(f"      # {_printable(f'{what}: {reason}')}")
+        lines.append(textwrap.indent(_dump([_property(column, keys)]), " " * 6).rstrip("\n"))
+    body = "\n".join(lines) + "\n"
+    return f"{MARK}{storage.sha256_text(body)}\n{body}"
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() or c == NBSP else " " for c in text)
+
+
+class _OneLine(dict[str, Any]):
+    """A mapping that YAML writes in braces."""
+
+
+class _Dumper(yaml.SafeDumper):
+    def represent_text(self, text: str) -> yaml.Node:
+        """Quote control characters, which plain YAML text would lose."""
+        quote = None if text == _printable(text) else '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=quote)
+
+    def represent_braces(self, mapping: _OneLine) -> yaml.Node:
+        return self.represent_mapping("tag:yaml.org,2002:map", mapping, flow_style=True)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+_Dumper.add_representer(_OneLine, _Dumper.represent_braces)
+
+
+def _dump(content: Any) -> str:
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=94)
+
+
+def _property(column: _Column, keys: list[str]) -> dict[str, Any]:
+    """Return the column as the standard writes it; no value of a personal column is in it."""
+    filled, kind, is_key = column.filled, column.kind, column.name in keys
+    shown = len(filled) > 0 and not column.personal
+    low, high = _short(filled.min()), _short(filled.max())
+    description, observed = f"{column.different} different values", {}
+    if shown and kind not in ("category", "boolean"):
+        description += f" from {low} to {high}"
+    if shown and kind in ("number", "integer", "boolean"):
+        observed = {"mean": _short(filled.mean()), "std": _short(filled.std() or 0)}
+    if not column.complete:
+        observed["missingShare"] = _short(column.values.null_count() / len(column.values))
+    custom = {
+        "role": column.role,
+        **{name: value for name, value in column.extra.items() if name != "transformLogic"},
+        "dateFormats": [*column.formats],
+        "decimalComma": column.decimal_comma,
+        "observed": observed if column.role != "target" else {},
+        "reasons": [f"{what}: {reason}" for what, reason in column.notes],
+    }
+    levels = {
+        "metric": "invalidValues",
+        "arguments": _OneLine(validValues=sorted(filled.unique())) if kind == "category" else {},
+        "mustBe": 0,
+        "severity": "error" if column.role == "target" else "warning",
+    }
+    content = {
+        "name": column.name,
+        "logicalType": "string" if kind == "category" else kind,
+        "required": is_key or (column.role != "excluded" and column.complete),
+        "unique": is_key and len(keys) == 1,
+        "primaryKey": is_key,
+        "primaryKeyPosition": keys.index(column.name) + 1 if is_key else None,
+        "classification": "personal" if column.personal else None,
+        "logicalTypeOptions": _OneLine(minimum=0) if column.counts else None,
+        "description": description,
+        "transformLogic": column.extra.get("transformLogic"),
+        "quality": [levels] if column.listed else None,
+        "customProperties": [_OneLine(property=k, value=v) for k, v in custom.items() if v],
+    }
+    return {name: value for name, value in content.items() if value not in (None, False)}
+
+
+def _short(value: Any) -> Any:
+    """Return a number with six significant digits, enough for a hint; anything else as it is."""
+    if not isinstance(value, int | float):
+        return value
+    short = float(f"{value:.6g}")
+    return int(short) if short.is_integer() else short

@@ -1,0 +1,149 @@
+"""What type a column of a file has, judged by its values."""
+
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from ..dialect import BOOLEANS, COMMA_PROOF, DECIMAL_COMMA, SPACES
+from .contract import Column, Kind
+from .validation import parse, without_words
+
+READABLE = 0.95  # share of the values that decides a type; rows with others go to quarantine
+EXAMINED = 1000  # different values that date formats are tried on
+
+DAYS = (
+    *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d"),
+    *("%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y"),
+    *("%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%Y%m%d"),
+)
+TIMES = ("", " %H:%M:%S", " %H:%M", " %H:%M:%S%.f", " %I:%M:%S %p", " %I:%M %p", "T%H:%M:%S")
+DAY_LIKE = r"^(\d{1,4}|[A-Za-z]{3,9})[-/. ]\w{1,9}[-/., ]+\d{1,4}"
+WRITTEN_NUMBER = r"^[€$£]? ?-?\d{1,3}([.,' ]?\d{3})*([.,]\d+)? ?[%€$£]?$"
+COMPACT_DAY = r"^(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a column is read: its kind, how its values are written, doubts as (what, why)."""
+
+    kind: Kind
+    formats: tuple[str, ...] = ()
+    doubts: list[tuple[str, str]] = field(default_factory=list)
+    decimal_comma: bool = False
+
+
+def infer(raw: pl.Series) -> Reading | None:
+    """Return how to read `raw`; None when a contract cannot describe it (lists, bytes, objects).
+
+    The kind is the narrowest one that `validation.parse` reads at least READABLE of the values as;
+    whole numbers with leading zeros or 19 digits and more are codes and stay text.
+    """
+    dtype = raw.dtype
+    if dtype == pl.String:
+        return _infer_text(raw)
+    if dtype in (pl.Categorical, pl.Enum, pl.Null):
+        return Reading("category")
+    if dtype.is_integer():
+        exact = raw.cast(pl.Int64, strict=False).null_count() == raw.null_count()
+        return Reading("integer" if exact else "number")
+    kinds: dict[bool, Kind] = {
+        dtype.is_numeric(): "number",
+        dtype == pl.Boolean: "boolean",
+        dtype == pl.Date: "date",
+        dtype == pl.Datetime: "timestamp",
+    }
+    return Reading(kinds[True]) if True in kinds else None
+
+
+def _infer_text(raw: pl.Series) -> Reading:
+    counts = without_words(raw).alias("text").drop_nulls().value_counts(name="rows")
+    counts = counts.with_columns(pl.col("text").str.strip_chars(SPACES))
+    counts = counts.filter(pl.col("text") != "").sort("text")
+    values, rows = counts["text"], counts["rows"]
+    if not len(values):
+        return Reading("category")
+
+    def unread(kind: Kind, formats: tuple[str, ...] = ()) -> pl.Series:
+        column = Column(name="text", kind=kind, role="feature", formats=formats)
+        return parse(values, column).is_null()
+
+    def reading(kind: Kind, *doubts: tuple[str, str], formats: tuple[str, ...] = ()) -> Reading:
+        lost = unread(kind, formats)
+        shown = f"{int(rows.filter(lost).sum())} values cannot be read as {kind}, such as "
+        example = [("unreadable", shown + repr(values.filter(lost)[0][:40]))] if lost.any() else []
+        return Reading(kind, formats, [*example, *doubts])
+
+    def share(lost: pl.Series) -> float:
+        return 1 - int(rows.filter(lost).sum()) / int(rows.sum())
+
+    spelled = values.str.to_lowercase()
+    if spelled.is_in(list(BOOLEANS)).all() and not spelled.is_in(["0", "1"]).all():
+        return Reading("boolean")
+    if values.str.contains(COMPACT_DAY).all() and share(unread("date", ("%Y%m%d",))) == 1:
+        return Reading("date", ("%Y%m%d",))
+    if _has_decimal_commas(values) and share(~values.str.contains(DECIMAL_COMMA)) >= READABLE:
+        lost = int(rows.filter(~values.str.contains(DECIMAL_COMMA)).sum())
+        doubts = [("number", "read with a decimal comma: 1.889,50 is 1889.5")]
+        doubts += [("unreadable", f"{lost} values cannot be read so")] * bool(lost)
+        return Reading("number", decimal_comma=True, doubts=doubts)
+    numbers = unread("number")
+    codes = values.str.contains(r"^[+-]?(0\d|\d{19})").any()
+    if share(numbers) >= READABLE and not codes:
+        whole = values.filter(~numbers).str.contains(r"^[+-]?\d+$").all()
+        return reading("integer" if whole and share(unread("integer")) >= READABLE else "number")
+    if share(~values.str.contains(DAY_LIKE)) >= READABLE:
+        formats, has_time, doubts = _formats(values)
+        kind: Kind = "timestamp" if has_time else "date"
+        if share(unread(kind, formats)) >= READABLE:
+            return reading(kind, *doubts, formats=formats)
+        if values.str.contains(r"\b(19|20)\d\d\b").all():
+            doubt = f"dates such as {values[0]!r} stay text: write them as 2026-01-31 in the source"
+            return Reading("category", doubts=[("unreadable", doubt)])
+    plain = Reading("category")
+    if share(~values.str.contains(WRITTEN_NUMBER)) >= READABLE and not codes:
+        doubt = f"numbers such as {values[0]!r} stay text: write them plainly in the source"
+        plain.doubts.append(("unreadable", doubt))
+    return plain
+
+
+def _has_decimal_commas(values: pl.Series) -> bool:
+    """Return whether a value proves a decimal comma; "1,000" alone could be a thousand."""
+    proof = values.str.contains(COMMA_PROOF) & values.str.contains(DECIMAL_COMMA)
+    return bool(proof.any())
+
+
+def _formats(values: pl.Series) -> tuple[tuple[str, ...], bool, list[tuple[str, str]]]:
+    """Return the formats besides ISO that read most values, whether one has a time, and doubts."""
+    values = values.gather_every(max(1, len(values) // EXAMINED))
+    iso_day = _read(values, "%Y-%m-%d")
+    iso = parse(values, Column(name="text", kind="timestamp", role="feature")).is_not_null()
+    has_time = bool((iso & ~iso_day).any())
+    rest = values.filter(~iso)
+    found: list[str] = []
+    doubts = []
+    while len(rest) and len(found) < 5:
+        reads = {day + time: _read(rest, day + time) for day in DAYS for time in TIMES}
+        form = max(reads, key=lambda form: int(reads[form].sum()))
+        if reads[form].sum() < max(1, 0.01 * len(values)):
+            break
+        other = form.translate({ord("d"): "m", ord("m"): "d"})
+        if other in reads and (reads[other] | ~reads[form]).all():
+            order = (
+                "day before month" if form.index("%d") < form.index("%m") else "month before day"
+            )
+            doubts.append(("date", f"{form} and {other} both fit: read as {order}, please check"))
+        rest = rest.filter(~reads[form])
+        found.append(form)
+    has_time |= any("%H" in form or "%I" in form for form in found)
+    listed = [*(["ISO 8601"] if iso.any() else []), *found]
+    if len(listed) > 1:
+        doubts.append(
+            ("date", f"written in {len(listed)} ways, tried in order: {', '.join(listed)}")
+        )
+    return tuple(found), has_time, doubts
+
+
+def _read(text: pl.Series, form: str) -> pl.Series:
+    """Return which values have this format; years before 1000 are misread short ones."""
+    unit = pl.Datetime("us") if "%H" in form or "%I" in form else pl.Date()
+    return (text.str.strptime(unit, form, strict=False).dt.year() >= 1000).fill_null(False)

@@ -1,0 +1,292 @@
+"""Sample data for any contract: they satisfy it, and hold a signal that a model can learn.
+
+The log-odds of the target are main effects of the features, one square and one product, so that
+boosted trees find more than a linear model; noise keeps the best possible ROC AUC at about BEST.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from .. import progress, storage
+from ..errors import ProjectError
+from ..formats import number
+from ..settings import Data, Project
+from . import contract as contracts
+from .contract import Column, Contract, definition_columns
+from .validation import DTYPES, parquet, parse
+
+BEST = 0.87
+WEIGHTS = (1.0, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
+VISITS = 6  # rows of one entity, a month apart
+MONTHS = 24  # from the first row to the last, until END; longer where labels come late
+ENDLESS = 10**6  # different values of a column without limits
+# Rare events are less rare in a sample, so that it can be split and its test says something.
+MIN_CLASS_ROWS = 60
+MIN_CLASS_SHARE = 0.05
+END = "2026-01-01"
+
+Floats = NDArray[np.float64]
+Whole = NDArray[np.int64]
+
+
+def run(project: Project, rows: int | None = None, seed: int | None = None) -> Path:
+    """Write sample data to the place where config.yaml looks for them by default; return it."""
+    config = project.config
+    rows = config.data.sample_rows if rows is None else rows
+    seed = config.training.seed if seed is None else seed
+    # Folds lie behind each other, each after a gap in which labels are not known yet.
+    months = max(MONTHS, 5 * project.plan.answers["label_delay_days"] // 30)
+    progress.tell(f"drawing {number(rows)} rows")
+    frame = generate(contracts.read(project.contract_path), rows, seed, months)
+    path = project.path(Data().source)
+    storage.write_bytes(path, parquet(frame))
+    return path
+
+
+def generate(contract: Contract, rows: int, seed: int, months: int = MONTHS) -> pl.DataFrame:
+    """Return `rows` rows that satisfy `contract`, the same for the same seed everywhere.
+
+    Their time column, if there is one, lies within the `months` before END.
+
+    With an entity and a time column each entity has VISITS rows, a month apart. A target with a
+    definition is computed by it, from columns that are arranged to give the signal. ProjectError
+    when the contract leaves no room for so many rows.
+    """
+    if rows < 1:
+        raise ProjectError(f"sample data need at least one row, not {rows}")
+    rng = np.random.Generator(np.random.PCG64(seed))
+    fixed = _identities(contract, rows, rng, months)
+    of_entity = np.arange(rows) // (VISITS if _is_panel(contract, rows) else 1)
+    data: dict[str, pl.Series] = {}
+    effects: list[tuple[Column, Floats]] = []
+    for column in contract.columns:
+        latent = rng.standard_normal(rows)[of_entity]  # a property of the entity
+        if column.kind in ("number", "integer"):
+            latent = 0.8 * latent + 0.6 * rng.standard_normal(rows)
+        gaps = rng.random(rows) < column.missing_share
+        if column.name in fixed:
+            data[column.name] = fixed[column.name]
+        elif column.role != "target":
+            values, effect = _values(column, latent, rng, _start(months))
+            series = pl.Series(column.name, values, dtype=DTYPES[column.kind], strict=False)
+            data[column.name] = series if column.required else series.set(pl.Series(gaps), None)
+            if column.role == "feature" and effect.std() > 0:
+                effects.append((column, (effect - effect.mean()) / effect.std()))
+    target = contract.target
+    few = max(min(MIN_CLASS_ROWS, rows // 4) / rows, MIN_CLASS_SHARE)
+    share = min(max(target.positive_share or 0.3, few), 1 - few)
+    odds = _log_odds(effects, share, rows, rng)
+    noise = rng.logistic(size=rows)
+    if target.definition is not None:
+        data = _arrange(target, data, odds + noise, share, set(fixed), rng)
+        frame = pl.DataFrame(list(data.values()))
+        outcome = frame.select(pl.sql_expr(target.definition).alias(target.name)).to_series()
+        data[target.name] = parse(outcome, target)
+    else:
+        label = odds + noise > 0
+        if label.all() or not label.any():  # a tiny sample still has both classes
+            label[np.argmin(odds) if label.all() else np.argmax(odds)] ^= True
+        data[target.name] = _as_target(target, label)
+    return pl.DataFrame([data[column.name] for column in contract.columns])
+
+
+def _as_target(target: Column, label: NDArray[np.bool_]) -> pl.Series:
+    values = {"boolean": ("true", "false"), "integer": ("1", "0")}.get(target.kind, target.levels)
+    other = next(value for value in values if value != target.positive)
+    text = pl.Series(target.name, np.where(label, str(target.positive), other), dtype=pl.String)
+    return parse(text, target)
+
+
+def _is_panel(contract: Contract, rows: int) -> bool:
+    """Whether entities come back month after month."""
+    entity = contract.entity
+    return None not in (entity, contract.time) and _room(entity) * VISITS >= rows  # type: ignore[arg-type]
+
+
+def _start(months: int) -> np.datetime64:
+    return np.datetime64(END, "M") - np.timedelta64(months, "M")
+
+
+def _identities(
+    contract: Contract, rows: int, rng: np.random.Generator, months: int
+) -> dict[str, pl.Series]:
+    """Return the entity and time columns, and all that must be unique."""
+    number = np.arange(rows)
+    places: dict[str, Whole] = {}  # column -> which of its possible values each row has
+    panel, entity, time = _is_panel(contract, rows), contract.entity, contract.time
+    if entity is not None:
+        places[entity.name] = number // VISITS if panel else number % _room(entity)
+    if time is not None:
+        first = rng.integers(0, months - VISITS + 1, rows)[number // VISITS]
+        any_day = rng.integers(0, 30 * months, rows)
+        places[time.name] = first + number % VISITS if panel else any_day
+    if not panel or not places.keys() <= set(contract.primary_key):
+        rest = number
+        for column in sorted(map(contract.column, contract.primary_key), key=_room):
+            places[column.name], rest = rest % _room(column), rest // _room(column)
+        if contract.primary_key and rest.any():
+            key = ", ".join(contract.primary_key)
+            raise ProjectError(f"the key {key} has too few values for {rows} rows: ask for fewer")
+    for column in contract.columns:
+        if column.unique and column.role != "target":
+            places[column.name] = number
+            if _room(column) < rows:
+                raise ProjectError(f"column {column.name!r} has no {rows} different values")
+    return {
+        name: _nth(
+            contract.column(name), place, panel and contract.column(name) is time, _start(months)
+        )
+        for name, place in places.items()
+    }
+
+
+def _room(column: Column) -> int:
+    """Return how many different values a column may have."""
+    if column.kind == "boolean" or column.levels:
+        return len(column.levels) or 2
+    if column.kind == "integer" and column.minimum is not None and column.maximum is not None:
+        return int(np.floor(column.maximum) - np.ceil(column.minimum)) + 1
+    return ENDLESS
+
+
+def _nth(column: Column, place: Whole, monthly: bool, start: np.datetime64) -> pl.Series:
+    """Return the place-th possible value of a column; different places, different values."""
+    low, high = column.minimum, column.maximum
+    values: pl.Series
+    if column.kind == "boolean":
+        values = pl.Series(place == 1)
+    elif column.kind == "category":
+        names = column.levels or [f"{column.name}_{n:06d}" for n in range(int(place.max()) + 1)]
+        values = pl.Series([names[n] for n in place], dtype=pl.String)
+    elif column.kind in ("date", "timestamp") and monthly:
+        values = pl.Series((start + place.astype("timedelta64[M]")).astype("datetime64[us]"))
+    elif column.kind in ("date", "timestamp"):  # another minute of each day
+        values = pl.Series(start.astype("datetime64[us]") + place * np.timedelta64(1440 + 37, "m"))
+    elif low is not None and high is not None and column.kind == "number":
+        values = pl.Series(low + (high - low) * place / ENDLESS)
+    elif low is None and high is not None:
+        values = pl.Series(np.floor(high) - place)
+    else:
+        values = pl.Series(np.ceil(low or 0) + place)
+    return values.cast(DTYPES[column.kind]).alias(column.name)
+
+
+def _values(
+    column: Column, latent: Floats, rng: np.random.Generator, start: np.datetime64
+) -> tuple[pl.Series, Floats]:
+    """Return a column's values, and the effect of each on the target before it is weighed.
+
+    `latent` is standard normal; every value is a monotone function of it.
+    """
+    if column.kind in ("number", "integer"):
+        values = _scaled(column, latent)
+        return pl.Series(values), latent * (np.ptp(values) > 0)
+    if column.kind == "boolean":
+        truth = latent < NormalDist().inv_cdf(min(max(column.mean or 0.5, 0.01), 0.99))
+        return pl.Series(truth), truth.astype(float)
+    if column.kind == "category":
+        levels = column.levels or [f"{column.name}_{number:02d}" for number in range(30)]
+        shares = np.cumsum(1 / np.arange(1, len(levels) + 1) ** 0.7)
+        limits = [NormalDist().inv_cdf(share) for share in shares[:-1] / shares[-1]]
+        codes = np.searchsorted(limits, latent)
+        return (
+            pl.Series(np.array(levels, dtype=object)[codes], dtype=pl.String),
+            rng.standard_normal(len(levels))[codes],
+        )
+    minutes = (np.abs(latent) * 200 * 1440).astype(np.int64)
+    moments = start.astype("datetime64[us]") - minutes * np.timedelta64(1, "m")
+    return pl.Series(moments), 0 * latent
+
+
+def _scaled(column: Column, latent: Floats) -> Floats:
+    """Give a standard normal the mean, spread and limits of a number column."""
+    low = -np.inf if column.minimum is None else column.minimum
+    high = np.inf if column.maximum is None else column.maximum
+    if np.isfinite(low) and np.isfinite(high):
+        centre, spread = (low + high) / 2, (high - low) / 5
+    else:
+        centre, spread = max(low + 10, min(high - 10, 0.0)), 10.0
+    centre = centre if column.mean is None else column.mean
+    spread = spread if column.std is None else column.std
+    values = centre + spread * latent
+    if 0 < centre - low < 2.5 * spread:  # skewed, as amounts and counts are
+        width = np.sqrt(np.log1p((spread / (centre - low)) ** 2))
+        values = low + (centre - low) * np.exp(width * latent - width**2 / 2)
+    if column.kind == "integer":
+        return np.clip(np.rint(values), np.ceil(low), np.floor(high))
+    digits = max(0, 3 - int(np.floor(np.log10(spread or 1))))
+    return np.clip(np.round(values, digits), low, high)
+
+
+def _log_odds(
+    effects: list[tuple[Column, Floats]], share: float, rows: int, rng: np.random.Generator
+) -> Floats:
+    """Weigh the effects, scale them to an ROC AUC of BEST, and shift them to the share wanted."""
+    signs = rng.choice([-1.0, 1.0], len(WEIGHTS))
+    terms = [w * s * effect for w, s, (_, effect) in zip(WEIGHTS, signs, effects, strict=False)]
+    numeric = [effect for column, effect in effects if column.kind in ("number", "integer")]
+    terms += [0.6 * (numeric[0] ** 2 - 1)] if numeric else []
+    pair = [effect for _, effect in effects if not numeric or effect is not numeric[0]][:2]
+    terms += [0.8 * pair[0] * pair[1]] if len(pair) == 2 else []
+    score = np.sum(terms, axis=0) if terms else np.zeros(rows)
+    score = np.clip((score - score.mean()) / (score.std() or 1), -4, 4)
+    few = np.sort(score[:20_000])
+
+    def shift(scale: float) -> float:
+        return _bisect(lambda a: float(_chance(a + scale * few).mean()), share, -60, 60)
+
+    scale = _bisect(lambda scale: _best_auc(_chance(shift(scale) + scale * few)), BEST, 0, 10)
+    moved: Floats = shift(scale) + scale * score
+    return moved
+
+
+def _best_auc(chance: Floats) -> float:
+    """Return the ROC AUC of knowing the true chances, which are in ascending order."""
+    negatives = np.cumsum(1 - chance) - (1 - chance) / 2
+    return float(chance @ negatives / (chance.sum() * (1 - chance).sum()))
+
+
+def _chance(log_odds: Floats) -> Floats:
+    return 1 / (1 + np.exp(-log_odds))
+
+
+def _bisect(rising: Callable[[float], float], goal: float, low: float, high: float) -> float:
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rising(middle) < goal else (low, middle)
+    return (low + high) / 2
+
+
+def _arrange(
+    target: Column,
+    data: dict[str, pl.Series],
+    latent: Floats,
+    share: float,
+    fixed: set[str],
+    rng: np.random.Generator,
+) -> dict[str, pl.Series]:
+    """Reorder the rows of the definition's columns so that the target follows `latent`."""
+    definition = str(target.definition)
+    used = definition_columns(definition)
+    if fixed & set(used):
+        return data
+    table = pl.DataFrame([data[name] for name in used])
+    outcome = table.select(pl.sql_expr(definition)).to_series().cast(pl.Boolean)
+    hits, others = outcome.arg_true().to_numpy(), (~outcome).arg_true().to_numpy()
+    if not len(hits) or not len(others):
+        raise ProjectError(
+            f"sample data make {definition!r} never {'true' if len(others) else 'false'}: give its "
+            "columns validValues, or observed mean and std"
+        )
+    chosen = np.arange(table.height)
+    known = np.flatnonzero(outcome.is_not_null().to_numpy())
+    order = known[np.argsort(-latent[known], kind="stable")]
+    count = min(max(round(share * len(order)), 1), len(order) - 1)
+    chosen[order[:count]] = rng.choice(hits, count)
+    chosen[order[count:]] = rng.choice(others, len(order) - count)
+    return data | {series.name: series for series in table[chosen].get_columns()}

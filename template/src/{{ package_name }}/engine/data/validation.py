@@ -1,0 +1,486 @@
+"""Check a table against the data contract: typed good rows, and bad rows with their reasons."""
+
+import io
+import os
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from .. import privacy, progress, storage
+from ..dialect import BOOLEANS, DECIMAL_COMMA, ISO, MISSING, SPACES, THOUSANDS, WHOLE, pattern, text
+from ..errors import CheckFailed, ProjectError
+from ..formats import number, percent
+from ..settings import Project
+from . import contract as contracts
+from .contract import Column, Contract
+
+MIN_ROWS = 50
+SEALS = "data/processed/sha256.json"
+LARGEST = 3.4028234663852886e38  # of float32, in which models calculate
+DTYPES: dict[str, pl.DataType] = {
+    "number": pl.Float64(),
+    "integer": pl.Int64(),
+    "boolean": pl.Boolean(),
+    "category": pl.String(),
+    "date": pl.Date(),
+    "timestamp": pl.Datetime("us"),
+}
+ISO_FORMATS = {
+    "date": ("%Y-%m-%d",),
+    "timestamp": (
+        *("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M", "%Y-%m-%d"),
+        "%Y-%m-%dT%H:%M%#z",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The result of one pass; `rules` and `warnings` count rows by "column: rule"."""
+
+    valid: pl.DataFrame  # the contract's columns, typed
+    rejected: pl.DataFrame  # the raw rows and `_rules`, a list of "column: rule"
+    rules: dict[str, int]
+    warnings: dict[str, int]
+    missing_share: dict[str, float]
+    duplicates: int  # rows equal to an earlier row in every column of the contract
+    unlabelled: int  # rows in `rejected` for nothing but a missing target
+
+
+class _Snapshot(msgspec.Struct):
+    file: str
+    sha256: str
+    made_up: bool = False
+
+
+class _Report(msgspec.Struct):
+    made_up: bool = False
+
+
+def apply(contract: Contract, frame: pl.DataFrame, *, labelled: bool = True) -> Validation:
+    """Validate `frame`; a column that is missing or unreadable as a whole is a ProjectError.
+
+    With `labelled=False` the frame is new data: it needs the features only.
+    """
+    needed = {"feature", "target", "entity", "time"} if labelled else {"feature"}
+    if contract.time in contract.served:
+        needed.add("time")
+    typed: dict[str, pl.Series] = {}
+    errors: dict[str, pl.Series] = {}
+    warnings = {
+        f"{name}: not in the contract": frame.height
+        for name in frame.columns
+        if name not in {column.name for column in contract.columns}
+    }
+    missing = {}
+    nothing = unlabelled = pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True)
+    # The target comes last, because its definition may use any other column.
+    for column in sorted(contract.columns, key=lambda column: column.role == "target"):
+        name = column.name
+        progress.tell("checking columns", len(typed) + 1, len(contract.columns))
+        if name in frame.columns:
+            raw = frame[name]
+        elif column.role == "target" and column.definition and labelled:
+            raw = _defined(column, pl.DataFrame(typed))
+        elif column.role in needed:
+            raise ProjectError(
+                f"column {name!r} is missing from the data ({column.role} in the contract): "
+                "add it to the source (data.source in config.yaml), or change the contract"
+            )
+        else:
+            if labelled:
+                warnings[f"{name}: missing column"] = frame.height
+            typed[name] = pl.repeat(None, frame.height, dtype=DTYPES[column.kind], eager=True)
+            continue
+        raw = without_words(raw)
+        present = _present(raw, column.kind)
+        values = typed[name] = parse(raw, column)
+        missing[name] = int((~present).sum()) / max(1, frame.height)
+        is_target = column.role == "target"
+        if is_target and labelled:
+            unlabelled = ~present
+        required = (column.required or name in contract.primary_key) and not is_target
+        _refuse_broken(column, raw, present, values, required or (is_target and labelled))
+        for rule, mask in _hits(column, values, present, required):
+            if rule == "levels" and column.levels_severity == "warning":
+                warnings[f"{name}: {rule}"] = int(mask.sum())
+            else:
+                errors[f"{name}: {rule}"] = mask
+    table = pl.DataFrame({column.name: typed[column.name] for column in contract.columns})
+    bad = reduce(or_, errors.values(), nothing)
+    keys = [(contract.primary_key, "duplicate key")] if contract.primary_key else []
+    keys += [((column.name,), "not unique") for column in contract.columns if column.unique]
+    for names, rule in keys:
+        errors |= _repeated(table, names, rule, ~(bad | unlabelled))
+    bad = reduce(or_, errors.values(), nothing)
+    reasons = errors | {f"{contract.target.name}: missing": unlabelled}
+    out = bad | unlabelled
+    counts = {rule: int(mask.sum()) for rule, mask in errors.items()}
+    return Validation(
+        valid=table.filter(~out),
+        rejected=frame.filter(out).with_columns(_reasons(reasons, out)),
+        rules=dict(sorted(counts.items(), key=lambda item: -item[1])),
+        warnings=warnings,
+        missing_share=missing,
+        duplicates=table.height - table.hash_rows().n_unique(),
+        unlabelled=int((unlabelled & ~bad).sum()),
+    )
+
+
+def run(project: Project) -> dict[str, Any]:
+    """Validate the raw snapshot; write valid and rejected rows and reports/data_quality.json.
+
+    CheckFailed when too many rows are rejected or too little is left to learn from; the last
+    valid rows then stay as they were.
+    """
+    contract = contracts.read(project.contract_path)
+    progress.tell("reading the snapshot")
+    manifest = project.path("data/raw/manifest.json")
+    if not manifest.exists():
+        raise ProjectError("no data yet: run `ml ingest` first")
+    snapshot = storage.read_json(manifest, _Snapshot)
+    path = project.path(snapshot.file)
+    content, digest = storage.read_hashed(path) if path.is_file() else (b"", "")
+    if digest != snapshot.sha256:
+        raise ProjectError(f"{snapshot.file} is missing or was changed: run `ml ingest` again")
+    result = apply(contract, read_parquet(content))
+    inputs = snapshot.sha256 + storage.sha256_text(contract.text)
+    report = {
+        "run": storage.sha256_text(inputs)[:12],
+        "data_sha256": snapshot.sha256,
+        "made_up": snapshot.made_up,
+        **summary(contract, result),
+    }
+    report["failures"] = _failures(contract.target, result, project.config.data.max_rejected_share)
+    store(project, "data/quarantine/rejected.parquet", result.rejected)
+    storage.write_json(project.path("reports/data_quality.json"), report)
+    if report["failures"]:
+        raise CheckFailed("; ".join(report["failures"]))
+    store(project, "data/processed/valid.parquet", result.valid)
+    return report
+
+
+def made_up(project: Project) -> bool:
+    """Whether the valid rows are those of the made-up sample, which prove nothing of the case."""
+    path = project.path("reports/data_quality.json")
+    return path.exists() and storage.read_json(path, _Report).made_up
+
+
+def parquet(frame: pl.DataFrame) -> bytes:
+    """Return a table as Parquet, in row groups that do not depend on the number of cores."""
+    buffer = io.BytesIO()
+    frame.rechunk().write_parquet(buffer, row_group_size=100_000)
+    return buffer.getvalue()
+
+
+def read_parquet(source: Path | bytes) -> pl.DataFrame:
+    """Read Parquet; a PolarsError when it is damaged, even where Polars panics.
+
+    A panic prints its stack: nobody sees that.
+    """
+    shown = os.dup(2)
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        return pl.read_parquet(source)
+    except pl.exceptions.PanicException:
+        raise pl.exceptions.ComputeError("it is damaged") from None
+    finally:
+        os.dup2(shown, 2)
+        os.close(shown)
+
+
+def store(project: Project, name: str, frame: pl.DataFrame) -> str:
+    """Write a table for `stored`, with its SHA-256 in data/processed/sha256.json; return that."""
+    content = parquet(frame)
+    digest = storage.sha256_bytes(content)
+    storage.write_bytes(project.path(name), content)
+    storage.write_json(project.path(SEALS), _seals(project) | {name: digest})
+    return digest
+
+
+def stored(
+    project: Project, name: str, mend: str, contract: Contract | None = None
+) -> pl.DataFrame:
+    """Read a table that a command left, such as data/processed/valid.parquet.
+
+    ProjectError when it is missing, damaged or not as it was written; CheckFailed when it has other
+    columns or types than `contract`; both end with `mend`.
+    """
+    return stored_hashed(project, name, mend, contract)[0]
+
+
+def stored_hashed(
+    project: Project, name: str, mend: str, contract: Contract | None = None
+) -> tuple[pl.DataFrame, str]:
+    """Return what `stored` does, and the SHA-256 of the bytes that were read."""
+    try:
+        content, digest = storage.read_hashed(project.path(name))
+    except FileNotFoundError:
+        raise ProjectError(f"no {name} yet: {mend}") from None
+    if _seals(project).get(name, digest) != digest:
+        raise ProjectError(f"{name} is damaged or was changed since it was written: {mend}")
+    try:
+        frame = read_parquet(content)
+    except pl.exceptions.PolarsError:
+        raise ProjectError(f"{name} is damaged: {mend}") from None
+    if contract:
+        check_columns(frame, name, mend, contract)
+    return frame, digest
+
+
+def check_columns(frame: pl.DataFrame, name: str, mend: str, contract: Contract) -> None:
+    """CheckFailed when a stored table has other columns or types than `contract`."""
+    if frame.schema != {c.name: DTYPES[c.kind] for c in contract.columns}:
+        raise CheckFailed(f"{name} has other columns or types than the contract: {mend}")
+
+
+def _seals(project: Project) -> dict[str, str]:
+    path = project.path(SEALS)
+    return storage.read_json(path, dict[str, str]) if path.exists() else {}
+
+
+def summary(contract: Contract, result: Validation) -> dict[str, Any]:
+    """Return the counts of data_quality.json; shares and the score lie in 0..1.
+
+    The score is the share of rows without a data error times the mean completeness of features.
+    """
+    rejected = result.rejected.height - result.unlabelled
+    rows = result.valid.height + result.rejected.height
+    gaps = [result.missing_share[column.name] for column in contract.features]
+    complete = 1 - sum(gaps) / max(1, len(gaps))
+    return {
+        "rows": rows,
+        "valid": result.valid.height,
+        "rejected": rejected,
+        "rejected_share": rejected / max(1, rows),
+        "unlabelled": result.unlabelled,
+        "duplicates": result.duplicates,
+        "rules": result.rules,
+        "warnings": result.warnings,
+        "missing_share": result.missing_share,
+        "span_days": _span_days(contract, result.valid),
+        "score": (1 - rejected / max(1, rows)) * complete,
+        "contract_sha256": contract.fingerprint,
+    }
+
+
+def _span_days(contract: Contract, valid: pl.DataFrame) -> float | None:
+    """Return the days between the first and the last row; None without a time column or rows."""
+    if contract.time is None:
+        return None
+    time = pl.col(contract.time.name)
+    seconds = valid.select((time.max() - time.min()).dt.total_seconds()).item()
+    return None if seconds is None else seconds / 86400
+
+
+def is_positive(target: Column) -> pl.Expr:
+    """Return the target as Boolean: whether it equals the contract's positive value."""
+    positive = str(target.positive if target.positive is not None else "true")
+    if target.kind == "boolean":
+        return pl.col(target.name) == BOOLEANS.get(positive.lower(), True)
+    return pl.col(target.name).cast(pl.String) == positive
+
+
+def _failures(target: Column, result: Validation, limit: float) -> list[str]:
+    valid, rejected = result.valid.height, result.rejected.height - result.unlabelled
+    rows = valid + result.rejected.height
+    found = []
+    if rejected > limit * rows:
+        rule, count = next(iter(result.rules.items()))
+        found.append(
+            f"{percent(rejected / rows)} of {number(rows)} rows were rejected, more than "
+            f"{percent(limit)}; most often `{rule}` ({number(count)} rows): "
+            "see data/quarantine/rejected.parquet, then mend the source or the contract, or raise "
+            "data.max_rejected_share in config.yaml"
+        )
+    classes = result.valid[target.name].n_unique()
+    positives = int(result.valid.select(is_positive(target).sum()).item())
+    if valid < MIN_ROWS:
+        found.append(
+            f"{number(valid)} of {number(rows)} rows are usable ({number(rejected)} rejected, "
+            f"{number(result.unlabelled)} without a target): bring more, at least "
+            f"{MIN_ROWS} are needed"
+        )
+    elif classes != 2 or not positives:
+        found.append(
+            f"target {target.name!r} has {classes} different value{'s' * (classes != 1)} in "
+            f"{number(valid)} rows, {number(positives)} times its positive value "
+            f"{target.positive!r}: a binary task needs two; mend the source, or the target and its "
+            "positiveValue in the contract"
+        )
+    return found
+
+
+def _present(raw: pl.Series, kind: str) -> pl.Series:
+    if raw.dtype == pl.String:
+        raw = raw if kind == "category" else raw.str.strip_chars(SPACES)  # " " is no number
+        return raw.is_not_null() & (raw != "").fill_null(False)
+    if raw.dtype.is_float():
+        return raw.is_not_null() & raw.is_not_nan().fill_null(False)
+    return raw.is_not_null()
+
+
+def without_words(raw: pl.Series) -> pl.Series:
+    """Return texts with null for the words that mean a missing value, other columns as they are."""
+    if raw.dtype in (pl.Categorical, pl.Enum):
+        raw = raw.cast(pl.String)
+    return raw.replace(MISSING, None) if raw.dtype == pl.String else raw
+
+
+def parse(raw: pl.Series, column: Column) -> pl.Series:
+    """Return the values in the contract's type, null where they cannot be read."""
+    kind, dtype, raw = column.kind, DTYPES[column.kind], without_words(raw)
+    is_text = raw.dtype == pl.String
+    if kind == "category" and raw.dtype.is_float():
+        return written(raw)
+    if kind == "category" and not (raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Duration)):
+        return raw.cast(dtype)
+    if kind in ("date", "timestamp"):
+        if is_text:
+            return _moments(raw.str.strip_chars(SPACES), column)
+        if raw.dtype in (pl.Date, pl.Datetime):
+            zoned = getattr(raw.dtype, "time_zone", None)
+            utc = raw.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zoned else raw
+            days = utc.cast(dtype)
+            # As of texts, only a midnight is a day: 2024-01-31T23:00 is not silently the 31st.
+            return days if kind == "timestamp" else days.set(utc != days.cast(utc.dtype), None)
+    elif kind == "boolean" and raw.dtype == pl.Boolean:
+        return raw
+    elif is_text or raw.dtype.is_numeric():
+        return _numbers(_with_point(raw) if column.decimal_comma and is_text else raw, kind)
+    return pl.repeat(None, len(raw), dtype=dtype, eager=True)
+
+
+def written(raw: pl.Series) -> pl.Series:
+    """Return floats as the texts that JSON and CSV have for them."""
+    numbers = raw.cast(pl.Float64).fill_nan(None) + 0.0
+    different = numbers.drop_nulls().unique()
+    texts = pl.Series([text(value) for value in different.to_list()], dtype=pl.String)
+    return numbers.replace_strict(different, texts, default=None, return_dtype=pl.String)
+
+
+def _with_point(raw: pl.Series) -> pl.Series:
+    """Return numbers as "1.889,50" as "1889.50"; null for any other text."""
+    text = raw.str.strip_chars(SPACES)
+    plain = text.str.replace_all(THOUSANDS, "").str.replace(",", ".", literal=True)
+    return plain.set(~text.str.contains(DECIMAL_COMMA), None)
+
+
+def _numbers(raw: pl.Series, kind: str) -> pl.Series:
+    exact = None
+    if kind == "integer" and (raw.dtype.is_integer() or raw.dtype == pl.String):
+        exact = raw.cast(pl.Int64, strict=False)
+        if exact.null_count() == raw.null_count():
+            return exact
+    if raw.dtype == pl.String:
+        raw = raw.str.strip_chars(SPACES)
+        if kind == "boolean":
+            raw = raw.str.to_lowercase().replace({w: str(int(v)) for w, v in BOOLEANS.items()})
+    numbers = raw.cast(pl.Float64, strict=False).fill_nan(None)
+    if kind == "number":
+        return numbers
+    if kind == "boolean":
+        known = {0.0: False, 1.0: True}
+        return numbers.replace_strict(known, default=None, return_dtype=pl.Boolean)
+    # "3.0" is a whole number too: tools write it once a column has gaps.
+    whole = numbers.set((numbers.abs() >= WHOLE) | (numbers != numbers.floor()), None)
+    rounded = whole.cast(pl.Int64, strict=False)
+    return rounded if exact is None else exact.zip_with(exact.is_not_null(), rounded)
+
+
+def _moments(text: pl.Series, column: Column) -> pl.Series:
+    """Read each value by the first format that fits; years before 1000 are misread short ones."""
+    found = pl.repeat(None, len(text), dtype=DTYPES[column.kind], eager=True)
+    iso = text.set(~text.str.contains(ISO[column.kind]), None).str.to_uppercase()
+    iso = iso.str.replace(" ", "T", literal=True)
+    iso = iso.str.head(10) if column.kind == "date" else iso
+    tried = [(iso, form) for form in ISO_FORMATS[column.kind]]
+    tried += [(text.set(~text.str.contains(pattern(form)), None), form) for form in column.formats]
+    for fitting, form in tried:
+        if found.null_count() == text.null_count():
+            break
+        has_time = any(part in form for part in ("%H", "%I", "%T", "%R"))
+        zone = "UTC" if "%z" in form or "%#z" in form else None
+        unit = pl.Datetime("us", zone) if has_time else pl.Date()
+        read = fitting.str.strptime(unit, form, strict=False)
+        read = read.dt.replace_time_zone(None) if zone else read
+        if "%y" in form:  # 69 is 1969 in POSIX, but not in Polars
+            is_ours = (read.dt.year() != 2069).fill_null(True)
+            read = read.zip_with(is_ours, read.dt.offset_by("-100y"))
+        read = read.set(~read.dt.year().is_between(1000, 9999), None).cast(found.dtype)
+        found = found.zip_with(found.is_not_null(), read)
+    return found
+
+
+def _hits(
+    column: Column, values: pl.Series, present: pl.Series, required: bool
+) -> list[tuple[str, pl.Series]]:
+    """Return the rules that at least one row breaks, each with its Boolean mask."""
+    masks = {"type": present & values.is_null()}
+    if required:
+        masks["required"] = ~present
+    if column.kind == "number":
+        masks["infinite"] = values.abs() > LARGEST
+    if column.minimum is not None:
+        masks["minimum"] = values < column.minimum
+    if column.maximum is not None:
+        masks["maximum"] = values > column.maximum
+    if column.levels:
+        masks["levels"] = ~values.cast(pl.String).is_in(column.levels)
+    filled = ((rule, mask.fill_null(False)) for rule, mask in masks.items())
+    return [(rule, mask) for rule, mask in filled if mask.any()]
+
+
+def _repeated(
+    table: pl.DataFrame, names: tuple[str, ...], rule: str, among: pl.Series
+) -> dict[str, pl.Series]:
+    """Mark rows that repeat the key of an earlier row, among rows that are good otherwise."""
+    rows = table.select(names).with_row_index("_row").filter(among).drop_nulls()
+    later = rows.filter(~pl.struct(names).is_first_distinct())["_row"]
+    if not len(later):
+        return {}
+    mask = pl.int_range(table.height, dtype=pl.UInt32, eager=True).is_in(later.implode())
+    return {f"{', '.join(names)}: {rule}": mask}
+
+
+def _reasons(masks: dict[str, pl.Series], out: pl.Series) -> pl.Series:
+    """Return the list of broken rules of each row that is out."""
+    columns = {str(index): mask.filter(out) for index, mask in enumerate(masks.values())}
+    marks = [pl.when(pl.col(str(index))).then(pl.lit(rule)) for index, rule in enumerate(masks)]
+    lists = pl.DataFrame(columns).select(pl.concat_list(marks).list.drop_nulls().alias("_rules"))
+    return lists.to_series()
+
+
+def _refuse_broken(
+    column: Column, raw: pl.Series, present: pl.Series, values: pl.Series, needed: bool
+) -> None:
+    if not len(raw):
+        return
+    if not present.any():
+        if needed:
+            raise ProjectError(
+                f"column {column.name!r} has no value in any row, but the contract needs it "
+                f"({column.role}): mend the source, or the contract"
+            )
+    elif values.null_count() == len(values):
+        shown = "" if privacy.hidden(column) else f", such as {str(raw.filter(present)[0])[:40]!r},"
+        raise ProjectError(
+            f"column {column.name!r}: none of its values{shown} can be read as {column.kind}: mend "
+            "the source, or the type or dateFormats in the contract"
+        )
+
+
+def _defined(column: Column, others: pl.DataFrame) -> pl.Series:
+    try:
+        return others.select(pl.sql_expr(str(column.definition)).alias(column.name)).to_series()
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise ProjectError(
+            f"target {column.name!r}: its definition {column.definition!r} fails: {reason}"
+        ) from None

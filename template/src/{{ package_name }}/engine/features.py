@@ -1,0 +1,46 @@
+"""Execute features: from checked columns to the model's matrix, one way for every row."""
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from .model.scorer import MICROSECONDS_A_DAY, FeatureSpec, NumericFeature
+
+
+def encode(spec: FeatureSpec, frame: pl.DataFrame) -> NDArray[np.float32]:
+    """Return the matrix of shape (rows, features): numbers (NaN when missing), then codes."""
+    columns = [
+        value_of(feature).cast(pl.Float32).fill_null(float("nan")) for feature in spec.numeric
+    ]
+    for feature in spec.categorical:
+        codes = {level: float(code) for code, level in enumerate(feature.levels)}
+        level = pl.col(feature.column).fill_null("")
+        other = float(len(codes))
+        columns.append(
+            level.replace_strict(codes, default=other, return_dtype=pl.Float32)
+            if codes
+            else pl.repeat(other, pl.len(), dtype=pl.Float32)
+        )
+    if not columns:
+        return np.empty((frame.height, 0), dtype=np.float32)
+    named = [column.alias(str(index)) for index, column in enumerate(columns)]
+    return np.ascontiguousarray(frame.select(named).to_numpy(), dtype=np.float32)
+
+
+def value_of(feature: NumericFeature) -> pl.Expr:
+    """Return a number of a row: the column's value, a part of its date, or the days since it."""
+    column = pl.col(feature.column)
+    if feature.part == "value":
+        return column
+    if feature.part == "elapsed":
+        end = pl.col(feature.until) if feature.until else pl.lit(feature.reference_moment)
+        passed = end.cast(pl.Datetime("us")) - column.cast(pl.Datetime("us"))
+        return passed.dt.total_microseconds() / MICROSECONDS_A_DAY
+    return {
+        "year": column.dt.year(),
+        "month": column.dt.month(),
+        "day": column.dt.day(),
+        "weekday": column.dt.weekday(),
+        "hour": column.dt.hour(),
+        "minute": column.dt.minute(),
+    }[feature.part]

@@ -1,0 +1,158 @@
+"""Save a trained model as a bundle of plain data, after proving that it answers as trained."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from .. import privacy, storage
+from ..data import validation
+from ..data.contract import Contract
+from ..errors import ProjectError
+from ..features import encode
+from . import graph
+from .plain import Matrix
+from .scorer import FORMAT, FeatureSpec, Golden, Manifest, Scorer, ServedColumn, example, session
+
+TOLERANCE = 2e-5
+GOLDEN_ROWS = 50
+
+
+def served_columns(contract: Contract) -> tuple[ServedColumn, ...]:
+    """Return what callers send, with the hard rules of the contract."""
+    return tuple(
+        ServedColumn(
+            name=column.name,
+            kind=column.kind,
+            required=column.required or column.role == "time",
+            minimum=column.minimum,
+            maximum=column.maximum,
+            levels=column.levels if column.levels_severity == "error" else (),
+            formats=column.formats,
+            decimal_comma=column.decimal_comma,
+            personal=column.personal,
+            description=column.description,
+        )
+        for column in contract.served
+    )
+
+
+def save(
+    folder: Path,
+    predictor: graph.Predictor,
+    spec: FeatureSpec,
+    contract: Contract,
+    sample: pl.DataFrame,
+    *,
+    contract_text: str,
+    rivals: dict[str, graph.Predictor],
+    facts: dict[str, Any],
+    reports: dict[str, Any],
+) -> None:
+    """Write the bundle to the new folder `folder`, at once.
+
+    `sample` holds contract-typed rows for parity and golden answers; `facts` are the remaining
+    fields of the manifest. ProjectError when a graph does not repeat the model: no bundle then.
+    """
+    x = encode(spec, sample)
+    threshold = float(facts["threshold"])
+    model = graph.emit(predictor, spec, threshold, encoded=False)
+    encoded = graph.emit(predictor, spec, threshold, encoded=True)
+    _prove(predictor, spec, sample, x, model, encoded)
+    chosen = _without_personal(sample.head(GOLDEN_ROWS), contract)
+    rows = tuple(_plain(row, contract) for row in chosen.to_dicts())
+    answers = session(encoded).run(None, {"x": encode(spec, chosen)})[0][:, 0]
+    with storage.replacing_folder(folder) as temporary:
+        content: dict[str, bytes] = {
+            "model.onnx": model,
+            "model_encoded.onnx": encoded,
+            "contract.odcs.yaml": contract_text.encode("utf-8"),
+            "features.json": storage.json_bytes(spec),
+            "columns.json": storage.json_bytes(served_columns(contract)),
+            "golden.json": storage.json_bytes(
+                Golden(rows=rows, probability=tuple(map(float, answers)))
+            ),
+            **{name: storage.json_bytes(report) for name, report in reports.items()},
+        }
+        for name, rival in rivals.items():
+            content[f"rivals/{name}.onnx"] = graph.emit(rival, spec, threshold, encoded=True)
+        for name, data in content.items():
+            storage.write_bytes(temporary / name, data)
+        manifest = Manifest(
+            format=FORMAT,
+            contract_sha256=contract.fingerprint,
+            created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            features=tuple(spec.names),
+            files={name: storage.sha256(temporary / name) for name in sorted(content)},
+            **facts,
+        )
+        storage.write_json(temporary / "manifest.json", manifest)
+        Scorer.load(temporary)
+
+
+def raw_inputs(spec: FeatureSpec, frame: pl.DataFrame) -> dict[str, NDArray[Any]]:
+    """Return the inputs of model.onnx: numbers, and texts with "" where missing."""
+    width = len(spec.numeric)
+    inputs: dict[str, NDArray[Any]] = {}
+    if width:
+        inputs["num"] = encode(spec, frame)[:, :width]
+    if spec.categorical:
+        texts = [frame[item.column].fill_null("").to_numpy() for item in spec.categorical]
+        inputs["cat"] = np.column_stack(texts).astype(object)
+    return inputs
+
+
+def _prove(
+    predictor: graph.Predictor,
+    spec: FeatureSpec,
+    sample: pl.DataFrame,
+    x: Matrix,
+    model: bytes,
+    encoded: bytes,
+) -> None:
+    """Compare both graphs with the training libraries on real, missing, unseen and huge values."""
+    width = len(spec.numeric)
+    missing, huge, near = x.copy(), x.copy(), x.copy()
+    missing[:, :width] = np.nan
+    missing[:, width:] = [len(feature.levels) for feature in spec.categorical]
+    huge[:, :width] *= np.float32(1e6)
+    near[:, :width] = np.nextafter(x[:, :width], np.float32(np.inf))
+    fast, full = session(encoded), session(model)
+    checks = {"real": x, "missing": missing, "huge": huge, "neighbouring": near}
+    found = {
+        name: (predictor.predict(rows), _run(fast, {"x": rows})) for name, rows in checks.items()
+    }
+    found["raw"] = (found["real"][1], _run(full, raw_inputs(spec, sample)))
+    for name, (expected, answer) in found.items():
+        worst = float(np.abs(expected - answer).max(initial=0.0))
+        if not worst <= TOLERANCE:
+            raise ProjectError(
+                f"the ONNX graph differs from the model by {worst:.2g} on {name} rows: "
+                "no bundle was made; please report this as a bug of the template"
+            )
+
+
+def _run(model: Any, inputs: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
+    return np.asarray(model.run(None, inputs)[0][:, 0], dtype=np.float64)
+
+
+def _without_personal(rows: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """Put what `read_golden` gives back in place of the values of personal columns."""
+    columns = {column.name: column for column in served_columns(contract)}
+    for column in filter(privacy.hidden, contract.served):
+        value = example(columns[column.name]) if column.required else None
+        same = pl.Series(column.name, [value], strict=False).new_from_index(0, rows.height)
+        typed = validation.parse(same.cast(pl.String) if value is None else same, column)
+        rows = rows.with_columns(typed.alias(column.name))
+    return rows
+
+
+def _plain(row: dict[str, Any], contract: Contract) -> dict[str, Any]:
+    return {
+        column.name: value.isoformat() if hasattr(value, "isoformat") else value
+        for column in contract.served
+        if not privacy.hidden(column) and (value := row[column.name]) is not None
+    }

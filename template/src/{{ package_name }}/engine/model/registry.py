@@ -1,0 +1,273 @@
+"""Model versions: which there are, which one is the champion and which were before it.
+
+models/registry.json is replaced at once, so a kill leaves the old state or the new one. A bundle
+that it does not name, as after a kill between both, is ignored until `ml models --rebuild`.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from .. import storage
+from ..data import contract
+from ..errors import CheckFailed, ProjectError
+from ..formats import number
+from ..settings import Project
+from .scorer import Manifest, Scorer
+
+
+class Version(msgspec.Struct, kw_only=True):
+    """One version; `forced` says why it was promoted although a check said no.
+
+    The manifest holds the hash of each file of the bundle, and this entry the manifest's; an
+    entry of an older template has none until the version is promoted.
+    """
+
+    run: str
+    status: Literal["trained", "evaluated", "champion", "retired"] = "trained"
+    gate_passed: bool | None = None
+    metric: float | None = None
+    forced: str | None = None
+    manifest_sha256: str | None = None
+
+
+class Registry(msgspec.Struct, kw_only=True):
+    """All versions, the champion, and earlier champions with the last one at the end."""
+
+    champion: str | None = None
+    previous: list[str] = []
+    versions: dict[str, Version] = {}
+
+
+def read(project: Project) -> Registry:
+    """Read the registry; an empty one when there is no file yet."""
+    path = _path(project)
+    if not path.exists():
+        return Registry()
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Registry)
+        named = {*found.previous, *filter(None, [found.champion])}
+        if unknown := sorted(named - set(found.versions)):
+            raise msgspec.ValidationError(f"{unknown[0]} is champion but not a version")
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ProjectError(
+            f"models/registry.json is damaged ({error}): run `ml models --rebuild`, which "
+            "reads the bundles again, then `ml promote VERSION`"
+        ) from None
+    return found
+
+
+def rebuild(project: Project) -> Registry:
+    """Write the registry again from the bundles; the champion stays if it can still be read."""
+    try:
+        old = read(project)
+    except ProjectError:
+        old = Registry()
+    versions = {}
+    for name in sorted(_folders(project), key=_number):
+        folder = project.path(f"models/{name}")
+        manifest = storage.read_json(folder / "manifest.json", Manifest)
+        if manifest.version != name:
+            raise ProjectError(f"models/{name} calls itself {manifest.version}: restore it")
+        entry = versions[name] = old.versions.get(name) or Version(run=manifest.run)
+        entry.manifest_sha256 = entry.manifest_sha256 or _seal(project, name)
+        if entry.gate_passed is None and (folder / "metrics.json").exists():
+            report = storage.read_json(folder / "metrics.json", dict[str, Any])
+            entry.status, entry.gate_passed = "evaluated", report["gate"]["passed"]
+            entry.metric = report["champion"]["metrics"][manifest.primary_metric]["value"]
+    champion = old.champion if old.champion in versions else None
+    previous = [name for name in old.previous if name in versions]
+    new = Registry(champion=champion, previous=previous, versions=versions)
+    _write(project, new)
+    return new
+
+
+def newest(project: Project) -> str:
+    """Return the version that was trained last."""
+    versions = read(project).versions
+    if not versions:
+        raise ProjectError("no model yet: run `ml train`")
+    return max(versions, key=_number)
+
+
+def next_version(project: Project) -> str:
+    """Return a version name that neither the registry nor a folder has: v1, v2 ..."""
+    taken = {*read(project).versions, *_folders(project)}
+    return f"v{max(map(_number, taken), default=0) + 1}"
+
+
+def register(project: Project, version: str, *, run: str) -> None:
+    """Add a version whose bundle is complete in models/<version>."""
+    registry = read(project)
+    registry.versions[version] = Version(run=run, manifest_sha256=_seal(project, version))
+    _write(project, registry)
+
+
+def set_evaluated(project: Project, version: str, *, gate_passed: bool, metric: float) -> None:
+    """Record what the test set said of a version."""
+    registry = read(project)
+    entry = _known(registry, version)
+    entry.gate_passed, entry.metric = gate_passed, metric
+    if entry.status == "trained":
+        entry.status = "evaluated"
+    _write(project, registry)
+
+
+def promote(project: Project, version: str, *, force_reason: str | None = None) -> None:
+    """Make `version` the champion.
+
+    CheckFailed when its gate did not pass or its contract is not the project's, unless a reason is
+    given, which is recorded. A bundle that does not verify is a ProjectError, whatever the reason.
+    """
+    registry = read(project)
+    entry = _known(registry, version)
+    scorer = Scorer.load(_verified(project, registry, version))
+    entry.manifest_sha256 = _seal(project, version)
+    objections = []
+    if entry.gate_passed is None:
+        objections.append("it is not evaluated: run `ml evaluate`")
+    elif not entry.gate_passed:
+        objections.append("its gate did not pass")
+    if scorer.manifest.contract_sha256 != contract.read(project.contract_path).fingerprint:
+        objections.append("the data contract has changed since it was trained")
+    if objections and not (force_reason or "").strip():
+        raise CheckFailed(
+            f"{version} is not promoted: {' and '.join(objections)} "
+            "(`--force REASON` promotes it and records the reason)"
+        )
+    if objections:
+        entry.forced = f"{force_reason} (although {' and '.join(objections)})"
+    if registry.champion == version:
+        _write(project, registry)
+        return
+    if registry.champion is not None:
+        registry.versions[registry.champion].status = "retired"
+        registry.previous.append(registry.champion)
+    entry.status, registry.champion = "champion", version
+    _write(project, registry)
+
+
+def rollback(project: Project) -> str:
+    """Make the previous champion the champion again and return its version."""
+    registry = read(project)
+    if not registry.previous:
+        raise ProjectError("there is no earlier champion to go back to: see `ml models`")
+    version = registry.previous.pop()
+    Scorer.load(_verified(project, registry, version))
+    if registry.champion is not None:
+        registry.versions[registry.champion].status = "retired"
+    registry.versions[version].status = "champion"
+    registry.champion = version
+    _write(project, registry)
+    return version
+
+
+def champion_folder(project: Project) -> Path:
+    """Return the folder of the champion's bundle."""
+    registry = read(project)
+    if registry.champion is None:
+        raise ProjectError(no_champion(project))
+    return _verified(project, registry, registry.champion)
+
+
+def check_champion(project: Project) -> None:
+    """ProjectError, which says how to mend it, when the champion is damaged; good without one."""
+    if read(project).champion is None:
+        return
+    try:
+        Scorer.load(champion_folder(project))
+    except ProjectError as error:
+        raise ProjectError(
+            f"the champion is damaged: {error} (`ml run --force` trains again and promotes what "
+            "passes its gate; `ml rollback` goes back to the champion before)"
+        ) from None
+
+
+def folder(project: Project, version: str) -> Path:
+    """Return the folder of a version; ProjectError when its manifest is not the recorded one."""
+    return _verified(project, read(project), version)
+
+
+def made_up(folder: Path) -> bool:
+    """Whether the bundle in `folder` learnt from the made-up sample, which proves nothing."""
+    trained = storage.read_json(folder / "training.json", dict[str, Any])
+    return bool(trained.get("made_up", False))
+
+
+def no_champion(project: Project) -> str:
+    """Say why there is no champion yet, and what to do."""
+    versions = read(project).versions
+    if not versions:
+        return "no champion yet: no version is trained, run `ml train`"
+    version = max(versions, key=_number)
+    if versions[version].gate_passed is False:
+        return (
+            f"no champion yet: {version} did not pass its gate, reports/evaluation.html says why; "
+            "mend that and train again"
+        )
+    return "no champion yet: run `ml evaluate`, then `ml promote VERSION`"
+
+
+def table(project: Project) -> str:
+    """Return the versions as a table, the newest first."""
+    versions = read(project).versions
+    lines = [f"{'version':<8} {'status':<10} {'gate':<7} {'metric':>8}  run"]
+    for name in sorted(versions, key=_number, reverse=True):
+        entry = versions[name]
+        gate = {True: "passed", False: "closed", None: "-"}[entry.gate_passed]
+        metric = "-" if entry.metric is None else number(entry.metric, 4)
+        forced = f"  forced: {entry.forced}" if entry.forced else ""
+        lines.append(f"{name:<8} {entry.status:<10} {gate:<7} {metric:>8}  {entry.run}{forced}")
+    lines = lines if versions else ["no model yet: run `ml train`"]
+    if unnamed := set(_folders(project)) - set(versions):
+        names = ", ".join(sorted(unnamed, key=_number))
+        lines.append(f"models/ holds {names} too: `ml models --rebuild` adds them")
+    return "\n".join(lines)
+
+
+def _known(registry: Registry, version: str) -> Version:
+    if version not in registry.versions:
+        there = ", ".join(sorted(registry.versions, key=_number)) or "none, run `ml train`"
+        raise ProjectError(f"no version {version!r}; there are: {there}")
+    return registry.versions[version]
+
+
+def _verified(project: Project, registry: Registry, version: str) -> Path:
+    """Return the folder of a version whose manifest is the one that was registered."""
+    found = project.path(f"models/{version}")
+    if not (found / "manifest.json").is_file():
+        raise ProjectError(f"models/{version} is gone: restore it, or `ml models --rebuild`")
+    recorded = _known(registry, version).manifest_sha256
+    if recorded and recorded != _seal(project, version):
+        raise ProjectError(
+            f"models/{version}/manifest.json is not the one that was registered; restore it or "
+            "train again"
+        )
+    return found
+
+
+def _seal(project: Project, version: str) -> str:
+    return storage.sha256(project.path(f"models/{version}/manifest.json"))
+
+
+def _folders(project: Project) -> list[str]:
+    found = project.path("models").glob("v*/manifest.json")
+    return [path.parent.name for path in found if _number(path.parent.name)]
+
+
+def _number(version: str) -> int:
+    digits = version.removeprefix("v")
+    return int(digits) if digits.isdecimal() else 0
+
+
+def _path(project: Project) -> Path:
+    return project.path("models/registry.json")
+
+
+def _write(project: Project, registry: Registry) -> None:
+    """Replace the registry, then clear what killed commands left; the caller has the lock."""
+    storage.write_json(_path(project), registry)
+    for orphan in project.path("models").glob(".tmp-*"):
+        shutil.rmtree(orphan, ignore_errors=True)

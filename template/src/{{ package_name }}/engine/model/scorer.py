@@ -1,0 +1,489 @@
+"""Score rows with a verified bundle: the one way every serving mode predicts.
+
+Needs numpy, onnxruntime and msgspec only, so that no training library reaches production.
+"""
+
+import datetime as dt
+import math
+import os
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from .. import dialect, privacy, storage
+from ..errors import ProjectError
+from . import stored_graph
+
+FORMAT = 1
+GOLDEN_TOLERANCE = 1e-4
+GRAPHS = ("model.onnx", "model_encoded.onnx")
+FILES = {*GRAPHS, "contract.odcs.yaml", "features.json", "columns.json", "golden.json"}
+UNSEEN = "unseen or rare in training"  # a category that the model takes as one of all others
+MICROSECONDS_A_DAY = 86_400_000_000
+Part = Literal["value", "year", "month", "day", "weekday", "hour", "minute", "elapsed"]
+ASKED_ROWS = 8192  # of one call of the runtime: more takes memory and no less time
+LARGEST = float(np.finfo(np.float32).max)
+TYPES: dict[str, type] = {
+    "number": float,
+    "integer": int,
+    "boolean": bool,
+    "category": str,
+    "date": dt.date,
+    "timestamp": dt.datetime,
+}
+PARTS: dict[str, Callable[[Any], float]] = {
+    "year": lambda moment: _utc(moment).year,
+    "month": lambda moment: _utc(moment).month,
+    "day": lambda moment: _utc(moment).day,
+    "weekday": lambda moment: _utc(moment).isoweekday(),
+    "hour": lambda moment: _utc(moment).hour,
+    "minute": lambda moment: _utc(moment).minute,
+}
+
+
+class NumericFeature(msgspec.Struct, frozen=True):
+    """A number the model sees: a column's value, a part of its date or the days since then.
+
+    Days are counted to the column `until` of the same row, or to the fixed time `reference`.
+    """
+
+    name: str
+    column: str
+    part: Part = "value"
+    until: str | None = None
+    reference: str | None = None
+
+    @property
+    def reference_moment(self) -> dt.datetime:
+        """`reference` as a time in UTC without an offset."""
+        return dt.datetime.fromisoformat(self.reference or "")
+
+
+class CategoricalFeature(msgspec.Struct, frozen=True):
+    """A code the model sees: the index of the value in `levels`, or len(levels) for any other."""
+
+    name: str
+    column: str
+    levels: tuple[str, ...]
+
+
+class FeatureSpec(msgspec.Struct, frozen=True):
+    """How raw columns become the model's matrix: first the numbers, then the codes."""
+
+    numeric: tuple[NumericFeature, ...]
+    categorical: tuple[CategoricalFeature, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the matrix columns, in order."""
+        return [item.name for item in self.numeric] + [item.name for item in self.categorical]
+
+
+class ServedColumn(msgspec.Struct, frozen=True, kw_only=True):
+    """A column of the data contract that callers send."""
+
+    name: str
+    kind: Literal["number", "integer", "boolean", "category", "date", "timestamp"]
+    required: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    levels: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+    decimal_comma: bool = False
+    personal: bool = False
+    description: str = ""
+    example: str | float | bool | None = None
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a bundle is and the SHA-256 of each of its files."""
+
+    format: int
+    version: str
+    task: str
+    champion: str
+    primary_metric: str
+    target: str
+    positive: str
+    threshold: float
+    calibration: str
+    contract_sha256: str
+    data_sha256: str
+    run: str
+    created: str
+    features: tuple[str, ...]
+    files: dict[str, str]
+
+
+class Golden(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows with the answers that every runtime must repeat."""
+
+    rows: tuple[dict[str, Any], ...]
+    probability: tuple[float, ...]
+
+
+class Scores(NamedTuple):
+    """Calibrated probability of the positive class and the decision, both of shape (rows,)."""
+
+    probability: NDArray[np.float64]
+    decision: NDArray[np.bool_]
+
+
+def example(column: ServedColumn) -> str | float | bool:
+    """Give a value that the contract allows in `column`."""
+    if column.example is not None:
+        return column.example
+    if column.levels:
+        return column.levels[0]
+    low, high = column.minimum, column.maximum
+    number = low if low is not None else min(1, high) if high is not None else 1
+    return {
+        "number": number,
+        "integer": math.ceil(number),
+        "boolean": True,
+        "category": "text",
+        "date": "2026-01-31",
+        "timestamp": "2026-01-31T08:30:00",
+    }[column.kind]
+
+
+def read_golden(folder: Path, columns: Sequence[ServedColumn]) -> Golden:
+    """Read golden.json; rows get an example for each personal column that they must have."""
+    golden = storage.read_json(folder / "golden.json", Golden)
+    added = {c.name: example(c) for c in columns if c.required and privacy.hidden(c)}
+    rows = tuple(row | added for row in golden.rows)
+    return msgspec.structs.replace(golden, rows=rows)
+
+
+def in_parts(
+    ask: Callable[[NDArray[np.float32]], list[NDArray[Any]]],
+    encoded: NDArray[np.float32],
+    threads: int = 1,
+) -> list[NDArray[Any]]:
+    """Return the outputs of `ask` for all rows, asked for some of them at a time.
+
+    Memory stays flat. The threads (0: one per core) are ours, so that the bits of an answer do not
+    depend on their number; those of the runtime share the sums of a row.
+    """
+    if len(encoded) <= ASKED_ROWS:
+        return ask(encoded)
+    parts = [encoded[n : n + ASKED_ROWS] for n in range(0, len(encoded), ASKED_ROWS)]
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        return [np.concatenate(found) for found in zip(*pool.map(ask, parts), strict=True)]
+
+
+def session(model: bytes) -> ort.InferenceSession:
+    """Open an ONNX model on the CPU, in one thread."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    stored_graph.refuse_external(model)
+    try:
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises one class per kind of damage
+        reason = str(error).splitlines()[0]
+        raise ProjectError(f"the model file is not a usable ONNX graph: {reason}") from None
+
+
+def _verified(folder: Path, manifest: Manifest) -> dict[str, bytes]:
+    """Return the graphs; ProjectError when a needed file has no hash, or is not what it says."""
+    if unhashed := sorted(FILES - manifest.files.keys()):
+        raise ProjectError(
+            f"bundle {folder.name}: manifest.json has no hash of {unhashed[0]}; restore it or "
+            "train again"
+        )
+    graphs = {}
+    for name, expected in manifest.files.items():
+        path = folder / name
+        content, digest = storage.read_hashed(path) if path.is_file() else (b"", "")
+        if name in GRAPHS:
+            graphs[name] = content
+        if digest != expected:
+            state = "changed" if path.is_file() else "missing"
+            raise ProjectError(
+                f"bundle {folder.name}: {name} is {state}; restore it or train again"
+            )
+    return graphs
+
+
+def row_type(columns: Sequence[ServedColumn]) -> type[msgspec.Struct]:
+    """Build the typed request row: wrong types, ranges and unknown names are refused.
+
+    Its decoder takes plainly written rows at once; what it refuses `read_row` looks at again. The
+    texts of `dialect.MISSING` mean missing, as they do in training.
+    """
+    words = "|".join(dialect.MISSING)
+    fields: list[tuple[str, Any, Any]] = []
+    for index, column in enumerate(columns):
+        kind: Any = TYPES[column.kind]
+        low, high = column.minimum, column.maximum
+        limits: dict[str, float | None] = {"ge": low, "le": high}
+        if column.kind == "number":
+            limits = {
+                "ge": -LARGEST if low is None else low,
+                "le": LARGEST if high is None else high,
+            }
+        if column.kind == "integer":
+            least, most = -dialect.WHOLE, dialect.WHOLE - 1
+            limits = {
+                "ge": least if low is None else max(least, math.ceil(low)),
+                "le": most if high is None else min(most, math.floor(high)),
+            }
+        elif column.levels:
+            levels = tuple(x for x in column.levels if x not in dialect.MISSING)
+            kind = Literal[levels if column.required else (*levels, "")]
+        elif column.kind == "category" and column.required:
+            kind = Annotated[kind, msgspec.Meta(pattern=f"^(?!({words})$)")]
+        if any(limit is not None for limit in limits.values()):
+            kind = Annotated[kind, msgspec.Meta(**limits)]  # type: ignore[arg-type]
+        default = msgspec.NODEFAULT if column.required else None
+        fields.append((f"f{index}", kind if column.required else kind | None, default))
+    # Column names need not be Python identifiers, so fields are numbered and renamed.
+    names = {f"f{index}": column.name for index, column in enumerate(columns)}
+    return msgspec.defstruct(
+        "Row", fields, rename=names, kw_only=True, frozen=True, forbid_unknown_fields=True, gc=False
+    )
+
+
+def _utc(moment: Any) -> Any:
+    """Turn a time with an offset into UTC, as validation does."""
+    if isinstance(moment, dt.datetime) and moment.tzinfo:
+        return moment.astimezone(dt.UTC)
+    return moment
+
+
+def read_value(value: Any, column: ServedColumn) -> Any:
+    """Return a value of JSON as `ml validate` reads it, or as it is where it cannot be read."""
+    value = dialect.plain(value, column.kind, column.decimal_comma)
+    if column.kind not in ("date", "timestamp") or not isinstance(value, str):
+        return value
+    return read_moment(value, column) or value
+
+
+def breach(value: Any, column: ServedColumn) -> str:
+    """Return the first rule that a value of `read_value` breaks, in the words of `ml validate`."""
+    if value is None or value == "":
+        return "required" if column.required else ""
+    is_read = type(value) is TYPES[column.kind]
+    if not is_read or (column.kind == "integer" and not dialect.is_whole(value)):
+        return "type"
+    if column.kind == "number" and not abs(value) <= LARGEST:
+        return "infinite"
+    if column.minimum is not None and value < column.minimum:
+        return "minimum"
+    if column.maximum is not None and value > column.maximum:
+        return "maximum"
+    return "levels" if column.levels and value not in column.levels else ""
+
+
+def read_moment(text: str, column: ServedColumn) -> dt.date | None:
+    """Read an ISO 8601 date or time or one of the contract's formats; offsets become UTC."""
+    for fits, form in _moment_forms(column.kind, column.formats):
+        if not fits(text):
+            continue
+        try:
+            moment = _moment_of(text, form)
+        except (ValueError, OverflowError):  # an offset can lead out of the calendar
+            continue
+        if moment.year >= 1000:
+            return moment.date() if column.kind == "date" else moment
+    return None
+
+
+@cache
+def _moment_forms(
+    kind: str, formats: tuple[str, ...]
+) -> tuple[tuple[Callable[..., Any], str], ...]:
+    """Return what texts fit, and how they are read; "" is ISO 8601."""
+    patterns = {"": dialect.ISO[kind]} | {form: dialect.pattern(form) for form in formats}
+    return tuple((re.compile(pattern).fullmatch, form) for form, pattern in patterns.items())
+
+
+def _moment_of(text: str, form: str) -> dt.datetime:
+    if not form:
+        moment = dt.datetime.fromisoformat(text.upper())
+    else:
+        if "%.f" in form:  # what Polars calls digits of a second that may be missing
+            has_digits = re.search(r":\d+\.\d+", text)
+            form = form.replace("%.f", ".%f" if has_digits else "")
+            text = re.sub(r"(:\d+\.\d{6})\d+", r"\1", text)
+        moment = dt.datetime.strptime(text, form)
+    return moment.astimezone(dt.UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def _codes(levels: tuple[str, ...]) -> dict[str, float]:
+    """Return the code of each level; what means missing has the code of ""."""
+    codes = {level: float(code) for code, level in enumerate(levels)}
+    return codes | dict.fromkeys(dialect.MISSING, codes.get("", float(len(levels))))
+
+
+def _moment(value: Any) -> dt.datetime:
+    """Turn a date or a time into a time in UTC without an offset."""
+    if not isinstance(value, dt.datetime):
+        return dt.datetime(value.year, value.month, value.day)
+    utc: dt.datetime = _utc(value)
+    return utc.replace(tzinfo=None)
+
+
+class Scorer:
+    """A bundle, verified and ready to score."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        spec: FeatureSpec,
+        columns: tuple[ServedColumn, ...],
+        model: bytes,
+        threads: int = 1,
+    ) -> None:
+        self.manifest = manifest
+        self.version = manifest.version
+        self.spec = spec
+        self.columns = columns
+        self.row_type = row_type(columns)
+        self._session = session(model)
+        self._threads = threads
+        moments = (i for i, column in enumerate(columns) if column.kind in ("date", "timestamp"))
+        self._moments = [f"f{index}" for index in moments]
+        position = {column.name: index for index, column in enumerate(columns)}
+        self._numeric = [
+            (
+                position[feature.column],
+                PARTS.get(feature.part),
+                position[feature.until] if feature.until else None,
+                feature.reference_moment if feature.reference else None,
+            )
+            for feature in spec.numeric
+        ]
+        self._categorical = [
+            (
+                position[feature.column],
+                _codes(feature.levels),
+                float(len(feature.levels)),
+            )
+            for feature in spec.categorical
+        ]
+
+    @classmethod
+    def load(cls, folder: Path, *, threads: int = 1) -> "Scorer":
+        """Open `folder`; ProjectError when a file is missing or changed or an answer differs."""
+        try:
+            manifest = storage.read_json(folder / "manifest.json", Manifest)
+        except ProjectError as error:
+            reason = re.search(r"\(.*\)", str(error))
+            raise ProjectError(
+                f"bundle {folder.name}: manifest.json is missing or damaged"
+                f"{f' {reason[0]}' if reason else ''}; restore it or train again"
+            ) from None
+        if manifest.format != FORMAT:
+            raise ProjectError(f"{folder.name}: bundle format {manifest.format}, not {FORMAT}")
+        graphs = _verified(folder, manifest)
+        scorer = cls(
+            manifest,
+            storage.read_json(folder / "features.json", FeatureSpec),
+            storage.read_json(folder / "columns.json", tuple[ServedColumn, ...]),
+            graphs["model_encoded.onnx"],
+            threads,
+        )
+        scorer.check_graphs(folder.name, graphs)
+        scorer.replay(read_golden(folder, scorer.columns))
+        return scorer
+
+    def check_graphs(self, bundle: str, graphs: dict[str, bytes]) -> None:
+        """ProjectError when the manifest says something else than the graphs themselves."""
+        said = self.manifest
+        told = stored_graph.Constants(float(np.float32(said.threshold)), said.calibration)
+        for name, graph in graphs.items():
+            found = stored_graph.constants(graph)
+            if found != told:
+                raise ProjectError(
+                    f"bundle {bundle}: {name} has threshold {found.threshold:.9g} and "
+                    f"calibration {found.calibration}, manifest.json says {said.threshold:.9g} and "
+                    f"{said.calibration}; restore it or train again"
+                )
+        if list(said.features) != self.spec.names:
+            raise ProjectError(
+                f"bundle {bundle}: manifest.json names other features than features.json"
+            )
+
+    def replay(self, golden: Golden) -> None:
+        """Score the golden rows; ProjectError when an answer differs from training."""
+        scores = self.score_rows(list(map(self.read_row, golden.rows)))
+        worst = float(np.abs(scores.probability - np.asarray(golden.probability)).max(initial=0))
+        if not worst <= GOLDEN_TOLERANCE:
+            raise ProjectError(
+                f"bundle {self.version}: golden rows differ by {worst:.2g}; train again here"
+            )
+
+    def read_row(self, row: dict[str, Any]) -> msgspec.Struct:
+        """Read a row of JSON as `ml validate` does; msgspec.ValidationError when it breaks it."""
+        values = {}
+        for index, column in enumerate(self.columns):
+            value = values[f"f{index}"] = read_value(row.get(column.name), column)
+            if rule := breach(value, column):
+                raise msgspec.ValidationError(f"{column.name}: {rule}")
+        return self.row_type(**values)
+
+    def is_odd(self, rows: Sequence[msgspec.Struct]) -> bool:
+        """Whether a decoded time may lie outside of the years that `read_moment` knows."""
+        return any(
+            (moment := getattr(row, name)) is not None and not 1000 < moment.year < 9999
+            for name in self._moments
+            for row in rows
+        )
+
+    def encode_rows(self, rows: Sequence[msgspec.Struct]) -> NDArray[np.float32]:
+        """Turn rows of `row_type` into the model's matrix, shape (rows, features)."""
+        width = len(self._numeric) + len(self._categorical)
+        matrix = [self._encode(msgspec.structs.astuple(row)) for row in rows]
+        return np.array(matrix, dtype=np.float32).reshape(len(rows), width)
+
+    def _encode(self, values: tuple[Any, ...]) -> list[float]:
+        encoded = []
+        for index, part, until, reference in self._numeric:
+            value = values[index]
+            end = reference if until is None else values[until]
+            if value is None or (until is not None and end is None):
+                encoded.append(math.nan)
+            elif end is not None:
+                encoded.append((_moment(end) - _moment(value)) / dt.timedelta(days=1))
+            else:
+                encoded.append(part(value) if part else value)
+        for index, codes, other in self._categorical:
+            encoded.append(codes.get(values[index] or "", other))
+        return encoded
+
+    def predict(self, encoded: NDArray[np.float32]) -> Scores:
+        """Score an encoded matrix of shape (rows, features)."""
+        if not len(encoded):
+            return Scores(np.empty(0), np.empty(0, dtype=np.bool_))
+        probability, decision = in_parts(
+            lambda part: self._session.run(["probability", "decision"], {"x": part}),
+            encoded,
+            self._threads,
+        )
+        return Scores(probability[:, 0].astype(np.float64), decision[:, 0].astype(np.bool_))
+
+    def unseen(self, rows: Sequence[msgspec.Struct], encoded: NDArray[np.float32]) -> list[str]:
+        """Return for each row the first category that training has not learnt, or ""."""
+        found = [""] * len(rows)
+        first = len(self._numeric)
+        for offset, (index, _, other) in reversed(list(enumerate(self._categorical, first))):
+            for row in np.flatnonzero(encoded[:, offset] == other).tolist():
+                value = msgspec.structs.astuple(rows[row])[index]
+                if value is not None and value not in dialect.MISSING:
+                    found[row] = f"{self.columns[index].name}: {UNSEEN}"
+        return found
+
+    def score_rows(self, rows: Sequence[msgspec.Struct]) -> Scores:
+        """Score rows of `row_type`."""
+        return self.predict(self.encode_rows(rows))

@@ -1,0 +1,147 @@
+"""What a stored ONNX graph says of itself, read without the onnx library, which is not served.
+
+An ONNX file is a protocol buffer; the field numbers below are those of onnx.proto
+(https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..errors import ProjectError
+
+GRAPH, TRAINING, FUNCTIONS = 7, 20, 25  # of a model
+NODES, INITIALIZERS, SPARSE = 1, 5, 15  # of a graph
+INPUTS, OUTPUTS, OPERATOR, ATTRIBUTES = 1, 2, 4, 5  # of a node
+FLOATS, NAME, RAW, EXTERNAL, LOCATION = 4, 8, 9, 13, 14  # of a tensor
+TENSORS, GRAPHS, SPARSES = (5, 10), (6, 11), (22, 23)  # of an attribute
+
+
+class Constants(NamedTuple):
+    """The graph's own threshold (float32) and method of calibration."""
+
+    threshold: float
+    calibration: str
+
+
+class _Node(NamedTuple):
+    operator: str
+    inputs: list[str]
+
+
+def constants(model: bytes) -> Constants:
+    """Read the constants of a graph that graph.py emitted; ProjectError when it is another."""
+    try:
+        nodes, tensors = _parts(model)
+        compared = nodes[nodes["decision"].inputs[0]]
+        if compared.operator != "GreaterOrEqual" or compared.inputs[0] != "probability":
+            raise ValueError("its decision is no comparison of its probability")
+        last = nodes[nodes["probability"].inputs[0]]
+        added = last.operator == "Add" and any(name in tensors for name in last.inputs)
+        method = "sigmoid" if last.operator == "Sigmoid" else "isotonic" if added else "none"
+        return Constants(_number(tensors[compared.inputs[1]]), method)
+    except (StopIteration, LookupError, ValueError, struct.error) as error:
+        raise ProjectError(f"the model file is not a graph of this project: {error!r}") from None
+
+
+def refuse_external(model: bytes) -> None:
+    """Refuse a graph that takes numbers from other files: no hash of the bundle covers those."""
+    if b"location" not in model:  # the key that every such reference has
+        return
+    try:
+        outside = any(_external(number, value) for number, value in _fields(model))
+    except ValueError:
+        return  # damaged: onnxruntime says so
+    if outside:
+        raise ProjectError("the model file refers to data outside of itself: train again")
+
+
+def _external(number: int, value: int | bytes) -> bool:
+    """Whether a field of a model holds a reference; this project's graphs have no functions."""
+    if number in (TRAINING, FUNCTIONS):
+        return True
+    return number == GRAPH and isinstance(value, bytes) and _in_graph(value)
+
+
+def _in_graph(graph: bytes) -> bool:
+    found = list(_messages(graph))
+    tensors = [value for number, value in found if number == INITIALIZERS]
+    tensors += [part for n, value in found if n == SPARSE for _, part in _messages(value)]
+    attributes = [
+        item
+        for number, node in found
+        if number == NODES
+        for name, attribute in _messages(node)
+        if name == ATTRIBUTES
+        for item in _messages(attribute)
+    ]
+    tensors += [value for number, value in attributes if number in TENSORS]
+    tensors += [part for n, value in attributes if n in SPARSES for _, part in _messages(value)]
+    graphs = [value for number, value in attributes if number in GRAPHS]
+    return any(map(_is_outside, tensors)) or any(map(_in_graph, graphs))
+
+
+def _is_outside(tensor: bytes) -> bool:
+    return any(n == EXTERNAL or (n == LOCATION and value) for n, value in _fields(tensor))
+
+
+def _parts(model: bytes) -> tuple[dict[str, _Node], dict[str, bytes]]:
+    """Return the nodes by their first output, and the constants by their names."""
+    nodes, tensors = {}, {}
+    graph = next(value for number, value in _messages(model) if number == GRAPH)
+    for number, value in _messages(graph):
+        if number == NODES:
+            fields = [(n, v) for n, v in _messages(value) if n in (INPUTS, OUTPUTS, OPERATOR)]
+            texts = [(n, v.decode()) for n, v in fields]
+            operator = next(v for n, v in texts if n == OPERATOR)
+            first = next(v for n, v in texts if n == OUTPUTS)
+            nodes[first] = _Node(operator, [v for n, v in texts if n == INPUTS])
+        elif number == INITIALIZERS:
+            name = next(v for n, v in _messages(value) if n == NAME)
+            tensors[name.decode()] = value
+    return nodes, tensors
+
+
+def _number(tensor: bytes) -> float:
+    """Return the one float32 of a tensor."""
+    found = next(value for number, value in _messages(tensor) if number in (FLOATS, RAW))
+    (value,) = struct.unpack("<f", found)
+    return float(value)
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Give the fields that are texts, bytes or messages."""
+    return ((number, value) for number, value in _fields(data) if isinstance(value, bytes))
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Give number and value of each field; ValueError when the bytes are no protocol buffer."""
+    place = 0
+    while place < len(data):
+        key, place = _varint(data, place)
+        kind = key & 7
+        if kind == 0:
+            whole, place = _varint(data, place)
+            yield key >> 3, whole
+            continue
+        if kind == 2:
+            size, place = _varint(data, place)
+        elif kind in (1, 5):
+            size = 8 if kind == 1 else 4
+        else:
+            raise ValueError("it is damaged")
+        if place + size > len(data):
+            raise ValueError("it is cut off")
+        yield key >> 3, data[place : place + size]
+        place += size
+
+
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while place < len(data) and shift < 70:
+        byte = data[place]
+        value |= (byte & 127) << shift
+        place, shift = place + 1, shift + 7
+        if byte < 128:
+            return value, place
+    raise ValueError("it is cut off")

@@ -1,0 +1,82 @@
+"""Log a training run to MLflow in a SQLite file of the project: no server, no account."""
+
+import logging
+import sys
+from typing import Any
+
+from .. import privacy, progress
+from ..data import contract
+from ..errors import ProjectError
+from ..git import git
+from ..settings import Project
+
+
+def log(project: Project, training: dict[str, Any]) -> None:
+    """Log a training that is already saved; what fails here is told on stderr and nothing more."""
+    try:
+        _log(project, training)
+    except Exception as error:  # MLflow and its database have errors of many kinds
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        print(
+            f"warning: {training['version']} is trained and saved, but MLflow has no record of it: "
+            f"{reason}",
+            file=sys.stderr,
+        )
+
+
+def _log(project: Project, training: dict[str, Any]) -> None:
+    """Log parameters, metrics, code version, data version and the bundle's plain files."""
+    import mlflow
+
+    progress.tell("writing the MLflow record")
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    mlflow.set_tracking_uri(f"sqlite:///{project.path('mlflow.db')}")
+    mlflow.set_experiment(experiment_id=_experiment(project))
+    with mlflow.start_run(run_name=training["version"]):
+        mlflow.log_params(
+            {
+                "chosen": training["chosen"],
+                "split": training["split"]["scheme"],
+                "cv": training["cv"]["scheme"],
+                "calibration": training["calibration"],
+                "rounds": training["candidates"][training["chosen"]]["rounds"],
+                "features": len(training["features"]),
+            }
+        )
+        mlflow.log_metrics(
+            {f"cv_{name}": facts["score"] for name, facts in training["candidates"].items()}
+        )
+        mlflow.set_tags({"run": training["run"], "code": code_version(project)})
+        folder = project.path(f"models/{training['version']}")
+        agreed = contract.read(folder / "contract.odcs.yaml")
+        kept = privacy.NEEDED if privacy.hidden_names(agreed) else ()  # in the bundle, only
+        files = {"manifest.json", "training.json", "contract.odcs.yaml", "model.onnx"}
+        for file in sorted(files.difference(kept)):
+            mlflow.log_artifact(str(folder / file))
+
+
+def _experiment(project: Project) -> str:
+    """Return the experiment whose artefacts lie in this folder.
+
+    MLflow keeps an absolute place for each experiment. After the folder was moved or copied, that
+    is not here: the old experiment is renamed and stays readable, and a new one goes on.
+    """
+    from mlflow.tracking import MlflowClient
+
+    client, name = MlflowClient(), project.plan.project.slug
+    here = project.path("mlruns").as_uri()
+    found = client.get_experiment_by_name(name)
+    if found is not None and found.artifact_location.rstrip("/") == here:
+        return str(found.experiment_id)
+    if found is not None:
+        client.rename_experiment(found.experiment_id, f"{name} (moved, {found.experiment_id})")
+    return str(client.create_experiment(name, artifact_location=here))
+
+
+def code_version(project: Project) -> str:
+    """Return the git commit, with "-dirty" after local changes, or "unknown" outside git."""
+    try:
+        return git(project.root, "describe", "--always", "--dirty", "--abbrev=12") or "unknown"
+    except ProjectError:
+        return "unknown"

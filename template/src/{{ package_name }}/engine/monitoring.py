@@ -1,0 +1,580 @@
+"""Is the model still right? Drift, performance on new rows, and when to train again."""
+
+import datetime as dt
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from . import metrics, privacy, progress, storage
+from .data import contract as contracts
+from .data import ingest, validation
+from .data.contract import Contract
+from .errors import CheckFailed, ProjectError
+from .features import encode
+from .formats import number
+from .model import registry
+from .model.scorer import Scorer
+from .report import render
+from .settings import Monitoring, Project
+
+Floats = NDArray[np.float64]
+BINS, TOP_LEVELS = 10, 30
+PLAN = ("drift_test",)  # facts of the plan that drift depends on
+MIN_TEST_ROWS = 50  # below, no test says anything
+ALPHA_WARN, ALPHA_ACT = 0.05, 0.001  # of a whole report: divided by the number of its tests
+FLOOR = 1e-4  # the smallest share in PSI
+SEVERITY = ("ok", "too_few_rows", "warn", "act")
+TEST_SET = "test set"
+CONTROL_WINDOWS = 40
+
+
+class Window(NamedTuple):
+    """Rows to look at; labels are NaN where they are not known yet."""
+
+    source: str
+    frame: pl.DataFrame
+    probability: Floats
+    labels: Floats
+    violations: dict[str, Any] | None = None
+
+
+class LogLine(msgspec.Struct):
+    """What is needed of a line of the service's prediction log."""
+
+    version: str
+    probability: float
+    features: dict[str, Any]
+
+
+def worst(levels: Iterable[str]) -> str:
+    """Return the most severe level; too few rows for one test say nothing about the others."""
+    return max((x for x in levels if x != "too_few_rows"), key=SEVERITY.index, default="ok")
+
+
+def reference(
+    frame: pl.DataFrame, contract: Contract, probability: Floats, labels: NDArray[Any]
+) -> dict[str, Any]:
+    """Summarise rows for later comparison: profile.json of the bundle.
+
+    Numbers are counted in bins of equal mass, categories by their most frequent levels. Dates are
+    left out, because they always move on, and personal columns, whose values would stand there.
+    `probability` and `labels` have shape (rows,).
+    """
+    kinds = {c.name: c.kind for c in contract.features if not privacy.hidden(c)}
+    watched = [name for name, kind in kinds.items() if kind not in ("date", "timestamp")]
+    return {
+        "rows": frame.height,
+        "features": {name: _profile(frame[name]) for name in watched},
+        "prediction": _profile(_predictions(probability)),
+        "observed_to_expected": float(labels.sum() / max(probability.sum(), 1e-12)),
+        "estimated": estimate(probability),
+    }
+
+
+def drift(
+    known: dict[str, Any],
+    frame: pl.DataFrame,
+    probability: Floats,
+    settings: Monitoring,
+    policy: str,
+) -> dict[str, Any]:
+    """Compare rows with a `reference`; features that `frame` lacks are left out.
+
+    Policy psi: population stability index against the larger of the fixed limit and what chance
+    alone gives, chi2(1 - 0.05 / tests, bins - 1) * (1 / rows + 1 / reference rows) (Yurdakul 2018).
+    Policy ks_chi2, and windows below `settings.min_rows`: p-values against 0.05 (warn) and 0.001
+    (act), both divided by the number of tests (Bonferroni): Kolmogorov-Smirnov on the binned
+    numbers, which is conservative; chi-square for categories; binomial for missing and unseen.
+    """
+    psi_limits = settings if policy == "psi" and len(probability) >= settings.min_rows else None
+    tests = 3 * len(known["features"]) + 1
+    rows = []
+    for name, profile in known["features"].items():
+        if name not in frame.columns:
+            continue
+        before, after, missing, unseen = _counts(profile, frame[name])
+        compared = {
+            "distribution": (before, after),
+            "missing": _shares(before.sum(), profile["missing"], after.sum(), missing),
+            "unseen": _shares(before.sum(), 0, after.sum() - unseen, unseen),
+        }
+        for statistic, counts in compared.items():
+            ordered = "edges" in profile and statistic == "distribution"
+            row = _judged(name, statistic, *counts, ordered, psi_limits, tests)
+            if statistic == "distribution" or row["level"] in ("warn", "act"):
+                rows.append(row)
+    before, after, *_ = _counts(known["prediction"], _predictions(probability))
+    prediction = _judged("prediction", "distribution", before, after, True, psi_limits, tests)
+    level = worst(row["level"] for row in (*rows, prediction))
+    return {
+        "rows": len(probability),
+        "reference_rows": known["rows"],
+        "features": sorted(rows, key=lambda row: -SEVERITY.index(row["level"])),
+        "prediction": prediction,
+        "level": level if len(probability) >= MIN_TEST_ROWS else "too_few_rows",
+    }
+
+
+def _judged(
+    feature: str,
+    statistic: str,
+    before: Floats,
+    after: Floats,
+    ordered: bool,
+    psi_limits: Monitoring | None,
+    tests: int,
+) -> dict[str, Any]:
+    """Compare two counts by one test; without `psi_limits` by a p-value."""
+    row: dict[str, Any] = {"feature": feature, "statistic": statistic, "test": "psi"}
+    row |= dict.fromkeys(("value", "limit_warn", "limit_act")) | {"level": "too_few_rows"}
+    if min(before.sum(), after.sum()) < MIN_TEST_ROWS:
+        return row
+    if psi_limits:
+        before, after = _merged(before, after)
+        chance = psi_by_chance(before, after, ALPHA_WARN / tests)
+        value = psi(before, after)
+        warn, act = max(psi_limits.warn, chance), max(psi_limits.act, chance)
+        hits = value > warn, value > act
+    else:
+        row["test"], value = _p_value(before, after, ordered)
+        warn, act = ALPHA_WARN / tests, ALPHA_ACT / tests
+        hits = value < warn, value < act
+    level = "act" if hits[1] else "warn" if hits[0] else "ok"
+    return row | {"value": value, "limit_warn": warn, "limit_act": act, "level": level}
+
+
+def psi(before: Floats, after: Floats) -> float:
+    """Return the population stability index of two histograms: sum (a - b) * ln(a / b) of shares.
+
+    Lewis 1994, An introduction to credit scoring; shares are at least 1e-4.
+    """
+    b = np.maximum(before / before.sum(), FLOOR)
+    a = np.maximum(after / after.sum(), FLOOR)
+    return float(np.sum((a - b) * np.log(a / b)))
+
+
+def psi_by_chance(before: Floats, after: Floats, alpha: float) -> float:
+    """Return the PSI that two samples of one population exceed with probability `alpha`.
+
+    Yurdakul 2018, Statistical properties of the population stability index.
+    """
+    from scipy.special import chdtri
+
+    freedom = max(1, np.count_nonzero(before + after) - 1)
+    return float(chdtri(freedom, alpha) * (1 / before.sum() + 1 / after.sum()))
+
+
+def _p_value(before: Floats, after: Floats, ordered: bool) -> tuple[str, float]:
+    from scipy.special import bdtr, bdtrc, chdtrc, kolmogorov
+
+    m, n = before.sum(), after.sum()
+    if ordered:
+        gap = np.abs(np.cumsum(before) / m - np.cumsum(after) / n).max()
+        return "ks", float(kolmogorov(gap * np.sqrt(m * n / (m + n))))
+    if len(before) == 2:
+        k, events = (
+            int(after[1]),
+            int(before[1] + after[1]),
+        )  # given all events, where did they fall?
+        tails = bdtr(k, events, n / (n + m)), bdtrc(k - 1, events, n / (n + m))
+        return "binomial", float(min(1.0, 2 * min(tails)))
+    before, after = _merged(before, after)
+    pooled = (before + after) / (m + n)
+    away = (before - m * pooled) ** 2 / (m * pooled) + (after - n * pooled) ** 2 / (n * pooled)
+    return "chi2", float(chdtrc(max(1, len(before) - 1), away.sum()))
+
+
+def _merged(before: Floats, after: Floats) -> tuple[Floats, Floats]:
+    """Put bins in which fewer than 5 rows are expected together (Cochran 1954), if many."""
+    if len(before) < 3:
+        return before, after
+    both = np.stack([before, after])
+    rare = both.sum(axis=0) * both.sum(axis=1).min() / both.sum() < 5
+    both = np.column_stack([both[:, ~rare], both[:, rare].sum(axis=1)])
+    both = both[:, both.any(axis=0)]
+    return both[0], both[1]
+
+
+def _shares(*counts: float) -> tuple[Floats, Floats]:
+    return np.array(counts[:2], np.float64), np.array(counts[2:], np.float64)
+
+
+def _predictions(probability: Floats) -> pl.Series:
+    return pl.Series(np.round(probability, 5))  # so that steps survive float32 and text
+
+
+def _profile(values: pl.Series) -> dict[str, Any]:
+    """Count values: numbers between deciles, of which a repeated one gets a bin of its own."""
+    if not values.dtype.is_numeric():
+        counts = _level_counts(values)
+        top = dict(counts.head(TOP_LEVELS).iter_rows())
+        other = int(counts["n"].sum()) - sum(top.values())
+        missing = len(values) - int(counts["n"].sum())
+        return {"levels": top, "other": other, "missing": missing}
+    present = _floats(values.drop_nulls().drop_nans() if values.dtype.is_float() else values)
+    present, edges = present[~np.isnan(present)], np.empty(0)
+    if len(present):
+        deciles = np.quantile(present, np.arange(1, BINS) / BINS, method="inverted_cdf")
+        heavy = deciles[1:][deciles[1:] == deciles[:-1]]
+        edges = np.unique(np.concatenate([deciles, np.nextafter(heavy, -np.inf)]))
+    counted = {"edges": edges.tolist(), "counts": [0] * (len(edges) + 1), "missing": 0}
+    _, counts_now, missing, _ = _counts(counted, values)
+    return counted | {"counts": counts_now.tolist(), "missing": missing}
+
+
+def _counts(profile: dict[str, Any], values: pl.Series) -> tuple[Floats, Floats, int, int]:
+    """Return counts before and now by the bins of `profile`, and missing and unseen rows now.
+
+    Where the profile counted rare levels together, a level that it does not name may be one of
+    them: then nothing counts as unseen.
+    """
+    if "edges" in profile:
+        numbers = _floats(values)
+        present = numbers[~np.isnan(numbers)]
+        below = [int(np.count_nonzero(present <= edge)) for edge in profile["edges"]]
+        now = np.diff([0, *below, len(present)]).astype(np.float64)
+        return np.asarray(profile["counts"], np.float64), now, len(values) - len(present), 0
+    counts = _level_counts(values)
+    total = int(counts["n"].sum())
+    found = dict(counts.filter(pl.col("level").is_in(list(profile["levels"]))).iter_rows())
+    named = [found.get(level, 0) for level in profile["levels"]]
+    other = total - sum(named)
+    before = np.array([*profile["levels"].values(), profile["other"]], np.float64)
+    now = np.array([*named, other], np.float64)
+    return before, now, len(values) - total, 0 if profile["other"] else other
+
+
+def _level_counts(values: pl.Series) -> pl.DataFrame:
+    """Count levels, most frequent first; null and "" are missing."""
+    counts = values.cast(pl.String).alias("level").value_counts(name="n")
+    present = counts.filter(pl.col("level").fill_null("") != "")
+    return present.sort("n", "level", descending=[True, False])
+
+
+def _floats(values: pl.Series) -> Floats:
+    return values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
+
+def estimate(probability: Floats) -> dict[str, float]:
+    """Estimate metrics without labels, as they are if the probabilities are calibrated.
+
+    Each row counts as a positive with weight p and as a negative with weight 1 - p:
+    confidence-based performance estimation (Białek et al. 2023). It sees that inputs shift, not
+    that their meaning does.
+    """
+    y, p = np.repeat([1.0, 0.0], len(probability)), np.tile(probability, 2)
+    weights = np.concatenate([probability, 1 - probability])
+    return {name: metrics.score(name, y, p, weights=weights) for name in ("roc_auc", "pr_auc")}
+
+
+def performance(
+    window: Window,
+    known: dict[str, Any],
+    scorer: Scorer,
+    tested: metrics.Interval,
+    settings: Monitoring,
+    draws: int = 200,
+) -> dict[str, Any]:
+    """Compare the model on a window with `tested`, its primary metric on the test set.
+
+    With labels, warn: the metric is lower by more than chance explains (both intervals combined as
+    in Zou & Donner 2008; 1 window in 40); act: by 1.6 times that (1 in 1,000). Concept drift: the
+    positives per expected positive moved by more than the shares in `settings` and by more than
+    chance. Without labels: the estimate, at most warn.
+    """
+    primary = scorer.manifest.primary_metric
+    estimated = estimate(window.probability)[primary]
+    here = ~np.isnan(window.labels)
+    y, p = window.labels[here], window.probability[here]
+    report: dict[str, Any] = {"metric": primary, "tested": tested._asdict()}
+    report |= {"estimated": estimated, "labelled_rows": len(y), "positives": int(y.sum())}
+    if len(y) < MIN_TEST_ROWS or y.min() == y.max():
+        fallen = known["estimated"][primary] - estimated > tested.value - tested.low
+        level = "warn" if fallen else "ok"
+        return report | {"kind": "estimated", "value": estimated, "level": level}
+    threshold = scorer.manifest.threshold
+    found = metrics.bootstrap(y, p, threshold, [primary], draws=draws, seed=0)[primary]
+    chance = max(1e-9, np.hypot(found.high - found.value, tested.value - tested.low))
+    drop = (tested.value - found.value) / chance
+    observed, expected = float(y.sum()), max(1e-9, float(p.sum()) * known["observed_to_expected"])
+    moved = abs(observed / expected - 1)
+    variance = (1e-9 + (p * (1 - p)).sum()) * (1 + len(y) / known["rows"])  # of both samples
+    z = abs(observed - expected) / variance**0.5
+    rates = {"observed": observed / len(y), "expected": expected / len(y)}
+    calibration: dict[str, Any] = {**rates, "level": "ok"}
+    for level, limit, z_limit in (("warn", settings.warn, 2.6), ("act", settings.act, 3.3)):
+        if moved > limit and z > z_limit:
+            calibration["level"] = level
+    level = worst(["act" if drop > 1.6 else "warn" if drop > 1 else "ok", calibration["level"]])
+    report |= {"kind": "realised", **found._asdict(), "calibration": calibration}
+    return report | {"level": level}
+
+
+def run(project: Project, data: Path | None = None) -> dict[str, Any]:
+    """Compare a window with training; write reports/drift.json and drift.html.
+
+    The window is `data` (a raw table, with or without target, scored by the champion), or the last
+    days of the service's prediction log, or, when neither is there, the test set. CheckFailed when
+    somebody must act on new data.
+    """
+    scorer, agreed = _champion(project)
+    settings, folder = project.config.monitoring, registry.champion_folder(project)
+    known = storage.read_json(folder / "profile.json", dict[str, Any])
+    if data is not None:
+        window = _file(project, scorer, agreed, data)
+    else:
+        window = _log(project, scorer, agreed) or _test_set(project, scorer, agreed)
+    report: dict[str, Any] = {"version": scorer.version, "run": scorer.manifest.run}
+    report["made_up"] = _made_up(project, folder, window)
+    report["plan"], report["source"] = project.plan.facts(PLAN), window.source
+    report |= drift(
+        known, window.frame, window.probability, settings, project.plan.value("drift_test")
+    )
+    report |= {"violations": window.violations, "performance": None}
+    if (folder / "metrics.json").exists() and len(window.labels):
+        evaluated = storage.read_json(folder / "metrics.json", dict[str, Any])["champion"]
+        tested = metrics.Interval(**evaluated["metrics"][scorer.manifest.primary_metric])
+        if None not in tested:  # undefined on a test set without positives
+            report["performance"] = performance(window, known, scorer, tested, settings)
+    parts = [report[name] for name in ("violations", "performance") if report[name]]
+    if (level := worst([report["level"], *(part["level"] for part in parts)])) != "ok":
+        report["level"] = level
+    storage.write_json(project.path("reports/drift.json"), report)
+    render("drift.html", project.path("reports/drift.html"), drift=report)
+    if report["level"] == "act" and window.source != TEST_SET:
+        rows = [*report["features"], report["prediction"]]
+        causes = [f"{r['feature']} ({r['statistic']})" for r in rows if r["level"] == "act"]
+        causes += [
+            n for n in ("violations", "performance") if (report[n] or {}).get("level") == "act"
+        ]
+        raise CheckFailed(f"drift: {', '.join(causes)}: see reports/drift.html")
+    return report
+
+
+def simulate_drift(project: Project) -> dict[str, Any]:
+    """Prove that the alarm fires; write reports/simulated_drift.json.
+
+    Windows are drawn from the test set: with a shift planted in a feature or with flipped labels,
+    and, as a control, with none. CheckFailed when a planted shift does not reach the level act or
+    more than 5 % of the control windows do.
+    """
+    scorer, agreed = _champion(project)
+    settings, policy = project.config.monitoring, project.plan.value("drift_test")
+    primary, threshold = scorer.manifest.primary_metric, scorer.manifest.threshold
+    _, frame, p, y, _ = tested_on = _test_set(project, scorer, agreed)
+    if len(y) < MIN_TEST_ROWS or y.min() == y.max():
+        raise ProjectError("the test set is too small to simulate drift: bring more data")
+    known = reference(frame, agreed, p, y)
+    tested = metrics.bootstrap(y, p, threshold, [primary], draws=200, seed=0)[primary]
+    rng = np.random.default_rng(project.config.training.seed)
+    size = max(settings.min_rows, min(len(y), 2000))
+
+    def draw() -> Window:
+        rows = rng.integers(0, len(y), size)
+        return Window("", frame[rows], p[rows], y[rows])
+
+    def check(window: Window) -> str:
+        found = drift(known, window.frame, window.probability, settings, policy)["level"]
+        realised = performance(window, known, scorer, tested, settings, draws=100)["level"]
+        return worst([found, realised])
+
+    planted = []
+    for name, profile in known["features"].items():
+        window = draw()
+        for shift, values in _shifted(window.frame[name], profile, rng).items():
+            found = drift(known, values.to_frame(), window.probability, settings, policy)
+            level = worst(row["level"] for row in found["features"])
+            planted.append({"feature": name, "shift": shift, "level": level})
+    window, name = draw(), agreed.target.name
+    flipped = np.where(rng.random(size) < 0.5, 1 - window.labels, window.labels)
+    level = check(window._replace(labels=flipped))
+    planted.append({"feature": name, "shift": "half of the labels flipped", "level": level})
+    missed = [item for item in planted if item["level"] != "act"]
+    control = []
+    for done in range(CONTROL_WINDOWS):
+        progress.tell("windows without drift", done + 1, CONTROL_WINDOWS)
+        control.append(check(draw()))
+    quiet = control.count("act") <= ALPHA_WARN * CONTROL_WINDOWS
+    report = {
+        "version": scorer.version,
+        "run": scorer.manifest.run,
+        "made_up": _made_up(project, registry.champion_folder(project), tested_on),
+        "rows": size,
+        "planted": planted,
+        "control": {level: control.count(level) for level in ("ok", "warn", "act")},
+        "passed": quiet and not missed,
+    }
+    storage.write_json(project.path("reports/simulated_drift.json"), report)
+    if missed:
+        raise CheckFailed(f"no alarm for {missed[0]['feature']}: {missed[0]['shift']}")
+    if not quiet:
+        raise CheckFailed(f"{control.count('act')} of {CONTROL_WINDOWS} unshifted windows alarmed")
+    return report
+
+
+def retrain_check(project: Project) -> dict[str, Any]:
+    """Decide whether to train again, by decision MON-03; write reports/retrain.json."""
+    scorer, _ = _champion(project)
+    made = scorer.manifest
+    path = project.path("reports/drift.json")
+    seen = storage.read_json(path, dict[str, Any]) if path.exists() else {}
+    if seen.get("version") != scorer.version or seen["source"] == TEST_SET:
+        seen = {}  # nothing was observed since this version was trained
+    level, realised, below = seen.get("level"), seen.get("performance") or {}, None
+    if realised.get("kind") == "realised":
+        below = max(0.0, realised["tested"]["low"] - realised["value"])
+    age = (
+        dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(made.created)
+    ).total_seconds() / 86400
+    max_age, max_drop = (project.plan.number("MON-03", n) for n in ("max_age_days", "metric_drop"))
+    rows = (
+        ("drift level", level, "act", level == "act"),
+        (
+            f"{made.primary_metric} below its test interval",
+            below,
+            max_drop,
+            (below or 0) > max_drop,
+        ),
+        ("age in days", round(age, 1), max_age, age > max_age),
+        ("new rows", new := _new_rows(project, scorer), None, False),
+    )
+    checks = [dict(zip(("name", "value", "limit", "hit"), row, strict=True)) for row in rows]
+    reasons = [
+        f"{name}: {_shown(value)} (limit {_shown(limit)})"
+        for name, value, limit, hit in rows
+        if hit
+    ]
+    decision = bool(reasons)
+    if not decision:
+        reasons = ["no check asks for it"]
+    elif not new:
+        reasons.append("there are no new validated rows: bring them first with `ml ingest`")
+    report = {
+        "version": scorer.version,
+        "run": made.run,
+        "made_up": registry.made_up(registry.champion_folder(project)),
+        "plan": project.plan.facts(("retrain",)),
+        "decision": decision,
+        "reasons": reasons,
+        "checks": checks,
+    }
+    storage.write_json(project.path("reports/retrain.json"), report)
+    return report
+
+
+def _champion(project: Project) -> tuple[Scorer, Contract]:
+    folder = registry.champion_folder(project)
+    scorer = Scorer.load(folder, threads=project.config.training.threads)
+    return scorer, contracts.read(folder / "contract.odcs.yaml")
+
+
+def _file(project: Project, scorer: Scorer, agreed: Contract, data: Path) -> Window:
+    raw = ingest.read_table(data, project.config.data.encoding)
+    definition = agreed.target.definition
+    needed = contracts.definition_columns(definition) if definition else [agreed.target.name]
+    labelled = definition is not None and set(needed) <= set(raw.columns)
+    checked = validation.apply(agreed, raw, labelled=labelled)
+    share, limit = checked.rejected.height / raw.height, project.config.data.max_rejected_share
+    violations = {"share": share, "limit": limit, "rules": checked.rules}
+    violations["level"] = "act" if share > limit else "ok"
+    return _scored(data.name, scorer, agreed, checked.valid)._replace(violations=violations)
+
+
+def _test_set(project: Project, scorer: Scorer, agreed: Contract) -> Window:
+    mend = (
+        f"the champion {scorer.version} has another contract than the last training, whose version "
+        "is not promoted: give a file (`ml monitor FILE`), or train a version that passes its gate"
+    )
+    name = "data/processed/test.parquet"
+    frame = validation.stored(project, name, "give a file, or run `ml train`")
+    validation.check_columns(frame, name, mend, agreed)
+    return _scored(TEST_SET, scorer, agreed, frame)
+
+
+def _made_up(project: Project, folder: Path, window: Window) -> bool:
+    """Whether training or these rows are made up: neither says anything of the real world."""
+    of_the_test_set = window.source == TEST_SET and validation.made_up(project)
+    return registry.made_up(folder) or of_the_test_set
+
+
+def _scored(source: str, scorer: Scorer, agreed: Contract, frame: pl.DataFrame) -> Window:
+    progress.tell(f"scoring {number(frame.height)} rows of the {source}")
+    probability = scorer.predict(encode(scorer.spec, frame)).probability
+    progress.tell("comparing them with training")
+    labels = _floats(frame.select(validation.is_positive(agreed.target)).to_series())
+    return Window(source, frame, probability, labels)
+
+
+def _log(project: Project, scorer: Scorer, agreed: Contract) -> Window | None:
+    """Read the champion's rows of the last days; personal columns are not in the log."""
+    files = sorted(project.path("data/predictions").glob("????-??-??.jsonl"))
+    if not files:
+        return None
+    last = dt.date.fromisoformat(files[-1].stem)
+    first = last - dt.timedelta(days=project.config.monitoring.window_days - 1)
+    rows = []
+    for file in files:
+        for line in file.read_bytes().splitlines() if file.stem >= first.isoformat() else ():
+            # The last line of a killed service, or a damaged one.
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                rows.append(msgspec.json.decode(line, type=LogLine))
+    rows = [row for row in rows if row.version == scorer.version]
+    if not rows:
+        return None
+    kinds = {c.name: c.kind for c in agreed.features if not privacy.hidden(c)}
+    columns = {n: validation.DTYPES[k] for n, k in kinds.items() if k not in ("date", "timestamp")}
+    logged = [row.features for row in rows]
+    frame = pl.DataFrame(
+        pl.Series(n, [row.get(n) for row in logged], dtype=dtype, strict=False)
+        for n, dtype in columns.items()
+    )
+    source, unknown = f"prediction log, {first} to {last}", np.full(len(rows), np.nan)
+    return Window(source, frame, np.array([row.probability for row in rows]), unknown)
+
+
+def _shown(value: str | float | None) -> str:
+    return value if isinstance(value, str) else number(value, 4)
+
+
+def _new_rows(project: Project, scorer: Scorer) -> int:
+    """Count validated rows beyond those that the champion was trained and tested on."""
+    name = "data/processed/valid.parquet"
+    if not project.path(name).exists():
+        return 0
+    frame, digest = validation.stored_hashed(project, name, "run `ml validate`")
+    if digest == scorer.manifest.data_sha256:
+        return 0
+    path = registry.champion_folder(project) / "training.json"
+    split = storage.read_json(path, dict[str, Any])["split"]
+    return max(0, frame.height - int(split["development_rows"]) - int(split["test_rows"]))
+
+
+def _shifted(
+    values: pl.Series, profile: dict[str, Any], rng: np.random.Generator
+) -> dict[str, pl.Series]:
+    """Plant each shift that the feature can have; levels beyond the counted ones are as one."""
+
+    def where(share: float, value: Any) -> pl.Series:
+        chosen = pl.Series(rng.random(len(values)) < share)
+        changed = pl.when(chosen).then(pl.lit(value)).otherwise(values)
+        return pl.select(changed.alias(values.name)).to_series()
+
+    shifts = {}
+    counts = _level_counts(values)
+    there = set(counts["level"])
+    if values.dtype.is_numeric():
+        if std := values.std():
+            shifts["moved by one standard deviation"] = values + std
+    elif len(counted := [level for level in profile["levels"] if level in there]) > 1:
+        rarest = values.filter(values.cast(pl.String) == counted[-1])[0]
+        shifts["half of the rows in the rarest category"] = where(0.5, rarest)
+    share = 1 - int(counts["n"].sum()) / len(values)
+    if share < 0.7:
+        shifts["30 % more missing"] = where(0.3 / (1 - share), None)
+    return shifts

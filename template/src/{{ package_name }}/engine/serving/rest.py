@@ -1,0 +1,480 @@
+"""The REST service: `create_app` gives the ASGI application, `run` serves it in one process.
+
+POST /predict is a bare ASGI endpoint, because a web framework would take longer than checking,
+scoring and answering together. FastAPI does everything else and describes both.
+"""
+
+import asyncio
+import datetime as dt
+import difflib
+import gc
+import itertools
+import logging
+import os
+import re
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+
+from .. import dialect, privacy, storage
+from ..errors import ProjectError
+from ..model import registry
+from ..model.scorer import Scorer, breach, example, read_golden, read_value, row_type
+from ..settings import Project
+from . import expected
+from .telemetry import Done, Prediction, Telemetry
+
+TICK_SECONDS = 1.0  # between looks at the registry, and between writes of the log
+DRAIN_SECONDS = 30
+MAX_PROBLEMS = 100  # a refusal lists no more
+SMALL_ROWS = 64  # larger requests are scored beside the event loop, so that small ones can pass
+# Of a second: msgspec rounds the seventh digit, every other reader cuts it off.
+NANOSECONDS = re.compile(rb":\d\d\.\d{7}")
+REQUEST_ID = re.compile(rb"[\w.:+/=@-]{1,128}")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Message, Receive, Send], Awaitable[None]]
+Rows = Sequence[msgspec.Struct]
+log = logging.getLogger("serving")
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """One prediction per row, in the order of the request."""
+
+    model_version: str
+    threshold: float
+    predictions: Sequence[Prediction]
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What is wrong with a field of a row; null stands for the row or the request as a whole.
+
+    The problem is the rule that is broken, in the words of `ml validate` and `ml score`.
+    """
+
+    row: int | None
+    field: str | None
+    problem: str
+    hint: str
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a request got no predictions."""
+
+    errors: list[Problem]
+    request_id: str | None = None
+
+
+class Refused(Exception):
+    """Ends a request with `status` and what is wrong with it."""
+
+    def __init__(self, status: int, *problems: Problem) -> None:
+        self.status = status
+        self.problems = list(problems)
+
+    def body(self, request_id: str | None = None) -> bytes:
+        """Return the answer to the caller."""
+        return msgspec.json.encode(Refusal(self.problems, request_id))
+
+
+def refused(status: int, problem: str, hint: str) -> Refused:
+    """Refuse a request as a whole."""
+    return Refused(status, Problem(None, None, problem, hint))
+
+
+class Model:
+    """A verified bundle with the decoders of its rows. A reload replaces the whole object."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.scorer = Scorer.load(folder)
+        self.golden = read_golden(folder, self.scorer.columns)
+        self.metrics: dict[str, Any] = storage.read_json(folder / "metrics.json")
+        self.columns = {column.name: column for column in self.scorer.columns}
+        row = self.scorer.row_type
+        self.decode_row = msgspec.json.Decoder(row).decode
+        self.decode_rows = msgspec.json.Decoder(list[row]).decode  # type: ignore[valid-type]
+
+    def predict(self, rows: Rows) -> list[Prediction]:
+        """Score rows."""
+        encoded = self.scorer.encode_rows(rows)
+        scores = self.scorer.predict(encoded)
+        found = scores.probability.tolist(), scores.decision.tolist()
+        return list(map(Prediction, *found, self.scorer.unseen(rows, encoded)))
+
+    def rows(self, body: bytes, max_rows: int) -> Rows:
+        """Decode one row, a list of rows or {"rows": [...]}; Refused when a rule is broken."""
+        try:
+            rows = [self.decode_row(body)] if body.startswith(b"{") else self.decode_rows(body)
+            if NANOSECONDS.search(body) or self.scorer.is_odd(rows):
+                rows = self._checked(body, max_rows)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            rows = self._checked(body, max_rows)
+        if len(rows) > max_rows:
+            raise _too_many(max_rows)
+        return rows
+
+    def _checked(self, body: bytes, max_rows: int) -> list[msgspec.Struct]:
+        """Decode field by field, so that a refusal can name everything that is wrong at once."""
+        try:
+            content = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            _, _, fault = dialect.json_fault(body, "").partition(": ")
+            hint = fault or "send one row, a list of rows or {rows: [...]}"
+            raise refused(400, "not valid JSON", hint) from None
+        if isinstance(content, dict) and content.keys() == {"rows"}:
+            content = content["rows"]
+        rows = content if isinstance(content, list) else [content]
+        if len(rows) > max_rows:
+            raise _too_many(max_rows)
+        if problems := list(itertools.islice(self._problems(rows), MAX_PROBLEMS)):
+            raise Refused(422, *problems)
+        return list(map(self.scorer.read_row, rows))
+
+    def _problems(self, rows: list[Any]) -> Iterator[Problem]:
+        for number, row in enumerate(rows):
+            if not isinstance(row, dict):
+                yield Problem(number, None, "type", "send one object per row")
+                continue
+            for name in sorted(row.keys() - self.columns.keys()):
+                near = difflib.get_close_matches(name[:100], self.columns, 1)
+                hint = f"did you mean {near[0]}?" if near else "leave it out"
+                yield Problem(number, name[:100], "unknown field", hint)
+            for name, column in self.columns.items():
+                if rule := breach(read_value(row.get(name), column), column):
+                    yield Problem(number, name, rule, f"send {expected(column)}")
+
+
+def _too_many(max_rows: int) -> Refused:
+    return refused(413, "too many rows", f"send at most {max_rows} rows at once")
+
+
+class Turn:
+    """Scores in one call what arrives in one turn of the event loop: calls cost as much as rows."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Model, Rows, asyncio.Future[list[Prediction]]]] = []
+
+    def predict(self, model: Model, rows: Rows) -> asyncio.Future[list[Prediction]]:
+        """Score rows at the end of this turn."""
+        loop = asyncio.get_running_loop()
+        if not self.waiting:
+            loop.call_soon(self._end)
+        future: asyncio.Future[list[Prediction]] = loop.create_future()
+        self.waiting.append((model, rows, future))
+        return future
+
+    def _end(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for model, group in itertools.groupby(waiting, lambda call: call[0]):
+            calls = [(rows, future) for _, rows, future in group if not future.cancelled()]
+            try:
+                found = iter(model.predict([row for rows, _ in calls for row in rows]))
+                for rows, future in calls:
+                    future.set_result(list(itertools.islice(found, len(rows))))
+            except Exception:  # a row that breaks scoring must not fail its neighbours
+                for rows, future in calls:
+                    try:
+                        future.set_result(model.predict(rows))
+                    except Exception as error:
+                        future.set_exception(error)
+
+
+class Service:
+    """A running service: the model in use, and what is remembered of its answers."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.limits = project.config.serving
+        folder = project.path("data/predictions") if self.limits.log_predictions else None
+        self.telemetry = Telemetry(float(project.plan.answers["latency_ms"]) / 1000, folder)
+        self.turn = Turn()
+        self.ids = map(f"{os.urandom(6).hex()}-{{:x}}".format, itertools.count())
+        self.seen = self._registry_state()
+        self.problem: str | None = None
+        self._use(Model(registry.champion_folder(project)))
+
+    def _registry_state(self) -> tuple[int, int] | None:
+        try:
+            found = self.project.path("models/registry.json").stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino
+
+    def _use(self, model: Model) -> None:
+        self.model = model
+        self.telemetry.model.clear()
+        self.telemetry.model.labels(model.scorer.version).set(1)
+
+    def reload(self) -> None:
+        """Follow the registry, again and again while its champion cannot be loaded."""
+        state = self._registry_state()
+        if state == self.seen and self.problem is None:
+            return
+        problem = None
+        try:
+            folder = registry.champion_folder(self.project)
+            if folder != self.model.folder:
+                self._use(Model(folder))
+                log.info("now serving %s", self.model.scorer.version)
+        except Exception as error:  # whatever it is, the old model goes on serving
+            problem = str(error) if isinstance(error, ProjectError) else _where(error)
+            if problem != self.problem:
+                log.error("still serving %s: %s", self.model.scorer.version, problem)
+        self.seen, self.problem = state, problem
+        self.telemetry.reload_failed.set(problem is not None)
+
+    async def tick(self) -> None:
+        """Write the log and follow the registry, again and again."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            await asyncio.to_thread(self.telemetry.write, self.telemetry.take())
+            await asyncio.to_thread(self.reload)
+
+    async def predict(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer /predict; every outcome is counted and carries the request id."""
+        start = time.perf_counter()
+        request_id = next(self.ids)
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
+                request_id = value.decode()
+        model = self.model
+        version, threshold = model.scorer.version, model.scorer.manifest.threshold
+        rows: Rows = ()
+        predictions: Sequence[Prediction] = ()
+        try:
+            if scope["method"] != "POST":
+                raise refused(405, "method not allowed", "use POST")
+            body = await self._body(receive)
+            if body is None:
+                return
+            start = time.perf_counter()  # a slow upload is not a slow answer
+            rows = model.rows(body, self.limits.max_rows)
+            if len(rows) <= SMALL_ROWS:
+                predictions = await self.turn.predict(model, rows)
+            else:
+                predictions = await asyncio.to_thread(model.predict, rows)
+            status, content = 200, msgspec.json.encode(Answer(version, threshold, predictions))
+        except Refused as refusal:
+            status, content = refusal.status, refusal.body(request_id)
+        except Exception as error:  # whatever breaks in scoring, the caller gets an answer
+            log.error("request %s: %s", request_id, _where(error))
+            failure = refused(500, "scoring failed", "use your fallback, and report the request id")
+            status, content, rows = 500, failure.body(request_id), ()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(content)),
+            (b"x-request-id", request_id.encode()),
+        ]
+        if status == 405:
+            headers.append((b"allow", b"POST"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+        seconds, now = time.perf_counter() - start, dt.datetime.now(dt.UTC)
+        columns = model.scorer.columns
+        self.telemetry.add(
+            Done(now, seconds, status, request_id, version, columns, rows, predictions)
+        )
+
+    async def _body(self, receive: Receive) -> bytes | None:
+        """Return the whole body from its first sign on; None when the caller has gone away."""
+        limit = self.limits.max_body_mb * 1_000_000
+        message = await receive()
+        chunks = [message.get("body", b"")]
+        size = len(chunks[0])
+        while message.get("more_body") and size <= limit:
+            message = await receive()
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+        if message["type"] == "http.disconnect":
+            return None
+        if size > limit:
+            hint = f"send at most {self.limits.max_body_mb:g} MB at once"
+            raise refused(413, "body too large", hint)
+        return b"".join(chunks).lstrip()
+
+
+def _where(error: BaseException) -> str:
+    """Say what broke and where, but not the message: it may repeat values of the request."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {Path(frame.filename).name}:{frame.lineno}"
+
+
+def create_app(project: Project) -> ASGIApp:
+    """Return the service as an ASGI application; ProjectError when there is no usable champion."""
+    service = Service(project)
+    telemetry = service.telemetry
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(service.tick())
+        yield
+        task.cancel()
+        telemetry.write(telemetry.take())
+
+    # Without the pages /docs and /redoc: they load script from a foreign host.
+    name = project.plan.project.name
+    api = FastAPI(title=name, lifespan=lifespan, docs_url=None, redoc_url=None)
+
+    @api.get("/health")
+    async def health() -> dict[str, str]:
+        """Tell that the process is up."""
+        return {"status": "up"}
+
+    @api.get("/ready")
+    def ready(response: Response) -> dict[str, Any]:
+        """Tell whether the model in use repeats its golden rows; 503 when it does not."""
+        model, problem = service.model, service.problem
+        try:
+            model.scorer.replay(model.golden)
+        except Exception as error:  # not ready, whatever the reason
+            response.status_code = 503
+            problem = f"golden rows fail: {type(error).__name__}"
+        return {
+            "ready": response.status_code != 503,
+            "model_version": model.scorer.version,
+            "problem": problem,
+        }
+
+    @api.get("/metrics")
+    async def metrics() -> Response:
+        """Give the metrics to Prometheus."""
+        telemetry.settle()
+        return Response(generate_latest(telemetry.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @api.get("/model")
+    async def model() -> dict[str, Any]:
+        """Describe the model in use."""
+        manifest = service.model.scorer.manifest
+        return {
+            "version": manifest.version,
+            "champion": manifest.champion,
+            "primary_metric": manifest.primary_metric,
+            "metrics": service.model.metrics.get("champion", {}).get("metrics", {}),
+            "threshold": manifest.threshold,
+            "contract_sha256": manifest.contract_sha256,
+            "features": manifest.features,
+        }
+
+    @api.exception_handler(HTTPException)
+    async def other_errors(_: Request, error: HTTPException) -> Response:
+        content = refused(error.status_code, str(error.detail), "see /openapi.json").body()
+        return Response(content, error.status_code, error.headers, "application/json")
+
+    described = api.openapi
+
+    def openapi() -> dict[str, Any]:
+        return _describe(described(), service.model, service.limits.max_rows)
+
+    api.openapi = openapi  # type: ignore[method-assign]
+
+    async def application(scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/predict":
+            await service.predict(scope, receive, send)
+        else:
+            await api(scope, receive, send)
+
+    return application
+
+
+def _describe(document: dict[str, Any], model: Model, max_rows: int) -> dict[str, Any]:
+    """Add /predict, as the contract of the model in use has it, to an OpenAPI document."""
+    columns = {name: privacy.public(column) for name, column in model.columns.items()}
+    (row, answer, refusal), schemas = msgspec.json.schema_components(
+        (row_type(tuple(columns.values())), Answer, Refusal),
+        ref_template="#/components/schemas/{name}",
+    )
+    schemas["Row"]["example"] = {name: example(column) for name, column in columns.items()}
+    for name, schema in schemas["Row"]["properties"].items():
+        schema["description"] = columns[name].description or expected(columns[name])
+    many = {"type": "array", "items": row, "maxItems": max_rows}
+    wrapped = {"type": "object", "properties": {"rows": many}, "required": ["rows"]}
+    answers = {
+        "200": ("One prediction per row", answer),
+        "400": ("Not JSON", refusal),
+        "405": ("Not POST", refusal),
+        "413": ("Too many rows or bytes", refusal),
+        "422": ("Rows that break the contract, field by field", refusal),
+        "500": ("Scoring failed", refusal),
+    }
+    operation = {
+        "summary": "Predict one row or many",
+        "description": "The body is read as JSON, whatever its content type says. An "
+        "`x-request-id` header comes back; without one, one is made.",
+        "requestBody": {"required": True, "content": _json({"oneOf": [row, many, wrapped]})},
+        "responses": {
+            status: {"description": text, "content": _json(schema)}
+            for status, (text, schema) in answers.items()
+        },
+    }
+    return document | {
+        "paths": document["paths"] | {"/predict": {"post": operation}},
+        "components": {"schemas": schemas},
+    }
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object per record; of an exception only its kind and place."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        error = record.exc_info[1] if record.exc_info else None
+        entry = {
+            "time": dt.datetime.fromtimestamp(record.created, dt.UTC),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            "error": _where(error) if error else None,
+        }
+        return msgspec.json.encode(entry).decode()
+
+
+def run(project: Project, host: str, port: int) -> None:
+    """Serve until SIGTERM or Ctrl-C, finish what is running, exit 0; ProjectError at startup."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    if os.name == "posix":
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))  # the port is ours; nobody can connect before uvicorn listens
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ProjectError(
+            f"cannot listen on {host}:{port}: {reason}; see --host, --port"
+        ) from None
+    application = create_app(project)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))  # uvicorn raises it again once it is done
+    log.info("serving on http://%s:%d, see /openapi.json", host, listener.getsockname()[1])
+    config = uvicorn.Config(
+        application,
+        access_log=False,
+        log_config=None,
+        ws="none",
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=65,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    gc.freeze()  # what is there now stays: no need to look through it for garbage again and again
+    uvicorn.Server(config).run(sockets=[listener])

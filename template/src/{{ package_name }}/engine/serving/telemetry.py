@@ -1,0 +1,177 @@
+"""What the REST service remembers of its answers: metrics, and a log that `ml monitor` reads."""
+
+import collections
+import datetime as dt
+import functools
+import hashlib
+import itertools
+import logging
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from .. import privacy
+from ..model.scorer import ServedColumn
+
+SETTLE_ROWS = 128  # accounting many rows at once costs a fraction of one by one
+MAX_LINES = 100_000  # kept in memory while the disk is busy
+log = logging.getLogger("serving")
+
+
+class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The calibrated probability of the positive class, and whether it reaches the threshold.
+
+    The warning, where there is one, names a category that training has not learnt.
+    """
+
+    probability: float
+    decision: bool
+    warning: str = ""
+
+
+class Done(NamedTuple):
+    """An answered request; no rows or predictions when it was refused."""
+
+    time: dt.datetime
+    seconds: float
+    status: int
+    request_id: str
+    version: str
+    columns: Sequence[ServedColumn]
+    rows: Sequence[msgspec.Struct]
+    predictions: Sequence[Prediction]
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A scored row in data/predictions, without personal columns."""
+
+    time: dt.datetime
+    request_id: str
+    version: str
+    row: int
+    probability: float
+    decision: bool
+    input_hash: str  # of `features` only: from a hash, a personal value could be guessed back
+    features: msgspec.Raw
+
+
+class Distribution(Collector):
+    """A histogram that is told many values at once, which prometheus_client's own cannot be."""
+
+    def __init__(
+        self, name: str, text: str, bounds: list[float], *, registry: CollectorRegistry
+    ) -> None:
+        self.name, self.text, self.bounds = name, text, bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+        registry.register(self)
+
+    def add(self, values: list[float]) -> None:
+        """Count values."""
+        for value in values:
+            self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += sum(values)
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """Give the counts to prometheus_client."""
+        bounds = [*map(floatToGoString, self.bounds), "+Inf"]
+        buckets = list(zip(bounds, itertools.accumulate(self.counts), strict=True))
+        yield HistogramMetricFamily(self.name, self.text, buckets, self.total)
+
+
+class Telemetry:
+    """Counts answers and logs their rows, in `folder`/<UTC date>.jsonl unless it is None."""
+
+    def __init__(self, latency_s: float, folder: Path | None) -> None:
+        self.folder = folder
+        self.lines: list[bytes] = []
+        self.done: list[Done] = []
+        self.pending_rows = 0
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        counter = functools.partial(Counter, registry=self.registry)
+        histogram = functools.partial(Distribution, registry=self.registry)
+        gauge = functools.partial(Gauge, registry=self.registry)
+        # Around the plan's limit, which must be a bound itself for an exact alert.
+        bounds = [round(latency_s * part, 6) for part in (0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5)]
+        self.latency = histogram("ml_request_seconds", "Time to answer", bounds)
+        self.requests = counter("ml_requests", "Requests to /predict", ["status"])
+        self.requests.labels("500")  # there from the start, or a rate would miss the first one
+        twentieths = [step / 20 for step in range(1, 20)]
+        self.probability = histogram("ml_probability", "One per row", twentieths)
+        self.decisions = counter("ml_decisions", "One per row", ["decision"])
+        self.model = gauge("ml_model_info", "The model in use", ["version"])
+        self.reload_failed = gauge("ml_model_reload_failed", "1: the champion cannot be loaded")
+        self.lost = counter("ml_prediction_log_lost", "Rows that could not be logged")
+
+    def add(self, done: Done) -> None:
+        """Note an answered request."""
+        self.done.append(done)
+        self.pending_rows += len(done.rows)
+        if self.pending_rows >= SETTLE_ROWS or len(self.done) >= SETTLE_ROWS:
+            self.settle()
+
+    def settle(self) -> None:
+        """Bring metrics and log lines up to date."""
+        predictions = [found for done in self.done for found in done.predictions]
+        for status, count in collections.Counter(done.status for done in self.done).items():
+            self.requests.labels(str(status)).inc(count)
+        for decision, count in collections.Counter(p.decision for p in predictions).items():
+            self.decisions.labels(str(decision).lower()).inc(count)
+        self.probability.add([prediction.probability for prediction in predictions])
+        self.latency.add([done.seconds for done in self.done])
+        for done in self.done:
+            if self.folder and len(self.lines) + len(done.rows) <= MAX_LINES:
+                self.lines += _lines(done)
+            elif self.folder:
+                self.lost.inc(len(done.rows))
+        self.done.clear()
+        self.pending_rows = 0
+
+    def take(self) -> list[bytes]:
+        """Return the log lines since the last time."""
+        self.settle()
+        lines, self.lines = self.lines, []
+        return lines
+
+    def write(self, lines: list[bytes]) -> None:
+        """Append to the log of today; a full disk costs lines, never an answer."""
+        if not lines or not self.folder:
+            return
+        content = b"\n".join(lines) + b"\n"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path = self.folder / f"{dt.datetime.now(dt.UTC):%Y-%m-%d}.jsonl"
+            with path.open("ab", buffering=0) as file:
+                written = file.write(content)
+                if written != len(content):
+                    file.truncate(file.tell() - written)  # no half line
+                    raise OSError("disk full")
+        except OSError as error:
+            self.lost.inc(len(lines))
+            log.error("prediction log: %s", error)
+
+
+def _lines(done: Done) -> list[bytes]:
+    names = [column.name for column in done.columns]
+    personal = [column.name for column in done.columns if privacy.hidden(column)]
+    lines = []
+    for number, (row, found) in enumerate(zip(done.rows, done.predictions, strict=True)):
+        values: Any = row
+        if personal:
+            values = dict(zip(names, msgspec.structs.astuple(row), strict=True))
+            for name in personal:
+                del values[name]
+        features = msgspec.json.encode(values)
+        digest = hashlib.blake2b(features, digest_size=16).hexdigest()
+        head = (done.time, done.request_id, done.version, number)
+        line = Line(*head, found.probability, found.decision, digest, msgspec.Raw(features))
+        lines.append(msgspec.json.encode(line))
+    return lines

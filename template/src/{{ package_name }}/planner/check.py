@@ -1,0 +1,619 @@
+"""Say what the plan lacks, what is stale and what contradicts the reports; approve and explain."""
+
+import datetime as dt
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ..engine import storage
+from ..engine.data import contract
+from ..engine.errors import CheckFailed, ProjectError
+from ..engine.formats import number
+from ..engine.git import git
+from ..engine.settings import WAIVER, Plan, Project, load_yaml
+from . import evidence, sync
+from .answers import plain
+from .blocks import (
+    HIDDEN,
+    SIGNATURES,
+    Part,
+    Parts,
+    Problem,
+    meaning_hash,
+    parse,
+    read,
+    rewrite,
+    same,
+    survey,
+)
+
+GATES = ("G0", "G1", "G2", "G3", "G4", "G5", "G6")
+# The reports that say which facts of the plan they were made with, and where that is told.
+MADE_WITH = {
+    "training": "TRAIN-01",
+    "metrics": "EVAL-03",
+    "explain": "EXPL-01",
+    "bench": "DEP-02",
+    "drift": "MON-01",
+    "retrain": "MON-03",
+}
+# What a signature covers, in the order of its hashes.
+SEEN = ("generated text", "measurement", "written text", "override", "question")
+ORIGINS = {
+    "preset": "of the preset: nobody gave another",
+    "default": "default of the template: nobody gave another",
+}
+NOBODY = "ML team"  # the answer of who gave no name
+COLUMNS = ("open", "written", "approved", "overdue", "measured", "unmeasured")
+FOLDS = {"time": "time_series", "stratified_group": "stratified_group_kfold"}
+
+
+class Finding(NamedTuple):
+    """What was found; level "todo" is a field that people fill, by the gate of its block."""
+
+    level: str  # error, warning or todo
+    id: str
+    message: str
+
+
+def check(project: Project, gate: str | None = None) -> list[Finding]:
+    """Return every finding; with a gate, what it still needs is an error."""
+    if gate is not None and gate not in GATES:
+        raise ProjectError(f"no gate {gate!r}: give one of {', '.join(GATES)}")
+    text = read(project.path("PLAN.md"))
+    parts, broken = survey(text)
+    waived = {i for i, waiver in project.plan.waivers.items() if waiver.until >= _today()}
+    gates = GATES[: GATES.index(gate) + 1] if gate else ()
+    due = {i for i, b in project.plan.blocks.items() if b.gate in gates and i not in waived}
+    return [
+        *(Finding(problem.level, problem.identifier, problem.message) for problem in broken),
+        *_generated(project.plan, parts, broken),
+        *_waivers(project.plan),
+        *_measured(project, parts, due),
+        *_human(project.plan, parts, due, {problem.identifier for problem in broken}),
+        *_signers(project, parts),
+        *_evidence(project, due),
+        *_contract(project),
+        *_settings(project),
+        *_decisions(project, due),
+        *_links(project, text, parts),
+        *_figures(project),
+        *_list_of_gates(project.plan, parts),
+    ]
+
+
+def run(project: Project, *, gate: str | None, as_json: bool) -> None:
+    """Print the findings; CheckFailed when one is an error."""
+    found = check(project, gate)
+    errors = sum(finding.level == "error" for finding in found)
+    if as_json:
+        rows = [{**f._asdict(), "gate": _gate_of(project, f.id)} for f in found]
+        typer.echo(msgspec.json.encode({"errors": errors, "findings": rows}).decode())
+    else:
+        for finding in found:
+            if finding.level != "todo":
+                typer.echo(f"{finding.level}: {finding.id}: {finding.message}")
+        todo = [finding for finding in found if finding.level == "todo"]
+        if todo or not errors:
+            _print_todo(project, todo)
+    if errors:
+        raise CheckFailed(f"PLAN.md: {errors} error{'s' if errors > 1 else ''}")
+
+
+def gate(project: Project, name: str) -> None:
+    """Print what a gate still needs, with who waived what; CheckFailed when it is closed."""
+    found = check(project, name)
+    later = {i for i, block in project.plan.blocks.items() if block.gate > name}
+    needed = [f for f in found if f.level == "error" and f.id not in later]
+    for finding in [*needed, *_waivers(project.plan)]:
+        if finding.level != "error" or finding in needed:
+            typer.echo(f"{finding.id}: {finding.message}")
+    if needed:
+        count = f"{len(needed)} thing{'s' * (len(needed) > 1)}"
+        raise CheckFailed(
+            f"{name} is closed: {count} above {'are' * (len(needed) > 1) or 'is'} left"
+        )
+    typer.echo(f"{name} is open")
+
+
+def counts(project: Project) -> dict[str, dict[str, int]]:
+    """Count, for each gate, blocks that are open, written, approved, overdue and measured."""
+    parts = parse(read(project.path("PLAN.md")))
+    today = _today().isoformat()
+    found = {gate: Counter[str]() for gate in GATES}
+    for identifier, block in project.plan.blocks.items():
+        count = found[block.gate]
+        human = parts.get(("human", identifier))
+        if human is not None and block.applies:
+            approved = human.attributes.get("status") == "approved"
+            count["open" if human.open else "approved" if approved else "written"] += 1
+            count["overdue"] += human.attributes.get("due", "none") < today
+        part = parts.get(("measured", identifier))
+        if block.measured and (part is not None or block.row) and "-" in identifier:
+            count["unmeasured" if part is None or _placeholder(part) else "measured"] += 1
+    return {gate: {name: count[name] for name in COLUMNS} for gate, count in found.items() if count}
+
+
+def status(project: Project, as_json: bool) -> None:
+    """Print the counts; as JSON also what the team's own figures say of weeks and money."""
+    rows = counts(project)
+    if as_json:
+        path = project.path("reports/progress.json")
+        report = storage.read_json(path, dict[str, Any]) if path.exists() else {}
+        work = {name: report[name] for name in ("schedule", "money") if name in report}
+        typer.echo(msgspec.json.encode({"gates": rows, **work}).decode())
+        return
+    table = Table("gate", *COLUMNS)
+    for gate, row in rows.items():
+        table.add_row(gate, *(str(row[name]) for name in COLUMNS))
+    Console(markup=False, highlight=False).print(table)
+
+
+def approve(
+    project: Project, identifier: str, by: str | None, due: str | None, *, reject: bool = False
+) -> str:
+    """Sign a human block as approved or rejected: by whom, when, and the hash of all it covers.
+
+    Without `by` it is git's user. Returns a sentence that says so, and whether the owner approves
+    their own block.
+    """
+    path = project.path("PLAN.md")
+    text = read(path)
+    parts, problems = survey(text)
+    if own := [p.message for p in problems if p.level == "error" and p.identifier == identifier]:
+        raise CheckFailed(f"PLAN.md: {'; '.join(own)}")
+    human = parts.get(("human", identifier))
+    if human is None:
+        known = ", ".join(name for kind, name in parts if kind == "human")
+        raise ProjectError(f"no block {identifier} to approve; there are {known}")
+    if human.open:
+        raise CheckFailed(f"{identifier}: write its answer in PLAN.md first, there is none yet")
+    by = by or _git_user(project, human.attributes["owner"])
+    if not re.fullmatch(r"[\w@.+'-]+( [\w@.+'-]+)*", by):
+        raise ProjectError(f"--by {by!r}: give a name, such as @eva or Ana Maria")
+    if due is not None and _date(due) is None:
+        raise ProjectError(f"--due {due!r}: give a date such as 2027-03-31")
+    stranger = _stranger(project, identifier, by)
+    if stranger and project.plan.answers["plan_depth"] == "regulated":
+        raise CheckFailed(f"{identifier}: {stranger}")
+    today = _today().isoformat()
+    status = SIGNATURES[reject]
+    human.attributes |= {
+        "status": status,
+        "by": by,
+        "on": today,
+        "of": _signature(project.plan, parts, identifier),
+    }
+    if due is not None:
+        human.attributes["due"] = due
+    storage.write_bytes(path, rewrite(text, human).encode("utf-8"))
+    themselves = " (their own block)" if _self_approved(human) else ""
+    said = f"{identifier} {status} by {by}{themselves}"
+    return said + (f"; {stranger}" if stranger else "")
+
+
+def why(project: Project, identifier: str) -> None:
+    """Print a block's decision, rule, answers, numbers and sources, and what would change it."""
+    plan = project.plan
+    if identifier not in plan.blocks:
+        raise ProjectError(f"no block {identifier}; there are {', '.join(plan.blocks)}")
+    typer.echo(f"{identifier} {plan.blocks[identifier].title} ({plan.blocks[identifier].gate})")
+    if plan.blocks[identifier].question:
+        typer.echo(f"question: {plan.blocks[identifier].question}")
+    for line in _said_of(project, identifier):
+        typer.echo(line)
+    keys: list[str] = []
+    if identifier in plan.decisions:
+        decision, override = plan.decisions[identifier], plan.overrides.get(identifier)
+        typer.echo(f"decision: {decision.said(decision.value)}")
+        typer.echo(f"rule: {decision.rule}: {decision.why}")
+        if override is not None:
+            taken = f"{decision.said(override.value)}: {override.reason or 'no reason'}"
+            typer.echo(f"overridden with {taken}")
+        for name in decision.uses:
+            origin = plan.origins.get(name, "given")
+            origin = "" if origin == "given" else f" ({ORIGINS[origin]})"
+            typer.echo(f"answer: {name} = {_shown(plan.answers.get(name))}{origin}")
+        for alternative in decision.alternatives:
+            typer.echo(f"otherwise: {alternative}")
+        words = ", ".join(f"{name} ({said})" for name, said in decision.words.items())
+        free = f"any of {words} in plan/overrides.yaml"
+        typer.echo(f"override: {f'none, {decision.fixed}' if decision.fixed else free}")
+        keys += decision.sources
+    else:
+        for line in plan.blocks[identifier].lines:
+            typer.echo(line)
+    for name, figure in plan.computed.get(identifier, {}).items():
+        value = number(figure.value, 4)
+        typer.echo(f"number: {name} = {value} {figure.unit} = {figure.formula} [{figure.source}]")
+        keys.append(figure.source)
+    for key in dict.fromkeys(keys):
+        typer.echo(f"source: {key}: {plan.sources[key]}")
+
+
+def _said_of(project: Project, identifier: str) -> Iterator[str]:
+    """Yield what PLAN.md holds of a block: answer, owner, date, status, signature, measurement."""
+    parts, broken = survey(read(project.path("PLAN.md")))
+    for problem in broken:
+        if problem.identifier == identifier:
+            yield f"{problem.level}: {plain(problem.message)}"
+    human = parts.get(("human", identifier))
+    if human is not None:
+        lines = ["no answer yet"] if human.open else human.shown
+        yield from (f"written: {text}" for line in lines if (text := plain(line)))
+        owner, due, status = (plain(human.attributes[n]) for n in ("owner", "due", "status"))
+        owner = "nobody" if owner == "none" else owner
+        yield f"owner: {owner}; due: {due}; status: {status}"
+        if status in SIGNATURES:
+            by, on = (plain(human.attributes.get(name, "?")) for name in ("by", "on"))
+            stale = _stale(project.plan, parts, human) if status == "approved" else None
+            yield f"signed: {status} by {by} on {on}{f'; {stale.message}' if stale else ''}"
+    measured = parts.get(("measured", identifier))
+    for line in measured.shown if measured is not None else ():
+        if text := plain(line).strip("_"):
+            yield text if text.lower().startswith("measured") else f"measured: {text}"
+
+
+def _signature(plan: Plan, parts: Parts, identifier: str) -> str:
+    """Return a hash for each thing that a reader sees in a block, in the order of SEEN."""
+    seen = {kind: part.lines for (kind, name), part in parts.items() if name == identifier}
+    measured = seen.get("measured", [])
+    # What is hidden names the run: the same values of another run are not another text.
+    measured = [HIDDEN.sub("", line) for line in measured]
+    taken = plan.overrides.get(identifier)
+    override = [f"{_shown(taken.value)}: {taken.reason}"] if taken else []
+    # An answer mostly replaces its question in PLAN.md: plan.yaml keeps it.
+    block = plan.blocks.get(identifier)
+    question = [block.question] if block else []
+    found = (seen.get("auto", []), measured, seen.get("human", []), override, question)
+    return ".".join(map(meaning_hash, found))
+
+
+def _self_approved(human: Part) -> bool:
+    owner, by = (human.attributes.get(name, "") for name in ("owner", "by"))
+    return owner not in ("", "none") and _same(owner, by)
+
+
+def _stranger(project: Project, identifier: str, by: str) -> str:
+    """Say who is named for a block when `by` is not among them, else "".
+
+    Named are the roles of TEAM-02 that answer for the block's part of the work, or without them
+    the owner and the people on call of TEAM-01. A team without names lets everybody sign, and so
+    does a group such as @org/team, whose members nobody knows here.
+    """
+    if figures := sync.figures(project):
+        roles, kind = figures.read(project).roles, identifier.partition("-")[0]
+        duties = [duty for duty in project.plan.responsibilities if kind in duty.blocks]
+        named = {r: roles.get(r, ()) for d in duties for r in (d.accountable, d.responsible)}
+        place = "TEAM-02"
+    else:
+        answers = project.plan.answers
+        people = {answers[name] for name in ("owner", "oncall")} - {NOBODY}
+        named, place = {"owner or on call": tuple(sorted(people))}, "TEAM-01"
+    known = [name for names in named.values() for name in names]
+    if not known or any("/" in name or _same(name, by) for name in known):
+        return ""
+    who = (f"{', '.join(names)} ({role})" for role, names in named.items() if names)
+    return f"{place} names {' and '.join(who)}, not {by}"
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two names are one person's; @eva and eva@example.org are."""
+    names = [name.strip().lstrip("@").lower() for name in (one, other)]
+    mails = sum("@" in name for name in names)
+    return len({name.split("@")[0] if mails == 1 else name for name in names}) == 1
+
+
+def _signers(project: Project, parts: Parts) -> Iterator[Finding]:
+    """Yield the blocks that somebody approved whom their roles do not name."""
+    regulated = project.plan.answers["plan_depth"] == "regulated"
+    for (kind, identifier), part in parts.items():
+        signed = kind == "human" and part.attributes.get("status") == "approved"
+        if signed and (said := _stranger(project, identifier, part.attributes.get("by", ""))):
+            yield Finding("error" if regulated else "warning", identifier, said)
+
+
+def _git_user(project: Project, owner: str = "none") -> str:
+    """Return the e-mail address that git signs with; ProjectError without one.
+
+    Who is the block's `owner` by git's name signs by that name: both are seen to be one person.
+    """
+    name = email = ""
+    with suppress(ProjectError):
+        name = git(project.root, "config", "user.name", codes=(0, 1))
+        email = git(project.root, "config", "user.email", codes=(0, 1))
+    if name and _same(name, owner):
+        return owner
+    if not email:
+        raise ProjectError("git knows no user.email here: say who approves, such as --by @eva")
+    return email
+
+
+def _stale(plan: Plan, parts: Parts, human: Part) -> Finding | None:
+    """Say what has changed since somebody approved a block."""
+    identifier, signed = human.identifier, human.attributes.get("of", "")
+    now = _signature(plan, parts, identifier).split(".")
+    then = signed.split(".")
+    if len(then) not in (len(SEEN) - 1, len(SEEN)):
+        message = "stale approval: what was approved has changed; read it and approve it again"
+        return Finding("error", identifier, message)
+    changed = [name for name, a, b in zip(SEEN, then, now, strict=False) if a != b]
+    if not changed and len(then) < len(SEEN):
+        message = "its approval does not cover the question: read it and approve it again"
+        return Finding("warning", identifier, message)
+    if not changed:
+        return None
+    what = " and ".join(f"the {name}" for name in changed)
+    message = f"stale approval: {what} changed; read it and approve it again"
+    return Finding("error", identifier, message)
+
+
+def _generated(plan: Plan, parts: Parts, broken: list[Problem]) -> Iterator[Finding]:
+    lost = {problem.identifier for problem in broken}
+    for identifier, block in plan.blocks.items():
+        for kind, needed in (
+            ("auto", block.lines and not block.row),
+            ("measured", block.measured and not block.row),
+            ("human", block.human),
+        ):
+            if needed and (kind, identifier) not in parts and identifier not in lost:
+                message = f"its plan:{kind} block is missing: restore it with git"
+                yield Finding("error", identifier, message)
+        auto = parts.get(("auto", identifier))
+        human = parts.get(("human", identifier))
+        if human is not None and not _asks(human, block.question):
+            message = "its question was edited by hand: restore it with git"
+            yield Finding("error", identifier, message)
+        if auto is not None and not same(auto.lines, block.lines):
+            message = (
+                "its auto block was edited by hand: restore it with git, and change the answer "
+            )
+            yield Finding("error", identifier, message + "with `ml update --data NAME=VALUE`")
+    for kind, identifier in parts:
+        if identifier not in plan.blocks:
+            yield Finding("error", identifier, f"plan/plan.yaml knows no such plan:{kind} block")
+
+
+def _asks(human: Part, question: str) -> bool:
+    """Say whether the quote above a human part is its question, however it is laid out."""
+    asked, wanted = (re.findall(r"\w+", text) for text in (human.question, question))
+    return asked == wanted
+
+
+def _measured(project: Project, parts: Parts, due: set[str]) -> Iterator[Finding]:
+    expected = sync.measured(project)
+    for identifier, block in project.plan.blocks.items():
+        part = parts.get(("measured", identifier))
+        level = "error" if identifier in due else "warning"
+        if part is None and block.row and identifier in expected:
+            yield Finding("error", identifier, "its measurement is missing: run `ml plan sync`")
+        elif part is None and block.row and block.measured:
+            yield Finding(level, identifier, f"not measured yet: run `{block.measured}`")
+        elif part is None or not block.measured:
+            continue
+        elif not sync.sealed(identifier, part.lines):
+            message = "its measured block was edited by hand: run `ml plan sync`"
+            yield Finding("error", identifier, message)
+        elif not same(part.lines, expected.get(identifier, part.lines)):
+            yield Finding("error", identifier, "what it shows has changed: run `ml plan sync`")
+        elif _placeholder(part) and "-" in identifier:
+            yield Finding(level, identifier, f"not measured yet: run `{block.measured}`")
+        elif identifier == "DATA-02" and sync.MADE_UP in " ".join(part.lines).lower():
+            yield Finding(level, identifier, "the data are made up: set data.source in config.yaml")
+
+
+def _human(plan: Plan, parts: Parts, due: set[str], broken: set[str]) -> Iterator[Finding]:
+    today = _today()
+    # Where the law asks for evidence, a signature is one.
+    unsigned = "error" if plan.answers.get("plan_depth") == "regulated" else "warning"
+    for identifier, block in plan.blocks.items():
+        part = parts.get(("human", identifier))
+        if part is None or not block.applies:
+            continue
+        marks = part.attributes
+        if marks.get("status") == "rejected":
+            # A "no" holds in every depth, until somebody changes the block and signs again.
+            level = "error" if identifier in due else "warning"
+            yield Finding(level, identifier, "was rejected: change it and have it approved")
+        elif part.open:
+            yield Finding("error" if identifier in due else "todo", identifier, block.question)
+        elif marks.get("status") != "approved" and identifier in due and identifier not in broken:
+            message = f"is {marks.get('status')}: `ml plan approve {identifier} --by @name`"
+            yield Finding(unsigned, identifier, message)
+        if not part.open and marks.get("owner", "none") == "none":
+            yield Finding("warning", identifier, "has no owner: write a name behind `Owner:`")
+        date = _date(marks.get("due", "none"))
+        if marks.get("due", "none") != "none" and date is None:
+            message = f"due {marks['due']} is no date: write {_offered(marks['due'])}"
+            yield Finding("warning", identifier, message)
+        elif date is not None and date < today:
+            yield Finding("warning", identifier, f"was due on {date}")
+        if marks.get("status") == "approved":
+            if stale := _stale(plan, parts, part):
+                yield stale
+            if _self_approved(part):
+                yield Finding("warning", identifier, f"{marks['by']} owns it and approved it")
+
+
+def _contract(project: Project) -> Iterator[Finding]:
+    try:
+        agreed = contract.read(project.contract_path)
+    except ProjectError as error:
+        yield Finding("error", "DATA-01", str(error))
+        return
+    if problem := contract.contradiction(agreed, project.plan.answers):
+        yield Finding("error", "DATA-01", problem)
+    planned, found = project.plan.answers["pos_rate"], agreed.target.positive_share
+    if found and not 2 / 3 < found / planned < 1.5:
+        message = (
+            f"pos_rate is {number(planned)}, but positiveShare of the contract is {number(found)}: "
+        )
+        yield Finding("warning", "DATA-02", message + "correct the one that is wrong")
+
+
+def _settings(project: Project) -> Iterator[Finding]:
+    plan, settings = project.plan, project.config
+    share = plan.number("DATA-02", "test_rows") / plan.answers["n_rows"]
+    days = plan.number("MON-01", "window_rows") / plan.number("EVAL-05", "predictions_per_day")
+    for identifier, name, value, planned in (
+        ("DATA-02", "training.test_share", settings.training.test_share, share),
+        ("MON-01", "monitoring.window_days", settings.monitoring.window_days, days),
+    ):
+        if abs(value - planned) > 0.01:
+            message = (
+                f"{name} of config.yaml is {number(value)}, the plan counts on {number(planned)}"
+            )
+            yield Finding("warning", identifier, message)
+    for path in sorted(project.root.glob(".copier-answers*.yml")):
+        recorded = load_yaml(path)
+        if set(plan.answers) <= set(recorded):  # else it is another template's
+            for name in [n for n, value in plan.answers.items() if recorded[n] != value]:
+                mend = f"restore it with git, then `ml update --data {name}=VALUE`"
+                yield Finding("error", "PLAN.md", f"{name} was edited in {path.name}: {mend}")
+
+
+def _waivers(plan: Plan) -> Iterator[Finding]:
+    for identifier, waiver in plan.waivers.items():
+        if not (waiver.reason.strip() and waiver.owner.strip()):
+            yield Finding("error", identifier, f"its waiver is incomplete: {WAIVER}")
+        elif waiver.until < _today():
+            yield Finding("error", identifier, f"its waiver ended on {waiver.until}")
+        else:
+            by = f"waived by {waiver.owner} until {waiver.until}: {waiver.reason}"
+            yield Finding("warning", identifier, by)
+
+
+def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
+    plan = project.plan
+    for identifier, override in plan.overrides.items():
+        if not override.reason.strip():
+            yield Finding("warning", identifier, "is overridden without a reason")
+    if plan.metric_limit is None:
+        both = plan.decisions["EVAL-01"].value, plan.value("primary_metric")
+        planned, metric = map(plan.named, both)
+        message = f"the limit min_metric is one of {planned}"
+        mend = f"give the one of {metric} as `limit:` beside the override"
+        yield Finding("error" if "OBJ-01" in due else "warning", "OBJ-01", f"{message}: {mend}")
+    if FOLDS.get(plan.value("split"), "stratified_kfold") != plan.value("cv"):
+        cv, split = (
+            plan.decisions[plan.decision_id(name)].said(plan.value(name))
+            for name in ("cv", "split")
+        )
+        message = f"the cross-validation ({cv}) does not go with the split ({split})"
+        yield Finding("error", plan.decision_id("cv"), f"{message}: override both")
+    tuned = plan.overrides.get("TRAIN-03")
+    if tuned and tuned.value == "tpe" and "lightgbm" not in plan.value("candidates"):
+        yield Finding(
+            "error", "TRAIN-03", "TPE searches LightGBM, which is no candidate: override MOD-02 too"
+        )
+    if plan.value("verdict") == "stop":
+        identifier = plan.decision_id("verdict")
+        level = "error" if identifier in due else "warning"
+        taken = plan.overrides.get(identifier)
+        message = f"{plan.decisions[identifier].why}: change the plan, or override with a reason"
+        message = f"stopped by the team: {taken.reason}" if taken else message
+        yield Finding(level, identifier, message)
+    checked = _date(f"{plan.laws_checked}-01")
+    if checked is not None and _today() - checked > dt.timedelta(days=180):
+        message = f"the laws were last looked up in {plan.laws_checked}: update the template"
+        yield Finding("warning", "REG-01" if "REG-01" in plan.blocks else "PRIV-01", message)
+    outputs = {decision.output: identifier for identifier, decision in plan.decisions.items()}
+    for report, identifier in MADE_WITH.items():
+        path = project.path(f"reports/{report}.json")
+        used = storage.read_json(path, dict[str, Any]).get("plan", {}) if path.exists() else {}
+        for name, value in plan.facts(used).items():
+            if value != used[name]:
+                place = outputs.get(name, identifier)
+                said = plan.decisions[place].said if name in outputs else _shown
+                message = f"{name} is {said(value)}, but reports/{report}.json used "
+                yield Finding("error", place, f"{message}{said(used[name])}: run `ml run`")
+
+
+def _list_of_gates(plan: Plan, parts: Parts) -> Iterator[Finding]:
+    from . import gates  # which asks this module for the state of each gate
+
+    if gates.stale(plan, parts):
+        yield Finding("warning", gates.NAME, "other questions are open: run `ml plan sync`")
+
+
+def _figures(project: Project) -> Iterator[Finding]:
+    if progress := sync.figures(project):
+        for identifier, message in progress.check(project):
+            yield Finding("warning", identifier, message)
+
+
+def _links(project: Project, text: str, parts: Parts) -> Iterator[Finding]:
+    for at, line in enumerate(text.split("\n")):
+        for target in re.findall(r"(?<!\\)\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", line)):
+            path = target.partition("#")[0]
+            elsewhere = not path or re.match(r"[a-z][a-z0-9+.-]*:|//", path, re.IGNORECASE)
+            if not elsewhere and not project.path(path).exists():
+                inside = (p.identifier for p in parts.values() if p.start < at < p.end)
+                message = f"links to {path}, which is not there"
+                yield Finding("error", next(inside, "PLAN.md"), message)
+
+
+def _evidence(project: Project, due: set[str]) -> Iterator[Finding]:
+    for item in evidence.contradictions(project):
+        level = "error" if item.closes and item.id in due else "warning"
+        yield Finding(level, item.id, f"{item.message} ({item.rule})")
+
+
+def _placeholder(part: Part) -> bool:
+    return "not measured yet: " in " ".join(part.lines).lower()
+
+
+def _gate_of(project: Project, identifier: str) -> str | None:
+    block = project.plan.blocks.get(identifier)
+    return block.gate if block else None
+
+
+def _print_todo(project: Project, found: list[Finding]) -> None:
+    if not found:
+        typer.echo("nothing is left for people to fill")
+        return
+    table = Table("gate", "id", "for people to fill in PLAN.md")
+    blocks = project.plan.blocks
+    gate = ""
+    for finding in sorted(found, key=lambda finding: blocks[finding.id].gate):
+        block = blocks[finding.id]
+        if gate and block.gate != gate:
+            table.add_section()
+        table.add_row(
+            block.gate if block.gate != gate else "",
+            finding.id,
+            f"{block.title}: {finding.message}",
+        )
+        gate = block.gate
+    Console(markup=False, highlight=False).print(table)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _today() -> dt.date:
+    return dt.datetime.now().astimezone().date()
+
+
+def _offered(text: str) -> str:
+    """Return the date that a person may have meant by `31.01.2027`, else an example."""
+    found = re.fullmatch(r"(\d{1,2})\.(\d{1,2})\.(\d{4})", text)
+    meant = f"{found[3]}-{found[2]:0>2}-{found[1]:0>2}" if found else ""
+    return meant if _date(meant) else "2027-03-31"
+
+
+def _date(text: str) -> dt.date | None:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        return None

@@ -1,0 +1,411 @@
+"""Hold what was planned against what was measured: one table, one verdict, one list of findings."""
+
+import math
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from ..engine import storage
+from ..engine.errors import ProjectError
+from ..engine.formats import count, number, percent
+from ..engine.settings import DAYS_A_MONTH, Project
+from . import rules
+from .blocks import code, escape, read, survey
+
+Report = dict[str, Any]
+MISSING = "not measured"
+REPORTS = ("metrics", "data_quality", "training", "bench", "drift", "progress")
+AGAINST = "**contradicts**"
+GAIN = {"value": "gain", "low": "gain_low", "high": "gain_high"}
+WORTH = {"value": "value_per_year", "low": "value_low", "high": "value_high"}
+MONEY = ("monthly_benefit", "build_cost", "success_probability", "run_cost")
+SLACK = 1.1  # what differs by less than a tenth is what was planned
+Z95 = 1.959963984540054  # standard normal quantile of 97.5 %
+
+
+class Row(NamedTuple):
+    """One quantity: what was planned, what was measured with its 95 % interval, what that says."""
+
+    id: str
+    quantity: str
+    planned: str
+    measured: str = MISSING
+    says: str = "open"
+
+
+class Contradiction(NamedTuple):
+    """A measurement that the plan cannot stand beside; one that `closes` shuts the block's gate."""
+
+    rule: str
+    id: str
+    message: str
+    closes: bool = False
+
+
+def table(project: Project) -> list[Row]:
+    """Return a row for each quantity that is planned and can be measured."""
+    return Evidence(project).rows()
+
+
+def contradictions(project: Project) -> list[Contradiction]:
+    """Return what the reports say against the plan, each with the id of the rule that says so."""
+    return Evidence(project).contradictions
+
+
+def verdict(project: Project) -> str:
+    """Return go or stop in one line: by the evidence once there is some, else by the answers."""
+    return Evidence(project).verdict()
+
+
+def threshold(project: Project) -> float | None:
+    """Return the threshold in use: that of the version measured last, or the planned one."""
+    used = _report(project, "metrics").get("champion", {}).get("threshold")
+    return used if used is not None else project.plan.computed["EVAL-05"]["p_star"].value
+
+
+def lines(project: Project) -> list[str]:
+    """Return the verdict and a table of what was planned and measured; ids stand there hidden."""
+    evidence = Evidence(project)
+    head = "Measured on made-up data" if evidence.made_up else "Measured (95 %)"
+    cells = [
+        (row.quantity, row.planned, row.measured, f"{row.says} <!-- {row.id} -->")
+        for row in evidence.rows()
+    ]
+    shown = [("Quantity", "Planned", head, "Says"), ("---", "--:", "--:", "---"), *cells]
+    rows = (f"| {' | '.join(row)} |" for row in shown)
+    return [f"**Verdict:** {evidence.verdict()}.", "<!-- evidence -->", *rows]
+
+
+def loss(worth: Report) -> str:
+    """Say that the measured value a year may be zero or a loss, "" when its interval lies above 0.
+
+    `worth` has value, low and high. The model's gate and the plan's verdict both judge by this.
+    """
+    if all((worth[name] or 0) > 0 for name in ("value", "low")):
+        return ""
+    return f"the measured value a year may be zero or a loss: {_interval(worth)}"
+
+
+class Evidence:
+    """The plan and its reports, read once."""
+
+    def __init__(self, project: Project) -> None:
+        self.project, self.plan, self.answers = project, project.plan, project.plan.answers
+        self.currency = escape(self.answers["currency"])
+        reports = {name: _report(project, name) for name in REPORTS}
+        self.metrics, self.quality, self.training = (reports[name] for name in REPORTS[:3])
+        self.bench, self.drift, self.progress = (reports[name] for name in REPORTS[3:])
+        # Made-up data prove the pipeline; what they say of the case is no evidence.
+        self.made_up = any(report.get("made_up") for report in reports.values())
+
+    @cached_property
+    def contradictions(self) -> list[Contradiction]:
+        """What speaks against the plan; of made-up data only what shows that the model fails."""
+        found = [*self._of_the_model()]
+        return found if self.made_up else [*found, *self._of_the_data(), *self._of_the_value()]
+
+    @cached_property
+    def share(self) -> Report:
+        """The measured share of positives with its interval; empty without a report."""
+        split = self.training.get("split", {})
+        parts = ("development", "test")
+        rows = sum(split.get(f"{part}_rows", 0) for part in parts)
+        return _wilson(sum(split.get(f"{part}_positives", 0) for part in parts), rows)
+
+    @cached_property
+    def worth(self) -> Report:
+        """The measured value a year with its interval; empty without a report."""
+        if not (business := self.metrics.get("business")) or business.get("says_nothing"):
+            return {}
+        try:
+            return {name: business[key] for name, key in WORTH.items()}
+        except KeyError as error:
+            raise ProjectError(f"reports/metrics.json lacks {error}: run `ml evaluate`") from None
+
+    @cached_property
+    def cases(self) -> Report:
+        """The cases a day that the model flags, with their interval; empty without a report."""
+        errors = self.metrics.get("champion", {}).get("confusion")
+        if not errors:
+            return {}
+        found = _wilson(errors["tp"], errors["tp"] + errors["fn"])
+        false = _wilson(errors["fp"], errors["fp"] + errors["tn"])
+        # The test set may hold more positives than the plan counts with.
+        rate, a_day = self.answers["pos_rate"], self.plan.number("EVAL-05", "predictions_per_day")
+        return {
+            name: a_day * (rate * found.get(name, 0.0) + (1 - rate) * false.get(name, 0.0))
+            for name in found or false
+        }
+
+    @cached_property
+    def unfounded(self) -> str:
+        """The figures of the business case that nobody gave; "" once people vouch for them.
+
+        A figure that equals its default counts as not given, until VAL-01 has an owner
+        and an answer.
+        """
+        missing = [name for name in MONEY if self.plan.origins.get(name, "given") != "given"]
+        vouched = survey(read(self.project.path("PLAN.md")))[0].get(("human", "VAL-01"))
+        named = vouched and not vouched.open and vouched.attributes["owner"] != "none"
+        return "" if named else ", ".join(map(code, missing))
+
+    @property
+    def hoped(self) -> float:
+        """The planned benefit of a year at full use."""
+        return 12 * self.plan.number("VAL-01", "benefit")
+
+    @property
+    def span(self) -> float:
+        """The days that the planned rows cover."""
+        return float(self.answers["history_months"]) * DAYS_A_MONTH
+
+    def _of_the_model(self) -> Iterator[Contradiction]:
+        gate, limit = self.metrics.get("gate"), self.answers.get("latency_ms")
+        if gate and not gate["passed"]:
+            why = "; ".join(map(str, gate["reasons"])) or "no reason given"
+            message = f"the gate of the model failed: {why}"
+            yield Contradiction("ev.gate", "EVAL-03", message, closes=True)
+        if self.worth and (message := loss(self.worth)):
+            yield Contradiction("ev.loss", "VAL-02", message, closes=True)
+        p99 = self.bench.get("single_row_ms", {}).get("p99")
+        if p99 is not None and limit is not None and p99 > limit:
+            message = f"99 % of requests within {number(limit)} ms are planned, {number(p99, 1)} ms"
+            message += " were measured"
+            yield Contradiction("ev.latency", "DEP-02", message, closes=True)
+
+    def _of_the_data(self) -> Iterator[Contradiction]:
+        rows, planned = self.quality.get("rows"), self.answers["n_rows"]
+        if rows is not None and not planned / 2 <= rows <= planned * 2:
+            message = f"{number(planned)} rows are planned, {number(rows)} were read"
+            yield Contradiction("ev.rows", "DATA-02", message)
+        days = self.quality.get("span_days")
+        if days is not None and days < self.span / 2:
+            message = f"rows of {count(self.span, 'day')} are planned, those read cover "
+            message += count(round(days), "day")
+            yield Contradiction("ev.span", "DATA-01", message)
+        rate, found = self.answers["pos_rate"], self.share
+        if found and not (_within(rate, found) or 1 / SLACK < found["value"] / rate < SLACK):
+            shown = _interval(found, share=True)
+            message = f"{percent(rate)} positives are planned, {shown} were measured"
+            yield Contradiction("ev.prevalence", "DATA-02", message)
+        positives = self.training.get("split", {}).get("test_positives")
+        needed = self.plan.number("DATA-02", "test_positives_needed")
+        if positives is not None and positives < needed:
+            message = f"{number(needed)} positives are needed in the test set, it has "
+            yield Contradiction("ev.positives", "DATA-02", message + number(positives))
+        yield from self._of_the_rules()
+        if self.drift.get("level") in ("warn", "act") and not self._looks_at_itself():
+            message = f"no drift is planned, level {self.drift['level']} was measured"
+            yield Contradiction("ev.drift", "MON-01", message)
+
+    def _of_the_rules(self) -> Iterator[Contradiction]:
+        """Yield the decisions that the rules would take otherwise by the measured facts."""
+        facts = {"n_rows": self.quality.get("rows"), "pos_rate": self.share.get("value")}
+        facts = {name: value for name, value in facts.items() if value is not None}
+        for identifier, again in rules.judge_again(self.plan, facts):
+            decision, shown = self.plan.decisions[identifier], []
+            for name in facts.keys() & {*decision.uses}:
+                write = percent if name == "pos_rate" else number
+                shown.append(f"{name} {write(facts[name])} (planned {write(self.answers[name])})")
+            message = f"measured {', '.join(sorted(shown))}: by the rules it would be "
+            message += f"{decision.said(again.values) or 'none'}; the answers gave "
+            message += decision.said(decision.value) or "none"
+            yield Contradiction("ev.rule", identifier, message)
+
+    def _of_the_value(self) -> Iterator[Contradiction]:
+        worth, capacity = self.worth, self.answers["daily_capacity"]
+        if worth and worth["high"] is not None and worth["high"] < self.hoped:
+            message = f"{number(self.hoped)} a year are planned, measured are {_interval(worth)}"
+            yield Contradiction("ev.value", "VAL-02", message)
+        gap = self.answers["yearly_gap"] + self.answers["indirect_gap"]
+        if worth and worth["low"] is not None and worth["low"] > gap:
+            message = f"{_interval(worth)} a year were measured, but the problem costs "
+            yield Contradiction("ev.gap", "VAL-02", f"{message}{number(gap)}: one is wrong")
+        even = self.plan.computed["VAL-01"]["break_even_benefit"].value
+        if worth and even is not None and worth["value"] < 12 * even:
+            message = f"{number(worth['value'])} a year were measured, below {number(12 * even)} "
+            sure = worth["high"] is not None and worth["high"] < 12 * even
+            message += "the net present value is negative"
+            yield Contradiction("ev.break_even", "VAL-01", message, closes=sure)
+        flagged = self.cases.get("value", 0.0)
+        if capacity and flagged > SLACK * capacity:
+            message = f"{number(flagged, 1)} cases a day are flagged, people can act on "
+            yield Contradiction("ev.capacity", "EVAL-05", message + number(capacity))
+
+    def _looks_at_itself(self) -> bool:
+        """Whether drift was measured on the test set: nothing new has come yet."""
+        return bool(self.drift.get("source") == "test set")
+
+    def verdict(self) -> str:
+        """Return go or stop in one line, with its reasons."""
+        decision, override = self.plan.decisions["VAL-01"], self.plan.overrides.get("VAL-01")
+        npv = self.plan.computed["VAL-01"]["npv"].value
+        figure = f"NPV {number(npv)} {self.currency} by the answers"
+        if override and override.value == "go":
+            figure += f"; go by the team: {escape(override.reason)}"
+        if self.plan.value("verdict") == "stop":
+            return f"**stop**: {escape(override.reason if override else decision.why)} ({figure})"
+        if not self.metrics:
+            return f"{self._paper()}, not measured yet ({figure})"
+        against = self.contradictions  # a waiver opens a gate; it makes no evidence
+        closing = [escape(item.message) for item in against if item.closes]
+        # The model's gate names a loss among its reasons: once is enough.
+        closing = [text for text in closing if not any(text in o != text for o in closing)]
+        if closing:
+            return f"**stop**: {'; '.join(closing)} ({figure})"
+        if self.made_up:
+            return f"{self._paper()}; made-up data prove the pipeline, not the case ({figure})"
+        if against:
+            doubts = "; ".join(escape(item.message) for item in against)
+            return f"in doubt: {doubts} ({figure})"
+        if self.unfounded:
+            return f"not yet: what was measured agrees, but {self._ask()} ({figure})"
+        return f"**go**: measured, and nothing contradicts the plan ({figure})"
+
+    def _paper(self) -> str:
+        return f"open: {self._ask()}" if self.unfounded else "worth it on paper"
+
+    def _ask(self) -> str:
+        """Say which answers come first."""
+        first = (
+            "answer them first (`ml update`), or answer VAL-01 with an owner who vouches for them"
+        )
+        return f"nobody gave {self.unfounded}: {first}"
+
+    def _from(self, planned: str, *names: str) -> str:
+        """Write a planned figure with where it comes from, unless somebody gave it."""
+        origins = {self.plan.origins.get(name, "given") for name in names} - {"given"}
+        return f"{planned} ({' and '.join(sorted(origins))})" if origins else planned
+
+    def rows(self) -> list[Row]:
+        """Return a row for each quantity that is planned and can be measured."""
+        return [*self._data_rows(), *self._model_rows(), *self._use_rows()]
+
+    def _row(
+        self,
+        identifier: str,
+        quantity: str,
+        planned: str,
+        measured: str,
+        *rules: str,
+        says: str = "agrees",
+    ) -> Row:
+        broken = {item.rule for item in self.contradictions}
+        if measured == MISSING:
+            says = "open"
+        elif broken & {*rules}:
+            says = AGAINST
+        elif self.made_up and says == "agrees":
+            says = "says nothing"
+        return Row(identifier, quantity, planned, measured, says)
+
+    def _data_rows(self) -> Iterator[Row]:
+        answers, quality = self.answers, self.quality
+        rows = number(quality["rows"]) if quality else MISSING
+        planned = self._from(number(answers["n_rows"]), "n_rows")
+        yield self._row("DATA-02", "Rows", planned, rows, "ev.rows")
+        if answers["time_column"]:
+            days = quality.get("span_days")
+            found = MISSING if days is None else count(round(days), "day")
+            planned = self._from(count(round(self.span), "day"), "n_rows", "predictions_per_month")
+            yield self._row("DATA-01", "Span of time", planned, found, "ev.span")
+        share = _interval(self.share, share=True)
+        rate = self._from(percent(answers["pos_rate"]), "pos_rate")
+        yield self._row("DATA-02", "Positive share", rate, share, "ev.prevalence")
+        delay = self._from(count(answers["label_delay_days"], "day"), "label_delay_days")
+        yield Row("DATA-01", "Label delay", delay)
+
+    def _model_rows(self) -> Iterator[Row]:
+        answers, gate = self.answers, self.metrics.get("gate", {})
+        champion, primary = self.metrics.get("champion", {}), self.metrics.get("primary_metric")
+        best = champion.get("metrics", {}).get(primary, {})
+        limit = self.plan.metric_limit
+        least = "no limit"
+        if limit is not None:
+            least = self._from(f"at least {number(limit, 4)}", "min_metric")
+        low = limit is not None and (best.get("value") or 0) < limit
+        found = _interval(best, 4)
+        says = AGAINST if low else "agrees"
+        yield self._row("EVAL-03", "Primary metric", least, found, says=says)
+        gain = {name: gate.get(key) for name, key in GAIN.items()}
+        small = (gain["value"] or 0) < answers["min_gain"] or (gain["low"] or 0) <= 0
+        least = self._from(f"at least {number(answers['min_gain'], 4)}", "min_gain")
+        found = _interval(gain, 4)
+        says = AGAINST if small else "agrees"
+        yield self._row("EVAL-03", "Gain over best baseline", least, found, says=says)
+        hoped = self._from(f"{number(self.hoped)} {self.currency}", "monthly_benefit")
+        rules = ("ev.loss", "ev.value", "ev.gap", "ev.break_even")
+        found = f"{_interval(self.worth)} {self.currency}" if self.worth else MISSING
+        says = "better" if (self.worth.get("low") or 0) > self.hoped else "agrees"
+        says = "says nothing" if self.made_up else says
+        yield self._row("VAL-02", "Value a year", hoped, found, *rules, says=says)
+        cut, used = self.plan.computed["EVAL-05"]["p_star"].value, champion.get("threshold")
+        if cut is not None:
+            by = " by capacity" if "capacity" in self.plan.value("threshold") else ""
+            moved = used is not None and abs(used - cut) > 0.005
+            says = f"moved{by}" if moved else "as planned"
+            found = MISSING if used is None else number(used, 4)
+            planned = self._from(number(cut, 4), "cost_fp", "cost_fn")
+            yield self._row("EVAL-05", "Threshold", planned, found, says=says)
+
+    def _use_rows(self) -> Iterator[Row]:
+        answers = self.answers
+        capacity, found = answers["daily_capacity"], _interval(self.cases, 1)
+        limit = f"at most {number(capacity)}" if capacity else "no limit"
+        limit = self._from(limit, "daily_capacity")
+        yield self._row("EVAL-05", "Cases a day", limit, found, "ev.capacity")
+        if "latency_ms" in answers:
+            p99 = self.bench.get("single_row_ms", {}).get("p99")
+            limit = self._from(f"99 % within {number(answers['latency_ms'])} ms", "latency_ms")
+            found = MISSING if p99 is None else f"{number(p99, 2)} ms"
+            says = "within the limit"
+            yield self._row("DEP-02", "Latency", limit, found, "ev.latency", says=says)
+        level = self.drift.get("level", MISSING)
+        of = ", of the test set" * (level != MISSING and self._looks_at_itself())
+        says = "says little" if of else "agrees"
+        yield self._row("MON-01", "Drift", "ok", level + of, "ev.drift", says=says)
+        run_cost = f"{number(self.plan.number('VAL-01', 'run_cost'))} {self.currency}"
+        cost = self._from(run_cost, "run_cost")
+        yield Row("VAL-01", "Run cost a month", cost)
+        if spent := self.progress.get("money", {}).get("spent"):
+            budget = self.plan.number("BUD-01", "budget")
+            says = AGAINST if spent > budget else "within the budget"
+            shown = [f"{number(amount)} {self.currency}" for amount in (budget, spent)]
+            yield self._row("BUD-01", "Build cost", f"at most {shown[0]}", shown[1], says=says)
+
+
+def _report(project: Project, name: str) -> Report:
+    path = project.path(f"reports/{name}.json")
+    return storage.read_json(path, Report) if path.exists() else {}
+
+
+def _wilson(hits: int, rows: int) -> Report:
+    """Return a share with its 95 % interval, empty without rows.
+
+    Source: Wilson 1927, Journal of the American Statistical Association 22(158).
+    """
+    if not rows:
+        return {}
+    share, spread = hits / rows, Z95**2 / rows
+    centre = (share + spread / 2) / (1 + spread)
+    half = Z95 * math.sqrt(share * (1 - share) / rows + spread / rows / 4) / (1 + spread)
+    return {"value": share, "low": max(0.0, centre - half), "high": min(1.0, centre + half)}
+
+
+def _within(value: float, found: Report) -> bool:
+    return bool(found["low"] <= value <= found["high"])
+
+
+def _interval(found: Report, digits: int = 0, *, share: bool = False) -> str:
+    """Write a value with its 95 % interval; without a value it was not measured."""
+
+    def shown(value: float) -> str:
+        return percent(value) if share else number(value, digits)
+
+    if found.get("value") is None:
+        return MISSING
+    low, high = found.get("low"), found.get("high")
+    if low is None:
+        return shown(found["value"])
+    end = f"at least {shown(low)}" if high is None else f"{shown(low)} to {shown(high)}"
+    return f"{shown(found['value'])} ({end})"
