@@ -141,7 +141,7 @@ def test_readme_of_a_project(tmp_path: Path, modes: list[str]) -> None:
             base = project / column
     modules = {
         path.relative_to(project).as_posix()
-        for path in [*project.glob("src/*/*.py"), *project.glob("src/*/engine/serving/*.py")]
+        for path in project.glob("src/*/*.py")
         if not path.name.startswith("__")
     }
     tops = {path.name for path in project.iterdir() if not path.name.startswith(".")}

@@ -512,7 +512,7 @@ def test_an_edited_file_that_moved_is_merged_in_its_new_place(
     }
     newer = Path(shutil.copytree(template, tmp_path / "newer"))
     source = newer / "template/src/{{ package_name }}"
-    (source / "plan/moved.yaml").write_text(yaml.safe_dump(moves))
+    (source / "planner/moved.yaml").write_text(yaml.safe_dump(moves))
     (source / "engine").mkdir()
     (newer / "template/docs/model").mkdir()
     git(source, "mv", "bench.py", "engine/speed.py")

@@ -22,7 +22,7 @@ import yaml
 from helpers import bundles
 from helpers.rendering import render
 
-from package_name.engine import monitoring, privacy, storage
+from package_name.engine import monitoring, storage
 from package_name.engine.data import contract, profiling, validation
 from package_name.engine.errors import ProjectError
 from package_name.engine.model import registry
@@ -235,8 +235,8 @@ def test_the_service_has_no_page_that_loads_foreign_script(lab):
 def test_a_column_tells_callers_nothing_of_its_values_when_it_is_personal():
     facts = {"kind": "category", "required": True, "levels": ("zebra1", "zebra2")}
     open_, hidden = (ServedColumn(name="town", personal=p, **facts) for p in (False, True))
-    assert privacy.public(open_) == open_
-    assert "zebra" not in str(privacy.public(hidden))
+    assert open_.public() == open_
+    assert "zebra" not in str(hidden.public())
     assert example(hidden) == "zebra1"  # for the golden rows in memory, never in a file
     assert row_type((hidden,)).__struct_fields__ == ("f0",)
 

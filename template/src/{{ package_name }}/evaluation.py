@@ -210,7 +210,7 @@ def slices(
             "evaluation.slices",
             f"the contract has no column {sorted(unknown)[0]!r}, but {', '.join(frame.columns)}",
         )
-    hidden = privacy.hidden_names(agreed)
+    hidden = privacy.hidden_names(agreed.columns)
     results = []
     for name in chosen:
         values = frame[name].cast(pl.String).fill_null("(missing)").to_numpy()

@@ -50,7 +50,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
         examples = _extremes(scorer, x, project.config.training.seed)
     probability = dict(zip(examples, scorer.predict(x[examples]).probability, strict=True))
     background = x[rng.permutation(len(x))[:BACKGROUND]]
-    personal = privacy.hidden_names(agreed)
+    personal = privacy.hidden_names(agreed.columns)
     report = {
         "version": version,
         "run": scorer.manifest.run,

@@ -5,37 +5,31 @@ in the files of the bundle that need them: `NEEDED`. Everything else that a proj
 pages, logs, answers, the OpenAPI document, golden rows, drift profiles, MLflow) asks here first.
 """
 
-from typing import TYPE_CHECKING
-
-import msgspec
-
-if TYPE_CHECKING:  # the scorer asks here, and needs no contract
-    from .data.contract import Column, Contract
-    from .model.scorer import ServedColumn
+from collections.abc import Iterable
+from typing import Protocol
 
 HIDDEN = "(personal)"
 # The contract is the team's; the levels of a category are part of the model itself.
 NEEDED = ("contract.odcs.yaml", "columns.json", "features.json", "model.onnx")
 
 
-def hidden(column: "Column | ServedColumn") -> bool:
+class Column(Protocol):
+    """A column of the contract, or of a bundle."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def personal(self) -> bool:
+        """Whether the contract classifies it as personal."""
+
+
+def hidden(column: Column) -> bool:
     """Whether no value of `column` may be written down."""
     return column.personal
 
 
-def hidden_names(contract: "Contract") -> set[str]:
+def hidden_names(columns: Iterable[Column]) -> set[str]:
     """Return the names of the columns whose values may not be written down."""
-    return {column.name for column in contract.columns if hidden(column)}
-
-
-def public(column: "ServedColumn") -> "ServedColumn":
-    """Return what callers may read of a column.
-
-    That is of a personal one neither its description, which
-    `ml contract infer` writes from its values, nor limits, levels and example.
-    """
-    if not hidden(column):
-        return column
-    return msgspec.structs.replace(
-        column, description="", minimum=None, maximum=None, levels=(), example=None
-    )
+    return {column.name for column in columns if hidden(column)}

@@ -38,7 +38,7 @@ PLAN = "plan/plan.yaml"
 TEAM = ("config.yaml", "contracts/dataset.odcs.yaml", "plan/overrides.yaml", "plan/progress.yaml")
 STATE = ".ml.update"
 # Data of a version: the places that its files had before, "*" for the package's name.
-MOVED = "plan/moved.yaml"
+MOVED = "planner/moved.yaml"
 
 
 class Update(msgspec.Struct, kw_only=True):

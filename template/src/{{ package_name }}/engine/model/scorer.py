@@ -102,6 +102,18 @@ class ServedColumn(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     example: str | float | bool | None = None
 
+    def public(self) -> "ServedColumn":
+        """Return what callers may read of the column.
+
+        That is of a personal one neither its description, which
+        `ml contract infer` writes from its values, nor limits, levels and example.
+        """
+        if not privacy.hidden(self):
+            return self
+        return msgspec.structs.replace(
+            self, description="", minimum=None, maximum=None, levels=(), example=None
+        )
+
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a bundle is and the SHA-256 of each of its files."""

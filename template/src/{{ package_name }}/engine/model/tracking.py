@@ -50,7 +50,7 @@ def _log(project: Project, training: dict[str, Any]) -> None:
         mlflow.set_tags({"run": training["run"], "code": code_version(project)})
         folder = project.path(f"models/{training['version']}")
         agreed = contract.read(folder / "contract.odcs.yaml")
-        kept = privacy.NEEDED if privacy.hidden_names(agreed) else ()  # in the bundle, only
+        kept = privacy.NEEDED if privacy.hidden_names(agreed.columns) else ()  # in the bundle, only
         files = {"manifest.json", "training.json", "contract.odcs.yaml", "model.onnx"}
         for file in sorted(files.difference(kept)):
             mlflow.log_artifact(str(folder / file))

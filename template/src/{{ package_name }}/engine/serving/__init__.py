@@ -1,6 +1,5 @@
 """The chosen ways to serve the champion. They share the scorer and these words for a hint."""
 
-from .. import privacy
 from ..model.scorer import ServedColumn
 
 KINDS = {
@@ -15,7 +14,7 @@ KINDS = {
 
 def expected(column: ServedColumn) -> str:
     """Say what the contract wants in `column`, as far as callers may know."""
-    column = privacy.public(column)
+    column = column.public()
     if column.levels:
         return f"one of {', '.join(column.levels[:20])}{' ...' if len(column.levels) > 20 else ''}"
     low = "" if column.minimum is None else f" of at least {column.minimum:g}"

@@ -28,7 +28,7 @@ from fastapi import FastAPI, Request, Response
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
-from .. import dialect, privacy, storage
+from .. import dialect, storage
 from ..errors import ProjectError
 from ..model import registry
 from ..model.scorer import Scorer, breach, example, read_golden, read_value, row_type
@@ -393,7 +393,7 @@ def create_app(project: Project) -> ASGIApp:
 
 def _describe(document: dict[str, Any], model: Model, max_rows: int) -> dict[str, Any]:
     """Add /predict, as the contract of the model in use has it, to an OpenAPI document."""
-    columns = {name: privacy.public(column) for name, column in model.columns.items()}
+    columns = {name: column.public() for name, column in model.columns.items()}
     (row, answer, refusal), schemas = msgspec.json.schema_components(
         (row_type(tuple(columns.values())), Answer, Refusal),
         ref_template="#/components/schemas/{name}",
