@@ -49,7 +49,7 @@ def imports(name: str) -> set[str]:
             found |= (inner & set(MODULES)) or {base}
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
             text = ast.literal_eval(node.args[0]) if isinstance(node.args[0], ast.Constant) else ""
-            found |= {".".join([*package, text.lstrip(".")])} if text else set()
+            found |= {".".join([*package, text[1:]])} if text.startswith(".") else set()
     return found - {name}
 
 

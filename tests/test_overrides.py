@@ -13,7 +13,7 @@ from helpers.rendering import recorded, render
 from package_name import tuning
 from package_name.engine.errors import ProjectError
 from package_name.engine.settings import Project
-from package_name.planner import check, evidence, sync
+from package_name.planner import check, evidence, measured
 from package_name.planner import report as plan_report
 
 FILES = [*SOURCE.rglob("*.py"), *SOURCE.rglob("*.html")]
@@ -60,7 +60,7 @@ def test_each_value_of_each_decision_is_obeyed_or_refused(plan_files: Path) -> N
                 continue
             assert changed.plan.value(decision.output) == value
             assert re.search(rf'value\("{decision.output}"\)', CODE), f"nothing reads {id}"
-            told = "\n".join(sync.measured(changed)["OVERRIDES"])
+            told = "\n".join(measured.measured(changed)["OVERRIDES"])
             words = decision.said(value)
             assert (
                 f"- {plan.blocks[id].title}: {words} in place of {decision.said(decision.value)}: "
@@ -83,7 +83,7 @@ def test_the_policy_of_retraining_moves_its_limits(plan_files: Path) -> None:
         changed = overridden(plan_files, "MON-03", value)
         numbers = [changed.plan.number("MON-03", name) for name in ("interval", "max_age_days")]
         assert numbers == [days, 3 * days]
-        _, line = sync.measured(changed)["OVERRIDES"]
+        _, line = measured.measured(changed)["OVERRIDES"]
         assert f"check every {days} days, a model is old after {3 * days} days" in line
     # By the rule the template computes the same.
     (plan_files / "plan" / "overrides.yaml").unlink()

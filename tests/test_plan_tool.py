@@ -14,7 +14,7 @@ from helpers.rendering import render
 
 from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.settings import Project
-from package_name.planner import check, sync
+from package_name.planner import check, measured, sync
 from package_name.planner import report as plan_report
 from package_name.planner.blocks import (
     PLACEHOLDER,
@@ -125,7 +125,7 @@ REPORTS: dict[str, dict[str, Any]] = {
     },
     "retrain": {"run": "t1", "decision": False, "reasons": []},
 }
-MEASURED = {*sync.TEXTS} - {"TEAM-02", "SCHED-01", "BUD-01"}  # tests/test_progress.py has those
+MEASURED = {*measured.TEXTS} - {"TEAM-02", "SCHED-01", "BUD-01"}  # tests/test_progress.py has those
 
 
 @pytest.fixture(scope="module")

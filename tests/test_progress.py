@@ -13,7 +13,7 @@ from helpers.rendering import render
 
 from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.settings import Project
-from package_name.planner import check, progress, sync
+from package_name.planner import check, measured, progress, sync
 from package_name.planner import report as plan_report
 from package_name.planner.blocks import parse, rewrite
 
@@ -225,7 +225,7 @@ def test_a_light_project_has_none_of_it(tmp_path: Path) -> None:
     assert not (folder / progress.FILE).exists()
     assert not list(folder.glob("src/*/planner/progress.py"))
     project = Project(folder)
-    assert sync.figures(project) is None and sync.run(project) == ["GATES"]
+    assert measured.figures(project) is None and sync.run(project) == ["GATES"]
 
 
 def test_the_roles_of_a_block_approve_it(project: Project) -> None:

@@ -18,7 +18,7 @@ from ..engine.errors import CheckFailed, ProjectError
 from ..engine.formats import number
 from ..engine.git import git
 from ..engine.settings import WAIVER, Plan, Project, load_yaml
-from . import evidence, sync
+from . import evidence, gates, measured
 from .answers import plain
 from .blocks import (
     HIDDEN,
@@ -288,7 +288,7 @@ def _stranger(project: Project, identifier: str, by: str) -> str:
     the owner and the people on call of TEAM-01. A team without names lets everybody sign, and so
     does a group such as @org/team, whose members nobody knows here.
     """
-    if figures := sync.figures(project):
+    if figures := measured.figures(project):
         roles, kind = figures.read(project).roles, identifier.partition("-")[0]
         duties = [duty for duty in project.plan.responsibilities if kind in duty.blocks]
         named = {r: roles.get(r, ()) for d in duties for r in (d.accountable, d.responsible)}
@@ -388,7 +388,7 @@ def _asks(human: Part, question: str) -> bool:
 
 
 def _measured(project: Project, parts: Parts, due: set[str]) -> Iterator[Finding]:
-    expected = sync.measured(project)
+    expected = measured.measured(project)
     for identifier, block in project.plan.blocks.items():
         part = parts.get(("measured", identifier))
         level = "error" if identifier in due else "warning"
@@ -398,14 +398,14 @@ def _measured(project: Project, parts: Parts, due: set[str]) -> Iterator[Finding
             yield Finding(level, identifier, f"not measured yet: run `{block.measured}`")
         elif part is None or not block.measured:
             continue
-        elif not sync.sealed(identifier, part.lines):
+        elif not measured.sealed(identifier, part.lines):
             message = "its measured block was edited by hand: run `ml plan sync`"
             yield Finding("error", identifier, message)
         elif not same(part.lines, expected.get(identifier, part.lines)):
             yield Finding("error", identifier, "what it shows has changed: run `ml plan sync`")
         elif _placeholder(part) and "-" in identifier:
             yield Finding(level, identifier, f"not measured yet: run `{block.measured}`")
-        elif identifier == "DATA-02" and sync.MADE_UP in " ".join(part.lines).lower():
+        elif identifier == "DATA-02" and measured.MADE_UP in " ".join(part.lines).lower():
             yield Finding(level, identifier, "the data are made up: set data.source in config.yaml")
 
 
@@ -537,14 +537,12 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
 
 
 def _list_of_gates(plan: Plan, parts: Parts) -> Iterator[Finding]:
-    from . import gates  # which asks this module for the state of each gate
-
     if gates.stale(plan, parts):
         yield Finding("warning", gates.NAME, "other questions are open: run `ml plan sync`")
 
 
 def _figures(project: Project) -> Iterator[Finding]:
-    if progress := sync.figures(project):
+    if progress := measured.figures(project):
         for identifier, message in progress.check(project):
             yield Finding("warning", identifier, message)
 

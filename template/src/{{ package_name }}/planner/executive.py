@@ -13,7 +13,7 @@ from ..engine.settings import Plan, Project
 from . import check, markup
 from .blocks import Parts, escape, parse, read, unanswered
 from .evidence import MISSING, Evidence
-from .sync import overridden
+from .measured import overridden
 
 NOBODY = "**nobody yet**"
 ROWS = 4  # of evidence, and of what is open

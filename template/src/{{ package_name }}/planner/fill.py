@@ -16,7 +16,7 @@ import typer
 from ..engine.errors import ProjectError
 from ..engine.git import at_terminal, git
 from ..engine.settings import DAYS_A_MONTH, Project
-from . import answers, sync
+from . import answers, measured
 from .answers import Answer, plain
 from .blocks import HIDDEN, SIGNATURES, Part, Parts, read, survey
 
@@ -235,7 +235,7 @@ class Dialogue:
 
     def gate_day(self, identifier: str) -> str:
         """Return the day on which the gate of a block is due, from the first day of the plan on."""
-        plan, figures = self.project.plan, sync.figures(self.project)
+        plan, figures = self.project.plan, measured.figures(self.project)
         month = plan.gates[plan.blocks[identifier].gate].p80_month
         if month is None:
             return "none"
@@ -299,7 +299,7 @@ def _open(project: Project, parts: Parts, identifier: str) -> bool:
 
 
 def _team(project: Project) -> list[str]:
-    figures = sync.figures(project)
+    figures = measured.figures(project)
     roles = figures.read(project).roles if figures else {}
     return list(dict.fromkeys(name for names in roles.values() for name in names))
 

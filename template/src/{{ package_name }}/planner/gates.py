@@ -3,7 +3,6 @@
 from ..engine import storage
 from ..engine.formats import number
 from ..engine.settings import Plan, Project
-from . import check
 from .blocks import Parts, read, rewrite, same, survey
 from .markup import slug
 
@@ -11,12 +10,12 @@ NAME = "GATES"
 EMPTY = "Not written yet: "  # as the template leaves it
 
 
-def run(project: Project) -> bool:
-    """Write the list; return whether it changed."""
+def run(project: Project, against: list[str]) -> bool:
+    """Write the list; return whether it changed. `against`: ids that `ml plan check` refuses."""
     path = project.path("PLAN.md")
     text = read(path)
     part = survey(text)[0].get(("measured", NAME))
-    lines = _lines(project, text)
+    lines = _lines(project.plan, text, against)
     if part is None or same(part.lines, lines):
         return False
     storage.write_bytes(path, rewrite(text, part, lines).encode("utf-8"))
@@ -33,9 +32,8 @@ def stale(plan: Plan, parts: Parts) -> bool:
     return any((link in shown) != (i in still) for i, link in _links(plan).items())
 
 
-def _lines(project: Project, text: str) -> list[str]:
-    plan, parts = project.plan, survey(text)[0]
-    against = [found.id for found in check.check(project, "G6") if found.level == "error"]
+def _lines(plan: Plan, text: str, against: list[str]) -> list[str]:
+    parts = survey(text)[0]
     still, links = _open(plan, parts), _links(plan)
     rows = ["| Gate | Asks | Month | State | Open questions |", "|---|---|--:|---|---|"]
     for name, gate in plan.gates.items():

@@ -15,7 +15,7 @@ from ..engine.formats import number
 from ..engine.git import git
 from ..engine.report import charts
 from ..engine.settings import LOADER, Plan, Project
-from . import check, evidence, markup, sync
+from . import check, evidence, markup, measured
 from .blocks import NOTES, SIGNATURES, Part, Parts, read, survey, unanswered
 
 PAGE = "reports/plan.html"
@@ -109,7 +109,7 @@ def _timeline(project: Project) -> Markup:
 
 def _tasks(project: Project) -> Markup:
     """Draw the team's tasks in weeks; nothing where it keeps none."""
-    figures = sync.figures(project)
+    figures = measured.figures(project)
     progress = figures.read(project) if figures else None
     if progress is None or not progress.tasks:
         return Markup("")
@@ -127,7 +127,7 @@ def _tasks(project: Project) -> Markup:
 
 def _people(project: Project) -> list[dict[str, str]]:
     """Return who is accountable, responsible, consulted and informed, by name where one is."""
-    figures, answers = sync.figures(project), project.plan.answers
+    figures, answers = measured.figures(project), project.plan.answers
     if figures is None:
         owner, oncall = str(answers["owner"]), str(answers["oncall"])
         return [
@@ -261,7 +261,7 @@ def _shown(plan: Plan, parts: Parts, identifier: str) -> dict[str, Any]:
         for kind in ("auto", "measured")
     }
     taken = [
-        f"- By the team: {plan.blocks[i].title}: {sync.overridden(plan, i)}"
+        f"- By the team: {plan.blocks[i].title}: {measured.overridden(plan, i)}"
         for i in sorted(plan.overrides)
         if i == identifier or (plan.blocks[i].row and identifier == "CHOICES")
     ]

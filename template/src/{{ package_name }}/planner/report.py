@@ -11,7 +11,7 @@ from ..engine.formats import number
 from ..engine.settings import Project
 from . import check, evidence, executive, markup
 from .blocks import HIDDEN, Parts, escape, parse, read, unanswered
-from .sync import overridden
+from .measured import overridden
 
 
 class Audience(NamedTuple):

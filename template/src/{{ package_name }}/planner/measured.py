@@ -1,0 +1,366 @@
+"""What the measured parts of PLAN.md say: sentences made of reports/*.json."""
+
+import math
+import re
+import string
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from ..engine import storage
+from ..engine.errors import ProjectError
+from ..engine.formats import UNKNOWN, count, number, percent
+from ..engine.settings import Plan, Project
+from . import evidence
+from .blocks import (
+    RESULTS,
+    ROW,
+    code,
+    escape,
+    meaning,
+    meaning_hash,
+    same,
+)
+
+Report = dict[str, Any]
+# Where a measurement comes from stands hidden behind it, in a table with the id of its block.
+SEAL = re.compile(
+    r"<!-- (?:([A-Z]+-\d+) )?run [^\s,]+(?:, \S+ [0-9a-f]{6})?, seal ([0-9a-f]{6}) -->"
+)
+# What a level of drift means.
+DRIFT = {
+    "ok": "no drift that matters",
+    "warn": "something moved, look at it",
+    "act": "drift, act now",
+    "too_few_rows": "too few rows to tell",
+}
+MADE_UP = "measured on made-up data:"  # of the sample: it proves the pipeline, not the case
+NO_OVERRIDES = "_No override: every decision is the one its rule gives._"
+INSTEAD = "The team decided otherwise than the rules:"
+TABLE = ["| Choice | Measured |", "|---|---|"]
+ALWAYS = ("OVERRIDES", "GATES")  # what they show is known without a run
+
+# The report of each block and what is said of it. `{x:2}` is a number with at most 2 decimals,
+# `{x:%}` a share, `{x:code}` a name, `{x:name}` a model or metric in words, `{x:ci3}` a value with
+# its interval; names without a type are made by MADE.
+TEXTS: dict[str, tuple[str, str]] = {
+    "VAL-02": (
+        "metrics",
+        "measured: {business[value_per_year]:0} {currency} a year ({business[value_low]:0} to "
+        "{business[value_high]:0}, 95 %) more than today's process, at full use with "
+        "{business[prevalence]:%} positives and {acted:1} cases a day that are acted on, of which "
+        "{business[precision]:%} are positive{over}",
+    ),
+    "DATA-02": (
+        "data_quality",
+        "measured: {rows:0} rows, {rejected:0} rejected ({rejected_share:%}{broken}), "
+        "{duplicates:0} duplicates, score {score:3}{missing}",
+    ),
+    "DATA-03": (
+        "profile",
+        "leakage: {leaks}\nmeasured: {width} columns{strongest}",
+    ),
+    "MOD-04": ("training", "measured: {chosen:name}{selected}"),
+    "MOD-02": ("metrics", "measured: {primary_metric:name} of {tried}; baselines {plain}"),
+    "TRAIN-01": (
+        "training",
+        "measured: {split[development_rows]:0} development rows "
+        "({split[development_positives]:0} positive) and {split[test_rows]:0} test rows "
+        "({split[test_positives]:0} positive), {cv[folds]} folds{notes}",
+    ),
+    "EVAL-03": (
+        "metrics",
+        "measured: {champion[name]:name} {champion[version]:code} has {primary_metric:name} "
+        "{result:ci4}, {gate[gain]:4} more than {gate[against]:name} "
+        "(at least {gate[gain_low]:4}); gate {verdict}",
+    ),
+    "EVAL-05": (
+        "metrics",
+        "measured: threshold {champion[threshold]:4} gives precision "
+        "{champion[metrics][precision]:ci3} and recall {champion[metrics][recall]:ci3} ({counts}); "
+        "of {a_day:0} predictions a day it flags about {flagged:1}{too_many}\n"
+        "cost: {business[cost_per_1000]:0} {currency} per {thousand:0} rows, by today's process "
+        "{business[cost_per_1000_baseline]:0} {currency}",
+    ),
+    "EVAL-06": ("metrics", "measured: {width} slices; weakest: {weakest}"),
+    "EVAL-07": (
+        "metrics",
+        "measured: expected calibration error {calibration[ece]:4}, slope {calibration[slope]:2} "
+        "(1 is right)",
+    ),
+    "EXPL-01": ("explain", "measured: most important are {top}"),
+    "DEP-02": (
+        "bench",
+        "measured: one row in {single_row_ms[p50]:2} ms (p95 {single_row_ms[p95]:2}, p99 "
+        "{single_row_ms[p99]:2}), {batch_rows_per_s:0} rows/s in batch, model {model_mb:2} MB, "
+        "memory {memory_mb:0} MB, start in {cold_start_ms:0} ms{size}",
+    ),
+    "MON-01": (
+        "drift",
+        "measured: {judged} on {rows:0} rows of {source:code}{loud}",
+    ),
+    "MON-03": ("retrain", "measured: {verdict}, {why}"),
+    "TEAM-02": ("progress", "{lines[TEAM-02]}"),
+    "SCHED-01": ("progress", "{lines[SCHED-01]}"),
+    "BUD-01": ("progress", "{lines[BUD-01]}"),
+}
+
+
+def figures(project: Project) -> Any:
+    """Return the module for the team's own figures, or None: the light plan has none."""
+    there = project.path("plan/progress.yaml").exists()
+    return import_module(".progress", __package__) if there else None
+
+
+def measured(project: Project) -> dict[str, list[str]]:
+    """Return the lines of each measured block whose report is there."""
+    found: dict[str, tuple[Report, str]] = {}
+    result = {"OVERRIDES": _overrides(project)}
+    for identifier, (name, text) in TEXTS.items():
+        path = project.path(f"reports/{name}.json")
+        if identifier not in project.plan.blocks or not path.exists():
+            continue
+        try:
+            if name not in found:
+                report = storage.read_json(path, Report)
+                found[name] = report | MADE[name](report, project), storage.sha256(path)[:6]
+            report, file_hash = found[name]
+            said = Writer(project.plan).vformat(text, (), report)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise ProjectError(
+                f"reports/{name}.json lacks what {identifier} needs ({error!r}): make it again"
+            ) from None
+        if report.get("made_up"):
+            said = said.replace("measured:", MADE_UP, 1)
+        lines = [_sentence(line) for line in said.split("\n")]
+        origin = f"run {report.get('run') or 'none'}, {name}.json {file_hash}"
+        block = project.plan.blocks[identifier]
+        if block.row:
+            row = f"| {block.title} | {' '.join(lines)} <!-- {identifier} {origin} --> |"
+            result[identifier] = _seal([row])
+        else:
+            result[identifier] = _seal([*lines[:-1], f"{lines[-1]} <!-- {origin} -->"])
+    return result | _evidence(project)
+
+
+def _sentence(line: str) -> str:
+    return line[:1].upper() + line[1:] + "." * (line[-1:] not in ".!?")
+
+
+def _seal(lines: list[str]) -> list[str]:
+    """Add to the origin, in the last line, a hash of what the lines say."""
+    head, _, tail = lines[-1].rpartition(" -->")
+    return [*lines[:-1], f"{head}, seal {meaning_hash(lines)} -->{tail}"]
+
+
+def _evidence(project: Project) -> dict[str, list[str]]:
+    """Return verdict and evidence; nothing where no report is, such as in a fresh clone."""
+    names = [name for name in evidence.REPORTS if name != "progress"]  # people's, in every clone
+    if not any(project.path(f"reports/{name}.json").exists() for name in names):
+        return {}
+    path = project.path("reports/metrics.json")
+    run = (storage.read_json(path, Report).get("run") if path.exists() else None) or "none"
+    return {"VERDICT": _seal([*evidence.lines(project), f"<!-- run {run} -->"])}
+
+
+def sealed(identifier: str, lines: list[str]) -> bool:
+    """Say whether `lines` are what `run` once wrote, or what the template did."""
+    said = meaning(lines)
+    empty = r"<em>Not measured yet: .*</em>"
+    empty += rf"|\|.*\| not measured yet: run .* <!-- {identifier} --> \|"
+    if identifier in ALWAYS or re.fullmatch(empty, said):
+        return True
+    if identifier == RESULTS:
+        return same([line for line in lines if not ROW.match(line)], TABLE)
+    match = SEAL.search("\n".join(lines))
+    if match is None or match[1] not in (None, identifier):
+        return False
+    return match[2] == meaning_hash([line.replace(f", seal {match[2]}", "") for line in lines])
+
+
+class Writer(string.Formatter):
+    """Format strings with the types of TEXTS; what is null in a report is "unknown"."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def format_field(self, value: Any, spec: str) -> str:
+        """Write one value."""
+        if value is None:
+            return UNKNOWN
+        if spec == "code":
+            return code(value)
+        if spec == "name":
+            return escape(self.plan.named(value))
+        if spec == "%":
+            return percent(value)
+        if spec.startswith("ci"):
+            parts = [self.format_field(value[name], spec[2:]) for name in ("value", "low", "high")]
+            return "{} ({} to {})".format(*parts)
+        return number(value, int(spec)) if spec else str(value)
+
+
+def overridden(plan: Plan, identifier: str) -> str:
+    """Say what the team decided in place of a rule, why, and what follows; "" if it did not."""
+    taken = plan.overrides.get(identifier)
+    if taken is None:
+        return ""
+    decision = plan.decisions[identifier]
+    given, chosen = (escape(decision.said(value)) for value in (decision.value, taken.value))
+    text = f"{chosen} in place of {given}: {escape(taken.reason)}"
+    if taken.limit is not None:
+        text += f"; at least {number(taken.limit, 4)}"
+    if identifier == "MON-03":
+        interval, oldest = (plan.number(identifier, name) for name in ("interval", "max_age_days"))
+        limits = (
+            f"check every {count(interval, 'day')}, a model is old after {count(oldest, 'day')}"
+        )
+        text += f"; {limits}"
+    return text
+
+
+def _overrides(project: Project) -> list[str]:
+    plan = project.plan
+    lines = [
+        f"- {plan.blocks[identifier].title}: {overridden(plan, identifier)} <!-- {identifier} -->"
+        for identifier in sorted(plan.overrides)
+    ]
+    return [INSTEAD, *lines] if lines else [NO_OVERRIDES]
+
+
+def _data_quality(report: Report, project: Project) -> Report:
+    broken = max(report["rules"].items(), key=lambda item: item[1], default=None)
+    column, share = max(report["missing_share"].items(), key=lambda item: item[1], default=("", 0))
+    return {
+        "broken": f", most for {escape(broken[0])}" if broken else "",
+        "missing": f"; most missing: {code(column)} {percent(share)}" if share else "",
+    }
+
+
+def _profile(report: Report, project: Project) -> Report:
+    leaks = [f"{code(leak['column'])}: {escape(leak['reason'])}" for leak in report["leakage"]]
+    more = [f"{len(leaks) - 3} more"] if len(leaks) > 3 else []
+    pair = max(report["correlations"], key=lambda item: abs(item[2]), default=None)
+    strongest = pair and f"{number(pair[2], 2)} between {code(pair[0])} and {code(pair[1])}"
+    return {
+        "leaks": "; ".join(leaks[:3] + more) or "no column is suspected",
+        "width": len(report["columns"]),
+        "strongest": f", the strongest correlation is {strongest}" if pair else "",
+    }
+
+
+def _training(report: Report, project: Project) -> Report:
+    behind = report.get("selection", {}).get("behind", {})
+    gaps = (
+        f"; {escape(project.plan.named(name))} is behind the best by {number(gap['mean'], 4)}, "
+        f"standard error {number(gap['se'], 4)}"
+        for name, gap in behind.items()
+        if gap["mean"] > 0
+    )
+    notes = "".join(f"; {escape(note)}" for note in report["split"].get("notes", []))
+    return {"notes": notes, "selected": "".join(gaps)}
+
+
+def _verdict(gate: Report) -> str:
+    verdict = "passed" if gate["passed"] else "failed: " + "; ".join(gate["reasons"])
+    return "; warning: ".join([verdict, *gate.get("warnings", [])])
+
+
+def _metrics(report: Report, project: Project) -> Report:
+    metric, champion, gate = report["primary_metric"], report["champion"], report["gate"]
+    named = project.plan.named
+    plain = report["baselines"]
+    tried = {
+        name: values
+        for name, values in report["candidates"].items()
+        if name not in plain or name == champion["name"]
+    }
+    a_day = project.plan.number("EVAL-05", "predictions_per_day")
+    business = report["business"]
+    flagged = a_day * business["flagged_share"]
+    capacity = project.plan.answers["daily_capacity"]
+    weakest = sorted(report["slices"], key=lambda item: item["metric"] or 0.0)[:3]
+    return {
+        "currency": escape(report["business"]["currency"]),
+        "thousand": 1000,
+        "result": champion["metrics"][metric],
+        "verdict": escape(_verdict(gate)),
+        "a_day": a_day,
+        "flagged": flagged,
+        "acted": a_day * business["acted_on_share"],
+        "over": _over(business),
+        "too_many": f", more than the {number(capacity)} that people can act on"
+        if capacity and flagged > 1.1 * capacity
+        else "",
+        "counts": ", ".join(f"{name} {number(n)}" for name, n in champion["confusion"].items()),
+        "plain": ", ".join(
+            f"{escape(named(name))} {number(v[metric], 4)}" for name, v in plain.items()
+        ),
+        "tried": ", ".join(
+            f"{escape(named(name))} {number(v[metric], 4)} in {number(v['fit_seconds'], 1)} s"
+            for name, v in tried.items()
+        ),
+        "width": len(report["slices"]),
+        "weakest": "; ".join(
+            f"{code(s['column'])} = {code(s['level'])} {number(s['metric'], 3)} "
+            f"({number(s['low'], 3)} to {number(s['high'], 3)}), {number(s['n'])} rows"
+            for s in weakest
+        )
+        or "none was large enough",
+    }
+
+
+def _over(business: Report) -> str:
+    """Say what the model adds to the cheapest policy without one, when that is not today's."""
+    over, money = business["over"], escape(business["currency"])
+    said = f"; {number(over['value'])} {money} more than to {over['policy']}"
+    said = "" if over["policy"] == business["baseline_policy"] else said
+    nothing = "; made-up data with other shares than the plan's: it says nothing of the case"
+    return said + (nothing if business["says_nothing"] else "")
+
+
+def _explain(report: Report, project: Project) -> Report:
+    top = [f"{code(i['feature'])} {number(i['importance'], 4)}" for i in report["global"][:5]]
+    return {"top": ", ".join(top)}
+
+
+def _bench(report: Report, project: Project) -> Report:
+    answers = project.plan.answers
+    if "rest" not in answers["deployment_modes"]:
+        return {"size": ""}
+    # Little's law as in DEP-02, with the measured time in place of the limit.
+    busy = answers["peak_qps"] * report["single_row_ms"]["p95"] / 1000
+    qps = count(answers["peak_qps"], "request")
+    return {"size": f"; {max(2, math.ceil(busy / 0.6))} instances for {qps} a second"}
+
+
+def _drift(report: Report, project: Project) -> Report:
+    loud = [item for item in report["features"] if item["level"] in ("warn", "act")]
+    named = [f"{code(item['feature'])} ({item['level']})" for item in loud[:5]]
+    others = {
+        "prediction": "predictions",
+        "violations": "the contract",
+        "performance": "the metric",
+    }
+    levels = {words: (report.get(name) or {}).get("level") for name, words in others.items()}
+    named += [f"{words} ({level})" for words, level in levels.items() if level in ("warn", "act")]
+    judged = DRIFT.get(report["level"], escape(report["level"]))
+    return {"judged": judged, "loud": f": {', '.join(named)}" if named else ""}
+
+
+def _retrain(report: Report, project: Project) -> Report:
+    why = "; ".join(map(escape, report["reasons"])) or "no limit is reached"
+    return {"verdict": "retrain" if report["decision"] else "keep the model", "why": why}
+
+
+MADE: dict[str, Callable[[Report, Project], Report]] = {
+    "data_quality": _data_quality,
+    "profile": _profile,
+    "training": _training,
+    "metrics": _metrics,
+    "explain": _explain,
+    "bench": _bench,
+    "drift": _drift,
+    "retrain": _retrain,
+    "progress": lambda report, project: {},
+}
