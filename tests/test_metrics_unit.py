@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from package_name import evaluation, training
+from package_name import decision, evaluation, training
 from package_name.engine import metrics
 from package_name.engine.errors import ProjectError
 from package_name.planner import evidence
@@ -208,27 +208,27 @@ def test_curves_are_thin_and_keep_their_area():
     ],
 )
 def test_threshold_formula(costs, expected):
-    assert metrics.decision_threshold(metrics.Costs(*costs)) == pytest.approx(expected, abs=1e-4)
+    assert decision.decision_threshold(decision.Costs(*costs)) == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("costs", [(0, 0, 0, 0), (-5, 10, 0, 0), (5, 10, 20, 0)])
 def test_costs_without_sense_are_refused(costs):
     with pytest.raises(ProjectError, match="wrong decision must cost more"):
-        metrics.decision_threshold(metrics.Costs(*costs))
+        decision.decision_threshold(decision.Costs(*costs))
 
 
 def test_chosen_threshold_costs_no_more_than_one_half():
     rng = np.random.default_rng(0)
     p = rng.beta(0.5, 4, 30_000)
     y = (rng.random(len(p)) < p).astype(int)
-    costs = metrics.Costs(10, 70)
-    choice = metrics.choose_threshold("cost_optimal", y, p, costs)
+    costs = decision.Costs(10, 70)
+    choice = decision.choose_threshold("cost_optimal", y, p, costs)
     assert choice.threshold == 0.125
     assert choice.optimum_cost <= choice.cost <= 1.01 * choice.optimum_cost
-    assert choice.cost < 0.8 * metrics.cost_per_1000(y, p, 0.5, costs)
+    assert choice.cost < 0.8 * decision.cost_per_1000(y, p, 0.5, costs)
     wrong = p**2  # not calibrated: p* would be far off, the validation rows are not
-    blind = metrics.choose_threshold("cost_optimal", y, wrong, costs)
-    seeing = metrics.choose_threshold("cost_optimal", y, wrong, costs, calibrated=False)
+    blind = decision.choose_threshold("cost_optimal", y, wrong, costs)
+    seeing = decision.choose_threshold("cost_optimal", y, wrong, costs, calibrated=False)
     assert seeing.cost == pytest.approx(seeing.optimum_cost) and seeing.cost < blind.cost
 
 
@@ -243,17 +243,17 @@ def test_chosen_threshold_costs_no_more_than_one_half():
 )
 def test_cheapest_cut_and_best_f1_by_brute_force(rows, costs):
     y, p = (np.array(column, float) for column in zip(*rows, strict=True))
-    costs = metrics.Costs(*map(float, costs))
+    costs = decision.Costs(*map(float, costs))
     tries = [*np.unique(p), 2.0]
-    choice = metrics.choose_threshold("cost_optimal", y, p, costs, calibrated=False)
-    cheapest = min(metrics.cost_per_1000(y, p, t, costs) for t in tries)
+    choice = decision.choose_threshold("cost_optimal", y, p, costs, calibrated=False)
+    cheapest = min(decision.cost_per_1000(y, p, t, costs) for t in tries)
     assert choice.cost == pytest.approx(cheapest) == pytest.approx(choice.optimum_cost)
-    curve = metrics.cost_curve(y, p, costs)
+    curve = decision.cost_curve(y, p, costs)
     assert min(cost for _, cost in curve) == pytest.approx(cheapest)
     for threshold, cost in curve:
-        assert cost == pytest.approx(metrics.cost_per_1000(y, p, threshold, costs))
+        assert cost == pytest.approx(decision.cost_per_1000(y, p, threshold, costs))
     if y.any():
-        best = metrics.choose_threshold("max_f1", y, p)
+        best = decision.choose_threshold("max_f1", y, p)
         found = metrics.score("f1", y, p, best.threshold)
         assert found == pytest.approx(max(metrics.score("f1", y, p, t) for t in tries[:-1]))
 
@@ -266,7 +266,7 @@ def test_cheapest_cut_and_best_f1_by_brute_force(rows, costs):
 def test_alerts_within_capacity_or_flagged(p, share):
     """No cut flags more than the capacity, unless the very top is tied; then `share` says so."""
     p = np.array(p)
-    choice = metrics.choose_threshold("top_k_by_capacity", np.zeros(len(p)), p, None, share)
+    choice = decision.choose_threshold("top_k_by_capacity", np.zeros(len(p)), p, None, share)
     flagged = (p >= choice.threshold).mean()
     assert 0 < flagged == pytest.approx(choice.share)
     if flagged > share + 1e-9:
@@ -274,8 +274,8 @@ def test_alerts_within_capacity_or_flagged(p, share):
     elif flagged < 1:
         group = (p == p[p < choice.threshold].max()).mean()
         assert flagged + group > share
-    both = metrics.choose_threshold(
-        "cost_optimal_within_capacity", np.zeros(len(p)), p, metrics.Costs(1, 3), share
+    both = decision.choose_threshold(
+        "cost_optimal_within_capacity", np.zeros(len(p)), p, decision.Costs(1, 3), share
     )
     assert both.threshold == max(0.25, choice.threshold)
 
@@ -284,11 +284,11 @@ def test_alerts_within_capacity_or_flagged(p, share):
 def test_policy_without_its_answer_is_refused(policy):
     y, p = sample(50)
     with pytest.raises(ProjectError, match="cost_fp"):
-        metrics.choose_threshold(policy, y, p)
+        decision.choose_threshold(policy, y, p)
     with pytest.raises(ProjectError, match="daily_capacity"):
-        metrics.choose_threshold("top_k_by_capacity", y, p)
+        decision.choose_threshold("top_k_by_capacity", y, p)
     with pytest.raises(ProjectError, match="unknown threshold policy cost_optimum"):
-        metrics.choose_threshold("cost_optimum", y, p, metrics.Costs(1, 2))
+        decision.choose_threshold("cost_optimum", y, p, decision.Costs(1, 2))
 
 
 def test_higher_is_better_agrees_with_a_better_model():
@@ -414,6 +414,8 @@ def test_weights_bring_a_sample_to_the_share_of_production():
     weights = metrics.weights_at(y, 0.004)
     assert weights.sum() == pytest.approx(1) and weights[y == 1].sum() == pytest.approx(0.004)
     p = np.where(y, 0.9, 0.1)
-    plain, real = (metrics.cost_curve(y, p, metrics.Costs(1, 9), w)[-1][1] for w in (None, weights))
+    plain, real = (
+        decision.cost_curve(y, p, decision.Costs(1, 9), w)[-1][1] for w in (None, weights)
+    )
     assert (plain, real) == (pytest.approx(0.2 * 9000), pytest.approx(0.004 * 9000))
     assert metrics.weights_at(np.ones(4), 0.1) == pytest.approx([0.25] * 4)

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import training
+from . import decision, training
 from .engine import metrics, privacy, progress, storage
 from .engine.data import contract, validation
 from .engine.errors import CheckFailed, ProjectError
@@ -87,7 +87,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     }
     rivals = [name for name in trained["baselines"] if name != champion]
     best = max(rivals, key=lambda name: plain[name][primary])
-    costs = training.decision_costs(project)
+    costs = decision.decision_costs(project)
     prevalence = float(project.plan.answers["pos_rate"])
     weights = metrics.weights_at(y, prevalence)
     business = _business(project, tested, p, threshold, weights)
@@ -96,7 +96,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     # A small sample needs more positives than are rare in production: its value is none of that.
     business["says_nothing"] = made_up and not 2 / 3 < y.mean() / prevalence < 1.5
     reasons, gate["warnings"] = usefulness(
-        p, p >= threshold, business, training.capacity_share(project), weights
+        p, p >= threshold, business, decision.capacity_share(project), weights
     )
     gate["reasons"] += reasons
     gate["passed"] = not gate["reasons"]
@@ -130,7 +130,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
             "test_set_used": _log_access(project, version, tested.sha256),
         },
         "business": business,
-        "cost_curve": metrics.cost_curve(y, p, costs, weights),
+        "cost_curve": decision.cost_curve(y, p, costs, weights),
         "calibration": {
             "ece": intervals["ece"].value,
             "slope": intervals["calibration_slope"].value,
@@ -399,9 +399,9 @@ def _business(
     share. The value is held against today's process, and `over` against the cheapest policy without
     a model that people can follow: act on nobody, and on everybody only within their capacity.
     """
-    answers, costs = project.plan.answers, training.decision_costs(project)
+    answers, costs = project.plan.answers, decision.decision_costs(project)
     y, prevalence = tested.y, float(answers["pos_rate"])
-    capacity = training.capacity_share(project)
+    capacity = decision.capacity_share(project)
     acted, flagged = acted_on(p, weights, threshold, capacity)
     per_row = np.where(
         y,

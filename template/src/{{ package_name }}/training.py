@@ -8,14 +8,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import features, models
+from . import decision, features, models
 from .engine import metrics, monitoring, progress, storage
 from .engine.data import contract, validation
 from .engine.errors import ProjectError
 from .engine.features import encode
 from .engine.formats import number
 from .engine.model import bundle, graph, registry
-from .engine.settings import DAYS_A_MONTH, Project
+from .engine.settings import Project
 from .splitting import Split, require_role, split
 
 COSTS = ("cost_fp", "cost_fn", "cost_tp", "cost_tn", "action_success", "predictions_per_month")
@@ -162,16 +162,16 @@ def run(project: Project) -> dict[str, Any]:
             candidates = [*members, "blend"]
     behind = paired_differences(found, candidates)
     chosen = choose(behind, plan.value("selection"))
-    calibration = calibrate(plan.value("calibration"), data.y, found[chosen].oof)
+    calibration = decision.calibrate(plan.value("calibration"), data.y, found[chosen].oof)
     known = ~np.isnan(found[chosen].oof)
     honest = calibration.apply(found[chosen].oof[known])
-    costs = decision_costs(project)
-    decided = metrics.choose_threshold(
+    costs = decision.decision_costs(project)
+    decided = decision.choose_threshold(
         plan.value("threshold"),
         data.y[known],
         honest,
         costs,
-        capacity_share(project),
+        decision.capacity_share(project),
         calibrated=calibration.method != "none",
     )
     fitted: dict[str, models.Fitted] = {}
@@ -296,60 +296,6 @@ def choose(behind: dict[str, Behind], rule: str) -> str:
     """
     slack = 1.0 if rule == "one_standard_error" else 0.0
     return next(name for name, gap in behind.items() if gap.mean <= slack * gap.se)
-
-
-def calibrate(method: str, y: NDArray[np.int8], oof: Floats) -> graph.Calibration:
-    """Learn the calibration from out-of-fold probabilities."""
-    known = ~np.isnan(oof)
-    p, y = oof[known], y[known]
-    if method == "none" or len(np.unique(p)) < 10:
-        return graph.Calibration("none")
-    if method == "sigmoid":
-        from sklearn.linear_model import LogisticRegression
-
-        clipped = np.clip(p, graph.CLIP, 1 - graph.CLIP)
-        log_odds = np.log(clipped / (1 - clipped))[:, None]
-        line = LogisticRegression(C=1e6).fit(log_odds, y)
-        slope, intercept = float(line.coef_[0, 0]), float(line.intercept_[0])
-        # A slope that is not positive would turn the ranking round: the scores say nothing then.
-        return (
-            graph.Calibration("sigmoid", slope, intercept)
-            if slope > 0
-            else graph.Calibration("none")
-        )
-    from sklearn.isotonic import IsotonicRegression
-
-    steps = IsotonicRegression(out_of_bounds="clip").fit_transform(p, y)
-    place = np.unique(steps, return_inverse=True)[1]
-    rows = np.bincount(place)
-    centers = (np.bincount(place, weights=p) / rows).astype(np.float32)
-    # Jeffreys' estimate keeps a step of few rows away from certainty.
-    rates = np.maximum.accumulate((np.bincount(place, weights=y) + 0.5) / (rows + 1))
-    rising = np.concatenate([[True], np.diff(centers) > 1e-5])
-    return graph.Calibration(
-        "isotonic", knots_x=centers[rising], knots_y=rates.astype(np.float32)[rising]
-    )
-
-
-def decision_costs(project: Project) -> metrics.Costs:
-    """Return the costs of decisions that the plan answers.
-
-    Acting on a positive works in the share `action_success` of the cases; else the case costs
-    what a missed one does, and the effort of a false alarm.
-    """
-    answers = project.plan.answers
-    fp, fn, tp, tn = (float(answers[f"cost_{kind}"]) for kind in ("fp", "fn", "tp", "tn"))
-    works = float(answers["action_success"])
-    return metrics.Costs(fp, fn, works * tp + (1 - works) * (fn + fp - tn), tn)
-
-
-def capacity_share(project: Project) -> float | None:
-    """Return the share of cases that people can act on, None without a limit."""
-    answers = project.plan.answers
-    if not answers["daily_capacity"]:
-        return None
-    per_day = answers["predictions_per_month"] / DAYS_A_MONTH
-    return min(1.0, float(answers["daily_capacity"] / max(per_day, 1e-9)))
 
 
 def _tuned(project: Project) -> dict[str, dict[str, Any]]:

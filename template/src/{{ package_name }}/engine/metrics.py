@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ProjectError
-
 Array = NDArray[Any]
 BINS = 10  # of the expected calibration error
 
@@ -26,30 +24,7 @@ class Interval(NamedTuple):
     high: float
 
 
-class Costs(NamedTuple):
-    """What one decision costs, in the project's currency; a benefit is a negative cost."""
-
-    fp: float
-    fn: float
-    tp: float = 0.0
-    tn: float = 0.0
-
-
-class Choice(NamedTuple):
-    """A chosen threshold beside the cheapest one on the same rows; costs per 1,000 rows.
-
-    `share` is the share of rows at or above the threshold. Without costs, `cost` and
-    `optimum_cost` are NaN and `optimum` is the threshold itself.
-    """
-
-    threshold: float
-    optimum: float
-    cost: float
-    optimum_cost: float
-    share: float
-
-
-class _Ranked:
+class Ranked:
     """Rows sorted once by falling probability, so that every reweighting is one pass over them."""
 
     def __init__(self, y: Array, p: Array, threshold: float = 0.5) -> None:
@@ -63,6 +38,7 @@ class _Ranked:
 
     @cached_property
     def loss(self) -> Array:
+        """Log loss of each row, shape (rows,)."""
         tiny = np.finfo(np.float64).eps
         p = np.clip(self.p, tiny, 1 - tiny)
         loss: Array = -np.where(self.y > 0, np.log(p), np.log1p(-p))
@@ -70,6 +46,7 @@ class _Ranked:
 
     @cached_property
     def logit(self) -> Array:
+        """Log-odds of shape (rows,)."""
         # 0 and 1, as from isotonic steps, must not rule the fit.
         p = np.clip(self.p, 1e-6, 1 - 1e-6)
         logit: Array = np.log(p) - np.log1p(-p)
@@ -77,6 +54,7 @@ class _Ranked:
 
     @cached_property
     def bins(self) -> Array:
+        """The bin of equal counts that each row falls into, shape (rows,)."""
         edges = np.quantile(self.p, np.arange(1, BINS) / BINS)
         return np.searchsorted(edges, self.p, side="right")
 
@@ -86,10 +64,10 @@ class _Ranked:
         return _fit_calibration(self, np.ones(len(self.y)), (0.0, 1.0))
 
 
-class _Draw:
+class Draw:
     """Ranked rows under one set of weights."""
 
-    def __init__(self, ranked: _Ranked, weights: Array | None = None) -> None:
+    def __init__(self, ranked: Ranked, weights: Array | None = None) -> None:
         self.rows = ranked
         self.w = np.ones(len(ranked.y)) if weights is None else weights[ranked.order]
         hits, all_ = np.cumsum(self.w * ranked.y), np.cumsum(self.w)
@@ -102,6 +80,7 @@ class _Draw:
         self.fn, self.tn = self.positives - self.tp, self.negatives - self.fp
 
     def mean(self, values: Array) -> float:
+        """Return the mean of values of shape (rows,) over the resample."""
         return _dot(self.w, values) / self.total
 
 
@@ -114,27 +93,27 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole > 0 else float("nan")
 
 
-def _roc_auc(d: _Draw) -> float:
+def _roc_auc(d: Draw) -> float:
     """Share of pairs of a positive and a negative in the right order; ties count one half."""
     steps = np.diff(d.false, prepend=0.0)
     area = _dot(steps, d.hits - np.diff(d.hits, prepend=0.0) / 2)
     return _ratio(area, d.positives * d.negatives)
 
 
-def _pr_auc(d: _Draw) -> float:
+def _pr_auc(d: Draw) -> float:
     """Average precision: precision at each step of recall, without interpolation."""
     steps, flagged = np.diff(d.hits, prepend=0.0), d.hits + d.false
     precision = np.divide(d.hits, flagged, out=np.zeros_like(flagged), where=flagged > 0)
     return _ratio(_dot(steps, precision), d.positives)
 
 
-def _ece(d: _Draw) -> float:
+def _ece(d: Draw) -> float:
     """Return the calibration error (Naeini et al. 2015), bins of equal mass (Nixon et al. 2019)."""
     gaps = np.bincount(d.rows.bins, d.w * (d.rows.y - d.rows.p), minlength=BINS)
     return float(np.abs(gaps).sum()) / d.total
 
 
-def _fit_calibration(rows: _Ranked, w: Array, start: tuple[float, float]) -> tuple[float, float]:
+def _fit_calibration(rows: Ranked, w: Array, start: tuple[float, float]) -> tuple[float, float]:
     """Fit logit P(y=1) = a + b·logit(p) by Newton steps; NaN where no finite fit exists."""
     x, (a, b), reach, last = rows.logit, start, 2.0, 0.0
     for _ in range(50):
@@ -155,7 +134,7 @@ def _fit_calibration(rows: _Ranked, w: Array, start: tuple[float, float]) -> tup
     return float("nan"), float("nan")
 
 
-def _calibration_slope(d: _Draw) -> float:
+def _calibration_slope(d: Draw) -> float:
     """Slope b of y ~ a + b·logit(p): 1 is calibrated, below 1 overconfident (Cox 1958)."""
     if not d.positives or not d.negatives:
         return float("nan")
@@ -163,12 +142,12 @@ def _calibration_slope(d: _Draw) -> float:
     return _fit_calibration(d.rows, d.w, start if np.isfinite(start[1]) else (0.0, 1.0))[1]
 
 
-def _mcc(d: _Draw) -> float:
+def _mcc(d: Draw) -> float:
     sides = (d.tp + d.fp) * (d.tp + d.fn) * (d.tn + d.fp) * (d.tn + d.fn)
     return (d.tp * d.tn - d.fp * d.fn) / sides**0.5 if sides > 0 else 0.0
 
 
-_METRICS: dict[str, Callable[[_Draw], float]] = {
+_METRICS: dict[str, Callable[[Draw], float]] = {
     "roc_auc": _roc_auc,
     "pr_auc": _pr_auc,
     "log_loss": lambda d: d.mean(d.rows.loss),
@@ -195,7 +174,7 @@ def score(
     name: str, y: Array, p: Array, threshold: float = 0.5, weights: Array | None = None
 ) -> float:
     """Return one metric by its name (see `NAMES`); `weights` of shape (rows,)."""
-    return _METRICS[name](_Draw(_Ranked(y, p, threshold), weights))
+    return _METRICS[name](Draw(Ranked(y, p, threshold), weights))
 
 
 def log_loss(y: Array, p: Array, weights: Array | None = None) -> float:
@@ -205,7 +184,7 @@ def log_loss(y: Array, p: Array, weights: Array | None = None) -> float:
 
 def confusion(y: Array, p: Array, threshold: float) -> dict[str, int]:
     """Return the counts tp, fp, fn and tn."""
-    d = _Draw(_Ranked(y, p, threshold))
+    d = Draw(Ranked(y, p, threshold))
     return {name: round(getattr(d, name)) for name in ("tp", "fp", "fn", "tn")}
 
 
@@ -213,7 +192,7 @@ def evaluate(
     y: Array, p: Array, threshold: float, weights: Array | None = None
 ) -> dict[str, float]:
     """Return every metric; those in need of a decision at `threshold`."""
-    d = _Draw(_Ranked(y, p, threshold), weights)
+    d = Draw(Ranked(y, p, threshold), weights)
     return {name: metric(d) for name, metric in _METRICS.items()}
 
 
@@ -260,12 +239,12 @@ def bootstrap(
     """
     order = np.argsort(-p)  # ranking once more then keeps rows where they are, which is fast
     y, p, groups = y[order], p[order], None if groups is None else groups[order]
-    ranked = _Ranked(y, p, threshold)
-    value = _Draw(ranked)
+    ranked = Ranked(y, p, threshold)
+    value = Draw(ranked)
     drawn = np.array(
         [
             [_METRICS[name](draw) for name in names]
-            for draw in (_Draw(ranked, w) for w in _resamples(y, draws, seed, groups))
+            for draw in (Draw(ranked, w) for w in _resamples(y, draws, seed, groups))
         ]
     ).reshape(draws, len(names))
     return {n: _interval(_METRICS[n](value), drawn[:, i]) for i, n in enumerate(names)}
@@ -288,19 +267,17 @@ def paired_gain(
     are those of the new and the old model.
     """
     sign = 1.0 if HIGHER_IS_BETTER[metric] else -1.0
-    new, old = _Ranked(y, p_new, thresholds[0]), _Ranked(y, p_old, thresholds[1])
+    new, old = Ranked(y, p_new, thresholds[0]), Ranked(y, p_old, thresholds[1])
 
     def gain(weights: Array | None) -> float:
-        return sign * (
-            _METRICS[metric](_Draw(new, weights)) - _METRICS[metric](_Draw(old, weights))
-        )
+        return sign * (_METRICS[metric](Draw(new, weights)) - _METRICS[metric](Draw(old, weights)))
 
     return _interval(gain(None), np.array([gain(w) for w in _resamples(y, draws, seed, groups)]))
 
 
 def calibration_bins(y: Array, p: Array) -> list[dict[str, float]]:
     """Return predicted and observed rate and rows of each bin of `ece`, by rising probability."""
-    r = _Ranked(y, p)
+    r = Ranked(y, p)
     n, hits = np.bincount(r.bins), np.bincount(r.bins, r.y)
     mass = np.bincount(r.bins, r.p)
     return [
@@ -309,59 +286,26 @@ def calibration_bins(y: Array, p: Array) -> list[dict[str, float]]:
     ]
 
 
-def _thin(x: Array, y: Array, along: Array, points: int) -> list[list[float]]:
+def thin(x: Array, y: Array, along: Array, points: int) -> list[list[float]]:
+    """Return at most `points` of the pairs, evenly spread along a rising quantity."""
     keep = np.unique(np.searchsorted(along, np.linspace(along[0], along[-1], points)))
     return np.column_stack([x, y])[np.minimum(keep, len(x) - 1)].tolist()  # type: ignore[no-any-return]
 
 
 def roc_curve(y: Array, p: Array, points: int = 200) -> list[list[float]]:
     """Return at most `points` pairs [false positive rate, recall] from (0, 0) to (1, 1)."""
-    d = _Draw(_Ranked(y, p))
+    d = Draw(Ranked(y, p))
     if not d.positives or not d.negatives:
         return []
     fpr, tpr = np.append(0, d.false) / d.negatives, np.append(0, d.hits) / d.positives
-    return _thin(fpr, tpr, fpr + tpr, points)
+    return thin(fpr, tpr, fpr + tpr, points)
 
 
 def pr_curve(y: Array, p: Array, points: int = 200) -> list[list[float]]:
     """Return at most `points` pairs [recall, precision] by rising recall."""
-    d = _Draw(_Ranked(y, p))
+    d = Draw(Ranked(y, p))
     recall = d.hits / d.positives if d.positives else d.hits[:0]
-    return _thin(recall, d.hits / (d.hits + d.false), recall, points) if len(recall) else []
-
-
-def decision_threshold(costs: Costs) -> float:
-    """Return p* = (fp − tn) / ((fp − tn) + (fn − tp)): act when p >= p*, for calibrated p.
-
-    Elkan 2001, The foundations of cost-sensitive learning, equation 2.
-    """
-    false_alarm, miss = costs.fp - costs.tn, costs.fn - costs.tp
-    if min(false_alarm, miss) < 0 or false_alarm + miss <= 0:
-        raise ProjectError(
-            "costs: a wrong decision must cost more than the right one (cost_fp above cost_tn, "
-            "cost_fn above cost_tp): change these answers with `ml update --data`"
-        )
-    return false_alarm / (false_alarm + miss)
-
-
-def cost_per_1000(y: Array, p: Array, threshold: float, costs: Costs) -> float:
-    """Return the cost of deciding 1,000 rows at `threshold`, in the currency of `costs`."""
-    d = _Draw(_Ranked(y, p, threshold))
-    counted = d.tp * costs.tp + d.fp * costs.fp + d.fn * costs.fn + d.tn * costs.tn
-    return 1000 * counted / d.total
-
-
-def _cuts(r: _Ranked) -> Array:
-    """Thresholds that flag the first 0, 1, 2 ... groups of equal p, halfway: safe from rounding."""
-    values = np.concatenate([[1 + 2.0**-22], r.p[r.ends]])
-    return np.append((values[:-1] + values[1:]) / 2, 0.0)
-
-
-def _costs_at_cuts(d: _Draw, costs: Costs) -> Array:
-    tp, fp = np.append(0, d.hits), np.append(0, d.false)
-    fn, tn = d.positives - tp, d.negatives - fp
-    cost: Array = 1000 * (tp * costs.tp + fp * costs.fp + fn * costs.fn + tn * costs.tn) / d.total
-    return cost
+    return thin(recall, d.hits / (d.hits + d.false), recall, points) if len(recall) else []
 
 
 def weights_at(y: Array, prevalence: float) -> Array:
@@ -373,65 +317,3 @@ def weights_at(y: Array, prevalence: float) -> Array:
     if share in (0.0, 1.0):
         return np.full(len(y), 1 / len(y))
     return np.where(y, prevalence / share, (1 - prevalence) / (1 - share)) / len(y)
-
-
-def cost_curve(
-    y: Array, p: Array, costs: Costs, weights: Array | None = None, points: int = 200
-) -> list[list[float]]:
-    """Return at most `points` pairs [threshold, cost per 1,000 rows] by rising threshold."""
-    d = _Draw(_Ranked(y, p), weights)
-    cuts, cost = _cuts(d.rows)[::-1], _costs_at_cuts(d, costs)[::-1]
-    return _thin(cuts, cost, np.arange(len(cuts)), points)
-
-
-def choose_threshold(
-    policy: str,
-    y: Array,
-    p: Array,
-    costs: Costs | None = None,
-    capacity_share: float | None = None,
-    *,
-    calibrated: bool = True,
-) -> Choice:
-    """Choose the threshold by decision EVAL-05 on validation rows, never on the test set.
-
-    - cost_optimal: p* (`decision_threshold`) when p is calibrated, else the cheapest cut;
-    - cost_optimal_within_capacity: the same, but at most `capacity_share` of rows is flagged;
-    - top_k_by_capacity: the highest `capacity_share` of rows;
-    - max_f1: the highest F1, where no costs are known.
-
-    When the rows with the highest p are tied and more than the capacity, they are all flagged:
-    `Choice.share` tells.
-    """
-    d = _Draw(_Ranked(y, p))
-    cuts, flagged = _cuts(d.rows), np.append(0, d.rows.ends + 1)
-    cost = _costs_at_cuts(d, costs) if costs else np.full(len(cuts), np.nan)
-    best = float(cuts[np.argmin(cost)]) if costs else None
-
-    def within_capacity() -> float:
-        if capacity_share is None:
-            raise ProjectError(f"EVAL-05 is {policy}, which needs the answer daily_capacity")
-        fits = np.flatnonzero(flagged <= capacity_share * len(d.w) + 1e-9)
-        return float(cuts[max(1, fits[-1])])
-
-    if policy.startswith("cost_optimal"):
-        if costs is None or best is None:
-            raise ProjectError(f"EVAL-05 is {policy}, which needs the answers cost_fp and cost_fn")
-        chosen = decision_threshold(costs) if calibrated else best
-        if policy == "cost_optimal_within_capacity":
-            chosen = max(chosen, within_capacity())
-        elif policy != "cost_optimal":
-            raise ProjectError(f"EVAL-05: unknown threshold policy {policy}")
-    elif policy == "top_k_by_capacity":
-        chosen = within_capacity()
-    elif policy == "max_f1":
-        chosen = float(cuts[1:][np.argmax(2 * d.hits / (flagged[1:] + d.positives))])
-    else:
-        raise ProjectError(f"EVAL-05: unknown threshold policy {policy}")
-    return Choice(
-        threshold=chosen,
-        optimum=chosen if best is None else best,
-        cost=cost_per_1000(y, p, chosen, costs) if costs else float("nan"),
-        optimum_cost=float(cost.min()),
-        share=float(np.mean(np.asarray(p) >= chosen)),
-    )
