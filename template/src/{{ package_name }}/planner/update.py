@@ -527,7 +527,7 @@ def _moved(old: Path, new: Path) -> dict[str, str]:
     """Return where files of the old render are in the new one, as both versions tell."""
     from ..engine.settings import load_yaml
 
-    found = {}
+    found: dict[str, str] = {}
     for render, other in ((new, old), (old, new)):  # an update may go back
         path = next(render.glob(f"src/*/{MOVED}"), None)
         if path is None:

@@ -161,8 +161,9 @@ def _moments(raw: Any, column: ServedColumn) -> Any:
             with suppress(pa.ArrowInvalid):  # such as 30 February
                 return trimmed.cast(type)
         return _each(trimmed, lambda text: read_moment(text, column), type)
-    known = pa.types.is_date(raw.type) or pa.types.is_timestamp(raw.type)
-    read = raw.cast(type, safe=False) if known else None
+    if not pa.types.is_date(raw.type) and not pa.types.is_timestamp(raw.type):
+        return None
+    read = raw.cast(type, safe=False)
     if column.kind == "date" and pa.types.is_timestamp(raw.type):
         utc = raw.cast(pa.timestamp(raw.type.unit))
         return pc.if_else(pc.equal(utc, read.cast(utc.type, safe=False)), read, None)
