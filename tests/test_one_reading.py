@@ -2,6 +2,7 @@
 
 import csv
 import datetime as dt
+import decimal
 import io
 import json
 import math
@@ -18,8 +19,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_serving_unit import CONTRACT, EVERY_KIND, TEXTS, scorer_of_every_kind
+from test_serving_unit import CONTRACT, EVERY_KIND, TEXTS, scorer_of, scorer_of_every_kind
 
+from package_name import features
 from package_name.engine.data import inference, ingest, validation
 from package_name.engine.data.contract import Column, Contract
 from package_name.engine.errors import ProjectError
@@ -33,7 +35,7 @@ GOOD = {"n": 1, "i": 1, "b": True, "c": "a", "l": "x", "d": "2024-01-01", "t": "
 NUMBERS = words("""+ - e5 1e ++1 1. -.5 +.5e-3 ١٢ １２ 1,000.5 NAN Nan +nan None na n/a Null INF
 +Infinity infin TRUE False YES on 0.0 1.0 -0 01 1e0 0x1p3 9223372036854775808 -9223372036854775808
 -9223372036854775809 9223372036854775807.0 1e-400 3.4028234663852886e38 3.4028235677973366e38
-1e39 1_0 ∞ ½ ² 𝟙 −5 é É""")
+2.0 2.00 -2.0 +2.0 -0.0 007.0 2.50 1e39 1_0 ∞ ½ ² 𝟙 −5 é É""")
 TIMES = words("""2024-01-01T00:00:00Z 2024-01-01t00:00:00z 2024-01-01T24:00:00 2024-01-01T23:59:60
 2024-01-01T00:00:00.123456789 2024-01-01T23:59:59.9999999Z 2024-01-01T00:00:00,5
 2024-01-01T00:00:00+24:00 2024-01-01T00:00:00-23:59 2024-01-01T00:00:00+0530
@@ -187,15 +189,59 @@ def test_numbers_that_arrow_reads_at_once_are_read_as_others_are():
 
 
 def test_a_number_as_a_category_has_one_text():
+    """Tools write integers with gaps as 2.0: the level is 2, whatever wrote it."""
     ours, theirs = column("category")
     numbers = [1.0, 1e22, 1e-7, -0.0, 0.1, math.inf]
-    for values in (numbers, [1, -5], [True, False]):
+    for values in (numbers, [1, -5], [True, False], TWOS):
         read = validation.parse(pl.Series(values), ours).to_list()
         assert arrow.read(pa.array(values), theirs).to_pylist() == read
         assert [read_value(value, theirs) for value in values] == read
+    assert set(validation.parse(pl.Series(TWOS[:3]), ours)) == {"2", None}
     missing = [math.nan, 2.0]
-    assert validation.parse(pl.Series(missing), ours).to_list() == [None, "2.0"]
-    assert arrow.read(pa.array(missing), theirs).to_pylist() == [None, "2.0"]
+    prices = [decimal.Decimal("2.00"), decimal.Decimal("2.50")]
+    for values, read in ((missing, [None, "2"]), (prices, ["2", "2.5"])):
+        assert validation.parse(pl.Series(values), ours).to_list() == read
+        assert arrow.read(pa.array(values), theirs).to_pylist() == read
+
+
+TWOS = [2.0, None, 2.0, 2.5]
+CODES = Contract(
+    name="t",
+    version="1",
+    columns=(
+        Column(name="c", kind="category", role="feature"),
+        Column(name="y", kind="boolean", role="target", positive="true"),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def of_codes() -> Scorer:
+    """A model of one integer that is a category, with the levels 1, 2 and 3."""
+    frame = pl.DataFrame({"c": ["1", "2", "3"] * 40})
+    return scorer_of(frame, features.fit(frame, CODES), CODES)
+
+
+def parquet(rows: list[dict]) -> bytes:
+    buffer = io.BytesIO()
+    pl.DataFrame(rows, strict=False, infer_schema_length=None).write_parquet(buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("values", [[2, None], [2.0, None], ["2", "2.0"], [2, 2.5], [2.0, True]])
+def test_an_integer_category_is_its_level_in_every_way_in(of_codes, tmp_path, values):
+    """A column of integers with a gap is one of floats to pandas, Parquet and JSON."""
+    rows = [{"c": value} for value in values]
+    (tmp_path / "t.parquet").write_bytes(parquet(rows))
+    (tmp_path / "t.jsonl").write_bytes(as_lines(rows))
+    (tmp_path / "t.csv").write_text("c\n" + "".join(f"{cell(v) or 'NA'}\n" for v in values))
+    for name in ("t.parquet", "t.jsonl", "t.csv"):
+        ((first, *_), _) = scored(of_codes, tmp_path / name)
+        assert first == 1, name
+        frame = ingest.read_table(tmp_path / name)
+        assert validation.apply(CODES, frame, labelled=False).valid["c"][0] == "2", name
+    assert served(of_codes, rows[0]) == [1]
+    assert of_codes.unseen([of_codes.read_row(rows[0])], np.array([[1.0]])) == [""]
 
 
 def test_a_midnight_is_its_day_and_no_other_time_is_one():

@@ -44,6 +44,8 @@ BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "1"), True) | dict.fromkeys(
     ("false", "f", "no", "n", "0"), False
 )
 NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|infinity)$"
+# "2.0" as a category: tools write whole numbers so once a column has gaps. Its level is "2".
+WHOLE_LEVEL, LEVEL = r"^(?:-?(0)|([+-]?[0-9]+))\.0+$", r"\1\2"
 SPACES = "".join(filter(str.isspace, map(chr, range(0x3001))))  # which stand around no value
 WHOLE = 2**63  # integers have 64 bits
 
@@ -273,7 +275,7 @@ def plain(value: Any, kind: str, decimal_comma: bool = False) -> Any:
     if isinstance(value, str) and value in MISSING:
         return None
     if kind == "category":
-        return value if isinstance(value, str) or not is_plain(value) else text(value)
+        return value if value is None or not is_plain(value) else level(text(value))
     if isinstance(value, str):
         value = _from_text(value.strip(), kind, decimal_comma)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -324,6 +326,11 @@ def is_whole(value: Any) -> bool:
 def is_plain(value: Any) -> bool:
     """Return whether a value of JSON is no list or object."""
     return not isinstance(value, list | dict)
+
+
+def level(text: str) -> str:
+    """Return the text of a category as its level: a whole number has no decimals."""
+    return re.sub(WHOLE_LEVEL, LEVEL, text)
 
 
 def text(value: Any) -> Any:

@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from .dialect import level
 from .model.scorer import MICROSECONDS_A_DAY, FeatureSpec, NumericFeature
 
 
@@ -13,11 +14,11 @@ def encode(spec: FeatureSpec, frame: pl.DataFrame) -> NDArray[np.float32]:
         value_of(feature).cast(pl.Float32).fill_null(float("nan")) for feature in spec.numeric
     ]
     for feature in spec.categorical:
-        codes = {level: float(code) for code, level in enumerate(feature.levels)}
-        level = pl.col(feature.column).fill_null("")
-        other = float(len(codes))
+        codes = {level(text): float(code) for code, text in enumerate(feature.levels)}
+        texts = pl.col(feature.column).fill_null("")
+        other = float(len(feature.levels))
         columns.append(
-            level.replace_strict(codes, default=other, return_dtype=pl.Float32)
+            texts.replace_strict(codes, default=other, return_dtype=pl.Float32)
             if codes
             else pl.repeat(other, pl.len(), dtype=pl.Float32)
         )

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ..dialect import level
 from ..errors import ProjectError
 from ..settings import load_yaml
 from ..storage import sha256_text
@@ -305,7 +306,11 @@ def _interpret(content: Any) -> tuple[Contract | None, list[str]]:
 def _column(item: _Property) -> Column:
     extras = msgspec.convert({c.property: c.value for c in item.custom_properties}, _Extras)
     levels = item.quality[0] if item.quality else _Quality()
+    values = levels.arguments.get("validValues")
+    values = values if isinstance(values, list) else []  # else `_unsupported` says so
     positive = extras.positive_value
+    if isinstance(positive, bool | int):
+        positive = str(positive).lower()
     return Column(
         name=item.name,
         kind="category" if item.logical_type == "string" else item.logical_type,
@@ -314,12 +319,12 @@ def _column(item: _Property) -> Column:
         unique=item.unique,
         minimum=item.logical_type_options.get("minimum"),
         maximum=item.logical_type_options.get("maximum"),
-        levels=tuple(levels.arguments.get("validValues", ())),
+        levels=tuple(level(value) for value in values if isinstance(value, str)),
         levels_severity=levels.severity,
         formats=extras.date_formats,
         decimal_comma=extras.decimal_comma,
         personal=item.classification == "personal",
-        positive=str(positive).lower() if isinstance(positive, bool | int) else positive,
+        positive=None if positive is None else level(positive),
         positive_share=extras.positive_share,
         definition=item.transform_logic,
         mean=extras.observed.mean,

@@ -12,7 +12,18 @@ import msgspec
 import polars as pl
 
 from .. import privacy, progress, storage
-from ..dialect import BOOLEANS, DECIMAL_COMMA, ISO, MISSING, SPACES, THOUSANDS, WHOLE, pattern, text
+from ..dialect import (
+    BOOLEANS,
+    DECIMAL_COMMA,
+    ISO,
+    MISSING,
+    SPACES,
+    THOUSANDS,
+    WHOLE,
+    WHOLE_LEVEL,
+    pattern,
+    text,
+)
 from ..errors import CheckFailed, ProjectError
 from ..formats import number, percent
 from ..settings import Project
@@ -337,10 +348,12 @@ def parse(raw: pl.Series, column: Column) -> pl.Series:
     """Return the values in the contract's type, null where they cannot be read."""
     kind, dtype, raw = column.kind, DTYPES[column.kind], without_words(raw)
     is_text = raw.dtype == pl.String
-    if kind == "category" and raw.dtype.is_float():
-        return written(raw)
+    if kind == "category" and (raw.dtype.is_float() or raw.dtype.is_decimal()):
+        raw = written(raw)
     if kind == "category" and not (raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Duration)):
-        return raw.cast(dtype)
+        texts = raw.cast(dtype)
+        may_be_whole = texts.str.ends_with("0").any()  # which costs nothing beside the pattern
+        return texts.str.replace(WHOLE_LEVEL, "${1}${2}") if may_be_whole else texts
     if kind in ("date", "timestamp"):
         if is_text:
             return _moments(raw.str.strip_chars(SPACES), column)

@@ -334,7 +334,7 @@ def _moment_of(text: str, form: str) -> dt.datetime:
 
 def _codes(levels: tuple[str, ...]) -> dict[str, float]:
     """Return the code of each level; what means missing has the code of ""."""
-    codes = {level: float(code) for code, level in enumerate(levels)}
+    codes = {dialect.level(level): float(code) for code, level in enumerate(levels)}
     return codes | dict.fromkeys(dialect.MISSING, codes.get("", float(len(levels))))
 
 
@@ -471,7 +471,9 @@ class Scorer:
             else:
                 encoded.append(part(value) if part else value)
         for index, codes, other in self._categorical:
-            encoded.append(codes.get(values[index] or "", other))
+            level = values[index] or ""
+            code = codes.get(level)  # a miss may be the number of a level, written otherwise
+            encoded.append(codes.get(dialect.level(level), other) if code is None else code)
         return encoded
 
     def predict(self, encoded: NDArray[np.float32]) -> Scores:

@@ -13,7 +13,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ..dialect import BOOLEANS, DECIMAL_COMMA, MISSING, NUMBER, THOUSANDS, WHOLE, is_whole, text
+from ..dialect import (
+    BOOLEANS,
+    DECIMAL_COMMA,
+    LEVEL,
+    MISSING,
+    NUMBER,
+    THOUSANDS,
+    WHOLE,
+    WHOLE_LEVEL,
+    is_whole,
+    level,
+    text,
+)
 from ..model.scorer import (
     LARGEST,
     MICROSECONDS_A_DAY,
@@ -79,7 +91,8 @@ def encode(scorer: Scorer, batch: Any) -> Encoded:
             values = _number(number, typed)
             matrix[:, index] = values.fill_null(float("nan")).to_numpy()
         for index, category in enumerate(scorer.spec.categorical, len(scorer.spec.numeric)):
-            levels, texts = pa.array(category.levels, pa.string()), typed[category.column]
+            levels = pa.array(map(level, category.levels), pa.string())
+            texts = typed[category.column]
             codes = pc.index_in(texts.fill_null(""), value_set=levels)
             matrix[:, index] = codes.fill_null(len(levels)).to_numpy()
             if codes.null_count:
@@ -132,7 +145,7 @@ def read(raw: Any, column: ServedColumn) -> Any:
     microseconds in UTC. The rules are those of `ml validate`.
     """
     if column.kind == "category":
-        values = _texts(raw)
+        values = _levels(raw)
     elif column.kind in ("date", "timestamp"):
         values = _moments(raw, column)
     else:
@@ -142,9 +155,17 @@ def read(raw: Any, column: ServedColumn) -> Any:
     return pa.nulls(len(raw), TYPES.get(column.kind, pa.float64())) if values is None else values
 
 
+def _levels(raw: Any) -> Any:
+    texts = _texts(raw)
+    may_be_whole = texts is not None and pc.any(pc.ends_with(texts, "0")).as_py()
+    return pc.replace_substring_regex(texts, WHOLE_LEVEL, LEVEL) if may_be_whole else texts
+
+
 def _texts(raw: Any) -> Any:
     if pa.types.is_string(raw.type):
         return raw
+    if pa.types.is_decimal(raw.type):
+        raw = raw.cast(pa.float64())
     if pa.types.is_floating(raw.type):
         return _each(raw, lambda value: None if math.isnan(value) else text(value), pa.string())
     if pa.types.is_time(raw.type):
