@@ -58,7 +58,7 @@ def test_promote_and_roll_back(project):
 def test_evaluating_the_champion_again_leaves_it_champion(project):
     version = small.train(project, rows=400)
     registry.promote(project, version)
-    registry.set_evaluated(project, version, gate_passed=False, metric=float("nan"))
+    registry.set_evaluated(project, version, {}, gate_passed=False, metric=float("nan"))
     entry = registry.read(project).versions[version]
     assert (entry.status, entry.gate_passed, entry.metric) == ("champion", False, None)
 
@@ -67,7 +67,7 @@ def test_a_closed_gate_needs_a_reason_and_the_reason_is_kept(project):
     version = small.train(project, rows=400, evaluated=False)
     with pytest.raises(CheckFailed, match="not evaluated"):
         registry.promote(project, version)
-    registry.set_evaluated(project, version, gate_passed=False, metric=0.5)
+    registry.set_evaluated(project, version, {}, gate_passed=False, metric=0.5)
     for reason in (None, "", "  "):
         with pytest.raises(CheckFailed, match="gate did not pass"):
             registry.promote(project, version, force_reason=reason)
@@ -152,8 +152,8 @@ def test_leftovers_of_a_kill_are_ignored_then_cleared(project):
     assert not list(models.glob(".*"))
 
 
-def rollback_killed_after(lines: int, project) -> int:
-    """Roll back in a child process that dies after some executed lines; return its exit code."""
+def killed_after(lines: int, act) -> int:
+    """Do something in a child process that dies after some executed lines; return its exit code."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -169,7 +169,7 @@ def rollback_killed_after(lines: int, project) -> int:
 
     sys.settrace(trace)
     try:
-        registry.rollback(project)
+        act()
     finally:
         os._exit(0)
 
@@ -187,7 +187,7 @@ def test_a_kill_at_any_line_leaves_the_old_or_the_new_state(project):
     states, lines, code = [], 5, 9
     while code:
         file.write_bytes(old)
-        code = rollback_killed_after(lines, project)
+        code = killed_after(lines, lambda: registry.rollback(project))
         assert code in (0, 9)
         states.append(registry.read(project).champion)
         lines += 5
@@ -195,6 +195,79 @@ def test_a_kill_at_any_line_leaves_the_old_or_the_new_state(project):
     registry.promote(project, "v2")
     assert not [path for path in project.path("models").iterdir() if path.name.startswith(".")]
     assert Scorer.load(registry.champion_folder(project)).version == "v2"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("first", [True, False])
+def test_a_killed_evaluation_leaves_a_version_that_is_whole(project, first):
+    version = small.train(project, rows=400, evaluated=not first)
+    lines, code, found = 5, 9, set()
+
+    def evaluate():
+        registry.set_evaluated(project, version, {"n": lines}, gate_passed=True, metric=0.7)
+
+    while code:
+        code = killed_after(lines, evaluate)
+        assert code in (0, 9)
+        registry._verified(project, registry.read(project), version)
+        found.add(registry.read(project).versions[version].gate_passed)
+        lines += 3
+    assert len(registry.read(project).versions[version].metrics_sha256) == 1
+    assert found == {True} | ({None} if first else set())
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "training.json", "rivals/none.onnx"])
+def test_each_file_of_a_version_is_the_one_that_was_written(project, name):
+    """A changed digit, a file that is gone, one too many: no way in believes it."""
+    version = small.train(project, rows=400)
+    registry.promote(project, version)
+    small.train(project, rows=400, seed=1)
+    registry.promote(project, "v2")
+    path = project.path(f"models/v1/{name}")
+    whole = path.read_bytes() if path.exists() else None
+    spoilt = [whole.replace(b"0", b"1", 1), whole + b" ", None] if whole else [b"x"]
+    asked = (
+        lambda: registry.rollback(project),
+        lambda: registry.promote(project, "v1", force_reason="please"),
+    )
+    for content in spoilt:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content) if content else path.unlink()
+        for ask in asked:
+            with pytest.raises(ProjectError, match=name) as caught:
+                ask()
+            assert "\n" not in str(caught.value)
+    path.write_bytes(whole) if whole else path.unlink()
+    path.with_name(".DS_Store").write_bytes(b"x")  # of a file system
+    assert registry.rollback(project) == "v1"
+    assert registry.champion_folder(project) == project.path("models/v1")
+
+
+def test_evaluating_again_mends_what_an_evaluation_wrote(project):
+    version = small.train(project, rows=400)
+    registry.promote(project, version)
+    path = project.path("models/v1/metrics.json")
+    path.write_bytes(path.read_bytes().replace(b"0", b"1"))
+    with pytest.raises(ProjectError, match=r"metrics\.json is .*`ml evaluate v1` writes it again"):
+        registry.champion_folder(project)
+    assert registry.folder(project, "v1") == path.parent
+    registry.set_evaluated(project, "v1", {"a": 1}, gate_passed=True, metric=0.7)
+    assert registry.champion_folder(project) == path.parent
+    entry = registry.read(project).versions["v1"]
+    assert entry.metrics_sha256 == (storage.sha256(path),)
+
+
+def test_a_version_of_an_older_template_is_sealed_when_it_is_promoted(project):
+    version = small.train(project, rows=400)
+    path = project.path("models/registry.json")
+    old = storage.read_json(path)
+    del old["versions"][version]["metrics_sha256"], old["versions"][version]["manifest_sha256"]
+    storage.write_json(path, old)
+    registry.promote(project, version)
+    project.path(f"models/{version}/metrics.json").write_text("{}")
+    with pytest.raises(ProjectError, match=r"v1/metrics\.json is not the one that was registered"):
+        registry.champion_folder(project)
 
 
 def manifest(project, version="v1"):

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import yaml
+from helpers import package  # noqa: F401  makes `package_name` importable
 
 from package_name import features, models
 from package_name.engine import metrics, monitoring, storage
@@ -13,8 +14,6 @@ from package_name.engine.data import contract
 from package_name.engine.features import encode
 from package_name.engine.model import bundle, graph, registry
 from package_name.engine.settings import Project
-
-from . import package  # noqa: F401  makes `package_name` importable
 
 
 def document(target: str = "y") -> dict[str, Any]:
@@ -139,8 +138,8 @@ def train(
             "gate": {"passed": True},
             "champion": {"metrics": {"roc_auc": found["roc_auc"]._asdict()}},
         }
-        storage.write_json(folder / "metrics.json", report)
-        registry.set_evaluated(made, version, gate_passed=True, metric=found["roc_auc"].value)
+        value = found["roc_auc"].value
+        registry.set_evaluated(made, version, report, gate_passed=True, metric=value)
     return version
 
 

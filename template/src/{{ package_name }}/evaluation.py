@@ -146,9 +146,8 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     if gate["passed"]:  # the model may be good where the case is not
         report["gate"]["warnings"] += [f"the plan says stop: {why}" for why in _stops(project)]
         storage.write_json(project.path("reports/metrics.json"), report)
-    storage.write_json(folder / "metrics.json", report)
     registry.set_evaluated(
-        project, version, gate_passed=gate["passed"], metric=intervals[primary].value
+        project, version, report, gate_passed=gate["passed"], metric=intervals[primary].value
     )
     write_html(project)
     if not gate["passed"]:

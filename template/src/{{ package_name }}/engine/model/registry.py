@@ -15,14 +15,15 @@ from ..data import contract
 from ..errors import CheckFailed, ProjectError
 from ..formats import number
 from ..settings import Project
-from .scorer import Manifest, Scorer
+from .scorer import EVALUATED, MANIFEST, Manifest, Scorer
 
 
 class Version(msgspec.Struct, kw_only=True):
     """One version; `forced` says why it was promoted although a check said no.
 
-    The manifest holds the hash of each file of the bundle, and this entry the manifest's; an
-    entry of an older template has none until the version is promoted.
+    The manifest holds the hash of each file of the bundle, and this entry the manifest's and that
+    of metrics.json, which is written later: while it is replaced, of the old one and the new one.
+    An entry of an older template has none until the version is promoted.
     """
 
     run: str
@@ -31,6 +32,7 @@ class Version(msgspec.Struct, kw_only=True):
     metric: float | None = None
     forced: str | None = None
     manifest_sha256: str | None = None
+    metrics_sha256: tuple[str, ...] = ()
 
 
 class Registry(msgspec.Struct, kw_only=True):
@@ -68,13 +70,13 @@ def rebuild(project: Project) -> Registry:
     versions = {}
     for name in sorted(_folders(project), key=_number):
         folder = project.path(f"models/{name}")
-        manifest = storage.read_json(folder / "manifest.json", Manifest)
+        manifest = storage.read_json(folder / MANIFEST, Manifest)
         if manifest.version != name:
             raise ProjectError(f"models/{name} calls itself {manifest.version}: restore it")
         entry = versions[name] = old.versions.get(name) or Version(run=manifest.run)
-        entry.manifest_sha256 = entry.manifest_sha256 or _seal(project, name)
-        if entry.gate_passed is None and (folder / "metrics.json").exists():
-            report = storage.read_json(folder / "metrics.json", dict[str, Any])
+        _seal(folder, entry)
+        if entry.gate_passed is None and (folder / EVALUATED).exists():
+            report = storage.read_json(folder / EVALUATED, dict[str, Any])
             entry.status, entry.gate_passed = "evaluated", report["gate"]["passed"]
             entry.metric = report["champion"]["metrics"][manifest.primary_metric]["value"]
     champion = old.champion if old.champion in versions else None
@@ -101,14 +103,26 @@ def next_version(project: Project) -> str:
 def register(project: Project, version: str, *, run: str) -> None:
     """Add a version whose bundle is complete in models/<version>."""
     registry = read(project)
-    registry.versions[version] = Version(run=run, manifest_sha256=_seal(project, version))
+    registry.versions[version] = Version(run=run)
+    _seal(project.path(f"models/{version}"), registry.versions[version])
     _write(project, registry)
 
 
-def set_evaluated(project: Project, version: str, *, gate_passed: bool, metric: float) -> None:
-    """Record what the test set said of a version."""
+def set_evaluated(
+    project: Project, version: str, report: dict[str, Any], *, gate_passed: bool, metric: float
+) -> None:
+    """Write what the test set said of a version into its folder, and record it.
+
+    The hash is recorded first: whenever this is killed, the file that is there has its hash.
+    """
     registry = read(project)
     entry = _known(registry, version)
+    content = storage.json_bytes(report)
+    hashed = storage.sha256_bytes(content)
+    entry.metrics_sha256 = (*entry.metrics_sha256, hashed)
+    _write(project, registry)
+    storage.write_bytes(project.path(f"models/{version}/{EVALUATED}"), content)
+    entry.metrics_sha256 = (hashed,)
     entry.gate_passed, entry.metric = gate_passed, metric
     if entry.status == "trained":
         entry.status = "evaluated"
@@ -123,8 +137,9 @@ def promote(project: Project, version: str, *, force_reason: str | None = None) 
     """
     registry = read(project)
     entry = _known(registry, version)
-    scorer = Scorer.load(_verified(project, registry, version))
-    entry.manifest_sha256 = _seal(project, version)
+    folder = _verified(project, registry, version)
+    scorer = Scorer.load(folder)
+    _seal(folder, entry)
     objections = []
     if entry.gate_passed is None:
         objections.append("it is not evaluated: run `ml evaluate`")
@@ -186,8 +201,11 @@ def check_champion(project: Project) -> None:
 
 
 def folder(project: Project, version: str) -> Path:
-    """Return the folder of a version; ProjectError when its manifest is not the recorded one."""
-    return _verified(project, read(project), version)
+    """Return the folder of a version that is evaluated, whatever an earlier evaluation left there.
+
+    ProjectError when its manifest is not the recorded one.
+    """
+    return _verified(project, read(project), version, evaluated=False)
 
 
 def made_up(folder: Path) -> bool:
@@ -234,22 +252,40 @@ def _known(registry: Registry, version: str) -> Version:
     return registry.versions[version]
 
 
-def _verified(project: Project, registry: Registry, version: str) -> Path:
-    """Return the folder of a version whose manifest is the one that was registered."""
+def _verified(
+    project: Project, registry: Registry, version: str, *, evaluated: bool = True
+) -> Path:
+    """Return the folder of a version whose manifest, and metrics, are those that were recorded."""
     found = project.path(f"models/{version}")
-    if not (found / "manifest.json").is_file():
+    if not (found / MANIFEST).is_file():
         raise ProjectError(f"models/{version} is gone: restore it, or `ml models --rebuild`")
-    recorded = _known(registry, version).manifest_sha256
-    if recorded and recorded != _seal(project, version):
+    entry = _known(registry, version)
+    if entry.manifest_sha256 not in (None, _hash(found / MANIFEST)):
         raise ProjectError(
-            f"models/{version}/manifest.json is not the one that was registered; restore it or "
+            f"models/{version}/{MANIFEST} is not the one that was registered; restore it or "
             "train again"
+        )
+    hashed, judged = _hash(found / EVALUATED), entry.gate_passed is not None
+    known = entry.metrics_sha256 or (hashed,) * judged  # an older template recorded none
+    good = hashed in known if hashed else not judged
+    if evaluated and not good:
+        state = "not the one that was registered" if hashed else "gone"
+        raise ProjectError(
+            f"models/{version}/{EVALUATED} is {state}: restore it, or `ml evaluate "
+            f"{version}` writes it again"
         )
     return found
 
 
-def _seal(project: Project, version: str) -> str:
-    return storage.sha256(project.path(f"models/{version}/manifest.json"))
+def _seal(folder: Path, entry: Version) -> None:
+    """Record hashes that an entry does not have yet."""
+    entry.manifest_sha256 = entry.manifest_sha256 or _hash(folder / MANIFEST)
+    hashed = _hash(folder / EVALUATED)
+    entry.metrics_sha256 = entry.metrics_sha256 or tuple(filter(None, [hashed]))
+
+
+def _hash(path: Path) -> str | None:
+    return storage.sha256(path) if path.is_file() else None
 
 
 def _folders(project: Project) -> list[str]:

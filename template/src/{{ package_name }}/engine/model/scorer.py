@@ -24,6 +24,8 @@ from . import stored_graph
 
 FORMAT = 1
 GOLDEN_TOLERANCE = 1e-4
+MANIFEST = "manifest.json"
+EVALUATED = "metrics.json"  # comes later, so that the registry has its hash
 GRAPHS = ("model.onnx", "model_encoded.onnx")
 FILES = {*GRAPHS, "contract.odcs.yaml", "features.json", "columns.json", "golden.json"}
 UNSEEN = "unseen or rare in training"  # a category that the model takes as one of all others
@@ -207,12 +209,19 @@ def session(model: bytes) -> ort.InferenceSession:
 
 
 def _verified(folder: Path, manifest: Manifest) -> dict[str, bytes]:
-    """Return the graphs; ProjectError when a needed file has no hash, or is not what it says."""
+    """Return the graphs; ProjectError for a file without a hash, or one that is not what it says.
+
+    What begins with a dot is of the file system or of a kill: nothing reads it.
+    """
     if unhashed := sorted(FILES - manifest.files.keys()):
         raise ProjectError(
             f"bundle {folder.name}: manifest.json has no hash of {unhashed[0]}; restore it or "
             "train again"
         )
+    there = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    names = {path.as_posix() for path in there if not re.search(r"(^|/)\.", path.as_posix())}
+    if unknown := sorted(names - {MANIFEST, EVALUATED, *manifest.files}):
+        raise ProjectError(f"bundle {folder.name}: {unknown[0]} is no file of it; remove it")
     graphs = {}
     for name, expected in manifest.files.items():
         path = folder / name
