@@ -505,24 +505,23 @@ def test_an_edited_file_that_moved_is_merged_in_its_new_place(
     template: Path, project: Path, tmp_path: Path, given: list[str]
 ) -> None:
     moves = {
-        "src/*/bench.py": "src/*/engine/speed.py",
+        "src/*/engine/bench.py": "src/*/engine/model/speed.py",
         "src/*/splitting.py": "src/*/engine/splitting.py",
-        "src/*/metrics.py": "../outside.py",
+        "src/*/engine/metrics.py": "../outside.py",
         "docs/model_card.md": "docs/model/card.md",
     }
     newer = Path(shutil.copytree(template, tmp_path / "newer"))
     source = newer / "template/src/{{ package_name }}"
     (source / "planner/moved.yaml").write_text(yaml.safe_dump(moves))
-    (source / "engine").mkdir()
     (newer / "template/docs/model").mkdir()
-    git(source, "mv", "bench.py", "engine/speed.py")
+    git(source, "mv", "engine/bench.py", "engine/model/speed.py")
     git(source, "mv", "splitting.py", "engine/splitting.py")
     git(newer / "template/docs", "mv", "model_card.md.jinja", "model/card.md.jinja")
-    edit(source, "engine/speed.py", '"""', '"""Of the template. ')
+    edit(source, "engine/model/speed.py", '"""', '"""Of the template. ')
     publish(newer, tag="v2.0.0")
     answers = project / ".copier-answers.yml"
     answers.write_text(answers.read_text().replace(str(template), str(newer)))
-    append(project, "src/churn_model/bench.py", "\n# ours\n")
+    append(project, "src/churn_model/engine/bench.py", "\n# ours\n")
     edit(project, "docs/model_card.md", "library_name: onnx", "library_name: ours")
     commit(project)
     before = all_of(project)
@@ -530,13 +529,13 @@ def test_an_edited_file_that_moved_is_merged_in_its_new_place(
     report = update.run(project, given, "v2.0.0", dry_run=False)
     now = all_of(project)
     place = "src/risk" if given else "src/churn_model"
-    merged = now[f"{place}/engine/speed.py"]
+    merged = now[f"{place}/engine/model/speed.py"]
     assert merged.startswith(b'"""Of the template. ') and merged.endswith(b"# ours\n")
     assert b"library_name: ours" in now["docs/model/card.md"]
-    assert report.moved[f"{place}/bench.py"] == f"{place}/engine/speed.py"
-    gone = {f"{place}/bench.py", f"{place}/splitting.py", "docs/model_card.md"}
+    assert report.moved[f"{place}/engine/bench.py"] == f"{place}/engine/model/speed.py"
+    gone = {f"{place}/engine/bench.py", f"{place}/splitting.py", "docs/model_card.md"}
     assert gone.isdisjoint(now) and not report.conflicts and not report.kept
-    assert f"{place}/metrics.py" in now  # a map that leads outside moves nothing
+    assert f"{place}/engine/metrics.py" in now  # a map that leads outside moves nothing
     if not given:
         commit(project)
         update.run(project, [], "v1.0.0", dry_run=False)
@@ -845,7 +844,7 @@ def test_a_filter_of_git_is_not_run(project: Path, fast: None) -> None:
 def test_the_new_version_runs_no_code(project: Path, tmp_path: Path, template: Path) -> None:
     evil = Path(shutil.copytree(template, tmp_path / "evil"))
     mark = tmp_path / "ran"
-    for name in ("__init__", "plan/check"):
+    for name in ("__init__", "planner/check"):
         words = f"\nfrom pathlib import Path as _P\n\n_P({str(mark)!r}).touch()\n"
         append(evil, f"template/src/{{{{ package_name }}}}/{name}.py", words)
     publish(evil, tag="v1.7.0")

@@ -15,6 +15,8 @@ import random
 import re
 import shutil
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -841,6 +843,35 @@ def test_records_of_training_follow_a_folder_that_is_copied_and_never_cost_a_tra
     tracking.log(Project(made.folder), report)
     said = capsys.readouterr().err
     assert said.startswith("warning: v1 is trained and saved, but MLflow"), said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("store", ["closed port", "silent server", "damaged", "locked", "folder"])
+def test_a_store_of_records_that_cannot_be_reached_costs_seconds(
+    made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], store: str
+) -> None:
+    """MLflow itself tries for 101 seconds to open a database, and for longer to reach a server."""
+    database = made / "mlflow.db"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        if store == "closed port":
+            server.close()
+        if store in ("closed port", "silent server"):
+            monkeypatch.setenv("ML_TRAINING__TRACKING_URI", address)
+        elif store == "damaged":
+            database.write_text("no database, but many words" * 99)
+        elif store == "folder":
+            database.mkdir()
+        else:
+            held = sqlite3.connect(database)
+            held.execute("BEGIN EXCLUSIVE")
+        import mlflow  # noqa: F401  which alone takes seconds
+
+        began = time.monotonic()
+        tracking.log(Project(made.folder), made.report("training"))
+        assert time.monotonic() - began < 20
+    said = capsys.readouterr().err
+    assert said.startswith("warning: v1 is trained and saved, but MLflow has no record"), said
     assert said.count("\n") == 1
 
 

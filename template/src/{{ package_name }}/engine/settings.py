@@ -53,6 +53,8 @@ class Training(Strict, frozen=True):
     max_rounds: Count = 2000
     threads: Annotated[int, msgspec.Meta(ge=0)] = 0
     track: bool = True
+    # Of an MLflow server; without one a file of the project.
+    tracking_uri: Annotated[str, msgspec.Meta(pattern=r"^(https?://\S+)?$")] = ""
 
 
 class Tuning(Strict, frozen=True):

@@ -1,7 +1,13 @@
-"""Log a training run to MLflow in a SQLite file of the project: no server, no account."""
+"""Log a training run to MLflow: in a SQLite file of the project, or at a server of the team.
+
+MLflow waits minutes for a store that cannot be reached; a record of a training is not worth that.
+"""
 
 import logging
+import os
+import sqlite3
 import sys
+from contextlib import closing
 from typing import Any
 
 from .. import privacy, progress
@@ -9,6 +15,12 @@ from ..data import contract
 from ..errors import ProjectError
 from ..git import git
 from ..settings import Project
+
+SECONDS = 3  # for a store to answer
+LIMITS = {  # of MLflow itself; what a user sets wins
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": str(SECONDS),
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+}
 
 
 def log(project: Project, training: dict[str, Any]) -> None:
@@ -26,12 +38,15 @@ def log(project: Project, training: dict[str, Any]) -> None:
 
 def _log(project: Project, training: dict[str, Any]) -> None:
     """Log parameters, metrics, code version, data version and the bundle's plain files."""
+    for name, value in LIMITS.items():
+        os.environ.setdefault(name, value)
+    uri = project.config.training.tracking_uri or _file(project)
     import mlflow
 
     progress.tell("writing the MLflow record")
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
-    mlflow.set_tracking_uri(f"sqlite:///{project.path('mlflow.db')}")
+    mlflow.set_tracking_uri(uri)
     mlflow.set_experiment(experiment_id=_experiment(project))
     with mlflow.start_run(run_name=training["version"]):
         mlflow.log_params(
@@ -56,8 +71,19 @@ def _log(project: Project, training: dict[str, Any]) -> None:
             mlflow.log_artifact(str(folder / file))
 
 
+def _file(project: Project) -> str:
+    """Return the address of the project's SQLite file, which can be written."""
+    path = project.path("mlflow.db")
+    try:
+        with closing(sqlite3.connect(path, timeout=SECONDS)) as database:
+            database.execute("BEGIN IMMEDIATE")
+    except sqlite3.Error as error:
+        raise ProjectError(f"mlflow.db: {error}") from None
+    return f"sqlite:///{path}"
+
+
 def _experiment(project: Project) -> str:
-    """Return the experiment whose artefacts lie in this folder.
+    """Return the experiment of the project, whose artefacts lie in this folder without a server.
 
     MLflow keeps an absolute place for each experiment. After the folder was moved or copied, that
     is not here: the old experiment is renamed and stays readable, and a new one goes on.
@@ -65,9 +91,10 @@ def _experiment(project: Project) -> str:
     from mlflow.tracking import MlflowClient
 
     client, name = MlflowClient(), project.plan.project.slug
-    here = project.path("mlruns").as_uri()
+    local = not project.config.training.tracking_uri
+    here = project.path("mlruns").as_uri() if local else None
     found = client.get_experiment_by_name(name)
-    if found is not None and found.artifact_location.rstrip("/") == here:
+    if found is not None and (here is None or found.artifact_location.rstrip("/") == here):
         return str(found.experiment_id)
     if found is not None:
         client.rename_experiment(found.experiment_id, f"{name} (moved, {found.experiment_id})")
