@@ -10,11 +10,13 @@ SOURCE = Path(__file__).parents[1] / "template/src/{{ package_name }}"
 # What the planner needs of the engine: it reads files and reports, and computes no prediction.
 PLANNER_NEEDS = {
     "engine",
+    "engine.console",
     "engine.data",
     "engine.data.contract",
     "engine.errors",
     "engine.formats",
     "engine.git",
+    "engine.progress",
     "engine.report",
     "engine.report.charts",
     "engine.settings",

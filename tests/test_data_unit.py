@@ -321,7 +321,11 @@ def test_rows_are_never_lost_and_valid_values_obey_the_contract():
         ("category", ["a", "", None, " b"], ["a", None, None, " b"]),
         ("category", [1, 2], ["1", "2"]),
         ("category", [True, False], ["true", "false"]),
-        ("date", [dt.datetime(2026, 1, 2, 3)], [dt.date(2026, 1, 2)]),
+        (
+            "date",
+            [dt.datetime(2026, 1, 2), dt.datetime(2026, 1, 2, 3)],
+            [dt.date(2026, 1, 2), "type"],
+        ),
         ("timestamp", [dt.date(2026, 1, 2)], [dt.datetime(2026, 1, 2)]),
     ],
 )

@@ -32,7 +32,7 @@ from package_name.engine.data import contract
 from package_name.engine.settings import Config, Plan
 
 # Files whose braces are their own: f-strings, GitHub, report templates, Prometheus, Grafana.
-BRACES = re.compile(r"\.py$|^\.github/|^src/[^/]+/report/templates/|^monitoring/")
+BRACES = re.compile(r"\.py$|^\.github/|^src/[^/]+/engine/report/templates/|^monitoring/")
 JINJA = re.compile(r"\{\{|\{%|\{#")
 LINE_STATEMENT = re.compile(r"^\s*# %", re.MULTILINE)
 FREE_TEXT = ["project_name", "problem", "owner", "kpi", "oncall", "prediction_unit"]

@@ -435,9 +435,9 @@ def process(project: Project, port: int, **popen):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import helpers.package\n"
         "from pathlib import Path\n"
-        "from package_name.errors import ProjectError\n"
-        "from package_name.settings import Project\n"
-        "from package_name.serving import rest\n"
+        "from package_name.engine.errors import ProjectError\n"
+        "from package_name.engine.settings import Project\n"
+        "from package_name.engine.serving import rest\n"
         "try: rest.run(Project(Path(sys.argv[2])), '127.0.0.1', int(sys.argv[3]))\n"
         "except ProjectError as error: print(error, file=sys.stderr); sys.exit(2)\n"
     )
@@ -733,15 +733,16 @@ def test_texts_are_read_and_refused_as_validation_does(scorer, rows):
 
 
 def test_other_arrow_types(scorer):
-    day = dt.datetime(2024, 2, 29, 23, 30, tzinfo=dt.UTC)
+    moment = dt.datetime(2024, 2, 29, 23, 30, tzinfo=dt.UTC)
+    midnight = moment.replace(hour=0, minute=0)
     columns = {
         "n": pa.array([1, None], pa.decimal128(5, 2)),
         "i": pa.array([3.0, 4.0], pa.float32()),
         "b": pa.array([1, 0], pa.int8()),
         "c": pa.array(["a", None]).dictionary_encode(),
         "l": pa.array(["x", "y"], pa.large_string()),
-        "d": pa.array([day, None], pa.timestamp("ns")),
-        "t": pa.array([day, None], pa.timestamp("ms", "Asia/Kolkata")),
+        "d": pa.array([midnight, None], pa.timestamp("ns")),
+        "t": pa.array([moment, None], pa.timestamp("ms", "Asia/Kolkata")),
     }
     found, problem, _ = arrow.encode(scorer, pa.record_batch(columns))
     assert problem.null_count == 2
@@ -1115,8 +1116,8 @@ def test_memory_stays_flat(project, tmp_path, suffix):
     code = (
         "import resource, sys; sys.path.insert(0, sys.argv[1]); import helpers.package\n"
         "from pathlib import Path\n"
-        "from package_name.settings import Project\n"
-        "from package_name.serving import batch\n"
+        "from package_name.engine.settings import Project\n"
+        "from package_name.engine.serving import batch\n"
         "root, source, out = map(Path, sys.argv[2:])\n"
         "batch.PART_ROWS, batch.BLOCK_BYTES = 8192, 100_000\n"
         "batch.run(Project(root), source, out)\n"
@@ -1166,9 +1167,9 @@ def test_serving_imports_no_training_library():
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import helpers.package\n"
         "training = {'lightgbm', 'sklearn', 'onnx', 'polars', 'mlflow', 'optuna'}\n"
-        "import package_name.serving.rest\n"
+        "import package_name.engine.serving.rest\n"
         "print(sorted((training | {'pyarrow'}) & set(sys.modules)))\n"
-        "import package_name.serving.batch\n"
+        "import package_name.engine.serving.batch\n"
         "print(sorted(training & set(sys.modules)))\n"
     )
     done = subprocess.run(

@@ -1,0 +1,48 @@
+"""What every command does alike: one line for an expected problem, text or JSON as a result."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from .errors import ProjectError
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+# What the system says when it fails; libraries wrap it in errors of their own.
+TROUBLE = {
+    "No space left|disk is full": "the disk is full: free some room and run the command again",
+    "Read-only file|readonly database": "the project is read-only here: work in a writable copy",
+    "Permission denied|not permitted": "no permission: check who owns the project's files",
+}
+
+
+def run(app: Callable[[], Any]) -> None:
+    """Run the command; every expected problem is one line on stderr, and its exit code not 0."""
+    # Training threads that wait must sleep: spinning ones crawl on a machine with other work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        app()
+    except ProjectError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:
+        text = " ".join(str(error).split())
+        hint = next((hint for words, hint in TROUBLE.items() if re.search(words, text)), text)
+        if hint == text and not isinstance(error, OSError):
+            raise
+        place = getattr(error, "filename", None)
+        print(f"error: {hint}" + (f" ({place})" if place and hint != text else ""), file=sys.stderr)
+        sys.exit(2)
+
+
+def show(result: Any, as_json: bool, text: str) -> None:
+    """Print a result for people or for machines."""
+    typer.echo(msgspec.json.encode(result).decode() if as_json else text)

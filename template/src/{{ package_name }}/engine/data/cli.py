@@ -1,0 +1,74 @@
+"""`ml contract`: draft the data contract, check it, draw sample data from it."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import progress
+from ..console import AsJson, show
+from ..settings import find_project
+from ..storage import project_lock
+
+app = typer.Typer(help="The data contract: draft, check, sample.", no_args_is_help=True)
+
+
+@app.command("infer")
+def infer(
+    file: Annotated[Path, typer.Argument(help="CSV, Parquet or JSON lines.")],
+    target: Annotated[str, typer.Option(help="The column to predict.")],
+    definition: Annotated[
+        str | None, typer.Option(help='How to compute the target, such as "arr_delay > 15".')
+    ] = None,
+    entity: Annotated[str | None, typer.Option(help="The column that names the case.")] = None,
+    time: Annotated[str | None, typer.Option(help="The column with the time of the row.")] = None,
+    positive: Annotated[str | None, typer.Option(help="The target's value for the event.")] = None,
+    force: Annotated[bool, typer.Option(help="Replace an edited contract.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draft the contract from data; people correct it."""
+    project = find_project()
+    with project_lock(project.root), progress.shown("contract infer"):
+        from . import drafting
+
+        draft = drafting.run(project, file, target, definition, entity, time, positive, force)
+    lines = [f"wrote {project.config.data.contract}; decided:"]
+    lines += [f"  {line}" for line in drafting.table(draft.decisions)]
+    told = {decision.evidence for decision in draft.decisions}
+    findings = [
+        f"  {f.column}: {f.what}: {f.reason}" for f in draft.findings if f.reason not in told
+    ]
+    lines += ["please check:", *findings] if findings else []
+    source = os.path.relpath(file.resolve(), project.root)
+    if file.resolve() != project.path(project.config.data.source).resolve():
+        lines.append(f"then set data.source to {source} in config.yaml, and run `ml run`")
+    show({"decisions": draft.decisions, "findings": draft.findings}, as_json, "\n".join(lines))
+
+
+@app.command("check")
+def check() -> None:
+    """Lint the contract."""
+    from ..errors import CheckFailed
+    from . import contract
+
+    path = find_project().contract_path
+    problems = contract.lint(path)
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        raise CheckFailed(f"{path.name}: {len(problems)} problems")
+    typer.echo(f"{path.name}: good")
+
+
+@app.command("sample")
+def draw(
+    rows: Annotated[int | None, typer.Option(min=1, help="How many rows.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same rows.")] = 7,
+) -> None:
+    """Write sample data that satisfy the contract."""
+    project = find_project()
+    with project_lock(project.root), progress.shown("contract sample"):
+        from . import sample
+
+        typer.echo(f"wrote {sample.run(project, rows or project.config.data.sample_rows, seed)}")

@@ -1,0 +1,167 @@
+"""`ml plan` and `ml update`."""
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..engine import progress
+from ..engine.console import AsJson, show
+from ..engine.errors import CheckFailed, ProjectError
+from ..engine.settings import find_project
+from ..engine.storage import project_lock
+
+app = typer.Typer(help="The plan: check, fill, approve, diff, report.", no_args_is_help=True)
+
+
+def update(
+    data: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Another answer; repeat it.")
+    ] = None,
+    to: Annotated[str | None, typer.Option(metavar="VERSION", help="Default: the newest.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Take back the last update.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Another answer or version of the template: merge it, lose nothing."""
+    from . import update as updating
+
+    if undo and (data or to or dry_run):
+        raise ProjectError("--undo takes no other option")
+    root = find_project().root
+    with nullcontext() if dry_run else project_lock(root):
+        if undo:
+            kept = updating.undo(root)
+            lines = [f"{name}, edited since, is now {place}" for name, place in kept.items()]
+            return show(kept, as_json, "\n".join(["the files are as before the update", *lines]))
+        with progress.shown("update"):
+            progress.tell("Copier renders the project twice")
+            report = updating.run(root, data or [], to, dry_run)
+    show(report, as_json, updating.text(report))
+    if report.conflicts and not dry_run:
+        _, package = report.answers.get("package_name", ("", __name__.partition(".")[0]))
+        way = f"solve them, or take all back: {sys.executable} -m {package} update --undo"
+        raise CheckFailed(f"conflicts in {', '.join(report.conflicts)}: {way}")
+    return None
+
+
+@app.command("check")
+def plan_check(
+    gate: Annotated[str | None, typer.Option(help="G0 to G6: also what this gate needs.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is missing, stale or contradictory."""
+    from . import check
+
+    check.run(find_project(), gate=gate, as_json=as_json)
+
+
+@app.command("gate")
+def plan_gate(gate: Annotated[str, typer.Argument(metavar="GATE", help="G0 to G6.")]) -> None:
+    """Say whether a gate is open, and what it still needs; exit 1 when it is closed."""
+    from . import check
+
+    check.gate(find_project(), gate)
+
+
+@app.command("report")
+def plan_report(
+    audience: Annotated[
+        str | None, typer.Option(help="exec (the default), engineering, data or team.")
+    ] = None,
+    html: Annotated[bool, typer.Option("--html", help="The whole plan as one page.")] = False,
+) -> None:
+    """Write one page of the plan for one kind of reader, or the whole plan with --html."""
+    if html and audience:
+        raise ProjectError("--html is the whole plan: give it without --audience")
+    project = find_project()
+    with project_lock(project.root):
+        from . import page, report
+
+        paths = [page.run(project)] if html else report.run(project, audience or "exec")
+    typer.echo(f"wrote {' and '.join(str(path.relative_to(project.root)) for path in paths)}")
+
+
+@app.command("diff")
+def plan_diff(
+    revision: Annotated[
+        str, typer.Argument(metavar="REV", help="A commit, branch or tag, or two: v1..v2.")
+    ] = "HEAD",
+    as_json: AsJson = False,
+) -> None:
+    """Say in sentences what changed in the plan since a version that git has."""
+    from . import diff
+
+    diff.run(find_project(), revision, as_json)
+
+
+@app.command("sync")
+def plan_sync() -> None:
+    """Write measured values into PLAN.md."""
+    from . import sync
+
+    project = find_project()
+    with project_lock(project.root):
+        changed = sync.run(project)
+    typer.echo(f"measured blocks written: {', '.join(changed) or 'none'}")
+
+
+@app.command("fill")
+def plan_fill(
+    identifier: Annotated[str | None, typer.Argument(metavar="[ID]")] = None,
+    gate: Annotated[str | None, typer.Option(help="Only what this gate still needs.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--answers", metavar="FILE", help="Take answers from YAML by id.")
+    ] = None,
+) -> None:
+    """Walk through the open questions at a terminal; each answer is written at once."""
+    from . import fill
+
+    fill.run(find_project(), identifier, gate, file)
+
+
+@app.command("status")
+def plan_status(as_json: AsJson = False) -> None:
+    """Count what is done, by gate."""
+    from . import check
+
+    check.status(find_project(), as_json)
+
+
+@app.command("approve")
+def plan_approve(
+    identifier: Annotated[str, typer.Argument(metavar="ID")],
+    by: Annotated[str | None, typer.Option(help="Who approves, such as @eva (git's user).")] = None,
+    due: Annotated[str | None, typer.Option(help="Review date, such as 2027-03-31.")] = None,
+    reject: Annotated[bool, typer.Option("--reject", help="Say no: the gate closes.")] = False,
+) -> None:
+    """Approve a decision as it stands now."""
+    from . import check
+
+    project = find_project()
+    with project_lock(project.root):
+        said = check.approve(project, identifier, by, due, reject=reject)
+    typer.echo(said)
+
+
+@app.command("carry")
+def plan_carry(
+    revision: Annotated[str, typer.Argument(help="The commit with the earlier PLAN.md.")] = "HEAD",
+) -> None:
+    """Carry answers from a PLAN.md of the earlier form over, after `copier` or `cruft update`."""
+    from . import carry
+
+    project = find_project()
+    with project_lock(project.root):
+        carry.run(project, revision)
+    typer.echo("PLAN.md has them: read `git diff`, then `ml plan check`")
+
+
+@app.command("why")
+def plan_why(identifier: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+    """Explain a decision: rule, answers, source, and what would change it."""
+    from . import check
+
+    check.why(find_project(), identifier)
