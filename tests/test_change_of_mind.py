@@ -28,7 +28,7 @@ from package_name.engine.settings import Project
 from package_name.planner import check
 from package_name.planner.blocks import parse
 
-REST = r"\bREST\b|HTTP|fastapi|uvicorn|prometheus|/metrics(?!\.json)|/predict\b|latency|ml serve"
+REST = r"\bREST\b|HTTP|fastapi|uvicorn|prometheus|/metrics(?!\.json|\.py)|/predict\b|latency|ml serve"
 REST += r"|(?<!_)requests?\b|\bservice\b|peak_qps|rest_api"
 BATCH = r"\bbatch\b|crontab|ml score|incoming|pyarrow.*batch"
 BOTH = {"deployment_modes": ["rest", "batch"]}
@@ -47,7 +47,7 @@ class Switch(NamedTuple):
 
 SWITCHES = {
     "rest off": Switch(BOTH, ONE_MODE["batch"], REST, {"PLAN.md": "| scheduled batch job |"}),
-    "batch off": Switch(BOTH, ONE_MODE["rest"], BATCH, {"PLAN.md": "| REST API in a container |"}),
+    "batch off": Switch(BOTH, ONE_MODE["rest"], BATCH, {"PLAN.md": "REST API in a container."}),
     "rest on": Switch(
         ONE_MODE["batch"],
         BOTH,
@@ -88,7 +88,7 @@ SWITCHES = {
         {},
         {"time_column": "", "entity": "", "entity_repeats": False, "prediction_unit": "row"},
         "snapshot_date|customer_id|time_series",
-        {"PLAN.md": "| Split | stratified by class |"},
+        {"PLAN.md": "| Split | Stratified by class."},
         ("DATA-01",),
     ),
     "target": Switch(
@@ -146,7 +146,7 @@ SWITCHES = {
         {},
         {"interpretability": "inherent", "personal_data": False},
         r"logistic regression, LightGBM|rows are about people|Applies: yes",
-        {"PLAN.md": "| Candidates | logistic regression |"},
+        {"PLAN.md": "| Candidates | Logistic regression."},
     ),
 }
 
