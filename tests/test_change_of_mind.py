@@ -28,8 +28,8 @@ from package_name.engine.settings import Project
 from package_name.planner import check
 from package_name.planner.blocks import parse
 
-REST = r"\bREST\b|HTTP|fastapi|uvicorn|prometheus|/metrics(?!\.json|\.py)|/predict\b|latency|ml serve"
-REST += r"|(?<!_)requests?\b|\bservice\b|peak_qps|rest_api"
+REST = r"\bREST\b|HTTP|fastapi|uvicorn|prometheus|/metrics(?!\.(json|py))|/predict\b|latency"
+REST += r"|ml serve|(?<!_)requests?\b|\bservice\b|peak_qps|rest_api"
 BATCH = r"\bbatch\b|crontab|ml score|incoming|pyarrow.*batch"
 BOTH = {"deployment_modes": ["rest", "batch"]}
 ONE_MODE = {mode: {"deployment_modes": [mode]} for mode in ("rest", "batch")}
@@ -46,7 +46,7 @@ class Switch(NamedTuple):
 
 
 SWITCHES = {
-    "rest off": Switch(BOTH, ONE_MODE["batch"], REST, {"PLAN.md": "| scheduled batch job |"}),
+    "rest off": Switch(BOTH, ONE_MODE["batch"], REST, {"PLAN.md": "Scheduled batch job."}),
     "batch off": Switch(BOTH, ONE_MODE["rest"], BATCH, {"PLAN.md": "REST API in a container."}),
     "rest on": Switch(
         ONE_MODE["batch"],
