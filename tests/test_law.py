@@ -1,5 +1,6 @@
 """Duties by law: each with article, reason, owner and place of the evidence, in every depth."""
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,11 @@ def test_every_duty_is_whole_and_every_value_has_one() -> None:
         )
         assert len(plan["duties"]) > 20
         for duty in plan["duties"]:
-            assert {*duty} == {"id", "duty", "article", "reason", "owner", "evidence"}
-            assert duty["owner"] in ROLES
+            assert {*duty} == {
+                *("id", "duty", "article", "since", "source", "reason", "owner", "evidence")
+            }
+            assert duty["owner"] in ROLES and duty["source"] in plan["sources"]
+            assert date.fromisoformat(duty["since"]).strftime("%B %Y") in duty["reason"]
             assert duty["evidence"] in plan["blocks"] or duty["evidence"].startswith("docs/")
             cells = [duty[part] for part in ("duty", "article", "reason", "owner", "evidence")]
             assert f"| {' | '.join(cells)} <!-- {duty['id']} --> |" in text
@@ -66,20 +70,50 @@ def test_duties_of_a_place(place: str, articles: tuple[str], heavy: tuple[str]) 
 
 @pytest.mark.parametrize("depth", ["light", "standard"])
 def test_a_plan_says_when_an_assessment_is_due(depth: str) -> None:
-    none = render_plan(plan_depth=depth)[0]
-    assert "none is due now; one is as soon as decisions weigh on people" in none
+    none = render_plan(plan_depth=depth, jurisdictions=["eu", "uk", "us_ca", "other"])[0]
+    (line,) = [line for line in none.split("\n") if line.startswith("Assessment: ")]
+    assert "none is due by the answers; one is, before data are processed, once" in line
+    assert all(f"({article}" in line for article in ("GDPR 35", "UK GDPR 35", "11 CCR 7150"))
+    assert "data are sold, shared or sensitive" in line and "nobody checked whether one" in line
     due = render_plan(plan_depth=depth, jurisdictions=["eu", "us_ca"], **HEAVY)[0]
-    assert "none is due" not in due and "due before the start" in due and "11 CCR 7150" in due
+    assert "none is due" not in due and "one is, before" not in due and "11 CCR 7150" in due
+    assert "due before the data are processed, training included" in due
+    health = render_plan(plan_depth=depth, jurisdictions=["us_health"])[0]
+    assert "none is due" not in health and "164.308(a)(1)(ii)(A)" in health
 
 
 def test_where_nobody_checked_the_plan_says_so() -> None:
     text, plan = render_plan(jurisdictions=["other"])
     assert [duty["id"] for duty in plan["duties"]] == ["unchecked_places"]
-    assert "Ask a lawyer of that place" in text
+    assert "Ask a lawyer of that place" in text and "none is due" not in text
     assert "nobody checked the rules of places other than" in plan["duties"][0]["reason"]
     assert f"as of {TABLE['laws_checked']}" in text
-    for source in ("AIA", "CCPA", "UKGDPR"):
-        assert "not from the" in plan["sources"][source]  # who looked up what, and where
+
+
+def test_every_source_has_a_place_and_says_whether_it_was_opened() -> None:
+    page = (ROOT / "docs" / "reference" / "rules.md").read_text(encoding="utf-8")
+    for key, found in TABLE["sources"].items():
+        assert {*found} == {"source", "at", "seen"}
+        assert found["at"].startswith("https://") or key in ("UPL", "SUMS")
+        assert found["seen"] and f"{found['seen']} |" in page
+    _, plan = render_plan()
+    assert plan["sources"]["RUDIN"].endswith("https://doi.org/10.1038/s42256-019-0048-x")
+
+
+def test_who_decides_and_what_is_high_risk_is_not_taken_on_trust() -> None:
+    weighs = {"significant_effect": True, "decision_mode": "human_in_loop"}
+    found = {duty["id"]: duty for duty in render_plan(**weighs)[1]["duties"]}
+    score = found["human_review_of_decisions"]
+    assert score["source"] == "SCHUFA" and "draws strongly" in score["reason"]
+    assert "profiles people is always high-risk" in found["classification"]["reason"]
+    assert "classification" not in duties()
+    assert "AI Act 5" in duties(risk_class="prohibited")["prohibited_practice"]
+
+
+def test_credit_in_the_united_states() -> None:
+    found = duties(jurisdictions=["us_credit"], personal_data=False)
+    assert found["adverse_action_notice"] == "12 CFR 1002.9(a), (b)"
+    assert found.keys() == {"no_prohibited_basis", "adverse_action_notice"}
 
 
 def test_a_page_shows_the_duties_as_a_table(tmp_path: Path) -> None:

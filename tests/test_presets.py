@@ -71,7 +71,8 @@ DECIDED: dict[str, dict[str, Any]] = {
         "warnings": ["keep_a_control_group"],
         "experiment": "control_group_over_time",  # 150 calls a day fill no two arms within 8 weeks
         "duties": [
-            *("processing_record", "ccpa_notice", "ccpa_deletion", "ccpa_opt_out", "ai_literacy"),
+            *("processing_record", "rights_of_people"),
+            *("ccpa_notice", "ccpa_deletion", "ccpa_opt_out", "ai_literacy"),
         ],
         "rollout": "parallel_run_then_switch",
         "retrain": "monthly_check",
@@ -79,8 +80,8 @@ DECIDED: dict[str, dict[str, Any]] = {
     "fraud": {
         "warnings": ["keep_an_untouched_share", "alarms_come_late"],
         "duties": [
-            *("processing_record", "impact_assessment", "human_review_of_decisions"),
-            "ai_literacy",
+            *("processing_record", "rights_of_people", "impact_assessment"),
+            *("human_review_of_decisions", "ai_literacy", "classification"),
         ],
         "rollout": "shadow_then_canary_with_rollback_limits",
         "retrain": "weekly",
@@ -88,9 +89,11 @@ DECIDED: dict[str, dict[str, Any]] = {
     "credit": {
         "candidates": ["logistic_regression"],
         "duties": [
-            *("processing_record", "impact_assessment", "ai_literacy", "risk_management"),
+            *("processing_record", "rights_of_people", "impact_assessment"),
+            *("human_review_of_decisions", "ai_literacy", "classification", "risk_management"),
             *("data_governance", "technical_documentation", "logging", "instructions_for_use"),
-            *("human_oversight", "accuracy_and_robustness", "duties_of_deployers"),
+            *("human_oversight", "accuracy_and_robustness", "quality_management"),
+            "duties_of_deployers",
             *("fundamental_rights_assessment", "conformity_assessment", "declaration_and_marking"),
             *("registration", "post_market_monitoring", "explanation_of_decisions"),
         ],

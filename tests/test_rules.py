@@ -74,7 +74,7 @@ CHOICES: dict[str, list[Any]] = {
         ["us_ca"],
         ["us_health"],
         ["other"],
-        ["eu", "uk", "us_ca", "us_health"],
+        ["eu", "uk", "us_ca", "us_health", "us_credit"],
     ],
     "risk_class": ["minimal", "limited", "high", "prohibited"],
 }

@@ -109,7 +109,15 @@ def rules() -> Iterator[str]:
             lines.append(row(code(rule["id"]), when, code(rule["then"]), rule["why"], sources))
         yield "\n".join(lines)
     yield "## Sources"
-    yield "\n".join([*table("Key", "Source")] + [row(*item) for item in content["sources"].items()])
+    yield (
+        "What each is cited for and its place in it, where it is found, and what of it was opened "
+        f"in {content['laws_checked']}: trust no rule and no duty further than that."
+    )
+    lines = table("Key", "Source", "Where", "Opened")
+    for key, found in content["sources"].items():
+        where = f"<{found['at']}>" if found["at"] else ""
+        lines.append(row(key, found["source"], where, found["seen"]))
+    yield "\n".join(lines)
 
 
 def numbers() -> Iterator[str]:

@@ -8,6 +8,7 @@ import ast
 import json
 import re
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,16 @@ HEAD = """\
 """
 # What fired, joined with what is known of each rule: `decisions` of plan/plan.yaml.
 JOIN = """\
-{# What the law asks for: duties with id, article, reason, owner and place of the evidence. #}
+{# What the law asks for: id, article, reason and date, source, owner, place of the evidence. #}
 {% macro duties_of(answers) -%}
 {% set found = [] %}
 {% for rule, why in (fire(answers) | from_json)["REG-01"] | select %}
-{% for id in table["REG-01"].rules[rule].then if id in duties %}
-{% set _ = found.append(dict(duties[id], id=id, reason=why)) %}
+{% set known = table["REG-01"].rules[rule] %}
+{% for id in known.then if id in duties %}
+{% set duty = dict(duties[id], id=id, source=known.sources[0]) %}
+{% set when = duty.pop("when") %}
+{% set _ = duty.update({"reason": why ~ ("; " ~ when if when else "")}) %}
+{% set _ = found.append(duty) %}
 {% endfor %}
 {% endfor %}
 {{ found | to_json }}
@@ -106,8 +111,13 @@ def inputs(table: dict[str, Any]) -> list[str]:
 def generate(table: dict[str, Any]) -> str:
     """Return the text of rules.jinja."""
     lines = [HEAD, f"{{% set laws_checked = {_literal(table['laws_checked'])} %}}\n"]
-    lines += [f"{{% set sources = {_literal(table['sources'])} %}}\n\n"]
-    lines += [f"{{% set duties = {_literal(table['duties'])} %}}\n\n"]
+    sources = {
+        key: ", ".join(filter(None, (found["source"], found["at"])))
+        for key, found in table["sources"].items()
+    }
+    lines += [f"{{% set sources = {_literal(sources)} %}}\n\n"]
+    duties = {id: _dated(duty, table["laws_checked"]) for id, duty in table["duties"].items()}
+    lines += [f"{{% set duties = {_literal(duties)} %}}\n\n"]
     known = {id: _facts(decision, table) for id, decision in table["decisions"].items()}
     lines.append(f"{{% set table = {_literal(known)} %}}\n\n")
     lines.append(
@@ -122,6 +132,15 @@ def generate(table: dict[str, Any]) -> str:
     ]
     lines.append("} | to_json }}\n{%- endmacro %}\n\n")
     return "".join([*lines, JOIN])
+
+
+def _dated(duty: dict[str, Any], checked: str) -> dict[str, Any]:
+    """Return a duty with its first day, also in words as seen from the month of the check."""
+    day: date | None = duty.get("since")
+    if day is None:
+        return {**duty, "since": "", "when": ""}
+    word = "since" if f"{day:%Y-%m}" <= checked else "from"
+    return {**duty, "since": day.isoformat(), "when": f"{word} {day.day} {day:%B %Y}"}
 
 
 def _facts(decision: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:

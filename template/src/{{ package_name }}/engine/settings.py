@@ -245,11 +245,13 @@ class Duty(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LegalDuty(msgspec.Struct, frozen=True, kw_only=True):
-    """What a law asks for: its article, why, the role that owns it, where the evidence goes."""
+    """What a law asks for: its article, why and since when, its owner, where the evidence goes."""
 
     id: str
     duty: str
     article: str
+    since: str = ""  # ISO date from which it binds; empty: not known
+    source: str = ""
     reason: str
     owner: str
     evidence: str
