@@ -30,7 +30,7 @@ from starlette.testclient import TestClient
 from package_name import features, models
 from package_name.engine import storage
 from package_name.engine.data import ingest, validation
-from package_name.engine.data.contract import Column, Contract
+from package_name.engine.data.contract import SCORED, Column, Contract
 from package_name.engine.dialect import MISSING
 from package_name.engine.errors import ProjectError
 from package_name.engine.features import encode
@@ -884,7 +884,34 @@ def test_keys_come_first_and_keep_their_type(project, tmp_path):
         assert str(schema.field("id").type) == ("int64" if source == "in.parquet" else "string")
     frame.drop("id").write_parquet(tmp_path / "in.parquet")
     batch.run(project, tmp_path / "in.parquet", out)
-    assert pq.read_schema(out).names[:2] == ["day", "probability"]
+    assert pq.read_schema(out).names[:3] == ["row", "day", "probability"]
+
+
+@pytest.mark.parametrize(
+    ("roles", "names"),
+    [
+        ({"day": "time"}, ["row", "day"]),
+        ({"id": "entity"}, ["row", "id"]),
+        ({"id": "entity", "day": "time"}, ["row", "id", "day"]),
+        ({"row": "entity", "day": "time"}, ["row", "day"]),  # the entity keeps its own name
+    ],
+)
+def test_rows_are_numbered_where_no_primary_key_tells_them_apart(project, tmp_path, roles, names):
+    document = serving_contract()
+    for name, role in roles.items():
+        custom = [{"property": "role", "value": role}]
+        kind = "date" if role == "time" else "integer"
+        column = {"name": name, "logicalType": kind, "customProperties": custom}
+        document["schema"][0]["properties"].append(column)
+    storage.write_text(project.contract_path, yaml.safe_dump(document))
+    values = {"id": pl.lit(7), "row": pl.lit(7), "day": pl.lit(dt.date(2026, 1, 1))}
+    frame = small.frame(600).with_columns(*(values[name].alias(name) for name in roles))
+    registry.promote(project, small.train(project, table=frame))
+    frame.head(5).write_parquet(tmp_path / "in.parquet")
+    batch.run(project, tmp_path / "in.parquet", tmp_path / "out.csv")
+    out = pl.read_csv(tmp_path / "out.csv")
+    assert out.columns == [*names, *SCORED]
+    assert out["row"].to_list() == ([7] * 5 if "row" in roles else [0, 1, 2, 3, 4])
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from ..settings import Project, refused
 from . import arrow
 
 PART_ROWS = 65_536
-FORMAT = 3  # of the parts; those of another are not used
+FORMAT = 4  # of the parts; those of another are not used
 BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError, LookupError)
 BLOCK_BYTES = 1_000_000  # of CSV; pyarrow reads up to 32 blocks ahead
 
@@ -49,10 +49,11 @@ class Source(NamedTuple):
 def run(project: Project, source: Path, output: Path, *, force: bool = False) -> dict[str, Any]:
     """Score `source` with the champion into `output`; the suffixes say the formats.
 
-    A row of the output has the key columns of the input, or its number from 0 as `row` where there
-    are none; then probability, decision, model_version, problem and warning. The problem is the
-    first rule that the row breaks, as "column: rule"; such a row has no probability. The warning is
-    the first category that training has not learnt. The bytes do not depend on the number of cores.
+    A row of the output has the key columns of the input, where those are no whole primary key after
+    its number from 0 as `row`; then probability, decision, model_version, problem and warning. The
+    problem is the first rule that the row breaks, as "column: rule"; such a row has no probability.
+    The warning is the first category that training has not learnt. The bytes do not depend on the
+    number of cores.
     Finished work is not done again unless `force` is set. Returns what OUT.done.json records: the
     version, the hashes of model, input and output, the counts `rows` and `problems`, the columns
     that the contract does not know and those of the model that no row has.
@@ -92,11 +93,12 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
         agreed = contract.read(folder / "contract.odcs.yaml")
         try:
             opened = open_source(source, scorer.columns, _keys(agreed), job["encoding"])
-            finished = _score_parts(scorer, opened, parts)
+            schema = _schema(opened.keys, agreed.primary_key)
+            finished = _score_parts(scorer, opened, schema, parts)
         except ProjectError:  # of an input that has to be mended: nothing goes on from here
             shutil.rmtree(parts, ignore_errors=True)
             raise
-        totals = _assemble(finished, _schema(opened.keys), output)
+        totals = _assemble(finished, schema, output)
     report = job | totals | _unmatched(opened.names, agreed, scorer)
     report["output_sha256"] = storage.sha256(output)
     storage.write_json(receipt, report)
@@ -127,14 +129,13 @@ def _recorded(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _score_parts(scorer: Scorer, source: Source, parts: Path) -> list[Path]:
+def _score_parts(scorer: Scorer, source: Source, schema: Any, parts: Path) -> list[Path]:
     """Score what has no part yet; return all parts in order."""
-    schema = _schema(source.keys)
 
     def work(number: int, first: int, batch: Any) -> tuple[Path, int]:
         part = parts / f"{number:06d}.parquet"
         if not _is_whole(part, batch.num_rows):
-            table = score(scorer, batch, None if source.keys else first)
+            table = score(scorer, batch, None if "row" in source.keys else first)
             with storage.replacing_file(part) as temporary:
                 table = table.select(schema.names).cast(schema)
                 pq.write_table(table, temporary, write_page_checksum=True)
@@ -175,7 +176,7 @@ def _is_whole(part: Path, rows: int) -> bool:
         return False
 
 
-def _schema(keys: dict[str, Any]) -> Any:
+def _schema(keys: dict[str, Any], primary_key: tuple[str, ...]) -> Any:
     results = {
         "probability": pa.float64(),
         "decision": pa.bool_(),
@@ -183,7 +184,9 @@ def _schema(keys: dict[str, Any]) -> Any:
         "problem": pa.string(),
         "warning": pa.string(),
     }
-    return pa.schema(list(((keys or {"row": pa.int64()}) | results).items()))
+    is_named = primary_key and {*primary_key} <= keys.keys()
+    number = {} if is_named else {"row": pa.int64()}
+    return pa.schema(list((number | keys | results).items()))
 
 
 def _assemble(parts: list[Path], schema: Any, output: Path) -> dict[str, int]:
