@@ -10,12 +10,12 @@ import pytest
 from package_name import evaluation, explain, models, training
 from package_name.engine import progress
 from package_name.engine.data import leakage
+from package_name.engine.features import encode
 from package_name.engine.model import registry, scorer
+from package_name.engine.model.plain import Matrix
 from package_name.engine.model.scorer import CategoricalFeature, FeatureSpec, NumericFeature, Scorer
 from package_name.engine.serving import batch
 from package_name.engine.settings import Project
-from package_name.features import encode
-from package_name.models import Matrix
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -816,7 +816,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(project, tmp_path, mo
     table(1000).write_ndjson(source)
     batch.run(project, source, whole)
     score, scored = batch.score, []
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
     def dying(scorer, part, first):
         if len(scored) == 6:
@@ -1007,7 +1007,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_cores(project, tmp_path, monke
     table(1000).write_parquet(tmp_path / "in.parquet")
     outputs = [tmp_path / f"{cores}.parquet" for cores in (1, 2, 7)]
     for output in outputs:
-        monkeypatch.setattr(os, "cpu_count", lambda cores=output.stem: int(cores))
+        monkeypatch.setenv("OMP_NUM_THREADS", output.stem)
         batch.run(project, tmp_path / "in.parquet", output)
     assert len({output.read_bytes() for output in outputs}) == 1
     assert pl.read_parquet(outputs[0])["row"].to_list() == list(range(1000))
@@ -1118,7 +1118,7 @@ def test_a_row_without_a_key_has_its_place_among_the_rows(project, tmp_path, mon
     """In every format, whatever the cores; blank lines are no rows, refused rows are."""
     monkeypatch.setattr(batch, "PART_ROWS", 8)
     monkeypatch.setattr(batch, "BLOCK_BYTES", 256)
-    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
     frame = table(50).with_columns(calls=pl.when(pl.col("row") % 7 != 3).then("calls"))
     frame.write_parquet(tmp_path / "in.parquet")
     frame.write_ndjson(tmp_path / "in.jsonl")

@@ -2,6 +2,8 @@
 
 import os
 
+from .engine import threads
+
 # Nothing leaves this machine. Libraries read this while they are imported, hence here, before any.
 # onnxruntime from 1.29 on would write a device id below the home folder and look for its host.
 os.environ |= {
@@ -9,3 +11,4 @@ os.environ |= {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
 }
+threads.limit_libraries()

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .engine import progress
+from .engine import progress, threads
 from .engine.model.plain import (
     Linear,
     Matrix,
@@ -49,11 +49,15 @@ class Data(NamedTuple):
     x: Matrix
     y: Labels
     spec: FeatureSpec
-    threads: int
+    threads: int  # 0: as many as the size asks for
 
     def rows(self, index: NDArray[np.intp]) -> "Data":
         """Return some of the rows."""
         return self._replace(x=self.x[index], y=self.y[index])
+
+    def workers(self, x: Matrix) -> int:
+        """Return how many threads fit a matrix or predict its rows."""
+        return threads.workers(self.threads, x.size)
 
 
 class Fitted(NamedTuple):
@@ -154,7 +158,8 @@ def lightgbm(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
         boosters.append(_boost(data, None, seed + member, rounds, settings, name=name))
 
     def predict(x: Matrix) -> NDArray[np.float64]:
-        raw = [np.asarray(booster.predict(x, raw_score=True)) for booster in boosters]
+        workers = data.workers(x)
+        raw = [booster.predict(x, raw_score=True, num_threads=workers) for booster in boosters]
         return sigmoid(np.mean(raw, axis=0))
 
     return Fitted(forest_of_lightgbm(boosters), predict)
@@ -184,8 +189,8 @@ def lightgbm_rounds(
     padded = [np.pad(curve, (0, length - len(curve)), mode="edge") for curve in curves]
     rounds = int(np.average(padded, axis=0, weights=sizes).argmin()) + 1
     predictions = [
-        np.asarray(booster.predict(data.x[valid], num_iteration=rounds))
-        for booster, (_, valid) in zip(boosters, folds, strict=True)
+        booster.predict(x, num_iteration=rounds, num_threads=data.workers(x))
+        for booster, x in zip(boosters, (data.x[valid] for _, valid in folds), strict=True)
     ]
     return rounds, predictions
 
@@ -201,13 +206,16 @@ def extra_trees(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
         100,
         min_samples_leaf=max(5, len(data.y) // 2000),
         max_features=0.5,
-        n_jobs=data.threads or -1,
+        n_jobs=data.workers(data.x),
         random_state=seed,
     )
     forest.fit(data.x, data.y)
-    return Fitted(
-        forest_of_sklearn(list(forest.estimators_)), lambda x: forest.predict_proba(x)[:, 1]
-    )
+
+    def predict(x: Matrix) -> NDArray[np.float64]:
+        forest.n_jobs = data.workers(x)
+        return np.asarray(forest.predict_proba(x)[:, 1])
+
+    return Fitted(forest_of_sklearn(list(forest.estimators_)), predict)
 
 
 FITTERS: dict[str, Callable[[Data, int, dict[str, Any]], Fitted]] = {
@@ -236,7 +244,8 @@ def _boost(
         progress.detail(name, env.iteration + 1, None if valid else rounds)  # or ended early
 
     rate = 0.05 if len(data.y) < LARGE else 0.1
-    settings = {**LIGHTGBM, "learning_rate": rate, "num_threads": data.threads, "seed": seed}
+    settings = {**LIGHTGBM, "learning_rate": rate, "seed": seed}
+    settings["num_threads"] = data.workers(data.x)
     codes = list(range(len(data.spec.numeric), data.x.shape[1]))
     train = lgb.Dataset(data.x, data.y, categorical_feature=codes, free_raw_data=True)
     if valid is None:

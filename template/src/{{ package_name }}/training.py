@@ -93,10 +93,8 @@ def development_data(
     spec = features.fit(rows, agreed)
     if not spec.names:
         raise ProjectError("no feature varies: give at least one contract column the role feature")
-    y = labels(rows, agreed.target)
-    # Below LARGE rows more threads cost more than they give.
-    threads = project.config.training.threads or int(len(y) < models.LARGE)
-    return models.Data(encode(spec, rows), y, spec, threads)
+    threads = project.config.training.threads
+    return models.Data(encode(spec, rows), labels(rows, agreed.target), spec, threads)
 
 
 def cross_validate(

@@ -18,6 +18,7 @@ from .git import start
 from .model import registry
 from .model.scorer import Golden, Scorer, read_golden
 from .settings import Project, find_project
+from .threads import workers
 
 PLAN = ("latency_ms",)  # facts of the plan that the figures depend on
 SECONDS = 1.0  # of each measurement
@@ -33,7 +34,7 @@ def run(project: Project) -> dict[str, Any]:
     folder = registry.champion_folder(project)
     scorer = Scorer.load(folder)
     golden = read_golden(folder, scorer.columns)
-    threads = os.cpu_count() or 1
+    threads = workers(project.config.training.threads)
     progress.tell("timing single rows")
     single = _single_row_ms(scorer, golden)
     progress.tell("starting a new process")
@@ -80,7 +81,7 @@ def _single_row_ms(scorer: Scorer, golden: Golden) -> dict[str, float]:
 
 
 def _batch_rows_per_s(scorer: Scorer, golden: Golden) -> float:
-    """Return encoded rows scored per second, with all cores."""
+    """Return encoded rows scored per second, in as many threads as may be."""
     rows = [msgspec.convert(row, scorer.row_type) for row in golden.rows]
     encoded = scorer.encode_rows(rows)
     matrix = np.tile(encoded, (BATCH_ROWS // len(rows) + 1, 1))

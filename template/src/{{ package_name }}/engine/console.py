@@ -23,8 +23,6 @@ TROUBLE = {
 
 def run(app: Callable[[], Any]) -> None:
     """Run the command; every expected problem is one line on stderr, and its exit code not 0."""
-    # Training threads that wait must sleep: spinning ones crawl on a machine with other work.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except ProjectError as error:

@@ -5,7 +5,6 @@ Needs numpy, onnxruntime and msgspec only, so that no training library reaches p
 
 import datetime as dt
 import math
-import os
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from .. import dialect, privacy, storage
 from ..errors import ProjectError
+from ..threads import workers
 from . import stored_graph
 
 FORMAT = 1
@@ -184,13 +184,13 @@ def in_parts(
 ) -> list[NDArray[Any]]:
     """Return the outputs of `ask` for all rows, asked for some of them at a time.
 
-    Memory stays flat. The threads (0: one per core) are ours, so that the bits of an answer do not
+    Memory stays flat. The threads (0: by the size) are ours, so that the bits of an answer do not
     depend on their number; those of the runtime share the sums of a row.
     """
     if len(encoded) <= ASKED_ROWS:
         return ask(encoded)
     parts = [encoded[n : n + ASKED_ROWS] for n in range(0, len(encoded), ASKED_ROWS)]
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(workers(threads, encoded.size)) as pool:
         return [np.concatenate(found) for found in zip(*pool.map(ask, parts), strict=True)]
 
 

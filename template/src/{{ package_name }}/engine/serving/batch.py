@@ -5,7 +5,6 @@ output; a run that was killed goes on after its last part, and the same input an
 give the same bytes.
 """
 
-import os
 import re
 import shutil
 from collections import deque
@@ -23,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
-from .. import dialect, progress, storage
+from .. import dialect, progress, storage, threads
 from ..data import contract
 from ..errors import ProjectError
 from ..model import registry
@@ -94,7 +93,8 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
         try:
             opened = open_source(source, scorer.columns, _keys(agreed), job["encoding"])
             schema = _schema(opened.keys, agreed.primary_key)
-            finished = _score_parts(scorer, opened, schema, parts)
+            workers = threads.workers(project.config.training.threads)
+            finished = _score_parts(scorer, opened, schema, parts, workers)
         except ProjectError:  # of an input that has to be mended: nothing goes on from here
             shutil.rmtree(parts, ignore_errors=True)
             raise
@@ -129,7 +129,9 @@ def _recorded(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _score_parts(scorer: Scorer, source: Source, schema: Any, parts: Path) -> list[Path]:
+def _score_parts(
+    scorer: Scorer, source: Source, schema: Any, parts: Path, workers: int
+) -> list[Path]:
     """Score what has no part yet; return all parts in order."""
 
     def work(number: int, first: int, batch: Any) -> tuple[Path, int]:
@@ -148,7 +150,7 @@ def _score_parts(scorer: Scorer, source: Source, schema: Any, parts: Path) -> li
             first += batch.num_rows
 
     finished, scored = [], 0
-    for part, rows in _in_order(work, tasks(), os.cpu_count() or 1):
+    for part, rows in _in_order(work, tasks(), workers):
         finished.append(part)
         scored += rows
         progress.tell("scored rows", scored, source.rows)
@@ -156,14 +158,14 @@ def _score_parts(scorer: Scorer, source: Source, schema: Any, parts: Path) -> li
 
 
 def _in_order(
-    work: Callable[..., tuple[Path, int]], tasks: Iterator[tuple[Any, ...]], cores: int
+    work: Callable[..., tuple[Path, int]], tasks: Iterator[tuple[Any, ...]], workers: int
 ) -> Iterator[tuple[Path, int]]:
-    """Do tasks side by side, at most two per core in memory; give the results in order."""
+    """Do tasks side by side, at most two per worker in memory; give the results in order."""
     waiting: deque[Future[tuple[Path, int]]] = deque()
-    with ThreadPoolExecutor(cores) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         for task in tasks:
             waiting.append(pool.submit(work, *task))
-            if len(waiting) > cores:
+            if len(waiting) > workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

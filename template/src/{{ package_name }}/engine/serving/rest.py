@@ -18,6 +18,7 @@ import sys
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from ..errors import ProjectError
 from ..model import registry
 from ..model.scorer import Scorer, breach, example, read_golden, read_value, row_type
 from ..settings import Project
+from ..threads import workers
 from . import expected
 from .telemetry import Done, Prediction, Telemetry
 
@@ -203,6 +205,7 @@ class Service:
         folder = project.path("data/predictions") if self.limits.log_predictions else None
         self.telemetry = Telemetry(float(project.plan.answers["latency_ms"]) / 1000, folder)
         self.turn = Turn()
+        self.pool = ThreadPoolExecutor(workers(project.config.training.threads))
         self.ids = map(f"{os.urandom(6).hex()}-{{:x}}".format, itertools.count())
         self.seen = self._registry_state()
         self.problem: str | None = None
@@ -267,7 +270,8 @@ class Service:
             if len(rows) <= SMALL_ROWS:
                 predictions = await self.turn.predict(model, rows)
             else:
-                predictions = await asyncio.to_thread(model.predict, rows)
+                loop = asyncio.get_running_loop()
+                predictions = await loop.run_in_executor(self.pool, model.predict, rows)
             status, content = 200, msgspec.json.encode(Answer(version, threshold, predictions))
         except Refused as refusal:
             status, content = refusal.status, refusal.body(request_id)
