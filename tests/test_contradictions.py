@@ -89,6 +89,13 @@ def agrees(answers: dict[str, Any]) -> None:
     assert stops or n["parameters_linear"] >= 1
     assert (d["tuning"]["value"] == "tpe") <= ("lightgbm" in d["candidates"]["value"])
     assert (d["imbalance"]["value"] == "no_resampling") == (rarer < 0.1)
+    few = n["test_rarer"] < n["test_positives_needed"]
+    close = abs(0.2 * a["n_rows"] * rarer - n["test_positives_needed"]) < 1
+    assert close or few == ("too_few_of_the_rarer_class" in d["warnings"]["value"])
+    # The gap holds what today's process misses.
+    missed = 12 * positives * (1 - a["today_caught"]) * (a["cost_fn"] - a["cost_tp"])
+    said = "gap_is_less_than_todays_misses" in d["warnings"]["value"]
+    assert said == (1.1 * a["yearly_gap"] < missed)
     gone = a["label_delay_days"] / MONTH >= 0.8 * a["history_months"] * near
     assert stops or not (a["time_column"] and gone)
     # The experiment acts on no more cases than people can, or than there are.
@@ -139,6 +146,12 @@ def test_answers_that_cannot_be_true_are_no_go(answers: dict[str, Any], rule: st
         ({"machine_price": 100}, "machines_cost_more_than_running"),
         ({"daily_capacity": 5, "today_caught": 0.5}, "today_is_beyond_capacity"),
         ({"ab_effect": 0.5, "action_success": 0.3}, "effect_is_more_than_the_action"),
+        ({"yearly_gap": 1_000_000}, "gap_is_less_than_todays_misses"),
+        ({"yearly_gap": 2_000_000, "today_caught": 0.1}, "gap_is_less_than_todays_misses"),
+        ({"kpi_target": 0.1, "action_success": 0.2}, "target_is_out_of_reach"),
+        ({"kpi_target": 0.1, "daily_capacity": 20}, "target_is_out_of_reach"),
+        ({"n_rows": 8000}, "too_few_of_the_rarer_class"),
+        ({"n_rows": 40_000, "pos_rate": 0.97}, "too_few_of_the_rarer_class"),
     ],
 )
 def test_each_relation_has_a_rule_that_warns(answers: dict[str, Any], warning: str) -> None:
@@ -161,6 +174,42 @@ def test_an_experiment_counts_acted_on_cases_and_waits_for_their_labels() -> Non
     assert numbers["base_rate"] == pytest.approx(12 / (12 + 174))
     assert (numbers["weeks"], numbers["result_weeks"]) == (2, 2 + 7)
     assert numbers["judged_months"] == pytest.approx(numbers["p80_months"] + 9 * 7 / MONTH)
+
+
+@pytest.mark.parametrize(
+    ("action", "value", "said"),
+    [("block", "random_share_let_through", "let through"), ("inform", "ab_test", "in each arm")],
+)
+def test_refused_cases_show_no_outcome_that_arms_could_compare(
+    action: str, value: str, said: str
+) -> None:
+    decided = judged(action=action)[2]["experiment"]
+    text = render_plan(**STANDARD, action=action)[0]
+    line = next(line for line in text.splitlines() if "of the cases that are acted on" in line)
+    assert decided["value"] == value and said in line
+    never = judged(action=action, predictions_per_month=10)[2]["experiment"]
+    assert never["value"] == "before_and_after"  # neither is full within a year
+
+
+@pytest.mark.parametrize(("rate", "metric"), [(0.05, "PR AUC"), (0.15, "ROC AUC")])
+def test_precision_is_said_of_the_metric_and_the_limit_of_the_gate(
+    rate: float, metric: str
+) -> None:
+    a, numbers, _ = judged(pos_rate=rate, min_metric=0.3)
+    lines = render_plan(**STANDARD, pos_rate=rate, min_metric=0.3)[1]["blocks"]["EVAL-03"]["lines"]
+    assert f"limit of 0.3 the {metric} of" in lines[1].replace("\u00a0", " ")
+    positives, rows = numbers["test_positives"], numbers["test_rows"]
+    wide = formulas.half_width(0.3, positives)
+    if metric == "ROC AUC":
+        wide = formulas.auc_half_width(0.3, positives, rows - positives)
+    assert numbers["limit_half_width"] == pytest.approx(wide)
+
+
+def test_a_verdict_by_the_answers_never_says_go() -> None:
+    for answers in ({}, {"build_cost": 10**9}):
+        line = render_plan(**STANDARD, **answers)[1]["blocks"]["VAL-01"]["lines"][0]
+        assert "go." not in line and "the verdict at the top" in line
+        assert line.startswith("By the answers: stop. ") == bool(answers)
 
 
 @pytest.mark.parametrize(

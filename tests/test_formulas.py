@@ -135,10 +135,12 @@ RANDOM = {
     "auc_half_width": lambda rng: (rng.uniform(0.5, 1), rng.randint(0, 500), rng.randint(0, 5000)),
     "ab_rows": lambda rng: (rng.uniform(1e-4, 0.9), rng.uniform(1e-4, 0.9)),
     "ab_weeks": lambda rng: (rng.choice([None, rng.randint(1, 10**6)]), rng.choice([0, 5.5])),
+    "weeks_until": lambda rng: (rng.randint(1, 10**6), rng.choice([0, 5.5]), rng.uniform(0.05, 1)),
     "cost_per_1000": lambda rng: (rng.randint(1, 9), rng.random(), rng.randint(1, 10**9), 50),
     "storage_gb": lambda rng: (
         *(rng.randint(0, 10**9), rng.uniform(0, 10**6), rng.randint(1, 10**6)),
         *(rng.randint(1, 60), rng.uniform(0, 0.2), rng.choice([0, rng.randint(1, 80)]), 2),
+        rng.choice([0, rng.uniform(0.1, 60)]),
     ),
     "bandwidth_mbit": lambda rng: (rng.randint(1, 10**5), rng.randint(1, 10**6)),
     "ln": lambda rng: (rng.choice([rng.random() + 1e-9, rng.uniform(1, 1e6)]),),

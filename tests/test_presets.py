@@ -44,9 +44,13 @@ def golden(a: dict[str, Any]) -> dict[str, Any]:
     p_star = effort / (effort + saved)
     base = max(p_star, a["pos_rate"])
     per_day = a["predictions_per_month"] * 12 / 365.25
-    arm = formulas.ab_rows(base, base * (1 - a["ab_effect"]))
     cases = min(a["daily_capacity"], per_day, per_day * a["pos_rate"] / base)
-    weeks = math.ceil(2 * arm / cases / 7)
+    if a["action"] == "block":  # what is refused shows no outcome: one in ten is let through
+        sized = {"rows_let_through": formulas.rows_for_share(base, base * a["ab_effect"])}
+        weeks = math.ceil(10 * sized["rows_let_through"] / cases / 7)
+    else:
+        sized = {"rows_per_arm": formulas.ab_rows(base, base * (1 - a["ab_effect"]))}
+        weeks = math.ceil(2 * sized["rows_per_arm"] / cases / 7)
     return {
         "npv": formulas.npv(flows(), rate),
         "roi": formulas.roi(flows()),
@@ -59,7 +63,7 @@ def golden(a: dict[str, Any]) -> dict[str, Any]:
         "cost_of_inaction": formulas.cost_of_inaction(gap * 12, a["gap_growth"], flow[-1]),
         "p_star": p_star,
         "today": today,
-        "rows_per_arm": arm,
+        **sized,
         "weeks": weeks,
         "result_weeks": weeks + math.ceil(a["label_delay_days"] / 7),
         "test_rows_needed": math.ceil(246 / a["pos_rate"]),
@@ -79,6 +83,7 @@ DECIDED: dict[str, dict[str, Any]] = {
     },
     "fraud": {
         "warnings": ["keep_an_untouched_share", "alarms_come_late"],
+        "experiment": "random_share_let_through",
         "duties": [
             *("processing_record", "rights_of_people", "impact_assessment"),
             *("human_review_of_decisions", "ai_literacy", "classification"),
@@ -87,6 +92,8 @@ DECIDED: dict[str, dict[str, Any]] = {
         "retrain": "weekly",
     },
     "credit": {
+        "warnings": ["keep_an_untouched_share", "alarms_come_late", "is_real_time_needed"],
+        "experiment": "random_share_let_through",
         "candidates": ["logistic_regression"],
         "duties": [
             *("processing_record", "rights_of_people", "impact_assessment"),

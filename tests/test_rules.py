@@ -47,6 +47,9 @@ CHOICES: dict[str, list[Any]] = {
     "run_cost": [0, 3000, 10**9],
     "action_success": [0.05, 0.2, 1],
     "ab_effect": [0.01, 0.1, 1],
+    "today_caught": [0.0, 1.0, 1.0, 1.0],
+    "kpi_now": [0.15, 0.02, 40.0, 50.0, 60.0],
+    "kpi_target": [0.0, 0.0199, 0.135, 30.0],
     "saved": [0.5, 70],
     "cases": [0.0, 2130.6, 1e9],
     "asked": [0.0, 2130.6, 52_500, 1e9],
@@ -180,8 +183,9 @@ def flat(value: Any) -> list[Any]:
 def test_every_source_is_known_and_used() -> None:
     used = {source for rule in RULES for source in rule["sources"]}
     assert all(rule["sources"] and rule["why"] for rule in RULES)
-    _, plan = render_plan(plan_depth="regulated")
-    used |= {n["source"] for numbers in plan["computed"].values() for n in numbers.values()}
+    for rate in (0.05, 0.15):
+        _, plan = render_plan(plan_depth="regulated", pos_rate=rate)
+        used |= {n["source"] for numbers in plan["computed"].values() for n in numbers.values()}
     assert used == set(TABLE["sources"])
 
 

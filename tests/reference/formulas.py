@@ -179,6 +179,10 @@ def ab_rows(p1, p2):
     return math.ceil((pooled + apart) ** 2 / (p1 - p2) ** 2)
 
 
+def weeks_until(rows, per_day, share):
+    return math.ceil(rows / (per_day * share) / 7) if per_day else None
+
+
 def ab_weeks(rows, per_day):
     return None if rows is None or not per_day else math.ceil(2 * rows / per_day / 7)
 
@@ -187,11 +191,12 @@ def cost_per_1000(machines, hourly, per_month, fixed):
     return (machines * hourly * 730 + fixed) / per_month * 1000
 
 
-def storage_gb(history, per_day, bytes, months, growth, retention, copies):
+def storage_gb(history, per_day, bytes, months, growth, retention, copies, span=0):
     added = [per_day * 365.25 / 12 * (1 + growth) ** month for month in range(months)]
     if retention:
         added = added[-retention:]
-        history = history if months < retention else 0
+        young = retention - months  # the oldest age, today, of rows that are still kept
+        history *= min(1, max(0, young / span)) if span else young > 0
     return (history + sum(added)) * bytes * copies / 1e9
 
 
