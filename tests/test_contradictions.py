@@ -195,7 +195,7 @@ def test_refused_cases_show_no_outcome_that_arms_could_compare(
 def test_precision_is_said_of_the_metric_and_the_limit_of_the_gate(
     rate: float, metric: str
 ) -> None:
-    a, numbers, _ = judged(pos_rate=rate, min_metric=0.3)
+    _, numbers, _ = judged(pos_rate=rate, min_metric=0.3)
     lines = render_plan(**STANDARD, pos_rate=rate, min_metric=0.3)[1]["blocks"]["EVAL-03"]["lines"]
     assert f"limit of 0.3 the {metric} of" in lines[1].replace("\u00a0", " ")
     positives, rows = numbers["test_positives"], numbers["test_rows"]

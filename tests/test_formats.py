@@ -154,7 +154,12 @@ def test_one_of_each_is_singular() -> None:
 def test_sentences_at_the_edges() -> None:
     text = plain(availability=0.9995, kpi_now=0.0005, kpi_target=0.00045)
     assert "99.95 % of requests succeed" in text
-    assert "0.0005 today, 0.00045 wanted (-10 %)" in text
+    assert "0.0005 today, 0.00045 wanted (10 % less)" in text
+    assert "0.1 today, 0.11 wanted (10 % more)" in plain(kpi_now=0.1, kpi_target=0.11)
+    assert "each month late costs 33 750 EUR" in text
+    assert "each month late saves 6 250 EUR" in plain(run_cost=43_000)
+    assert "which loses " in plain(today_caught=0.3, today_precision=0.05)
+    assert "which gains " in plain(today_caught=0.3, today_precision=0.15)
     text = plain(cost_fp=0.01, cost_fn=250.0, kpi_now=1, kpi_target=5000, ramp_months=0)
     assert "at least 0.00004;" in text and "at least 0;" not in text
     assert "1 today, 5 000 wanted (5 000 times as much)" in text
