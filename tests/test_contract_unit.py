@@ -22,7 +22,15 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from package_name.engine import storage
-from package_name.engine.data import contract, drafting, leakage, sample, validation
+from package_name.engine.data import (
+    contract,
+    drafting,
+    inference,
+    leakage,
+    personal,
+    sample,
+    validation,
+)
 from package_name.engine.errors import ProjectError
 from package_name.engine.formats import percent
 
@@ -644,6 +652,62 @@ def test_a_personal_column_of_few_values_is_found_and_not_written_down(tmp_path,
     assert [(f.column, f.what) for f in draft.findings] == [(name, "personal")]
     written = draft.text + repr(draft.decisions)
     assert not any(str(value) in written for value in values)
+
+
+PROTECTED = """gender Sex customer_sex CustomerGender gender_male Geschlecht sexe género
+marital_status MaritalStatus marital-status is_married Familienstand état_civil estado_civil
+religion Konfession religious_affiliation race race_ethnicity applicant_race_1 Ethnicity
+ethnic_group origine_ethnique etnia nationality Staatsangehörigkeit citizenship nationalité
+nacionalidad native-country disability is_disabled Schwerbehindert handicap discapacidad
+health_status pregnant BMI diagnosis Gesundheit maladie salud political_opinion party_affiliation
+Parteizugehörigkeit sexual_orientation orientation_sexuelle union_member trade_union union
+Gewerkschaft syndicat sindicato genetic_data biometrics criminal_record vorbestraft"""
+
+
+@pytest.mark.parametrize("name", PROTECTED.split())
+def test_what_the_law_protects_is_personal_in_every_form(name):
+    for values in (["zebra", "okapi"], [0, 1], [True, False], [3, 700], [0.5, 21.25]):
+        kind = inference.infer(pl.Series(values)).kind
+        reason = personal.suspicion(name, kind, pl.Series(values * 20))
+        assert reason.startswith("its name says what the law protects"), values
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["Male", "Female", "(n/a)"],
+        ["männlich", "weiblich"],
+        ["Mujer", "Hombre"],
+        ["married", "single"],
+        ["Célibataire", "Marié"],
+        ["Catholic", "Protestant", "Muslim", "none"],
+    ],
+)
+def test_values_tell_what_the_law_protects(values):
+    assert "what the law protects" in personal.suspicion("col_7", "category", pl.Series(values * 9))
+
+
+NOBODYS = """essex trace race_time race_id race_type race_no_2 lap_race_position credit_union union_square union_size
+server_health health_score asexual sexton gender_pay_gap unisex_share nation international
+transgression embrace terrace partition third_party party_size political_ads_spend region
+religion_books_sold disabled_features_count marital_age_gap diagnostics faithful smoked_meat
+single_use device_fingerprint fragrance genre gene_count generic brace grace racecourse
+citizens_served healthcare_cost reunion dnage criminality_index_of_area sextant bmi_calculator"""
+
+
+@pytest.mark.parametrize("name", NOBODYS.split())
+def test_a_name_within_another_word_is_nobodys(name):
+    for kind, values in (("integer", [0, 1]), ("category", ["zebra", "okapi", "lynx", "ibex"])):
+        assert not personal.suspicion(name, kind, pl.Series(values * 20))
+
+
+def test_a_protected_column_is_left_out_and_not_written_down(tmp_path):
+    file = tmp_path / "people.csv"
+    frame = table(sex=(["zebra", "okapi"][n % 2] for n in range(400)), member=[1, 0] * 200)
+    frame.rename({"member": "union_member"}).write_csv(file)
+    draft = drafting.draft(file, "y")
+    assert {f.column for f in draft.findings if f.what == "personal"} == {"sex", "union_member"}
+    assert "zebra" not in draft.text + repr(draft.decisions)
 
 
 @pytest.mark.parametrize(

@@ -169,11 +169,15 @@ def usable(name: str, role: str) -> str:
     taken = {*INTERNAL, *(SCORED if role != "target" else ())}
     if re.fullmatch(r"[A-Za-z_]\w{,59}", name, re.A) and not iskeyword(name) and name not in taken:
         return name
-    letters = unicodedata.normalize("NFC", name).lower().translate(PLAIN)
-    letters = unicodedata.normalize("NFKD", letters).encode("ascii", "ignore").decode()
-    plain = re.sub(r"\W+", "_", letters)[:60].strip("_")
+    plain = re.sub(r"\W+", "_", in_ascii(name))[:60].strip("_")
     known = re.match(r"[a-z]", plain) and not iskeyword(plain) and plain not in taken
     return plain if known else f"{role}_{plain}"[:60].strip("_")
+
+
+def in_ascii(name: str) -> str:
+    """Return a name in small letters of ASCII: Kündigung becomes kuendigung."""
+    letters = unicodedata.normalize("NFC", name).lower().translate(PLAIN)
+    return unicodedata.normalize("NFKD", letters).encode("ascii", "ignore").decode()
 
 
 def definition_columns(definition: str) -> list[str]:
