@@ -687,8 +687,8 @@ def test_values_tell_what_the_law_protects(values):
     assert "what the law protects" in personal.suspicion("col_7", "category", pl.Series(values * 9))
 
 
-NOBODYS = """essex trace race_time race_id race_type race_no_2 lap_race_position credit_union union_square union_size
-server_health health_score asexual sexton gender_pay_gap unisex_share nation international
+NOBODYS = """essex trace race_time race_id race_type race_no_2 lap_race_position
+credit_union union_square union_size server_health health_score asexual sexton gender_pay_gap unisex_share nation international
 transgression embrace terrace partition third_party party_size political_ads_spend region
 religion_books_sold disabled_features_count marital_age_gap diagnostics faithful smoked_meat
 single_use device_fingerprint fragrance genre gene_count generic brace grace racecourse
