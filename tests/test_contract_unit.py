@@ -107,6 +107,39 @@ def test_a_good_contract_reads_into_columns(tmp_path):
     assert (agreed.target.positive, agreed.target.definition) == ("true", "late_by > 15")
 
 
+def test_check_says_which_values_of_personal_columns_are_committed(tmp_path):
+    """Whether the draft wrote them, before anybody called the column personal, or a person."""
+    file = tmp_path / "pay.csv"
+    table(
+        pay=[*(str(1000 + n % 90) for n in range(399)), "unknown"],
+        town=(["zebra", "okapi"][n % 2] for n in range(400)),
+        on=(date(2024, 1, 1) + timedelta(days=n * 7 % 90) for n in range(400)),
+        calls=(n % 7 for n in range(400)),
+    ).write_csv(file)
+    text = drafting.draft(file, "y").text
+    path = tmp_path / "contracts/dataset.odcs.yaml"
+    content = yaml.safe_load(text)
+    path.parent.mkdir()
+    path.write_text(text)
+    assert contract.written_down(path) == []
+    columns = {c["name"]: c for c in content["schema"][0]["properties"]}
+    for name, word in (("pay", "personal"), ("town", "PII"), ("on", "Sensitive")):
+        columns[name]["classification"] = word
+    columns["calls"] |= {"classification": "personal", "examples": [3]}
+    columns["calls"]["logicalTypeOptions"]["maximum"] = 6
+    columns["y"] |= {"classification": "personal"}
+    path.write_text(yaml.safe_dump(content))
+    assert contract.lint(path) == []
+    assert all(contract.read(path).column(name).personal for name in columns if name != "x")
+    said = {line.split()[1]: line.partition("its ")[2] for line in contract.written_down(path)}
+    assert {name: line.partition(" stand ")[0] for name, line in said.items()} == {
+        "pay": "mean and std in observed, values in its reasons, values in its description",
+        "town": "validValues",
+        "on": "values in its description",
+        "calls": "examples, maximum, mean and std in observed, values in its description",
+    }
+
+
 YES_NO = prop("y", "string", "target", quality=levels("yes", "no"), custom={"positiveValue": "ja"})
 
 
@@ -687,8 +720,9 @@ def test_values_tell_what_the_law_protects(values):
     assert "what the law protects" in personal.suspicion("col_7", "category", pl.Series(values * 9))
 
 
-NOBODYS = """essex trace race_time race_id race_type race_no_2 lap_race_position
-credit_union union_square union_size server_health health_score asexual sexton gender_pay_gap unisex_share nation international
+NOBODYS = """essex trace race_time race_id race_type race_no_2 lap_race_position credit_union
+union_square union_size server_health health_score asexual sexton gender_pay_gap unisex_share
+nation international
 transgression embrace terrace partition third_party party_size political_ads_spend region
 religion_books_sold disabled_features_count marital_age_gap diagnostics faithful smoked_meat
 single_use device_fingerprint fragrance genre gene_count generic brace grace racecourse

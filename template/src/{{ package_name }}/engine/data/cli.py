@@ -58,6 +58,8 @@ def check() -> None:
         typer.echo(problem)
     if problems:
         raise CheckFailed(f"{path.name}: {len(problems)} problems")
+    for warning in contract.written_down(path):
+        typer.echo(f"warning: {warning}")
     typer.echo(f"{path.name}: good")
 
 

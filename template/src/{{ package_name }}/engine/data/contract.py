@@ -33,6 +33,7 @@ PLAIN = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "æ": "ae", "œ": "oe"}
     | {"ø": "o", "ł": "l", "đ": "d", "ı": "i"}
 )
+PERSONAL = ("personal", "pii", "sensitive")  # classifications, whose words the standard leaves open
 UNSERVED = r'["\\\x00-\x1f]'  # in JSON such a name would need escapes
 
 
@@ -136,6 +137,37 @@ def lint(path: Path) -> list[str]:
     return schema or _interpret(content)[1]
 
 
+def written_down(path: Path) -> list[str]:
+    """Return what stands of the values of personal columns in a contract file, one line each.
+
+    A contract is committed: git keeps such values for good. The labels of a target are needed.
+    """
+    found = []
+    for item in msgspec.convert(_load(path), _Document).schema[0].properties:
+        column = _column(item)
+        if not column.personal or column.role == "target":
+            continue
+        values = {
+            "validValues": column.levels,
+            "examples": item.examples,
+            "minimum": column.minimum,  # 0 is nobody's
+            "maximum": column.maximum,
+            "mean and std in observed": (column.mean or 0) or column.std,
+            "values in its reasons": any(
+                " such as " in str(c.value)
+                for c in item.custom_properties
+                if c.property == "reasons"
+            ),
+            "values in its description": re.search(r" values from .+ to ", item.description),
+        }
+        if there := [name for name, value in values.items() if value]:
+            found.append(
+                f"column {column.name} is personal, but its {', '.join(there)} stand in a file "
+                "that is committed: remove them, or decide that they name nobody"
+            )
+    return found
+
+
 def contradiction(contract: Contract, answers: dict[str, Any]) -> str:
     """Say which answers of the plan name other columns, and the command that mends it, or ""."""
     roles = {"target": contract.target, "entity": contract.entity, "time_column": contract.time}
@@ -215,6 +247,7 @@ class _Property(msgspec.Struct, rename="camel"):
     primary_key_position: int = -1
     logical_type_options: dict[str, Any] = {}
     classification: str = ""
+    examples: Any = None
     description: str = ""
     transform_logic: str | None = None
     quality: list[_Quality] = []
@@ -327,7 +360,7 @@ def _column(item: _Property) -> Column:
         levels_severity=levels.severity,
         formats=extras.date_formats,
         decimal_comma=extras.decimal_comma,
-        personal=item.classification == "personal",
+        personal=item.classification.strip().lower() in PERSONAL,
         positive=None if positive is None else level(positive),
         positive_share=extras.positive_share,
         definition=item.transform_logic,
