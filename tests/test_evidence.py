@@ -1,6 +1,7 @@
 """What was planned is held against what was measured: rows, rules with an id, one verdict."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from package_name.engine import storage
 from package_name.engine.errors import ProjectError
 from package_name.engine.settings import Project
 from package_name.planner import check, evidence, sync
+from package_name.planner import measured as plan_measured
 from package_name.planner import report as plan_report
 from package_name.planner.blocks import rewrite, survey
 from package_name.planner.evidence import MISSING, Row
@@ -26,6 +28,7 @@ MONEY = {
     "success_probability": 0.8,
 }
 SPLIT: dict[str, Any] = REPORTS["training"]["split"]
+CHAMPION: dict[str, Any] = REPORTS["metrics"]["champion"]
 BUSINESS: dict[str, Any] = REPORTS["metrics"]["business"]
 RULES: dict[str, tuple[str, str, dict[str, Any], bool]] = {
     # rule: block, report, what it holds, whether the gate of the block closes
@@ -35,6 +38,14 @@ RULES: dict[str, tuple[str, str, dict[str, Any], bool]] = {
     "ev.rows": ("DATA-02", "data_quality", {"rows": 2421}, False),
     "ev.span": ("DATA-01", "data_quality", {"span_days": 20.0}, False),
     "ev.prevalence": ("DATA-02", "training", {"split": SPLIT | {"test_positives": 799}}, False),
+    "ev.population": (
+        *("EVAL-05", "training", {"split": SPLIT | {"development_positives": 1900}}, False),
+    ),
+    "ev.limit": (
+        *("EVAL-03", "metrics"),
+        {"champion": CHAMPION | {"metrics": {"roc_auc": {"value": 0.6, "low": 0.5, "high": 0.7}}}},
+        True,
+    ),
     "ev.positives": ("DATA-02", "training", {"split": SPLIT | {"test_positives": 240}}, False),
     "ev.drift": ("MON-01", "drift", {"source": "the log", "level": "act"}, False),
     "ev.value": ("VAL-02", "metrics", {"business": BUSINESS | {"value_high": 6e5}}, False),
@@ -153,6 +164,98 @@ def test_every_page_says_the_same_verdict(measured: Project) -> None:
     said = evidence.verdict(measured)
     for audience in plan_report.AUDIENCES:
         assert said in plan_report.run(measured, audience)[0].read_text(encoding="utf-8")
+
+
+def said(project: Project, identifier: str) -> str:
+    """Return what the measured part of a block says, no-break spaces as plain ones."""
+    return " ".join(plan_measured.measured(project)[identifier]).replace("\u00a0", " ")
+
+
+def test_what_made_up_data_cannot_say_is_not_measured_anywhere(measured: Project) -> None:
+    for nothing in (False, True):
+        business = BUSINESS | {"says_nothing": nothing}
+        write(measured, "metrics", REPORTS["metrics"] | {"business": business, "made_up": True})
+        assert (row(measured, "Value a year").measured == MISSING) == nothing
+        text = said(measured, "VAL-02")
+        assert ("not measured" in text) == nothing == ("867 261" not in text)
+        assert nothing or "Measured on made-up data: 867 261 EUR a year more than" in text
+
+
+def test_a_difference_says_less_in_place_of_a_sign(measured: Project) -> None:
+    worth = {"value_per_year": -5000.0, "value_low": -9000.0, "value_high": 1000.0}
+    over = {"policy": "act on nobody", "value": -70.0, "low": -90.0, "high": -50.0}
+    report = REPORTS["metrics"] | {"business": BUSINESS | worth | {"over": over}}
+    report["gate"] = report["gate"] | {"gain": -0.02, "gain_low": -0.05, "gain_high": 0.01}
+    write(measured, "metrics", report)
+    assert "5 000 EUR a year less than today's process" in said(measured, "VAL-02")
+    assert "difference: -9 000 to 1 000" in said(measured, "VAL-02")
+    assert "70 EUR less than to act on nobody" in said(measured, "VAL-02")
+    assert "0.02 less than logistic regression" in said(measured, "EVAL-03")
+    assert not re.search(r"-[\d.]+ \S* ?(more|less)", said(measured, "VAL-02"))
+
+
+def test_probabilities_name_the_rows_that_they_hold_for(measured: Project) -> None:
+    assert "as many positives as those learnt from, 14.9 %" in said(measured, "EVAL-05")
+    assert "as planned" not in said(measured, "EVAL-05")
+    split = SPLIT | {"development_positives": 3195}  # one half, as a case-control sample has
+    write(measured, "training", REPORTS["training"] | {"split": split})
+    rate = measured.plan.answers["pos_rate"]
+    # By Bayes: the odds of the sample that become 10 : 70 at the plan's share.
+    odds = 10 / 70 * (1 - rate) / rate
+    shown = f"with 15 %, as planned, acting pays from {odds / (1 + odds):.4f} on"
+    assert shown in said(measured, "EVAL-05")
+    assert rules(measured)["ev.population"] is False
+
+
+def test_the_rarer_class_is_counted_whichever_it_is(measured: Project) -> None:
+    split = SPLIT | {"test_positives": 1598 - 200}
+    write(measured, "training", REPORTS["training"] | {"split": split})
+    [told] = (i for i in evidence.contradictions(measured) if i.rule == "ev.positives")
+    assert "246 negatives are needed in the test set, it has 200" in told.message
+
+
+def test_a_limit_that_was_changed_asks_for_a_new_evaluation(measured: Project) -> None:
+    judged = REPORTS["metrics"]["gate"] | {"min_metric": 0.65}
+    write(measured, "metrics", REPORTS["metrics"] | {"gate": judged})
+    stale = "reports/metrics.json used 0.65: run `ml evaluate`"
+    assert not [f for f in check.check(measured, "G3") if stale in f.message]
+    path = measured.path("plan/overrides.yaml")
+    path.write_text("EVAL-01: {value: roc_auc, limit: 0.7, reason: as last year}\n")
+    found = [f for f in check.check(Project(measured.root), "G3") if stale in f.message]
+    assert [(f.level, f.id) for f in found] == [("error", "EVAL-03")]
+    assert "ev.limit" not in rules(Project(measured.root))  # 0.81 is enough
+    path.write_text("EVAL-01: {value: roc_auc, limit: 0.9, reason: more is asked}\n")
+    assert rules(Project(measured.root))["ev.limit"]
+    assert evidence.verdict(Project(measured.root)).startswith("**stop**: ROC AUC is 0.81")
+
+
+def test_a_metric_of_another_name_is_not_held_against_the_limit(measured: Project) -> None:
+    assert row(measured, "Primary metric").planned == "ROC AUC of at least 0.65 (default)"
+    path = measured.path("plan/overrides.yaml")
+    path.write_text("EVAL-01: {value: pr_auc, limit: 0.3, reason: only the top counts}\n")
+    shown = row(Project(measured.root), "Primary metric")
+    assert shown.planned.startswith("PR AUC of at least 0.3") and "ROC AUC: 0.81" in shown.measured
+    assert shown.says == evidence.AGAINST
+
+
+def test_why_says_the_verdict_before_that_of_the_answers(
+    measured: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(
+        measured, "metrics", REPORTS["metrics"] | {"gate": {"passed": False, "reasons": ["weak"]}}
+    )
+    check.why(measured, "VAL-01")
+    told = capsys.readouterr().out
+    assert "verdict: stop: the gate of the model failed: weak" in told
+    assert "by the answers: go\n" in told and "decision: go" not in told
+
+
+def test_who_signs_for_a_team_that_named_nobody(measured: Project, tmp_path: Path) -> None:
+    assert measured.plan.origins["owner"] == measured.plan.origins["oncall"] == "default"
+    assert check._stranger(measured, "VAL-01", "@eva") == ""
+    named = Project(render(tmp_path / "named", owner="Ana Maria"))
+    assert "TEAM-01 names Ana Maria" in check._stranger(named, "VAL-01", "@eva")
+    assert check._stranger(named, "VAL-01", "Ana Maria") == ""
 
 
 def test_a_team_that_stops_the_project_is_quoted(measured: Project) -> None:

@@ -69,9 +69,10 @@ USUAL = """\
 {{% set usual_one = "preset" if name in preset_answers else "default" %}}
 {{% set _ = found.update({{name: usual_one if same else "given"}}) %}}
 {{% endfor %}}
-{{{{ found | to_json }}}}
+{people}{{{{ found | to_json }}}}
 {{%- endmacro %}}
 """
+PEOPLE = ("owner", "oncall")  # whom a default names is nobody
 CAST = {
     "int": "int",
     "float": "float",
@@ -261,13 +262,18 @@ def asked(file: Path) -> str:
 
 
 def usual() -> str:
-    """Return the text of usual.jinja: the default of each number beside its answer."""
+    """Return the text of usual.jinja: the default of each number and person beside its answer."""
     numbers = {n: q["default"] for n, q in questions().items() if q["type"] in ("int", "float")}
     lines = [
         f'{{% set text %}}{default}{{% endset %}}{{% set _ = usual.update({{"{name}": text}}) %}}\n'
         for name, default in numbers.items()
     ]
-    return USUAL.format(defaults="".join(lines))
+    people = (
+        f"{{% set text %}}{questions()[name]['default']}{{% endset %}}{{% set _ = found.update("
+        f'{{"{name}": "default" if text == answers.{name} else "given"}}) %}}\n'
+        for name in PEOPLE
+    )
+    return USUAL.format(defaults="".join(lines), people="".join(people))
 
 
 def main() -> None:

@@ -50,7 +50,6 @@ ORIGINS = {
     "preset": "of the preset: nobody gave another",
     "default": "default of the template: nobody gave another",
 }
-NOBODY = "ML team"  # the answer of who gave no name
 COLUMNS = ("open", "written", "approved", "overdue", "measured", "unmeasured")
 FOLDS = {"time": "time_series", "stratified_group": "stratified_group_kfold"}
 
@@ -212,7 +211,10 @@ def why(project: Project, identifier: str) -> None:
     keys: list[str] = []
     if identifier in plan.decisions:
         decision, override = plan.decisions[identifier], plan.overrides.get(identifier)
-        typer.echo(f"decision: {decision.said(decision.value)}")
+        if decision.output == "verdict":
+            typer.echo(f"verdict: {plain(evidence.verdict(project)).replace('**', '')}")
+        label = "by the answers" if decision.output == "verdict" else "decision"
+        typer.echo(f"{label}: {decision.said(decision.value)}")
         typer.echo(f"rule: {decision.rule}: {decision.why}")
         if override is not None:
             taken = f"{decision.said(override.value)}: {override.reason or 'no reason'}"
@@ -294,8 +296,9 @@ def _stranger(project: Project, identifier: str, by: str) -> str:
         named = {r: roles.get(r, ()) for d in duties for r in (d.accountable, d.responsible)}
         place = "TEAM-02"
     else:
-        answers = project.plan.answers
-        people = {answers[name] for name in ("owner", "oncall")} - {NOBODY}
+        plan = project.plan
+        given = [n for n in ("owner", "oncall") if plan.origins.get(n, "given") == "given"]
+        people = {plan.answers[name] for name in given}
         named, place = {"owner or on call": tuple(sorted(people))}, "TEAM-01"
     known = [name for names in named.values() for name in names]
     if not known or any("/" in name or _same(name, by) for name in known):
@@ -527,13 +530,20 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
     outputs = {decision.output: identifier for identifier, decision in plan.decisions.items()}
     for report, identifier in MADE_WITH.items():
         path = project.path(f"reports/{report}.json")
-        used = storage.read_json(path, dict[str, Any]).get("plan", {}) if path.exists() else {}
+        made = storage.read_json(path, dict[str, Any]) if path.exists() else {}
+        used = made.get("plan", {})
         for name, value in plan.facts(used).items():
             if value != used[name]:
                 place = outputs.get(name, identifier)
                 said = plan.decisions[place].said if name in outputs else _shown
                 message = f"{name} is {said(value)}, but reports/{report}.json used "
                 yield Finding("error", place, f"{message}{said(used[name])}: run `ml run`")
+        gate = made.get("gate", {})
+        if gate.get("min_metric", plan.metric_limit) != plan.metric_limit:
+            limits = (number(value, 4) for value in (plan.metric_limit, gate["min_metric"]))
+            message = "the limit is {}, but reports/{}.json used {}: run `ml evaluate`"
+            now, then = limits
+            yield Finding("error", "EVAL-03", message.format(now, report, then))
 
 
 def _list_of_gates(plan: Plan, parts: Parts) -> Iterator[Finding]:

@@ -76,6 +76,11 @@ def lines(project: Project) -> list[str]:
     return [f"**Verdict:** {evidence.verdict()}.", "<!-- evidence -->", *rows]
 
 
+def population(project: Project) -> str:
+    """Say of which rows probabilities and threshold hold, and what planned use would ask for."""
+    return Evidence(project).population
+
+
 def loss(worth: Report) -> str:
     """Say that the measured value a year may be zero or a loss, "" when its interval lies above 0.
 
@@ -149,10 +154,51 @@ class Evidence:
         named = vouched and not vouched.open and vouched.attributes["owner"] != "none"
         return "" if named else ", ".join(map(code, missing))
 
+    @cached_property
+    def learnt(self) -> Report:
+        """The share of positives in the rows learnt from with its interval; empty without any."""
+        split = self.training.get("split", {})
+        rows, positives = (split.get(f"development_{name}", 0) for name in ("rows", "positives"))
+        return _wilson(positives, rows)
+
+    @property
+    def population(self) -> str:
+        """Of which rows probabilities and threshold hold.
+
+        At another share of positives the odds of each row change by the ratio of the shares' odds.
+        Sources: Elkan 2001, IJCAI, theorem 2; Saerens et al. 2002, Neural Computation 14(1), 21-41.
+        """
+        rate, cut = self.answers["pos_rate"], self.plan.computed["EVAL-05"]["p_star"].value
+        if not self.learnt:
+            return "of rows such as those learnt from"
+        said = "probabilities and threshold hold for rows with as many positives as those learnt "
+        said += f"from, {percent(self.learnt['value'])}"
+        if not self._elsewhere or cut is None or not 0 < self.learnt["value"] < 1:
+            return said
+        odds = (
+            cut / (1 - cut) * self.learnt["value"] / (1 - self.learnt["value"]) * (1 - rate) / rate
+        )
+        cut = number(odds / (1 + odds), 4)
+        return f"{said}; with {percent(rate)}, as planned, acting pays from {cut} on"
+
+    @property
+    def _elsewhere(self) -> bool:
+        """Whether the planned use has another share of positives than the rows learnt from."""
+        rate, found = self.answers["pos_rate"], self.learnt
+        return bool(found) and not (
+            _within(rate, found) or 1 / SLACK < found["value"] / rate < SLACK
+        )
+
     @property
     def hoped(self) -> float:
         """The planned benefit of a year at full use."""
         return 12 * self.plan.number("VAL-01", "benefit")
+
+    @property
+    def _best(self) -> Report:
+        """The measured primary metric with its interval; empty without a report."""
+        found = self.metrics.get("champion", {}).get("metrics", {})
+        return found.get(self.metrics.get("primary_metric"), {}) or {}
 
     @property
     def span(self) -> float:
@@ -165,6 +211,12 @@ class Evidence:
             why = "; ".join(map(str, gate["reasons"])) or "no reason given"
             message = f"the gate of the model failed: {why}"
             yield Contradiction("ev.gate", "EVAL-03", message, closes=True)
+        best, least, metric = self._best, self.plan.metric_limit, self.plan.value("primary_metric")
+        if gate and gate["passed"] and least is not None and (best.get("value") or 0) < least:
+            message = f"{self.plan.named(metric)} is {number(best.get('value'), 4)}; the plan asks "
+            yield Contradiction(
+                "ev.limit", "EVAL-03", f"{message}for {number(least, 4)} by now", True
+            )
         if self.worth and (message := loss(self.worth)):
             yield Contradiction("ev.loss", "VAL-02", message, closes=True)
         p99 = self.bench.get("single_row_ms", {}).get("p99")
@@ -188,11 +240,18 @@ class Evidence:
             shown = _interval(found, share=True)
             message = f"{percent(rate)} positives are planned, {shown} were measured"
             yield Contradiction("ev.prevalence", "DATA-02", message)
-        positives = self.training.get("split", {}).get("test_positives")
-        needed = self.plan.number("DATA-02", "test_positives_needed")
-        if positives is not None and positives < needed:
-            message = f"{number(needed)} positives are needed in the test set, it has "
-            yield Contradiction("ev.positives", "DATA-02", message + number(positives))
+        if self._elsewhere:
+            yield Contradiction("ev.population", "EVAL-05", self.population)
+        split, needed = (
+            self.training.get("split", {}),
+            self.plan.number("DATA-02", "test_positives_needed"),
+        )
+        if (positives := split.get("test_positives")) is not None:
+            counts = {"positives": positives, "negatives": split["test_rows"] - positives}
+            rarer = min(counts, key=counts.__getitem__)
+            if counts[rarer] < needed:
+                message = f"{number(needed)} {rarer} are needed in the test set, it has "
+                yield Contradiction("ev.positives", "DATA-02", message + number(counts[rarer]))
         yield from self._of_the_rules()
         if self.drift.get("level") in ("warn", "act") and not self._looks_at_itself():
             message = f"no drift is planned, level {self.drift['level']} was measured"
@@ -317,15 +376,17 @@ class Evidence:
 
     def _model_rows(self) -> Iterator[Row]:
         answers, gate = self.answers, self.metrics.get("gate", {})
-        champion, primary = self.metrics.get("champion", {}), self.metrics.get("primary_metric")
-        best = champion.get("metrics", {}).get(primary, {})
+        champion, used = self.metrics.get("champion", {}), self.metrics.get("primary_metric")
+        best, asked = self._best, self.plan.value("primary_metric")
+        other = f"{self.plan.named(used)}: " if used not in (None, asked) else ""
         limit = self.plan.metric_limit
         least = "no limit"
         if limit is not None:
-            least = self._from(f"at least {number(limit, 4)}", "min_metric")
+            least = f"{self.plan.named(asked)} of at least {number(limit, 4)}"
+            least = self._from(least, "min_metric")
         low = limit is not None and (best.get("value") or 0) < limit
-        found = _interval(best, 4)
-        says = AGAINST if low else "agrees"
+        found = f"{other}{_interval(best, 4)}" if best else MISSING
+        says = AGAINST if low or other else "agrees"
         yield self._row("EVAL-03", "Primary metric", least, found, says=says)
         gain = {name: gate.get(key) for name, key in GAIN.items()}
         small = (gain["value"] or 0) < answers["min_gain"] or (gain["low"] or 0) <= 0

@@ -62,16 +62,18 @@ def _asked(project: Project, parts: Parts, verdict: str) -> Iterator[str]:
     """Say what those who decide are asked for: money to the next look, and a name."""
     plan, answers = project.plan, project.plan.answers
     currency, cost = escape(answers["currency"]), answers["build_cost"]
+    budget = plan.computed["VAL-01"]["build_cost"].value or 0
     if verdict.startswith("**stop**"):
         yield "**Asked of you: stop, or change the plan.** No money on this verdict:"
         return
     closed = _closed(project)
     stage = "G3" if "G3" in closed else "G5"
     gate = plan.gates[stage]
-    share, month, late = gate.share or 0, gate.month or 0, gate.p80_month or 0
+    share = 1.0 if gate.share is None else gate.share  # G5: all that is left
+    month, late = gate.month or 0, gate.p80_month or 0
     start = (plan.gates["G3"].share or 0) if stage == "G5" else 0
     likely = (share - start) * cost
-    slipped = likely * max(1.0, late / month if month else 1.0)
+    slipped = (share - start) * float(budget)
     end = "where the project may still stop" if stage == "G3" else "where use has proven it"
     name = ""
     vouch = parts.get(("human", "VAL-01"))

@@ -46,10 +46,7 @@ ALWAYS = ("OVERRIDES", "GATES")  # what they show is known without a run
 TEXTS: dict[str, tuple[str, str]] = {
     "VAL-02": (
         "metrics",
-        "measured: {business[value_per_year]:0} {currency} a year ({business[value_low]:0} to "
-        "{business[value_high]:0}, 95 %) more than today's process, at full use with "
-        "{business[prevalence]:%} positives and {acted:1} cases a day that are acted on, of which "
-        "{business[precision]:%} are positive{over}",
+        "{worth}",
     ),
     "DATA-02": (
         "data_quality",
@@ -71,14 +68,15 @@ TEXTS: dict[str, tuple[str, str]] = {
     "EVAL-03": (
         "metrics",
         "measured: {champion[name]:name} {champion[version]:code} has {primary_metric:name} "
-        "{result:ci4}, {gate[gain]:4} more than {gate[against]:name} "
-        "(at least {gate[gain_low]:4}); gate {verdict}",
+        "{result:ci4}, {gained} {gate[against]:name} (95 % interval of the difference: "
+        "{gate[gain_low]:4} to {gain_high:4}); gate {verdict}",
     ),
     "EVAL-05": (
         "metrics",
         "measured: threshold {champion[threshold]:4} gives precision "
         "{champion[metrics][precision]:ci3} and recall {champion[metrics][recall]:ci3} ({counts}); "
         "of {a_day:0} predictions a day it flags about {flagged:1}{too_many}\n"
+        "population: {population}\n"
         "cost: {business[cost_per_1000]:0} {currency} per {thousand:0} rows, by today's process "
         "{business[cost_per_1000_baseline]:0} {currency}",
     ),
@@ -287,8 +285,10 @@ def _metrics(report: Report, project: Project) -> Report:
         "verdict": escape(_verdict(gate)),
         "a_day": a_day,
         "flagged": flagged,
-        "acted": a_day * business["acted_on_share"],
-        "over": _over(business),
+        "worth": _worth(business, a_day),
+        "gained": _more(gate["gain"], 4),
+        "gain_high": gate.get("gain_high"),
+        "population": evidence.population(project),
         "too_many": f", more than the {number(capacity)} that people can act on"
         if capacity and flagged > 1.1 * capacity
         else "",
@@ -310,13 +310,28 @@ def _metrics(report: Report, project: Project) -> Report:
     }
 
 
-def _over(business: Report) -> str:
-    """Say what the model adds to the cheapest policy without one, when that is not today's."""
-    over, money = business["over"], escape(business["currency"])
-    said = f"; {number(over['value'])} {money} more than to {over['policy']}"
-    said = "" if over["policy"] == business["baseline_policy"] else said
-    nothing = "; made-up data with other shares than the plan's: it says nothing of the case"
-    return said + (nothing if business["says_nothing"] else "")
+def _more(value: float | None, digits: int | None = None, unit: str = "") -> str:
+    """Say a difference with a word in place of its sign: 0.02 more than, 5 EUR a year less than."""
+    if value is None:
+        return f"{UNKNOWN} against"
+    return f"{number(abs(value), digits)}{unit} {'less' if value < 0 else 'more'} than"
+
+
+def _worth(business: Report, a_day: float) -> str:
+    """Say what the model adds to today's process, and to the cheapest policy if that is another."""
+    if business["says_nothing"]:  # as the table of evidence has it
+        return "value: not measured, made-up data with other shares than the plan's say nothing"
+    money = f" {escape(business['currency'])}"
+    difference, low, high = (business[f"value_{name}"] for name in ("per_year", "low", "high"))
+    said = f"measured: {_more(difference, 0, f'{money} a year')} today's process (95 % interval of "
+    said += f"the difference: {number(low, 0)} to {number(high, 0)}), at full use with "
+    said += f"{percent(business['prevalence'])} positives and "
+    said += f"{number(a_day * business['acted_on_share'], 1)} cases a day that are acted on, of "
+    said += f"which {percent(business['precision'])} are positive"
+    over = business["over"]
+    if over["policy"] == business["baseline_policy"]:
+        return said
+    return f"{said}; {_more(over['value'], 0, money)} to {over['policy']}"
 
 
 def _explain(report: Report, project: Project) -> Report:

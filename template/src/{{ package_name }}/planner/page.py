@@ -194,7 +194,7 @@ def _against(project: Project) -> Iterator[tuple[str, str, str, str, tuple[str, 
     plan = project.plan
     dates = _dates(project, "plan/plan.yaml")
     for i, decision in plan.decisions.items():
-        if decision.alternatives:
+        if decision.alternatives and decision.output != "verdict":  # that stands at the top
             since, _ = dates.get(("decisions", i, "value"), ("", ""))
             taken = decision.said(decision.value)
             yield i, taken, since, f"{decision.rule}: {decision.why}", decision.alternatives

@@ -1,7 +1,6 @@
 """What the team keeps in plan/progress.yaml: people, tasks, money; and what follows from it."""
 
 import datetime as dt
-import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, NamedTuple
@@ -17,6 +16,7 @@ from .blocks import code, escape
 FILE = "plan/progress.yaml"
 MEND = "correct it, its own comments say how"
 WEEKS_A_MONTH = DAYS_A_MONTH / 7
+ROUNDING = 0.5  # weeks: those of the first tasks are rounded
 Z80 = 0.8416212335729143  # standard normal quantile of 80 %
 CODEOWNERS = "# Written by `ml plan sync` from the roles in plan/progress.yaml: edit those.\n"
 
@@ -91,8 +91,10 @@ def read(project: Project) -> Progress:
 def critical_path(tasks: Mapping[str, Task], actual: Mapping[str, float] = {}) -> Schedule:
     """Return the schedule by PERT and the critical path; `actual` ends, in weeks, win.
 
-    Expected lengths add along the longest path, variances too, as if tasks were independent:
-    the true spread is wider. Source: Malcolm et al. 1959, Operations Research 7(5).
+    Expected lengths add along the longest path, and so do deviations: delays have common causes,
+    and a sum of tasks that are late together is late as the whole is in SCHED-01. Sources: Malcolm
+    et al. 1959, Operations Research 7(5); Dhaene et al. 2002, Insurance: Mathematics and Economics
+    31(1), on sums of comonotonic parts.
     """
     ends: dict[str, float] = {}
     before: dict[str, str | None] = {}
@@ -114,8 +116,8 @@ def critical_path(tasks: Mapping[str, Task], actual: Mapping[str, float] = {}) -
         path.append(last)
         last = before[last]
     path.reverse()
-    variance = sum(tasks[name].deviation ** 2 for name in path if name not in actual)
-    return Schedule(ends, path, expected, math.sqrt(variance))
+    deviation = sum(tasks[name].deviation for name in path if name not in actual)
+    return Schedule(ends, path, expected, deviation)
 
 
 def run(project: Project) -> dict[str, Any]:
@@ -154,10 +156,10 @@ def check(project: Project) -> Iterator[tuple[str, str]]:
     if progress.tasks:
         planned = critical_path(progress.tasks)
         agreed = project.plan.number("SCHED-01", "p80_months") * WEEKS_A_MONTH
-        if planned.expected > agreed:
-            late = f"{count(planned.expected, 'week', 1)}, the plan {number(agreed, 1)}"
-            message = f"the tasks of {FILE} take {late}: change them, or the answer build_months"
-            yield "SCHED-01", message
+        if planned.p80 > agreed + ROUNDING:
+            late = f"{count(planned.p80, 'week', 1)} in four of five cases, the plan counts on "
+            message = f"the tasks of {FILE} take {late}{number(agreed, 1)}: change them, or the "
+            yield "SCHED-01", f"{message}answer build_months"
         today = dt.datetime.now().astimezone().date()
         for name, weeks in planned.ends.items():
             due = _date(progress, weeks)
@@ -191,16 +193,23 @@ def _schedule(progress: Progress) -> dict[str, Any]:
 
 
 def _money(project: Project, progress: Progress) -> dict[str, Any]:
-    """Compare by earned value: what the work that is done was to cost, less what was spent."""
+    """Compare by earned value: what the work that is done was to cost, less what was spent.
+
+    The budget at completion is that of BUD-01, its reserve included: money and NPV count with it.
+    """
     answers, months = project.plan.answers, len(progress.earned)
     done = _schedule(progress)["done_share"] if progress.tasks else None
+    budget = project.plan.number("BUD-01", "budget")
     spent, ramp = sum(progress.spent.values()), answers["ramp_months"]
-    shares = [min(1.0, month / ramp) if ramp else 1.0 for month in range(1, months + 1)]
+    growth = (1 + answers["benefit_growth"]) ** (1 / 12)
+    shares = [
+        (min(1.0, m / ramp) if ramp else 1.0) * growth ** (m - 1) for m in range(1, months + 1)
+    ]
     return {
         "spent": spent,
         "months_spent": len(progress.spent),
-        "planned_for_done": None if done is None else done * answers["build_cost"],
-        "cost_variance": None if done is None else done * answers["build_cost"] - spent,
+        "planned_for_done": None if done is None else done * budget,
+        "cost_variance": None if done is None else done * budget - spent,
         "earned": sum(progress.earned.values()),
         "months_earned": months,
         "planned_earned": project.plan.number("VAL-01", "benefit") * sum(shares),
@@ -221,7 +230,7 @@ def _said(schedule: dict[str, Any]) -> str:
     return (
         f"critical path: {', '.join(map(code, schedule['path']))}: "
         f"{count(schedule['expected_weeks'], 'week', 1)} expected, in four of five cases at most "
-        f"{number(schedule['p80_weeks'], 1)} if no delay brings another\n"
+        f"{number(schedule['p80_weeks'], 1)} if they are late together\n"
         f"done: {schedule['done']} of {schedule['tasks']} tasks, "
         f"{percent(schedule['done_share'])} of the work"
     ) + (
@@ -235,8 +244,11 @@ def _said(schedule: dict[str, Any]) -> str:
 def _amounts(money: dict[str, Any], currency: str) -> str:
     text = f"spent: {number(money['spent'])} {currency} in {count(money['months_spent'], 'month')}"
     if money["planned_for_done"]:
+        over = -money["cost_variance"]
         text += (
-            f"; the work that is done was to cost {number(money['planned_for_done'])} {currency}"
+            f"; the work that is done was to cost {number(money['planned_for_done'])} {currency} "
+            f"of the budget, {number(abs(over))} {currency} "
+            f"{'less' if over > 0 else 'more'} than was spent"
         )
     if not money["months_earned"]:
         return text
