@@ -74,10 +74,14 @@ def test_a_plan_says_when_an_assessment_is_due(depth: str) -> None:
     (line,) = [line for line in none.split("\n") if line.startswith("Assessment: ")]
     assert "none is due by the answers; one is, before data are processed, once" in line
     assert all(f"({article}" in line for article in ("GDPR 35", "UK GDPR 35", "11 CCR 7150"))
-    assert "data are sold, shared or sensitive" in line and "nobody checked whether one" in line
+    assert (
+        "data are sold, shared or sensitive" in line and "Nobody checked the other places." in line
+    )
     due = render_plan(plan_depth=depth, jurisdictions=["eu", "us_ca"], **HEAVY)[0]
     assert "none is due" not in due and "one is, before" not in due and "11 CCR 7150" in due
     assert "due before the data are processed, training included" in due
+    both = render_plan(plan_depth=depth, jurisdictions=["eu", "us_ca"], significant_effect=True)[0]
+    assert "(GDPR 35, 36), decisions weigh" in both and ". One more is, before data" in both
     health = render_plan(plan_depth=depth, jurisdictions=["us_health"])[0]
     assert "none is due" not in health and "164.308(a)(1)(ii)(A)" in health
 
