@@ -375,7 +375,7 @@ def test_a_missing_or_foreign_block_is_found(project: Project) -> None:
 BROKEN = {
     "<!-- plan:auto EVAL-01 -->\nx": "never ends",
     "<!-- /plan:auto EVAL-01 -->": "without a beginning",
-    "<!-- plan:auto EVAL-01 -->\n<!-- /plan:auto EVAL-02 -->": "without a beginning",
+    "<!-- plan:auto EVAL-01 -->\n<!-- /plan:auto EVAL-02 -->": "did you mean `<!-- /plan",
     "<!-- plan:auto A-1 -->\n<!-- plan:auto B-1 -->\n<!-- /plan:auto B-1 -->": "never ends",
     "<!-- plan:auto A-1 -->\n<!-- /plan:auto A-1 -->\n" * 2: "appears twice",
     "<!-- plan:notes A-1 -->": "not a mark",
@@ -399,8 +399,7 @@ def test_broken_marks_are_named_by_their_line(project: Project, text: str) -> No
     with pytest.raises(PlanError, match=BROKEN[text]) as caught:
         parse(f"# Plan\n{text}\n")
     assert all(re.match(r"line \d+: ", problem) for problem in caught.value.problems)
-    with project.path("PLAN.md").open("a") as file:
-        file.write(f"{text}\n")
+    edit(project, "## Notes of the team", f"{text}\n## Notes of the team")
     assert errors(project)
 
 
@@ -741,7 +740,7 @@ def test_owner_and_date_are_warned_about(measured: Project) -> None:
         ("draft", "nobody", "none", ["has no owner: write a name behind `Owner:`"]),
         ("draft", "@bob", "2999-01-31", []),
         ("review", "@bob", "2020-01-31", ["was due on 2020-01-31"]),
-        ("review", "@bob", "soon", ["due soon is no date: write 2027-03-31"]),
+        ("review", "@bob", "May", ["due May is no date: write 2027-03-31"]),
     ):
         edit(measured, now, now := mark.format(status, owner, due))
         found = [f for f in check.check(measured) if f.id == "RISK-01"]

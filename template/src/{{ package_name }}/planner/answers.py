@@ -12,7 +12,7 @@ from ..engine import storage
 from ..engine.errors import ProjectError
 from ..engine.formats import count
 from ..engine.settings import Project, Strict, convert, load_yaml
-from .blocks import MEANT, NOBODY, SIGNATURES, STATUSES, Part, Parts, read, rewrite, survey
+from .blocks import MEANT, SIGNATURES, STATUSES, Part, Parts, nobody, read, rewrite, survey
 
 DATES = "a date such as 2027-01-31 or 31.01.2027, +10d, +2w or +3m from today, or none"
 OWNERS = "give one name, such as Ana Maria or @eva"
@@ -115,13 +115,13 @@ def owner(text: str) -> str:
     name = plain(text)
     if re.search(r"[·;|<>:=]", name):
         raise ProjectError(f"{name[:40]!r} is no owner: {OWNERS}")
-    return "none" if name.lower() in NOBODY else name
+    return "none" if nobody(name) else name
 
 
 def due(text: str, today: dt.date) -> str:
     """Return the date that a person means, as YYYY-MM-DD or "none"; it is not in the past."""
     word = plain(text).lower()
-    if word in (*NOBODY, "never"):
+    if nobody(word) or word == "never":
         return "none"
     try:
         day = _day(word, today)

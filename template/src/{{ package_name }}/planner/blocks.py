@@ -16,6 +16,7 @@ of fields, perhaps a signature, and the answer. A line of the table RESULTS is a
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -24,18 +25,22 @@ from typing import NamedTuple
 
 from markdown_it import MarkdownIt
 
+from ..engine import formats
 from ..engine.errors import ProjectError
 from ..engine.settings import Plan
 from ..engine.storage import sha256_text
 
 MARK = re.compile(r"<!-- (/?)plan:(auto|measured|human|answer) ([A-Z]+(?:-\d+)?) -->")
 LIKE_A_MARK = re.compile(r"<!--\s*/?\s*plan:")
-HIDDEN = re.compile(r"\s*<!--.*?-->")
+HIDDEN = re.compile(r"(?<!\s)\s*<!--.*?-->")  # from the first space on, or long gaps take hours
 HEADING = re.compile(r"#{2,3} .*<!-- ([A-Z]+(?:-\d+)?) -->\s*$|## \d |## Notes of the team")
+KINDS = ("auto", "measured", "human", "answer")
+LONGEST_LINE = 20_000  # characters; what is longer is no text that people read
 NOTES = "## Notes of the team"  # what stands below belongs to no block
 # A mark of plans whose fields stood in it, and what to do about it.
 EARLIER = re.compile(r"<!-- plan:human [A-Z]+-\d+ \w+=")
 OLD = "a mark of an earlier form: run `ml update`, or `ml plan carry`"
+TOP = ("VERDICT", "SUMMARY", "FLOW", "GATES", "CHOICES", "OVERRIDES", "RESULTS")
 RESULTS = "RESULTS"  # the table of what was measured of blocks that nobody writes in
 ROW = re.compile(r"\|.*<!-- ([A-Z]+-\d+)\b[^>]*-->\s*\|\s*$")
 FIELDS = ("Owner", "Due", "Status")
@@ -44,7 +49,7 @@ SIGNED = re.compile(
     r"[_*]*(?<![a-z])(approved|rejected)\s+by\s+(\S.*?)\s+on\s+(\d{4}-\d\d-\d\d),\s+seal\s+([\da-f.]*[\da-f])[_*]*",
     re.IGNORECASE | re.DOTALL,
 )
-NOBODY = ("", "-", "?", "none", "nobody", "nobody yet", "no")
+NOBODY = ("nobody", "nobody yet", "no one", "no")
 PLACEHOLDER = "_No answer yet._"
 STATUSES = ("open", "draft", "review", "not needed")  # what people write
 SIGNATURES = ("approved", "rejected")  # what the command writes
@@ -55,7 +60,13 @@ MEANT = {
     **dict.fromkeys(("wip", "started", "doing"), "draft"),
     **dict.fromkeys(("n/a", "na", "none", "unneeded"), "not needed"),
 }
-NO_ANSWER = {"", "todo", "to do", "tbd", "nothing", "nothing yet", "later"}
+# What people write where they have nothing to say yet, without signs and in small letters.
+NOTHING = re.compile(
+    r"|xx+|(to ?do|tb[acd]|fixme|wip|pending|open|placeholder|later|soon|unknown|not known|no idea|"
+    r"nothing|none|nil|null|n ?a|not applicable|no answer|to be "
+    r"(announced|added|agreed|checked|clarified|confirmed|decided|defined|determined|done|filled|"
+    r"filled in|specified|written))( yet| later| soon)*"
+)
 BLOCKS = "ul|ol|li|table|thead|tbody|tr|th|td|h[1-6]|blockquote|hr|br"
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable("table")
 
@@ -88,6 +99,7 @@ class Part:
     head: list[str] = field(default_factory=list)
     stray: list[str] = field(default_factory=list)
     read: dict[str, str] = field(default_factory=dict)  # the attributes as the file has them
+    place: str = "PLAN.md"  # the id in the heading above
 
     @property
     def shown(self) -> list[str]:
@@ -104,10 +116,7 @@ class Part:
 
         What the template left does not count where a text stands beside it.
         """
-        text = HIDDEN.sub("", "\n".join(self.lines))
-        text = re.sub(r"(?im)^\s*[_*]*No answer yet\.?[_*]*\s*$", "", text)
-        plain = re.sub(r"[\W_]+", " ", text).strip()
-        return plain.lower() in NO_ANSWER or plain.startswith("TODO ")
+        return nothing(*self.lines)
 
 
 Parts = dict[tuple[str, str], Part]
@@ -119,6 +128,23 @@ class Problem(NamedTuple):
     identifier: str
     message: str
     level: str = "error"
+
+
+def nothing(*lines: str) -> bool:
+    """Say whether lines say nothing: "TODO", "n/a", "none", a dash, dots. "None: we ..." does."""
+    return all(map(_says_nothing, HIDDEN.sub("", "\n".join(lines)).split("\n")))
+
+
+def nobody(name: str) -> bool:
+    """Say whether what stands for a name or a date names none."""
+    return nothing(name) or name.lower().rstrip(".") in NOBODY
+
+
+def _says_nothing(line: str) -> bool:
+    plain = re.sub(r"^\s*(\d+[.)] |<br ?/?>)|&nbsp;|<br ?/?>", "", line)
+    plain = re.sub(r"[\W_]+", " ", re.sub(r"\b(\w)\.(?=\w\b)", r"\1", plain)).strip()
+    started = re.match(r"(TODO|TBD|FIXME|XXX) ", plain)  # and then who or what
+    return bool(NOTHING.fullmatch(plain.lower()) or started)
 
 
 def unanswered(plan: Plan, parts: Parts) -> dict[str, Part]:
@@ -155,13 +181,16 @@ def meaning_hash(lines: Sequence[str]) -> str:
 
 
 def read(path: Path) -> str:
-    """Read PLAN.md with its line ends as they are."""
+    """Read PLAN.md with its line ends as they are; those of old Macs become newlines."""
     try:
-        return path.read_bytes().decode("utf-8")
+        content = path.read_bytes()
     except FileNotFoundError:
         raise ProjectError(f"{path} is missing: restore it with git") from None
+    try:
+        return re.sub(r"\r(?!\n)", "\n", content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise ProjectError(f"{path}: not UTF-8 text (byte {error.start}): save it again") from None
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ProjectError(f"{path}: line {line} is no UTF-8 text: save it as UTF-8") from None
 
 
 def parse(text: str) -> Parts:
@@ -178,7 +207,7 @@ def survey(text: str) -> tuple[Parts, list[Problem]]:
     The next heading or the next beginning ends a part that lost its end: a slip in one block hides
     no other.
     """
-    reader = _Reader()
+    reader = _Reader(Counter(mark[2] for mark in MARK.findall(text)))
     for number, raw in enumerate(text.split("\n")):
         reader.read(number, raw.removesuffix("\r"))
     reader.lose()
@@ -239,7 +268,8 @@ def code(value: object) -> str:
 class _Reader:
     """Reads PLAN.md line by line into parts and problems."""
 
-    def __init__(self) -> None:
+    def __init__(self, marks: Counter[str]) -> None:
+        self.marks = marks  # how often each id stands in one: a slip of the pen does so once
         self.parts: Parts = {}
         self.problems: list[Problem] = []
         self.current: Part | None = None
@@ -247,6 +277,12 @@ class _Reader:
         self.asked: list[str] = []  # the quote above a human part
         self.notes = False
         self.outside = False  # whether the line before stood outside of the marks too
+        self.unread: set[str] = set()  # blocks of which a part is left out
+
+    @property
+    def place(self) -> str:
+        """The block that a line belongs to."""
+        return self.current.identifier if self.current else self.heading
 
     def note(self, identifier: str, line: int, message: str, level: str = "error") -> None:
         self.problems.append(Problem(identifier, f"line {line + 1}: {message}", level))
@@ -259,43 +295,103 @@ class _Reader:
         self.current = None
 
     def read(self, number: int, line: str) -> None:
+        if len(line) > LONGEST_LINE:
+            self.leave(number, len(line))
+            return
+        if "\0" in line:
+            self.note(self.place, number, "holds a NUL character, which is no text: delete it")
         if re.match(r"<{7}|>{7}", line):
-            place = self.current.identifier if self.current else "PLAN.md"
-            self.note(place, number, "unsolved merge conflict")
-        if LIKE_A_MARK.search(line):
-            self.mark(number, line.strip())
+            self.note(self.place, number, "unsolved merge conflict")
+        if mark := self.meant(number, line.strip()):
+            self.mark(number, mark)
             self.outside, self.asked = False, []
         elif found := HEADING.match(line):
             self.lose()
-            self.heading = found[1] or "PLAN.md"
+            self.heading = found[1] if self.marks[found[1]] > 1 else "PLAN.md"
             self.notes = self.notes or line.startswith(NOTES)
             self.outside, self.asked = False, []
         elif self.current is not None:
             (self.current.lines if self.current.answer >= 0 else self.current.head).append(line)
         elif line.startswith(">"):
             self.asked.append(line.strip("> "))
+        elif line.startswith(("## ", "### ")):
+            self.heading = "PLAN.md"  # of a block, whose id was lost
         elif not (self.notes or not line.strip() or re.match(r"#|<!--|[<=>|]{7}", line)):
             if not self.outside:
                 self.note(self.heading, number, _stray(self.heading, line), "warning")
             self.outside = True
 
+    def leave(self, number: int, length: int) -> None:
+        """Leave a part unread that holds an enormous line: it may be no text at all."""
+        mend = "break it into lines, or keep it in a file of its own and link that"
+        self.note(self.place, number, f"has {formats.number(length)} characters: {mend}")
+        if self.current is not None:
+            self.parts.pop((self.current.kind, self.current.identifier), None)
+            self.unread.add(self.current.identifier)
+            self.current, self.outside = None, True
+
+    def meant(self, number: int, line: str) -> str:
+        """Return the mark that a line is, or must have meant; "" when it is none.
+
+        A slip is told of the block that it stands in, and read as what was meant.
+        """
+        like, match = LIKE_A_MARK.search(line), MARK.fullmatch(line)
+        if not like and not line.startswith("<!"):
+            return ""
+        given = match[3] if match else _id(line)
+        if EARLIER.match(line):
+            self.note(given, number, OLD)
+            return ""
+        if match:
+            near = f"<!-- {match[1]}plan:{match[2]} {self.expected(*match.groups())} -->"
+        else:
+            places = dict.fromkeys(filter(None, (self.place, self.heading, given)))
+            marks = [
+                f"<!-- {end}plan:{k} {i} -->" for i in places for k in KINDS for end in ("", "/")
+            ]
+            near = next(iter(get_close_matches(line, marks, 1, 0.8)), "")
+        if line != near and (near or like):
+            hint = f": did you mean `{near}`?" if near else ""
+            level = "warning" if self.notes else "error"
+            about = self.place if "-" in self.place else _id(near) or given or self.place
+            self.note(about, number, f"not a mark that plans have: {line[:80]}{hint}", level)
+        return near
+
+    def expected(self, closing: str, kind: str, given: str) -> str:
+        """Return the id that a mark must have where it stands; `given` where nothing says else."""
+        part = self.current
+        ends = closing and part is not None and part.kind == kind
+        if part is not None and (ends or (kind == "answer" and part.kind == "human")):
+            return part.identifier
+        begins = not closing and kind != "answer"
+        if not begins or "-" in self.heading:
+            lacks = begins and (kind, self.heading) not in self.parts
+            return self.heading if lacks else given
+        top = get_close_matches(given, TOP, 1) if self.marks[given] < 2 else []
+        return top[0] if top else given
+
     def mark(self, number: int, line: str) -> None:
         match = MARK.fullmatch(line)
-        if match is None:
-            named = re.findall(r"plan:\w+ +([A-Z]+-\d+)", line) or ["PLAN.md"]
-            wrong = f"not a mark that plans have: {line[:80]}"
-            self.note(named[0], number, OLD if EARLIER.match(line) else wrong)
-            return
+        assert match is not None
         closing, kind, identifier = match.groups()
         name, part = f"plan:{kind} {identifier}", self.current
         if part is not None and part.identifier != identifier:
             part = None  # another block's mark
         if kind == "answer" and part is not None and part.kind == "human" and not closing:
-            part.answer = number
+            if part.answer >= 0:
+                self.note(identifier, number, f"{name} appears twice: delete one of the two")
+            else:
+                part.answer = number
+        elif part is None and (closing or kind == "answer") and identifier in self.unread:
+            pass
         elif kind == "answer":
             mend = f"put `<!-- plan:human {identifier} -->` above its line of fields"
             self.note(identifier, number, f"{name} stands in no block of its own: {mend}")
-        elif closing and part is not None and kind == part.kind:
+        elif part is not None and kind == part.kind and not closing and number == part.start + 1:
+            self.note(identifier, number, f"{name} begins twice: delete one of the two")
+        elif part is not None and kind == part.kind:
+            if not closing:
+                self.note(identifier, number, f"{name} begins twice: its end is `<!-- /{name} -->`")
             part.end, self.current = number, None
         elif closing:
             self.note(identifier, number, f"{name} ends without a beginning")
@@ -307,8 +403,16 @@ class _Reader:
         key = part.kind, part.identifier
         if key in self.parts:
             self.note(part.identifier, part.start, f"plan:{' '.join(key)} appears twice")
+        part.place = self.heading
         part.question = re.sub(r"^[*_ ]+|[*_ ]+$", "", " ".join(self.asked))
-        self.parts[key] = self.current = part
+        self.current = part
+        if key not in self.parts or self.parts[key].place != part.identifier:
+            self.parts[key] = part
+
+
+def _id(line: str) -> str:
+    found = re.search(r"\b[A-Z]{2,}(-\d+)?\b", line)
+    return found[0] if found else ""
 
 
 def _lost(part: Part) -> Problem:
@@ -350,7 +454,7 @@ def _fields(part: Part) -> list[Problem]:
         note(f"{fault} `<!-- plan:answer {identifier} -->`", "warning")
     for name in ("owner", "due"):
         value = found.get(name, "")
-        found[name] = "none" if value.lower() in NOBODY else value
+        found[name] = "none" if nobody(value) else value
     status = found.get("status", "").lower() or (signature[1].lower() if signature else "open")
     if signature is not None and status == signature[1].lower():
         found |= {"by": signature[2], "on": signature[3], "of": signature[4]}

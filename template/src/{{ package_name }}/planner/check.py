@@ -18,7 +18,7 @@ from ..engine.errors import CheckFailed, ProjectError
 from ..engine.formats import number
 from ..engine.git import git
 from ..engine.settings import WAIVER, Plan, Project, load_yaml
-from . import evidence, gates, measured
+from . import evidence, gates, links, measured
 from .answers import plain
 from .blocks import (
     HIDDEN,
@@ -27,6 +27,8 @@ from .blocks import (
     Parts,
     Problem,
     meaning_hash,
+    nobody,
+    nothing,
     parse,
     read,
     rewrite,
@@ -175,7 +177,7 @@ def approve(
     if human.open:
         raise CheckFailed(f"{identifier}: write its answer in PLAN.md first, there is none yet")
     by = by or _git_user(project, human.attributes["owner"])
-    if not re.fullmatch(r"[\w@.+'-]+( [\w@.+'-]+)*", by):
+    if nobody(by) or not re.fullmatch(r"[\w@.+'-]+( [\w@.+'-]+)*", by):
         raise ProjectError(f"--by {by!r}: give a name, such as @eva or Ana Maria")
     if due is not None and _date(due) is None:
         raise ProjectError(f"--due {due!r}: give a date such as 2027-03-31")
@@ -379,9 +381,14 @@ def _generated(plan: Plan, parts: Parts, broken: list[Problem]) -> Iterator[Find
                 "its auto block was edited by hand: restore it with git, and change the answer "
             )
             yield Finding("error", identifier, message + "with `ml update --data NAME=VALUE`")
-    for kind, identifier in parts:
+        if auto is not None and not block.row and "-" in identifier and auto.place != identifier:
+            message = f"its heading `### {block.title} <!-- {identifier} -->` is not there: restore"
+            yield Finding("warning", identifier, f"{message} it with git")
+    for (kind, identifier), part in parts.items():
         if identifier not in plan.blocks:
-            yield Finding("error", identifier, f"plan/plan.yaml knows no such plan:{kind} block")
+            place = part.place if part.place in plan.blocks else identifier
+            message = f"plan/plan.yaml knows no block plan:{kind} {identifier}: delete it"
+            yield Finding("error", place, message)
 
 
 def _asks(human: Part, question: str) -> bool:
@@ -484,7 +491,7 @@ def _settings(project: Project) -> Iterator[Finding]:
 
 def _waivers(plan: Plan) -> Iterator[Finding]:
     for identifier, waiver in plan.waivers.items():
-        if not (waiver.reason.strip() and waiver.owner.strip()):
+        if nothing(waiver.reason) or nobody(waiver.owner):
             yield Finding("error", identifier, f"its waiver is incomplete: {WAIVER}")
         elif waiver.until < _today():
             yield Finding("error", identifier, f"its waiver ended on {waiver.until}")
@@ -496,7 +503,7 @@ def _waivers(plan: Plan) -> Iterator[Finding]:
 def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
     plan = project.plan
     for identifier, override in plan.overrides.items():
-        if not override.reason.strip():
+        if nothing(override.reason):
             yield Finding("warning", identifier, "is overridden without a reason")
     if plan.metric_limit is None:
         both = plan.decisions["EVAL-01"].value, plan.value("primary_metric")
@@ -558,14 +565,13 @@ def _figures(project: Project) -> Iterator[Finding]:
 
 
 def _links(project: Project, text: str, parts: Parts) -> Iterator[Finding]:
-    for at, line in enumerate(text.split("\n")):
-        for target in re.findall(r"(?<!\\)\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", line)):
-            path = target.partition("#")[0]
-            elsewhere = not path or re.match(r"[a-z][a-z0-9+.-]*:|//", path, re.IGNORECASE)
-            if not elsewhere and not project.path(path).exists():
-                inside = (p.identifier for p in parts.values() if p.start < at < p.end)
-                message = f"links to {path}, which is not there"
-                yield Finding("error", next(inside, "PLAN.md"), message)
+    """Yield the links and pictures that lead nowhere; in a block, they are its own fault."""
+    for line, target in links.dead(project.root, "PLAN.md", text):
+        inside = [p.identifier for p in parts.values() if p.start < line < p.end]
+        place = next(iter(inside), "PLAN.md")
+        if place != gates.NAME:  # whose links lead to headings, of which their blocks are told
+            level = "error" if inside else "warning"
+            yield Finding(level, place, f"links to {plain(target)}, which is not there")
 
 
 def _evidence(project: Project, due: set[str]) -> Iterator[Finding]:
