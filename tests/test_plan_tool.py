@@ -14,7 +14,8 @@ from helpers.rendering import render
 
 from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.settings import Project
-from package_name.planner import check, measured, sync
+from package_name.planner import check, gates, measured, sync
+from package_name.planner import page as whole
 from package_name.planner import report as plan_report
 from package_name.planner.blocks import (
     PLACEHOLDER,
@@ -299,8 +300,11 @@ def test_a_gate_needs_its_blocks_and_those_before(measured: Project, gate: str) 
     assert [id for id, _ in errors(measured, gate)] == needed
     for id in needed:
         fill(measured, id)
-    if "VAL-01" in needed:
-        say(measured, "VAL-01", "Owner: @eva")
+    unowned = [("has no owner" in message, id) for id, message in errors(measured, gate)]
+    assert {id for owner, id in unowned if owner} == {i for i in needed if blocks[i].gate == "G0"}
+    for id in needed:
+        if blocks[id].gate == "G0" or id == "VAL-01":
+            say(measured, id, "Owner: @eva")
     sync.run(measured)  # the verdict follows who vouches for the figures, in VAL-01
     assert errors(measured, gate) == []
     left = [f.id for f in check.check(Project(measured.root), gate) if f.level == "todo"]
@@ -497,6 +501,7 @@ def test_pages_made_of_answers_send_to_the_verdict_of_the_evidence(project: Proj
 def test_a_rejected_block_closes_its_gate_in_every_depth(tmp_path: Path, depth: str) -> None:
     project = Project(render(tmp_path / "project", plan_depth=depth))
     fill(project, "PROB-01")
+    say(project, "PROB-01", "Owner: @ann")
     assert "rejected by @eva" in check.approve(project, "PROB-01", "@eva", None, reject=True)
     assert "_Rejected by @eva on " in project.path("PLAN.md").read_text(encoding="utf-8")
     assert "rejected" in dict(errors(project, "G0"))["PROB-01"]
@@ -541,6 +546,7 @@ def test_code_that_never_ends_would_hide_the_rest_of_the_plan(
     measured: Project, answer: str, closed: bool
 ) -> None:
     fill(measured, "PROB-01", answer)
+    say(measured, "PROB-01", "Owner: @ann")
     told = dict(errors(measured, "G0")).get("PROB-01", "")
     assert ("never ends" in told) == (not closed)
 
@@ -622,14 +628,50 @@ def test_the_list_of_gates_links_what_is_open_and_follows_it(measured: Project) 
     )
     titles = [block.title for block in measured.plan.blocks.values()]
     assert len({*titles}) == len(titles), "links lead to titles"
+
+    def stale() -> bool:
+        assert measured.path("PLAN.md").exists()
+        return "GATES" in {found.id for found in check.check(measured)}
+
     for id in ("PROB-01", "OBJ-01", "TEAM-01"):
         fill(measured, id)
-    assert ("GATES", "other questions are open: run `ml plan sync`") in [
-        (found.id, found.message) for found in check.check(measured)
-    ]
-    assert sync.run(measured) == ["GATES"]
+    assert stale() and sync.run(measured) == ["GATES"] and not stale()
+    owner = "[Problem](#problem) (no owner), [Success](#success) (no owner)"
+    assert f"| closed | {owner}" in row("G0") and "| closed |" in row("G1")
+    for id in ("PROB-01", "OBJ-01", "TEAM-01"):
+        say(measured, id, "Owner: @eva")
+    assert stale() and sync.run(measured) == ["GATES"]
     assert row("G0").endswith("| open | none |") and "| closed | " in row("G1")
+    assert "| waits for G1 | none |" in row("G5")
     assert "GATES" not in {found.id for found in check.check(measured)}
+
+
+def test_one_state_of_the_gates_everywhere(
+    measured: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PLAN.md, `ml plan gate`, the page and that of the executives said different things."""
+    for id in ("PROB-01", "OBJ-01", "TEAM-01"):
+        fill(measured, id)
+    for owned in (False, True):
+        for id in ("PROB-01", "OBJ-01", "TEAM-01") if owned else ():
+            say(measured, id, "Owner: @eva")
+        sync.run(measured)
+        states = gates.states(measured.plan, check.check(measured, "G6"))
+        assert states["G0"].open is owned
+        text = measured.path("PLAN.md").read_text(encoding="utf-8")
+        html = whole.run(measured).read_text(encoding="utf-8")
+        for name, state in states.items():
+            asks = re.escape(measured.plan.gates[name].asks)
+            assert re.search(rf"^\| {name} \| {asks} \| [-\d.]+ \| {state.said} \|", text, re.M)
+            assert re.search(rf"{name} {asks}</h3>\s*<p class=\"marks\"><span>{state.said}<", html)
+            try:
+                check.gate(measured, name)
+            except CheckFailed:
+                assert not state.open
+            else:
+                assert state.open
+        page = plan_report.run(measured, "exec")[0].read_text(encoding="utf-8")
+        assert f"for gate {'G1' if owned else 'G0'}." in page
 
 
 def outside(project: Project, id: str, level: str) -> list[str]:
@@ -947,7 +989,8 @@ def test_a_regulated_gate_needs_signatures(tmp_path: Path) -> None:
     project = Project(render(tmp_path / "project", plan_depth="regulated"))
     path = project.path("PLAN.md")
     text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace(PLACEHOLDER, "It is written."), encoding="utf-8")
+    text = text.replace(PLACEHOLDER, "It is written.").replace("Owner: nobody", "Owner: @ann")
+    path.write_text(text, encoding="utf-8")
     assert {id for id, _ in errors(project, "G0")} >= {"PROB-01", "STAKE-01"}
     assert "`ml plan approve PROB-01 --by @name`" in dict(errors(project, "G0"))["PROB-01"]
     for id in ("PROB-01", "PROB-02", "OBJ-01", "STAKE-01", "TEAM-01"):

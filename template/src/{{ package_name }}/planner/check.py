@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import typer
@@ -35,6 +35,7 @@ from .blocks import (
     same,
     survey,
 )
+from .gates import Finding
 
 GATES = ("G0", "G1", "G2", "G3", "G4", "G5", "G6")
 # The reports that say which facts of the plan they were made with, and where that is told.
@@ -56,23 +57,27 @@ COLUMNS = ("open", "written", "approved", "overdue", "measured", "unmeasured")
 FOLDS = {"time": "time_series", "stratified_group": "stratified_group_kfold"}
 
 
-class Finding(NamedTuple):
-    """What was found; level "todo" is a field that people fill, by the gate of its block."""
-
-    level: str  # error, warning or todo
-    id: str
-    message: str
-
-
 def check(project: Project, gate: str | None = None) -> list[Finding]:
     """Return every finding; with a gate, what it still needs is an error."""
     if gate is not None and gate not in GATES:
         raise ProjectError(f"no gate {gate!r}: give one of {', '.join(GATES)}")
     text = read(project.path("PLAN.md"))
     parts, broken = survey(text)
+    found = _found(project, text, parts, broken, gate)
+    if gates.written(parts):
+        last = found if gate == GATES[-1] else _found(project, text, parts, broken, GATES[-1])
+        if gates.stale(project.plan, parts, last):
+            message = "its states or open questions are others by now: run `ml plan sync`"
+            found.append(Finding("warning", gates.NAME, message))
+    return found
+
+
+def _found(
+    project: Project, text: str, parts: Parts, broken: list[Problem], gate: str | None
+) -> list[Finding]:
     waived = {i for i, waiver in project.plan.waivers.items() if waiver.until >= _today()}
-    gates = GATES[: GATES.index(gate) + 1] if gate else ()
-    due = {i for i, b in project.plan.blocks.items() if b.gate in gates and i not in waived}
+    until = GATES[: GATES.index(gate) + 1] if gate else ()
+    due = {i for i, b in project.plan.blocks.items() if b.gate in until and i not in waived}
     return [
         *(Finding(problem.level, problem.identifier, problem.message) for problem in broken),
         *_generated(project.plan, parts, broken),
@@ -86,7 +91,6 @@ def check(project: Project, gate: str | None = None) -> list[Finding]:
         *_decisions(project, due),
         *_links(project, text, parts),
         *_figures(project),
-        *_list_of_gates(project.plan, parts),
     ]
 
 
@@ -110,9 +114,10 @@ def run(project: Project, *, gate: str | None, as_json: bool) -> None:
 
 def gate(project: Project, name: str) -> None:
     """Print what a gate still needs, with who waived what; CheckFailed when it is closed."""
-    found = check(project, name)
-    later = {i for i, block in project.plan.blocks.items() if block.gate > name}
-    needed = [f for f in found if f.level == "error" and f.id not in later]
+    states = gates.states(project.plan, check(project, GATES[-1]))
+    if name not in states:
+        raise ProjectError(f"no gate {name!r}: give one of {', '.join(GATES)}")
+    needed = [f for gate, state in states.items() if gate <= name for f in state.needs]
     for finding in [*needed, *_waivers(project.plan)]:
         if finding.level != "error" or finding in needed:
             typer.echo(f"{finding.id}: {finding.message}")
@@ -433,12 +438,17 @@ def _human(plan: Plan, parts: Parts, due: set[str], broken: set[str]) -> Iterato
             level = "error" if identifier in due else "warning"
             yield Finding(level, identifier, "was rejected: change it and have it approved")
         elif part.open:
-            yield Finding("error" if identifier in due else "todo", identifier, block.question)
+            said = block.question
+            if marks["status"] == "not needed":
+                said = f"is said to be not needed, and not why: {said}"
+            yield Finding("error" if identifier in due else "todo", identifier, said)
         elif marks.get("status") != "approved" and identifier in due and identifier not in broken:
             message = f"is {marks.get('status')}: `ml plan approve {identifier} --by @name`"
             yield Finding(unsigned, identifier, message)
         if not part.open and marks.get("owner", "none") == "none":
-            yield Finding("warning", identifier, "has no owner: write a name behind `Owner:`")
+            owned = identifier in due and block.gate == gates.OWNED
+            message = "has no owner: write a name behind `Owner:`"
+            yield Finding("error" if owned else "warning", identifier, message)
         date = _date(marks.get("due", "none"))
         if marks.get("due", "none") != "none" and date is None:
             message = f"due {marks['due']} is no date: write {_offered(marks['due'])}"
@@ -551,11 +561,6 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
             message = "the limit is {}, but reports/{}.json used {}: run `ml evaluate`"
             now, then = limits
             yield Finding("error", "EVAL-03", message.format(now, report, then))
-
-
-def _list_of_gates(plan: Plan, parts: Parts) -> Iterator[Finding]:
-    if gates.stale(plan, parts):
-        yield Finding("warning", gates.NAME, "other questions are open: run `ml plan sync`")
 
 
 def _figures(project: Project) -> Iterator[Finding]:

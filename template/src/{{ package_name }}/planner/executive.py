@@ -10,7 +10,7 @@ from ..engine import report, storage
 from ..engine.formats import number, percent
 from ..engine.report import charts
 from ..engine.settings import Plan, Project
-from . import check, markup
+from . import check, gates, markup
 from .blocks import Parts, escape, parse, read, unanswered
 from .evidence import MISSING, Evidence
 from .measured import overridden
@@ -205,7 +205,5 @@ def _owner(marks: dict[str, str]) -> str:
 
 def _closed(project: Project) -> list[str]:
     """Return the gates that are not open yet, the first one first."""
-    blocks = project.plan.blocks
-    errors = [finding for finding in check.check(project, "G6") if finding.level == "error"]
-    first = min((blocks[f.id].gate if f.id in blocks else "G0" for f in errors), default="")
-    return [gate for gate in project.plan.gates if first and gate >= first]
+    states = gates.states(project.plan, check.check(project, check.GATES[-1]))
+    return [name for name, state in states.items() if not state.open]

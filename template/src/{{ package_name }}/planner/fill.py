@@ -294,8 +294,7 @@ class Dialogue:
 
 def _open(project: Project, parts: Parts, identifier: str) -> bool:
     part, block = parts["human", identifier], project.plan.blocks.get(identifier)
-    needed = part.attributes.get("status") != "not needed"
-    return block is not None and block.applies and part.open and needed
+    return block is not None and block.applies and part.open
 
 
 def _team(project: Project) -> list[str]:

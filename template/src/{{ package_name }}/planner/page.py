@@ -15,7 +15,7 @@ from ..engine.formats import number
 from ..engine.git import git
 from ..engine.report import charts
 from ..engine.settings import LOADER, Plan, Project
-from . import check, evidence, markup, measured
+from . import check, evidence, gates, markup, measured
 from .blocks import NOTES, SIGNATURES, Part, Parts, read, survey, unanswered
 
 PAGE = "reports/plan.html"
@@ -38,7 +38,7 @@ def run(project: Project) -> Path:
     """Write reports/plan.html and return its path."""
     text = read(project.path("PLAN.md"))
     parts, broken = survey(text)
-    findings = check.check(project, "G6")
+    findings = check.check(project, check.GATES[-1])
     plan = project.plan
     page = project.path(PAGE)
     report.render(
@@ -73,26 +73,22 @@ def places(plan: Plan) -> dict[str, str]:
 
 
 def _gates(
-    project: Project, parts: Parts, findings: list[check.Finding]
+    project: Project, parts: Parts, findings: list[gates.Finding]
 ) -> Iterator[dict[str, Any]]:
     blocks = project.plan.blocks
-    errors = [f for f in findings if f.level == "error"]
-    for name, gate in project.plan.gates.items():
-        own = [f for f in errors if f.id in blocks and blocks[f.id].gate == name]
-        before = [f for f in errors if f.id not in blocks or blocks[f.id].gate < name]
-        human = [i for i, b in blocks.items() if b.gate == name and b.applies]
-        done = [i for i in human if (part := parts.get(("human", i))) and not part.open]
-        asked = [i for i in human if ("human", i) in parts]
+    for name, state in gates.states(project.plan, findings).items():
+        asked = [i for i, b in blocks.items() if b.gate == name and b.human and b.applies]
+        done = [i for i in asked if (part := parts.get(("human", i))) and not part.open]
+        gate = project.plan.gates[name]
         yield {
             "name": name,
             "asks": gate.asks,
             "month": gate.p80_month,
-            "open": not own and not before,
-            "waits": not own and bool(before),
+            "state": state,
             "answered": len(done),
             "asked": len(asked),
-            "needs": [(f.id, markup.inline(f.message)) for f in own],
-            "next": bool(own) and not before,
+            "needs": [(f.id, markup.inline(f.message)) for f in state.needs],
+            "next": not state.open and not state.waits,
         }
 
 

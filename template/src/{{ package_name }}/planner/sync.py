@@ -32,8 +32,7 @@ def run(project: Project) -> list[str]:
     if changed:
         storage.write_bytes(path, text.encode("utf-8"))
     _card(project, found.get("VERDICT"))
-    against = [found.id for found in check.check(project, "G6") if found.level == "error"]
-    return [*changed, *["GATES"] * gates.run(project, against)]
+    return [*changed, *[gates.NAME] * gates.run(project, check.check(project, check.GATES[-1]))]
 
 
 def _card(project: Project, verdict: list[str] | None) -> None:
