@@ -47,7 +47,7 @@ class Model(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input, params=None):
         scorer = self.scorer
         rows = [msgspec.convert(row, scorer.row_type) for row in model_input.to_dict("records")]
-        return scorer.score_rows(rows).probability.tolist()
+        return scorer.score_rows(rows)["probability"].tolist()
 
 mlflow.models.set_model(Model())
 """

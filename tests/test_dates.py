@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from package_name import features, models
-from package_name.engine import metrics
+from package_name.engine import metrics, task
 from package_name.engine.data import validation
 from package_name.engine.data.contract import Column, Contract
 from package_name.engine.errors import ProjectError
@@ -23,7 +23,8 @@ from package_name.engine.serving import arrow
 
 START = dt.datetime(2015, 3, 1)
 FACTS = {"version": "v1", "task": "binary", "champion": "lightgbm", "primary_metric": "roc_auc"}
-FACTS |= {"target": "y", "positive": "true", "calibration": "none", "data_sha256": "", "run": "r"}
+FACTS |= {"target": "y", "calibration": "none", "data_sha256": "", "run": "r"}
+FACTS |= {"outputs": task.outputs("true")}
 
 
 def agreed(time: str | None) -> Contract:
@@ -63,7 +64,7 @@ def made(request, tmp_path_factory) -> tuple[Contract, pl.DataFrame, Scorer]:
     member = graph.Member(*models.FITTERS["lightgbm"](data, 0, {"rounds": 60}))
     folder = tmp_path_factory.mktemp("dates") / "v1"
     options = {"contract_text": "", "rivals": {}, "reports": {}}
-    facts = FACTS | {"threshold": 0.5}
+    facts = FACTS | {"decision": {"threshold": 0.5}}
     bundle.save(
         folder, graph.Predictor((member,)), spec, contract, fit.head(200), facts=facts, **options
     )
@@ -75,7 +76,7 @@ def test_a_target_that_depends_on_age_is_learnt(made) -> None:
     names = scorer.spec.names
     assert {"since.year", "since.elapsed", "last.year", "last.elapsed"} <= set(names), names
     test = frame.tail(1000)
-    p = scorer.predict(encode(scorer.spec, test)).probability
+    p = scorer.predict(encode(scorer.spec, test))["probability"]
     assert metrics.score("roc_auc", test["y"].cast(pl.Int8).to_numpy(), p) > 0.9
     elapsed = scorer.spec.numeric[names.index("since.elapsed")]
     assert (elapsed.until, elapsed.reference is None) == (

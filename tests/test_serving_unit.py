@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from package_name import features, models
-from package_name.engine import storage
+from package_name.engine import storage, task
 from package_name.engine.data import ingest, validation
 from package_name.engine.data.contract import SCORED, Column, Contract
 from package_name.engine.dialect import MISSING
@@ -571,7 +571,7 @@ def scorer_of(frame: pl.DataFrame, spec: FeatureSpec, agreed: Contract) -> Score
     fitted = models.FITTERS["logistic_regression"](data, 0, {})
     model = graph.emit(graph.Predictor((graph.Member(*fitted),)), spec, 0.5, encoded=True)
     texts = dict.fromkeys(Manifest.__struct_fields__, "") | {"features": (), "files": {}}
-    manifest = Manifest(**texts | {"format": 1, "version": "v1", "threshold": 0.5})
+    manifest = Manifest(**texts | {"outputs": task.OUTPUTS, "version": "v1"})
     return Scorer(manifest, spec, bundle.served_columns(agreed), model)
 
 
@@ -788,8 +788,8 @@ def test_rows_in_are_rows_out_with_the_first_problem(project, tmp_path, suffix):
     scorer = Scorer.load(project.path("models/v1"))
     scores = scorer.predict(encode(scorer.spec, good))
     kept = out.filter(pl.col("problem").is_null())
-    np.testing.assert_allclose(kept["probability"], scores.probability, rtol=1e-12)
-    assert kept["decision"].to_list() == scores.decision.tolist()
+    np.testing.assert_allclose(kept["probability"], scores["probability"], rtol=1e-12)
+    assert kept["decision"].to_list() == scores["decision"].tolist()
 
 
 def test_a_finished_output_is_not_made_again_unless_something_changed(project, tmp_path):

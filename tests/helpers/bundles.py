@@ -9,7 +9,7 @@ import yaml
 from helpers import package  # noqa: F401  makes `package_name` importable
 
 from package_name import features, models
-from package_name.engine import metrics, monitoring, storage
+from package_name.engine import metrics, monitoring, storage, task
 from package_name.engine.data import contract
 from package_name.engine.features import encode
 from package_name.engine.model import bundle, graph, registry
@@ -112,8 +112,8 @@ def train(
         "champion": "logistic_regression",
         "primary_metric": "roc_auc",
         "target": "y",
-        "positive": "true",
-        "threshold": 0.4,
+        "outputs": task.outputs("true"),
+        "decision": {"threshold": 0.4},
         "calibration": "none",
         "data_sha256": storage.sha256(processed / "valid.parquet"),
         "run": f"run-{version}",

@@ -64,7 +64,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     tested = _score_test_set(project, folder, scorer, agreed, trained)
     champion = scorer.manifest.champion
     y, p = tested.y, tested.probability[champion]
-    threshold = scorer.manifest.threshold
+    threshold = scorer.manifest.decision["threshold"]
     primary = scorer.manifest.primary_metric
     settings = project.config.evaluation
     draws = _draws(settings.bootstrap, len(y))
@@ -271,7 +271,7 @@ def _score_test_set(
     validation.check_columns(frame, name, mend, agreed)
     x, threads = encode(scorer.spec, frame), project.config.training.threads
     progress.tell(f"scoring {number(len(x))} test rows")
-    probability = {scorer.manifest.champion: scorer.predict(x).probability}
+    probability = {scorer.manifest.champion: scorer.predict(x)["probability"]}
     rivals = (folder / name for name in scorer.manifest.files if name.startswith("rivals/"))
     for rival in sorted(rivals):
         found = in_parts(_asked(rival), x, threads)[0]

@@ -48,7 +48,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
     examples = [row] if row is not None else []
     if row is None and project.plan.value("explain") == "global_and_local":
         examples = _extremes(scorer, x, project.config.training.seed)
-    probability = dict(zip(examples, scorer.predict(x[examples]).probability, strict=True))
+    probability = dict(zip(examples, scorer.predict(x[examples])["probability"], strict=True))
     background = x[rng.permutation(len(x))[:BACKGROUND]]
     personal = privacy.hidden_names(agreed.columns)
     report = {
@@ -59,13 +59,13 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
         "method": "permutation importance (loss of the primary metric); Shapley values by sampling "
         "(Strumbelj and Kononenko 2014) in probability",
         "primary_metric": scorer.manifest.primary_metric,
-        "base": float(scorer.predict(background).probability.mean()),
+        "base": float(scorer.predict(background)["probability"].mean()),
         "global": importance,
         "rows": [
             {
                 "row": index,
                 "probability": float(probability[index]),
-                "decision": bool(probability[index] >= scorer.manifest.threshold),
+                "decision": bool(probability[index] >= scorer.manifest.decision["threshold"]),
                 "contributions": contributions(
                     scorer, x[index], background, _texts(scorer, frame, index, personal), rng
                 ),
@@ -90,9 +90,9 @@ def _extremes(scorer: Scorer, x: Matrix, seed: int) -> list[int]:
     if len(x) > EXAMPLE_ROWS:
         seen = np.sort(np.random.default_rng(seed).permutation(len(x))[:EXAMPLE_ROWS])
     progress.tell(f"scoring {number(len(seen))} test rows")
-    probability = scorer.predict(x[seen]).probability
+    probability = scorer.predict(x[seen])["probability"]
     order = np.argsort(probability)
-    near = int(np.abs(probability - scorer.manifest.threshold).argmin())
+    near = int(np.abs(probability - scorer.manifest.decision["threshold"]).argmin())
     extremes = (order[-1], order[-2], near, order[1], order[0])
     return list(dict.fromkeys(int(seen[place]) for place in extremes))
 
@@ -111,7 +111,7 @@ def permutation_importance(
     name = scorer.manifest.primary_metric
     if y.min() == y.max():
         raise ProjectError("the test set has one class only: importance has no meaning there")
-    full = metrics.score(name, y, scorer.predict(x).probability)
+    full = metrics.score(name, y, scorer.predict(x)["probability"])
     result = []
     for index, feature in enumerate(scorer.spec.names):
         progress.tell("importance of features", index + 1, len(scorer.spec.names))
@@ -119,7 +119,7 @@ def permutation_importance(
         for _ in range(REPEATS):
             shuffled = x.copy()
             shuffled[:, index] = rng.permutation(shuffled[:, index])
-            losses.append(full - metrics.score(name, y, scorer.predict(shuffled).probability))
+            losses.append(full - metrics.score(name, y, scorer.predict(shuffled)["probability"]))
         result.append(
             {
                 "feature": feature,
@@ -153,7 +153,7 @@ def contributions(
     for index, order in enumerate(orders):
         for step, feature in enumerate(order, 1):
             steps[index, step:, feature] = row[feature]
-    p = scorer.predict(steps.reshape(-1, width)).probability.reshape(len(orders), width + 1)
+    p = scorer.predict(steps.reshape(-1, width))["probability"].reshape(len(orders), width + 1)
     for index, order in enumerate(orders):
         total[order] += np.diff(p[index])
     shares = total / len(orders)
@@ -179,7 +179,7 @@ def partial_dependence(scorer: Scorer, x: Matrix, feature: str) -> list[list[flo
     for label, value in values:
         changed = x.copy()
         changed[:, index] = value
-        points.append([label, float(scorer.predict(changed).probability.mean())])
+        points.append([label, float(scorer.predict(changed)["probability"].mean())])
     return points
 
 

@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from . import decision, features, models
-from .engine import metrics, monitoring, progress, storage
+from .engine import metrics, monitoring, progress, storage, task
 from .engine.data import contract, validation
 from .engine.errors import ProjectError
 from .engine.features import encode
@@ -255,8 +255,8 @@ def run(project: Project) -> dict[str, Any]:
             "champion": chosen,
             "primary_metric": plan.value("primary_metric"),
             "target": agreed.target.name,
-            "positive": agreed.target.positive or "",
-            "threshold": decided.threshold,
+            "outputs": task.outputs(agreed.target.positive or ""),
+            "decision": {"threshold": decided.threshold},
             "calibration": calibration.method,
             "data_sha256": data_sha256,
             "run": run_id,

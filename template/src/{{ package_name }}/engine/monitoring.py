@@ -44,14 +44,6 @@ class Window(NamedTuple):
     violations: dict[str, Any] | None = None
 
 
-class LogLine(msgspec.Struct):
-    """What is needed of a line of the service's prediction log."""
-
-    version: str
-    probability: float
-    features: dict[str, Any]
-
-
 def worst(levels: Iterable[str]) -> str:
     """Return the most severe level; too few rows for one test say nothing about the others."""
     return max((x for x in levels if x != "too_few_rows"), key=SEVERITY.index, default="ok")
@@ -298,7 +290,7 @@ def performance(
         fallen = known["estimated"][primary] - estimated > tested.value - tested.low
         level = "warn" if fallen else "ok"
         return report | {"kind": "estimated", "value": estimated, "level": level}
-    threshold = scorer.manifest.threshold
+    threshold = scorer.manifest.decision["threshold"]
     found = metrics.bootstrap(y, p, threshold, [primary], draws=draws, seed=0)[primary]
     chance = max(1e-9, np.hypot(found.high - found.value, tested.value - tested.low))
     drop = (tested.value - found.value) / chance
@@ -366,7 +358,7 @@ def simulate_drift(project: Project) -> dict[str, Any]:
     """
     scorer, agreed = _champion(project)
     settings, policy = project.config.monitoring, project.plan.value("drift_test")
-    primary, threshold = scorer.manifest.primary_metric, scorer.manifest.threshold
+    primary, threshold = scorer.manifest.primary_metric, scorer.manifest.decision["threshold"]
     _, frame, p, y, _ = tested_on = _test_set(project, scorer, agreed)
     if len(y) < MIN_TEST_ROWS or y.min() == y.max():
         raise ProjectError("the test set is too small to simulate drift: bring more data")
@@ -505,7 +497,7 @@ def _made_up(project: Project, folder: Path, window: Window) -> bool:
 
 def _scored(source: str, scorer: Scorer, agreed: Contract, frame: pl.DataFrame) -> Window:
     progress.tell(f"scoring {number(frame.height)} rows of the {source}")
-    probability = scorer.predict(encode(scorer.spec, frame)).probability
+    probability = scorer.predict(encode(scorer.spec, frame))["probability"]
     progress.tell("comparing them with training")
     labels = _floats(frame.select(validation.is_positive(agreed.target)).to_series())
     return Window(source, frame, probability, labels)
@@ -518,12 +510,16 @@ def _log(project: Project, scorer: Scorer, agreed: Contract) -> Window | None:
         return None
     last = dt.date.fromisoformat(files[-1].stem)
     first = last - dt.timedelta(days=project.config.monitoring.window_days - 1)
-    rows = []
+    score = next(output.name for output in scorer.outputs if output.role == "score")
+    line_type = msgspec.defstruct(
+        "Line", [("version", str), (score, float), ("features", dict[str, Any])]
+    )
+    rows: list[Any] = []
     for file in files:
         for line in file.read_bytes().splitlines() if file.stem >= first.isoformat() else ():
             # The last line of a killed service, or a damaged one.
             with suppress(msgspec.MsgspecError, UnicodeDecodeError):
-                rows.append(msgspec.json.decode(line, type=LogLine))
+                rows.append(msgspec.json.decode(line, type=line_type))
     rows = [row for row in rows if row.version == scorer.version]
     if not rows:
         return None
@@ -535,7 +531,7 @@ def _log(project: Project, scorer: Scorer, agreed: Contract) -> Window | None:
         for n, dtype in columns.items()
     )
     source, unknown = f"prediction log, {first} to {last}", np.full(len(rows), np.nan)
-    return Window(source, frame, np.array([row.probability for row in rows]), unknown)
+    return Window(source, frame, np.array([getattr(row, score) for row in rows]), unknown)
 
 
 def _shown(value: str | float | None) -> str:

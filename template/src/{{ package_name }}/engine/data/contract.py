@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from .. import task
 from ..dialect import level
 from ..errors import ProjectError
 from ..settings import load_yaml
@@ -27,7 +28,7 @@ Role = Literal["feature", "target", "entity", "time", "excluded"]
 Severity = Literal["error", "warning"]
 INTERNAL = ("_row", "_rules")  # columns of our own in tables and in the quarantine
 # What scoring adds to the keys.
-SCORED = ("probability", "decision", "model_version", "problem", "warning")
+SCORED = (*task.NAMES, "model_version", "problem", "warning")
 # Letters that lose more than a mark when they are written in ASCII.
 PLAIN = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "æ": "ae", "œ": "oe"}

@@ -14,6 +14,7 @@ from ..data.contract import Contract
 from ..errors import ProjectError
 from ..features import encode
 from . import graph
+from .output import Output
 from .plain import Matrix
 from .scorer import FORMAT, FeatureSpec, Golden, Manifest, Scorer, ServedColumn, example, session
 
@@ -58,13 +59,16 @@ def save(
     fields of the manifest. ProjectError when a graph does not repeat the model: no bundle then.
     """
     x = encode(spec, sample)
-    threshold = float(facts["threshold"])
+    threshold = float(facts["decision"]["threshold"])
+    outputs: tuple[Output, ...] = facts["outputs"]
     model = graph.emit(predictor, spec, threshold, encoded=False)
     encoded = graph.emit(predictor, spec, threshold, encoded=True)
     _prove(predictor, spec, sample, x, model, encoded)
     chosen = _without_personal(sample.head(GOLDEN_ROWS), contract)
     rows = tuple(_plain(row, contract) for row in chosen.to_dicts())
-    answers = session(encoded).run(None, {"x": encode(spec, chosen)})[0][:, 0]
+    scores = [output.name for output in outputs if output.role == "score"]
+    answers = session(encoded).run(scores, {"x": encode(spec, chosen)})
+    golden = {n: tuple(map(float, a[:, 0])) for n, a in zip(scores, answers, strict=True)}
     with storage.replacing_folder(folder) as temporary:
         content: dict[str, bytes] = {
             "model.onnx": model,
@@ -72,9 +76,7 @@ def save(
             "contract.odcs.yaml": contract_text.encode("utf-8"),
             "features.json": storage.json_bytes(spec),
             "columns.json": storage.json_bytes(served_columns(contract)),
-            "golden.json": storage.json_bytes(
-                Golden(rows=rows, probability=tuple(map(float, answers)))
-            ),
+            "golden.json": storage.json_bytes(Golden(rows=rows, scores=golden)),
             **{name: storage.json_bytes(report) for name, report in reports.items()},
         }
         for name, rival in rivals.items():

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -21,8 +21,9 @@ from .. import dialect, privacy, storage
 from ..errors import ProjectError
 from ..threads import workers
 from . import stored_graph
+from .output import NUMPY, Output
 
-FORMAT = 1
+FORMAT = 2
 GOLDEN_TOLERANCE = 1e-4
 MANIFEST = "manifest.json"
 EVALUATED = "metrics.json"  # comes later, so that the registry has its hash
@@ -118,7 +119,10 @@ class ServedColumn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a bundle is and the SHA-256 of each of its files."""
+    """What a bundle is and the SHA-256 of each of its files.
+
+    `decision` holds the numbers that decisions follow from, such as a threshold.
+    """
 
     format: int
     version: str
@@ -126,8 +130,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     champion: str
     primary_metric: str
     target: str
-    positive: str
-    threshold: float
+    outputs: tuple[Output, ...]
+    decision: dict[str, float]
     calibration: str
     contract_sha256: str
     data_sha256: str
@@ -138,17 +142,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Golden(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows with the answers that every runtime must repeat."""
+    """Rows with the scores, by output, that every runtime must repeat."""
 
     rows: tuple[dict[str, Any], ...]
-    probability: tuple[float, ...]
-
-
-class Scores(NamedTuple):
-    """Calibrated probability of the positive class and the decision, both of shape (rows,)."""
-
-    probability: NDArray[np.float64]
-    decision: NDArray[np.bool_]
+    scores: dict[str, tuple[float, ...]]
 
 
 def example(column: ServedColumn) -> str | float | bool:
@@ -368,6 +365,7 @@ class Scorer:
     ) -> None:
         self.manifest = manifest
         self.version = manifest.version
+        self.outputs = manifest.outputs
         self.spec = spec
         self.columns = columns
         self.row_type = row_type(columns)
@@ -406,7 +404,10 @@ class Scorer:
                 f"{f' {reason[0]}' if reason else ''}; restore it or train again"
             ) from None
         if manifest.format != FORMAT:
-            raise ProjectError(f"{folder.name}: bundle format {manifest.format}, not {FORMAT}")
+            raise ProjectError(
+                f"bundle {folder.name}: its format is {manifest.format}, this project reads "
+                f"{FORMAT}; train again"
+            )
         graphs = _verified(folder, manifest)
         scorer = cls(
             manifest,
@@ -422,13 +423,14 @@ class Scorer:
     def check_graphs(self, bundle: str, graphs: dict[str, bytes]) -> None:
         """ProjectError when the manifest says something else than the graphs themselves."""
         said = self.manifest
-        told = stored_graph.Constants(float(np.float32(said.threshold)), said.calibration)
+        threshold = said.decision["threshold"]
+        told = stored_graph.Constants(float(np.float32(threshold)), said.calibration)
         for name, graph in graphs.items():
             found = stored_graph.constants(graph)
             if found != told:
                 raise ProjectError(
                     f"bundle {bundle}: {name} has threshold {found.threshold:.9g} and "
-                    f"calibration {found.calibration}, manifest.json says {said.threshold:.9g} and "
+                    f"calibration {found.calibration}, manifest.json says {threshold:.9g} and "
                     f"{said.calibration}; restore it or train again"
                 )
         if list(said.features) != self.spec.names:
@@ -438,8 +440,9 @@ class Scorer:
 
     def replay(self, golden: Golden) -> None:
         """Score the golden rows; ProjectError when an answer differs from training."""
-        scores = self.score_rows(list(map(self.read_row, golden.rows)))
-        worst = float(np.abs(scores.probability - np.asarray(golden.probability)).max(initial=0))
+        found = self.score_rows(list(map(self.read_row, golden.rows)))
+        apart = [np.abs(found[name] - np.asarray(told)) for name, told in golden.scores.items()]
+        worst = float(max(each.max(initial=0) for each in apart))
         if not worst <= GOLDEN_TOLERANCE:
             raise ProjectError(
                 f"bundle {self.version}: golden rows differ by {worst:.2g}; train again here"
@@ -485,16 +488,17 @@ class Scorer:
             encoded.append(codes.get(dialect.level(level), other) if code is None else code)
         return encoded
 
-    def predict(self, encoded: NDArray[np.float32]) -> Scores:
-        """Score an encoded matrix of shape (rows, features)."""
+    def predict(self, encoded: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """Score an encoded matrix of shape (rows, features); each output has shape (rows,)."""
+        kinds = {output.name: NUMPY[output.kind] for output in self.outputs}
         if not len(encoded):
-            return Scores(np.empty(0), np.empty(0, dtype=np.bool_))
-        probability, decision = in_parts(
-            lambda part: self._session.run(["probability", "decision"], {"x": part}),
-            encoded,
-            self._threads,
-        )
-        return Scores(probability[:, 0].astype(np.float64), decision[:, 0].astype(np.bool_))
+            return {name: np.empty(0, kind) for name, kind in kinds.items()}
+        names = list(kinds)
+        found = in_parts(lambda part: self._session.run(names, {"x": part}), encoded, self._threads)
+        return {
+            name: column[:, 0].astype(kinds[name])
+            for name, column in zip(names, found, strict=True)
+        }
 
     def unseen(self, rows: Sequence[msgspec.Struct], encoded: NDArray[np.float32]) -> list[str]:
         """Return for each row the first category that training has not learnt, or ""."""
@@ -507,6 +511,6 @@ class Scorer:
                     found[row] = f"{self.columns[index].name}: {UNSEEN}"
         return found
 
-    def score_rows(self, rows: Sequence[msgspec.Struct]) -> Scores:
+    def score_rows(self, rows: Sequence[msgspec.Struct]) -> dict[str, NDArray[Any]]:
         """Score rows of `row_type`."""
         return self.predict(self.encode_rows(rows))

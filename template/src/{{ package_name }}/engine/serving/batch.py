@@ -8,7 +8,7 @@ give the same bytes.
 import re
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
@@ -26,6 +26,7 @@ from .. import dialect, progress, storage, threads
 from ..data import contract
 from ..errors import ProjectError
 from ..model import registry
+from ..model.output import Output
 from ..model.scorer import Scorer, ServedColumn
 from ..settings import Project, refused
 from . import arrow
@@ -33,6 +34,12 @@ from . import arrow
 PART_ROWS = 65_536
 FORMAT = 4  # of the parts; those of another are not used
 BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError, LookupError)
+ARROW = {
+    "number": pa.float64(),
+    "integer": pa.int64(),
+    "boolean": pa.bool_(),
+    "text": pa.string(),
+}
 BLOCK_BYTES = 1_000_000  # of CSV; pyarrow reads up to 32 blocks ahead
 
 
@@ -49,8 +56,8 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
     """Score `source` with the champion into `output`; the suffixes say the formats.
 
     A row of the output has the key columns of the input, where those are no whole primary key after
-    its number from 0 as `row`; then probability, decision, model_version, problem and warning. The
-    problem is the first rule that the row breaks, as "column: rule"; such a row has no probability.
+    its number from 0 as `row`; then the outputs of the model, model_version, problem and warning. The
+    problem is the first rule that the row breaks, as "column: rule"; such a row has no outputs.
     The warning is the first category that training has not learnt. The bytes do not depend on the
     number of cores.
     Finished work is not done again unless `force` is set. Returns what OUT.done.json records: the
@@ -92,7 +99,7 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
         agreed = contract.read(folder / "contract.odcs.yaml")
         try:
             opened = open_source(source, scorer.columns, _keys(agreed), job["encoding"])
-            schema = _schema(opened.keys, agreed.primary_key)
+            schema = _schema(opened.keys, agreed.primary_key, scorer.outputs)
             workers = threads.workers(project.config.training.threads)
             finished = _score_parts(scorer, opened, schema, parts, workers)
         except ProjectError:  # of an input that has to be mended: nothing goes on from here
@@ -178,10 +185,9 @@ def _is_whole(part: Path, rows: int) -> bool:
         return False
 
 
-def _schema(keys: dict[str, Any], primary_key: tuple[str, ...]) -> Any:
+def _schema(keys: dict[str, Any], primary_key: tuple[str, ...], outputs: Sequence[Output]) -> Any:
     results = {
-        "probability": pa.float64(),
-        "decision": pa.bool_(),
+        **{output.name: ARROW[output.kind] for output in outputs},
         "model_version": pa.string(),
         "problem": pa.string(),
         "warning": pa.string(),
@@ -359,7 +365,7 @@ def _unreadable(path: Path, error: Exception, encoding: str) -> Exception:
 
 
 def score(scorer: Scorer, batch: Any, first: int | None = None) -> Any:
-    """Return the columns of `batch` with probability, decision, model_version, problem and warning.
+    """Return the columns of `batch` with the outputs, model_version, problem and warning.
 
     With `first`, the number of its first row in the file, also `row`.
     """
@@ -367,8 +373,7 @@ def score(scorer: Scorer, batch: Any, first: int | None = None) -> Any:
     scores, problem = scorer.predict(encoded.matrix), encoded.problem
     bad = problem.is_valid().to_numpy(zero_copy_only=False)
     results = {
-        "probability": pa.array(scores.probability, mask=bad),
-        "decision": pa.array(scores.decision, mask=bad),
+        **{name: pa.array(values, mask=bad) for name, values in scores.items()},
         "model_version": pa.repeat(scorer.version, batch.num_rows),
         "problem": problem,
         "warning": pc.if_else(problem.is_valid(), None, encoded.warning),

@@ -32,11 +32,12 @@ from starlette.exceptions import HTTPException
 from .. import dialect, storage
 from ..errors import ProjectError
 from ..model import registry
-from ..model.scorer import Scorer, breach, example, read_golden, read_value, row_type
+from ..model.output import fields
+from ..model.scorer import Manifest, Scorer, breach, example, read_golden, read_value, row_type
 from ..settings import Project
 from ..threads import workers
 from . import expected
-from .telemetry import Done, Prediction, Telemetry
+from .telemetry import Done, Telemetry
 
 TICK_SECONDS = 1.0  # between looks at the registry, and between writes of the log
 DRAIN_SECONDS = 30
@@ -52,14 +53,6 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Message, Receive, Send], Awaitable[None]]
 Rows = Sequence[msgspec.Struct]
 log = logging.getLogger("serving")
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """One prediction per row, in the order of the request."""
-
-    model_version: str
-    threshold: float
-    predictions: Sequence[Prediction]
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -98,6 +91,23 @@ def refused(status: int, problem: str, hint: str) -> Refused:
     return Refused(status, Problem(None, None, problem, hint))
 
 
+def answer_types(manifest: Manifest) -> tuple[type[msgspec.Struct], type[msgspec.Struct]]:
+    """Return the types of a prediction and of an answer, which is one prediction per row.
+
+    The warning of a prediction, where there is one, names a category that training has not learnt.
+    """
+    prediction = msgspec.defstruct(
+        "Prediction",
+        [*fields(manifest.outputs), ("warning", str, "")],
+        frozen=True,
+        omit_defaults=True,
+    )
+    numbers = [(name, float) for name in manifest.decision]
+    many = ("predictions", Sequence[prediction])  # type: ignore[valid-type]
+    answer = msgspec.defstruct("Answer", [("model_version", str), *numbers, many], frozen=True)
+    return prediction, answer
+
+
 class Model:
     """A verified bundle with the decoders of its rows. A reload replaces the whole object."""
 
@@ -108,15 +118,17 @@ class Model:
         self.metrics: dict[str, Any] = storage.read_json(folder / "metrics.json")
         self.columns = {column.name: column for column in self.scorer.columns}
         row = self.scorer.row_type
+        self.prediction_type, self.answer_type = answer_types(self.scorer.manifest)
+        # What every answer begins with.
+        self.head = (self.scorer.version, *self.scorer.manifest.decision.values())
         self.decode_row = msgspec.json.Decoder(row).decode
         self.decode_rows = msgspec.json.Decoder(list[row]).decode  # type: ignore[valid-type]
 
-    def predict(self, rows: Rows) -> list[Prediction]:
+    def predict(self, rows: Rows) -> list[msgspec.Struct]:
         """Score rows."""
         encoded = self.scorer.encode_rows(rows)
-        scores = self.scorer.predict(encoded)
-        found = scores.probability.tolist(), scores.decision.tolist()
-        return list(map(Prediction, *found, self.scorer.unseen(rows, encoded)))
+        found = [column.tolist() for column in self.scorer.predict(encoded).values()]
+        return list(map(self.prediction_type, *found, self.scorer.unseen(rows, encoded)))
 
     def rows(self, body: bytes, max_rows: int) -> Rows:
         """Decode one row, a list of rows or {"rows": [...]}; Refused when a rule is broken."""
@@ -169,14 +181,14 @@ class Turn:
     """Scores in one call what arrives in one turn of the event loop: calls cost as much as rows."""
 
     def __init__(self) -> None:
-        self.waiting: list[tuple[Model, Rows, asyncio.Future[list[Prediction]]]] = []
+        self.waiting: list[tuple[Model, Rows, asyncio.Future[Rows]]] = []
 
-    def predict(self, model: Model, rows: Rows) -> asyncio.Future[list[Prediction]]:
+    def predict(self, model: Model, rows: Rows) -> asyncio.Future[Rows]:
         """Score rows at the end of this turn."""
         loop = asyncio.get_running_loop()
         if not self.waiting:
             loop.call_soon(self._end)
-        future: asyncio.Future[list[Prediction]] = loop.create_future()
+        future: asyncio.Future[Rows] = loop.create_future()
         self.waiting.append((model, rows, future))
         return future
 
@@ -203,13 +215,15 @@ class Service:
         self.project = project
         self.limits = project.config.serving
         folder = project.path("data/predictions") if self.limits.log_predictions else None
-        self.telemetry = Telemetry(float(project.plan.answers["latency_ms"]) / 1000, folder)
+        self.seen = self._registry_state()
+        model = Model(registry.champion_folder(project))
+        latency_s = float(project.plan.answers["latency_ms"]) / 1000
+        self.telemetry = Telemetry(latency_s, folder, model.scorer.outputs)
         self.turn = Turn()
         self.pool = ThreadPoolExecutor(workers(project.config.training.threads))
         self.ids = map(f"{os.urandom(6).hex()}-{{:x}}".format, itertools.count())
-        self.seen = self._registry_state()
         self.problem: str | None = None
-        self._use(Model(registry.champion_folder(project)))
+        self._use(model)
 
     def _registry_state(self) -> tuple[int, int] | None:
         try:
@@ -232,7 +246,10 @@ class Service:
         try:
             folder = registry.champion_folder(self.project)
             if folder != self.model.folder:
-                self._use(Model(folder))
+                model = Model(folder)
+                if model.scorer.outputs != self.model.scorer.outputs:
+                    raise ProjectError(f"{folder.name} has other outputs: start the service again")
+                self._use(model)
                 log.info("now serving %s", self.model.scorer.version)
         except Exception as error:  # whatever it is, the old model goes on serving
             problem = str(error) if isinstance(error, ProjectError) else _where(error)
@@ -256,9 +273,9 @@ class Service:
             if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
                 request_id = value.decode()
         model = self.model
-        version, threshold = model.scorer.version, model.scorer.manifest.threshold
+        version = model.scorer.version
         rows: Rows = ()
-        predictions: Sequence[Prediction] = ()
+        predictions: Rows = ()
         try:
             if scope["method"] != "POST":
                 raise refused(405, "method not allowed", "use POST")
@@ -272,7 +289,7 @@ class Service:
             else:
                 loop = asyncio.get_running_loop()
                 predictions = await loop.run_in_executor(self.pool, model.predict, rows)
-            status, content = 200, msgspec.json.encode(Answer(version, threshold, predictions))
+            status, content = 200, msgspec.json.encode(model.answer_type(*model.head, predictions))
         except Refused as refusal:
             status, content = refusal.status, refusal.body(request_id)
         except Exception as error:  # whatever breaks in scoring, the caller gets an answer
@@ -369,7 +386,7 @@ def create_app(project: Project) -> ASGIApp:
             "champion": manifest.champion,
             "primary_metric": manifest.primary_metric,
             "metrics": service.model.metrics.get("champion", {}).get("metrics", {}),
-            "threshold": manifest.threshold,
+            **manifest.decision,
             "contract_sha256": manifest.contract_sha256,
             "features": manifest.features,
         }
@@ -399,7 +416,7 @@ def _describe(document: dict[str, Any], model: Model, max_rows: int) -> dict[str
     """Add /predict, as the contract of the model in use has it, to an OpenAPI document."""
     columns = {name: column.public() for name, column in model.columns.items()}
     (row, answer, refusal), schemas = msgspec.json.schema_components(
-        (row_type(tuple(columns.values())), Answer, Refusal),
+        (row_type(tuple(columns.values())), model.answer_type, Refusal),
         ref_template="#/components/schemas/{name}",
     )
     schemas["Row"]["example"] = {name: example(column) for name, column in columns.items()}

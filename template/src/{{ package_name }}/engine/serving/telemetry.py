@@ -8,6 +8,7 @@ import itertools
 import logging
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,22 +19,12 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from .. import privacy
+from ..model.output import Output, fields
 from ..model.scorer import ServedColumn
 
 SETTLE_ROWS = 128  # accounting many rows at once costs a fraction of one by one
 MAX_LINES = 100_000  # kept in memory while the disk is busy
 log = logging.getLogger("serving")
-
-
-class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The calibrated probability of the positive class, and whether it reaches the threshold.
-
-    The warning, where there is one, names a category that training has not learnt.
-    """
-
-    probability: float
-    decision: bool
-    warning: str = ""
 
 
 class Done(NamedTuple):
@@ -46,20 +37,7 @@ class Done(NamedTuple):
     version: str
     columns: Sequence[ServedColumn]
     rows: Sequence[msgspec.Struct]
-    predictions: Sequence[Prediction]
-
-
-class Line(msgspec.Struct, frozen=True):
-    """A scored row in data/predictions, without personal columns."""
-
-    time: dt.datetime
-    request_id: str
-    version: str
-    row: int
-    probability: float
-    decision: bool
-    input_hash: str  # of `features` only: from a hash, a personal value could be guessed back
-    features: msgspec.Raw
+    predictions: Sequence[msgspec.Struct]
 
 
 class Distribution(Collector):
@@ -87,10 +65,15 @@ class Distribution(Collector):
 
 
 class Telemetry:
-    """Counts answers and logs their rows, in `folder`/<UTC date>.jsonl unless it is None."""
+    """Counts answers and logs their rows, in `folder`/<UTC date>.jsonl unless it is None.
 
-    def __init__(self, latency_s: float, folder: Path | None) -> None:
+    A line of the log has what `_lines` gives, and no personal columns.
+    """
+
+    def __init__(self, latency_s: float, folder: Path | None, outputs: Sequence[Output]) -> None:
         self.folder = folder
+        self.line_type = _line_type(outputs)
+        self.names = [output.name for output in outputs]
         self.lines: list[bytes] = []
         self.done: list[Done] = []
         self.pending_rows = 0
@@ -104,9 +87,11 @@ class Telemetry:
         self.latency = histogram("ml_request_seconds", "Time to answer", bounds)
         self.requests = counter("ml_requests", "Requests to /predict", ["status"])
         self.requests.labels("500")  # there from the start, or a rate would miss the first one
-        twentieths = [step / 20 for step in range(1, 20)]
-        self.probability = histogram("ml_probability", "One per row", twentieths)
-        self.decisions = counter("ml_decisions", "One per row", ["decision"])
+        one = "One per row"
+        scores = [output for output in outputs if output.cuts]
+        self.scores = {o.name: histogram(f"ml_{o.name}", one, list(o.cuts)) for o in scores}
+        decided = [output.name for output in outputs if output.role == "decision"]
+        self.decisions = {name: counter(f"ml_{name}s", one, [name]) for name in decided}
         self.model = gauge("ml_model_info", "The model in use", ["version"])
         self.reload_failed = gauge("ml_model_reload_failed", "1: the champion cannot be loaded")
         self.lost = counter("ml_prediction_log_lost", "Rows that could not be logged")
@@ -123,13 +108,15 @@ class Telemetry:
         predictions = [found for done in self.done for found in done.predictions]
         for status, count in collections.Counter(done.status for done in self.done).items():
             self.requests.labels(str(status)).inc(count)
-        for decision, count in collections.Counter(p.decision for p in predictions).items():
-            self.decisions.labels(str(decision).lower()).inc(count)
-        self.probability.add([prediction.probability for prediction in predictions])
+        for name, decided in self.decisions.items():
+            for value, count in collections.Counter(map(attrgetter(name), predictions)).items():
+                decided.labels(str(value).lower()).inc(count)
+        for name, scores in self.scores.items():
+            scores.add(list(map(attrgetter(name), predictions)))
         self.latency.add([done.seconds for done in self.done])
         for done in self.done:
             if self.folder and len(self.lines) + len(done.rows) <= MAX_LINES:
-                self.lines += _lines(done)
+                self.lines += self._lines(done)
             elif self.folder:
                 self.lost.inc(len(done.rows))
         self.done.clear()
@@ -158,20 +145,30 @@ class Telemetry:
             self.lost.inc(len(lines))
             log.error("prediction log: %s", error)
 
+    def _lines(self, done: Done) -> list[bytes]:
+        names = [column.name for column in done.columns]
+        personal = [column.name for column in done.columns if privacy.hidden(column)]
+        lines = []
+        for number, (row, found) in enumerate(zip(done.rows, done.predictions, strict=True)):
+            values: Any = row
+            if personal:
+                values = dict(zip(names, msgspec.structs.astuple(row), strict=True))
+                for name in personal:
+                    del values[name]
+            features = msgspec.json.encode(values)
+            digest = hashlib.blake2b(features, digest_size=16).hexdigest()
+            head = (done.time, done.request_id, done.version, number)
+            answer = (getattr(found, name) for name in self.names)
+            line = self.line_type(*head, *answer, digest, msgspec.Raw(features))
+            lines.append(msgspec.json.encode(line))
+        return lines
 
-def _lines(done: Done) -> list[bytes]:
-    names = [column.name for column in done.columns]
-    personal = [column.name for column in done.columns if privacy.hidden(column)]
-    lines = []
-    for number, (row, found) in enumerate(zip(done.rows, done.predictions, strict=True)):
-        values: Any = row
-        if personal:
-            values = dict(zip(names, msgspec.structs.astuple(row), strict=True))
-            for name in personal:
-                del values[name]
-        features = msgspec.json.encode(values)
-        digest = hashlib.blake2b(features, digest_size=16).hexdigest()
-        head = (done.time, done.request_id, done.version, number)
-        line = Line(*head, found.probability, found.decision, digest, msgspec.Raw(features))
-        lines.append(msgspec.json.encode(line))
-    return lines
+
+def _line_type(outputs: Sequence[Output]) -> type[msgspec.Struct]:
+    """Return the type of a line; its hash is that of the features alone.
+
+    From a hash of more, a personal value could be guessed back.
+    """
+    head = [("time", dt.datetime), ("request_id", str), ("version", str), ("row", int)]
+    tail = [("input_hash", str), ("features", msgspec.Raw)]
+    return msgspec.defstruct("Line", [*head, *fields(outputs), *tail], frozen=True)
