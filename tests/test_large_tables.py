@@ -40,7 +40,7 @@ def test_scores_have_the_same_bits_in_any_number_of_parts_and_threads(
     monkeypatch.setattr(scorer, "ASKED_ROWS", 64)
     parts = Scorer.load(project.path("models/v1"), threads=threads).predict(matrix)
     assert np.array_equal(whole["probability"], parts["probability"])
-    assert np.array_equal(whole.decision, parts.decision)
+    assert np.array_equal(whole["decision"], parts["decision"])
 
 
 def test_columns_of_the_linear_model_are_those_of_joined_parts() -> None:

@@ -277,7 +277,9 @@ def manifest(project, version="v1"):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"threshold": 0.41}, "has threshold 0.4.* says 0.41"),
+        ({"decision": {"threshold": 0.41}}, "has threshold 0.4.* says 0.41"),
+        ({"decision": {}}, "has threshold 0.4.* says nan"),
+        ({"outputs": []}, "other outputs"),
         ({"calibration": "sigmoid"}, "calibration none"),
         ({"calibration": "isotonic"}, "calibration none"),
         ({"files": {}}, "no hash of"),

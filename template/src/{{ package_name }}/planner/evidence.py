@@ -178,8 +178,8 @@ class Evidence:
         odds = (
             cut / (1 - cut) * self.learnt["value"] / (1 - self.learnt["value"]) * (1 - rate) / rate
         )
-        cut = number(odds / (1 + odds), 4)
-        return f"{said}; with {percent(rate)}, as planned, acting pays from {cut} on"
+        there = number(odds / (1 + odds), 4)
+        return f"{said}; with {percent(rate)}, as planned, acting pays from {there} on"
 
     @property
     def _elsewhere(self) -> bool:

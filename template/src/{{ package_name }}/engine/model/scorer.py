@@ -423,7 +423,7 @@ class Scorer:
     def check_graphs(self, bundle: str, graphs: dict[str, bytes]) -> None:
         """ProjectError when the manifest says something else than the graphs themselves."""
         said = self.manifest
-        threshold = said.decision["threshold"]
+        threshold = said.decision.get("threshold", math.nan)
         told = stored_graph.Constants(float(np.float32(threshold)), said.calibration)
         for name, graph in graphs.items():
             found = stored_graph.constants(graph)
@@ -433,6 +433,9 @@ class Scorer:
                     f"calibration {found.calibration}, manifest.json says {threshold:.9g} and "
                     f"{said.calibration}; restore it or train again"
                 )
+        emitted = [output.name for output in self._session.get_outputs()]
+        if [output.name for output in self.outputs] != emitted:
+            raise ProjectError(f"bundle {bundle}: manifest.json names other outputs than the graph")
         if list(said.features) != self.spec.names:
             raise ProjectError(
                 f"bundle {bundle}: manifest.json names other features than features.json"

@@ -56,8 +56,8 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
     """Score `source` with the champion into `output`; the suffixes say the formats.
 
     A row of the output has the key columns of the input, where those are no whole primary key after
-    its number from 0 as `row`; then the outputs of the model, model_version, problem and warning. The
-    problem is the first rule that the row breaks, as "column: rule"; such a row has no outputs.
+    its number from 0 as `row`; then the outputs of the model, model_version, problem and warning.
+    The problem is the first rule that the row breaks, as "column: rule"; such a row has no outputs.
     The warning is the first category that training has not learnt. The bytes do not depend on the
     number of cores.
     Finished work is not done again unless `force` is set. Returns what OUT.done.json records: the
