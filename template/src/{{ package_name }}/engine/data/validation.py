@@ -26,6 +26,7 @@ from ..dialect import (
 )
 from ..errors import CheckFailed, ProjectError
 from ..formats import number, percent
+from ..parquet import DAMAGED, check_parquet
 from ..settings import Project
 from . import contract as contracts
 from .contract import Column, Contract
@@ -159,7 +160,7 @@ def run(project: Project) -> dict[str, Any]:
     content, digest = storage.read_hashed(path) if path.is_file() else (b"", "")
     if digest != snapshot.sha256:
         raise ProjectError(f"{snapshot.file} is missing or was changed: run `ml ingest` again")
-    result = apply(contract, read_parquet(content))
+    result = apply(contract, read_parquet(content, known=True))
     inputs = snapshot.sha256 + storage.sha256_text(contract.text)
     report = {
         "run": storage.sha256_text(inputs)[:12],
@@ -189,11 +190,17 @@ def parquet(frame: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def read_parquet(source: Path | bytes) -> pl.DataFrame:
-    """Read Parquet; a PolarsError when it is damaged, even where Polars panics.
+def read_parquet(source: Path | bytes, *, known: bool = False) -> pl.DataFrame:
+    """Read Parquet; a PolarsError when it is damaged, even where Polars aborts or panics.
 
-    A panic prints its stack: nobody sees that.
+    `known` bytes have the SHA-256 that we gave them: nobody looks for damage. A panic prints its
+    stack: nobody sees that.
     """
+    try:
+        if not known:
+            check_parquet(source)
+    except DAMAGED:
+        raise pl.exceptions.ComputeError("it is damaged") from None
     shown = os.dup(2)
     with open(os.devnull, "wb") as nothing:
         os.dup2(nothing.fileno(), 2)
@@ -234,10 +241,11 @@ def stored_hashed(
         content, digest = storage.read_hashed(project.path(name))
     except FileNotFoundError:
         raise ProjectError(f"no {name} yet: {mend}") from None
-    if _seals(project).get(name, digest) != digest:
+    seal = _seals(project).get(name)
+    if seal not in (None, digest):
         raise ProjectError(f"{name} is damaged or was changed since it was written: {mend}")
     try:
-        frame = read_parquet(content)
+        frame = read_parquet(content, known=seal is not None)
     except pl.exceptions.PolarsError:
         raise ProjectError(f"{name} is damaged: {mend}") from None
     if contract:

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
-from .. import dialect, progress, storage, threads
+from .. import dialect, parquet, progress, storage, threads
 from ..data import contract
 from ..errors import ProjectError
 from ..model import registry
@@ -247,11 +247,11 @@ def open_source(
             types = dict.fromkeys(found, pa.string())
             return Source(_guarded(path, batches, encoding), types, names)
         if path.suffix.lower() == ".parquet":
-            file = pq.ParquetFile(path, buffer_size=1_000_000)
+            file = parquet.opened(path)
             dialect.refuse_twice(path, file.schema_arrow.names)
             types = {field.name: arrow.plain(field.type) for field in file.schema_arrow}
             wanted = _wanted(path, needed, keys, types)
-            batches = file.iter_batches(PART_ROWS, columns=wanted)
+            batches = parquet.batches(file, PART_ROWS, wanted)
             rows = file.metadata.num_rows
         else:
             written = dialect.read(path, encoding)
