@@ -151,6 +151,9 @@ def test_answers_that_cannot_be_true_are_no_go(answers: dict[str, Any], rule: st
         ({"kpi_target": 0.1, "action_success": 0.2}, "target_is_out_of_reach"),
         ({"kpi_target": 0.1, "daily_capacity": 20}, "target_is_out_of_reach"),
         ({"n_rows": 8000}, "too_few_of_the_rarer_class"),
+        ({"pos_rate": 0.2}, "figure_is_not_the_share"),  # kpi_now keeps the share of before
+        ({"min_metric": 0.5}, "limit_is_none"),
+        ({"pos_rate": 0.05, "min_metric": 0.05}, "limit_is_none"),
         ({"n_rows": 40_000, "pos_rate": 0.97}, "too_few_of_the_rarer_class"),
     ],
 )

@@ -25,6 +25,7 @@ import yaml
 from copier.errors import UserMessageError
 from helpers.answers import HIDDEN_WITHOUT, VALUES, answers
 from helpers.jinja import environment as jinja_environment
+from helpers.plan import render_plan
 from helpers.rendering import ROOT, different, plain_template, recorded, render, tree
 from hypothesis import HealthCheck, given, settings
 
@@ -233,11 +234,11 @@ OTHER: dict[str, Any] = {
 
 
 def consumed(folder: Path) -> dict[str, bytes]:
-    """Return the files without the two places that only record answers."""
+    """Return the files without the places that only record answers, or who gave them."""
     files = tree(folder)
     del files[".copier-answers.yml"]
     plan = yaml.safe_load(files["plan/plan.yaml"])
-    del plan["answers"]
+    del plan["answers"], plan["origins"]
     files["plan/plan.yaml"] = json.dumps(plan).encode()
     return files
 
@@ -260,6 +261,33 @@ def test_every_answer_changes_a_file(tmp_path: Path, standard: dict[str, bytes],
     held |= {"today_precision": 0.15, "plan_depth": "regulated"}  # where every question is asked
     project = render(tmp_path / "project", **{**held, name: OTHER[name]})
     assert different(consumed(project), standard)
+
+
+def test_every_answer_is_read_by_a_block_of_the_plan() -> None:
+    """Names of code and Python's version apart, which the plan leaves to files."""
+    apart = {"preset", "plan_depth", "project_name", "project_slug", "package_name"}
+    held = {"plan_depth": "regulated", "hours_saved": 10, "hourly_rate": 10.0, "today_caught": 0.1}
+    blocks = render_plan(**held)[1]["blocks"]
+    for name in OTHER.keys() - apart - {"python_version"}:
+        other = render_plan(**held | {name: OTHER[name]})[1]["blocks"]
+        changed = {id for id in blocks if blocks[id] != other.get(id)} - {"SUMMARY", "CHOICES"}
+        assert changed, f"no block reads {name}"
+    grown = render_plan(**held, history_months=20.0, retention_months=24)[1]["blocks"]["DATA-04"]
+    short = render_plan(**held, history_months=2.0, retention_months=24)[1]["blocks"]["DATA-04"]
+    assert grown["lines"][1] != short["lines"][1]  # how old the rows are decides when they go
+
+
+def test_what_a_prediction_is_made_for_follows_the_columns(tmp_path: Path) -> None:
+    assert recorded(render(tmp_path / "project"))["prediction_unit"] == "row"
+    for columns, each in (
+        ({}, r"customer\_id and snapshot\_date"),
+        ({"time_column": ""}, r"customer\_id and row"),
+        ({"entity_repeats": False}, r"customer\_id"),
+        ({"entity": "", "entity_repeats": False}, "row"),
+        ({"entity": "", "entity_repeats": False, "prediction_unit": "payment"}, "payment"),
+    ):
+        lines = render_plan(**columns)[1]["blocks"]["SCOPE-01"]["lines"]
+        assert f"for each {each}, by" in lines[0]
 
 
 def test_every_question_is_tested() -> None:

@@ -46,9 +46,11 @@ CHOICES: dict[str, list[Any]] = {
     "monthly_benefit": [0, 2132, 52_500, 10**9],
     "run_cost": [0, 3000, 10**9],
     "action_success": [0.05, 0.2, 1],
-    "ab_effect": [0.01, 0.1, 1],
+    "ab_effect": [0.01, 0.02, 0.1, 0.15, 1],
     "today_caught": [0.0, 1.0, 1.0, 1.0],
     "kpi_now": [0.15, 0.02, 40.0, 50.0, 60.0],
+    "kpi": ["Share of positive cases", "Customers lost", "Complaints", "Returns", "Calls"],
+    "min_metric": [0.0005, 0.3, 0.65, 0.7, 0.9, 0.99, 1.0],
     "kpi_target": [0.0, 0.0199, 0.135, 30.0],
     "saved": [0.5, 70],
     "cases": [0.0, 2130.6, 1e9],
@@ -83,6 +85,19 @@ CHOICES: dict[str, list[Any]] = {
 }
 
 
+# Answers without any warning, which hardly ever come together by chance.
+QUIET: dict[str, Any] = {
+    **{"action": "inform", "label_delay_days": 30, "n_rows": 10**6, "pos_rate": 0.15},
+    **{"deployment_modes": ["batch"], "personal_data": False, "horizon_months": 36, "first": 6},
+    **{"ramp_months": 3, "predictions_per_month": 20_000, "cost_fn": 70, "cost_tp": 0},
+    **{"yearly_gap": 2_520_000, "gap": 2_520_000, "today_caught": 0.0, "kpi": "Customers lost"},
+    **{"kpi_now": 40.0, "kpi_target": 30.0, "min_metric": 0.65, "monthly_benefit": 52_500},
+    **{"cases": 210_000.0, "asked": 52_500, "grown": 52_500, "last": 210_000.0, "run_cost": 3000},
+    **{"machine_cost": 0, "daily_capacity": 0, "ab_effect": 0.1, "action_success": 1},
+    "alternative_npv": 0,
+}
+
+
 def random_answers(rng: random.Random) -> dict[str, Any]:
     return {name: rng.choice(values) for name, values in CHOICES.items()}
 
@@ -99,6 +114,7 @@ def fire_all(cases: list[dict[str, Any]]) -> list[dict[str, list[list[str] | Non
 def sample() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     rng = random.Random(11)
     cases = [random_answers(rng) for _ in range(600)]
+    cases.append(cases[0] | QUIET)
     return cases, decide_all(cases)
 
 

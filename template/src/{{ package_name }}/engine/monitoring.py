@@ -428,7 +428,7 @@ def retrain_check(project: Project) -> dict[str, Any]:
     rows = (
         ("drift level", level, "act", level == "act"),
         (
-            f"{made.primary_metric} below its test interval",
+            f"{project.plan.named(made.primary_metric)} below its test interval",
             below,
             max_drop,
             (below or 0) > max_drop,
