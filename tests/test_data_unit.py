@@ -724,8 +724,25 @@ def test_ten_thousand_categories_and_a_constant_target_rate(shop):
     column = report["columns"]["c"]
     assert (column["distinct"], len(column["top"])) == (n, 10)
     assert column["groups"][-1][:2] == ["(other)", n - 7]
+    assert sum(count for _, count in column["top"]) + column["others"] == n
     assert column["relation"] < 0.55
     assert report["leakage"] == []
+
+
+def test_the_shown_values_of_a_category_are_all_of_its_rows(tmp_path):
+    """What is not among the most frequent, or missing, is shown too: shares sum to 100 %."""
+    levels = [None, *(f"level {i // 9 % 30}" for i in range(599))]
+    frame = pl.DataFrame({"c": levels, "bought": [i % 2 == 0 for i in range(600)]})
+    agreed = contract(feature("c", "category"))
+    result = validation.apply(agreed, frame)
+    quality = validation.summary(agreed, result) | {"run": "r"}
+    found = profiling.profile(agreed, result.valid, quality, frame.clear()) | {"run": "r"}
+    report.render("profile.html", tmp_path / "p.html", profile=found, quality=quality)
+    chart = (tmp_path / "p.html").read_text("utf-8").partition("Most frequent values of c")[2]
+    shown = re.findall(r">([0-9]+) \(([0-9.]+)\u00a0%\)<", chart.partition("</svg>")[0])
+    assert len(shown) == 12
+    assert sum(int(rows) for rows, _ in shown) == 600
+    assert sum(float(share) for _, share in shown) == pytest.approx(100, abs=0.1)
 
 
 def test_histogram_counts_every_value_once():

@@ -106,6 +106,8 @@ def _describe(column: Column, values: pl.Series, label: pl.Series) -> dict[str, 
     facts["mode"] = _plain(counts["value"][0])
     if column.kind in ("category", "boolean"):
         facts["top"] = [[_plain(value), n] for value, n in counts.head(TOP).rows()]
+        facts["others"] = len(present) - sum(n for _, n in facts["top"])
+        facts["missing"] = values.null_count()
         levels = [*counts["value"].head(GROUPS - 1).cast(pl.String), "(other)", "(missing)"]
         names = values.cast(pl.String).fill_null("(missing)")
         names = names.zip_with(names.is_in(levels), pl.Series(["(other)"]))
