@@ -257,8 +257,8 @@ def estimate(probability: Floats) -> dict[str, float]:
     """Estimate metrics without labels, as they are if the probabilities are calibrated.
 
     Each row counts as a positive with weight p and as a negative with weight 1 - p:
-    confidence-based performance estimation (Białek et al. 2023). It sees that inputs shift, not
-    that their meaning does.
+    confidence-based performance estimation (CBPE of NannyML; Białek et al. 2025, arXiv
+    2401.08348). It sees that inputs shift, not that their meaning does.
     """
     y, p = np.repeat([1.0, 0.0], len(probability)), np.tile(probability, 2)
     weights = np.concatenate([probability, 1 - probability])

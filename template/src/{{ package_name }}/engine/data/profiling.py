@@ -20,7 +20,7 @@ GROUPS = 8
 TOP = 10
 CORRELATED = 10
 MAX_ROWS = 50_000  # for correlations, whose standard error is then below 0.005
-EVENTS_PER_FEATURE = 10  # Peduzzi et al. 1996, doi 10.1016/S0895-4356(96)00236-3
+EVENTS_PER_FEATURE = 20  # as in DATA-02: van der Ploeg et al. 2014, 10.1186/1471-2288-14-137
 PERIODS = (("1h", 1 / 24), ("1d", 1), ("1w", 7), ("1mo", 30), ("3mo", 91), ("1y", 365))
 MAX_PERIODS = 60
 
