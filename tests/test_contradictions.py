@@ -92,6 +92,8 @@ def agrees(answers: dict[str, Any]) -> None:
     few = n["test_rarer"] < n["test_positives_needed"]
     close = abs(0.2 * a["n_rows"] * rarer - n["test_positives_needed"]) < 1
     assert close or few == ("too_few_of_the_rarer_class" in d["warnings"]["value"])
+    losing = "todays_process_loses_money" in d["warnings"]["value"]
+    assert abs(today) < 1e-6 or losing == (today < 0)
     # The gap holds what today's process misses.
     missed = 12 * positives * (1 - a["today_caught"]) * (a["cost_fn"] - a["cost_tp"])
     said = "gap_is_less_than_todays_misses" in d["warnings"]["value"]
@@ -153,6 +155,7 @@ def test_answers_that_cannot_be_true_are_no_go(answers: dict[str, Any], rule: st
         ({"n_rows": 8000}, "too_few_of_the_rarer_class"),
         ({"pos_rate": 0.2}, "figure_is_not_the_share"),  # kpi_now keeps the share of before
         ({"min_metric": 0.5}, "limit_is_none"),
+        ({"today_caught": 0.3, "today_precision": 0.05}, "todays_process_loses_money"),
         ({"pos_rate": 0.05, "min_metric": 0.05}, "limit_is_none"),
         ({"n_rows": 40_000, "pos_rate": 0.97}, "too_few_of_the_rarer_class"),
     ],

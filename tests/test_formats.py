@@ -159,6 +159,9 @@ def test_sentences_at_the_edges() -> None:
     assert "each month late costs 33 750 EUR" in text
     assert "each month late saves 6 250 EUR" in plain(run_cost=43_000)
     assert "which loses " in plain(today_caught=0.3, today_precision=0.05)
+    assert "Warnings: keep a control group, is real time needed?\n" in plain(latency_ms=1000)
+    assert ", acting on everybody (VAL-02)" in text
+    assert "everybody (VAL-02)" not in plain(daily_capacity=5)
     assert "which gains " in plain(today_caught=0.3, today_precision=0.15)
     text = plain(cost_fp=0.01, cost_fn=250.0, kpi_now=1, kpi_target=5000, ramp_months=0)
     assert "at least 0.00004;" in text and "at least 0;" not in text

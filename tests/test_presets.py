@@ -72,7 +72,7 @@ def golden(a: dict[str, Any]) -> dict[str, Any]:
 
 DECIDED: dict[str, dict[str, Any]] = {
     "churn": {
-        "warnings": ["keep_a_control_group"],
+        "warnings": ["keep_a_control_group", "todays_process_loses_money"],
         "experiment": "control_group_over_time",  # 150 calls a day fill no two arms within 8 weeks
         "duties": [
             *("processing_record", "rights_of_people"),

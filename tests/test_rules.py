@@ -61,6 +61,7 @@ CHOICES: dict[str, list[Any]] = {
     "last": [0.0, 52_500, 1e9],
     "first": [1, 6, 60],
     "machine_cost": [0, 146.0, 1e6],
+    "today": [0.0, 60_000.0, 1e6, -31_000.0],
     "today_a_day": [0.0, 150.0, 1e6],
     "result_weeks": [1, 60],
     "alternative_npv": [0, 1, 10**9],
@@ -94,7 +95,7 @@ QUIET: dict[str, Any] = {
     **{"kpi_now": 40.0, "kpi_target": 30.0, "min_metric": 0.65, "monthly_benefit": 52_500},
     **{"cases": 210_000.0, "asked": 52_500, "grown": 52_500, "last": 210_000.0, "run_cost": 3000},
     **{"machine_cost": 0, "daily_capacity": 0, "ab_effect": 0.1, "action_success": 1},
-    "alternative_npv": 0,
+    **{"alternative_npv": 0, "today": 0.0},
 }
 
 
