@@ -233,6 +233,50 @@ def test_cruft_updates_and_marks_conflicts(repository: Path, tmp_path: Path, kno
         assert "+# Model: Churn model" in (project / "README.md.rej").read_text()
 
 
+@pytest.mark.parametrize("edited", [False, pytest.param(True, marks=pytest.mark.nightly)])
+def test_cruft_loses_nothing_when_the_template_moves_files(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edited: bool
+) -> None:
+    """As the guide tells: one moves to the name of a file of the team, and an edited one moves."""
+    guide = (ROOT / "docs/how-to/cookiecutter-and-cruft.md").read_text()
+    (given,) = re.findall(r"^export (GIT_CONFIG_COUNT=.*)$", guide, re.MULTILINE)
+    template = tmp_path / "template"
+    git(tmp_path, "clone", "-q", str(repository), str(template))
+    project = cruft_project(template, tmp_path)
+    publish(project)
+    old, new = "src/churn_model/engine/bench.py", "src/churn_model/engine/model/speed.py"
+    replace(project / "PLAN.md", f"{ANSWER}\n_No answer yet._", f"{ANSWER}\n{WRITTEN}")
+    replace(project / "README.md", "# Churn model", "# Our churn")
+    (project / "docs/handbook.md").write_text("Ours.\n")
+    if edited:
+        replace(project / old, '"""', '"""Ours. ')
+    publish(project)
+    source = template / "template/src/{{ package_name }}"
+    git(source, "mv", "engine/bench.py", "engine/model/speed.py")
+    git(template / "template/docs", "mv", "runbook.md.jinja", "handbook.md.jinja")
+    replace(template / "template/README.md.jinja", "# {{ text(", "# Model: {{ text(")
+    publish(template)
+
+    for name, value in (pair.split("=") for pair in given.split()):
+        monkeypatch.setenv(name, value)
+    done = cruft(project, "update", "--skip-apply-ask")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert WRITTEN in (project / "PLAN.md").read_text()
+    assert "# Our churn" in (project / "README.md").read_text()
+    handbook = (project / "docs/handbook.md").read_text()
+    assert "Ours.\n" in handbook and (project / new).exists()
+    if not edited:
+        assert "<<<<<<< ours" in handbook and "First help" in handbook
+        assert not (project / old).exists()
+        return
+    assert handbook == "Ours.\n" and '"""Ours. ' in (project / old).read_text()
+    assert f"error: {old}: patch does not apply" in done.stderr
+    assert "error: docs/handbook.md: already exists in working directory" in done.stderr
+    assert "+# Model: Churn model" in (project / "README.md.rej").read_text()
+    shown = cruft(project, "diff").stdout
+    assert "First help" in shown and new not in shown
+
+
 def test_cruft_changes_an_answer(repository: Path, tmp_path: Path) -> None:
     project = cruft_project(repository, tmp_path)
     publish(project)

@@ -42,6 +42,7 @@ from package_name.engine.errors import ProjectError
 from package_name.planner import blocks, update
 
 SERVICE = "src/churn_model/engine/serving/rest.py"
+TOUCHED = {".copier-answers.yml", "PLAN.md", "docs/model_card.md", "plan/plan.yaml"}  # by cost_fn
 TRAINING = "src/churn_model/training.py"
 PICTURES = {"docs/logo.png": b"\x89PNG\0logo", "docs/mark.png": b"\x89PNG\0mark"}
 OURS = b"\x89PNG\0ours"
@@ -254,6 +255,7 @@ def test_a_new_version_with_conflicts_fails_loudly_and_keeps_everything(project:
         (["--data", "cost_tn=50"], "cost_tn: give less than cost_fp"),
         (["--data", "cost_fn"], "--data cost_fn: give NAME=VALUE"),
         (["--data", "ownr=Eva"], "--data ownr: no such question: owner?"),
+        (["--data", "given=x", "--data", "cost_fn=abc"], "no question is called given"),
         (["--to", "v9.0.0"], "ml model planner has no such version: Unknown revision: 'v9.0.0'"),
         (["--undo", "--dry-run"], "--undo takes no other option"),
     ],
@@ -280,6 +282,47 @@ def test_a_template_out_of_reach_is_named(project: Path, address: str) -> None:
     assert done.returncode == 2
     start = f"error: the template at {address} is out of reach: "
     assert done.stderr.startswith(start) and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("address", [".", "ml model planner", "../gone"])
+def test_an_address_that_tells_not_where_the_template_is_is_named(
+    project: Path, address: str
+) -> None:
+    """Copier looks from the folder in which it runs: the project would be its own template."""
+    edit(project, ".copier-answers.yml", recorded_source(project), address)
+    commit(project)
+    before = all_of(project)
+    with pytest.raises(ProjectError, match=rf"address {re.escape(address)} tells not where it is"):
+        update.run(project, [], None, dry_run=False)
+    assert all_of(project) == before
+
+
+def test_a_template_that_is_no_repository_any_more_is_named(project: Path, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(recorded_source(project), tmp_path / "template"))
+    edit(project, ".copier-answers.yml", recorded_source(project), str(source))
+    commit(project)
+    shutil.rmtree(source / ".git")
+    with pytest.raises(ProjectError, match="is out of reach: not a git repository"):
+        update.run(project, [], None, dry_run=False)
+    git(tmp_path, "init", "-q")
+    with pytest.raises(ProjectError, match=f"a folder of the repository {tmp_path}"):
+        update.run(project, [], None, dry_run=False)
+
+
+@pytest.mark.parametrize(
+    ("here", "address"), [("ml model planner", "."), (".", "ml model planner/")]
+)
+def test_the_whole_address_of_a_local_template_is_recorded(
+    template: Path, tmp_path: Path, fast: None, here: str, address: str
+) -> None:
+    project = tmp_path / "project"
+    copy = ["copier", "copy", "--defaults", "--quiet", "--vcs-ref", "v1.0.0"]
+    done = command(*copy, address, str(project), cwd=template.parent / here)
+    assert done.returncode == 0, done.stderr
+    assert recorded_source(project) == str(template.resolve())
+    git(project, "init", "-q")
+    commit(project)
+    assert update.run(project, ["cost_fn=90"], "v1.0.0", dry_run=False).result.startswith("done")
 
 
 def test_a_version_that_the_template_lost_has_a_way_out(project: Path) -> None:
@@ -886,6 +929,206 @@ def test_a_full_temporary_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         git_child.start(["sh", "-c", words], None)
     with pytest.raises(ProjectError, match="No space left on device"), update._temporary():
         full()
+
+
+@pytest.mark.nightly
+def test_settings_and_variables_of_a_user_do_not_reach_copier(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the real command, and for the whole user: Copier clones and asks git on its own."""
+    settings(project)
+    local = (project / ".git/config").read_text().partition("[tag]")[2]
+    (tmp_path / "config").write_text(f"[core]\nautocrlf = true\n[tag]{local}")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
+    for name, value in (("DIR", ".git"), ("INDEX_FILE", ".git/index"), ("WORK_TREE", ".")):
+        monkeypatch.setenv(f"GIT_{name}", str(project / value))
+    monkeypatch.setenv("GIT_EDITOR", str(tmp_path / "program"))
+    before = all_of(project)
+    (tmp_path / "ran").unlink(missing_ok=True)
+    done = ml(project, "update", "--to", "v1.0.0", "--data", "cost_fn=90")
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "ran").exists()
+    now = all_of(project)
+    assert set(different(now, before)) == TOUCHED
+    assert not [name for name in TOUCHED if b"\r" in now[name]]
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="NOT TESTED: needs root"
+)
+@pytest.mark.parametrize("whose", ["project", "template"])
+def test_a_checkout_of_another_user_is_named_with_the_way_out(
+    project: Path, tmp_path: Path, whose: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = Path(shutil.copytree(recorded_source(project), tmp_path / "template"))
+    answers = project / ".copier-answers.yml"
+    answers.write_text(answers.read_text().replace(recorded_source(project), str(template)))
+    commit(project)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.delenv("GIT_CONFIG_GLOBAL", raising=False)
+    folder = {"project": project, "template": template}[whose]
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, 65534, 65534, follow_symlinks=False)
+    for _ in range(1 if whose == "project" else 2):  # the template and its .git
+        done = ml(project, "update", "--to", "v1.0.0", "--data", "cost_fn=90")
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert "detected dubious ownership" in done.stderr
+        (mend,) = re.findall("`(git config --global --add safe.directory .*?)`", done.stderr)
+        subprocess.run(mend, shell=True, check=True)
+    done = ml(project, "update", "--to", "v1.0.0", "--data", "cost_fn=90")
+    assert done.returncode == 0, done.stderr
+
+
+# ---------------------------------------------------------------- repositories of every kind
+
+
+def worktree(project: Path) -> Path:
+    git(project, "worktree", "add", "-q", "--detach", "../tree")
+    return project.parent / "tree"
+
+
+def submodule(project: Path) -> Path:
+    outer = project.parent / "outer"
+    outer.mkdir()
+    git(outer, "init", "-q")
+    add = ("submodule", "add", "-q", str(project), "ml/churn")
+    git(outer, "-c", "protocol.file.allow=always", *add)
+    commit(outer)
+    return outer / "ml/churn"
+
+
+def with_a_submodule(project: Path) -> Path:
+    library = project.parent / "library"
+    library.mkdir()
+    (library / "lib.py").write_text("ours = 1\n")
+    publish(library)
+    add = ("submodule", "add", "-q", str(library), "vendor/library")
+    git(project, "-c", "protocol.file.allow=always", *add)
+    commit(project)
+    return project
+
+
+def clone(project: Path, *options: str) -> Path:
+    git(project, "config", "uploadpack.allowFilter", "true")
+    git(project, "commit", "-q", "--allow-empty", "-m", "one more")
+    git(project.parent, "clone", "-q", *options, project.as_uri(), "clone")
+    return project.parent / "clone"
+
+
+def shallow(project: Path) -> Path:
+    return clone(project, "--depth=1")
+
+
+def partial(project: Path) -> Path:
+    return clone(project, "--filter=blob:none")
+
+
+def borrowed(project: Path) -> Path:
+    git(project.parent, "clone", "-q", "--shared", str(project), "clone")
+    return project.parent / "clone"
+
+
+def sparse(project: Path) -> Path:
+    git(project, "status")  # which looks at times again, as in a clone
+    git(project, "sparse-checkout", "set", "--no-cone", "/*", "!/tests/", "!/deploy/")
+    assert not (project / "tests").exists()
+    return project
+
+
+def split_index(project: Path) -> Path:
+    git(project, "update-index", "--split-index")
+    git(project, "config", "feature.manyFiles", "true")
+    return project
+
+
+def rebasing(project: Path) -> Path:
+    append(project, "README.md", "\nOne line more.\n")
+    commit(project)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GIT_SEQUENCE_EDITOR", "sed -i 1ibreak")
+        git(project, "rebase", "-q", "-i", "HEAD~1")
+    assert (project / ".git/rebase-merge").is_dir()
+    return project
+
+
+def settings(project: Path) -> Path:
+    """Settings of the repository that start programs or change what git prints and writes."""
+    program = project.parent / "program"
+    program.write_text(f"#!/bin/sh\ntouch '{project.parent}/ran'\nexit 1\n")
+    program.chmod(0o755)
+    hooks = project.parent / "hooks"
+    hooks.mkdir()
+    for name in ("pre-commit", "post-checkout", "post-index-change", "reference-transaction"):
+        shutil.copy(program, hooks / name)
+    given = {
+        **dict.fromkeys(("tag.gpgSign", "commit.gpgSign", "submodule.recurse"), "true"),
+        **dict.fromkeys(
+            ("core.fsmonitor", "core.editor", "core.pager", "diff.external"), "PROGRAM"
+        ),
+        **dict.fromkeys(("gpg.program", "merge.tool", "sequence.editor"), "PROGRAM"),
+        **dict.fromkeys(("color.ui", "color.status", "color.grep", "color.diff"), "always"),
+        **{"core.hooksPath": str(hooks), "status.showUntrackedFiles": "no"},
+        **{"merge.conflictStyle": "diff3", "merge.ff": "only", "core.abbrev": "4"},
+        **{"grep.lineNumber": "true", "status.relativePaths": "true", "diff.noprefix": "true"},
+        **{"core.quotePath": "true", "status.branch": "true", "status.short": "false"},
+    }
+    for name, value in given.items():
+        git(project, "config", name, str(program) if value == "PROGRAM" else value)
+    return project
+
+
+def line_ends_of_windows(project: Path) -> Path:
+    git(project, "config", "core.autocrlf", "true")
+    (project / ".gitattributes").unlink()
+    commit(project)
+    for name in git(project, "ls-files").splitlines():
+        (project / name).unlink()
+    git(project, "checkout", "-q", "--", ".")
+    assert b"\r\n" in (project / "PLAN.md").read_bytes()
+    return project
+
+
+def detached(project: Path) -> Path:
+    git(project, "checkout", "-q", "--detach")
+    return project
+
+
+def sha256(project: Path) -> Path:
+    shutil.rmtree(project / ".git")
+    git(project, "init", "-q", "--object-format=sha256")
+    commit(project)
+    return project
+
+
+DAILY = [worktree, rebasing, settings, sparse]
+NIGHTLY = [submodule, with_a_submodule, shallow, partial, borrowed, split_index, detached, sha256]
+NIGHTLY += [line_ends_of_windows]
+ODD = [*DAILY, *(pytest.param(odd, marks=pytest.mark.nightly) for odd in NIGHTLY)]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_update_in_a_repository_of_any_kind(
+    project: Path, fast: None, odd: Callable[[Path], Path]
+) -> None:
+    folder = odd(project)
+    before, head = all_of(folder), git(folder, "rev-parse", "HEAD")
+    ran = project.parent / "ran"
+    ran.unlink(missing_ok=True)
+    report = update.run(folder, ["cost_fn=90"], "v1.0.0", dry_run=False)
+    assert report.result.startswith("done") and not report.conflicts and not report.kept
+    assert not ran.exists()
+    assert set(different(all_of(folder), before)) == TOUCHED
+    assert git(folder, "rev-parse", "HEAD") == head
+    assert set(git(folder, "diff", "--no-ext-diff", "--name-only").splitlines()) == TOUCHED
+    assert len(git(folder, "diff", "--no-ext-diff", "PLAN.md").splitlines()) < 40, "not all of it"
+    ran.unlink(missing_ok=True)  # by git of this test
+    update.undo(folder)
+    assert different(all_of(folder), before) == []
+    append(folder, "README.md", "\nOurs.\n")
+    tried = update.run(folder, ["cost_fn=90"], "v1.0.0", dry_run=True)
+    assert set(tried.changed) == TOUCHED and tried.check[0].startswith("README.md: not committed")
+    assert not ran.exists()
 
 
 # ---------------------------------------------------------------- kills and full disks

@@ -68,6 +68,7 @@ def run(root: Path, given: Sequence[str], to: str | None, dry_run: bool) -> Upda
 
     file, was, uncommitted = _ready(root, given, dry_run)
     update = Update(version=(was["_commit"], was["_commit"]))
+    _reachable(root, file, was["_src_path"])
     commit = None if uncommitted else _git(root, "rev-parse", "HEAD")
     update.check += filter(None, [uncommitted])
     with _temporary() as folder:
@@ -181,6 +182,28 @@ def _ready(root: Path, given: Sequence[str], dry_run: bool) -> tuple[Path, dict[
     return file, was, uncommitted
 
 
+def _reachable(root: Path, file: Path, address: str) -> None:
+    """Refuse a local template without versions: Copier would take it as it lies there, or ours."""
+    if re.match(r"[\w+.-]+:|[^/]+@", address) or address.endswith(".git"):
+        return
+    place = root / Path(address).expanduser()
+    known = (place / "copier.yml").is_file() and not place.samefile(root)
+    if not (known or Path(address).expanduser().is_absolute()):
+        raise ProjectError(
+            f"the template's address {address} tells not where it is: write its whole path into "
+            f"{file.name}, as _src_path, and commit"
+        )
+    if not known:
+        return  # Copier says why
+    try:
+        top = Path(_git(place, "rev-parse", "--show-toplevel"))
+        reason = "" if top.samefile(place) else f"a folder of the repository {top}"
+    except ProjectError as error:
+        reason = str(error).removeprefix("git rev-parse: ")
+    if reason:
+        raise ProjectError(f"the template at {address} is out of reach: {reason}")
+
+
 def _copier(folder: Path, file: Path, was: Mapping[str, Any], *arguments: str) -> str:
     """Run Copier on a folder and return what it prints; its refusal or traceback is one line."""
     command = [sys.executable, "-P", "-m", "copier"]  # -P: no module of the working folder
@@ -193,12 +216,12 @@ def _copier(folder: Path, file: Path, was: Mapping[str, Any], *arguments: str) -
     settings = folder.with_name("copier.yml")  # a user's defaults are no answers of this project
     storage.write_text(settings, "{}\n")
     environment = {"COPIER_SETTINGS_PATH": str(settings), "TMPDIR": str(folder.parent)}
-    code, output, errors = _start(command, None, {**environment, **_settings()})
+    code, output, errors = _start(command, file.parent, {**environment, **_settings()})
     if code == 0:
         return output
     lines = errors.strip().splitlines() or ["Copier gave no reason"]
     fatal = next((line for line in lines if "fatal: " in line), "")
-    mend = [f": `{line.strip()}`" for line in lines if re.match(r"\s+git config ", line)]
+    mend = [f": `{found}`" for found in re.findall(r"(?m)[ |\t](git config .*\S)\s*$", errors)]
     reason = re.sub(r"^.*fatal: |^[\w.]+(Error|Exception): ", "", fatal or lines[-1]).rstrip(".")
     reason = re.sub(r"^.* has no attribute (['\"])(.*)\1$", r"\2", reason)  # our own words
     if fatal or "Local template must be" in reason or "git-tracked" in reason:
