@@ -154,8 +154,10 @@ def test_one_of_each_is_singular() -> None:
 def test_sentences_at_the_edges() -> None:
     text = plain(availability=0.9995, kpi_now=0.0005, kpi_target=0.00045)
     assert "99.95 % of requests succeed" in text
-    assert "0.0005 today, 0.00045 wanted (10 % less)" in text
-    assert "0.1 today, 0.11 wanted (10 % more)" in plain(kpi_now=0.1, kpi_target=0.11)
+    assert "0.05 % today, 0.045 % wanted (10 % less)" in text
+    assert "10 % today, 11 % wanted (10 % more)" in plain(kpi_now=0.1, kpi_target=0.11)
+    named = plain(kpi="Minutes a call", kpi_now=0.5, kpi_target=0.4)
+    assert "0.5 today, 0.4 wanted (20 % less)" in named
     assert "each month late costs 33 750 EUR" in text
     assert "each month late saves 6 250 EUR" in plain(run_cost=43_000)
     assert "which loses " in plain(today_caught=0.3, today_precision=0.05)

@@ -60,7 +60,7 @@ def test_other_answers_are_told_with_decisions_rules_and_numbers(
     found = diff.compare(diff.current(Project(committed)), diff.current(new))
     told = {change.kind: change.says for change in found}
     text = "\n".join(change.says for change in found)
-    assert "n_rows is 800, was 50\u00a0000." in text
+    assert "n_rows is 800, was 50000." in text
     threshold = r"EVAL-05 Threshold is cost-optimal within capacity by rule thr\.cost_cap: .+; "
     assert re.search(threshold + r"it was cost-optimal by rule thr\.cost\.", text)
     assert re.search(r"DATA-02 test positives is 24 .*, was 1\u00a0500 .*\.", text)
@@ -80,7 +80,7 @@ def test_a_block_that_comes_or_goes_is_named_and_its_words_are_repeated(
     assert "STAKE-01 Stakeholders is a new block of the plan." in grown
     shrunk = "\n".join(change.says for change in diff.compare(diff.current(more), light))
     assert "STAKE-01 Stakeholders is no block of the plan any more." in shrunk
-    assert 'STAKE-01 Stakeholders said: "The callers.".' in shrunk
+    assert 'STAKE-01 Stakeholders said: "The callers."' in shrunk
 
 
 def test_what_people_write_own_and_sign_is_told(project: Project) -> None:
@@ -95,7 +95,7 @@ def test_what_people_write_own_and_sign_is_told(project: Project) -> None:
         "PROB-01 Problem belongs to Ana Maria, before: nobody.",
         "PROB-01 Problem is due on 2099-01-31, before: no date.",
         "PROB-01 Problem has the status review, before: open.",
-        'the notes of the team says besides: "We met on Monday.".',
+        'the notes of the team says besides: "We met on Monday."',
     ]
     publish(project.root, "v2")
     check.approve(Project(project.root), "PROB-01", "@eva", None)
@@ -128,7 +128,7 @@ def test_measured_values_overrides_and_waivers_are_told(project: Project) -> Non
     text = "\n".join(said(project))
     assert "EVAL-07 Calibration is overridden with Platt scaling: smooth." in text
     assert "OBJ-01 Success is waived until 2099-04-30 by @eva: April." in text
-    assert re.search(r'DATA-02 Volume and quality says besides: ".*48 000 rows', text)
+    assert re.search(r'DATA-02 Volume and quality is measured now: ".*48 000 rows', text)
     publish(project.root, "v2")
     project.path("plan/overrides.yaml").write_text("EVAL-07: {value: none, reason: other}\n")
     text = "\n".join(said(project))
@@ -137,12 +137,57 @@ def test_measured_values_overrides_and_waivers_are_told(project: Project) -> Non
     assert "OBJ-01 Success is not waived by @eva any more." in text
 
 
+def verdict(text: str, rows: list[str]) -> list[str]:
+    head = ["| Quantity | Planned | Measured (95 %) | Says |", "| --- | --: | --: | --- |"]
+    return [f"**Verdict:** {text}", "<!-- evidence -->", *head, *rows]
+
+
+def test_a_change_of_the_verdict_is_told_with_its_reasons_and_evidence() -> None:
+    paper = "worth it on paper, not measured yet (NPV 5 EUR by the answers; go by the team: x (y))."
+    rows = ["| Rows | 50 | not measured | open <!-- DATA-02 --> |", "| Drift | none | x | agrees |"]
+    go = "**go**: measured, and nothing contradicts the plan (NPV 5 EUR by the answers)."
+    good = ["| Rows | 50 | 48 | agrees <!-- DATA-02 --> |", rows[1]]
+    stop = (
+        "**stop**: the gate of the model failed: ROC AUC (test) is 0.5 (NPV 5 EUR by the answers)."
+    )
+    bad = ["| Rows | 50 | 20 | **contradicts** <!-- DATA-02 --> |"]
+
+    def told(*versions: list[str]) -> list[str]:
+        return [change.says for change in diff._verdict(*versions)]
+
+    first, second, third = verdict(paper, rows), verdict(go, good), verdict(stop, bad)
+    assert told(first, first) == []
+    assert told(["_Not measured yet: x_"], first)[0] == (
+        "The verdict is worth it on paper by the first measurement: not measured yet."
+    )
+    assert told(first, second) == [
+        "The verdict goes from worth it on paper to go because of this: measured, and nothing "
+        "contradicts the plan; before it was: not measured yet.",
+        "Evidence: Rows: measured 48, before not measured; which says: agrees, before open.",
+    ]
+    assert told(second, third) == [
+        "The verdict goes from go to stop because of this: the gate of the model failed: "
+        "ROC AUC (test) is 0.5; before it was: measured, and nothing contradicts the plan.",
+        "Evidence: Rows: measured 20, before 48; which says: contradicts, before agrees.",
+        "Evidence: Drift is no row of the evidence any more.",
+    ]
+    worse = verdict(stop.replace("0.5", "0.4"), bad)
+    assert told(third, worse) == [
+        "The verdict stays stop, now for this reason: the gate of the model failed: ROC AUC (test) "
+        "is 0.4; before it was: the gate of the model failed: ROC AUC (test) is 0.5."
+    ]
+    richer = verdict(stop.replace("NPV 5", "NPV 6"), bad)
+    assert told(third, richer) == [
+        "The verdict stays stop, with NPV 6 EUR by the answers, before NPV 5 EUR by the answers."
+    ]
+
+
 def test_a_slip_in_one_block_hides_no_other(project: Project) -> None:
     answer(project, "Fifteen of a hundred leave.")
     edit(project, "<!-- /plan:human OBJ-01 -->\n", "")
     found = said(project)
     assert any("OBJ-01 is not compared" in says for says in found)
-    assert 'PROB-01 Problem is answered: "Fifteen of a hundred leave.".' in found
+    assert 'PROB-01 Problem is answered: "Fifteen of a hundred leave."' in found
 
 
 @pytest.mark.parametrize(
@@ -176,7 +221,7 @@ def test_a_revision_without_a_plan_is_one_clear_line(
 
 def test_without_git_or_a_commit_the_way_there_is_told(project: Project) -> None:
     shutil.rmtree(project.path(".git"))
-    with pytest.raises(ProjectError, match="not in git, which keeps the versions"):
+    with pytest.raises(ProjectError, match="the project is not in git: `git init`"):
         diff.recorded(project, "HEAD")
     git(project.root, "init", "-q")
     with pytest.raises(ProjectError, match="nothing is committed yet"):
@@ -191,7 +236,7 @@ def test_two_revisions_are_compared_and_machines_get_json(
     answered = {
         "kind": "written",
         "id": "PROB-01",
-        "says": 'PROB-01 Problem is answered: "Fifteen of a hundred leave.".',
+        "says": 'PROB-01 Problem is answered: "Fifteen of a hundred leave."',
     }
     monkeypatch.setenv("GIT_DIR", "/nowhere")  # as in a hook of another repository
     diff.run(project, "v1..v2", as_json=True)

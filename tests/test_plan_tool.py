@@ -1020,7 +1020,7 @@ def test_executives_see_value_gates_and_risks(measured: Project) -> None:
         r"\*\*Asked of you: money and one name for gate G0\.\*\* Release at most \d+ 000 EUR",
         r"for the work up to gate G3 \(month \d\.\d if all goes as likely\)",
         r"name who vouches for the benefit of 52 500 EUR a month\.",
-        r"By the answers paid back in month \d+ of 36, margin of safety \d\d\.\d %\.",
+        r"it is paid back in month \d+ of 36, with a margin of safety of \d\d\.\d %",
         r"\| Value a year \|.*\| 867 261 EUR \(696 272 to 1 036 752\)|\| Value a year \|.*867 261",
         r"\| Stop at G3 \| -107 085 EUR \|",  # discounted, as in VAL-01 and the other scenarios
         r"\| As planned \| \d{3} \d{3} EUR \|",

@@ -155,6 +155,17 @@ def status(text: str) -> str:
     raise ProjectError(f"{word[:40]!r} is no status: give {', '.join(STATUSES)}{hint}")
 
 
+def said(value: Any) -> str:
+    """Return the value of an answer in words; numbers with all their figures, to be typed again."""
+    if isinstance(value, list):
+        return ", ".join(map(said, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float | int):
+        return f"{value:.12g}"
+    return "none" if value is None else plain(str(value)) or "empty"
+
+
 def plain(text: str) -> str:
     """Return text of unknown origin as one line that does nothing to a terminal."""
     return " ".join(CONTROL.sub(" ", text.encode("utf-8", "replace").decode()).split())

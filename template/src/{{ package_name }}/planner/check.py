@@ -19,7 +19,7 @@ from ..engine.formats import number
 from ..engine.git import git
 from ..engine.settings import WAIVER, Plan, Project, load_yaml
 from . import evidence, gates, links, measured
-from .answers import plain
+from .answers import plain, said
 from .blocks import (
     HIDDEN,
     SIGNATURES,
@@ -229,7 +229,7 @@ def why(project: Project, identifier: str) -> None:
         for name in decision.uses:
             origin = plan.origins.get(name, "given")
             origin = "" if origin == "given" else f" ({ORIGINS[origin]})"
-            typer.echo(f"answer: {name} = {_shown(plan.answers.get(name))}{origin}")
+            typer.echo(f"answer: {name} = {said(plan.answers.get(name))}{origin}")
         for alternative in decision.alternatives:
             typer.echo(f"otherwise: {alternative}")
         words = ", ".join(f"{name} ({said})" for name, said in decision.words.items())
@@ -240,8 +240,8 @@ def why(project: Project, identifier: str) -> None:
         for line in plan.blocks[identifier].lines:
             typer.echo(line)
     for name, figure in plan.computed.get(identifier, {}).items():
-        value = number(figure.value, 4)
-        typer.echo(f"number: {name} = {value} {figure.unit} = {figure.formula} [{figure.source}]")
+        value = measured.amount(figure)
+        typer.echo(f"number: {name} = {value} = {figure.formula} [{figure.source}]")
         keys.append(figure.source)
     for key in dict.fromkeys(keys):
         typer.echo(f"source: {key}: {plan.sources[key]}")

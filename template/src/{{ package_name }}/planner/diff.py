@@ -13,15 +13,21 @@ import typer
 
 from ..engine import storage
 from ..engine.errors import ProjectError
-from ..engine.formats import number, percent
-from ..engine.git import git
-from ..engine.settings import Number, Plan, Project
-from .answers import plain
+from ..engine.git import demand_committed, git
+from ..engine.settings import Plan, Project
+from . import measured
+from .answers import plain, said
 from .blocks import EARLIER, HIDDEN, NOTES, SIGNATURES, Part, Parts, Problem, read, same, survey
 
 FILES = ("PLAN.md", "plan/plan.yaml", "plan/overrides.yaml")
 # Told by the decisions, numbers and measurements of which they are made.
 MADE = ("SUMMARY", "FLOW", "CHOICES", "GATES", "OVERRIDES", "RESULTS")
+UNMEASURED = re.compile("not measured yet: ", re.IGNORECASE)
+# The words of a verdict, why, and its figure.
+VERDICT = re.compile(
+    r"\**(?P<word>stop|go|open|in doubt|not yet|worth it on paper)\**[:,;]? *(?P<why>.*?)"
+    r"(?: \((?P<figure>NPV [^()]*(?:\([^()]*\)[^()]*)*)\))?$"
+)
 LONGEST = 300  # characters of a text that a sentence repeats
 # Titles by kind, in the order in which they are told.
 KINDS = {
@@ -117,22 +123,12 @@ def compare(old: Version, new: Version) -> list[Change]:
 
 
 def _commit(project: Project, revision: str) -> str:
-    try:
-        git(project.root, "rev-parse", "--git-dir")
-    except ProjectError as error:
-        if "not a git repository" not in str(error):
-            raise
-        raise ProjectError(
-            f"{project.root} is not in git, which keeps the versions of a plan: "
-            "`git init && git add . && git commit`"
-        ) from None
+    demand_committed(project.root, FILES[0])
     name = f"{revision}^{{commit}}"
     try:
         return git(project.root, "rev-parse", "--verify", "--quiet", "--end-of-options", name)
     except ProjectError:
         known = "give a commit, a branch or a tag, such as HEAD~1"
-        if revision == "HEAD":
-            known = "nothing is committed yet: `git add . && git commit`"
         raise ProjectError(f"git knows no {plain(revision)!r} here: {known}") from None
 
 
@@ -149,11 +145,11 @@ def _answers(old: Plan, new: Plan) -> Iterator[Change]:
     for name in {**new.answers, **old.answers}:
         was, now = old.answers.get(name), new.answers.get(name)
         if name not in old.answers:
-            yield Change("answer", name, f"{name} is asked now: {_value(now)}.")
+            yield Change("answer", name, f"{name} is asked now: {said(now)}.")
         elif name not in new.answers:
-            yield Change("answer", name, f"{name}, which was {_value(was)}, is not asked any more.")
+            yield Change("answer", name, f"{name}, which was {said(was)}, is not asked any more.")
         elif was != now:
-            yield Change("answer", name, f"{name} is {_value(now)}, was {_value(was)}.")
+            yield Change("answer", name, f"{name} is {said(now)}, was {said(was)}.")
 
 
 def _leave(old: Plan, new: Plan) -> Iterator[Change]:
@@ -187,7 +183,7 @@ def _block(identifier: str, old: Version, new: Version) -> Iterator[Change]:
         end = "is no block of the plan any more" if now is None else "is a new block of the plan"
         yield Change("plan", identifier, f"{name} {end}.")
         if now is None and (lost := old.parts.get(("human", identifier))) and not lost.open:
-            yield Change("written", identifier, f'{name} said: "{_cut(lost.lines)}".')
+            yield Change("written", identifier, f"{name} said: {_quoted(lost.lines)}")
     elif (was.title, was.gate, was.question, was.applies) != (
         *(now.title, now.gate, now.question, now.applies),
     ):
@@ -204,14 +200,68 @@ def _block(identifier: str, old: Version, new: Version) -> Iterator[Change]:
         a, b = old.parts.get((kind, identifier)), new.parts.get((kind, identifier))
         if a is not None and b is None:
             yield Change(word, identifier, f"{name} has lost its {kind} part: {_cut(a.shown)}.")
-        elif b is not None and kind == "human":
-            yield from _human(name, a, b)
-        elif (
-            b is not None and identifier not in MADE and not (kind == "auto" and (told or not was))
-        ):
-            lines = a.shown if a else []
-            if not same(lines, b.shown):
-                yield Change(word, identifier, _text(name, lines, b.shown))
+        elif b is not None and not (kind == "auto" and (told or not was)):
+            yield from _part(name, word, a, b)
+
+
+def _part(name: str, word: str, old: Part | None, new: Part) -> Iterator[Change]:
+    identifier, lines = new.identifier, old.shown if old else []
+    if new.kind == "human":
+        yield from _human(name, old, new)
+    elif identifier == "VERDICT":
+        yield from _verdict(old.lines if old else [], new.lines)
+    elif identifier not in MADE and not same(lines, new.shown):
+        says = _text(name, lines, new.shown)
+        if new.kind == "measured" and UNMEASURED.search(" ".join(lines) or "not measured yet: "):
+            says = f"{name} is measured now: {_quoted(new.shown)}"
+        yield Change(word, identifier, says)
+
+
+def _verdict(old: Sequence[str], new: Sequence[str]) -> Iterator[Change]:
+    """Say what became of the verdict, why, and which rows of the evidence are others."""
+    (was, before), (now, after) = _judged(old), _judged(new)
+    verdict, earlier = (VERDICT.match(plain(text)) for text in (now, was))
+    if verdict is not None and now != was:
+        why = verdict["why"]
+        if earlier is None:
+            says = f"The verdict is {verdict['word']} by the first measurement: {why}."
+        elif verdict["word"] != earlier["word"]:
+            says = f"The verdict goes from {earlier['word']} to {verdict['word']} because of this: "
+            says += f"{why}; before it was: {earlier['why']}."
+        elif why != earlier["why"]:
+            says = f"The verdict stays {verdict['word']}, now for this reason: {why}; "
+            says += f"before it was: {earlier['why']}."
+        else:
+            says = f"The verdict stays {verdict['word']}, with {verdict['figure']}, "
+            says += f"before {earlier['figure']}."
+        yield Change("measured", "VERDICT", says)
+    for quantity in {**after, **before}:
+        a, b = before.get(quantity), after.get(quantity)
+        if a == b:
+            continue
+        if a is None or b is None:
+            word = "is a row of the evidence now" if b else "is no row of the evidence any more"
+            yield Change("measured", "VERDICT", f"Evidence: {quantity} {word}.")
+            continue
+        told = [
+            f"{name} {new_said}, before {old_said}"
+            for name, old_said, new_said in zip(
+                ("planned", "measured", "which says:"), a, b, strict=True
+            )
+            if old_said != new_said
+        ]
+        yield Change("measured", "VERDICT", f"Evidence: {quantity}: {'; '.join(told)}.")
+
+
+def _judged(lines: Sequence[str]) -> tuple[str, dict[str, tuple[str, ...]]]:
+    """Return the verdict, and planned, measured and what that says of each quantity."""
+    shown = [HIDDEN.sub("", line).strip() for line in lines]
+    verdict = next((line for line in shown if line.startswith("**Verdict:**")), "")
+    rows = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in shown]
+    table = {row[0]: tuple(map(plain, row[1:])) for row in rows if len(row) == 4}
+    table.pop("Quantity", None)
+    kept = {name: row for name, row in table.items() if name.strip("- :")}
+    return verdict.removeprefix("**Verdict:**").strip().removesuffix("."), kept
 
 
 def _asked(identifier: str, old: Plan, new: Plan) -> Iterator[Change]:
@@ -255,22 +305,24 @@ def _numbers(identifier: str, old: Plan, new: Plan) -> Iterator[Change]:
     for name in {**now, **was}:
         if name not in now:
             says = f"{identifier} {_words(name)} is not computed any more"
-            yield Change("number", identifier, f"{says}; it was {_amount(was[name])}.")
+            yield Change("number", identifier, f"{says}; it was {measured.amount(was[name])}.")
         elif name not in was:
-            says = f"{identifier} {_words(name)} is {_amount(now[name])}; it was not computed."
+            says = (
+                f"{identifier} {_words(name)} is {measured.amount(now[name])}; it was not computed."
+            )
             yield Change("number", identifier, says)
-        elif _amount(was[name]) != _amount(now[name]):
-            says = f"{identifier} {_words(name)} is {_amount(now[name])}"
-            yield Change("number", identifier, f"{says}, was {_amount(was[name])}.")
+        elif measured.amount(was[name]) != measured.amount(now[name]):
+            says = f"{identifier} {_words(name)} is {measured.amount(now[name])}"
+            yield Change("number", identifier, f"{says}, was {measured.amount(was[name])}.")
 
 
 def _human(name: str, old: Part | None, new: Part) -> Iterator[Change]:
     i = new.identifier
     before, lines = [] if old is None or old.open else old.lines, [] if new.open else new.lines
     if not before and lines:
-        yield Change("written", i, f'{name} is answered: "{_cut(lines)}".')
+        yield Change("written", i, f"{name} is answered: {_quoted(lines)}")
     elif before and not lines:
-        yield Change("written", i, f'{name} is not answered any more; it said: "{_cut(before)}".')
+        yield Change("written", i, f"{name} is not answered any more; it said: {_quoted(before)}")
     elif not same(before, lines):
         yield Change("written", i, _text(name, before, lines))
     was, now = old.attributes if old else {}, new.attributes
@@ -303,13 +355,19 @@ def _text(name: str, old: Sequence[str], new: Sequence[str]) -> str:
     marked = [*difflib.ndiff(_lines(old), _lines(new))]
     gone, come = ([line[2:] for line in marked if line[0] == sign] for sign in "-+")
     if come and gone:
-        return f'{name} says "{_cut(come)}", in place of "{_cut(gone)}".'
-    return f'{name} says besides: "{_cut(come)}".' if come else f'{name} lost: "{_cut(gone)}".'
+        return f'{name} says "{_cut(come)}", in place of {_quoted(gone)}'
+    return f"{name} says besides: {_quoted(come)}" if come else f"{name} lost: {_quoted(gone)}"
 
 
 def _lines(lines: Sequence[str]) -> list[str]:
     said = [HIDDEN.sub("", line).strip() for line in lines]
     return [plain(line.strip("| ")) for line in said if re.search(r"\w", line)]
+
+
+def _quoted(lines: Sequence[str]) -> str:
+    """Return a text in quotes as the end of a sentence."""
+    text = _cut(lines)
+    return f'"{text}"{"" if text[-1:] in ".!?" else "."}'
 
 
 def _cut(lines: Sequence[str]) -> str:
@@ -326,26 +384,5 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _amount(given: Number) -> str:
-    if given.value is None:
-        return "unknown"
-    if isinstance(given.value, bool):
-        return str(given.value).lower()
-    unit = given.unit.replace("share", "", 1) if given.unit.startswith("share") else given.unit
-    if given.unit.startswith("share"):
-        return f"{percent(given.value)}{unit}"
-    return f"{number(given.value)} {given.unit}".strip()
-
-
 def _taken(plan: Plan, identifier: str, value: Any) -> str:
     return plan.decisions[identifier].said(value)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(_value, value)) or "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float | int):
-        return number(value, 6)  # what was answered, with all its figures
-    return "none" if value is None else plain(str(value)) or "empty"

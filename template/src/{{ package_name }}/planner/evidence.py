@@ -14,6 +14,13 @@ from .blocks import code, escape, read, survey
 
 Report = dict[str, Any]
 MISSING = "not measured"
+# What a level of drift means.
+DRIFT = {
+    "ok": "none that matters",
+    "warn": "some, look at it",
+    "act": "much, act now",
+    "too_few_rows": "too few rows to tell",
+}
 REPORTS = ("metrics", "data_quality", "training", "bench", "drift", "progress")
 AGAINST = "**contradicts**"
 GAIN = {"value": "gain", "low": "gain_low", "high": "gain_high"}
@@ -254,7 +261,7 @@ class Evidence:
                 yield Contradiction("ev.positives", "DATA-02", message + number(counts[rarer]))
         yield from self._of_the_rules()
         if self.drift.get("level") in ("warn", "act") and not self._looks_at_itself():
-            message = f"no drift is planned, level {self.drift['level']} was measured"
+            message = f"no drift is planned, measured was {DRIFT[self.drift['level']]}"
             yield Contradiction("ev.drift", "MON-01", message)
 
     def _of_the_rules(self) -> Iterator[Contradiction]:
@@ -422,9 +429,10 @@ class Evidence:
             says = "within the limit"
             yield self._row("DEP-02", "Latency", limit, found, "ev.latency", says=says)
         level = self.drift.get("level", MISSING)
-        of = ", of the test set" * (level != MISSING and self._looks_at_itself())
-        says = "says little" if of else "agrees"
-        yield self._row("MON-01", "Drift", "ok", level + of, "ev.drift", says=says)
+        itself = level != MISSING and self._looks_at_itself()
+        found = DRIFT.get(level, level) + " in the test set itself" * itself
+        says = "says little" if itself else "agrees"
+        yield self._row("MON-01", "Drift", "none that matters", found, "ev.drift", says=says)
         run_cost = f"{number(self.plan.number('VAL-01', 'run_cost'))} {self.currency}"
         cost = self._from(run_cost, "run_cost")
         yield Row("VAL-01", "Run cost a month", cost)

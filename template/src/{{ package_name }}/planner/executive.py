@@ -94,10 +94,10 @@ def _verdict(plan: Plan, verdict: str) -> Iterator[str]:
     found = {name: figure.value for name, figure in plan.computed["VAL-01"].items()}
     yield f"**Verdict:** {verdict.rstrip('.')}."
     months = found.get("payback_month")
-    back = "never paid back" if months is None else f"paid back in month {months}"
+    back = "it is never paid back" if months is None else f"it is paid back in month {months}"
     margin = found.get("margin_of_safety")
-    safe = "" if margin is None else f", margin of safety {percent(float(margin))}"
-    yield f"By the answers {back} of {plan.answers['horizon_months']}{safe}."
+    safe = "" if margin is None else f", with a margin of safety of {percent(float(margin))}"
+    yield f"By the answers, {back} of {plan.answers['horizon_months']}{safe}."
 
 
 def _evidence(held: Evidence) -> list[str]:

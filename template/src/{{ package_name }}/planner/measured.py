@@ -10,7 +10,7 @@ from typing import Any
 from ..engine import storage
 from ..engine.errors import ProjectError
 from ..engine.formats import UNKNOWN, count, number, percent
-from ..engine.settings import Plan, Project
+from ..engine.settings import Number, Plan, Project
 from . import evidence
 from .blocks import (
     RESULTS,
@@ -27,13 +27,6 @@ Report = dict[str, Any]
 SEAL = re.compile(
     r"<!-- (?:([A-Z]+-\d+) )?run [^\s,]+(?:, \S+ [0-9a-f]{6})?, seal ([0-9a-f]{6}) -->"
 )
-# What a level of drift means.
-DRIFT = {
-    "ok": "no drift that matters",
-    "warn": "something moved, look at it",
-    "act": "drift, act now",
-    "too_few_rows": "too few rows to tell",
-}
 MADE_UP = "measured on made-up data:"  # of the sample: it proves the pipeline, not the case
 NO_OVERRIDES = "_No override: every decision is the one its rule gives._"
 INSTEAD = "The team decided otherwise than the rules:"
@@ -95,13 +88,24 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "MON-01": (
         "drift",
-        "measured: {judged} on {rows:0} rows of {source:code}{loud}",
+        "measured: drift {judged} on {rows:0} rows of {where}{loud}",
     ),
     "MON-03": ("retrain", "measured: {verdict}, {why}"),
     "TEAM-02": ("progress", "{lines[TEAM-02]}"),
     "SCHED-01": ("progress", "{lines[SCHED-01]}"),
     "BUD-01": ("progress", "{lines[BUD-01]}"),
 }
+
+
+def amount(given: Number) -> str:
+    """Write a computed number with its unit, in the figures that a decision needs."""
+    if given.value is None:
+        return "none"
+    if isinstance(given.value, bool):
+        return "yes" if given.value else "no"
+    if given.unit.startswith("share"):
+        return f"{percent(given.value)}{given.unit.removeprefix('share')}"
+    return f"{number(given.value)} {given.unit}".strip()
 
 
 def figures(project: Project) -> Any:
@@ -351,16 +355,18 @@ def _bench(report: Report, project: Project) -> Report:
 
 def _drift(report: Report, project: Project) -> Report:
     loud = [item for item in report["features"] if item["level"] in ("warn", "act")]
-    named = [f"{code(item['feature'])} ({item['level']})" for item in loud[:5]]
+    act = {"warn": "look at it", "act": "act now"}
+    named = [f"{code(item['feature'])} ({act[item['level']]})" for item in loud[:5]]
     others = {
         "prediction": "predictions",
         "violations": "the contract",
         "performance": "the metric",
     }
     levels = {words: (report.get(name) or {}).get("level") for name, words in others.items()}
-    named += [f"{words} ({level})" for words, level in levels.items() if level in ("warn", "act")]
-    judged = DRIFT.get(report["level"], escape(report["level"]))
-    return {"judged": judged, "loud": f": {', '.join(named)}" if named else ""}
+    named += [f"{words} ({act[level]})" for words, level in levels.items() if level in act]
+    judged = evidence.DRIFT.get(report["level"], escape(report["level"]))
+    where = "the test set" if report["source"] == "test set" else code(report["source"])
+    return {"judged": judged, "where": where, "loud": f": {', '.join(named)}" if named else ""}
 
 
 def _retrain(report: Report, project: Project) -> Report:
