@@ -952,7 +952,7 @@ EXPLAINED = {
 }
 PLAN = SimpleNamespace(
     project=SimpleNamespace(name=f"Shop {ODD}"),
-    answers={"problem": f"Who buys? {ODD}", "target": "bought", "entity": ""},
+    answers={"problem": f"Who buys? {ODD}", "target": "bought", "prediction_unit": "payment"},
     value=lambda output: ["precision", "recall", "roc_auc"],
 )
 
@@ -985,12 +985,13 @@ def test_evaluation_page_says_the_verdict_first(tmp_path):
     assert "flags those of 12.5 % or more" in text and "62 346" in text
     assert "The interval holds zero" in text and "made up" not in text
     failed = evaluation()
-    failed["made_up"] = True
+    failed["made_up"] = failed["business"]["says_nothing"] = True
     failed["gate"] |= {"passed": False, "reasons": ["pr_auc is 0.100; the plan asks for 0.200"]}
     alone = {"plan": PLAN, "training": None, "explain": None, "data_quality": None}
     text = page(tmp_path / "f.html", "evaluation.html", metrics=failed, **alone)
     assert "Gate not passed: do not put this version to work" in text
     assert "the plan asks for 0.200" in text and "Gate passed" not in text
+    assert "62\u00a0346" not in text and "not measured" in text  # as in PLAN.md
     assert text.index("The data are made up.") < text.index("Gate not passed")
 
 
