@@ -887,6 +887,7 @@ def evaluation() -> dict[str, Any]:
             "prevalence": 0.1,
             "flagged_share": 0.15,
             "precision": 0.4,
+            "says_nothing": False,
         },
         "cost_curve": [[0.0, 900.0], [0.1, 500.0], [1.0, 700.0]],
         "calibration": {
@@ -953,6 +954,7 @@ EXPLAINED = {
 PLAN = SimpleNamespace(
     project=SimpleNamespace(name=f"Shop {ODD}"),
     answers={"problem": f"Who buys? {ODD}", "target": "bought", "prediction_unit": "payment"},
+    named=lambda name: f"the {name.replace('_', ' ')}",
     value=lambda output: ["precision", "recall", "roc_auc"],
 )
 
@@ -984,6 +986,8 @@ def test_evaluation_page_says_the_verdict_first(tmp_path):
     assert "Of 100 positives it finds 60 , and raises 90 false alarms" in text
     assert "flags those of 12.5 % or more" in text and "62 346" in text
     assert "The interval holds zero" in text and "made up" not in text
+    for name in ("lightgbm", "class_prior", "logistic_regression"):  # words, no code names
+        assert f"the {name.replace('_', ' ')} (" in text and ("_" not in name or name not in text)
     failed = evaluation()
     failed["made_up"] = failed["business"]["says_nothing"] = True
     failed["gate"] |= {"passed": False, "reasons": ["pr_auc is 0.100; the plan asks for 0.200"]}

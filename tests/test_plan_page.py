@@ -51,6 +51,7 @@ def test_every_block_and_section_is_on_the_page_and_each_link_leads_to_one(
     assert len(names) == len(re.findall(r'id="([^"]+)"', html))
     for name, gate in project.plan.gates.items():
         assert f"{name} {gate.asks}" in html
+    assert re.search(r"Plan: .*<br", html) and "<br" in html  # each made line on its own
     assert html.count("<svg") == 2  # months of the gates, weeks of the tasks
     assert "data engineer (nobody yet)" in html
 

@@ -290,9 +290,9 @@ class Plan(msgspec.Struct, kw_only=True, dict=True):
         return override.value if override else self.decisions[identifier].value
 
     def named(self, name: str) -> str:
-        """Return a model or metric in words: LightGBM for lightgbm, PR AUC for pr_auc."""
-        known = (self.decisions.get(i) for i in ("MOD-01", "MOD-02", "EVAL-01", "EVAL-02"))
-        return next((d.words[name] for d in known if d and name in d.words), name)
+        """Return what may be decided in words: LightGBM for lightgbm, by time for time."""
+        known = self.decisions.values()
+        return next((d.words[name] for d in known if name in d.words), name)
 
     @property
     def metric_limit(self) -> float | None:

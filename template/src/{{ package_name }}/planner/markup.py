@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from markdown_it.utils import OptionsDict
 from markupsafe import Markup
 
 HIDDEN = re.compile(r"\s*<!--.*?-->", re.DOTALL)
@@ -15,8 +16,10 @@ MARKDOWN.add_render_rule("table_open", lambda *_: '<div class="wide"><table>\n')
 MARKDOWN.add_render_rule("table_close", lambda *_: "</table></div>\n")
 
 
-def html(lines: Sequence[str], level: int = 3) -> Markup:
+def html(lines: Sequence[str], level: int = 3, *, breaks: bool = False) -> Markup:
     """Return what Markdown lines say; their headings stand below those of `level`.
+
+    With `breaks` each line stays one, as those do that are made and say one thing each.
 
     HTML is shown as it was written, hidden comments and diagrams (which need a script) are left
     out, and relative links are seen from reports/.
@@ -28,7 +31,8 @@ def html(lines: Sequence[str], level: int = 3) -> Markup:
             token.tag = f"h{min(6, level + int(token.tag[1]))}"
         for inner in token.children or ():
             _from_reports(inner)
-    return Markup(MARKDOWN.renderer.render(kept, MARKDOWN.options, {}))
+    options = OptionsDict({**MARKDOWN.options, "breaks": breaks})
+    return Markup(MARKDOWN.renderer.render(kept, options, {}))
 
 
 def inline(text: str) -> Markup:

@@ -253,7 +253,9 @@ def _shown(plan: Plan, parts: Parts, identifier: str) -> dict[str, Any]:
     block = plan.blocks[identifier]
     human = parts.get(("human", identifier))
     said = {
-        kind: markup.html(part.lines) if (part := parts.get((kind, identifier))) else ""
+        kind: markup.html(part.lines, breaks=True)
+        if (part := parts.get((kind, identifier)))
+        else ""
         for kind in ("auto", "measured")
     }
     taken = [
