@@ -14,7 +14,7 @@ from test_plan_tool import REPORTS, write
 from package_name.engine import storage
 from package_name.engine.errors import ProjectError
 from package_name.engine.settings import Project
-from package_name.planner import check, evidence, sync
+from package_name.planner import check, evidence, executive, sync
 from package_name.planner import measured as plan_measured
 from package_name.planner import report as plan_report
 from package_name.planner.blocks import rewrite, survey
@@ -248,6 +248,17 @@ def test_why_says_the_verdict_before_that_of_the_answers(
     told = capsys.readouterr().out
     assert "verdict: stop: the gate of the model failed: weak" in told
     assert "by the answers: go\n" in told and "decision: go" not in told
+
+
+def test_money_up_to_use_is_what_is_left_of_one_budget(
+    measured: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executive, "_closed", lambda project: ["G4", "G5", "G6"])
+    text = measured.path("PLAN.md").read_text(encoding="utf-8")
+    asked = " ".join(executive._asked(measured, survey(text)[0], "go")).replace("\u00a0", " ")
+    budget = measured.plan.number("VAL-01", "build_cost")
+    for left in (0.3 * 125000, 0.3 * budget):  # what is likely, and with the reserve of the plan
+        assert f"{left:,.0f}".replace(",", " ") + " EUR" in asked
 
 
 def test_who_signs_for_a_team_that_named_nobody(measured: Project, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from helpers.jinja import environment
 from helpers.plan import render_plan
 
-from package_name.engine.formats import count, number, percent, signed
+from package_name.engine.formats import apart, count, number, percent, signed
 
 EDGES = [
     *(0, -0.0, 1, -1, 0.5, 0.9995, 0.99995, 0.999, 0.995, 0.00004, 0.0005, 0.00045, 1e-6, 9.99e-7),
@@ -149,6 +149,12 @@ def test_one_of_each_is_singular() -> None:
     assert not PLURAL.search(text), PLURAL.search(text)
     assert "for 1 hour of work saved" in text and "after a ramp of 1 month," in text
     assert "kept for 1 month" in text and "succeed over 1 day," in text
+
+
+def test_a_limit_and_what_misses_it_never_read_the_same() -> None:
+    assert apart(0.649996, 0.65, 4) == ("0.649996", "0.65")
+    assert apart(0.31, 0.4, 4) == ("0.31", "0.4")
+    assert apart(0.65, 0.65, 4) == ("0.65", "0.65")
 
 
 def test_sentences_at_the_edges() -> None:

@@ -15,7 +15,7 @@ from .engine import metrics, privacy, progress, storage
 from .engine.data import contract, validation
 from .engine.errors import CheckFailed, ProjectError
 from .engine.features import encode
-from .engine.formats import number, percent, signed
+from .engine.formats import apart, number, percent, signed
 from .engine.model import registry
 from .engine.model.scorer import Scorer, in_parts, session
 from .engine.report import render
@@ -311,9 +311,8 @@ def _gate(
             f"write the limit of {wanted} as `limit:` below EVAL-01 in plan/overrides.yaml"
         )
     elif primary == asked and measured.value < min_metric:
-        reasons.append(
-            f"{metric} is {number(measured.value, 4)}; the plan asks for {number(min_metric, 4)}"
-        )
+        found, limit = apart(measured.value, min_metric, 4)
+        reasons.append(f"{metric} is {found}; the plan asks for {limit}")
     return {
         "reasons": reasons,
         "against": best,

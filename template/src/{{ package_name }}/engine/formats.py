@@ -31,6 +31,13 @@ def signed(value: float | None, digits: int | None = None) -> str:
     return f"{'+' * (value is not None and value > 0)}{number(value, digits)}"
 
 
+def apart(one: float, other: float, digits: int) -> tuple[str, str]:
+    """Write two numbers with `digits` decimals, or with as many more as tell them apart."""
+    while one != other and number(one, digits) == number(other, digits) and digits < 15:
+        digits += 1
+    return number(one, digits), number(other, digits)
+
+
 def count(value: float, unit: str, digits: int | None = None) -> str:
     """Write how many: 1 week, 2 weeks."""
     written = number(value, digits)

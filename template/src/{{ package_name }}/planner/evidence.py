@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ..engine import storage
 from ..engine.errors import ProjectError
-from ..engine.formats import count, number, percent
+from ..engine.formats import apart, count, number, percent
 from ..engine.settings import DAYS_A_MONTH, Project
 from . import rules
 from .blocks import code, escape, read, survey
@@ -219,11 +219,11 @@ class Evidence:
             message = f"the gate of the model failed: {why}"
             yield Contradiction("ev.gate", "EVAL-03", message, closes=True)
         best, least, metric = self._best, self.plan.metric_limit, self.plan.value("primary_metric")
-        if gate and gate["passed"] and least is not None and (best.get("value") or 0) < least:
-            message = f"{self.plan.named(metric)} is {number(best.get('value'), 4)}; the plan asks "
-            yield Contradiction(
-                "ev.limit", "EVAL-03", f"{message}for {number(least, 4)} by now", True
-            )
+        passed = gate and gate["passed"] and self.metrics.get("primary_metric") == metric
+        if passed and least is not None and (value := best.get("value") or 0.0) < least:
+            found, asked = apart(value, least, 4)
+            message = f"{self.plan.named(metric)} is {found}; the plan asks for {asked} by now"
+            yield Contradiction("ev.limit", "EVAL-03", message, closes=True)
         if self.worth and (message := loss(self.worth)):
             yield Contradiction("ev.loss", "VAL-02", message, closes=True)
         p99 = self.bench.get("single_row_ms", {}).get("p99")
