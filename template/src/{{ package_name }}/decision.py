@@ -76,19 +76,19 @@ def decision_costs(project: Project) -> Costs:
     Acting on a positive works in the share `action_success` of the cases; else the case costs
     what a missed one does, and the effort of a false alarm.
     """
-    answers = project.plan.answers
-    fp, fn, tp, tn = (float(answers[f"cost_{kind}"]) for kind in ("fp", "fn", "tp", "tn"))
-    works = float(answers["action_success"])
+    facts = project.facts
+    fp, fn, tp, tn = facts.cost_fp, facts.cost_fn, facts.cost_tp, facts.cost_tn
+    works = facts.action_success
     return Costs(fp, fn, works * tp + (1 - works) * (fn + fp - tn), tn)
 
 
 def capacity_share(project: Project) -> float | None:
     """Return the share of cases that people can act on, None without a limit."""
-    answers = project.plan.answers
-    if not answers["daily_capacity"]:
+    facts = project.facts
+    if not facts.daily_capacity:
         return None
-    per_day = answers["predictions_per_month"] / DAYS_A_MONTH
-    return min(1.0, float(answers["daily_capacity"] / max(per_day, 1e-9)))
+    per_day = facts.predictions_per_month / DAYS_A_MONTH
+    return min(1.0, facts.daily_capacity / max(per_day, 1e-9))
 
 
 def decision_threshold(costs: Costs) -> float:

@@ -23,11 +23,6 @@ from .engine.settings import Project, refused
 from .planner import evidence
 
 Floats = NDArray[np.float64]
-# Facts of the plan that the verdict depends on.
-PLAN = (
-    *("verdict", "min_gain", "min_metric", "primary_metric", "currency", "daily_capacity"),
-    *("pos_rate", "today_caught", "today_precision", *training.COSTS),
-)
 SLICE_LEVELS = 8
 # Large test sets need fewer resamples: their intervals are narrow, and each resample costs more.
 RESAMPLED_ROWS = 10_000_000
@@ -58,6 +53,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     folder = project.path(f"models/{version}")
     if not folder.is_dir():
         raise ProjectError(f"no version {version}: `ml models` lists what is there")
+    used = project.facts.note()
     scorer = Scorer.load(registry.folder(project, version), threads=project.config.training.threads)
     trained = storage.read_json(folder / "training.json", dict[str, Any])
     agreed = contract.read(folder / "contract.odcs.yaml")
@@ -88,7 +84,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     rivals = [name for name in trained["baselines"] if name != champion]
     best = max(rivals, key=lambda name: plain[name][primary])
     costs = decision.decision_costs(project)
-    prevalence = float(project.plan.answers["pos_rate"])
+    prevalence = project.facts.pos_rate
     weights = metrics.weights_at(y, prevalence)
     business = _business(project, tested, p, threshold, weights)
     gate = _gate(project, primary, best, gains[best], intervals[primary])
@@ -106,7 +102,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
         "version": version,
         "run": scorer.manifest.run,
         "made_up": made_up,
-        "plan": project.plan.facts(PLAN),
+        "plan": used,
         "baselines": {name: plain[name] for name in trained["baselines"] if name in plain},
         "candidates": {
             name: {**values, "fit_seconds": seconds.get(name)}
@@ -145,6 +141,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     storage.write_json(project.path("reports/metrics.json"), report)
     if gate["passed"]:  # the model may be good where the case is not
         report["gate"]["warnings"] += [f"the plan says stop: {why}" for why in _stops(project)]
+        report["plan"] = used  # which the verdict is of
         storage.write_json(project.path("reports/metrics.json"), report)
     registry.set_evaluated(
         project, version, report, gate_passed=gate["passed"], metric=intervals[primary].value
@@ -160,7 +157,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
 def _stops(project: Project) -> list[str]:
     """Return why the verdict of PLAN.md is stop; it has just been measured anew."""
     found = [item.message for item in evidence.contradictions(project) if item.closes]
-    if project.plan.value("verdict") == "stop":
+    if project.facts.verdict == "stop":
         found.append(project.plan.decisions[project.plan.decision_id("verdict")].why)
     return found
 
@@ -287,8 +284,8 @@ def _gate(
     project: Project, primary: str, best: str, gain: metrics.Interval, measured: metrics.Interval
 ) -> dict[str, Any]:
     """Judge the champion by the metric it was chosen by: its value, and its gain over `best`."""
-    answers, asked = project.plan.answers, project.plan.value("primary_metric")
-    min_gain, min_metric = float(answers["min_gain"]), project.plan.metric_limit
+    facts, asked = project.facts, project.facts.primary_metric
+    min_gain, min_metric = facts.min_gain, facts.metric_limit
     metric, wanted, other = map(project.plan.named, (primary, asked, best))
     reasons = []
     if primary != asked:
@@ -307,7 +304,7 @@ def _gate(
         )
     if min_metric is None:
         reasons.append(
-            f"the limit {answers['min_metric']} (OBJ-01) is one of another metric: "
+            f"the limit {project.plan.answers['min_metric']} (OBJ-01) is one of another metric: "
             f"write the limit of {wanted} as `limit:` below EVAL-01 in plan/overrides.yaml"
         )
     elif primary == asked and measured.value < min_metric:
@@ -397,8 +394,8 @@ def _business(
     share. The value is held against today's process, and `over` against the cheapest policy without
     a model that people can follow: act on nobody, and on everybody only within their capacity.
     """
-    answers, costs = project.plan.answers, decision.decision_costs(project)
-    y, prevalence = tested.y, float(answers["pos_rate"])
+    facts, costs = project.facts, decision.decision_costs(project)
+    y, prevalence = tested.y, facts.pos_rate
     capacity = decision.capacity_share(project)
     acted, flagged = acted_on(p, weights, threshold, capacity)
     per_row = np.where(
@@ -413,7 +410,7 @@ def _business(
             1 - prevalence
         ) * (negatives * costs.fp + (1 - negatives) * costs.tn)
 
-    caught, precision = float(answers["today_caught"]), float(answers["today_precision"])
+    caught, precision = facts.today_caught, facts.today_precision
     alarms = prevalence * caught * (1 / precision - 1) / (1 - prevalence)
     policies = {"today's process": policy(caught, alarms), "act on nobody": policy(0, 0)}
     if capacity is None or capacity >= 1:
@@ -423,10 +420,10 @@ def _business(
     means = _class_means(project, tested, per_row)
     cost = prevalence * means[:, 1] + (1 - prevalence) * means[:, 0]
     low, high = np.nanquantile(cost[1:], [0.025, 0.975]) if len(set(y)) > 1 else (np.nan, np.nan)
-    yearly = 12 * float(answers["predictions_per_month"])
+    yearly = 12 * facts.predictions_per_month
     taken = float(weights @ acted)
     return {
-        "currency": answers["currency"],
+        "currency": facts.currency,
         "prevalence": prevalence,
         "cost_per_1000": float(cost[0] * 1000),
         "cost_per_1000_baseline": today * 1000,

@@ -17,7 +17,6 @@ from .engine.model.plain import Matrix
 from .engine.model.scorer import Scorer
 from .engine.settings import Project
 
-PLAN = ("explain",)  # facts of the plan that the explanations depend on
 ROWS = 2000
 REPEATS = 3
 PERMUTATIONS = 100
@@ -33,6 +32,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
     Works on the bundle alone, so that it explains what is served. Where the plan asks for local
     explanations, the examples are the rows most and least likely and the one at the threshold.
     """
+    used = project.facts.note()
     version = registry.newest(project)
     folder = registry.folder(project, version)
     scorer = Scorer.load(folder, threads=project.config.training.threads)
@@ -46,7 +46,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
     some = _some(y, rng)
     importance = permutation_importance(scorer, x[some], y[some], rng)
     examples = [row] if row is not None else []
-    if row is None and project.plan.value("explain") == "global_and_local":
+    if row is None and project.facts.explain == "global_and_local":
         examples = _extremes(scorer, x, project.config.training.seed)
     probability = dict(zip(examples, scorer.predict(x[examples])["probability"], strict=True))
     background = x[rng.permutation(len(x))[:BACKGROUND]]
@@ -55,7 +55,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
         "version": version,
         "run": scorer.manifest.run,
         "made_up": registry.made_up(folder),
-        "plan": project.plan.facts(PLAN),
+        "plan": used,
         "method": "permutation importance (loss of the primary metric); Shapley values by sampling "
         "(Strumbelj and Kononenko 2014) in probability",
         "primary_metric": scorer.manifest.primary_metric,

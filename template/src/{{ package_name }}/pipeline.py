@@ -1,5 +1,6 @@
 """`ml run`: every step from data to report, in order; skips what is up to date."""
 
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,14 +18,16 @@ MEMORY = "reports/run.json"
 
 
 class Step(NamedTuple):
-    """A step, the files, settings and plan's facts it depends on, and what it leaves."""
+    """A step, the files and settings that it depends on, and what it leaves.
+
+    Its reports say themselves which facts of the plan they were made with.
+    """
 
     name: str
     run: Callable[[Project], Any]
     reads: tuple[str, ...]
     leaves: tuple[str, ...]
     config: tuple[str, ...] = ()
-    plan: tuple[str, ...] = ()
     # A failed check of such a step is told at the end, so that the reports after it still appear.
     may_fail: bool = False
     needs_champion: bool = False
@@ -32,8 +35,8 @@ class Step(NamedTuple):
 
 def steps(project: Project) -> list[Step]:
     """Return the steps in their order."""
-    from . import evaluation, explain, training
-    from .engine import bench, monitoring
+    from . import evaluation, explain
+    from .engine import bench
     from .engine.data import ingest, profiling, validation
 
     contract = project.config.data.contract
@@ -70,7 +73,6 @@ def steps(project: Project) -> list[Step]:
             ),
             ("reports/training.json", "models/registry.json", *data),
             ("training",),
-            training.PLAN,
         ),
         Step(
             "evaluate",
@@ -78,7 +80,6 @@ def steps(project: Project) -> list[Step]:
             ("reports/training.json", data[1]),
             ("reports/metrics.json", "reports/evaluation.html"),
             ("evaluation", "training"),
-            evaluation.PLAN,
             may_fail=True,
         ),
         Step(
@@ -86,7 +87,6 @@ def steps(project: Project) -> list[Step]:
             explain.run,
             ("reports/training.json", data[1]),
             ("reports/explain.json",),
-            plan=explain.PLAN,
         ),
         Step("promote", _promote, ("reports/metrics.json",), ("models/registry.json",)),
         Step(
@@ -94,7 +94,6 @@ def steps(project: Project) -> list[Step]:
             bench.run,
             ("models/registry.json",),
             ("reports/bench.json",),
-            plan=bench.PLAN,
             may_fail=True,
             needs_champion=True,
         ),
@@ -104,7 +103,6 @@ def steps(project: Project) -> list[Step]:
             ("models/registry.json", data[1]),
             ("reports/drift.json", "reports/drift.html", "reports/retrain.json"),
             ("monitoring",),
-            (*monitoring.PLAN, "retrain"),
             may_fail=True,
             needs_champion=True,
         ),
@@ -169,7 +167,8 @@ def _run_steps(
         there = all(project.path(name).exists() for name in step.leaves)
         inputs = _inputs(project, step)
         same = before.get("inputs") == inputs and before.get("left") == _left(project, step)
-        if not force and there and same:
+        same = same and there and _planned(project, step)
+        if not force and same:
             record[step.name] = before
             if before.get("failed"):
                 failures.append(before["failed"])
@@ -222,11 +221,18 @@ def _perform(project: Project, step: Step, inputs: str) -> tuple[dict[str, Any],
 
 def _inputs(project: Project, step: Step) -> str:
     groups = {name: getattr(project.config, name) for name in step.config}
-    state: list[Any] = [msgspec.to_builtins(groups), project.plan.facts(step.plan), _code()]
+    state: list[Any] = [msgspec.to_builtins(groups), _code()]
     for name in step.reads:
         path = project.path(name)
         state.append([name, storage.sha256(path) if path.is_file() else None])
     return storage.sha256_text(msgspec.json.encode(state).decode())
+
+
+def _planned(project: Project, step: Step) -> bool:
+    """Whether the plan still says what the step's reports were made with."""
+    reports = [project.path(n) for n in step.leaves if re.fullmatch(r"reports/.*\.json", n)]
+    used = [storage.read_json(path, dict[str, Any]).get("plan", {}) for path in reports]
+    return all(project.plan.facts(each) == each for each in used)
 
 
 def _left(project: Project, step: Step) -> dict[str, str]:

@@ -18,13 +18,6 @@ from .engine.model import bundle, graph, registry
 from .engine.settings import Project
 from .splitting import Split, require_role, split
 
-COSTS = ("cost_fp", "cost_fn", "cost_tp", "cost_tn", "action_success", "predictions_per_month")
-# Facts of the plan that a model depends on.
-PLAN = (
-    *("primary_metric", "split", "cv", "baselines", "candidates", "selection", "calibration"),
-    "tuning",
-    *("threshold", "daily_capacity", "label_delay_days", *COSTS),
-)
 PARITY_ROWS = 2000
 CURVE_SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
 CURVE_ROWS = 300_000  # of the learning curve's last point: larger fits take the time of a model
@@ -55,7 +48,7 @@ def labels(frame: pl.DataFrame, target: contract.Column) -> NDArray[np.int8]:
 
 def check_split(project: Project, agreed: contract.Contract) -> None:
     """ProjectError when the contract lacks the column that the plan splits by."""
-    scheme = project.plan.value("split")
+    scheme = project.facts.split
     try:
         require_role(agreed, scheme)
     except ProjectError:
@@ -70,7 +63,7 @@ def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split, s
     agreed = contract.read(project.contract_path)
     name, mend = "data/processed/valid.parquet", "run `ml validate`"
     frame, digest = validation.stored_hashed(project, name, mend, agreed)
-    settings, scheme = project.config.training, project.plan.value("split")
+    settings, scheme = project.config.training, project.facts.split
     check_split(project, agreed)
     parts = split(
         frame,
@@ -79,7 +72,7 @@ def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split, s
         scheme,
         test_share=settings.test_share,
         folds=settings.folds,
-        embargo_days=project.plan.answers["label_delay_days"],
+        embargo_days=project.facts.label_delay_days,
         seed=settings.seed,
     )
     return frame, agreed, parts, digest
@@ -139,11 +132,12 @@ def blend_shares(data: models.Data, found: dict[str, CrossValidated]) -> dict[st
 
 def run(project: Project) -> dict[str, Any]:
     """Train, choose and save a new version; return reports/training.json."""
-    plan, settings = project.plan, project.config.training
+    facts, settings = project.facts, project.config.training
+    used = facts.note()
     frame, agreed, parts, data_sha256 = prepare(project)
     data = development_data(project, frame, agreed, parts)
     tuned = _tuned(project)
-    baselines, candidates = plan.value("baselines"), plan.value("candidates")
+    baselines, candidates = facts.baselines, facts.candidates
     # Tuned projects spend the time for a second kind of trees, which is worth having in a blend.
     members = list(candidates)
     if tuned and len(candidates) > 1 and "extra_trees" not in candidates:
@@ -159,13 +153,13 @@ def run(project: Project) -> dict[str, Any]:
             found["blend"] = _blended(project, data, parts, found, shares)
             candidates = [*members, "blend"]
     behind = paired_differences(found, candidates)
-    chosen = choose(behind, plan.value("selection"))
-    calibration = decision.calibrate(plan.value("calibration"), data.y, found[chosen].oof)
+    chosen = choose(behind, facts.selection)
+    calibration = decision.calibrate(facts.calibration, data.y, found[chosen].oof)
     known = ~np.isnan(found[chosen].oof)
     honest = calibration.apply(found[chosen].oof[known])
     costs = decision.decision_costs(project)
     decided = decision.choose_threshold(
-        plan.value("threshold"),
+        facts.threshold,
         data.y[known],
         honest,
         costs,
@@ -197,11 +191,11 @@ def run(project: Project) -> dict[str, Any]:
     report = {
         "version": version,
         "run": run_id,
-        "plan": plan.facts(PLAN),
-        "primary_metric": plan.value("primary_metric"),
+        "plan": used,
+        "primary_metric": facts.primary_metric,
         "made_up": validation.made_up(project),
         "split": {
-            "scheme": plan.value("split"),
+            "scheme": facts.split,
             "development_rows": development.height,
             "test_rows": test.height,
             "development_positives": int(data.y.sum()),
@@ -210,7 +204,7 @@ def run(project: Project) -> dict[str, Any]:
             "test_sha256": test_sha256,
         },
         "cv": {
-            "scheme": plan.value("cv"),
+            "scheme": facts.cv,
             "folds": len(parts.folds),
             "scores": {name: result.scores for name, result in found.items()},
         },
@@ -226,7 +220,7 @@ def run(project: Project) -> dict[str, Any]:
         },
         "chosen": chosen,
         "selection": {
-            "rule": plan.value("selection"),
+            "rule": facts.selection,
             "behind": {name: gap._asdict() for name, gap in behind.items()},
         },
         "blend": shares if chosen == "blend" else {},
@@ -251,9 +245,9 @@ def run(project: Project) -> dict[str, Any]:
         rivals={name: rival for name, rival in predictors.items() if name != chosen},
         facts={
             "version": version,
-            "task": plan.answers["task_type"],
+            "task": facts.task_type,
             "champion": chosen,
-            "primary_metric": plan.value("primary_metric"),
+            "primary_metric": facts.primary_metric,
             "target": agreed.target.name,
             "outputs": task.outputs(agreed.target.positive or ""),
             "decision": {"threshold": decided.threshold},
@@ -298,7 +292,7 @@ def choose(behind: dict[str, Behind], rule: str) -> str:
 
 def _tuned(project: Project) -> dict[str, dict[str, Any]]:
     path = project.path("data/processed/tuned.json")
-    if project.plan.value("tuning") == "none" or not path.exists():
+    if project.facts.tuning == "none" or not path.exists():
         return {}
     return storage.read_json(path, dict[str, dict[str, Any]])
 
@@ -319,7 +313,7 @@ def _scores(project: Project, data: models.Data, parts: Split, oof: Floats) -> l
 
 
 def _score(project: Project, y: NDArray[np.int8], p: Floats) -> float:
-    return metrics.score(project.plan.value("primary_metric"), y, p)
+    return metrics.score(project.facts.primary_metric, y, p)
 
 
 def _seen_score(project: Project, data: models.Data, predictor: graph.Predictor) -> float:

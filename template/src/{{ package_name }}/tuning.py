@@ -21,12 +21,12 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    if "lightgbm" not in project.plan.value("candidates"):
+    if "lightgbm" not in project.facts.candidates:
         raise ProjectError(
             "nothing to tune: the plan's candidates (MOD-02) have no lightgbm; "
             "`ml plan why MOD-02` tells the reason"
         )
-    if project.plan.value("tuning") == "none":
+    if project.facts.tuning == "none":
         raise ProjectError(
             "the plan tunes nothing (TRAIN-03): `ml plan why TRAIN-03` tells the reason"
         )
@@ -41,9 +41,7 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
     journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
     # Trials on other data or another split are no help: each such state has a study of its own.
     state = storage.sha256_text(
-        data_sha256
-        + agreed.fingerprint
-        + repr((project.plan.value("split"), project.config.training))
+        data_sha256 + agreed.fingerprint + repr((project.facts.split, project.config.training))
     )[:12]
     study = optuna.create_study(
         study_name=state,

@@ -20,7 +20,6 @@ from .model.scorer import Golden, Scorer, read_golden
 from .settings import Project, find_project
 from .threads import workers
 
-PLAN = ("latency_ms",)  # facts of the plan that the figures depend on
 SECONDS = 1.0  # of each measurement
 WARM_UP = 200
 BATCH_ROWS = 20_000
@@ -31,6 +30,9 @@ def run(project: Project) -> dict[str, Any]:
 
     CheckFailed when the service's 99th percentile is above the plan's latency_ms.
     """
+    facts = project.facts
+    used = facts.note()
+    limit = facts.latency_ms if "rest" in facts.deployment_modes else float("inf")
     folder = registry.champion_folder(project)
     scorer = Scorer.load(folder)
     golden = read_golden(folder, scorer.columns)
@@ -44,7 +46,7 @@ def run(project: Project) -> dict[str, Any]:
         "version": scorer.version,
         "run": scorer.manifest.run,
         "made_up": registry.made_up(folder),
-        "plan": project.plan.facts(PLAN),
+        "plan": used,
         "single_row_ms": single,
         "batch_rows_per_s": _batch_rows_per_s(Scorer.load(folder, threads=threads), golden),
         "model_mb": (folder / "model_encoded.onnx").stat().st_size / 1e6,
@@ -54,8 +56,6 @@ def run(project: Project) -> dict[str, Any]:
         "threads": threads,
     }
     storage.write_json(project.path("reports/bench.json"), report)
-    answers = project.plan.answers
-    limit = answers["latency_ms"] if "rest" in answers["deployment_modes"] else float("inf")
     if single["p99"] > limit:
         raise CheckFailed(
             f"{scorer.version}: 99 % of single rows take up to {number(single['p99'])} ms, more "
@@ -109,7 +109,7 @@ def _fresh_process(project: Project) -> dict[str, Any]:
 def _become_ready() -> None:
     """Do what a serving process does until its first prediction; print its memory in MB."""
     project = find_project()
-    if "rest" in project.plan.answers["deployment_modes"]:
+    if "rest" in project.facts.deployment_modes:
         importlib.import_module(".serving.rest", __package__).create_app(project)
     else:
         Scorer.load(registry.champion_folder(project))

@@ -25,7 +25,6 @@ from .settings import Monitoring, Project
 
 Floats = NDArray[np.float64]
 BINS, TOP_LEVELS = 10, 30
-PLAN = ("drift_test",)  # facts of the plan that drift depends on
 MIN_TEST_ROWS = 50  # below, no test says anything
 ALPHA_WARN, ALPHA_ACT = 0.05, 0.001  # of a whole report: divided by the number of its tests
 FLOOR = 1e-4  # the smallest share in PSI
@@ -315,6 +314,7 @@ def run(project: Project, data: Path | None = None) -> dict[str, Any]:
     days of the service's prediction log, or, when neither is there, the test set. CheckFailed when
     somebody must act on new data.
     """
+    used = project.facts.note()
     scorer, agreed = _champion(project)
     settings, folder = project.config.monitoring, registry.champion_folder(project)
     known = storage.read_json(folder / "profile.json", dict[str, Any])
@@ -324,10 +324,8 @@ def run(project: Project, data: Path | None = None) -> dict[str, Any]:
         window = _log(project, scorer, agreed) or _test_set(project, scorer, agreed)
     report: dict[str, Any] = {"version": scorer.version, "run": scorer.manifest.run}
     report["made_up"] = _made_up(project, folder, window)
-    report["plan"], report["source"] = project.plan.facts(PLAN), window.source
-    report |= drift(
-        known, window.frame, window.probability, settings, project.plan.value("drift_test")
-    )
+    report["plan"], report["source"] = used, window.source
+    report |= drift(known, window.frame, window.probability, settings, project.facts.drift_test)
     report |= {"violations": window.violations, "performance": None}
     if (folder / "metrics.json").exists() and len(window.labels):
         evaluated = storage.read_json(folder / "metrics.json", dict[str, Any])["champion"]
@@ -357,7 +355,7 @@ def simulate_drift(project: Project) -> dict[str, Any]:
     more than 5 % of the control windows do.
     """
     scorer, agreed = _champion(project)
-    settings, policy = project.config.monitoring, project.plan.value("drift_test")
+    settings, policy = project.config.monitoring, project.facts.drift_test
     primary, threshold = scorer.manifest.primary_metric, scorer.manifest.decision["threshold"]
     _, frame, p, y, _ = tested_on = _test_set(project, scorer, agreed)
     if len(y) < MIN_TEST_ROWS or y.min() == y.max():
@@ -451,7 +449,7 @@ def retrain_check(project: Project) -> dict[str, Any]:
         "version": scorer.version,
         "run": made.run,
         "made_up": registry.made_up(registry.champion_folder(project)),
-        "plan": project.plan.facts(("retrain",)),
+        "plan": {"retrain": project.facts.retrain},
         "decision": decision,
         "reasons": reasons,
         "checks": checks,

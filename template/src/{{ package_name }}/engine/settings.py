@@ -16,6 +16,7 @@ import msgspec
 import yaml
 
 from .errors import ProjectError
+from .facts import Facts
 
 T = TypeVar("T")
 # The same safe loader in C, which every wheel of PyYAML has, reads a plan ten times as fast.
@@ -306,8 +307,11 @@ class Plan(msgspec.Struct, kw_only=True, dict=True):
 
     def facts(self, names: Iterable[str]) -> dict[str, Any]:
         """Return decisions by output and answers by name; None for what the plan lacks."""
-        outputs = {decision.output for decision in self.decisions.values()}
-        return {n: self.value(n) if n in outputs else self.answers.get(n) for n in names}
+        known = {**self.answers, "metric_limit": self.metric_limit}
+        known |= {
+            decision.output: self.value(decision.output) for decision in self.decisions.values()
+        }
+        return {name: known.get(name) for name in names}
 
     def number(self, identifier: str, name: str) -> float:
         """Return a computed number of the plan, such as ("VAL-01", "npv"), as a float."""
@@ -325,6 +329,11 @@ class Project:
     """A generated project on disk."""
 
     root: Path
+
+    @cached_property
+    def facts(self) -> Facts:
+        """The plan's facts, typed; what is read of them is noted."""
+        return Facts(self.plan)
 
     def path(self, relative: str) -> Path:
         """Return a path inside the project; absolute paths stay as they are."""

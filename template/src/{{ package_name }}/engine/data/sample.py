@@ -40,7 +40,7 @@ def run(project: Project, rows: int | None = None, seed: int | None = None) -> P
     rows = config.data.sample_rows if rows is None else rows
     seed = config.training.seed if seed is None else seed
     # Folds lie behind each other, each after a gap in which labels are not known yet.
-    months = max(MONTHS, 5 * project.plan.answers["label_delay_days"] // 30)
+    months = max(MONTHS, 5 * project.facts.label_delay_days // 30)
     progress.tell(f"drawing {number(rows)} rows")
     frame = generate(contracts.read(project.contract_path), rows, seed, months)
     path = project.path(Data().source)

@@ -217,7 +217,7 @@ class Service:
         folder = project.path("data/predictions") if self.limits.log_predictions else None
         self.seen = self._registry_state()
         model = Model(registry.champion_folder(project))
-        latency_s = float(project.plan.answers["latency_ms"]) / 1000
+        latency_s = project.facts.latency_ms / 1000
         self.telemetry = Telemetry(latency_s, folder, model.scorer.outputs)
         self.turn = Turn()
         self.pool = ThreadPoolExecutor(workers(project.config.training.threads))

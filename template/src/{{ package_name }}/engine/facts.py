@@ -1,0 +1,76 @@
+"""What code reads of the plan: typed, and noted, so that a result says what it was made with."""
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import msgspec
+
+from .errors import ProjectError
+
+if TYPE_CHECKING:
+    from .settings import Plan
+
+
+class Facts:
+    """Decisions by their output and answers by their name.
+
+    A decision is what the rule or the team's override says now. ProjectError where the plan lacks
+    a fact or has another type for it.
+    """
+
+    # Decisions
+    baselines: list[str]
+    calibration: str
+    candidates: list[str]
+    cv: str
+    drift_test: str
+    explain: str
+    primary_metric: str
+    retrain: str
+    selection: str
+    split: str
+    threshold: str
+    tuning: str
+    verdict: str
+    # Answers
+    action_success: float
+    cost_fn: float
+    cost_fp: float
+    cost_tn: float
+    cost_tp: float
+    currency: str
+    daily_capacity: float
+    deployment_modes: list[str]
+    label_delay_days: int
+    latency_ms: float
+    metric_limit: float | None
+    min_gain: float
+    pos_rate: float
+    predictions_per_month: float
+    task_type: str
+    today_caught: float
+    today_precision: float
+
+    def __init__(self, plan: "Plan") -> None:
+        self._plan = plan
+        self._noted: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in (kinds := _kinds()):
+            raise AttributeError(name)
+        value = self._plan.facts([name])[name]
+        self._noted[name] = value
+        try:
+            return msgspec.convert(value, kinds[name])
+        except msgspec.ValidationError as error:
+            raise ProjectError(f"plan/plan.yaml: {name}: {error}; run `ml update`") from None
+
+    def note(self) -> dict[str, Any]:
+        """Begin anew; return the facts, by name, that are read from here on, as they are read."""
+        self._noted = {}
+        return self._noted
+
+
+@cache
+def _kinds() -> dict[str, Any]:
+    return get_type_hints(Facts)
