@@ -307,11 +307,13 @@ class Plan(msgspec.Struct, kw_only=True, dict=True):
 
     def facts(self, names: Iterable[str]) -> dict[str, Any]:
         """Return decisions by output and answers by name; None for what the plan lacks."""
-        known = {**self.answers, "metric_limit": self.metric_limit}
-        known |= {
-            decision.output: self.value(decision.output) for decision in self.decisions.values()
-        }
-        return {name: known.get(name) for name in names}
+        outputs = {decision.output for decision in self.decisions.values()}
+        return {name: self._fact(name, outputs) for name in names}
+
+    def _fact(self, name: str, outputs: set[str]) -> Any:
+        if name == "metric_limit":
+            return self.metric_limit
+        return self.value(name) if name in outputs else self.answers.get(name)
 
     def number(self, identifier: str, name: str) -> float:
         """Return a computed number of the plan, such as ("VAL-01", "npv"), as a float."""

@@ -555,12 +555,6 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
                 said = plan.decisions[place].said if name in outputs else _shown
                 message = f"{name} is {said(value)}, but reports/{report}.json used "
                 yield Finding("error", place, f"{message}{said(used[name])}: run `ml run`")
-        gate = made.get("gate", {})
-        if gate.get("min_metric", plan.metric_limit) != plan.metric_limit:
-            limits = (number(value, 4) for value in (plan.metric_limit, gate["min_metric"]))
-            message = "the limit is {}, but reports/{}.json used {}: run `ml evaluate`"
-            now, then = limits
-            yield Finding("error", "EVAL-03", message.format(now, report, then))
 
 
 def _figures(project: Project) -> Iterator[Finding]:
