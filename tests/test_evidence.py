@@ -215,9 +215,8 @@ def test_the_rarer_class_is_counted_whichever_it_is(measured: Project) -> None:
 
 
 def test_a_limit_that_was_changed_asks_for_a_new_evaluation(measured: Project) -> None:
-    judged = REPORTS["metrics"]["gate"] | {"min_metric": 0.65}
-    write(measured, "metrics", REPORTS["metrics"] | {"gate": judged})
-    stale = "reports/metrics.json used 0.65: run `ml evaluate`"
+    write(measured, "metrics", REPORTS["metrics"] | {"plan": {"metric_limit": 0.65}})
+    stale = "reports/metrics.json used 0.65: run `ml run`"
     assert not [f for f in check.check(measured, "G3") if stale in f.message]
     path = measured.path("plan/overrides.yaml")
     path.write_text("EVAL-01: {value: roc_auc, limit: 0.7, reason: as last year}\n")

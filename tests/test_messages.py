@@ -30,6 +30,7 @@ from package_name.engine import git as children
 from package_name.engine.data import ingest, sample, validation
 from package_name.engine.data.contract import Column, Contract
 from package_name.engine.errors import CheckFailed, ProjectError
+from package_name.engine.facts import Facts
 from package_name.engine.features import encode
 from package_name.engine.model import registry, tracking
 from package_name.engine.model.scorer import Scorer, session
@@ -355,7 +356,7 @@ def test_a_model_that_is_too_slow_fails_the_benchmark(
     answers = {"latency_ms": 0.0001, "deployment_modes": ["rest"]}
     fresh = {"memory_mb": 1.0, "cold_start_ms": 1.0}
     monkeypatch.setattr(bench, "_fresh_process", lambda _: fresh)
-    monkeypatch.setitem(vars(trained), "plan", SimpleNamespace(facts=lambda _: {}, answers=answers))
+    monkeypatch.setitem(vars(trained), "facts", Facts(SimpleNamespace(facts=lambda _: answers)))
     with pytest.raises(CheckFailed, match=r"more than latency_ms 0.0001: train fewer members"):
         bench.run(trained)
 
@@ -533,8 +534,8 @@ def test_an_approval_needs_one_name_and_a_date(
 @pytest.mark.parametrize(
     ("name", "change", "said"),
     [
-        ("manifest.json", {"format": 99}, "bundle format 99, not "),
-        ("golden.json", {"probability": [2.0] * 50}, "golden rows differ by"),
+        ("manifest.json", {"format": 99}, "its format is 99, this project reads "),
+        ("golden.json", {"scores": {"probability": [2.0] * 50}}, "golden rows differ by"),
     ],
 )
 def test_a_bundle_of_another_kind_is_refused(
@@ -542,8 +543,6 @@ def test_a_bundle_of_another_kind_is_refused(
 ) -> None:
     folder = Path(shutil.copytree(registry.champion_folder(trained), tmp_path / "v1"))
     content = storage.read_json(folder / name)
-    if name == "golden.json":
-        change = {"probability": [2.0] * len(content["probability"])}
     storage.write_json(folder / name, content | change)
     if name == "golden.json":
         manifest = storage.read_json(folder / "manifest.json")

@@ -59,7 +59,9 @@ def test_each_value_of_each_decision_is_obeyed_or_refused(plan_files: Path) -> N
                 assert (way if decision.uses else "remove it here") in said
                 continue
             assert changed.plan.value(decision.output) == value
-            assert re.search(rf'value\("{decision.output}"\)', CODE), f"nothing reads {id}"
+            assert re.search(rf'facts\.{decision.output}\b|value\("{decision.output}"\)', CODE), (
+                f"nothing reads {id}"
+            )
             told = "\n".join(measured.measured(changed)["OVERRIDES"])
             words = decision.said(value)
             assert (
