@@ -4,6 +4,7 @@ import csv
 import datetime as dt
 import decimal
 import io
+import itertools
 import json
 import math
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import msgspec
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,7 +29,7 @@ from package_name.engine.data.contract import Column, Contract
 from package_name.engine.errors import ProjectError
 from package_name.engine.features import encode
 from package_name.engine.model import bundle
-from package_name.engine.model.scorer import Scorer, read_value
+from package_name.engine.model.scorer import Scorer, breach, read_value
 from package_name.engine.serving import arrow, batch, rest
 
 words = str.split
@@ -310,6 +312,61 @@ def test_lists_beside_plain_values_are_refused(fitted, tmp_path):
     path.write_bytes(as_lines([GOOD | {"extra": [1]}, GOOD | {"extra": {"a": 2}}, GOOD]))
     assert [len(list(read(fitted, path))) for read in (ingested, scored)] == [3, 3]
     assert inference.infer(ingest.read_table(path)["extra"]) is None
+
+
+MOMENT, NOON = dt.datetime(2024, 1, 31, 12, 30), "2024-01-31 12:30:00.000000"
+MIXED = [1.5, 2, 2.0, 1.889, -0.0, 10**20, True, None, "1,5", "1.889,50", "1.889", "1.5", "2e3", ""]
+MIXED += [" 1,5 ", "x", [1], {"a": 1}, {}, "2024-01-31T12:00:00+02:00"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("number", {"decimal_comma": True}),
+        ("integer", {"decimal_comma": True}),
+        ("number", {}),
+        ("category", {}),
+    ],
+)
+def test_mixed_values_of_json_are_read_or_refused_alike(tmp_path, kind, more):
+    """1.889 beside "1,5" is no 1889, and a list beside a number is refused, in every way in."""
+    ours, theirs = column(kind, **more)
+    path = tmp_path / "t.jsonl"
+    for pair in itertools.product(MIXED, repeat=2):
+        path.write_bytes(as_lines([{"x": value} for value in pair]))
+        try:
+            trained = validation.parse(ingest.read_table(path)["x"], ours).to_list()
+        except ProjectError as error:
+            with pytest.raises(ProjectError, match="lists or objects beside plain"):
+                list(batch.open_source(path, (theirs,), [], "utf-8").batches)
+            assert "lists or objects beside plain" in str(error)
+            continue
+        (part,) = batch.open_source(path, (theirs,), [], "utf-8").batches
+        found = arrow.read(arrow.clear(part.column("x")), theirs).to_pylist()
+        values = [read_value(value, theirs) for value in pair]
+        asked = [None if breach(value, theirs) else value for value in values]
+        assert [v or v == 0 or None for v in trained] == [v or v == 0 or None for v in found], pair
+        assert [v or v == 0 or None for v in found] == [v or v == 0 or None for v in asked], pair
+
+
+@pytest.mark.parametrize(
+    ("value", "type", "text"),
+    [
+        *((MOMENT, pa.timestamp(unit), NOON) for unit in ("s", "ms", "us", "ns")),
+        *((MOMENT, pa.timestamp("ns", zone), NOON) for zone in ("UTC", "Europe/Berlin", "+02:00")),
+        (dt.time(12, 30, 1, 500), pa.time64("ns"), "12:30:01.000500"),
+        (1.5, pa.float16(), "1.5"),
+        (MOMENT.date(), pa.date32(), "2024-01-31"),
+    ],
+)
+def test_a_typed_column_of_parquet_has_one_text_as_a_category(tmp_path, value, type, text):
+    """A moment is in UTC, whatever its zone and its precision."""
+    ours, theirs = column("category")
+    pq.write_table(pa.table({"x": pa.array([value, None], type)}), tmp_path / "t.parquet")
+    frame = ingest.read_table(tmp_path / "t.parquet")
+    assert validation.parse(frame["x"], ours).to_list() == [text, None]
+    (part,) = batch.open_source(tmp_path / "t.parquet", (theirs,), [], "utf-8").batches
+    assert arrow.read(arrow.clear(part.column("x")), theirs).to_pylist() == [text, None]
 
 
 def test_columns_of_json_join_over_stretches(tmp_path, monkeypatch):

@@ -45,7 +45,8 @@ BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "1"), True) | dict.fromkeys(
 )
 NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|infinity)$"
 # "2.0" as a category: tools write whole numbers so once a column has gaps. Its level is "2".
-WHOLE_LEVEL, LEVEL = r"^(?:-?(0)|([+-]?[0-9]+))\.0+$", r"\1\2"
+# And "1.8890" of `beside_commas` is 1.889.
+LONG_LEVEL, LEVEL = r"^(?:-?(0)\.0+|([+-]?[0-9]+)\.0+|(-?[0-9]{1,3}\.[0-9]{3})0)$", r"\1\2\3"
 SPACES = "".join(filter(str.isspace, map(chr, range(0x3001))))  # which stand around no value
 WHOLE = 2**63  # integers have 64 bits
 
@@ -71,7 +72,8 @@ DIRECTIVES = {
     "%B": f"(?i:{'|'.join(MONTHS.split())})",
 }
 
-# "1.889,50", with any of the usual marks between thousands, and what proves such a comma.
+# "1.889,50", with any of the usual marks between thousands, and what proves such a comma. Beside
+# it stands what other programs write, where it means nothing else: 1.5 and 2e3, but 1.889 is 1889.
 THOUSANDS = "[. '\u00a0\u202f]"
 DECIMAL_COMMA = rf"^[+-]?([0-9]{{1,3}}({THOUSANDS}[0-9]{{3}})+|[0-9]+)(,[0-9]+)?$"
 COMMA_PROOF = rf"{THOUSANDS}[0-9]{{3}},|,([0-9]{{1,2}}|[0-9]{{4,}})$|^[+-]?0,"
@@ -296,9 +298,7 @@ def _from_text(text: str, kind: str, decimal_comma: bool) -> Any:
         return text
     if kind == "boolean" and text.lower() in BOOLEANS:
         return BOOLEANS[text.lower()]
-    if decimal_comma:
-        if not re.fullmatch(DECIMAL_COMMA, text):
-            return text
+    if decimal_comma and re.fullmatch(DECIMAL_COMMA, text):
         text = re.sub(THOUSANDS, "", text).replace(",", ".")
     if not re.fullmatch(NUMBER, text, re.I | re.A):
         return text
@@ -311,6 +311,13 @@ def _float(value: float) -> float:
         return float(value)
     except OverflowError:  # of an integer
         return math.inf if value > 0 else -math.inf
+
+
+def beside_commas(value: Any) -> Any:
+    """Return the text of a value that no decimal comma changes: 1.889 as 1.8890."""
+    written = text(value)
+    is_split = type(value) is float and re.fullmatch(DECIMAL_COMMA, written)
+    return f"{written}0" if is_split else written
 
 
 def nested(path: Path, name: str) -> str:
@@ -330,7 +337,7 @@ def is_plain(value: Any) -> bool:
 
 def level(text: str) -> str:
     """Return the text of a category as its level: a whole number has no decimals."""
-    return re.sub(WHOLE_LEVEL, LEVEL, text)
+    return re.sub(LONG_LEVEL, LEVEL, text)
 
 
 def text(value: Any) -> Any:

@@ -153,7 +153,7 @@ def _series(path: Path, name: str, values: list[Any]) -> pl.Series:
     if len(kinds) < 2:
         with suppress(TypeError, OverflowError):  # of integers beyond 64 bits
             return pl.Series(values, dtype=JSON_TYPES[kinds.pop()] if kinds else pl.Null())
-    return pl.Series(list(map(dialect.text, values)), dtype=pl.String)
+    return _texts(values)
 
 
 def _joined(path: Path, name: str, parts: list[pl.Series]) -> pl.Series:
@@ -162,8 +162,12 @@ def _joined(path: Path, name: str, parts: list[pl.Series]) -> pl.Series:
         return pl.concat([part.cast(next(iter(types), pl.Null())) for part in parts])
     if pl.Binary() in types:
         raise ProjectError(dialect.nested(path, name))
-    written = (validation.written(p) if p.dtype.is_float() else p.cast(pl.String) for p in parts)
+    written = (_texts(p.to_list()) if p.dtype.is_float() else p.cast(pl.String) for p in parts)
     return pl.concat(list(written))
+
+
+def _texts(values: list[Any]) -> pl.Series:
+    return pl.Series(list(map(dialect.beside_commas, values)), dtype=pl.String)
 
 
 def _as_written(path: Path, frame: pl.DataFrame, written: dialect.Dialect) -> pl.DataFrame:

@@ -16,11 +16,11 @@ from ..dialect import (
     BOOLEANS,
     DECIMAL_COMMA,
     ISO,
+    LONG_LEVEL,
     MISSING,
     SPACES,
     THOUSANDS,
     WHOLE,
-    WHOLE_LEVEL,
     pattern,
     text,
 )
@@ -356,12 +356,12 @@ def parse(raw: pl.Series, column: Column) -> pl.Series:
     """Return the values in the contract's type, null where they cannot be read."""
     kind, dtype, raw = column.kind, DTYPES[column.kind], without_words(raw)
     is_text = raw.dtype == pl.String
-    if kind == "category" and (raw.dtype.is_float() or raw.dtype.is_decimal()):
-        raw = written(raw)
+    if kind == "category":
+        raw = _written(raw)
     if kind == "category" and not (raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Duration)):
         texts = raw.cast(dtype)
         may_be_whole = texts.str.ends_with("0").any()  # which costs nothing beside the pattern
-        return texts.str.replace(WHOLE_LEVEL, "${1}${2}") if may_be_whole else texts
+        return texts.str.replace(LONG_LEVEL, "${1}${2}${3}") if may_be_whole else texts
     if kind in ("date", "timestamp"):
         if is_text:
             return _moments(raw.str.strip_chars(SPACES), column)
@@ -378,6 +378,18 @@ def parse(raw: pl.Series, column: Column) -> pl.Series:
     return pl.repeat(None, len(raw), dtype=dtype, eager=True)
 
 
+def _written(raw: pl.Series) -> pl.Series:
+    """Return what Polars writes otherwise than others as text, anything else as it is."""
+    if raw.dtype.is_float() or raw.dtype.is_decimal():
+        return written(raw)
+    if isinstance(raw.dtype, pl.Datetime):
+        utc = raw.dt.convert_time_zone("UTC") if raw.dtype.time_zone else raw
+        return utc.dt.replace_time_zone(None).cast(pl.Datetime("us"))
+    if raw.dtype == pl.Time:
+        return pl.Series([value if value is None else str(value) for value in raw], dtype=pl.String)
+    return raw
+
+
 def written(raw: pl.Series) -> pl.Series:
     """Return floats as the texts that JSON and CSV have for them."""
     numbers = raw.cast(pl.Float64).fill_nan(None) + 0.0
@@ -387,10 +399,10 @@ def written(raw: pl.Series) -> pl.Series:
 
 
 def _with_point(raw: pl.Series) -> pl.Series:
-    """Return numbers as "1.889,50" as "1889.50"; null for any other text."""
+    """Return numbers as "1.889,50" as "1889.50", any other text as it is."""
     text = raw.str.strip_chars(SPACES)
     plain = text.str.replace_all(THOUSANDS, "").str.replace(",", ".", literal=True)
-    return plain.set(~text.str.contains(DECIMAL_COMMA), None)
+    return plain.zip_with(text.str.contains(DECIMAL_COMMA), text)
 
 
 def _numbers(raw: pl.Series, kind: str) -> pl.Series:

@@ -17,11 +17,11 @@ from ..dialect import (
     BOOLEANS,
     DECIMAL_COMMA,
     LEVEL,
+    LONG_LEVEL,
     MISSING,
     NUMBER,
     THOUSANDS,
     WHOLE,
-    WHOLE_LEVEL,
     is_whole,
     level,
     text,
@@ -158,15 +158,16 @@ def read(raw: Any, column: ServedColumn) -> Any:
 def _levels(raw: Any) -> Any:
     texts = _texts(raw)
     may_be_whole = texts is not None and pc.any(pc.ends_with(texts, "0")).as_py()
-    return pc.replace_substring_regex(texts, WHOLE_LEVEL, LEVEL) if may_be_whole else texts
+    return pc.replace_substring_regex(texts, LONG_LEVEL, LEVEL) if may_be_whole else texts
 
 
 def _texts(raw: Any) -> Any:
     if pa.types.is_string(raw.type):
         return raw
-    if pa.types.is_decimal(raw.type):
+    if pa.types.is_timestamp(raw.type):  # in UTC, of one precision
+        return raw.cast(pa.timestamp("us"), safe=False).cast(pa.string())
+    if pa.types.is_decimal(raw.type) or pa.types.is_floating(raw.type):
         raw = raw.cast(pa.float64())
-    if pa.types.is_floating(raw.type):
         return _each(raw, lambda value: None if math.isnan(value) else text(value), pa.string())
     if pa.types.is_time(raw.type):
         return _each(raw, lambda value: value if value is None else str(value), pa.string())
@@ -194,7 +195,7 @@ def _moments(raw: Any, column: ServedColumn) -> Any:
 def _with_point(raw: Any) -> Any:
     text = pc.utf8_trim_whitespace(raw)
     plain = pc.replace_substring(pc.replace_substring_regex(text, THOUSANDS, ""), ",", ".")
-    return pc.if_else(pc.match_substring_regex(text, DECIMAL_COMMA), plain, "unreadable")
+    return pc.if_else(pc.match_substring_regex(text, DECIMAL_COMMA), plain, text)
 
 
 def _numbers(raw: Any, column: ServedColumn) -> Any:

@@ -333,17 +333,16 @@ def _json_batches(
 
 def _array(values: list[Any], path: Path, column: ServedColumn) -> Any:
     """Return JSON values of one type as they are, others as the texts that mean the same."""
-    if len({type(value) for value in values if value is not None}) < 2:
+    kinds = {type(value) for value in values if value is not None}
+    if kinds and kinds <= {list, dict}:  # as `ml ingest`: no value of any kind
+        return pa.array([value if value is None else b"" for value in values], pa.binary())
+    if kinds & {list, dict}:
+        raise ProjectError(dialect.nested(path, column.name))
+    if len(kinds) < 2:
         with suppress(pa.ArrowException, OverflowError):  # of integers beyond 64 bits
             return pa.array(values)
-    if column.kind == "category" and not all(map(dialect.is_plain, values)):
-        raise ProjectError(dialect.nested(path, column.name))
-    if column.decimal_comma:
-        values = [
-            np.format_float_positional(v, trim="0").replace(".", ",") if type(v) is float else v
-            for v in values
-        ]
-    return pa.array(map(dialect.text, values), pa.string())
+    as_text = dialect.beside_commas if column.decimal_comma else dialect.text
+    return pa.array(map(as_text, values), pa.string())
 
 
 def _guarded(path: Path, batches: Iterator[Any], encoding: str) -> Iterator[Any]:
