@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import package  # noqa: F401  (makes `package_name` importable)
+from helpers.filled import answer, edit, projects
 from helpers.rendering import git, publish, render
 
 from package_name.engine.errors import ProjectError
@@ -15,35 +15,13 @@ from package_name.engine.settings import Project
 from package_name.planner import check, diff, sync
 from package_name.planner.blocks import PLACEHOLDER
 
-
-@pytest.fixture(scope="module")
-def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = render(tmp_path_factory.mktemp("diff") / "project")
-    publish(folder, "v1")
-    return folder
-
-
-@pytest.fixture
-def project(committed: Path, tmp_path: Path) -> Project:
-    return Project(shutil.copytree(committed, tmp_path / "project"))
+rendered, project = projects("v1")
 
 
 def said(project: Project, revision: str = "HEAD") -> list[str]:
     fresh = Project(project.root)
     new, old = diff.current(fresh), diff.recorded(fresh, revision)
     return [change.says for change in diff.compare(old, new)]
-
-
-def edit(project: Project, old: str, new: str) -> None:
-    path = project.path("PLAN.md")
-    text = path.read_text(encoding="utf-8")
-    assert text.count(old) == 1
-    path.write_text(text.replace(old, new), encoding="utf-8")
-
-
-def answer(project: Project, text: str) -> None:
-    mark = "<!-- plan:answer PROB-01 -->\n"
-    edit(project, f"{mark}{PLACEHOLDER}", f"{mark}{text}")
 
 
 def test_the_same_plan_has_no_difference(
@@ -54,10 +32,10 @@ def test_the_same_plan_has_no_difference(
 
 
 def test_other_answers_are_told_with_decisions_rules_and_numbers(
-    committed: Path, tmp_path: Path
+    rendered: Path, tmp_path: Path
 ) -> None:
     new = Project(render(tmp_path / "new", n_rows=800, daily_capacity=100))
-    found = diff.compare(diff.current(Project(committed)), diff.current(new))
+    found = diff.compare(diff.current(Project(rendered)), diff.current(new))
     told = {change.kind: change.says for change in found}
     text = "\n".join(change.says for change in found)
     assert "n_rows is 800, was 50000." in text
@@ -68,14 +46,14 @@ def test_other_answers_are_told_with_decisions_rules_and_numbers(
 
 
 def test_a_block_that_comes_or_goes_is_named_and_its_words_are_repeated(
-    committed: Path, tmp_path: Path
+    rendered: Path, tmp_path: Path
 ) -> None:
     more = Project(render(tmp_path / "new", plan_depth="standard"))
     fill = more.path("PLAN.md").read_text()
     mark = "<!-- plan:answer STAKE-01 -->\n"
     fill = fill.replace(f"{mark}{PLACEHOLDER}", f"{mark}The callers.")
     more.path("PLAN.md").write_text(fill)
-    light = diff.current(Project(committed))
+    light = diff.current(Project(rendered))
     grown = "\n".join(change.says for change in diff.compare(light, diff.current(more)))
     assert "STAKE-01 Stakeholders is a new block of the plan." in grown
     shrunk = "\n".join(change.says for change in diff.compare(diff.current(more), light))
@@ -84,7 +62,7 @@ def test_a_block_that_comes_or_goes_is_named_and_its_words_are_repeated(
 
 
 def test_what_people_write_own_and_sign_is_told(project: Project) -> None:
-    answer(project, "- fifteen of a hundred leave\n- \x1b[31mcalls are random")
+    answer(project, "PROB-01", "- fifteen of a hundred leave\n- \x1b[31mcalls are random")
     mark = "<!-- plan:human PROB-01 -->\n"
     fields = "Owner: nobody · Due: none · Status: open"
     ours = "status: review, owner: Ana Maria, due: 2099-01-31"
@@ -183,7 +161,7 @@ def test_a_change_of_the_verdict_is_told_with_its_reasons_and_evidence() -> None
 
 
 def test_a_slip_in_one_block_hides_no_other(project: Project) -> None:
-    answer(project, "Fifteen of a hundred leave.")
+    answer(project, "PROB-01", "Fifteen of a hundred leave.")
     edit(project, "<!-- /plan:human OBJ-01 -->\n", "")
     found = said(project)
     assert any("OBJ-01 is not compared" in says for says in found)
@@ -231,7 +209,7 @@ def test_without_git_or_a_commit_the_way_there_is_told(project: Project) -> None
 def test_two_revisions_are_compared_and_machines_get_json(
     project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer(project, "Fifteen of a hundred leave.")
+    answer(project, "PROB-01", "Fifteen of a hundred leave.")
     publish(project.root, "v2")
     answered = {
         "kind": "written",

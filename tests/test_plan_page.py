@@ -2,38 +2,19 @@
 
 import re
 import shutil
-from pathlib import Path
 
 import pytest
-from helpers import package  # noqa: F401  (makes `package_name` importable)
-from helpers.rendering import git, publish, render
+from helpers.filled import answer, projects
+from helpers.rendering import git
 
 from package_name.engine.settings import Project
 from package_name.planner import check, markup, page
 
-
-@pytest.fixture(scope="module")
-def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = render(tmp_path_factory.mktemp("page") / "project", plan_depth="standard")
-    publish(folder, "v1")
-    return folder
-
-
-@pytest.fixture
-def project(committed: Path, tmp_path: Path) -> Project:
-    return Project(shutil.copytree(committed, tmp_path / "project"))
+rendered, project = projects("v1", plan_depth="standard")
 
 
 def written(project: Project) -> str:
     return page.run(Project(project.root)).read_text(encoding="utf-8")
-
-
-def answer(project: Project, identifier: str, text: str) -> None:
-    path = project.path("PLAN.md")
-    asked = re.compile(rf"(plan:human {identifier}\b.*?)_(TODO|No answer).*?_\n", re.DOTALL)
-    found, count = asked.subn(lambda match: f"{match[1]}{text}\n", path.read_text(), count=1)
-    assert count == 1
-    path.write_text(found)
 
 
 def test_every_block_and_section_is_on_the_page_and_each_link_leads_to_one(

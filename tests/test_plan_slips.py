@@ -1,28 +1,17 @@
 """A slip in PLAN.md is told of its own block, closes that block's gate and hides no other."""
 
-import shutil
-from pathlib import Path
-
 import pytest
-from helpers import package  # noqa: F401  (makes `package_name` importable)
-from helpers.rendering import render
+from helpers.filled import answer, projects
 
 from package_name.engine.errors import ProjectError
 from package_name.engine.settings import Project
-from package_name.planner import check
+from package_name.planner import check, report
 from package_name.planner.blocks import PLACEHOLDER, Part, nobody, nothing, read, survey
 
 MARK = "<!-- plan:answer RISK-01 -->"
 
 
-@pytest.fixture(scope="module")
-def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render(tmp_path_factory.mktemp("slips") / "project")
-
-
-@pytest.fixture
-def project(rendered: Path, tmp_path: Path) -> Project:
-    return Project(shutil.copytree(rendered, tmp_path / "project"))
+rendered, project = projects()
 
 
 def text_of(project: Project) -> str:
@@ -223,3 +212,16 @@ def test_a_dead_link_of_any_form_closes_its_own_gate(project: Project, text: str
 def test_a_dead_link_of_the_notes_closes_no_gate(project: Project) -> None:
     (found,) = new(project, f"{text_of(project)}\n[x](none.md)\n")
     assert found == check.Finding("warning", "PLAN.md", "links to none.md, which is not there")
+
+
+def test_a_slip_in_one_block_keeps_no_page_and_no_count_from_the_others(project: Project) -> None:
+    answer(project, "PROB-01", "Fifteen of a hundred leave.")
+    answer(project, "TEAM-01", "Eva decides.")
+    path = project.path("PLAN.md")
+    path.write_text(text_of(project).replace("<!-- /plan:human RISK-01 -->\n", ""))
+    assert check.counts(project)["G0"]["written"] == 2
+    for audience in report.EVERYBODY:
+        page = report.run(project, audience)[0].read_text(encoding="utf-8")
+        assert "cannot be read, and may be missing here:** line" in page and "RISK-01" in page
+        assert "<!--" not in page
+    assert "Eva decides." in project.path("reports/plan_team.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers import package  # noqa: F401  (makes `package_name` importable)
+from helpers.filled import answer, edit, projects
 from helpers.rendering import render
 
 from package_name.engine.errors import CheckFailed, ProjectError
@@ -130,14 +130,7 @@ REPORTS: dict[str, dict[str, Any]] = {
 MEASURED = {*measured.TEXTS} - {"TEAM-02", "SCHED-01", "BUD-01"}  # tests/test_progress.py has those
 
 
-@pytest.fixture(scope="module")
-def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render(tmp_path_factory.mktemp("plan") / "project")
-
-
-@pytest.fixture
-def project(rendered: Path, tmp_path: Path) -> Project:
-    return Project(shutil.copytree(rendered, tmp_path / "project"))
+rendered, project = projects()
 
 
 @pytest.fixture
@@ -154,16 +147,8 @@ def write(project: Project, name: str, report: Any) -> None:
     path.write_text(json.dumps(report))
 
 
-def edit(project: Project, old: str, new: str) -> None:
-    path = project.path("PLAN.md")
-    text = path.read_text(encoding="utf-8")
-    assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in PLAN.md"
-    path.write_text(text.replace(old, new), encoding="utf-8")
-
-
 def fill(project: Project, id: str, text: str = "Because the pilot showed it.") -> None:
-    mark = f"<!-- plan:answer {id} -->\n"
-    edit(project, f"{mark}{PLACEHOLDER}\n", f"{mark}{text}\n")
+    answer(project, id, text)
 
 
 def say(project: Project, id: str, fields: str) -> None:

@@ -225,6 +225,13 @@ def survey(text: str) -> tuple[Parts, list[Problem]]:
     return parts, problems
 
 
+def unread(problems: Sequence[Problem]) -> list[str]:
+    """Return the lines of a page that name what it cannot show of PLAN.md."""
+    told = [escape(problem.message) for problem in problems if problem.level == "error"]
+    head = "**A part of PLAN.md cannot be read, and may be missing here:**"
+    return [f"{head} {'; '.join(told)}.", ""] if told else []
+
+
 def rewrite(text: str, part: Part, lines: list[str] | None = None) -> str:
     """Return the text with new lines in one part, or with its fields as `part.attributes` say."""
     all_lines = text.split("\n")

@@ -29,7 +29,6 @@ from .blocks import (
     meaning_hash,
     nobody,
     nothing,
-    parse,
     read,
     rewrite,
     same,
@@ -131,7 +130,7 @@ def gate(project: Project, name: str) -> None:
 
 def counts(project: Project) -> dict[str, dict[str, int]]:
     """Count, for each gate, blocks that are open, written, approved, overdue and measured."""
-    parts = parse(read(project.path("PLAN.md")))
+    parts, _ = survey(read(project.path("PLAN.md")))
     today = _today().isoformat()
     found = {gate: Counter[str]() for gate in GATES}
     for identifier, block in project.plan.blocks.items():

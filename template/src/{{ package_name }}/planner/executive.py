@@ -11,7 +11,7 @@ from ..engine.formats import number, percent
 from ..engine.report import charts
 from ..engine.settings import Plan, Project
 from . import check, gates, markup
-from .blocks import Parts, escape, parse, read, unanswered
+from .blocks import Parts, escape, read, survey, unanswered, unread
 from .evidence import MISSING, Evidence
 from .measured import overridden
 
@@ -35,12 +35,13 @@ RISK = re.compile(r"R\d+ (?P<name>.*?): (?P<score>\d x \d = (?P<size>\d+)); (?P<
 
 def run(project: Project) -> list[Path]:
     """Write reports/plan_exec.md and .html; return both paths."""
-    parts = parse(read(project.path("PLAN.md")))
+    parts, problems = survey(read(project.path("PLAN.md")))
     name = project.plan.project.name
     money = _scenarios(project.plan)
     held = Evidence(project)
     verdict = held.verdict()
-    above = [f"# {escape(name)}: decision on one page", "", *_asked(project, parts, verdict)]
+    above = [f"# {escape(name)}: decision on one page", "", *unread(problems)]
+    above += _asked(project, parts, verdict)
     above += ["", *_verdict(project.plan, verdict), "", *_evidence(held)]
     below = ["", *_risks(project.plan, parts), "", *_open(project, parts), ""]
     below += _taken(project.plan)

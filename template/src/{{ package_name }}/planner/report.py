@@ -10,7 +10,7 @@ from ..engine.errors import ProjectError
 from ..engine.formats import number
 from ..engine.settings import Project
 from . import check, evidence, executive, markup
-from .blocks import HIDDEN, Parts, escape, parse, read, unanswered
+from .blocks import HIDDEN, Parts, escape, read, survey, unanswered, unread
 from .measured import overridden
 
 
@@ -54,13 +54,14 @@ def run(project: Project, audience: str) -> list[Path]:
         raise ProjectError(f"no audience {audience!r}: give one of {', '.join(EVERYBODY)}")
     if audience == "exec":
         return executive.run(project)
-    parts = parse(read(project.path("PLAN.md")))
+    parts, problems = survey(read(project.path("PLAN.md")))
     chosen = AUDIENCES[audience]
     lines = [
         f"# {chosen.title}: {escape(project.plan.project.name)}",
         "",
         f"{chosen.question} From PLAN.md, whose ids stand in the headings.",
         "",
+        *unread(problems),
         *_summary(project),
         *(HIDDEN.sub("", line) for line in evidence.lines(project)),
     ]
