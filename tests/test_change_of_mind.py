@@ -29,7 +29,7 @@ from package_name.planner import check
 from package_name.planner.blocks import parse
 
 REST = r"\bREST\b|HTTP|fastapi|uvicorn|prometheus|/metrics(?!\.(json|py))|/predict\b|latency"
-REST += r"|ml serve|(?<!_)requests?\b|\bservice\b|peak_qps|rest_api"
+REST += r"|ml serve|(?<!_)(?<!on )requests?\b|\bservice\b|peak_qps|rest_api"
 BATCH = r"\bbatch\b|crontab|ml score|incoming|pyarrow.*batch"
 BOTH = {"deployment_modes": ["rest", "batch"]}
 ONE_MODE = {mode: {"deployment_modes": [mode]} for mode in ("rest", "batch")}
