@@ -320,6 +320,9 @@ def test_made_up_data_open_no_gate_but_the_first(measured: Project) -> None:
     plan_report.run(measured, "data")
     page = measured.path("reports/plan_data.md").read_text(encoding="utf-8")
     assert "Measured on made-up data: " in page
+    for path in plan_report.run(measured, "exec"):
+        page = path.read_text(encoding="utf-8")
+        assert "Measured on made-up data" in page and "Measured (95 %)" not in page
 
 
 def test_an_unknown_gate_is_refused(project: Project) -> None:
@@ -1013,6 +1016,7 @@ def test_executives_see_value_gates_and_risks(measured: Project) -> None:
         r"\| Problem, Success, Owners \| \*\*nobody yet\*\* \| before G0, no date set \|",
     ):
         assert re.search(line, text), line
+    assert "monthly benefit" in text and "monthly_benefit" not in text
     assert len(re.search(r"\| Evidence.*?\n\n", text, re.DOTALL)[0].strip().split("\n")) == 6
     assert "<svg" in html and 'class="texts plan sheet"' in html
 

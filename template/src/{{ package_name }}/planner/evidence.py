@@ -428,7 +428,7 @@ class Evidence:
             found = MISSING if p99 is None else f"{number(p99, 2)} ms"
             says = "within the limit"
             yield self._row("DEP-02", "Latency", limit, found, "ev.latency", says=says)
-        level = self.drift.get("level", MISSING)
+        level = str(self.drift.get("level", MISSING))
         itself = level != MISSING and self._looks_at_itself()
         found = DRIFT.get(level, level) + " in the test set itself" * itself
         says = "says little" if itself else "agrees"

@@ -93,7 +93,8 @@ def _asked(project: Project, parts: Parts, verdict: str) -> Iterator[str]:
 
 def _verdict(plan: Plan, verdict: str) -> Iterator[str]:
     found = {name: figure.value for name, figure in plan.computed["VAL-01"].items()}
-    yield f"**Verdict:** {verdict.rstrip('.')}."
+    named = re.sub(r"`(\w+_\w+)`", lambda name: name[1].replace("_", " "), verdict)
+    yield f"**Verdict:** {named.rstrip('.')}."
     months = found.get("payback_month")
     back = "it is never paid back" if months is None else f"it is paid back in month {months}"
     margin = found.get("margin_of_safety")
@@ -106,7 +107,8 @@ def _evidence(held: Evidence) -> list[str]:
     rows = [row for row in held.rows() if row.quantity in FIRST]
     order = {row.quantity: ("contradicts" not in row.says, row.measured == MISSING) for row in rows}
     rows.sort(key=lambda row: (*order[row.quantity], FIRST.index(row.quantity)))
-    shown = [("Evidence", "Planned", "Measured (95 %)", "Says"), ("---", "--:", "--:", "---")]
+    head = "Measured on made-up data" if held.made_up else "Measured (95 %)"
+    shown = [("Evidence", "Planned", head, "Says"), ("---", "--:", "--:", "---")]
     shown += [(row.quantity, row.planned, row.measured, row.says) for row in rows[:ROWS]]
     return [f"| {' | '.join(row)} |" for row in shown]
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from markdown_it.utils import OptionsDict
 from markupsafe import Markup
 
 HIDDEN = re.compile(r"\s*<!--.*?-->", re.DOTALL)
@@ -31,8 +30,9 @@ def html(lines: Sequence[str], level: int = 3, *, breaks: bool = False) -> Marku
             token.tag = f"h{min(6, level + int(token.tag[1]))}"
         for inner in token.children or ():
             _from_reports(inner)
-    options = OptionsDict({**MARKDOWN.options, "breaks": breaks})
-    return Markup(MARKDOWN.renderer.render(kept, options, {}))
+            if breaks and inner.type == "softbreak":
+                inner.type = "hardbreak"
+    return Markup(MARKDOWN.renderer.render(kept, MARKDOWN.options, {}))
 
 
 def inline(text: str) -> Markup:
