@@ -189,7 +189,7 @@ def test_a_difference_says_less_in_place_of_a_sign(measured: Project) -> None:
     write(measured, "metrics", report)
     assert "5 000 EUR a year less than today's process" in said(measured, "VAL-02")
     assert "difference: -9 000 to 1 000" in said(measured, "VAL-02")
-    assert "70 EUR less than to act on nobody" in said(measured, "VAL-02")
+    assert "70 EUR a year less than to act on nobody" in said(measured, "VAL-02")
     assert "0.02 less than logistic regression" in said(measured, "EVAL-03")
     assert not re.search(r"-[\d.]+ \S* ?(more|less)", said(measured, "VAL-02"))
 

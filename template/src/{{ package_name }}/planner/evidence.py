@@ -430,7 +430,7 @@ class Evidence:
             yield self._row("DEP-02", "Latency", limit, found, "ev.latency", says=says)
         level = str(self.drift.get("level", MISSING))
         itself = level != MISSING and self._looks_at_itself()
-        found = DRIFT.get(level, level) + " in the test set itself" * itself
+        found = (DRIFT.get(level) or str(level)) + " in the test set itself" * itself
         says = "says little" if itself else "agrees"
         yield self._row("MON-01", "Drift", "none that matters", found, "ev.drift", says=says)
         run_cost = f"{number(self.plan.number('VAL-01', 'run_cost'))} {self.currency}"

@@ -73,7 +73,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "cost: {business[cost_per_1000]:0} {currency} per {thousand:0} rows, by today's process "
         "{business[cost_per_1000_baseline]:0} {currency}",
     ),
-    "EVAL-06": ("metrics", "measured: {width} slices; weakest: {weakest}"),
+    "EVAL-06": ("metrics", "measured: {width} slices by {primary_metric:name}; weakest: {weakest}"),
     "EVAL-07": (
         "metrics",
         "measured: expected calibration error {calibration[ece]:4}, slope {calibration[slope]:2} "
@@ -335,7 +335,7 @@ def _worth(business: Report, a_day: float) -> str:
     over = business["over"]
     if over["policy"] == business["baseline_policy"]:
         return said
-    return f"{said}; {_more(over['value'], 0, money)} to {over['policy']}"
+    return f"{said}; {_more(over['value'], 0, f'{money} a year')} to {over['policy']}"
 
 
 def _explain(report: Report, project: Project) -> Report:
