@@ -923,9 +923,13 @@ def test_what_a_killed_update_leaves_is_removed(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_temporary_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "reason",
+    ["fatal: write error: No space left on device", "fatal: x: write error. Out of diskspace"],
+)
+def test_a_full_temporary_folder_is_named(reason: str) -> None:
     with pytest.raises(ProjectError, match="no space left in "):
-        words = "echo 'fatal: write error: No space left on device' >&2; exit 128"
+        words = f"echo '{reason}' >&2; exit 128"
         git_child.start(["sh", "-c", words], None)
     with pytest.raises(ProjectError, match="No space left on device"), update._temporary():
         full()

@@ -13,6 +13,7 @@ from pathlib import Path
 from .errors import ProjectError
 
 SECONDS = 600  # the longest that git, Copier or uv may take
+FULL = "No space left on device|Out of diskspace|Disk quota exceeded"  # the second is git's
 # What a child keeps of git's variables: the way to a repository, and settings that a user gave so.
 KEPT = (
     r"GIT_(ASKPASS|SSH|SSL|HTTP|PROXY|CONFIG_(GLOBAL|SYSTEM|NOSYSTEM|COUNT|KEY_|VALUE_)|DISCOVERY_)"
@@ -61,7 +62,7 @@ def start(
             told = " ".join(command[:5])
             raise ProjectError(f"`{told}` took longer than {SECONDS} seconds: stopped") from None
         raise
-    if child.returncode and "No space left on device" in errors:
+    if child.returncode and re.search(FULL, errors):
         raise ProjectError(f"no space left in {tempfile.gettempdir()}: free some, or set TMPDIR")
     return child.returncode, output, errors
 
