@@ -315,7 +315,7 @@ def _metrics(report: Report, project: Project) -> Report:
 
 
 def _more(value: float | None, digits: int | None = None, unit: str = "") -> str:
-    """Say a difference with a word in place of its sign: 0.02 more than, 5 EUR a year less than."""
+    """Say a difference with a word in place of its sign: 0.02 more than, 5 less than."""
     if value is None:
         return f"{UNKNOWN} against"
     return f"{number(abs(value), digits)}{unit} {'less' if value < 0 else 'more'} than"
