@@ -337,7 +337,7 @@ def is_plain(value: Any) -> bool:
 
 def level(text: str) -> str:
     """Return the text of a category as its level: a whole number has no decimals."""
-    return re.sub(LONG_LEVEL, LEVEL, text)
+    return re.sub(LONG_LEVEL, LEVEL, text) if text.endswith("0") else text
 
 
 def text(value: Any) -> Any:

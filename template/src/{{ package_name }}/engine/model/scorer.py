@@ -453,12 +453,16 @@ class Scorer:
 
     def read_row(self, row: dict[str, Any]) -> msgspec.Struct:
         """Read a row of JSON as `ml validate` does; msgspec.ValidationError when it breaks it."""
-        values = {}
-        for index, column in enumerate(self.columns):
-            value = values[f"f{index}"] = read_value(row.get(column.name), column)
-            if rule := breach(value, column):
+        values = []
+        for column in self.columns:
+            values.append(read_value(row.get(column.name), column))
+            if rule := breach(values[-1], column):
                 raise msgspec.ValidationError(f"{column.name}: {rule}")
-        return self.row_type(**values)
+        return self.row_of(values)
+
+    def row_of(self, values: Sequence[Any]) -> msgspec.Struct:
+        """Return the row of `row_type` with these values, one for each column."""
+        return self.row_type(**{f"f{index}": value for index, value in enumerate(values)})
 
     def is_odd(self, rows: Sequence[msgspec.Struct]) -> bool:
         """Whether a decoded time may lie outside of the years that `read_moment` knows."""

@@ -155,22 +155,33 @@ class Model:
         rows = content if isinstance(content, list) else [content]
         if len(rows) > max_rows:
             raise _too_many(max_rows)
-        if problems := list(itertools.islice(self._problems(rows), MAX_PROBLEMS)):
-            raise Refused(422, *problems)
-        return list(map(self.scorer.read_row, rows))
-
-    def _problems(self, rows: list[Any]) -> Iterator[Problem]:
+        read: list[msgspec.Struct] = []
+        problems: list[Problem] = []
         for number, row in enumerate(rows):
-            if not isinstance(row, dict):
-                yield Problem(number, None, "type", "send one object per row")
-                continue
-            for name in sorted(row.keys() - self.columns.keys()):
-                near = difflib.get_close_matches(name[:100], self.columns, 1)
-                hint = f"did you mean {near[0]}?" if near else "leave it out"
-                yield Problem(number, name[:100], "unknown field", hint)
-            for name, column in self.columns.items():
-                if rule := breach(read_value(row.get(name), column), column):
-                    yield Problem(number, name, rule, f"send {expected(column)}")
+            values: list[Any] = []
+            problems += self._problems(number, row, values)
+            if len(problems) >= MAX_PROBLEMS:
+                break
+            if not problems:
+                read.append(self.scorer.row_of(values))
+        if problems:
+            raise Refused(422, *problems[:MAX_PROBLEMS])
+        return read
+
+    def _problems(self, number: int, row: Any, values: list[Any]) -> Iterator[Problem]:
+        """Say what is wrong with a row; add to `values` what is read of each column."""
+        if not isinstance(row, dict):
+            yield Problem(number, None, "type", "send one object per row")
+            return
+        for name in sorted(row.keys() - self.columns.keys()):
+            near = difflib.get_close_matches(name[:100], self.columns, 1)
+            hint = f"did you mean {near[0]}?" if near else "leave it out"
+            yield Problem(number, name[:100], "unknown field", hint)
+        for name, column in self.columns.items():
+            value = read_value(row.get(name), column)
+            values.append(value)
+            if rule := breach(value, column):
+                yield Problem(number, name, rule, f"send {expected(column)}")
 
 
 def _too_many(max_rows: int) -> Refused:
