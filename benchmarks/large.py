@@ -16,7 +16,7 @@ import os, resource
 from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `ml` does
 from churn_model import pipeline
-from churn_model.engine import progress
+from churn_model.engine import progress, steps
 from churn_model.engine.settings import find_project
 
 def cpu():
@@ -30,7 +30,7 @@ def peak():
     return int(line.split()[1]) / 1024
 
 boosting, last = {"cpu": 0.0}, ["", 0.0]
-tell, perform = progress.tell, pipeline._perform
+tell, perform = progress.tell, steps._perform
 
 def told(doing, *counts):
     if "lightgbm" in last[0] and not last[0].startswith("learning curve"):
@@ -45,7 +45,7 @@ def performed(project, step, inputs):
     print(f"| {step.name} | {cpu() - started:.0f} | {peak():,.0f} |", flush=True)
     return result
 
-progress.tell, pipeline._perform = told, performed
+progress.tell, steps._perform = told, performed
 pipeline.run(find_project(), lambda line: None)
 print(f"| all | {cpu():.0f} | |")
 print(f"| boosting alone | {boosting['cpu']:.0f} | |")
