@@ -23,7 +23,6 @@ app = typer.Typer(
 app.add_typer(engine_app)
 app.add_typer(contract_app, name="contract")
 app.add_typer(plan_app, name="plan")
-app.command()(update)
 
 
 def main() -> None:
@@ -112,3 +111,6 @@ def explain(
             for item in found["contributions"]
         ]
     show(report, as_json, "\n".join(lines))
+
+
+app.command()(update)

@@ -42,7 +42,7 @@ def perform(
     *,
     force: bool,
 ) -> None:
-    """Run what is not up to date; fill `record` by step, and `failures` with checks that said no."""
+    """Run what is not up to date; fill `record` by step, `failures` with checks that said no."""
     path = project.path(MEMORY)
     try:
         done = storage.read_json(path, dict[str, Any])["steps"] if path.exists() else {}
