@@ -17,7 +17,7 @@ import yaml
 
 from .. import progress, storage
 from ..errors import ProjectError
-from ..formats import NBSP, number, percent
+from ..formats import NBSP, count, number, percent
 from ..settings import Project
 from . import leakage, personal
 from .contract import UNSERVED, Column, Kind, Role, contradiction, definition_columns, read, usable
@@ -544,7 +544,8 @@ def _decide_roles(
     ):
         guess = dict(columns[name].notes).get(about, named) if name else none
         yield Decision(about, name or "none", guess)
-    again = f"{repeated} rows repeat an earlier one" if repeated else "no two rows are equal"
+    again = f"{count(repeated, 'row')} repeat{'s' * (repeated == 1)} an earlier one"
+    again = again if repeated else "no two rows are equal"
     yield Decision("key", ", ".join(key) or "none", "no row repeats it" if key else again)
     kinds = Counter(column.kind for column in columns.values() if column.role == "feature")
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
