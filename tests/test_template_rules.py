@@ -148,7 +148,9 @@ def test_nothing_depends_on_time_place_or_chance() -> None:
     for path, text in sources().items():
         parsed = environment().parse(text)
         used = {node.name for node in parsed.find_all((nodes.Filter, nodes.Name))}
-        assert not used & VOLATILE, path
+        # Copier records where the template is; a local one needs its whole path.
+        place = {"fileglob", "realpath"} if "answers_file" in path else set()
+        assert not used & (VOLATILE - place), path
         conf = {
             node.attr
             for node in parsed.find_all(nodes.Getattr)

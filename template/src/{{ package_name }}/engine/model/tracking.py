@@ -20,6 +20,7 @@ SECONDS = 3  # for a store to answer
 LIMITS = {  # of MLflow itself; what a user sets wins
     "MLFLOW_HTTP_REQUEST_TIMEOUT": str(SECONDS),
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # which may be JSON
 }
 
 
