@@ -1,21 +1,19 @@
 """What code reads of the plan: typed, and noted, so that a result says what it was made with."""
 
+from collections.abc import Callable, Iterable
 from functools import cache
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import Any, get_type_hints
 
 import msgspec
 
 from .errors import ProjectError
 
-if TYPE_CHECKING:
-    from .settings import Plan
-
 
 class Facts:
     """Decisions by their output and answers by their name.
 
-    A decision is what the rule or the team's override says now. ProjectError where the plan lacks
-    a fact or has another type for it.
+    `values` gives some by name. A decision is what the rule or the team's override says now.
+    ProjectError where the plan lacks a fact or has another type for it.
     """
 
     # Decisions
@@ -51,14 +49,14 @@ class Facts:
     today_caught: float
     today_precision: float
 
-    def __init__(self, plan: "Plan") -> None:
-        self._plan = plan
+    def __init__(self, values: Callable[[Iterable[str]], dict[str, Any]]) -> None:
+        self._values = values
         self._noted: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
         if name not in (kinds := _kinds()):
             raise AttributeError(name)
-        value = self._plan.facts([name])[name]
+        value = self._values([name])[name]
         self._noted[name] = value
         try:
             return msgspec.convert(value, kinds[name])

@@ -335,7 +335,7 @@ class Project:
     @cached_property
     def facts(self) -> Facts:
         """The plan's facts, typed; what is read of them is noted."""
-        return Facts(self.plan)
+        return Facts(self.plan.facts)
 
     def path(self, relative: str) -> Path:
         """Return a path inside the project; absolute paths stay as they are."""
