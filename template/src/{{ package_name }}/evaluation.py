@@ -1,47 +1,31 @@
 """Judge a version on the test set, which nothing before has seen, and open or close its gate."""
 
-import datetime as dt
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from . import decision, training
-from .engine import metrics, privacy, progress, storage
-from .engine.data import contract, validation
+from .engine import metrics, progress, slices, storage
+from .engine.data import contract
 from .engine.errors import CheckFailed, ProjectError
-from .engine.features import encode
 from .engine.formats import apart, number, percent, signed
-from .engine.model import registry
-from .engine.model.scorer import Scorer, in_parts, session
+from .engine.model import registry, trial
+from .engine.model.scorer import Scorer
 from .engine.report import render
-from .engine.settings import Project, refused
+from .engine.settings import Project
 from .planner import evidence
 
 Floats = NDArray[np.float64]
-SLICE_LEVELS = 8
-# Large test sets need fewer resamples: their intervals are narrow, and each resample costs more.
-RESAMPLED_ROWS = 10_000_000
+Labels = NDArray[np.int8]
 FEW_SCORES = 5
 CAPACITY_SLACK = 1.1  # the test set's share differs from the planned one by chance
 BEYOND_CAPACITY = 2.0  # most of the flagged rows then get no action: their value is none
 VALUE = {"value": "per_year", "low": "low", "high": "high"}
 FEW = 0.1  # of the expected positives
 ALMOST = 0.99  # share of rows with the same decision, near to a policy without a model
-
-
-class Tested(NamedTuple):
-    """The test rows with their labels and every model's probabilities."""
-
-    frame: pl.DataFrame
-    y: NDArray[np.int8]
-    probability: dict[str, Floats]
-    groups: NDArray[np.intp] | None
-    sha256: str
 
 
 def run(project: Project, version: str | None = None) -> dict[str, Any]:
@@ -57,28 +41,26 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     scorer = Scorer.load(registry.folder(project, version), threads=project.config.training.threads)
     trained = storage.read_json(folder / "training.json", dict[str, Any])
     agreed = contract.read(folder / "contract.odcs.yaml")
-    tested = _score_test_set(project, folder, scorer, agreed, trained)
-    champion = scorer.manifest.champion
-    y, p = tested.y, tested.probability[champion]
+    tested = trial.score(project, folder, scorer, agreed, trained)
+    champion, scores = scorer.manifest.champion, tested.score
+    y, p = training.labels(tested.frame, agreed.target), scores[champion]
     threshold = scorer.manifest.decision["threshold"]
     primary = scorer.manifest.primary_metric
     settings = project.config.evaluation
-    draws = _draws(settings.bootstrap, len(y))
+    draws = metrics.resamples(settings.bootstrap, len(y))
     seed = project.config.training.seed
     progress.tell(f"{number(draws)} resamples of {number(len(y))} test rows")
     intervals = metrics.bootstrap(
         y, p, threshold, metrics.NAMES, draws=draws, seed=seed, groups=tested.groups
     )
-    plain = {
-        name: metrics.evaluate(y, other, threshold) for name, other in tested.probability.items()
-    }
+    plain = {name: metrics.evaluate(y, other, threshold) for name, other in scores.items()}
     seconds = {name: facts["fit_seconds"] for name, facts in trained["candidates"].items()}
-    progress.tell(f"{draws} resamples of the gain over {len(tested.probability) - 1} models")
+    progress.tell(f"{draws} resamples of the gain over {len(scores) - 1} models")
     gains = {
         name: metrics.paired_gain(
             y, p, other, primary, draws=draws, seed=seed, groups=tested.groups
         )
-        for name, other in tested.probability.items()
+        for name, other in scores.items()
         if name != champion
     }
     rivals = [name for name in trained["baselines"] if name != champion]
@@ -86,7 +68,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     costs = decision.decision_costs(project)
     prevalence = project.facts.pos_rate
     weights = metrics.weights_at(y, prevalence)
-    business = _business(project, tested, p, threshold, weights)
+    business = _business(project, y, p, threshold, weights, tested.groups)
     gate = _gate(project, primary, best, gains[best], intervals[primary])
     made_up = trained.get("made_up", False)
     # A small sample needs more positives than are rare in production: its value is none of that.
@@ -123,7 +105,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
             "test_rows": len(y),
             "positives": int(y.sum()),
             "hash": scorer.manifest.data_sha256,
-            "test_set_used": _log_access(project, version, tested.sha256),
+            "test_set_used": trial.log_access(project, version, tested.sha256),
         },
         "business": business,
         "cost_curve": decision.cost_curve(y, p, costs, weights),
@@ -132,7 +114,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
             "slope": intervals["calibration_slope"].value,
             "bins": metrics.calibration_bins(y, p),
         },
-        "slices": slices(project, agreed, tested.frame, y, p, primary),
+        "slices": slices.run(project, agreed, tested.frame, y, p, primary),
         "roc": metrics.roc_curve(y, p),
         "pr": metrics.pr_curve(y, p),
     }
@@ -179,105 +161,6 @@ def write_html(project: Project) -> Path:
         found["explain"] = None
     render("evaluation.html", path, plan=project.plan, **found)
     return path
-
-
-def slices(
-    project: Project,
-    agreed: contract.Contract,
-    frame: pl.DataFrame,
-    y: NDArray[np.int8],
-    p: Floats,
-    primary: str,
-) -> list[dict[str, Any]]:
-    """Measure the primary metric on each level of the chosen columns, with its interval.
-
-    Without a choice in config.yaml, every category and boolean feature with few levels counts.
-    Personal columns are measured only when they are chosen by name; their levels are numbered.
-    """
-    settings, seed = project.config.evaluation, project.config.training.seed
-    chosen = settings.slices or tuple(
-        column.name
-        for column in agreed.features
-        if column.kind in ("category", "boolean") and not privacy.hidden(column)
-    )
-    unknown = set(chosen) - set(frame.columns)
-    if unknown:
-        raise refused(
-            "evaluation.slices",
-            f"the contract has no column {sorted(unknown)[0]!r}, but {', '.join(frame.columns)}",
-        )
-    hidden = privacy.hidden_names(agreed.columns)
-    results = []
-    for name in chosen:
-        values = frame[name].cast(pl.String).fill_null("(missing)").to_numpy()
-        progress.tell(f"slices of {name}")
-        levels, counts = np.unique(values, return_counts=True)
-        if not settings.slices and len(levels) > SLICE_LEVELS:
-            continue
-        for place, (level, count) in enumerate(zip(levels, counts, strict=True), 1):
-            rows = values == level
-            positives = int(y[rows].sum())
-            if count < settings.min_slice_rows or positives in (0, count):
-                continue
-            interval = metrics.bootstrap(
-                y[rows], p[rows], 0.5, [primary], draws=_draws(200, int(count)), seed=seed
-            )[primary]
-            results.append(
-                {
-                    "column": name,
-                    "level": f"{privacy.HIDDEN} {place}" if name in hidden else str(level),
-                    "n": int(count),
-                    "positives": positives,
-                    "metric": interval.value,
-                    "low": interval.low,
-                    "high": interval.high,
-                }
-            )
-    return results
-
-
-def _asked(graph: Path) -> Callable[[NDArray[np.float32]], list[NDArray[Any]]]:
-    """Return a function that gives a graph's outputs for a matrix."""
-    opened = session(graph.read_bytes())
-    return lambda x: list(opened.run(None, {"x": x}))
-
-
-def _draws(wanted: int, rows: int) -> int:
-    """Return how many resamples: fewer of many rows, at least 100 where so many are wanted."""
-    return min(wanted, max(100, RESAMPLED_ROWS // rows))
-
-
-def _score_test_set(
-    project: Project,
-    folder: Path,
-    scorer: Scorer,
-    agreed: contract.Contract,
-    trained: dict[str, Any],
-) -> Tested:
-    valid = project.path("data/processed/valid.parquet")
-    name, mend = "data/processed/test.parquet", "run `ml train`"
-    frame, digest = validation.stored_hashed(project, name, mend)
-    known = storage.sha256(valid) if valid.exists() else None
-    # The same rows split otherwise are other test rows too.
-    split_sha256 = trained["split"].get("test_sha256", digest)
-    if known != scorer.manifest.data_sha256 or split_sha256 != digest:
-        raise ProjectError(
-            f"version {scorer.version} was trained on other data than data/processed holds now: "
-            "its test rows may have been seen; run `ml train` first"
-        )
-    validation.check_columns(frame, name, mend, agreed)
-    x, threads = encode(scorer.spec, frame), project.config.training.threads
-    progress.tell(f"scoring {number(len(x))} test rows")
-    probability = {scorer.manifest.champion: scorer.predict(x)["probability"]}
-    rivals = (folder / name for name in scorer.manifest.files if name.startswith("rivals/"))
-    for rival in sorted(rivals):
-        found = in_parts(_asked(rival), x, threads)[0]
-        probability[rival.stem] = found[:, 0].astype(np.float64)
-    groups = None
-    if agreed.entity is not None and frame[agreed.entity.name].n_unique() < frame.height:
-        entity = frame[agreed.entity.name].cast(pl.String).fill_null("").to_numpy()
-        groups = np.unique(entity, return_inverse=True)[1]
-    return Tested(frame, training.labels(frame, agreed.target), probability, groups, digest)
 
 
 def _gate(
@@ -386,7 +269,12 @@ def acted_on(
 
 
 def _business(
-    project: Project, tested: Tested, p: Floats, threshold: float, weights: Floats
+    project: Project,
+    y: Labels,
+    p: Floats,
+    threshold: float,
+    weights: Floats,
+    groups: NDArray[np.intp] | None,
 ) -> dict[str, Any]:
     """Say what the decisions cost, per 1,000 and per year, at the plan's share of positives.
 
@@ -395,7 +283,7 @@ def _business(
     a model that people can follow: act on nobody, and on everybody only within their capacity.
     """
     facts, costs = project.facts, decision.decision_costs(project)
-    y, prevalence = tested.y, facts.pos_rate
+    prevalence = facts.pos_rate
     capacity = decision.capacity_share(project)
     acted, flagged = acted_on(p, weights, threshold, capacity)
     per_row = np.where(
@@ -417,7 +305,7 @@ def _business(
         policies["act on everybody"] = policy(1, 1)
     best = min(policies, key=lambda name: policies[name])
     today = policies["today's process"]
-    means = _class_means(project, tested, per_row)
+    means = _class_means(project, y, groups, per_row)
     cost = prevalence * means[:, 1] + (1 - prevalence) * means[:, 0]
     low, high = np.nanquantile(cost[1:], [0.025, 0.975]) if len(set(y)) > 1 else (np.nan, np.nan)
     yearly = 12 * facts.predictions_per_month
@@ -443,12 +331,13 @@ def _business(
     }
 
 
-def _class_means(project: Project, tested: Tested, values: Floats) -> Floats:
+def _class_means(
+    project: Project, y: Labels, groups: NDArray[np.intp] | None, values: Floats
+) -> Floats:
     """Return the mean of `values` (rows,) in both classes: of all rows, then of resamples.
 
     Shape (1 + resamples, 2). Groups are drawn whole; a resample without a class has NaN there.
     """
-    y, groups = tested.y, tested.groups
     groups = np.arange(len(y)) if groups is None else groups
     rng = np.random.default_rng(project.config.training.seed)
     sums, counts = (
@@ -463,18 +352,3 @@ def _class_means(project: Project, tested: Tested, values: Floats) -> Floats:
         with np.errstate(invalid="ignore"):
             means.append(sums[:, rows].sum(axis=1) / counts[:, rows].sum(axis=1))
     return np.array(means)
-
-
-def _log_access(project: Project, version: str, sha256: str) -> int:
-    """Log that the test set was used, because every look makes it a little less of a test."""
-    path = project.path("reports/test_access.jsonl")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    entry = {
-        "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "version": version,
-        "test_sha256": sha256,
-    }
-    with path.open("ab") as file:
-        file.write(msgspec.json.encode(entry) + b"\n")
-    lines = path.read_bytes().splitlines()
-    return sum(entry["test_sha256"].encode() in line for line in lines)

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 BINS = 10  # of the expected calibration error
+# Large test sets need fewer resamples: their intervals are narrow, and each resample costs more.
+RESAMPLED_ROWS = 10_000_000
 
 
 class Interval(NamedTuple):
@@ -219,6 +221,11 @@ def _interval(value: float, draws: Array) -> Interval:
         return Interval(value, float("nan"), float("nan"))
     low, high = np.quantile(defined, [0.025, 0.975])
     return Interval(value, float(low), float(high))
+
+
+def resamples(wanted: int, rows: int) -> int:
+    """Return how many resamples: fewer of many rows, at least 100 where so many are wanted."""
+    return min(wanted, max(100, RESAMPLED_ROWS // rows))
 
 
 def bootstrap(

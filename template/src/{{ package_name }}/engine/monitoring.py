@@ -495,7 +495,7 @@ def _made_up(project: Project, folder: Path, window: Window) -> bool:
 
 def _scored(source: str, scorer: Scorer, agreed: Contract, frame: pl.DataFrame) -> Window:
     progress.tell(f"scoring {number(frame.height)} rows of the {source}")
-    probability = scorer.predict(encode(scorer.spec, frame))["probability"]
+    probability = scorer.predict(encode(scorer.spec, frame))[scorer.score]
     progress.tell("comparing them with training")
     labels = _floats(frame.select(validation.is_positive(agreed.target)).to_series())
     return Window(source, frame, probability, labels)
@@ -508,9 +508,8 @@ def _log(project: Project, scorer: Scorer, agreed: Contract) -> Window | None:
         return None
     last = dt.date.fromisoformat(files[-1].stem)
     first = last - dt.timedelta(days=project.config.monitoring.window_days - 1)
-    score = next(output.name for output in scorer.outputs if output.role == "score")
     line_type = msgspec.defstruct(
-        "Line", [("version", str), (score, float), ("features", dict[str, Any])]
+        "Line", [("version", str), (scorer.score, float), ("features", dict[str, Any])]
     )
     rows: list[Any] = []
     for file in files:
@@ -529,7 +528,7 @@ def _log(project: Project, scorer: Scorer, agreed: Contract) -> Window | None:
         for n, dtype in columns.items()
     )
     source, unknown = f"prediction log, {first} to {last}", np.full(len(rows), np.nan)
-    return Window(source, frame, np.array([getattr(row, score) for row in rows]), unknown)
+    return Window(source, frame, np.array([getattr(row, scorer.score) for row in rows]), unknown)
 
 
 def _shown(value: str | float | None) -> str:

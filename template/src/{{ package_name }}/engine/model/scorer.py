@@ -366,6 +366,7 @@ class Scorer:
         self.manifest = manifest
         self.version = manifest.version
         self.outputs = manifest.outputs
+        self.score = next((o.name for o in self.outputs if o.role == "score"), "")
         self.spec = spec
         self.columns = columns
         self.row_type = row_type(columns)

@@ -1,0 +1,87 @@
+"""The test set, scored once by every model of a version."""
+
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from .. import progress, storage
+from ..data import validation
+from ..data.contract import Contract
+from ..errors import ProjectError
+from ..features import encode
+from ..formats import number
+from ..settings import Project
+from .scorer import Scorer, in_parts, session
+
+
+class Tested(NamedTuple):
+    """The test rows and the score that each model gives them, of shape (rows,).
+
+    `groups` numbers the entities where one has several rows.
+    """
+
+    frame: pl.DataFrame
+    score: dict[str, NDArray[np.float64]]
+    groups: NDArray[np.intp] | None
+    sha256: str
+
+
+def score(
+    project: Project,
+    folder: Path,
+    scorer: Scorer,
+    agreed: Contract,
+    trained: dict[str, Any],
+) -> Tested:
+    """Score the test set; ProjectError when it is not the one that the version never saw."""
+    valid = project.path("data/processed/valid.parquet")
+    name, mend = "data/processed/test.parquet", "run `ml train`"
+    frame, digest = validation.stored_hashed(project, name, mend)
+    known = storage.sha256(valid) if valid.exists() else None
+    # The same rows split otherwise are other test rows too.
+    split_sha256 = trained["split"].get("test_sha256", digest)
+    if known != scorer.manifest.data_sha256 or split_sha256 != digest:
+        raise ProjectError(
+            f"version {scorer.version} was trained on other data than data/processed holds now: "
+            "its test rows may have been seen; run `ml train` first"
+        )
+    validation.check_columns(frame, name, mend, agreed)
+    x, threads = encode(scorer.spec, frame), project.config.training.threads
+    progress.tell(f"scoring {number(len(x))} test rows")
+    scores = {scorer.manifest.champion: scorer.predict(x)[scorer.score]}
+    rivals = (folder / name for name in scorer.manifest.files if name.startswith("rivals/"))
+    for rival in sorted(rivals):
+        found = in_parts(_asked(rival), x, threads)[0]
+        scores[rival.stem] = found[:, 0].astype(np.float64)
+    groups = None
+    if agreed.entity is not None and frame[agreed.entity.name].n_unique() < frame.height:
+        entity = frame[agreed.entity.name].cast(pl.String).fill_null("").to_numpy()
+        groups = np.unique(entity, return_inverse=True)[1]
+    return Tested(frame, scores, groups, digest)
+
+
+def log_access(project: Project, version: str, sha256: str) -> int:
+    """Log that the test set was used, because every look makes it a little less of a test."""
+    path = project.path("reports/test_access.jsonl")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    entry = {
+        "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "version": version,
+        "test_sha256": sha256,
+    }
+    with path.open("ab") as file:
+        file.write(msgspec.json.encode(entry) + b"\n")
+    lines = path.read_bytes().splitlines()
+    return sum(entry["test_sha256"].encode() in line for line in lines)
+
+
+def _asked(graph: Path) -> Callable[[NDArray[np.float32]], list[NDArray[Any]]]:
+    """Return a function that gives a graph's outputs for a matrix."""
+    opened = session(graph.read_bytes())
+    return lambda x: list(opened.run(None, {"x": x}))

@@ -1,0 +1,73 @@
+"""The primary metric on parts of the test set."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from . import metrics, privacy, progress
+from .data.contract import Contract
+from .settings import Project, refused
+
+SLICE_LEVELS = 8
+
+
+def run(
+    project: Project,
+    agreed: Contract,
+    frame: pl.DataFrame,
+    y: NDArray[np.int8],
+    p: NDArray[np.float64],
+    primary: str,
+) -> list[dict[str, Any]]:
+    """Measure the primary metric on each level of the chosen columns, with its interval.
+
+    Without a choice in config.yaml, every category and boolean feature with few levels counts.
+    Personal columns are measured only when they are chosen by name; their levels are numbered.
+    """
+    settings, seed = project.config.evaluation, project.config.training.seed
+    chosen = settings.slices or tuple(
+        column.name
+        for column in agreed.features
+        if column.kind in ("category", "boolean") and not privacy.hidden(column)
+    )
+    unknown = set(chosen) - set(frame.columns)
+    if unknown:
+        raise refused(
+            "evaluation.slices",
+            f"the contract has no column {sorted(unknown)[0]!r}, but {', '.join(frame.columns)}",
+        )
+    hidden = privacy.hidden_names(agreed.columns)
+    results = []
+    for name in chosen:
+        values = frame[name].cast(pl.String).fill_null("(missing)").to_numpy()
+        progress.tell(f"slices of {name}")
+        levels, counts = np.unique(values, return_counts=True)
+        if not settings.slices and len(levels) > SLICE_LEVELS:
+            continue
+        for place, (level, count) in enumerate(zip(levels, counts, strict=True), 1):
+            rows = values == level
+            positives = int(y[rows].sum())
+            if count < settings.min_slice_rows or positives in (0, count):
+                continue
+            interval = metrics.bootstrap(
+                y[rows],
+                p[rows],
+                0.5,
+                [primary],
+                draws=metrics.resamples(200, int(count)),
+                seed=seed,
+            )[primary]
+            results.append(
+                {
+                    "column": name,
+                    "level": f"{privacy.HIDDEN} {place}" if name in hidden else str(level),
+                    "n": int(count),
+                    "positives": positives,
+                    "metric": interval.value,
+                    "low": interval.low,
+                    "high": interval.high,
+                }
+            )
+    return results
