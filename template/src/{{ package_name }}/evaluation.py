@@ -1,6 +1,5 @@
 """Judge a version on the test set, which nothing before has seen, and open or close its gate."""
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,7 +13,7 @@ from .engine.errors import CheckFailed, ProjectError
 from .engine.formats import apart, number, percent, signed
 from .engine.model import registry, trial
 from .engine.model.scorer import Scorer
-from .engine.report import render
+from .engine.report import evaluation_page
 from .engine.settings import Project
 from .planner import evidence
 
@@ -128,7 +127,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     registry.set_evaluated(
         project, version, report, gate_passed=gate["passed"], metric=intervals[primary].value
     )
-    write_html(project)
+    evaluation_page(project)
     if not gate["passed"]:
         known = registry.read(project).champion == version
         role = ", the champion (`ml rollback` takes it back)," if known else ""
@@ -142,25 +141,6 @@ def _stops(project: Project) -> list[str]:
     if project.facts.verdict == "stop":
         found.append(project.plan.decisions[project.plan.decision_id("verdict")].why)
     return found
-
-
-def write_html(project: Project) -> Path:
-    """Write reports/evaluation.html from the reports that are there."""
-    path = project.path("reports/evaluation.html")
-    found = {
-        name: storage.read_json(file, dict[str, Any]) if file.exists() else None
-        for name, file in (
-            ("metrics", project.path("reports/metrics.json")),
-            ("training", project.path("reports/training.json")),
-            ("explain", project.path("reports/explain.json")),
-            ("data_quality", project.path("reports/data_quality.json")),
-        )
-    }
-    explained, measured = found["explain"], found["metrics"]
-    if explained and measured and explained["version"] != measured["version"]:
-        found["explain"] = None
-    render("evaluation.html", path, plan=project.plan, **found)
-    return path
 
 
 def _gate(
@@ -305,7 +285,8 @@ def _business(
         policies["act on everybody"] = policy(1, 1)
     best = min(policies, key=lambda name: policies[name])
     today = policies["today's process"]
-    means = _class_means(project, y, groups, per_row)
+    draws, seed = project.config.evaluation.bootstrap, project.config.training.seed
+    means = metrics.class_means(y, per_row, groups, draws=draws, seed=seed)
     cost = prevalence * means[:, 1] + (1 - prevalence) * means[:, 0]
     low, high = np.nanquantile(cost[1:], [0.025, 0.975]) if len(set(y)) > 1 else (np.nan, np.nan)
     yearly = 12 * facts.predictions_per_month
@@ -329,26 +310,3 @@ def _business(
         "acted_on_share": taken,
         "precision": float(weights @ (acted * y)) / taken if taken else None,
     }
-
-
-def _class_means(
-    project: Project, y: Labels, groups: NDArray[np.intp] | None, values: Floats
-) -> Floats:
-    """Return the mean of `values` (rows,) in both classes: of all rows, then of resamples.
-
-    Shape (1 + resamples, 2). Groups are drawn whole; a resample without a class has NaN there.
-    """
-    groups = np.arange(len(y)) if groups is None else groups
-    rng = np.random.default_rng(project.config.training.seed)
-    sums, counts = (
-        np.stack([np.bincount(groups, weights=part * (y == kind)) for kind in (0, 1)])
-        for part in (values, np.ones(len(y)))
-    )
-    drawn = [np.arange(sums.shape[1])]
-    size = sums.shape[1]
-    means = []
-    for draw in range(1 + project.config.evaluation.bootstrap):
-        rows = rng.integers(0, size, size) if draw else drawn[0]
-        with np.errstate(invalid="ignore"):
-            means.append(sums[:, rows].sum(axis=1) / counts[:, rows].sum(axis=1))
-    return np.array(means)

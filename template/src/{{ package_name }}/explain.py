@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import evaluation, training
+from . import training
 from .engine import metrics, privacy, progress, storage
 from .engine.data import contract, validation
 from .engine.errors import ProjectError
@@ -15,6 +15,7 @@ from .engine.formats import number
 from .engine.model import registry
 from .engine.model.plain import Matrix
 from .engine.model.scorer import Scorer
+from .engine.report import evaluation_page
 from .engine.settings import Project
 
 ROWS = 2000
@@ -80,7 +81,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
     if row is None:
         storage.write_json(project.path("reports/explain.json"), report)
         if project.path("reports/metrics.json").exists():
-            evaluation.write_html(project)
+            evaluation_page(project)
     return report
 
 

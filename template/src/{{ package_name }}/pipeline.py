@@ -16,73 +16,41 @@ def planned(project: Project) -> list[Step]:
     from .engine import bench
     from .engine.data import ingest, profiling, validation
 
-    contract = project.config.data.contract
-    data = ("data/processed/development.parquet", "data/processed/test.parquet")
-    quality = "reports/data_quality.json"
-    return [
-        Step(
-            "ingest",
-            ingest.run,
-            (project.config.data.source,),
-            ("data/raw/manifest.json",),
-            ("data",),
-        ),
-        Step(
-            "validate",
-            validation.run,
-            ("data/raw/manifest.json", contract),
-            ("data/processed/valid.parquet", quality),
-            ("data",),
-        ),
-        Step(
-            "profile",
-            profiling.run,
-            ("data/processed/valid.parquet", contract),
-            ("reports/profile.json", "reports/profile.html"),
-        ),
+    contract, raw = project.config.data.contract, "data/raw/manifest.json"
+    valid, quality = "data/processed/valid.parquet", "reports/data_quality.json"
+    development, test = "data/processed/development.parquet", "data/processed/test.parquet"
+    profile, profile_page = "reports/profile.json", "reports/profile.html"
+    training, registry = "reports/training.json", "models/registry.json"
+        "reports/training.json",
+        "data/processed/tuned.json",
+        "models/registry.json",
+    )
+    metrics, metrics_page = "reports/metrics.json", "reports/evaluation.html"
+    watched = ("reports/drift.json", "reports/drift.html", "reports/retrain.json")
+    served = {"may_fail": True, "needs_champion": True}
+    return [  # name, function, files read, files left, settings
+        Step("ingest", ingest.run, (project.config.data.source,), (raw,), ("data",)),
+        Step("validate", validation.run, (raw, contract), (valid, quality), ("data",)),
+        Step("profile", profiling.run, (valid, contract), (profile, profile_page)),
         Step(
             "train",
             _train,
-            (
-                "data/processed/valid.parquet",
-                "data/processed/tuned.json",
-                contract,
-            ),
-            ("reports/training.json", "models/registry.json", *data),
+            (valid, "data/processed/tuned.json", contract),
+            (training, registry, development, test),
             ("training",),
         ),
         Step(
             "evaluate",
             evaluation.run,
-            ("reports/training.json", data[1]),
-            ("reports/metrics.json", "reports/evaluation.html"),
+            (training, test),
+            (metrics, metrics_page),
             ("evaluation", "training"),
             may_fail=True,
         ),
-        Step(
-            "explain",
-            explain.run,
-            ("reports/training.json", data[1]),
-            ("reports/explain.json",),
-        ),
-        Step("promote", _promote, ("reports/metrics.json",), ("models/registry.json",)),
-        Step(
-            "bench",
-            bench.run,
-            ("models/registry.json",),
-            ("reports/bench.json",),
-            may_fail=True,
-            needs_champion=True,
-        ),
-        Step(
-            "monitor",
-            _monitor,
-            ("models/registry.json", data[1]),
-            ("reports/drift.json", "reports/drift.html", "reports/retrain.json"),
-            ("monitoring",),
-            may_fail=True,
-            needs_champion=True,
-        ),
+        Step("explain", explain.run, (training, test), ("reports/explain.json",)),
+        Step("promote", _promote, (metrics,), (registry,)),
+        Step("bench", bench.run, (registry,), ("reports/bench.json",), **served),
+        Step("monitor", _monitor, (registry, test), watched, ("monitoring",), **served),
     ]
 
 

@@ -324,3 +324,26 @@ def weights_at(y: Array, prevalence: float) -> Array:
     if share in (0.0, 1.0):
         return np.full(len(y), 1 / len(y))
     return np.where(y, prevalence / share, (1 - prevalence) / (1 - share)) / len(y)
+
+
+def class_means(
+    y: Array, values: Array, groups: NDArray[np.intp] | None, *, draws: int, seed: int
+) -> NDArray[np.float64]:
+    """Return the mean of `values` (rows,) in both classes: of all rows, then of `draws` resamples.
+
+    Shape (1 + draws, 2). Groups are drawn whole; a resample without a class has NaN there.
+    """
+    groups = np.arange(len(y)) if groups is None else groups
+    rng = np.random.default_rng(seed)
+    sums, counts = (
+        np.stack([np.bincount(groups, weights=part * (y == kind)) for kind in (0, 1)])
+        for part in (values, np.ones(len(y)))
+    )
+    drawn = [np.arange(sums.shape[1])]
+    size = sums.shape[1]
+    means = []
+    for draw in range(1 + draws):
+        rows = rng.integers(0, size, size) if draw else drawn[0]
+        with np.errstate(invalid="ignore"):
+            means.append(sums[:, rows].sum(axis=1) / counts[:, rows].sum(axis=1))
+    return np.array(means)

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from .. import storage
 from ..formats import number, percent, signed
+from ..settings import Project
 from . import charts
 
 
@@ -52,3 +53,22 @@ def value(content: Any) -> str:
     if isinstance(content, bool):
         return str(content).lower()
     return number(content) if isinstance(content, int | float) else str(content)
+
+
+def evaluation_page(project: Project) -> Path:
+    """Write reports/evaluation.html from the reports that are there."""
+    path = project.path("reports/evaluation.html")
+    found = {
+        name: storage.read_json(file, dict[str, Any]) if file.exists() else None
+        for name, file in (
+            ("metrics", project.path("reports/metrics.json")),
+            ("training", project.path("reports/training.json")),
+            ("explain", project.path("reports/explain.json")),
+            ("data_quality", project.path("reports/data_quality.json")),
+        )
+    }
+    explained, measured = found["explain"], found["metrics"]
+    if explained and measured and explained["version"] != measured["version"]:
+        found["explain"] = None
+    render("evaluation.html", path, plan=project.plan, **found)
+    return path
