@@ -134,12 +134,19 @@ def test_a_datasheet_comes_with_the_deeper_plans(tmp_path: Path, depth: str) -> 
         assert named and all(f"<!-- {identifier} -->" in plan for identifier in named)
 
 
-def test_a_default_project_is_no_larger_than_decided(tmp_path: Path) -> None:
+def test_what_a_team_edits_is_small_and_the_readme_names_it(tmp_path: Path) -> None:
+    """As decision 17 says; tests/test_architecture.py holds who may import whom."""
     files = tree(render(tmp_path / "project"))
-    lines = [text.count(b"\n") for name, text in files.items() if name.endswith(".py")]
-    assert len(files) <= 110
-    assert sum(lines) <= 16000
-    assert max(lines) <= 700
+    lines = {name: text.count(b"\n") for name, text in files.items() if name.endswith(".py")}
+    yours = {name: count for name, count in lines.items() if name.count("/") == 2 and "src" in name}
+    assert len(yours) <= 14
+    assert sum(yours.values()) <= 1900
+    assert max(lines.values()) <= 700
+    named = files["README.md"].decode()
+    assert all(name.rpartition("/")[2] in named for name in yours if "__" not in name)
+    places = re.findall(r"`((?:engine/)?[\w/]+\.(?:py|yaml))`", named)
+    there = [any(name.endswith(f"/{place}") or name == place for name in files) for place in places]
+    assert len(places) > 10 and all(there)
 
 
 @given(answers())

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from .engine import steps, storage
@@ -21,36 +22,21 @@ def planned(project: Project) -> list[Step]:
     development, test = "data/processed/development.parquet", "data/processed/test.parquet"
     profile, profile_page = "reports/profile.json", "reports/profile.html"
     training, registry = "reports/training.json", "models/registry.json"
-        "reports/training.json",
-        "data/processed/tuned.json",
-        "models/registry.json",
-    )
-    metrics, metrics_page = "reports/metrics.json", "reports/evaluation.html"
+    tuned, trained = "data/processed/tuned.json", (training, registry, development, test)
+    metrics, settings = "reports/metrics.json", ("evaluation", "training")
+    judged = (metrics, "reports/evaluation.html")
     watched = ("reports/drift.json", "reports/drift.html", "reports/retrain.json")
-    served = {"may_fail": True, "needs_champion": True}
+    of_champion = partial(Step, may_fail=True, needs_champion=True)
     return [  # name, function, files read, files left, settings
         Step("ingest", ingest.run, (project.config.data.source,), (raw,), ("data",)),
         Step("validate", validation.run, (raw, contract), (valid, quality), ("data",)),
         Step("profile", profiling.run, (valid, contract), (profile, profile_page)),
-        Step(
-            "train",
-            _train,
-            (valid, "data/processed/tuned.json", contract),
-            (training, registry, development, test),
-            ("training",),
-        ),
-        Step(
-            "evaluate",
-            evaluation.run,
-            (training, test),
-            (metrics, metrics_page),
-            ("evaluation", "training"),
-            may_fail=True,
-        ),
+        Step("train", _train, (valid, tuned, contract), trained, ("training",)),
+        Step("evaluate", evaluation.run, (training, test), judged, settings, may_fail=True),
         Step("explain", explain.run, (training, test), ("reports/explain.json",)),
         Step("promote", _promote, (metrics,), (registry,)),
-        Step("bench", bench.run, (registry,), ("reports/bench.json",), **served),
-        Step("monitor", _monitor, (registry, test), watched, ("monitoring",), **served),
+        of_champion("bench", bench.run, (registry,), ("reports/bench.json",)),
+        of_champion("monitor", _monitor, (registry, test), watched, ("monitoring",)),
     ]
 
 
