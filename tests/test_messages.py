@@ -248,11 +248,15 @@ def without_measured(text: bytes) -> bytes:
             "plan check",
             "does not go with the split",
         ),
-        (plan_bytes(lambda text: text + b"\xff"), "plan check", "PLAN.md: not UTF-8 text (byte"),
+        (
+            plan_bytes(lambda text: text + b"\xff"),
+            "plan check",
+            "is no UTF-8 text: save it as UTF-8",
+        ),
         (
             plan_bytes(lambda text: text.replace(b":human PROB-01", b":human PROB-99")),
             "plan check",
-            "plan/plan.yaml knows no such plan:human block",
+            "not a mark that plans have: <!-- plan:human PROB-99 -->",
         ),
         (plan_bytes(without_measured), "plan sync", "block plan:measured OVERRIDES is missing"),
         (
