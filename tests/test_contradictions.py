@@ -215,7 +215,7 @@ def test_a_verdict_by_the_answers_never_says_go() -> None:
     for answers in ({}, {"build_cost": 10**9}):
         line = render_plan(**STANDARD, **answers)[1]["blocks"]["VAL-01"]["lines"][0]
         assert "go." not in line and "the verdict at the top" in line
-        assert line.startswith("By the answers: stop. ") == bool(answers)
+        assert line.startswith("By the answers: stop; ") == bool(answers)
 
 
 @pytest.mark.parametrize(

@@ -825,7 +825,7 @@ def test_plan_and_report_tell_how_the_model_was_chosen(trained: Path) -> None:
     assert re.search(rf"Choice of the model \| Measured.*: {name}[.;]", plan)
     assert all({"mean", "se"} == set(gap) for gap in chosen["selection"]["behind"].values())
     page = (trained / "reports/evaluation.html").read_text(encoding="utf-8")
-    assert "by the rule <em>one standard error</em> (MOD-04)" in page
+    assert "by the rule <em>simplest within one standard error</em> (MOD-04)" in page
 
 
 def test_records_of_training_follow_a_folder_that_is_copied_and_never_cost_a_training(
