@@ -283,7 +283,7 @@ def test_serves_the_golden_rows(project: Made, server: str) -> None:
     assert status == 200
     assert answer["model_version"] == champion
     served = [item["probability"] for item in answer["predictions"]]
-    assert served == pytest.approx(golden["probability"], abs=1e-5)
+    assert served == pytest.approx(golden["scores"]["probability"], abs=1e-5)
     bad = {**golden["rows"][0], "tenure_months": "long", "surprise": 1}
     status, answer = ask(server, bad)
     assert status == 422
