@@ -14,7 +14,7 @@ from helpers.rendering import render
 
 from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.settings import Project
-from package_name.planner import check, gates, measured, sync
+from package_name.planner import check, executive, gates, measured, sync
 from package_name.planner import page as whole
 from package_name.planner import report as plan_report
 from package_name.planner.blocks import (
@@ -448,6 +448,23 @@ def test_an_override_makes_an_approval_stale(measured: Project) -> None:
     assert any("stale approval: the override changed" in message for _, message in errors(changed))
 
 
+def test_a_signature_covers_the_limit_of_an_override(measured: Project) -> None:
+    taken = {"value": "pr_auc", "reason": "few positives"}
+    override(measured, EVAL_01=taken | {"limit": 0.7})
+    for id in ("EVAL-01", "OBJ-01"):  # which says what is asked of the metric
+        fill(measured, id)
+        check.approve(Project(measured.root), id, "@eva", None)
+
+    def stale(changed: Project) -> set[str]:
+        return {id for id, message in errors(changed) if "the override changed" in message}
+
+    assert stale(Project(measured.root)) == set()
+    assert stale(override(measured, EVAL_01=taken | {"limit": 0.1})) == {"EVAL-01", "OBJ-01"}
+    unasked = [message for _, message in errors(override(measured, EVAL_01=taken))]
+    assert not any("None" in message for message in unasked)
+    assert stale(override(measured)) == {"EVAL-01", "OBJ-01"}
+
+
 def test_a_reworded_question_makes_an_approval_stale(measured: Project) -> None:
     question = measured.plan.blocks["EVAL-03"].question
     plan = measured.path("PLAN.md").read_text(encoding="utf-8")
@@ -787,11 +804,17 @@ def test_status_counts_by_gate(measured: Project, capsys: pytest.CaptureFixture[
         "open": 1,
         "written": 1,
         "approved": 1,
+        "rejected": 0,
         "overdue": 1,
         "measured": 0,
         "unmeasured": 0,
     }
     assert counts["G1"]["measured"] == 1
+    check.approve(measured, "PROB-01", "@cfo", None, reject=True)
+    assert [check.counts(measured)["G0"][name] for name in ("written", "rejected")] == [0, 1]
+    executive.run(measured)
+    page = measured.path("reports/plan_exec.md").read_text(encoding="utf-8")
+    assert "**Rejected:** Problem by @cfo." in page
     check.status(measured, as_json=False)
     assert "approved" in capsys.readouterr().out
 

@@ -48,11 +48,12 @@ MADE_WITH = {
 }
 # What a signature covers, in the order of its hashes.
 SEEN = ("generated text", "measurement", "written text", "override", "question")
+SETTLED_BY = {"OBJ-01": "EVAL-01"}  # the limit of the primary metric goes with its override
 ORIGINS = {
     "preset": "of the preset: nobody gave another",
     "default": "default of the template: nobody gave another",
 }
-COLUMNS = ("open", "written", "approved", "overdue", "measured", "unmeasured")
+COLUMNS = ("open", "written", "approved", "rejected", "overdue", "measured", "unmeasured")
 FOLDS = {"time": "time_series", "stratified_group": "stratified_group_kfold"}
 
 
@@ -129,7 +130,7 @@ def gate(project: Project, name: str) -> None:
 
 
 def counts(project: Project) -> dict[str, dict[str, int]]:
-    """Count, for each gate, blocks that are open, written, approved, overdue and measured."""
+    """Count, for each gate, blocks that are open, written, signed, overdue and measured."""
     parts, _ = survey(read(project.path("PLAN.md")))
     today = _today().isoformat()
     found = {gate: Counter[str]() for gate in GATES}
@@ -137,8 +138,9 @@ def counts(project: Project) -> dict[str, dict[str, int]]:
         count = found[block.gate]
         human = parts.get(("human", identifier))
         if human is not None and block.applies:
-            approved = human.attributes.get("status") == "approved"
-            count["open" if human.open else "approved" if approved else "written"] += 1
+            signed = human.attributes.get("status", "")
+            signed = signed if signed in SIGNATURES else "written"
+            count["open" if human.open else signed] += 1
             count["overdue"] += human.attributes.get("due", "none") < today
         part = parts.get(("measured", identifier))
         if block.measured and (part is not None or block.row) and "-" in identifier:
@@ -275,8 +277,9 @@ def _signature(plan: Plan, parts: Parts, identifier: str) -> str:
     measured = seen.get("measured", [])
     # What is hidden names the run: the same values of another run are not another text.
     measured = [HIDDEN.sub("", line) for line in measured]
-    taken = plan.overrides.get(identifier)
+    taken = plan.overrides.get(SETTLED_BY.get(identifier, identifier))
     override = [f"{_shown(taken.value)}: {taken.reason}"] if taken else []
+    override += [f"limit {number(taken.limit, 4)}"] if taken and taken.limit is not None else []
     # An answer mostly replaces its question in PLAN.md: plan.yaml keeps it.
     block = plan.blocks.get(identifier)
     question = [block.question] if block else []
@@ -551,7 +554,7 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
         for name, value in plan.facts(used).items():
             if value != used[name]:
                 place = outputs.get(name, identifier)
-                said = plan.decisions[place].said if name in outputs else _shown
+                said = plan.decisions[place].said if name in outputs else _fact
                 message = f"{name} is {said(value)}, but reports/{report}.json used "
                 yield Finding("error", place, f"{message}{said(used[name])}: run `ml run`")
 
@@ -611,6 +614,10 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.12g}"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _fact(value: Any) -> str:
+    return "not given" if value is None else _shown(value)
 
 
 def _today() -> dt.date:

@@ -390,7 +390,9 @@ class Evidence:
         least = "no limit"
         if limit is not None:
             least = f"{self.plan.named(asked)} of at least {number(limit, 4)}"
-            least = self._from(least, "min_metric")
+            taken = self.plan.overrides.get("EVAL-01")
+            own = taken is not None and taken.limit is not None
+            least = least if own else self._from(least, "min_metric")
         low = limit is not None and (best.get("value") or 0) < limit
         found = f"{other}{_interval(best, 4)}" if best else MISSING
         says = AGAINST if low or other else "agrees"

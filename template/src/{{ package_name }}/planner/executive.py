@@ -44,7 +44,7 @@ def run(project: Project) -> list[Path]:
     above += _asked(project, parts, verdict)
     above += ["", *_verdict(project.plan, verdict), "", *_evidence(held)]
     below = ["", *_risks(project.plan, parts), "", *_open(project, parts), ""]
-    below += _taken(project.plan)
+    below += [*_refused(project.plan, parts), *_taken(project.plan)]
     cells = (f"| {name} | {text} |" for name, _, text in money)
     table = ["", f"| {_title(project.plan)} | NPV |", "|---|--:|", *cells]
     folder = project.path("reports")
@@ -176,6 +176,18 @@ def _open(project: Project, parts: Parts) -> list[str]:
     if later:
         lines.append(f"| {later} more questions | see `ml plan check` | later gates |")
     return lines if found else ["Every question of the plan is answered."]
+
+
+def _refused(plan: Plan, parts: Parts) -> Iterator[str]:
+    """Say who said no to what."""
+    told = [
+        f"{plan.blocks[i].title} by {escape(part.attributes.get('by', '?'))}"
+        for (kind, i), part in parts.items()
+        if kind == "human" and i in plan.blocks and part.attributes.get("status") == "rejected"
+    ]
+    if told:
+        yield f"**Rejected:** {'; '.join(told)}."
+        yield ""
 
 
 def _taken(plan: Plan) -> Iterator[str]:
