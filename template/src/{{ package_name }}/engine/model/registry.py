@@ -5,6 +5,7 @@ that it does not name, as after a kill between both, is ignored until `ml models
 """
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,8 +78,9 @@ def rebuild(project: Project) -> Registry:
         _seal(folder, entry)
         if entry.gate_passed is None and (folder / EVALUATED).exists():
             report = storage.read_json(folder / EVALUATED, dict[str, Any])
-            entry.status, entry.gate_passed = "evaluated", report["gate"]["passed"]
-            entry.metric = report["champion"]["metrics"][manifest.primary_metric]["value"]
+            with suppress(KeyError, TypeError):  # no evaluation: `ml evaluate` makes one
+                entry.metric = report["champion"]["metrics"][manifest.primary_metric]["value"]
+                entry.status, entry.gate_passed = "evaluated", report["gate"]["passed"]
     champion = old.champion if old.champion in versions else None
     previous = [name for name in old.previous if name in versions]
     new = Registry(champion=champion, previous=previous, versions=versions)
