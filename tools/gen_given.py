@@ -270,7 +270,8 @@ def asked(file: Path) -> str:
 
 def usual() -> str:
     """Return the text of usual.jinja: the default of each number and person beside its answer."""
-    numbers = {n: q["default"] for n, q in questions().items() if q["type"] in ("int", "float")}
+    known = questions()
+    numbers = {n: q["default"] for n, q in known.items() if q["type"] in ("int", "float")}
     plain = {name: PLAIN.fullmatch(str(default)) for name, default in numbers.items()}
     lines = [
         f"{{% set usual_{name} %}}{numbers[name]}{{% endset %}}\n"
@@ -282,9 +283,10 @@ def usual() -> str:
     )
     lines.append(f"{{% set usual = {{{listed}}} %}}\n")
     people = (
-        f"{{% set text %}}{questions()[name]['default']}{{% endset %}}{{% set _ = found.update("
+        f"{{% set text %}}{known[name]['default']}{{% endset %}}{{% set _ = found.update("
         f'{{"{name}": "default" if text == answers.{name} else "given"}}) %}}\n'
         for name in PEOPLE
+        if name in known
     )
     return USUAL.format(defaults="".join(lines), people="".join(people))
 
