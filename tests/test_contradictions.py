@@ -1,5 +1,6 @@
 """No answers give a plan whose blocks contradict each other; what cannot be true stops or warns."""
 
+import re
 from typing import Any
 
 import pytest
@@ -203,12 +204,41 @@ def test_precision_is_said_of_the_metric_and_the_limit_of_the_gate(
 ) -> None:
     _, numbers, _ = judged(pos_rate=rate, min_metric=0.3)
     lines = render_plan(**STANDARD, pos_rate=rate, min_metric=0.3)[1]["blocks"]["EVAL-03"]["lines"]
-    assert f"limit of 0.3 the {metric} of" in lines[1].replace("\u00a0", " ")
+    assert f"where the {metric} is 0.3, such a test set" in lines[1].replace("\u00a0", " ")
     positives, rows = numbers["test_positives"], numbers["test_rows"]
     wide = formulas.half_width(0.3, positives)
     if metric == "ROC AUC":
         wide = formulas.auc_half_width(0.3, positives, rows - positives)
     assert numbers["limit_half_width"] == pytest.approx(wide)
+
+
+def test_one_of_a_kind_is_no_plural() -> None:
+    ones = {"daily_capacity": 1, "label_delay_days": 1, "history_months": 1.0, "today_caught": 0.2}
+    few = {"n_rows": 18_000, "pos_rate": 0.0168, "time_column": "", "today_precision": 1.0}
+    for answers in ({}, few, {"action": "block"}, {"today_caught": 1 / 98.6}):
+        text = render_plan(plan_depth="regulated", **ones | answers)[0].replace("\u00a0", " ")
+        assert re.findall(r"(?<![\d.,] )(?<![\d.,])\b1 (?:flagged )?[a-z]+s\b", text) == []
+        assert " 1 case a day" in text
+
+
+def test_what_hangs_on_an_answer_is_not_said_against_it() -> None:
+    def lines(id: str, **answers: Any) -> str:
+        blocks = render_plan(plan_depth="regulated", **answers)[1]["blocks"]
+        return " ".join(blocks[id]["lines"])
+
+    assert "once labels are collected" in lines("DATA-02", has_labels=False)
+    assert "known at once" in lines("DATA-01", label_delay_days=0)
+    assert "only after" not in lines("RISK-01", label_delay_days=0)
+    assert "EXPL-01" in lines("REG-04") and "Shapley" not in lines("REG-04")  # it has overrides
+    assert "another metric and limit" in lines("OBJ-01")
+    late = {"predictions_per_month": 300, "pos_rate": 0.02}
+    assert judged(**late)[1]["weeks"] > 52
+    assert "EVAL-08 would take longer" in lines("SCHED-01", **late)
+    assert "when the labels of EVAL-08 are known" in lines("SCHED-01")
+    duties = "profiles people"
+    law = {"preset": "fraud", "significant_effect": True, "risk_class": "minimal"}
+    assert duties in lines("REG-01", **law)
+    assert duties not in lines("REG-01", **law, personal_data=False)
 
 
 def test_a_verdict_by_the_answers_never_says_go() -> None:

@@ -232,7 +232,7 @@ def why(project: Project, identifier: str) -> None:
             origin = "" if origin == "given" else f" ({ORIGINS[origin]})"
             typer.echo(f"answer: {name} = {said(plan.answers.get(name))}{origin}")
         for alternative in decision.alternatives:
-            typer.echo(f"otherwise: {alternative}")
+            typer.echo(f"otherwise: {alternative.removesuffix(' otherwise')}")
         words = ", ".join(f"{name} ({said})" for name, said in decision.words.items())
         free = f"any of {words} in plan/overrides.yaml"
         typer.echo(f"override: {f'none, {decision.fixed}' if decision.fixed else free}")
@@ -445,7 +445,7 @@ def _human(plan: Plan, parts: Parts, due: set[str], broken: set[str]) -> Iterato
                 said = f"is said to be not needed, and not why: {said}"
             yield Finding("error" if identifier in due else "todo", identifier, said)
         elif marks.get("status") != "approved" and identifier in due and identifier not in broken:
-            message = f"is {marks.get('status')}: `ml plan approve {identifier} --by @name`"
+            message = f"is not signed yet: `ml plan approve {identifier} --by @name`"
             yield Finding(unsigned, identifier, message)
         if not part.open and marks.get("owner", "none") == "none":
             owned = identifier in due and block.gate == gates.OWNED

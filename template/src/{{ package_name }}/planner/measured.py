@@ -330,7 +330,7 @@ def _worth(business: Report, a_day: float) -> str:
     said = f"measured: {_more(difference, 0, f'{money} a year')} today's process (95 % interval of "
     said += f"the difference: {number(low, 0)} to {number(high, 0)}), at full use with "
     said += f"{percent(business['prevalence'])} positives and "
-    said += f"{number(a_day * business['acted_on_share'], 1)} cases a day that are acted on, of "
+    said += f"{count(a_day * business['acted_on_share'], 'case', 1)} a day acted on, of "
     said += f"which {percent(business['precision'])} are positive"
     over = business["over"]
     if over["policy"] == business["baseline_policy"]:
