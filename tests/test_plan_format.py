@@ -118,6 +118,11 @@ def both_plans_say_the_same(text: str, plan: dict[str, Any]) -> None:
                 plan["answers"]["plan_depth"] == "light"
             )  # few words; `ml plan why` has the rest
             why = re.split("[:;] ", decision["why"])[0] if light else decision["why"]
+            values = (
+                decision["value"] if isinstance(decision["value"], list) else [decision["value"]]
+            )
+            taken = ", ".join(decision["words"][value] for value in values)
+            why = "" if light and len(taken) > 95 else why  # which fills the row
             assert why[1:] in said and len(re.findall(r"(?<!\\)\|", said)) == (3 if light else 5)
             assert light or f"`{decision['rule'].split(', ')[0]}`" in said
         assert set(decision["sources"]) <= set(plan["sources"])

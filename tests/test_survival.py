@@ -819,10 +819,10 @@ def test_a_good_model_of_a_case_that_does_not_pay_is_told_on_its_page(
 
 def test_plan_and_report_tell_how_the_model_was_chosen(trained: Path) -> None:
     plan = (trained / "PLAN.md").read_text(encoding="utf-8")
-    assert "| Choice of the model | Simplest within one standard error." in plan
+    assert "| Model choice | Simplest within one standard error." in plan
     chosen = json.loads((trained / "reports/training.json").read_bytes())
     name = Project(trained).plan.named(chosen["chosen"])
-    assert re.search(rf"Choice of the model \| Measured.*: {name}[.;]", plan)
+    assert re.search(rf"Model choice \| Measured.*: {name}[.;]", plan)
     assert all({"mean", "se"} == set(gap) for gap in chosen["selection"]["behind"].values())
     page = (trained / "reports/evaluation.html").read_text(encoding="utf-8")
     assert "by the rule <em>simplest within one standard error</em> (MOD-04)" in page

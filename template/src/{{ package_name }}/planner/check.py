@@ -3,7 +3,7 @@
 import datetime as dt
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -53,6 +53,7 @@ ORIGINS = {
     "preset": "of the preset: nobody gave another",
     "default": "default of the template: nobody gave another",
 }
+DUTIES = "<!-- duties -->"  # stands above the table of the duties by law
 COLUMNS = ("open", "written", "approved", "rejected", "overdue", "measured", "unmeasured")
 FOLDS = {"time": "time_series", "stratified_group": "stratified_group_kfold"}
 
@@ -206,11 +207,17 @@ def approve(
     return said + (f"; {stranger}" if stranger else "")
 
 
+def before_duties(lines: Sequence[str]) -> list[str]:
+    """Return what a block says above its table of the duties by law, or all where it has none."""
+    return [*lines[: lines.index(DUTIES)]] if DUTIES in lines else [*lines]
+
+
 def why(project: Project, identifier: str) -> None:
     """Print a block's decision, rule, answers, numbers and sources, and what would change it."""
     plan = project.plan
     if identifier not in plan.blocks:
         raise ProjectError(f"no block {identifier}; there are {', '.join(plan.blocks)}")
+    lines = plan.blocks[identifier].lines
     typer.echo(f"{identifier} {plan.blocks[identifier].title} ({plan.blocks[identifier].gate})")
     if plan.blocks[identifier].question:
         typer.echo(f"question: {plan.blocks[identifier].question}")
@@ -218,34 +225,46 @@ def why(project: Project, identifier: str) -> None:
         typer.echo(line)
     keys: list[str] = []
     if identifier in plan.decisions:
-        decision, override = plan.decisions[identifier], plan.overrides.get(identifier)
-        if decision.output == "verdict":
-            typer.echo(f"verdict: {plain(evidence.verdict(project)).replace('**', '')}")
-        label = "by the answers" if decision.output == "verdict" else "decision"
-        typer.echo(f"{label}: {decision.said(decision.value)}")
-        typer.echo(f"rule: {decision.rule}: {decision.why}")
-        if override is not None:
-            taken = f"{decision.said(override.value)}: {override.reason or 'no reason'}"
-            typer.echo(f"overridden with {taken}")
-        for name in decision.uses:
-            origin = plan.origins.get(name, "given")
-            origin = "" if origin == "given" else f" ({ORIGINS[origin]})"
-            typer.echo(f"answer: {name} = {said(plan.answers.get(name))}{origin}")
-        for alternative in decision.alternatives:
-            typer.echo(f"otherwise: {alternative.removesuffix(' otherwise')}")
-        words = ", ".join(f"{name} ({said})" for name, said in decision.words.items())
-        free = f"any of {words} in plan/overrides.yaml"
-        typer.echo(f"override: {f'none, {decision.fixed}' if decision.fixed else free}")
-        keys += decision.sources
-    else:
-        for line in plan.blocks[identifier].lines:
+        for line in _decided(project, identifier):
             typer.echo(line)
+        keys += plan.decisions[identifier].sources
+    else:
+        for line in before_duties(lines):
+            typer.echo(line)
+    if DUTIES in lines:
+        for duty in plan.duties:
+            typer.echo(f"duty: {duty.duty} ({duty.article}): {duty.reason}")
+            typer.echo(f"  owner: {duty.owner}; evidence: {duty.evidence}")
+            keys.append(duty.source)
     for name, figure in plan.computed.get(identifier, {}).items():
         value = measured.amount(figure)
         typer.echo(f"number: {name} = {value} = {figure.formula} [{figure.source}]")
         keys.append(figure.source)
     for key in dict.fromkeys(keys):
         typer.echo(f"source: {key}: {plan.sources[key]}")
+
+
+def _decided(project: Project, identifier: str) -> Iterator[str]:
+    """Yield a decision: its rule, the answers that it used, its alternatives, how to override."""
+    plan = project.plan
+    decision, override = plan.decisions[identifier], plan.overrides.get(identifier)
+    if decision.output == "verdict":
+        yield f"verdict: {plain(evidence.verdict(project)).replace('**', '')}"
+    label = "by the answers" if decision.output == "verdict" else "decision"
+    yield f"{label}: {decision.said(decision.value)}"
+    yield f"rule: {decision.rule}: {decision.why}"
+    if override is not None:
+        taken = f"{decision.said(override.value)}: {override.reason or 'no reason'}"
+        yield f"overridden with {taken}"
+    for name in decision.uses:
+        origin = plan.origins.get(name, "given")
+        origin = "" if origin == "given" else f" ({ORIGINS[origin]})"
+        yield f"answer: {name} = {said(plan.answers.get(name))}{origin}"
+    for alternative in decision.alternatives:
+        yield f"otherwise: {alternative.removesuffix(' otherwise')}"
+    words = ", ".join(f"{name} ({said})" for name, said in decision.words.items())
+    free = f"any of {words} in plan/overrides.yaml"
+    yield f"override: {f'none, {decision.fixed}' if decision.fixed else free}"
 
 
 def _said_of(project: Project, identifier: str) -> Iterator[str]:
