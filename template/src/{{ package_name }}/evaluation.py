@@ -156,9 +156,12 @@ def _gate(
     if not np.isfinite(gain.value):
         reasons.append(f"{metric} has no value on this test set: it needs rows of both classes")
     elif gain.value < min_gain:
+        simpler = f", so take {other}: [{best}] for MOD-02 in plan/overrides.yaml"
         reasons.append(
             f"{metric} is {signed(gain.value, 4)} against {other}; "
             f"the smallest useful gain is {number(min_gain, 4)}"
+            + simpler
+            * (best in facts.candidates)
         )
     elif not gain.low > 0:
         reasons.append(
