@@ -25,6 +25,7 @@ import pytest
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from prometheus_client import generate_latest
 from starlette.testclient import TestClient
 
 from package_name import features, models
@@ -35,8 +36,9 @@ from package_name.engine.dialect import MISSING
 from package_name.engine.errors import ProjectError
 from package_name.engine.features import encode
 from package_name.engine.model import bundle, graph, registry
-from package_name.engine.model.scorer import FeatureSpec, Manifest, Scorer, read_value
-from package_name.engine.serving import arrow, batch, rest
+from package_name.engine.model.output import Output
+from package_name.engine.model.scorer import FeatureSpec, Manifest, Scorer, ServedColumn, read_value
+from package_name.engine.serving import arrow, batch, rest, telemetry
 from package_name.engine.settings import Project
 
 ROW = {"amount": 12.5, "calls": 2, "plan": "basic", "online": True, "since": "2026-03-01"}
@@ -487,6 +489,34 @@ def test_sigterm_finishes_what_is_running_and_exits_with_0(project):
         assert lines[0]["message"].startswith("serving on http://127.0.0.1")
     (path,) = project.path("data/predictions").glob("*.jsonl")
     assert len(path.read_text().splitlines()) >= 2000
+
+
+def test_all_that_is_answered_follows_the_declared_outputs(tmp_path):
+    """As another task declares them: response, file, log and metrics."""
+    outputs = (
+        Output("value", "number", "score", cuts=(1.0, 2.0)),
+        Output("low", "number", "score"),
+        Output("order", "integer", "decision"),
+    )
+    empty = dict.fromkeys(Manifest.__struct_fields__, "") | {"outputs": outputs}
+    prediction, answer = rest.answer_types(Manifest(**empty | {"decision": {"quantile": 0.7}}))
+    said = msgspec.json.encode(answer("v1", 0.7, [prediction(1.5, 1.0, 3)]))
+    assert said == (
+        b'{"model_version":"v1","quantile":0.7,"predictions":[{"value":1.5,"low":1.0,"order":3}]}'
+    )
+    told = [*(output.name for output in outputs), "model_version", "problem", "warning"]
+    assert batch._schema({}, (), outputs).names == ["row", *told]
+    seen = telemetry.Telemetry(0.1, tmp_path, outputs)
+    row = msgspec.defstruct("Row", [("x", float)])(2.0)
+    now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    column = ServedColumn(name="x", kind="number")
+    seen.add(telemetry.Done(now, 0.01, 200, "r", "v1", [column], [row], [prediction(1.5, 1.0, 3)]))
+    (line,) = map(msgspec.json.decode, seen.take())
+    assert (line["value"], line["low"], line["order"]) == (1.5, 1.0, 3)
+    metrics = generate_latest(seen.registry).decode()
+    assert (
+        'ml_value_bucket{le="2.0"} 1.0' in metrics and 'ml_orders_total{order="3"} 1.0' in metrics
+    )
 
 
 def test_startup_problems_are_one_line(project):
