@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers.filled import answer
 from helpers.plan import render_plan
 from helpers.rendering import ROOT, render
 
@@ -63,6 +64,23 @@ def test_what_a_plan_is_brief_about_is_told_by_why_and_on_the_page(
         assert all(part in told and f"|{part}|" in html for part in parts)
         assert f"source: {duty.source}: " in told
     assert "|---|" not in told and "<!--" not in told
+
+
+def test_a_signature_covers_what_a_light_plan_is_brief_about(tmp_path: Path) -> None:
+    made = render(tmp_path / "project", plan_depth="light")
+    project = Project(made)
+    answer(project, "PRIV-01", "Consent, three years, the sales team.")
+    check.approve(project, "PRIV-01", "@eva", None)
+
+    def stale() -> list[str]:
+        found = check.check(Project(made))
+        return [f.id for f in found if "stale approval: the generated text" in f.message]
+
+    assert stale() == []
+    path = made / "plan" / "plan.yaml"
+    text = path.read_text(encoding="utf-8").replace("since 25 May 2018", "since 26 May 2018")
+    path.write_text(text, encoding="utf-8")
+    assert stale() == ["PRIV-01"]
 
 
 def test_articles_of_a_credit_score_in_europe() -> None:

@@ -212,6 +212,15 @@ def before_duties(lines: Sequence[str]) -> list[str]:
     return [*lines[: lines.index(DUTIES)]] if DUTIES in lines else [*lines]
 
 
+def in_full(plan: Plan, lines: Sequence[str]) -> Sequence[str]:
+    """Return a block's lines with all that is known of the duties, where a light plan is brief."""
+    if DUTIES not in lines or plan.answers["plan_depth"] != "light":
+        return lines
+    rows = [(d.duty, d.article, d.reason, d.owner, d.evidence) for d in plan.duties]
+    head = ["| Duty | Article | Why | Owner | Evidence |", "|---|---|---|---|---|"]
+    return [*before_duties(lines), "", *head, *(f"| {' | '.join(row)} |" for row in rows)]
+
+
 def why(project: Project, identifier: str) -> None:
     """Print a block's decision, rule, answers, numbers and sources, and what would change it."""
     plan = project.plan
@@ -302,7 +311,9 @@ def _signature(plan: Plan, parts: Parts, identifier: str) -> str:
     # An answer mostly replaces its question in PLAN.md: plan.yaml keeps it.
     block = plan.blocks.get(identifier)
     question = [block.question] if block else []
-    found = (seen.get("auto", []), measured, seen.get("human", []), override, question)
+    # What a light plan is brief about, and `ml plan why` tells, is signed with it.
+    auto = [*in_full(plan, seen.get("auto", []))]
+    found = (auto, measured, seen.get("human", []), override, question)
     return ".".join(map(meaning_hash, found))
 
 

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -253,7 +253,7 @@ def _shown(plan: Plan, parts: Parts, identifier: str) -> dict[str, Any]:
     block = plan.blocks[identifier]
     human = parts.get(("human", identifier))
     said = {
-        kind: markup.html(_in_full(plan, part.lines), breaks=True)
+        kind: markup.html(check.in_full(plan, part.lines), breaks=True)
         if (part := parts.get((kind, identifier)))
         else ""
         for kind in ("auto", "measured")
@@ -281,15 +281,6 @@ def _shown(plan: Plan, parts: Parts, identifier: str) -> dict[str, Any]:
         "signed": [marks["status"], marks.get("by", "?"), marks.get("on", "?")] if signed else [],
         **said,
     }
-
-
-def _in_full(plan: Plan, lines: Sequence[str]) -> Sequence[str]:
-    """Return a block's lines with all that is known of duties, of which a light plan is brief."""
-    if check.DUTIES not in lines or not plan.duties:
-        return lines
-    rows = [(d.duty, d.article, d.reason, d.owner, d.evidence) for d in plan.duties]
-    head = ["| Duty | Article | Why | Owner | Evidence |", "|---|---|---|---|---|"]
-    return [*check.before_duties(lines), "", *head, *(f"| {' | '.join(row)} |" for row in rows)]
 
 
 def _notes(text: str) -> list[str]:
