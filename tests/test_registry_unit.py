@@ -55,6 +55,17 @@ def test_promote_and_roll_back(project):
     assert "passed" in lines[1] and "champion" in lines[3]
 
 
+def test_a_version_that_was_judged_by_another_plan_is_not_promoted(project):
+    version = small.train(project, rows=400, evaluated=False)
+    judged = {"plan": {"min_gain": 0.02}}
+    project.plan.answers["min_gain"] = 0.02
+    registry.set_evaluated(project, version, judged, gate_passed=True, metric=0.8)
+    registry.promote(project, version)
+    project.plan.answers["min_gain"] = 0.03
+    with pytest.raises(CheckFailed, match=f"min_gain .* since `ml evaluate {version}`"):
+        registry.promote(project, version)
+
+
 def test_evaluating_the_champion_again_leaves_it_champion(project):
     version = small.train(project, rows=400)
     registry.promote(project, version)

@@ -147,6 +147,8 @@ def promote(project: Project, version: str, *, force_reason: str | None = None) 
         objections.append("it is not evaluated: run `ml evaluate`")
     elif not entry.gate_passed:
         objections.append("its gate did not pass")
+    if changed := _judged_by_another_plan(project, folder):
+        objections.append(f"{changed} of the plan has changed since `ml evaluate {version}`")
     if scorer.manifest.contract_sha256 != contract.read(project.contract_path).fingerprint:
         objections.append("the data contract has changed since it was trained")
     if objections and not (force_reason or "").strip():
@@ -164,6 +166,13 @@ def promote(project: Project, version: str, *, force_reason: str | None = None) 
         registry.previous.append(registry.champion)
     entry.status, registry.champion = "champion", version
     _write(project, registry)
+
+
+def _judged_by_another_plan(project: Project, folder: Path) -> str:
+    """Return the first fact of the plan that is not as it was when the version was judged."""
+    path = folder / EVALUATED
+    used = storage.read_json(path, dict[str, Any]).get("plan", {}) if path.exists() else {}
+    return next((n for n, now in project.plan.facts(used).items() if now != used[n]), "")
 
 
 def rollback(project: Project) -> str:
