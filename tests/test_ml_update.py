@@ -255,6 +255,7 @@ def test_a_new_version_with_conflicts_fails_loudly_and_keeps_everything(project:
         (["--data", "cost_tn=50"], "cost_tn: give less than cost_fp"),
         (["--data", "cost_fn"], "--data cost_fn: give NAME=VALUE"),
         (["--data", "ownr=Eva"], "--data ownr: no such question: owner?"),
+        (["--data", "time=day"], "--data time: no such question: time_column?"),
         (["--data", "given=x", "--data", "cost_fn=abc"], "no question is called given"),
         (["--to", "v9.0.0"], "ml model planner has no such version: Unknown revision: 'v9.0.0'"),
         (["--undo", "--dry-run"], "--undo takes no other option"),

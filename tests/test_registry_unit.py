@@ -148,6 +148,16 @@ def test_a_damaged_registry_is_one_line_and_is_built_again(project, content):
     assert registry.rebuild(project).champion == "v1"
 
 
+def test_a_lost_registry_is_built_again_rather_than_the_models(project):
+    assert registry.no_champion(project).endswith("run `ml train`")
+    small.train(project, rows=400)
+    project.path("models/registry.json").unlink()
+    with pytest.raises(ProjectError, match="`ml models --rebuild` adds what models/ holds"):
+        registry.champion_folder(project)
+    registry.rebuild(project)
+    assert "`ml promote VERSION`" in registry.no_champion(project)
+
+
 def test_leftovers_of_a_kill_are_ignored_then_cleared(project):
     small.train(project, rows=400)
     models = project.path("models")

@@ -89,6 +89,7 @@ def run(root: Path, given: Sequence[str], to: str | None, dry_run: bool) -> Upda
         for name in (item.partition("=")[0] for item in given):
             if name not in now:  # Copier takes it silently
                 near = difflib.get_close_matches(name, now, 1)
+                near = near or [known for known in now if name in known.split("_")]
                 mean = f": {near[0]}?" if near else " with these answers"
                 raise ProjectError(f"--data {name}: no such question{mean}")
         _copier(old, file, was, *options, "--vcs-ref=:current:")

@@ -229,7 +229,10 @@ def no_champion(project: Project) -> str:
     """Say why there is no champion yet, and what to do."""
     versions = read(project).versions
     if not versions:
-        return "no champion yet: no version is trained, run `ml train`"
+        mend = (
+            "`ml models --rebuild` adds what models/ holds" if _folders(project) else "`ml train`"
+        )
+        return f"no champion yet: no version is registered, run {mend}"
     version = max(versions, key=_number)
     if versions[version].gate_passed is False:
         return (
