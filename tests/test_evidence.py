@@ -11,7 +11,8 @@ from helpers import package  # noqa: F401  (makes `package_name` importable)
 from helpers.rendering import render
 from test_plan_tool import REPORTS, write
 
-from package_name.engine import storage
+from package_name import evaluation
+from package_name.engine import metrics, storage
 from package_name.engine.errors import ProjectError
 from package_name.engine.settings import Project
 from package_name.planner import check, evidence, executive, sync
@@ -218,6 +219,7 @@ def test_a_limit_that_was_changed_asks_for_a_new_evaluation(measured: Project) -
     write(measured, "metrics", REPORTS["metrics"] | {"plan": {"metric_limit": 0.65}})
     stale = "reports/metrics.json used 0.65: run `ml run`"
     assert not [f for f in check.check(measured, "G3") if stale in f.message]
+    stale = f"metric limit is 0.7, but {stale}"
     path = measured.path("plan/overrides.yaml")
     path.write_text("EVAL-01: {value: roc_auc, limit: 0.7, reason: as last year}\n")
     found = [f for f in check.check(Project(measured.root), "G3") if stale in f.message]
@@ -226,6 +228,13 @@ def test_a_limit_that_was_changed_asks_for_a_new_evaluation(measured: Project) -
     path.write_text("EVAL-01: {value: roc_auc, limit: 0.9, reason: more is asked}\n")
     assert rules(Project(measured.root))["ev.limit"]
     assert evidence.verdict(Project(measured.root)).startswith("**stop**: ROC AUC is 0.81")
+
+
+def test_a_small_gain_is_told_as_a_gain(measured: Project) -> None:
+    gain, value = metrics.Interval(-0.0071, -0.05, 0.04), metrics.Interval(0.8, 0.7, 0.9)
+    said = "the gain over class prior is -0.0071 ROC AUC; the smallest useful gain is 0.02"
+    judged = evaluation._gate(measured, "roc_auc", "class_prior", gain, value)
+    assert judged["reasons"] == [said]
 
 
 def test_a_metric_of_another_name_is_not_held_against_the_limit(measured: Project) -> None:

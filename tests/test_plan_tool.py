@@ -838,7 +838,7 @@ def test_overrides_are_shown_and_obeyed(measured: Project) -> None:
 @pytest.mark.parametrize(
     ("decisions", "says"),
     [
-        ({"EVAL_99": {"value": "x", "reason": "y"}}, "no decision EVAL-99"),
+        ({"EVAL_99": {"value": "x", "reason": "y"}}, "no decision EVAL-99; there are FLAG-01, "),
         ({"EVAL_01": {"value": "gini", "reason": "y"}}, "pr_auc, roc_auc"),
         ({"EVAL_01": {"value": ["pr_auc"], "reason": "y"}}, "EVAL-01 cannot be"),
         ({"MOD_02": {"value": "lightgbm", "reason": "y"}}, "a list of"),

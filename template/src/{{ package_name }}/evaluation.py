@@ -158,7 +158,7 @@ def _gate(
     elif gain.value < min_gain:
         simpler = f", so take {other}: [{best}] for MOD-02 in plan/overrides.yaml"
         reasons.append(
-            f"{metric} is {signed(gain.value, 4)} against {other}; "
+            f"the gain over {other} is {signed(gain.value, 4)} {metric}; "
             f"the smallest useful gain is {number(min_gain, 4)}"
             + simpler
             * (best in facts.candidates)

@@ -380,7 +380,8 @@ class Project:
             }
             unknown = sorted(set(plan.overrides) - set(plan.decisions))
             if unknown:
-                raise ProjectError(f"{overrides}: no decision {unknown[0]}; see `ml plan why`")
+                known = ", ".join(plan.decisions)
+                raise ProjectError(f"{overrides}: no decision {unknown[0]}; there are {known}")
             for identifier, override in plan.overrides.items():
                 if problem := _refused(plan, identifier, override):
                     raise ProjectError(f"{overrides}: {identifier} {problem}")

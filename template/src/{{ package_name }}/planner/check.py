@@ -585,7 +585,8 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
             if value != used[name]:
                 place = outputs.get(name, identifier)
                 said = plan.decisions[place].said if name in outputs else _fact
-                message = f"{name} is {said(value)}, but reports/{report}.json used "
+                named = name if name in plan.answers else name.replace("_", " ")
+                message = f"{named} is {said(value)}, but reports/{report}.json used "
                 yield Finding("error", place, f"{message}{said(used[name])}: run `ml run`")
 
 
