@@ -512,6 +512,23 @@ def test_a_file_without_rows_says_so(tmp_path: Path, name: str, content: str, sa
         ingest.read_table(tmp_path / name)
 
 
+def test_the_list_of_gates_follows_an_answer_and_an_approval(
+    project: Project, ml: Ml, tmp_path: Path
+) -> None:
+    assert ml("plan", "sync")[0] == 0
+    answers = tmp_path / "answers.yaml"
+    answers.write_text("PROB-01: Finance counted 300 customers who left last quarter.\n")
+    assert ml("plan", "fill", "--answers", str(answers))[0] == 0
+    listed = next(
+        line
+        for line in project.path("PLAN.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("| G0 |")
+    )
+    assert "[Problem](#problem) (no owner), [Current state](#current-state), " in listed
+    assert ml("plan", "approve", "PROB-01", "--by", "@eva")[0] == 0
+    assert "run `ml plan sync`" not in ml("plan", "check")[1]
+
+
 def test_an_approval_needs_one_name_and_a_date(
     project: Project, ml: Ml, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,7 @@
 """`ml plan` and `ml update`."""
 
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +10,7 @@ import typer
 from ..engine import progress
 from ..engine.console import AsJson, show
 from ..engine.errors import CheckFailed, ProjectError
-from ..engine.settings import find_project
+from ..engine.settings import Project, find_project
 from ..engine.storage import project_lock
 
 app = typer.Typer(help="The plan: check, fill, approve, diff, report.", no_args_is_help=True)
@@ -45,6 +45,14 @@ def update(
         way = f"solve them, or take all back: {sys.executable} -m {package} update --undo"
         raise CheckFailed(f"conflicts in {', '.join(report.conflicts)}: {way}")
     return None
+
+
+def _follow(project: Project) -> None:
+    """Let verdict and gates follow what was just written, where the reports can be read."""
+    from . import sync
+
+    with project_lock(project.root), suppress(ProjectError):
+        sync.run(project)
 
 
 @app.command("check")
@@ -119,7 +127,9 @@ def plan_fill(
     """Walk through the open questions at a terminal; each answer is written at once."""
     from . import fill
 
-    fill.run(find_project(), identifier, gate, file)
+    project = find_project()
+    fill.run(project, identifier, gate, file)
+    _follow(project)
 
 
 @app.command("status")
@@ -143,6 +153,7 @@ def plan_approve(
     project = find_project()
     with project_lock(project.root):
         said = check.approve(project, identifier, by, due, reject=reject)
+    _follow(project)
     typer.echo(said)
 
 

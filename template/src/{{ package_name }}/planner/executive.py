@@ -27,7 +27,7 @@ SCENARIOS = {
     "npv_half_benefit": "Half the benefit",
     "npv_double_cost": "Double cost",
     "npv_three_months_late": "3 months late",
-    "npv": "As planned",
+    "npv": "Likely",
     "npv_best": "Best",
 }
 RISK = re.compile(r"R\d+ (?P<name>.*?): (?P<score>\d x \d = (?P<size>\d+)); (?P<watch>.*)")
