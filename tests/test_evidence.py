@@ -298,10 +298,10 @@ def test_rules_are_judged_again_by_what_was_measured(measured: Project) -> None:
         "EVAL-02",
     }
     assert told["MOD-02"] == (
-        "measured n_rows 900 (planned 50 000), pos_rate 4.76 % (planned 15 %): by the rules it "
+        "measured 900 rows (planned 50 000), 4.76 % positive (planned 15 %): by the rules it "
         "would be logistic regression; the answers gave logistic regression, LightGBM"
     )
-    assert "pos_rate 4.76 % (planned 15 %)" in told["EVAL-01"] and "PR AUC" in told["EVAL-01"]
+    assert "4.76 % positive (planned 15 %)" in told["EVAL-01"] and "PR AUC" in told["EVAL-01"]
     warned = [(f.id, f.level) for f in check.check(measured) if f.message.endswith("(ev.rule)")]
     assert {*warned} == {(identifier, "warning") for identifier in told}
     path = measured.path("plan/overrides.yaml")

@@ -270,10 +270,11 @@ class Evidence:
         facts = {name: value for name, value in facts.items() if value is not None}
         for identifier, again in rules.judge_again(self.plan, facts):
             decision, shown = self.plan.decisions[identifier], []
-            for name in facts.keys() & {*decision.uses}:
-                write = percent if name == "pos_rate" else number
-                shown.append(f"{name} {write(facts[name])} (planned {write(self.answers[name])})")
-            message = f"measured {', '.join(sorted(shown))}: by the rules it would be "
+            for name in [name for name in facts if name in decision.uses]:
+                write, unit = (percent, "positive") if name == "pos_rate" else (number, "rows")
+                planned = write(self.answers[name])
+                shown.append(f"{write(facts[name])} {unit} (planned {planned})")
+            message = f"measured {', '.join(shown)}: by the rules it would be "
             message += f"{decision.said(again.values) or 'none'}; the answers gave "
             message += decision.said(decision.value) or "none"
             yield Contradiction("ev.rule", identifier, message)
