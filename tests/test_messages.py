@@ -239,7 +239,11 @@ def without_measured(text: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("damage", "command", "said"),
     [
-        (overrides("NONE-01: {value: x, reason: y}"), "plan check", "no decision NONE-01; see"),
+        (
+            overrides("NONE-01: {value: x, reason: y}"),
+            "plan check",
+            "no decision NONE-01; there are FLAG-01",
+        ),
         (overrides("[1]"), "plan check", "expected a mapping of names to values"),
         (overrides("EVAL-01: 1\nEVAL-01: 2"), "plan check", "EVAL-01 is given twice"),
         (overrides("a: ["), "plan check", "not valid YAML"),

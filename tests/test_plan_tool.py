@@ -24,6 +24,7 @@ from package_name.planner.blocks import (
     PlanError,
     meaning_hash,
     parse,
+    rewrite,
     survey,
 )
 
@@ -441,6 +442,19 @@ def test_an_approval_covers_all_that_a_reader_saw(measured: Project) -> None:
     assert dict(errors(measured))["EVAL-03"].startswith("stale approval: the measurement changed")
 
 
+@pytest.mark.parametrize("name", ["owner", "by", "on"])
+def test_a_signature_covers_who_signed_for_whom_and_when(measured: Project, name: str) -> None:
+    fill(measured, "EVAL-01")
+    check.approve(measured, "EVAL-01", "@eva", None)
+    path = measured.path("PLAN.md")
+    text = path.read_text(encoding="utf-8")
+    part = parse(text)["human", "EVAL-01"]
+    part.attributes[name] = "2026-01-31" if name == "on" else "@max"
+    path.write_text(rewrite(text, part), encoding="utf-8")
+    said = "stale approval: the owner, approver or date changed"
+    assert dict(errors(measured))["EVAL-01"].startswith(said)
+
+
 def test_an_override_makes_an_approval_stale(measured: Project) -> None:
     fill(measured, "EVAL-01")
     check.approve(measured, "EVAL-01", "@eva", None)
@@ -483,12 +497,15 @@ def test_a_reworded_question_makes_an_approval_stale(measured: Project) -> None:
     path.write_text(text, encoding="utf-8")
     edit(measured, "Who pays when this is wrong?", question)
     plan = measured.path("PLAN.md").read_text(encoding="utf-8")
-    older = re.sub(r"( seal (?:\w+\.){3}\w+)\.\w+", r"\1", plan)  # signed before it was covered
+    older = re.sub(
+        r"( seal (?:\w+\.){3}\w+)(?:\.\w+){2}", r"\1", plan
+    )  # signed before it was covered
     assert older != plan
     measured.path("PLAN.md").write_text(older, encoding="utf-8")
     assert errors(measured) == []
     warned = [found.message for found in check.check(measured) if found.level == "warning"]
-    assert "its approval does not cover the question: read it and approve it again" in warned
+    said = "its approval does not cover the question and the owner, approver or date: read"
+    assert any(message.startswith(said) for message in warned)
 
 
 def test_pages_made_of_answers_send_to_the_verdict_of_the_evidence(project: Project) -> None:

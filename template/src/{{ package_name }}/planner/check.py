@@ -47,7 +47,10 @@ MADE_WITH = {
     "retrain": "MON-03",
 }
 # What a signature covers, in the order of its hashes.
-SEEN = ("generated text", "measurement", "written text", "override", "question")
+SEEN = (
+    *("generated text", "measurement", "written text", "override", "question"),
+    "owner, approver or date",
+)
 SETTLED_BY = {"OBJ-01": "EVAL-01"}  # the limit of the primary metric goes with its override
 ORIGINS = {
     "preset": "of the preset: nobody gave another",
@@ -193,12 +196,8 @@ def approve(
         raise CheckFailed(f"{identifier}: {stranger}")
     today = _today().isoformat()
     status = SIGNATURES[reject]
-    human.attributes |= {
-        "status": status,
-        "by": by,
-        "on": today,
-        "of": _signature(project.plan, parts, identifier),
-    }
+    human.attributes |= {"status": status, "by": by, "on": today}
+    human.attributes["of"] = _signature(project.plan, parts, identifier)
     if due is not None:
         human.attributes["due"] = due
     storage.write_bytes(path, rewrite(text, human).encode("utf-8"))
@@ -313,7 +312,10 @@ def _signature(plan: Plan, parts: Parts, identifier: str) -> str:
     question = [block.question] if block else []
     # What a light plan is brief about, and `ml plan why` tells, is signed with it.
     auto = [*in_full(plan, seen.get("auto", []))]
-    found = (auto, measured, seen.get("human", []), override, question)
+    # Whoever owns the block later, or changes a name, did not sign.
+    human = parts.get(("human", identifier))
+    names = [human.attributes.get(name, "") for name in ("owner", "by", "on")] if human else []
+    found = (auto, measured, seen.get("human", []), override, question, names)
     return ".".join(map(meaning_hash, found))
 
 
@@ -383,12 +385,13 @@ def _stale(plan: Plan, parts: Parts, human: Part) -> Finding | None:
     identifier, signed = human.identifier, human.attributes.get("of", "")
     now = _signature(plan, parts, identifier).split(".")
     then = signed.split(".")
-    if len(then) not in (len(SEEN) - 1, len(SEEN)):
+    if len(then) not in range(len(SEEN) - 2, len(SEEN) + 1):
         message = "stale approval: what was approved has changed; read it and approve it again"
         return Finding("error", identifier, message)
     changed = [name for name, a, b in zip(SEEN, then, now, strict=False) if a != b]
     if not changed and len(then) < len(SEEN):
-        message = "its approval does not cover the question: read it and approve it again"
+        missing = " and ".join(f"the {name}" for name in SEEN[len(then) :])
+        message = f"its approval does not cover {missing}: read it and approve it again"
         return Finding("warning", identifier, message)
     if not changed:
         return None
