@@ -533,6 +533,13 @@ def test_the_list_of_gates_follows_an_answer_and_an_approval(
     assert "run `ml plan sync`" not in ml("plan", "check")[1]
 
 
+def test_a_folder_in_the_place_of_a_file_is_named(project: Project, ml: Ml) -> None:
+    project.path("PLAN.md").unlink()
+    project.path("PLAN.md").mkdir()
+    code, said = ml("plan", "check")
+    assert code == 2 and "a folder stands where a file belongs: move it away" in said
+
+
 def test_an_approval_needs_one_name_and_a_date(
     project: Project, ml: Ml, monkeypatch: pytest.MonkeyPatch
 ) -> None:

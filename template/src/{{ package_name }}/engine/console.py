@@ -17,6 +17,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")
 TROUBLE = {
     "No space left|disk is full": "the disk is full: free some room and run the command again",
     "Read-only file|readonly database": "the project is read-only here: work in a writable copy",
+    "Is a directory": "a folder stands where a file belongs: move it away",
     "Permission denied|not permitted": "no permission: check who owns the project's files",
 }
 
