@@ -49,12 +49,9 @@ def train(as_json: AsJson = False) -> None:
     """Fit baselines and candidates; save the best as a new version."""
     project = find_project()
     with project_lock(project.root), progress.shown("train"):
-        from . import training
-        from .engine.model import tracking
+        from . import pipeline
 
-        report = training.run(project)
-        if project.config.training.track:
-            tracking.log(project, report)
+        report = pipeline.train(project)
     show(report, as_json, f"{report['version']}: {report['chosen']}; now run `ml evaluate`")
 
 

@@ -31,7 +31,7 @@ def planned(project: Project) -> list[Step]:
         Step("ingest", ingest.run, (project.config.data.source,), (raw,), ("data",)),
         Step("validate", validation.run, (raw, contract), (valid, quality), ("data",)),
         Step("profile", profiling.run, (valid, contract), (profile, profile_page)),
-        Step("train", _train, (valid, tuned, contract), trained, ("training",)),
+        Step("train", train, (valid, tuned, contract), trained, ("training",)),
         Step("evaluate", evaluation.run, (training, test), judged, settings, may_fail=True),
         Step("explain", explain.run, (training, test), ("reports/explain.json",)),
         Step("promote", _promote, (metrics,), (registry,)),
@@ -81,13 +81,15 @@ def _check_contract(project: Project, tell: Callable[[str], None]) -> None:
         tell(f"warning: {problem}")
 
 
-def _train(project: Project) -> None:
+def train(project: Project) -> dict[str, Any]:
+    """Train, and record the run where config.yaml asks for it; return the report."""
     from . import training
     from .engine.model import tracking
 
     report = training.run(project)
     if project.config.training.track:
         tracking.log(project, report)
+    return report
 
 
 def _promote(project: Project) -> None:

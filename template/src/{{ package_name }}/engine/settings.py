@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, cached_property, partial
@@ -314,6 +314,10 @@ class Plan(msgspec.Struct, kw_only=True, dict=True):
         if name == "metric_limit":
             return self.metric_limit
         return self.value(name) if name in outputs else self.answers.get(name)
+
+    def changed(self, used: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is another fact now than in `used`, which a report was made with."""
+        return {name: now for name, now in self.facts(used).items() if now != used[name]}
 
     def number(self, identifier: str, name: str) -> float:
         """Return a computed number of the plan, such as ("VAL-01", "npv"), as a float."""

@@ -59,8 +59,7 @@ def perform(
         there = all(project.path(name).exists() for name in step.leaves)
         inputs = _inputs(project, step)
         same = before.get("inputs") == inputs and before.get("left") == _left(project, step)
-        same = same and there and _planned(project, step)
-        if not force and same:
+        if not force and there and same and _planned(project, step):
             record[step.name] = before
             if before.get("failed"):
                 failures.append(before["failed"])
@@ -113,7 +112,7 @@ def _planned(project: Project, step: Step) -> bool:
     """Whether the plan still says what the step's reports were made with."""
     reports = [project.path(n) for n in step.leaves if re.fullmatch(r"reports/.*\.json", n)]
     used = [storage.read_json(path, dict[str, Any]).get("plan", {}) for path in reports]
-    return all(project.plan.facts(each) == each for each in used)
+    return not any(map(project.plan.changed, used))
 
 
 def _left(project: Project, step: Step) -> dict[str, str]:

@@ -5,9 +5,8 @@ import os
 import re
 from pathlib import Path
 
-CELLS = (
-    500_000  # numbers of a table that keep a thread busy: for fewer, it costs more than it gives
-)
+# Numbers of a table that keep a thread busy: for fewer, it costs more than it gives.
+CELLS = 500_000
 GROUPS = Path("/proc/self/cgroup")
 LIMITS = Path("/sys/fs/cgroup")
 # Products of matrices are small here, and the threads of BLAS spin while they wait for the next.

@@ -584,13 +584,12 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
         path = project.path(f"reports/{report}.json")
         made = storage.read_json(path, dict[str, Any]) if path.exists() else {}
         used = made.get("plan", {})
-        for name, value in plan.facts(used).items():
-            if value != used[name]:
-                place = outputs.get(name, identifier)
-                said = plan.decisions[place].said if name in outputs else _fact
-                named = name if name in plan.answers else name.replace("_", " ")
-                message = f"{named} is {said(value)}, but reports/{report}.json used "
-                yield Finding("error", place, f"{message}{said(used[name])}: run `ml run`")
+        for name, value in plan.changed(used).items():
+            place = outputs.get(name, identifier)
+            said = plan.decisions[place].said if name in outputs else _fact
+            named = name if name in plan.answers else name.replace("_", " ")
+            message = f"{named} is {said(value)}, but reports/{report}.json used "
+            yield Finding("error", place, f"{message}{said(used[name])}: run `ml run`")
 
 
 def _figures(project: Project) -> Iterator[Finding]:

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 
-Kind = Literal["number", "integer", "boolean", "text"]
-PYTHON: dict[str, type] = {"number": float, "integer": int, "boolean": bool, "text": str}
+Kind = Literal["number", "integer", "boolean"]
+PYTHON: dict[str, type] = {"number": float, "integer": int, "boolean": bool}
 NUMPY: dict[str, type] = {"number": np.float64, "integer": np.int64, "boolean": np.bool_}
 
 

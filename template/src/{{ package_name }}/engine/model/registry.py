@@ -172,8 +172,7 @@ def _judged_by_another_plan(project: Project, folder: Path) -> str:
     """Return the first fact of the plan that is not as it was when the version was judged."""
     path = folder / EVALUATED
     used = storage.read_json(path, dict[str, Any]).get("plan", {}) if path.exists() else {}
-    now = project.plan.facts(used) if used else {}
-    return next((name for name, value in now.items() if value != used[name]), "")
+    return next(iter(project.plan.changed(used)), "") if used else ""
 
 
 def rollback(project: Project) -> str:

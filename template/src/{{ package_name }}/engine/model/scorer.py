@@ -366,6 +366,7 @@ class Scorer:
         self.manifest = manifest
         self.version = manifest.version
         self.outputs = manifest.outputs
+        self._kinds = {output.name: NUMPY[output.kind] for output in self.outputs}
         self.score = next((o.name for o in self.outputs if o.role == "score"), "")
         self.spec = spec
         self.columns = columns
@@ -498,10 +499,9 @@ class Scorer:
 
     def predict(self, encoded: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """Score an encoded matrix of shape (rows, features); each output has shape (rows,)."""
-        kinds = {output.name: NUMPY[output.kind] for output in self.outputs}
+        kinds, names = self._kinds, list(self._kinds)
         if not len(encoded):
             return {name: np.empty(0, kind) for name, kind in kinds.items()}
-        names = list(kinds)
         found = in_parts(lambda part: self._session.run(names, {"x": part}), encoded, self._threads)
         return {
             name: column[:, 0].astype(kinds[name])

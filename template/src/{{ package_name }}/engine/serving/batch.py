@@ -38,7 +38,6 @@ ARROW = {
     "number": pa.float64(),
     "integer": pa.int64(),
     "boolean": pa.bool_(),
-    "text": pa.string(),
 }
 BLOCK_BYTES = 1_000_000  # of CSV; pyarrow reads up to 32 blocks ahead
 
