@@ -63,7 +63,7 @@ def agrees(answers: dict[str, Any]) -> None:
     positives = a["predictions_per_month"] * a["pos_rate"]
     capacity = a["daily_capacity"] * MONTH or positives
     today = formulas.value_today(positives, a["today_caught"], a["today_precision"], saved, effort)
-    most = max(0.0, min(positives, capacity) * saved - today)
+    most = max(0.0, min(positives, capacity) * saved - max(0.0, today))
     assert n["benefit"] <= min(gap, most + hours) * near
     assert n["share_closed"] is None or n["share_closed"] <= near
     earned = [
@@ -270,3 +270,25 @@ def test_the_risk_of_no_benefit_follows_from_success(probability: float, likelih
 def test_late_labels_come_before_automation(mode: str, delay: int, policy: str) -> None:
     decided = judged(decision_mode=mode, label_delay_days=delay)[2]["retrain"]
     assert decided["value"] == policy and "brings little" not in decided["why"]
+
+
+@given(
+    st.sampled_from([0.05, 0.4, 1.0]),
+    st.sampled_from([0.06, 0.1, 0.124]),  # acting pays from 0.125 on
+    st.sampled_from([0, 1, 150]),
+)
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
+def test_the_end_of_a_losing_process_is_no_gain_of_the_model(
+    caught: float, precision: float, capacity: int
+) -> None:
+    usual: dict[str, Any] = {"daily_capacity": capacity, "monthly_benefit": 10**9, "pos_rate": 0.05}
+    losing = usual | {"today_caught": caught, "today_precision": precision}
+    _, numbers, decided = judged(**losing)
+    _, none, _ = judged(**usual)
+    assert numbers["today"] < 0 and none["today"] == 0
+    for name in ("most_of_cases", "benefit", "npv", "break_even_benefit", "share_closed"):
+        assert numbers[name] == pytest.approx(none[name]), name
+    assert "none of that counts as the model's" in decided["warnings"]["why"]
+    said = render_plan(**losing)[1]["blocks"]["VAL-02"]["lines"][0]
+    assert "more than acting on nobody" in said and "to end it needs no model" in said
+    assert "more than today" not in said

@@ -881,6 +881,8 @@ def evaluation() -> dict[str, Any]:
             "currency": "EUR",
             "cost_per_1000": 5310.0,
             "cost_per_1000_baseline": 9000.0,
+            "baseline_policy": "today's process",
+            "ending_today": 0.0,
             "value_per_year": 62345.6,
             "value_low": -48.0,
             "value_high": 75000.0,

@@ -191,8 +191,20 @@ def test_a_difference_says_less_in_place_of_a_sign(measured: Project) -> None:
     assert "5 000 EUR a year less than today's process" in said(measured, "VAL-02")
     assert "difference: -9 000 to 1 000" in said(measured, "VAL-02")
     assert "70 EUR a year less than to act on nobody" in said(measured, "VAL-02")
+    assert "without a model" not in said(measured, "VAL-02")
     assert "0.02 less than logistic regression" in said(measured, "EVAL-03")
     assert not re.search(r"-[\d.]+ \S* ?(more|less)", said(measured, "VAL-02"))
+
+
+def test_the_end_of_a_losing_process_is_told_apart(measured: Project) -> None:
+    ended = BUSINESS | {"baseline_policy": "act on nobody", "ending_today": 372096.4}
+    report = REPORTS["metrics"] | {"business": ended | {"over": BUSINESS["over"]}}
+    write(measured, "metrics", report)
+    found = said(measured, "VAL-02")
+    assert "more than to act on nobody" in found and "more than today" not in found
+    assert "to end today's process gains 372 096 EUR a year besides, without a model" in found
+    assert "(act on nobody)" in said(measured, "EVAL-05")
+    assert "372 096" not in row(measured, "Value a year").measured
 
 
 def test_probabilities_name_the_rows_that_they_hold_for(measured: Project) -> None:

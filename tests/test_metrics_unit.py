@@ -1,5 +1,8 @@
 """Metrics against scikit-learn, intervals against simulation, thresholds against brute force."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import helpers.package  # noqa: F401
 import numpy as np
 import pytest
@@ -360,6 +363,44 @@ def test_a_useless_model_fails_its_gate_and_a_doubtful_one_warns(change, money, 
         "says_nothing"
     ]
     assert bool(lost) == any("zero or a loss" in text for text in found[0])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    caught=st.floats(0, 1),
+    precision=st.floats(0.01, 1),
+    prevalence=st.floats(0.01, 0.9),
+    seed=st.integers(0, 99),
+)
+def test_a_model_is_worth_what_it_adds_to_the_better_of_today_and_nobody(
+    caught: float, precision: float, prevalence: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    y, p = rng.integers(0, 2, 60).astype(np.int8), rng.random(60)
+    y[:2] = 0, 1
+    weights = metrics.weights_at(y, prevalence)
+
+    def worth(caught: float) -> dict[str, Any]:
+        facts: dict[str, Any] = {"pos_rate": prevalence, "predictions_per_month": 100.0}
+        facts |= {"cost_fp": 10.0, "cost_fn": 70.0, "cost_tp": 0.0, "cost_tn": 0.0}
+        facts |= {"daily_capacity": 0, "action_success": 1.0, "currency": "EUR"}
+        facts |= {"today_caught": caught} | ({"today_precision": precision} if caught else {})
+        settings = SimpleNamespace(
+            evaluation=SimpleNamespace(bootstrap=20), training=SimpleNamespace(seed=1)
+        )
+        project: Any = SimpleNamespace(facts=SimpleNamespace(**facts), config=settings)
+        return evaluation._business(project, y, p, 0.5, weights, None)
+
+    found, nobody = worth(caught), worth(0.0)
+    # What today's process brings a year more than acting on nobody, by hand.
+    reached = 1200 * prevalence * caught
+    today = reached * 70 - reached * (1 / precision - 1) * 10
+    names = ("value_per_year", "value_low", "value_high")
+    for name in names:
+        assert found[name] == pytest.approx(nobody[name] - max(0.0, today), abs=1e-6), name
+    assert found["ending_today"] == pytest.approx(max(0.0, -today), abs=1e-6)
+    if abs(today) > 1e-6:
+        assert found["baseline_policy"] == ("today's process" if today > 0 else "act on nobody")
 
 
 def chosen_among(rule="one_standard_error", **scores):

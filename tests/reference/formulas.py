@@ -50,7 +50,7 @@ def value_today(positives, caught, precision, saved, alarm):
 
 def value_of_cases(positives, capacity, saved, today):
     cases = min(positives, capacity) if capacity else positives
-    return max(0.0, cases * saved - today)
+    return max(0.0, cases * saved - max(0.0, today))
 
 
 def acted_on(per_day, prevalence, base, capacity):

@@ -262,8 +262,9 @@ def _business(
     """Say what the decisions cost, per 1,000 and per year, at the plan's share of positives.
 
     The test set may hold more positives than production does: each class counts by its planned
-    share. The value is held against today's process, and `over` against the cheapest policy without
-    a model that people can follow: act on nobody, and on everybody only within their capacity.
+    share. The value is held against today's process, or against acting on nobody where that process
+    loses: `ending_today` is what its end gains, by no model. `over` is held against the cheapest
+    policy without a model that people can follow: on everybody only within their capacity.
     """
     facts, costs = project.facts, decision.decision_costs(project)
     prevalence = facts.pos_rate
@@ -281,13 +282,17 @@ def _business(
             1 - prevalence
         ) * (negatives * costs.fp + (1 - negatives) * costs.tn)
 
-    caught, precision = facts.today_caught, facts.today_precision
-    alarms = prevalence * caught * (1 / precision - 1) / (1 - prevalence)
+    caught = facts.today_caught
+    alarms = 0.0
+    if caught:
+        alarms = prevalence * caught * (1 / facts.today_precision - 1) / (1 - prevalence)
     policies = {"today's process": policy(caught, alarms), "act on nobody": policy(0, 0)}
+    baseline = min(policies, key=policies.__getitem__)
+    given_up = policies[baseline]
+    ending_today = policies["today's process"] - given_up
     if capacity is None or capacity >= 1:
         policies["act on everybody"] = policy(1, 1)
     best = min(policies, key=lambda name: policies[name])
-    today = policies["today's process"]
     draws, seed = project.config.evaluation.bootstrap, project.config.training.seed
     means = metrics.class_means(y, per_row, groups, draws=draws, seed=seed)
     cost = prevalence * means[:, 1] + (1 - prevalence) * means[:, 0]
@@ -298,11 +303,12 @@ def _business(
         "currency": facts.currency,
         "prevalence": prevalence,
         "cost_per_1000": float(cost[0] * 1000),
-        "cost_per_1000_baseline": today * 1000,
-        "baseline_policy": "today's process",
-        "value_per_year": float((today - cost[0]) * yearly),
-        "value_low": float((today - high) * yearly),
-        "value_high": float((today - low) * yearly),
+        "cost_per_1000_baseline": given_up * 1000,
+        "baseline_policy": baseline,
+        "ending_today": ending_today * yearly,
+        "value_per_year": float((given_up - cost[0]) * yearly),
+        "value_low": float((given_up - high) * yearly),
+        "value_high": float((given_up - low) * yearly),
         "over": {
             "policy": best,
             "value": float((policies[best] - cost[0]) * yearly),

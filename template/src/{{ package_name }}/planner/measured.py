@@ -70,8 +70,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{champion[metrics][precision]:ci3} and recall {champion[metrics][recall]:ci3} ({counts}); "
         "of {a_day:0} predictions a day it flags about {flagged:1}{too_many}\n"
         "population: {population}\n"
-        "cost: {business[cost_per_1000]:0} {currency} per {thousand:0} rows, by today's process "
-        "{business[cost_per_1000_baseline]:0} {currency}",
+        "cost: {business[cost_per_1000]:0} {currency} per {thousand:0} rows, without a model "
+        "{business[cost_per_1000_baseline]:0} {currency} ({business[baseline_policy]})",
     ),
     "EVAL-06": ("metrics", "measured: {width} slices by {primary_metric:name}; weakest: {weakest}"),
     "EVAL-07": (
@@ -322,16 +322,25 @@ def _more(value: float | None, digits: int | None = None, unit: str = "") -> str
 
 
 def _worth(business: Report, a_day: float) -> str:
-    """Say what the model adds to today's process, and to the cheapest policy if that is another."""
+    """Say what the model adds to today's process, or to none where that loses, and to the cheapest
+    policy if that is another.
+    """
     if business["says_nothing"]:  # as the table of evidence has it
         return "value: not measured, made-up data with other shares than the plan's say nothing"
     money = f" {escape(business['currency'])}"
     difference, low, high = (business[f"value_{name}"] for name in ("per_year", "low", "high"))
-    said = f"measured: {_more(difference, 0, f'{money} a year')} today's process (95 % interval of "
+    today = business["baseline_policy"] == "today's process"
+    against = "today's process" if today else f"to {business['baseline_policy']}"
+    said = f"measured: {_more(difference, 0, f'{money} a year')} {against} (95 % interval of "
     said += f"the difference: {number(low, 0)} to {number(high, 0)}), at full use with "
     said += f"{percent(business['prevalence'])} positives and "
     said += f"{count(a_day * business['acted_on_share'], 'case', 1)} a day acted on, of "
     said += f"which {percent(business['precision'])} are positive"
+    if not today:
+        said += (
+            f"; to end today's process gains {number(business['ending_today'], 0)}{money} a year "
+        )
+        said += "besides, without a model"
     over = business["over"]
     if over["policy"] == business["baseline_policy"]:
         return said
