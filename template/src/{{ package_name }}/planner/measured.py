@@ -322,9 +322,7 @@ def _more(value: float | None, digits: int | None = None, unit: str = "") -> str
 
 
 def _worth(business: Report, a_day: float) -> str:
-    """Say what the model adds to today's process, or to none where that loses, and to the cheapest
-    policy if that is another.
-    """
+    """Say what the model adds to what is done without one, and to the cheapest policy."""
     if business["says_nothing"]:  # as the table of evidence has it
         return "value: not measured, made-up data with other shares than the plan's say nothing"
     money = f" {escape(business['currency'])}"
