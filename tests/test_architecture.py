@@ -5,8 +5,8 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from helpers.package import SOURCE
 
-SOURCE = Path(__file__).parents[1] / "template/src/{{ package_name }}"
 # What the planner needs of the engine: it reads files and reports, and computes no prediction.
 PLANNER_NEEDS = {
     "engine",

@@ -6,6 +6,7 @@ import helpers.bundles as small
 import numpy as np
 import polars as pl
 import pytest
+from helpers.package import SOURCE
 
 from package_name import explain, models, training
 from package_name.engine import metrics, progress
@@ -16,8 +17,6 @@ from package_name.engine.model.plain import Matrix
 from package_name.engine.model.scorer import CategoricalFeature, FeatureSpec, NumericFeature, Scorer
 from package_name.engine.serving import batch
 from package_name.engine.settings import Project
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +112,7 @@ def test_scoring_counts_its_rows(
 
 
 def test_there_is_one_kind_of_progress() -> None:
-    source = next((ROOT / "template/src").iterdir())
-    texts = {p.name: p.read_text(encoding="utf-8") for p in source.rglob("*.py*")}
+    texts = {p.name: p.read_text(encoding="utf-8") for p in SOURCE.rglob("*.py*")}
     assert not [name for name, text in texts.items() if "rich.progress" in text]
 
 

@@ -21,7 +21,8 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
-from helpers.rendering import ROOT, git, publish, render
+from helpers.package import SOURCE
+from helpers.rendering import git, publish, render
 
 from package_name import explain, splitting
 from package_name.engine import bench, monitoring, storage
@@ -436,8 +437,7 @@ def test_a_contract_whose_name_is_no_file_name_is_told(project: Project, ml: Ml)
 
 def test_all_children_start_in_one_place() -> None:
     """One starter gives them a clean environment, a time limit and no terminal."""
-    source = next((ROOT / "template/src").iterdir())
-    found = [path for path in source.rglob("*.*") if path.suffix in (".py", ".jinja")]
+    found = [path for path in SOURCE.rglob("*.*") if path.suffix in (".py", ".jinja")]
     starters = re.compile(r"\bsubprocess\b|\bos\.(system|popen|spawn|exec)|multiprocessing")
     assert {p.name for p in found if starters.search(p.read_text(encoding="utf-8"))} == {"git.py"}
 

@@ -1,22 +1,45 @@
 """Load the raw template package, as it stands in the template, under the name `package_name`."""
 
+import atexit
 import importlib.util
+import shutil
 import sys
+import tempfile
 from pathlib import Path
+from types import ModuleType
 
-SOURCE = Path(__file__).parents[2] / "template" / "src" / "{{ package_name }}"
+TEMPLATE = Path(__file__).parents[2] / "template"
+PACKAGE = "src/{{ package_name }}"
 
 
-def load() -> None:
-    """Make `import package_name.metrics` and the like work; calling it again does nothing."""
-    if "package_name" in sys.modules:
-        return
+def own(task: str) -> Path:
+    """Return the folder of the template that only projects of this task get."""
+    return TEMPLATE / f"{{% if task_type == '{task}' %}}.{{% endif %}}"
+
+
+def sources(task: str) -> Path:
+    """Return a folder with links to the modules of a project of this task, common and own."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{task}-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for part in (TEMPLATE / PACKAGE, own(task) / PACKAGE):
+        for path in part.rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                link = folder / path.relative_to(part)
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(path)
+    return folder
+
+
+def load(name: str, folder: Path) -> ModuleType:
+    """Make `import {name}.metrics` and the like work with the modules of `folder`."""
     spec = importlib.util.spec_from_file_location(
-        "package_name", SOURCE / "__init__.py", submodule_search_locations=[str(SOURCE)]
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
     module = importlib.util.module_from_spec(spec)
-    sys.modules["package_name"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
+    return module
 
 
-load()
+SOURCE = sources("binary")
+load("package_name", SOURCE)
