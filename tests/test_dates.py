@@ -23,7 +23,7 @@ from package_name.engine.serving import arrow
 
 START = dt.datetime(2015, 3, 1)
 FACTS = {"version": "v1", "task": "binary", "champion": "lightgbm", "primary_metric": "roc_auc"}
-FACTS |= {"target": "y", "calibration": "none", "data_sha256": "", "run": "r"}
+FACTS |= {"target": "y", "data_sha256": "", "run": "r"}
 FACTS |= {"outputs": task.outputs("true")}
 
 
@@ -64,9 +64,8 @@ def made(request, tmp_path_factory) -> tuple[Contract, pl.DataFrame, Scorer]:
     member = graph.Member(*models.FITTERS["lightgbm"](data, 0, {"rounds": 60}))
     folder = tmp_path_factory.mktemp("dates") / "v1"
     options = {"contract_text": "", "rivals": {}, "reports": {}}
-    facts = FACTS | {"decision": {"threshold": 0.5}}
     bundle.save(
-        folder, graph.Predictor((member,)), spec, contract, fit.head(200), facts=facts, **options
+        folder, graph.Predictor((member,)), spec, contract, fit.head(200), facts=FACTS, **options
     )
     return contract, frame, Scorer.load(folder)
 

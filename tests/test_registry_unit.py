@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from package_name import models
-from package_name.engine import storage
+from package_name.engine import storage, task
 from package_name.engine.data import contract
 from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.model import graph, plain, registry, stored_graph
+from package_name.engine.model.head import Head
 from package_name.engine.model.scorer import FILES, FeatureSpec, NumericFeature, Scorer, session
 
 
@@ -298,11 +299,11 @@ def manifest(project, version="v1"):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"decision": {"threshold": 0.41}}, "has threshold 0.4.* says 0.41"),
-        ({"decision": {}}, "has threshold 0.4.* says nan"),
+        ({"decision": {"threshold": 0.41}}, "has threshold 0.4.* says 0.4"),
+        ({"decision": {}}, "has threshold 0.4.* says none"),
         ({"outputs": []}, "other outputs"),
-        ({"calibration": "sigmoid"}, "calibration none"),
-        ({"calibration": "isotonic"}, "calibration none"),
+        ({"head": "sigmoid"}, "head none"),
+        ({"head": "isotonic"}, "head none"),
         ({"files": {}}, "no hash of"),
         ({"more": 1}, "manifest.json is .* unknown field `more`"),
         ({"champion": None}, "manifest.json is missing or damaged"),
@@ -370,12 +371,13 @@ def test_a_graph_tells_its_constants(method, members):
     zero = np.zeros(1, np.float32)
     model = plain.Linear(0.0, zero, zero, zero, ())
     knots = np.array([0.1, 0.9], np.float32)
-    found = graph.Calibration(method, 1.2, 0.1, knots, knots)
+    found = Head(method, 1.2, 0.1, knots, knots, 0.3)
     member = graph.Member(model, lambda x: np.zeros(len(x)), 1 / members)
     predictor = graph.Predictor((member,) * members, found)
     for encoded in (True, False):
-        content = graph.emit(predictor, spec, 0.3, encoded=encoded)
-        assert stored_graph.constants(content) == (float(np.float32(0.3)), method)
+        content = graph.emit(predictor, spec, encoded=encoded)
+        told = {"threshold": float(np.float32(0.3)), "head": method}
+        assert stored_graph.stated(content, task.stated) == told
         stored_graph.refuse_external(content)
 
 
@@ -387,9 +389,9 @@ def test_a_graph_repeats_a_calibration_next_to_0_and_1(method):
     model = plain.Linear(0.0, zero, one, zero, ())
     knots = np.array([0.1, 0.9], np.float32)
     member = graph.Member(model, lambda x: models.sigmoid(models.linear_log_odds(model, x)))
-    predictor = graph.Predictor((member,), graph.Calibration(method, 0.25, -0.6, knots, knots))
+    predictor = graph.Predictor((member,), Head(method, 0.25, -0.6, knots, knots))
     x = np.r_[-1e14, np.linspace(-20, 20, 401), 1e14].astype(np.float32)[:, None]
-    content = graph.emit(predictor, spec, 0.3, encoded=True)
+    content = graph.emit(predictor, spec, encoded=True)
     answer = session(content).run(None, {"x": x})[0][:, 0]
     np.testing.assert_allclose(answer, predictor.predict(x), rtol=0, atol=1e-6)
 
@@ -397,7 +399,7 @@ def test_a_graph_repeats_a_calibration_next_to_0_and_1(method):
 def test_other_files_are_no_graph_of_this_project():
     for content in (b"", b"\xff" * 40, b"text", b"\x3a\x04ab"):
         with pytest.raises(ProjectError, match="not a graph of this project"):
-            stored_graph.constants(content)
+            stored_graph.stated(content, task.stated)
 
 
 @pytest.mark.parametrize("place", ["initializer", "attribute", "subgraph"])

@@ -599,7 +599,7 @@ def scorer_of(frame: pl.DataFrame, spec: FeatureSpec, agreed: Contract) -> Score
     y = (np.arange(frame.height) % 3 == 0).astype(np.int8)
     data = models.Data(encode(spec, frame), y, spec, 1)
     fitted = models.FITTERS["logistic_regression"](data, 0, {})
-    model = graph.emit(graph.Predictor((graph.Member(*fitted),)), spec, 0.5, encoded=True)
+    model = graph.emit(graph.Predictor((graph.Member(*fitted),)), spec, encoded=True)
     texts = dict.fromkeys(Manifest.__struct_fields__, "") | {"features": (), "files": {}}
     manifest = Manifest(**texts | {"outputs": task.OUTPUTS, "version": "v1"})
     return Scorer(manifest, spec, bundle.served_columns(agreed), model)

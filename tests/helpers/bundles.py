@@ -13,6 +13,7 @@ from package_name.engine import metrics, monitoring, storage, task
 from package_name.engine.data import contract
 from package_name.engine.features import encode
 from package_name.engine.model import bundle, graph, registry
+from package_name.engine.model.head import Head
 from package_name.engine.settings import Project
 
 
@@ -98,7 +99,7 @@ def train(
     spec = features.fit(fit, agreed)
     data = models.Data(encode(spec, fit), labels(fit), spec, 1)
     member = graph.Member(*models.FITTERS["logistic_regression"](data, 0, {}))
-    predictor = graph.Predictor((member,))
+    predictor = graph.Predictor((member,), Head(threshold=0.4))
     p = predictor.predict(encode(spec, test))
     processed = made.path("data/processed")
     processed.mkdir(parents=True, exist_ok=True)
@@ -113,8 +114,6 @@ def train(
         "primary_metric": "roc_auc",
         "target": "y",
         "outputs": task.outputs("true"),
-        "decision": {"threshold": 0.4},
-        "calibration": "none",
         "data_sha256": storage.sha256(processed / "valid.parquet"),
         "run": f"run-{version}",
     }

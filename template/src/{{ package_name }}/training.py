@@ -154,18 +154,7 @@ def run(project: Project) -> dict[str, Any]:
             candidates = [*members, "blend"]
     behind = paired_differences(found, candidates)
     chosen = choose(behind, facts.selection)
-    calibration = decision.calibrate(facts.calibration, data.y, found[chosen].oof)
-    known = ~np.isnan(found[chosen].oof)
-    honest = calibration.apply(found[chosen].oof[known])
-    costs = decision.decision_costs(project)
-    decided = decision.choose_threshold(
-        facts.threshold,
-        data.y[known],
-        honest,
-        costs,
-        decision.capacity_share(project),
-        calibrated=calibration.method != "none",
-    )
+    head, decided = decision.decide(project, data.y, found[chosen].oof)
     fitted: dict[str, models.Fitted] = {}
     seconds: dict[str, float] = {}
     for name in names:
@@ -180,7 +169,7 @@ def run(project: Project) -> dict[str, Any]:
     if "blend" in found:
         parts_of_blend = (graph.Member(*fitted[name], share) for name, share in shares.items())
         predictors["blend"] = graph.Predictor(tuple(parts_of_blend))
-    final = predictors[chosen]._replace(calibration=calibration)
+    final = predictors[chosen]._replace(head=head)
 
     development, test = frame[parts.development], frame[parts.test]
     del frame  # of a large table the copy would be the peak of memory
@@ -224,8 +213,7 @@ def run(project: Project) -> dict[str, Any]:
             "behind": {name: gap._asdict() for name, gap in behind.items()},
         },
         "blend": shares if chosen == "blend" else {},
-        "calibration": calibration.method,
-        "threshold": decided._asdict(),
+        **decided,
         "gap_train_valid": _seen_score(project, data, predictors[chosen])
         - float(np.mean(found[chosen].scores)),
         "learning_curve": _learning_curve(project, data, parts, chosen, found),
@@ -233,7 +221,10 @@ def run(project: Project) -> dict[str, Any]:
         "tuned": sorted(tuned),
     }
     served = development.select(column.name for column in agreed.features)
-    reference = monitoring.reference(served[known.nonzero()[0]], agreed, honest, data.y[known])
+    known = ~np.isnan(found[chosen].oof)
+    reference = monitoring.reference(
+        served[known.nonzero()[0]], agreed, head.apply(found[chosen].oof[known]), data.y[known]
+    )
     progress.tell("proving the graph and saving the bundle")
     bundle.save(
         project.path(f"models/{version}"),
@@ -250,8 +241,6 @@ def run(project: Project) -> dict[str, Any]:
             "primary_metric": facts.primary_metric,
             "target": agreed.target.name,
             "outputs": task.outputs(agreed.target.positive or ""),
-            "decision": {"threshold": decided.threshold},
-            "calibration": calibration.method,
             "data_sha256": data_sha256,
             "run": run_id,
         },

@@ -1,6 +1,6 @@
 """From a probability to a decision: calibration, costs, capacity, threshold."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from .engine import metrics
 from .engine.errors import ProjectError
 from .engine.metrics import Array
-from .engine.model import graph
+from .engine.model.head import CLIP, Head
 from .engine.settings import DAYS_A_MONTH, Project
 
 Floats = NDArray[np.float64]
@@ -37,25 +37,41 @@ class Choice(NamedTuple):
     share: float
 
 
-def calibrate(method: str, y: NDArray[np.int8], oof: Floats) -> graph.Calibration:
+def decide(project: Project, y: NDArray[np.int8], oof: Floats) -> tuple[Head, dict[str, Any]]:
+    """Choose calibration and threshold from out-of-fold probabilities of shape (rows,).
+
+    Also return what reports/training.json says of them. NaN stands where no fold tested a row.
+    """
+    facts = project.facts
+    known = ~np.isnan(oof)
+    head = calibrate(facts.calibration, y, oof)
+    chosen = choose_threshold(
+        facts.threshold,
+        y[known],
+        head.apply(oof[known]),
+        decision_costs(project),
+        capacity_share(project),
+        calibrated=head.method != "none",
+    )
+    told = {"calibration": head.method, "threshold": chosen._asdict()}
+    return head._replace(threshold=chosen.threshold), told
+
+
+def calibrate(method: str, y: NDArray[np.int8], oof: Floats) -> Head:
     """Learn the calibration from out-of-fold probabilities."""
     known = ~np.isnan(oof)
     p, y = oof[known], y[known]
     if method == "none" or len(np.unique(p)) < 10:
-        return graph.Calibration("none")
+        return Head()
     if method == "sigmoid":
         from sklearn.linear_model import LogisticRegression
 
-        clipped = np.clip(p, graph.CLIP, 1 - graph.CLIP)
+        clipped = np.clip(p, CLIP, 1 - CLIP)
         log_odds = np.log(clipped / (1 - clipped))[:, None]
         line = LogisticRegression(C=1e6).fit(log_odds, y)
         slope, intercept = float(line.coef_[0, 0]), float(line.intercept_[0])
         # A slope that is not positive would turn the ranking round: the scores say nothing then.
-        return (
-            graph.Calibration("sigmoid", slope, intercept)
-            if slope > 0
-            else graph.Calibration("none")
-        )
+        return Head("sigmoid", slope, intercept) if slope > 0 else Head()
     from sklearn.isotonic import IsotonicRegression
 
     steps = IsotonicRegression(out_of_bounds="clip").fit_transform(p, y)
@@ -65,9 +81,7 @@ def calibrate(method: str, y: NDArray[np.int8], oof: Floats) -> graph.Calibratio
     # Jeffreys' estimate keeps a step of few rows away from certainty.
     rates = np.maximum.accumulate((np.bincount(place, weights=y) + 0.5) / (rows + 1))
     rising = np.concatenate([[True], np.diff(centers) > 1e-5])
-    return graph.Calibration(
-        "isotonic", knots_x=centers[rising], knots_y=rates.astype(np.float32)[rising]
-    )
+    return Head("isotonic", knots_x=centers[rising], knots_y=rates.astype(np.float32)[rising])
 
 
 def decision_costs(project: Project) -> Costs:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .. import privacy, storage
+from .. import privacy, storage, task
 from ..data import validation
 from ..data.contract import Contract
 from ..errors import ProjectError
@@ -59,10 +59,9 @@ def save(
     fields of the manifest. ProjectError when a graph does not repeat the model: no bundle then.
     """
     x = encode(spec, sample)
-    threshold = float(facts["decision"]["threshold"])
     outputs: tuple[Output, ...] = facts["outputs"]
-    model = graph.emit(predictor, spec, threshold, encoded=False)
-    encoded = graph.emit(predictor, spec, threshold, encoded=True)
+    model = graph.emit(predictor, spec, encoded=False)
+    encoded = graph.emit(predictor, spec, encoded=True)
     _prove(predictor, spec, sample, x, model, encoded)
     chosen = _without_personal(sample.head(GOLDEN_ROWS), contract)
     rows = tuple(_plain(row, contract) for row in chosen.to_dicts())
@@ -80,7 +79,7 @@ def save(
             **{name: storage.json_bytes(report) for name, report in reports.items()},
         }
         for name, rival in rivals.items():
-            content[f"rivals/{name}.onnx"] = graph.emit(rival, spec, threshold, encoded=True)
+            content[f"rivals/{name}.onnx"] = graph.emit(rival, spec, encoded=True)
         for name, data in content.items():
             storage.write_bytes(temporary / name, data)
         manifest = Manifest(
@@ -89,6 +88,8 @@ def save(
             created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             features=tuple(spec.names),
             files={name: storage.sha256(temporary / name) for name in sorted(content)},
+            decision=predictor.head.decision,
+            head=predictor.head.method,
             **facts,
         )
         storage.write_json(temporary / "manifest.json", manifest)
@@ -124,21 +125,27 @@ def _prove(
     near[:, :width] = np.nextafter(x[:, :width], np.float32(np.inf))
     fast, full = session(encoded), session(model)
     checks = {"real": x, "missing": missing, "huge": huge, "neighbouring": near}
-    found = {
-        name: (predictor.predict(rows), _run(fast, {"x": rows})) for name, rows in checks.items()
-    }
-    found["raw"] = (found["real"][1], _run(full, raw_inputs(spec, sample)))
-    for name, (expected, answer) in found.items():
-        worst = float(np.abs(expected - answer).max(initial=0.0))
+    for name, rows in checks.items():
+        _same(predictor.answers(rows), _run(fast, {"x": rows}), name)
+    _same(_run(fast, {"x": x}), _run(full, raw_inputs(spec, sample)), "raw")
+
+
+def _same(
+    expected: dict[str, NDArray[np.float64]], found: dict[str, NDArray[np.float64]], rows: str
+) -> None:
+    for name, values in expected.items():
+        worst = float((np.abs(values - found[name]) / task.unit(values)).max(initial=0.0))
         if not worst <= TOLERANCE:
             raise ProjectError(
-                f"the ONNX graph differs from the model by {worst:.2g} on {name} rows: "
+                f"the ONNX graph differs from the model by {worst:.2g} on {rows} rows: "
                 "no bundle was made; please report this as a bug of the template"
             )
 
 
-def _run(model: Any, inputs: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
-    return np.asarray(model.run(None, inputs)[0][:, 0], dtype=np.float64)
+def _run(model: Any, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
+    names = [output.name for output in model.get_outputs()]
+    found = model.run(names, inputs)
+    return {n: np.asarray(a[:, 0], dtype=np.float64) for n, a in zip(names, found, strict=True)}
 
 
 def _without_personal(rows: pl.DataFrame, contract: Contract) -> pl.DataFrame:

@@ -17,13 +17,13 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from .. import dialect, privacy, storage
+from .. import dialect, privacy, storage, task
 from ..errors import ProjectError
 from ..threads import workers
 from . import stored_graph
 from .output import NUMPY, Output
 
-FORMAT = 2
+FORMAT = 3
 GOLDEN_TOLERANCE = 1e-4
 MANIFEST = "manifest.json"
 EVALUATED = "metrics.json"  # comes later, so that the registry has its hash
@@ -121,7 +121,8 @@ class ServedColumn(msgspec.Struct, frozen=True, kw_only=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a bundle is and the SHA-256 of each of its files.
 
-    `decision` holds the numbers that decisions follow from, such as a threshold.
+    `decision` holds the numbers that decisions follow from, such as a threshold; `head` names the
+    last step of the graph, such as a calibration.
     """
 
     format: int
@@ -132,7 +133,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     target: str
     outputs: tuple[Output, ...]
     decision: dict[str, float]
-    calibration: str
+    head: str
     contract_sha256: str
     data_sha256: str
     run: str
@@ -146,6 +147,10 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True):
 
     rows: tuple[dict[str, Any], ...]
     scores: dict[str, tuple[float, ...]]
+
+
+def _shown(value: float | str | None) -> str:
+    return "none" if value is None else f"{value:.9g}" if isinstance(value, float) else value
 
 
 def example(column: ServedColumn) -> str | float | bool:
@@ -424,21 +429,19 @@ class Scorer:
 
     def check_graphs(self, bundle: str, graphs: dict[str, bytes]) -> None:
         """ProjectError when the manifest says something else than the graphs themselves."""
-        said = self.manifest
-        threshold = said.decision.get("threshold", math.nan)
-        told = stored_graph.Constants(float(np.float32(threshold)), said.calibration)
+        said = {name: float(np.float32(value)) for name, value in self.manifest.decision.items()}
+        told = said | {"head": self.manifest.head}
         for name, graph in graphs.items():
-            found = stored_graph.constants(graph)
-            if found != told:
-                raise ProjectError(
-                    f"bundle {bundle}: {name} has threshold {found.threshold:.9g} and "
-                    f"calibration {found.calibration}, manifest.json says {threshold:.9g} and "
-                    f"{said.calibration}; restore it or train again"
-                )
+            for key, value in stored_graph.stated(graph, task.stated).items():
+                if value != told.get(key):
+                    raise ProjectError(
+                        f"bundle {bundle}: {name} has {key} {_shown(value)}, manifest.json says "
+                        f"{_shown(told.get(key))}; restore it or train again"
+                    )
         emitted = [output.name for output in self._session.get_outputs()]
         if [output.name for output in self.outputs] != emitted:
             raise ProjectError(f"bundle {bundle}: manifest.json names other outputs than the graph")
-        if list(said.features) != self.spec.names:
+        if list(self.manifest.features) != self.spec.names:
             raise ProjectError(
                 f"bundle {bundle}: manifest.json names other features than features.json"
             )
@@ -446,7 +449,8 @@ class Scorer:
     def replay(self, golden: Golden) -> None:
         """Score the golden rows; ProjectError when an answer differs from training."""
         found = self.score_rows(list(map(self.read_row, golden.rows)))
-        apart = [np.abs(found[name] - np.asarray(told)) for name, told in golden.scores.items()]
+        told = {name: np.asarray(scores) for name, scores in golden.scores.items()}
+        apart = [np.abs(found[n] - scores) / task.unit(scores) for n, scores in told.items()]
         worst = float(max(each.max(initial=0) for each in apart))
         if not worst <= GOLDEN_TOLERANCE:
             raise ProjectError(

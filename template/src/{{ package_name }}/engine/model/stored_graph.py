@@ -5,7 +5,7 @@ An ONNX file is a protocol buffer; the field numbers below are those of onnx.pro
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ..errors import ProjectError
@@ -17,29 +17,36 @@ FLOATS, NAME, RAW, EXTERNAL, LOCATION = 4, 8, 9, 13, 14  # of a tensor
 TENSORS, GRAPHS, SPARSES = (5, 10), (6, 11), (22, 23)  # of an attribute
 
 
-class Constants(NamedTuple):
-    """The graph's own threshold (float32) and method of calibration."""
-
-    threshold: float
-    calibration: str
+Stated = dict[str, float | str]
 
 
-class _Node(NamedTuple):
+class Node(NamedTuple):
+    """A node's operator and the names of its inputs."""
+
     operator: str
     inputs: list[str]
 
 
-def constants(model: bytes) -> Constants:
-    """Read the constants of a graph that graph.py emitted; ProjectError when it is another."""
+class Stored(NamedTuple):
+    """A graph: its nodes by their first output, its constants by their names."""
+
+    nodes: dict[str, Node]
+    tensors: dict[str, bytes]
+
+    def number(self, name: str) -> float:
+        """Return the one float32 of a constant."""
+        fields = _messages(self.tensors[name])
+        found = next(value for number, value in fields if number in (FLOATS, RAW))
+        (value,) = struct.unpack("<f", found)
+        return float(value)
+
+
+def stated(
+    model: bytes, read: Callable[[Stored], dict[str, float | str]]
+) -> dict[str, float | str]:
+    """Read what a graph decides by; ProjectError when it is none that graph.py emitted."""
     try:
-        nodes, tensors = _parts(model)
-        compared = nodes[nodes["decision"].inputs[0]]
-        if compared.operator != "GreaterOrEqual" or compared.inputs[0] != "probability":
-            raise ValueError("its decision is no comparison of its probability")
-        last = nodes[nodes["probability"].inputs[0]]
-        added = last.operator == "Add" and any(name in tensors for name in last.inputs)
-        method = "sigmoid" if last.operator == "Sigmoid" else "isotonic" if added else "none"
-        return Constants(_number(tensors[compared.inputs[1]]), method)
+        return read(_parts(model))
     except (StopIteration, LookupError, ValueError, struct.error) as error:
         raise ProjectError(f"the model file is not a graph of this project: {error!r}") from None
 
@@ -85,8 +92,7 @@ def _is_outside(tensor: bytes) -> bool:
     return any(n == EXTERNAL or (n == LOCATION and value) for n, value in _fields(tensor))
 
 
-def _parts(model: bytes) -> tuple[dict[str, _Node], dict[str, bytes]]:
-    """Return the nodes by their first output, and the constants by their names."""
+def _parts(model: bytes) -> Stored:
     nodes, tensors = {}, {}
     graph = next(value for number, value in _messages(model) if number == GRAPH)
     for number, value in _messages(graph):
@@ -95,18 +101,11 @@ def _parts(model: bytes) -> tuple[dict[str, _Node], dict[str, bytes]]:
             texts = [(n, v.decode()) for n, v in fields]
             operator = next(v for n, v in texts if n == OPERATOR)
             first = next(v for n, v in texts if n == OUTPUTS)
-            nodes[first] = _Node(operator, [v for n, v in texts if n == INPUTS])
+            nodes[first] = Node(operator, [v for n, v in texts if n == INPUTS])
         elif number == INITIALIZERS:
             name = next(v for n, v in _messages(value) if n == NAME)
             tensors[name.decode()] = value
-    return nodes, tensors
-
-
-def _number(tensor: bytes) -> float:
-    """Return the one float32 of a tensor."""
-    found = next(value for number, value in _messages(tensor) if number in (FLOATS, RAW))
-    (value,) = struct.unpack("<f", found)
-    return float(value)
+    return Stored(nodes, tensors)
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -1,8 +1,13 @@
 """Binary classification, as far as the machinery has to know it."""
 
+from collections.abc import Mapping
+
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from .model.output import Output
+from .model.stored_graph import Stored
 
 OUTPUTS = (
     Output(
@@ -21,3 +26,34 @@ def outputs(positive: str) -> tuple[Output, ...]:
     """Return the outputs of a model whose probability is that of the class `positive`."""
     probability, decision = OUTPUTS
     return msgspec.structs.replace(probability, levels=(positive,)), decision
+
+
+def level(decision: Mapping[str, float]) -> float:
+    """Return the threshold among the numbers that decisions follow from."""
+    return decision["threshold"]
+
+
+def stated(graph: Stored) -> dict[str, float | str]:
+    """Return the graph's own threshold (float32) and method of calibration."""
+    compared = graph.nodes[graph.nodes["decision"].inputs[0]]
+    if compared.operator != "GreaterOrEqual" or compared.inputs[0] != "probability":
+        raise ValueError("its decision is no comparison of its probability")
+    last = graph.nodes[graph.nodes["probability"].inputs[0]]
+    added = last.operator == "Add" and any(name in graph.tensors for name in last.inputs)
+    method = "sigmoid" if last.operator == "Sigmoid" else "isotonic" if added else "none"
+    return {"threshold": graph.number(compared.inputs[1]), "head": method}
+
+
+def rare(y: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """Return which rows are of the rarer class, shape (rows,)."""
+    return np.asarray(y == (2 * y.sum() <= len(y)))
+
+
+def pivot(decision: Mapping[str, float], scores: NDArray[np.float64]) -> float:
+    """Return the score next to which a decision is the least certain."""
+    return decision["threshold"]
+
+
+def unit(scores: NDArray[np.float64]) -> float:
+    """Return the unit in which two runtimes may differ by little: probabilities are one scale."""
+    return 1.0

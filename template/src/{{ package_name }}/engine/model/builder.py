@@ -1,0 +1,56 @@
+"""Nodes and constants of an ONNX graph, under fresh names."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+
+class Graph:
+    """Collects nodes and constants."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+
+    def node(
+        self,
+        operator: str,
+        inputs: list[str],
+        output: str = "",
+        domain: str = "",
+        **attributes: Any,
+    ) -> str:
+        """Add a node; return the name of its output."""
+        output = output or f"{operator.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [output], domain=domain, **attributes))
+        return output
+
+    def constant(self, value: Any, dtype: Any = np.float64) -> str:
+        """Add a constant; return its name."""
+        name = f"constant_{len(self.initializers)}"
+        self.initializers.append(numpy_helper.from_array(np.asarray(value, dtype=dtype), name))
+        return name
+
+    def interpolated(self, value: str, knots_x: NDArray[Any], knots_y: NDArray[Any]) -> str:
+        """Interpolate as a sum of one clipped ramp per segment: y0 + sum of slope * clip(v - x).
+
+        `value` names a column of double precision; the knots have shape (knots,).
+        """
+        x, y = knots_x.astype(np.float64), knots_y.astype(np.float64)
+        if len(x) == 1:
+            zero = self.node("Mul", [value, self.constant([[0.0]])])
+            return self.node("Add", [zero, self.constant([[y[0]]])])
+        widths = np.diff(x)
+        offset = self.node("Sub", [value, self.constant(x[None, :-1])])
+        above = self.node("Max", [offset, self.constant([[0.0]])])
+        ramp = self.node("Min", [above, self.constant(widths[None])])
+        rise = self.node("MatMul", [ramp, self.constant((np.diff(y) / widths)[:, None])])
+        return self.node("Add", [rise, self.constant([[y[0]]])])
+
+
+def info(name: str, kind: int, width: int) -> onnx.ValueInfoProto:
+    """Return an input or output of shape (rows, width)."""
+    return helper.make_tensor_value_info(name, kind, [None, width])
