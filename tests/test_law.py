@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from helpers import tables
 from helpers.filled import answer
 from helpers.plan import render_plan
 from helpers.rendering import ROOT, render
@@ -14,7 +14,7 @@ from helpers.rendering import ROOT, render
 from package_name.engine.settings import Project
 from package_name.planner import check, page, report
 
-TABLE = yaml.safe_load((ROOT / "questions" / "rules.yaml").read_text(encoding="utf-8"))
+TABLE = tables.rules("binary")
 ROLES = {
     *("sponsor", "product", "domain expert", "data engineer", "data scientist", "ML engineer"),
     *("on-call lead", "risk"),

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
+from helpers import tables
 from helpers.jinja import evaluate_all
 from helpers.plan import render_plan
 from helpers.rendering import ROOT
@@ -21,7 +22,7 @@ from reference import rules as reference
 from package_name.engine import settings
 from package_name.planner.rules import judge_again
 
-TABLE = yaml.safe_load((ROOT / "questions" / "rules.yaml").read_text(encoding="utf-8"))
+TABLE = tables.rules("binary")
 GOLDEN = yaml.safe_load((ROOT / "tests" / "reference" / "golden.yaml").read_text())["decisions"]
 RULES = [rule for decision in TABLE["decisions"].values() for rule in decision["rules"]]
 
@@ -104,11 +105,11 @@ def random_answers(rng: random.Random) -> dict[str, Any]:
 
 
 def decide_all(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return evaluate_all("questions/rules.jinja", "decide", [[case] for case in cases])
+    return evaluate_all("questions/binary/rules.jinja", "decide", [[case] for case in cases])
 
 
 def fire_all(cases: list[dict[str, Any]]) -> list[dict[str, list[list[str] | None]]]:
-    return evaluate_all("questions/rules.jinja", "fire", [[case] for case in cases])
+    return evaluate_all("questions/binary/rules.jinja", "fire", [[case] for case in cases])
 
 
 @cache
@@ -279,7 +280,7 @@ def test_generated_file_is_current_and_the_check_notices_when_not(tmp_path: Path
         shutil.copytree(ROOT / part, tmp_path / part)
     check = [sys.executable, str(tmp_path / "tools" / "gen_rules.py"), "--check"]
     assert subprocess.run(check, check=False).returncode == 0
-    source = tmp_path / "questions" / "rules.yaml"
+    source = tmp_path / "questions" / "binary" / "rules.yaml"
     source.write_text(source.read_text().replace("pos_rate < 0.10", "pos_rate < 0.20"))
     stale = subprocess.run(check, check=False, capture_output=True, text=True)
     assert stale.returncode == 1 and "gen_rules.py" in stale.stderr

@@ -129,7 +129,11 @@ def test_no_file_is_ignored_by_git(renders: dict[str, Tree], tmp_path: Path) -> 
 
 def sources() -> dict[str, str]:
     """Return what Jinja makes files from, by path; validators write nothing."""
-    paths = [*ROOT.glob("template/**/*.jinja"), *ROOT.glob("questions/*.*")]
+    paths = [
+        *ROOT.glob("template/**/*.jinja"),
+        *ROOT.glob("questions/*.*"),
+        *ROOT.glob("questions/*/rules.*"),
+    ]
     found = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in paths}
     del found["questions/checks.jinja"], found["questions/given.jinja"]
     for path in ROOT.glob("questions/asked/*.yml"):

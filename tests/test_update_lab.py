@@ -172,7 +172,7 @@ def change_choices(folder: Path, rng: random.Random) -> None:
         folder / "questions/operation.yml",
         lambda text: text.replace('"3.12"\n  choices: [', '"3.14"\n  choices: ["3.14", '),
     )
-    for name in ("rules.jinja", "rules.yaml"):
+    for name in ("binary/rules.jinja", "binary/rules.yaml"):
         edit(folder / "questions" / name, lambda text: text.replace("isotonic", "monotone"))
 
 

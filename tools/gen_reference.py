@@ -16,6 +16,7 @@ import yaml
 from copier import run_copy
 from gen_cookiecutter import own_default
 from gen_given import files
+from gen_rules import tasks
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESET = (
@@ -83,40 +84,53 @@ def questions() -> Iterator[str]:
 
 def rules() -> Iterator[str]:
     """Describe every decision with its rules, in the order in which they are tried."""
-    content = yaml.safe_load((ROOT / "questions" / "rules.yaml").read_text(encoding="utf-8"))
+    files = {"": ROOT / "questions" / "rules.yaml"}
+    files |= {task: ROOT / "questions" / task / "rules.yaml" for task in tasks()}
+    read = {of: yaml.safe_load(file.read_text(encoding="utf-8")) for of, file in files.items()}
     yield "# Decision rules"
     yield NOTE
     yield (
         "Of most decisions the first rule that matches counts; of those marked (all), every one "
         "that matches adds to the list. `plan/overrides.yaml` may give any of the values instead, "
-        "unless a decision is fixed."
+        "unless a decision is fixed. What names a task counts for its projects alone."
     )
-    yield "\n".join(
-        [*table("Name in a rule", "Means")]
-        + [row(code(name), code(means)) for name, means in content["names"].items()]
-    )
-    for identifier, decision in content["decisions"].items():
-        every = " (all)" if decision["kind"] == "all" else ""
-        yield f"## {identifier} {decision['output']}{every}"
-        fixed = f" Fixed: {decision['fixed']}." if "fixed" in decision else ""
-        words = ", ".join(f"{code(value)} ({said})" for value, said in decision["words"].items())
-        yield f"Values, and what people read: {words}.{fixed}"
-        lines = table("Rule", "When", "Then", "Why", "Sources")
-        for rule in decision["rules"]:
-            plain = {"True": "always", "otherwise": "otherwise"}
-            when = plain.get(rule["when"]) or code(rule["when"])
-            sources = ", ".join(rule["sources"])
-            lines.append(row(code(rule["id"]), when, code(rule["then"]), rule["why"], sources))
-        yield "\n".join(lines)
+    lines = table("Name in a rule", "Means", "Task")
+    for task, content in read.items():
+        named = content["names"].items()
+        lines += [row(code(name), code(means), task or "every") for name, means in named]
+    yield "\n".join(lines)
+    for identifier, common in read[""]["decisions"].items():
+        for task, content in read.items():
+            if common if not task else not common and identifier in content["decisions"]:
+                yield from decision(identifier, content["decisions"][identifier], task)
     yield "## Sources"
     yield (
         "What each is cited for and its place in it, where it is found, and what of it was opened "
-        f"in {content['laws_checked']}: trust no rule and no duty further than that."
+        f"in {read['']['laws_checked']}: trust no rule and no duty further than that."
     )
     lines = table("Key", "Source", "Where", "Opened")
-    for key, found in content["sources"].items():
+    sources = {key: found for content in read.values() for key, found in content["sources"].items()}
+    for key, found in sorted(sources.items()):
         where = f"<{found['at']}>" if found["at"] else ""
         lines.append(row(key, found["source"], where, found["seen"]))
+    yield "\n".join(lines)
+
+
+def decision(identifier: str, found: dict[str, Any], task: str) -> Iterator[str]:
+    """Describe one decision, of `task` alone where that is not empty."""
+    every = " (all)" if found["kind"] == "all" else ""
+    yield f"## {identifier} {found['output']}{every}{f', {task}' if task else ''}"
+    fixed = f" Fixed: {found['fixed']}." if "fixed" in found else ""
+    words = ", ".join(f"{code(value)} ({said})" for value, said in found["words"].items())
+    yield f"Values, and what people read: {words}.{fixed}"
+    lines = table("Rule", "When", "Then", "Why", "Sources")
+    for rule in found["rules"]:
+        plain = {"True": "always", "otherwise": "otherwise"}
+        when = plain.get(rule["when"]) or code(rule["when"])
+        if "tasks" in rule:
+            when = f"{', '.join(rule['tasks'])}: {when}"
+        sources = ", ".join(rule["sources"])
+        lines.append(row(code(rule["id"]), when, code(rule["then"]), rule["why"], sources))
     yield "\n".join(lines)
 
 

@@ -1,0 +1,14 @@
+"""What the generators in tools read, for the tests: questions and rules of each task."""
+
+import sys
+from typing import Any
+
+from .rendering import ROOT
+
+sys.path.insert(0, str(ROOT / "tools"))
+import gen_rules
+
+
+def rules(task: str) -> dict[str, Any]:
+    """Return the rule table of a task."""
+    return gen_rules.load(task)
