@@ -137,7 +137,8 @@ SWITCHES = {
         r"99\.5 %|100 ms|over 30 days|0 5 \* \* \*",
         {
             "monitoring/alerts.yml": "> 0.25",
-            "PLAN.md": "99.9 % of requests succeed over 7 days, 99 % of requests within 250 ms",
+            "PLAN.md": "99.9 % of requests succeed (answer) over 7 days (answer), 99 % of requests "
+            "within 250 ms (answer)",
             "docs/runbook.md": "99.9 % of requests succeed over 7 days",
             "deploy/crontab": "30 2 * * 1 cd",
         },

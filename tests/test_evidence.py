@@ -254,7 +254,9 @@ def test_a_metric_of_another_name_is_not_held_against_the_limit(measured: Projec
     path = measured.path("plan/overrides.yaml")
     path.write_text("EVAL-01: {value: pr_auc, limit: 0.3, reason: only the top counts}\n")
     shown = row(Project(measured.root), "Primary metric")
-    assert shown.planned == "PR AUC of at least 0.3" and "ROC AUC: 0.81" in shown.measured
+    assert (
+        shown.planned == "PR AUC of at least 0.3 (override)" and "ROC AUC: 0.81" in shown.measured
+    )
     assert shown.says == evidence.AGAINST
 
 
@@ -351,7 +353,7 @@ def test_a_verdict_on_figures_that_nobody_gave_is_no_go(measured: Project, tmp_p
     wanted = "`monthly_benefit`, `success_probability`, `run_cost`: answer them first"
     assert wanted in evidence.verdict(asked) and "go**" not in evidence.verdict(asked)
     assert row(asked, "Rows").planned == "1 800 000 (preset)"
-    assert row(measured, "Positive share").planned == "15 %"  # somebody gave it
+    assert row(measured, "Positive share").planned == "15 % (answer)"
     assert row(measured, "Rows").planned == "50 000 (default)"
     path = measured.path("plan/plan.yaml")
     given = "success_probability: given"

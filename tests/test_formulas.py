@@ -12,6 +12,13 @@ from helpers.jinja import environment, evaluate_all
 from helpers.plan import render_plan
 from reference import formulas
 
+SCENARIOS = {
+    "Stop at G3": "npv_stop_g3",
+    "Late, dear, half the benefit": "npv_adverse",
+    "Half the benefit": "npv_half_benefit",
+    "As planned": "npv",
+    "Early": "npv_early",
+}
 FORMULAS = "questions/formulas.jinja"
 GOLDEN = yaml.safe_load((Path(__file__).parent / "reference" / "golden.yaml").read_text())
 
@@ -228,9 +235,9 @@ def test_scenarios_are_what_a_textbook_counts(months: tuple[float, ...], benefit
     budget, until = found["build_cost"], math.ceil(round(p80 * 0.7, 6))
     most = formulas.ceilings(10**8 + a["indirect_gap"], a["gap_growth"], a["horizon_months"])
     for name, share, cost, length in (
-        ("worst", 0.5, 2, math.ceil(worst)),
+        ("adverse", 0.5, 2, math.ceil(worst)),
         ("half_benefit", 0.5, 1, found["first_use_month"]),
-        ("best", 1, 1, math.ceil(best)),
+        ("early", 1, 1, math.ceil(best)),
     ):
         flows = formulas.cash_flow(
             budget * cost,
@@ -249,10 +256,22 @@ def test_scenarios_are_what_a_textbook_counts(months: tuple[float, ...], benefit
     assert found["npv_stop_g3"] == pytest.approx(formulas.npv(spent, a["discount_rate"]))
     table = re.findall(r"^\| (.*) <!-- VAL-01 --> \|$", text, re.MULTILINE)
     asked = {row.split(" | ")[0]: row.split(" | ")[-1] for row in table}
-    assert list(asked) == ["Stop at G3", "Worst", "Half the benefit", "Likely", "Best"]
-    names = {"Worst": "npv_worst", "Half the benefit": "npv_half_benefit", "Likely": "npv"}
-    for title, name in names.items() | {("Best", "npv_best")}:
+    assert sorted(asked, key=lambda title: found[SCENARIOS[title]]) == list(asked)
+    for title, name in SCENARIOS.items() - {("Stop at G3", "npv_stop_g3")}:
         assert asked[title] == ("go" if found[name] >= 0 else "stop"), title
+
+
+@pytest.mark.parametrize("answers", [{}, {"run_cost": 90_000}, {"run_cost": 10**6}])
+def test_scenarios_stand_by_what_they_are_worth_whatever_the_signs(answers: dict[str, int]) -> None:
+    text, plan = render_plan(**answers)
+    found = {name: number["value"] for name, number in plan["computed"]["VAL-01"].items()}
+    titles = re.findall(r"^\| ([^|]*?) \| .* <!-- VAL-01 --> \|$", text, re.MULTILINE)
+    assert {*titles} == {*SCENARIOS}
+    worths = [found[SCENARIOS[title]] for title in titles]
+    assert worths == sorted(worths)
+    # Where running costs exceed the benefit the early start is no best case, and not called one.
+    assert (titles[-1] == "Early") == (not answers)
+    assert not {"Best", "Worst", "Likely"} & {*titles}
 
 
 def test_no_scenario_of_a_prohibited_practice_is_a_go() -> None:

@@ -342,6 +342,21 @@ def test_defaults_are_those_of_copier() -> None:
     assert defaults()["deployment_modes"] == ["rest", "batch"]
 
 
+def test_where_each_figure_comes_from_stands_beside_it() -> None:
+    given = {"run_cost": 4000, "success_probability": 0.5, "build_months_best": 3}
+    text, plan = render_plan(preset="churn", monthly_benefit=65_500, **given)
+    [line] = re.findall(r"^Plan: (.*)$", text.replace("\u00a0", " "), re.MULTILINE)
+    for said in (
+        *("65 500 EUR a month (preset)", "3 months (preset)", "probability 0.5 (answer)"),
+        *("run 4 000 EUR a month (answer)", "36 months (preset)", "10 % a year (preset)"),
+    ):
+        assert said in line, said
+    # Whatever is a figure there says from where, and what several answers make is computed.
+    assert len(re.findall(r"\d", re.sub(r"[\d ]+(?:\.\d+)?[^();]*?\([a-z]+\)", "", line))) == 0
+    usual = render_plan(monthly_benefit=plan["answers"]["yearly_gap"] // 12 + 10**6)[0]
+    assert "EUR a month (computed)" in usual
+
+
 def test_value_adds_what_the_answers_name() -> None:
     plain = render_plan(plan_depth="standard")[1]["computed"]["VAL-01"]
     more = {"hours_saved": 160, "hourly_rate": 45.0, "benefit_growth": 0.1, "indirect_gap": 150_000}
@@ -354,8 +369,13 @@ def test_value_adds_what_the_answers_name() -> None:
     assert gain == pytest.approx(value["npv"]["value"] - 9 * 10**5)
     grown = render_plan(plan_depth="standard", **more | {"benefit_growth": 0.0})[1]["computed"]
     assert value["npv"]["value"] > grown["VAL-01"]["npv"]["value"] > plain["npv"]["value"]
-    assert "\nFigure: Customers lost: 0.04 today, 0.03 wanted (25\u00a0% less)" in text
-    assert "(7\u00a0200 of it for 160 hours of work saved), growing by 10\u00a0% a year," in text
+    assert (
+        "\nFigure: Customers lost: 0.04 today (answer), 0.03 wanted (answer): 25\u00a0% less."
+        in text
+    )
+    assert (
+        "7\u00a0200 of it for 160 hours (answer) of work saved at 45 (answer), growing by" in text
+    )
     [line] = re.findall(r"\nCash flow: (.*) EUR", text)
     years = [int(n.replace("\u00a0", "")) for n in re.findall(r"year \d+ (-?[\d\u00a0]+),", line)]
     balance = int(re.findall(r"balance (-?[\d\u00a0]+)", line)[0].replace("\u00a0", ""))

@@ -1051,7 +1051,7 @@ def test_executives_see_value_gates_and_risks(measured: Project) -> None:
         r"it is paid back in month \d+ of 36, with a margin of safety of \d\d\.\d %",
         r"\| Value a year \|.*\| 867 261 EUR \(696 272 to 1 036 752\)|\| Value a year \|.*867 261",
         r"\| Stop at G3 \| -107 085 EUR \|",  # discounted, as in VAL-01 and the other scenarios
-        r"\| Likely \| \d{3} \d{3} EUR \|",
+        r"\| As planned \| \d{3} \d{3} EUR \|",
         r"\| Data can change before any label tells \|.*\| \*\*nobody yet\*\*, on call: ML team \|",
         r"\| Problem, Success, Owners \| \*\*nobody yet\*\* \| before G0, no date set \|",
     ):

@@ -25,6 +25,7 @@ REPORTS = ("metrics", "data_quality", "training", "bench", "drift", "progress")
 AGAINST = "**contradicts**"
 GAIN = {"value": "gain", "low": "gain_low", "high": "gain_high"}
 WORTH = {"value": "value_per_year", "low": "value_low", "high": "value_high"}
+ORIGINS = {"given": "answer"}  # in words for people; the others say themselves
 MONEY = ("monthly_benefit", "build_cost", "success_probability", "run_cost")
 SLACK = 1.1  # what differs by less than a tenth is what was planned
 Z95 = 1.959963984540054  # standard normal quantile of 97.5 %
@@ -340,9 +341,15 @@ class Evidence:
         return f"nobody gave {self.unfounded}: {first}"
 
     def _from(self, planned: str, *names: str) -> str:
-        """Write a planned figure with where it comes from, unless somebody gave it."""
-        origins = {self.plan.origins.get(name, "given") for name in names} - {"given"}
-        return f"{planned} ({' and '.join(sorted(origins))})" if origins else planned
+        """Write a planned figure with where it comes from; no name: answers together made it."""
+        given = {
+            ORIGINS.get(origin := self.plan.origins.get(name, "given"), origin) for name in names
+        }
+        return f"{planned} ({' and '.join(sorted(given)) or 'computed'})"
+
+    def _agreed(self, planned: str, value: float, name: str) -> str:
+        """Write a figure with where it comes from: one answer, or what others let of it."""
+        return self._from(planned, *[name] * (value == self.answers[name]))
 
     def rows(self) -> list[Row]:
         """Return a row for each quantity that is planned and can be measured."""
@@ -374,7 +381,7 @@ class Evidence:
         if answers["time_column"]:
             days = quality.get("span_days")
             found = MISSING if days is None else count(round(days), "day")
-            planned = self._from(count(round(self.span), "day"), "n_rows", "predictions_per_month")
+            planned = self._from(count(round(self.span), "day"), "history_months")
             yield self._row("DATA-01", "Span of time", planned, found, "ev.span")
         share = _interval(self.share, share=True)
         rate = self._from(percent(answers["pos_rate"]), "pos_rate")
@@ -393,7 +400,7 @@ class Evidence:
             least = f"{self.plan.named(asked)} of at least {number(limit, 4)}"
             taken = self.plan.overrides.get("EVAL-01")
             own = taken is not None and taken.limit is not None
-            least = least if own else self._from(least, "min_metric")
+            least = f"{least} (override)" if own else self._from(least, "min_metric")
         low = limit is not None and (best.get("value") or 0) < limit
         found = f"{other}{_interval(best, 4)}" if best else MISSING
         says = AGAINST if low or other else "agrees"
@@ -404,7 +411,8 @@ class Evidence:
         found = _interval(gain, 4)
         says = AGAINST if small else "agrees"
         yield self._row("EVAL-03", "Gain over best baseline", least, found, says=says)
-        hoped = self._from(f"{number(self.hoped)} {self.currency}", "monthly_benefit")
+        hoped = f"{number(self.hoped)} {self.currency}"
+        hoped = self._agreed(hoped, self.hoped / 12, "monthly_benefit")
         rules = ("ev.loss", "ev.value", "ev.gap", "ev.break_even")
         found = f"{_interval(self.worth)} {self.currency}" if self.worth else MISSING
         says = "better" if (self.worth.get("low") or 0) > self.hoped else "agrees"
@@ -436,14 +444,15 @@ class Evidence:
         found = (DRIFT.get(level) or str(level)) + " in the test set itself" * itself
         says = "says little" if itself else "agrees"
         yield self._row("MON-01", "Drift", "none that matters", found, "ev.drift", says=says)
-        run_cost = f"{number(self.plan.number('VAL-01', 'run_cost'))} {self.currency}"
-        cost = self._from(run_cost, "run_cost")
+        run_cost = self.plan.number("VAL-01", "run_cost")
+        cost = self._agreed(f"{number(run_cost)} {self.currency}", run_cost, "run_cost")
         yield Row("VAL-01", "Run cost a month", cost)
         if spent := self.progress.get("money", {}).get("spent"):
             budget = self.plan.number("BUD-01", "budget")
             says = AGAINST if spent > budget else "within the budget"
             shown = [f"{number(amount)} {self.currency}" for amount in (budget, spent)]
-            yield self._row("BUD-01", "Build cost", f"at most {shown[0]}", shown[1], says=says)
+            most = self._agreed(f"at most {shown[0]}", budget, "build_cost")
+            yield self._row("BUD-01", "Build cost", most, shown[1], says=says)
 
 
 def _report(project: Project, name: str) -> Report:

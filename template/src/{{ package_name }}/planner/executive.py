@@ -23,12 +23,12 @@ LONG = 6  # titles in a row
 FIRST = ("Value a year", "Primary metric", "Cases a day", "Rows", "Gain over best baseline")
 SCENARIOS = {
     "npv_stop_g3": "Stop at G3",
-    "npv_worst": "Worst",
+    "npv_adverse": "Late, dear, half the benefit",
     "npv_half_benefit": "Half the benefit",
     "npv_double_cost": "Double cost",
     "npv_three_months_late": "3 months late",
-    "npv": "Likely",
-    "npv_best": "Best",
+    "npv": "As planned",
+    "npv_early": "Early",
 }
 RISK = re.compile(r"R\d+ (?P<name>.*?): (?P<score>\d x \d = (?P<size>\d+)); (?P<watch>.*)")
 
