@@ -12,7 +12,7 @@ from package_name import explain, models, training
 from package_name.engine import metrics, progress
 from package_name.engine.data import leakage
 from package_name.engine.features import encode
-from package_name.engine.model import registry, scorer
+from package_name.engine.model import boosting, fitting, linear, registry, scorer
 from package_name.engine.model.plain import Matrix
 from package_name.engine.model.scorer import CategoricalFeature, FeatureSpec, NumericFeature, Scorer
 from package_name.engine.serving import batch
@@ -53,8 +53,9 @@ def test_columns_of_the_linear_model_are_those_of_joined_parts() -> None:
         tuple(NumericFeature(f"n{j}", f"n{j}") for j in range(4)),
         (CategoricalFeature("a", "a", tuple("abc")), CategoricalFeature("b", "b", tuple("efg"))),
     )
-    data = models.Data(x, np.zeros(rows, np.int8), spec, 1)
-    found, center, spread = models._linear_columns(data, [4, 4])
+    data = fitting.Data(x, np.zeros(rows, np.int8), spec, 1)
+    found, center, spread, sizes = linear.design(data)
+    assert sizes == [4, 4]
     known = x[:, :4].astype(np.float64)
     missing = np.isnan(known)
     filled = np.where(missing, center.astype(np.float32), known)
@@ -70,7 +71,7 @@ def test_curve_gap_examples_and_relations_look_at_drawn_rows(
     table = small.frame(1000, seed=3)
     y = small.labels(table)
     spec = Scorer.load(project.path("models/v1")).spec
-    data = models.Data(matrix, y, spec, 1)
+    data = fitting.Data(matrix, y, spec, 1)
     fold = (np.arange(800), np.arange(800, 1000))
     parts = training.Split(np.arange(1000), np.arange(0), [fold], [])
     found = {"logistic_regression": training.CrossValidated(np.empty(0), [], 0.0, {})}
@@ -122,9 +123,9 @@ def test_boosting_tells_its_rounds_and_members(monkeypatch: pytest.MonkeyPatch) 
     table = small.frame(400)
     spec = FeatureSpec((NumericFeature("amount", "amount"),), ())
     x = np.ascontiguousarray(table["amount"].cast(pl.Float32).to_numpy()[:, None])
-    data = models.Data(x, small.labels(table), spec, 1)
-    models.lightgbm(data, 0, {"rounds": 3, "members": 2})
+    data = fitting.Data(x, small.labels(table), spec, 1)
+    models.FITTERS["lightgbm"](data, 0, {"rounds": 3, "members": 2})
     assert told[-1] == ("member 2 of 2, round", 3, 3) and len(told) == 6
     folds = [(np.arange(300), np.arange(300, 400))]
-    models.lightgbm_rounds(data, folds, 0, {}, 5)
+    boosting.cross_validate(models.KINDS["lightgbm"], data, folds, 0, {}, 5)
     assert told[-1] == ("round", 5, None)

@@ -9,7 +9,6 @@ import onnx
 import pytest
 import yaml
 
-from package_name import models
 from package_name.engine import storage, task
 from package_name.engine.data import contract
 from package_name.engine.errors import CheckFailed, ProjectError
@@ -369,7 +368,7 @@ def test_an_entry_of_an_older_template_gets_its_hash_with_the_promotion(project)
 def test_a_graph_tells_its_constants(method, members):
     spec = FeatureSpec((NumericFeature("a", "a"),), ())
     zero = np.zeros(1, np.float32)
-    model = plain.Linear(0.0, zero, zero, zero, ())
+    model = plain.Linear(0.0, zero, zero, zero, (), plain.LOGIT)
     knots = np.array([0.1, 0.9], np.float32)
     found = Head(method, 1.2, 0.1, knots, knots, 0.3)
     member = graph.Member(model, lambda x: np.zeros(len(x)), 1 / members)
@@ -386,9 +385,9 @@ def test_a_graph_repeats_a_calibration_next_to_0_and_1(method):
     """Single precision has lost the log-odds of such a probability."""
     spec = FeatureSpec((NumericFeature("a", "a"),), ())
     zero, one = np.zeros(1, np.float32), np.ones(1, np.float32)
-    model = plain.Linear(0.0, zero, one, zero, ())
+    model = plain.Linear(0.0, zero, one, zero, (), plain.LOGIT)
     knots = np.array([0.1, 0.9], np.float32)
-    member = graph.Member(model, lambda x: models.sigmoid(models.linear_log_odds(model, x)))
+    member = graph.Member(model, lambda x: plain.predict_linear(model, x))
     predictor = graph.Predictor((member,), Head(method, 0.25, -0.6, knots, knots))
     x = np.r_[-1e14, np.linspace(-20, 20, 401), 1e14].astype(np.float32)[:, None]
     content = graph.emit(predictor, spec, encoded=True)

@@ -17,7 +17,7 @@ from helpers.package import SOURCE
 from package_name import models, training
 from package_name.engine import threads
 from package_name.engine.data import contract
-from package_name.engine.model import scorer
+from package_name.engine.model import boosting, fitting, scorer
 from package_name.engine.model.scorer import FeatureSpec, NumericFeature
 from package_name.engine.settings import Project
 from package_name.splitting import Split
@@ -166,9 +166,10 @@ def test_every_model_is_fitted_and_asked_by_the_rule(
     monkeypatch.setattr(threads, "CELLS", cells)
     x = np.random.default_rng(0).normal(size=(600, 2)).astype(np.float32)
     spec = FeatureSpec((NumericFeature("a", "a"), NumericFeature("b", "b")), ())
-    data = models.Data(x, (x[:, 0] > 0).astype(np.int8), spec, setting)
-    models.lightgbm_rounds(data, [(np.arange(10, 600), np.arange(10, 600))], 0, {}, 3)
-    models.lightgbm(data, 0, {"rounds": 2, "members": 2}).predict(x)
+    data = fitting.Data(x, (x[:, 0] > 0).astype(np.int8), spec, setting)
+    kind, folds = models.KINDS["lightgbm"], [(np.arange(10, 600), np.arange(10, 600))]
+    boosting.cross_validate(kind, data, folds, 0, {}, 3)
+    models.FITTERS["lightgbm"](data, 0, {"rounds": 2, "members": 2}).predict(x)
     assert told == [expected] * 6
     models.extra_trees(data, 0, {}).predict(x)
     assert len(told) >= 8 and set(told[6:]) == {expected}

@@ -14,11 +14,15 @@ from .engine.data import contract, validation
 from .engine.errors import ProjectError
 from .engine.features import encode
 from .engine.formats import number
-from .engine.model import bundle, graph, registry
+from .engine.model import boosting, bundle, graph, registry
+from .engine.model.fitting import Data, Fitted
 from .engine.settings import Project
 from .splitting import Split, require_role, split
 
 PARITY_ROWS = 2000
+HOLDOUT_ROWS = 200_000  # training rows from which on one fold tells enough
+HOLDOUT_PARTS = 5
+BLEND_STEPS = 25
 CURVE_SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
 CURVE_ROWS = 300_000  # of the learning curve's last point: larger fits take the time of a model
 GAP_ROWS = 100_000  # training rows that are scored once more
@@ -75,34 +79,35 @@ def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split, s
         embargo_days=project.facts.label_delay_days,
         seed=settings.seed,
     )
+    if len(parts.development) >= HOLDOUT_ROWS:
+        parts = parts._replace(folds=parts.folds[-1:])
     return frame, agreed, parts, digest
 
 
 def development_data(
     project: Project, frame: pl.DataFrame, agreed: contract.Contract, parts: Split
-) -> models.Data:
+) -> Data:
     """Return the development rows as a matrix; features are learnt from these rows only."""
     rows = frame[parts.development]
     spec = features.fit(rows, agreed)
     if not spec.names:
         raise ProjectError("no feature varies: give at least one contract column the role feature")
     threads = project.config.training.threads
-    return models.Data(encode(spec, rows), labels(rows, agreed.target), spec, threads)
+    return Data(encode(spec, rows), labels(rows, agreed.target), spec, threads)
 
 
 def cross_validate(
-    name: str, data: models.Data, parts: Split, project: Project, params: dict[str, Any]
+    name: str, data: Data, parts: Split, project: Project, params: dict[str, Any]
 ) -> CrossValidated:
     """Fit `name` on each fold's training rows and predict its other rows."""
     settings = project.config.training
     started = time.perf_counter()
-    params = dict(params)
     progress.tell(f"cross-validating {name} on {len(parts.folds)} folds")
-    if name == "lightgbm":
-        rounds, predictions = models.lightgbm_rounds(
-            data, parts.folds, settings.seed, params, settings.max_rounds
+    if kind := models.KINDS.get(name):
+        params, predictions = boosting.cross_validate(
+            kind, data, parts.folds, settings.seed, params, settings.max_rounds, name
         )
-        params |= {"rounds": rounds, "members": settings.members}
+        params |= {"members": settings.members}
     else:
         predictions = [
             models.FITTERS[name](data.rows(train), settings.seed, params).predict(data.x[valid])
@@ -115,19 +120,49 @@ def cross_validate(
     return CrossValidated(oof, _scores(project, data, parts, oof), seconds, params)
 
 
-def blend_shares(data: models.Data, found: dict[str, CrossValidated]) -> dict[str, float]:
-    """Choose shares greedily by the log loss out of fold (ensemble selection, Caruana 2004)."""
-    names = [name for name in found if name in models.FITTERS]
+def blend_shares(metric: str, data: Data, found: dict[str, CrossValidated]) -> dict[str, float]:
+    """Choose shares greedily by the loss out of fold (ensemble selection, Caruana 2004)."""
     known = ~np.isnan(next(iter(found.values())).oof)
     y = data.y[known]
-    columns = np.array([found[name].oof[known] for name in names])
-    total, picked = np.zeros(len(y)), np.zeros(len(names), dtype=int)
-    for step in range(1, 26):
-        losses = [metrics.log_loss(y, (total + column) / step) for column in columns]
-        best = int(np.argmin(losses))
+    columns = {name: result.oof[known] for name, result in found.items()}
+    total, picked = np.zeros(len(y)), dict.fromkeys(columns, 0)
+    for step in range(1, BLEND_STEPS + 1):
+        losses = {n: models.loss(metric, y, (total + c) / step) for n, c in columns.items()}
+        best = min(losses, key=losses.__getitem__)
         total += columns[best]
         picked[best] += 1
-    return {name: float(n / picked.sum()) for name, n in zip(names, picked, strict=True) if n}
+    return {name: times / BLEND_STEPS for name, times in picked.items() if times}
+
+
+def blended(candidates: Sequence[str], data: Data, *, tuned: bool) -> list[str]:
+    """Return what a blend is chosen from, the plan's candidates first."""
+    if "blend" not in candidates:
+        return []
+    names = [name for name in candidates if name != "blend"]
+    if data.spec.categorical:
+        names += [models.STATISTICS[name] for name in names if name in models.STATISTICS]
+    return list(dict.fromkeys([*names, *(models.TUNED if tuned else ())]))
+
+
+def compare(
+    project: Project, data: Data, parts: Split, tuned: dict[str, dict[str, Any]]
+) -> tuple[dict[str, CrossValidated], dict[str, float]]:
+    """Cross-validate all models that the plan names, and blend; also return the shares of that."""
+    facts = project.facts
+    members = blended(facts.candidates, data, tuned=bool(tuned))
+    wanted = {*facts.baselines, *facts.candidates, *members}
+    found = {
+        name: cross_validate(name, data, parts, project, tuned.get(name, {}))
+        for name in models.FITTERS
+        if name in wanted
+    }
+    if len(members) < 2:
+        return found, {}
+    shares = blend_shares(facts.primary_metric, data, {name: found[name] for name in members})
+    if len(shares) > 1 or shares.keys() - set(facts.candidates):
+        oof = np.asarray(sum(share * found[name].oof for name, share in shares.items()))
+        found["blend"] = CrossValidated(oof, _scores(project, data, parts, oof), 0.0, {})
+    return found, shares
 
 
 def run(project: Project) -> dict[str, Any]:
@@ -138,25 +173,13 @@ def run(project: Project) -> dict[str, Any]:
     data = development_data(project, frame, agreed, parts)
     tuned = _tuned(project)
     baselines, candidates = facts.baselines, facts.candidates
-    # Tuned projects spend the time for a second kind of trees, which is worth having in a blend.
-    members = list(candidates)
-    if tuned and len(candidates) > 1 and "extra_trees" not in candidates:
-        members.append("extra_trees")
-    names = [name for name in models.LADDER if name in {*baselines, *members}]
-    found = {
-        name: cross_validate(name, data, parts, project, tuned.get(name, {})) for name in names
-    }
-    shares: dict[str, float] = {}
-    if tuned and len(members) > 1:
-        shares = blend_shares(data, {name: found[name] for name in members})
-        if len(shares) > 1:
-            found["blend"] = _blended(project, data, parts, found, shares)
-            candidates = [*members, "blend"]
+    found, shares = compare(project, data, parts, tuned)
     behind = paired_differences(found, candidates)
     chosen = choose(behind, facts.selection)
     head, decided = decision.decide(project, data.y, found[chosen].oof)
-    fitted: dict[str, models.Fitted] = {}
+    fitted: dict[str, Fitted] = {}
     seconds: dict[str, float] = {}
+    names = [name for name in found if name in {*baselines, *candidates, *shares} - {"blend"}]
     for name in names:
         started = time.perf_counter()
         progress.tell(
@@ -165,10 +188,13 @@ def run(project: Project) -> dict[str, Any]:
         fitted[name] = models.FITTERS[name](data, settings.seed, found[name].params)
         seconds[name] = found[name].seconds + time.perf_counter() - started
     seconds["blend"] = sum(seconds[name] for name in shares)
-    predictors = {name: graph.Predictor((graph.Member(*fit),)) for name, fit in fitted.items()}
+    compared = [name for name in found if name in {*baselines, *candidates}]
+    kept = (name for name in compared if name in fitted)
+    predictors = {name: graph.Predictor((graph.Member(*fitted[name]),)) for name in kept}
     if "blend" in found:
         parts_of_blend = (graph.Member(*fitted[name], share) for name, share in shares.items())
         predictors["blend"] = graph.Predictor(tuple(parts_of_blend))
+    largest = chosen if chosen in fitted else max(shares, key=shares.__getitem__)
     final = predictors[chosen]._replace(head=head)
 
     development, test = frame[parts.development], frame[parts.test]
@@ -195,7 +221,7 @@ def run(project: Project) -> dict[str, Any]:
         "cv": {
             "scheme": facts.cv,
             "folds": len(parts.folds),
-            "scores": {name: result.scores for name, result in found.items()},
+            "scores": {name: found[name].scores for name in compared},
         },
         "baselines": baselines,
         "candidates": {
@@ -206,6 +232,7 @@ def run(project: Project) -> dict[str, Any]:
                 "rounds": result.params.get("rounds"),
             }
             for name, result in found.items()
+            if name in compared
         },
         "chosen": chosen,
         "selection": {
@@ -216,7 +243,7 @@ def run(project: Project) -> dict[str, Any]:
         **decided,
         "gap_train_valid": _seen_score(project, data, predictors[chosen])
         - float(np.mean(found[chosen].scores)),
-        "learning_curve": _learning_curve(project, data, parts, chosen, found),
+        "learning_curve": _learning_curve(project, data, parts, largest, found),
         "features": data.spec.names,
         "tuned": sorted(tuned),
     }
@@ -259,7 +286,8 @@ def paired_differences(
     Both are scored on the same folds, so that what makes a fold hard is in no difference. Without
     two folds the standard error is 0: nothing tells a difference from chance.
     """
-    scores = {name: np.array(found[name].scores) for name in models.LADDER if name in candidates}
+    names = found.keys() & set(candidates)
+    scores = {name: np.array(found[name].scores) for name in models.LADDER if name in names}
     best = max(scores.values(), key=lambda values: float(values.mean()))
     result = {}
     for name, values in scores.items():
@@ -286,26 +314,22 @@ def _tuned(project: Project) -> dict[str, dict[str, Any]]:
     return storage.read_json(path, dict[str, dict[str, Any]])
 
 
-def _blended(
-    project: Project,
-    data: models.Data,
-    parts: Split,
-    found: dict[str, CrossValidated],
-    shares: dict[str, float],
-) -> CrossValidated:
-    oof = np.asarray(sum(share * found[name].oof for name, share in shares.items()))
-    return CrossValidated(oof, _scores(project, data, parts, oof), 0.0, {})
-
-
-def _scores(project: Project, data: models.Data, parts: Split, oof: Floats) -> list[float]:
-    return [_score(project, data.y[valid], oof[valid]) for _, valid in parts.folds]
+def _scores(project: Project, data: Data, parts: Split, oof: Floats) -> list[float]:
+    """Score each fold, or parts of a single one, so that a difference has a standard error."""
+    rows = [valid for _, valid in parts.folds]
+    if len(rows) == 1:
+        split = [rows[0][part::HOLDOUT_PARTS] for part in range(HOLDOUT_PARTS)]
+        scores = [_score(project, data.y[part], oof[part]) for part in split if len(part)]
+        if np.isfinite(scores).all():
+            return scores
+    return [_score(project, data.y[valid], oof[valid]) for valid in rows]
 
 
 def _score(project: Project, y: NDArray[np.int8], p: Floats) -> float:
     return metrics.score(project.facts.primary_metric, y, p)
 
 
-def _seen_score(project: Project, data: models.Data, predictor: graph.Predictor) -> float:
+def _seen_score(project: Project, data: Data, predictor: graph.Predictor) -> float:
     """Score training rows, or GAP_ROWS of more."""
     if len(data.y) > GAP_ROWS:
         rng = np.random.default_rng(project.config.training.seed)
@@ -315,15 +339,14 @@ def _seen_score(project: Project, data: models.Data, predictor: graph.Predictor)
 
 def _learning_curve(
     project: Project,
-    data: models.Data,
+    data: Data,
     parts: Split,
-    chosen: str,
+    name: str,
     found: dict[str, CrossValidated],
 ) -> list[dict[str, float]]:
-    """Fit the chosen kind of model on growing parts of CURVE_ROWS of the last fold's rows."""
+    """Fit one kind of model on growing parts of CURVE_ROWS of the last fold's rows."""
     train, valid = parts.folds[-1]
-    name = chosen if chosen in models.FITTERS else "lightgbm"
-    params = found[name].params | ({"members": 1} if name == "lightgbm" else {})
+    params = found[name].params | ({"members": 1} if name in models.KINDS else {})
     order = np.random.default_rng(project.config.training.seed).permutation(train)[:CURVE_ROWS]
     points: list[dict[str, float]] = []
     for share in CURVE_SHARES:

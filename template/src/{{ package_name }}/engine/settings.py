@@ -50,7 +50,7 @@ class Training(Strict, frozen=True):
     seed: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] = 7
     test_share: Annotated[float, msgspec.Meta(gt=0, le=0.5)] = 0.2
     folds: Annotated[int, msgspec.Meta(ge=2)] = 5
-    members: Count = 3
+    members: Count = 2
     max_rounds: Count = 2000
     threads: Annotated[int, msgspec.Meta(ge=0)] = 0
     track: bool = True

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from .builder import Graph, info
 from .head import Head
-from .plain import Forest, Linear, Matrix, Model, Predict
+from .plain import Forest, Linear, Link, Matrix, Model, Predict
 from .scorer import FeatureSpec
 
 
@@ -99,17 +99,40 @@ def _raw_inputs(graph: Graph, spec: FeatureSpec) -> list[onnx.ValueInfoProto]:
 def _model(graph: Graph, model: Model, spec: FeatureSpec) -> str:
     # In double precision up to the answer: calibration takes the log-odds of a probability again,
     # and next to 1 single precision has lost them.
+    width = len(spec.numeric)
     if isinstance(model, Linear):
-        return graph.node("Sigmoid", [_linear(graph, model, len(spec.numeric))])
-    total = graph.node("Cast", [_forest(graph, model)], to=TensorProto.DOUBLE)
-    return graph.node("Sigmoid", [total]) if model.log_odds else total
+        return _linked(graph, model.link, _linear(graph, model, width))
+    total = graph.node("Cast", [_forest(graph, model, width)], to=TensorProto.DOUBLE)
+    return _linked(graph, model.link, total)
 
 
-def _forest(graph: Graph, forest: Forest) -> str:
+def _linked(graph: Graph, link: Link, total: str) -> str:
+    """Repeat Link.apply; steps that change nothing are left out."""
+    steps = [("Mul", link.scale, 1.0), ("Add", link.offset, 0.0)]
+    for operator, value, neutral in steps:
+        if value != neutral:
+            total = graph.node(operator, [total, graph.constant([[value]])])
+    if link.kind == "logit":
+        return graph.node("Sigmoid", [total])
+    if link.kind == "log":
+        bounds = [graph.constant(link.low), graph.constant(link.high)]
+        total = graph.node("Exp", [graph.node("Clip", [total, *bounds])])
+        if link.shift:
+            total = graph.node("Sub", [total, graph.constant([[link.shift]])])
+    return total
+
+
+def _forest(graph: Graph, forest: Forest, width: int) -> str:
+    source = "x"
+    if forest.tables:
+        columns = graph.constant(np.arange(width), np.int64)
+        parts = [graph.node("Gather", ["x", columns], axis=1)] if width else []
+        parts += _looked_up(graph, forest.tables, width)
+        source = graph.node("Concat", parts, axis=1)
     leaves = [index for index, mode in enumerate(forest.mode) if mode == "LEAF"]
     return graph.node(
         "TreeEnsembleRegressor",
-        ["x"],
+        [source],
         domain="ai.onnx.ml",
         nodes_treeids=forest.tree.tolist(),
         nodes_nodeids=forest.node.tolist(),
@@ -142,10 +165,18 @@ def _linear(graph: Graph, model: Linear, width: int) -> str:
             double = graph.node("Cast", [values], to=TensorProto.DOUBLE)
             column = graph.constant(weight[:, None])
             total = graph.node("Add", [total, graph.node("MatMul", [double, column])])
-    for index, table in enumerate(model.tables):
+    for entry in _looked_up(graph, model.tables, width):
+        double = graph.node("Cast", [entry], to=TensorProto.DOUBLE)
+        total = graph.node("Add", [total, double])
+    return total
+
+
+def _looked_up(graph: Graph, tables: tuple[NDArray[np.float32], ...], width: int) -> list[str]:
+    """Return for each category the number of its table, float32 [rows, 1]."""
+    found = []
+    for index, table in enumerate(tables):
         column = graph.node("Gather", ["x", graph.constant([width + index], np.int64)], axis=1)
         capped = graph.node("Min", [column, graph.constant([[len(table) - 1]], np.float32)])
         code = graph.node("Cast", [capped], to=TensorProto.INT64)
-        entry = graph.node("Gather", [graph.constant(table), code])
-        total = graph.node("Add", [total, entry])
-    return total
+        found.append(graph.node("Gather", [graph.constant(table, np.float32), code]))
+    return found

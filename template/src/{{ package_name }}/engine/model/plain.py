@@ -1,7 +1,7 @@
 """A fitted model as plain data: sums of trees, or a linear model."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +10,38 @@ Matrix = NDArray[np.float32]
 Predict = Callable[[Matrix], NDArray[np.float64]]
 
 
+class Link(NamedTuple):
+    """From a model's sum to its prediction: inverse(offset + scale * sum) - shift.
+
+    "identity", "logit" (probability of log-odds) or "log", whose sum is held within `low` and
+    `high`, so that no far row overflows.
+    """
+
+    kind: Literal["identity", "logit", "log"] = "identity"
+    scale: float = 1.0
+    offset: float = 0.0
+    shift: float = 0.0
+    low: float = -700.0
+    high: float = 700.0
+
+    def apply(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return predictions of sums of shape (rows,)."""
+        total = self.offset + self.scale * raw
+        if self.kind == "logit":
+            return sigmoid(total)
+        if self.kind == "log":
+            return np.asarray(np.exp(np.clip(total, self.low, self.high)) - self.shift)
+        return np.asarray(total)
+
+
+IDENTITY, LOGIT = Link(), Link("logit")
+
+
 class Forest(NamedTuple):
     """Trees as parallel arrays in the layout of ONNX TreeEnsembleRegressor.
 
-    A leaf has mode "LEAF" and its weight in `value`. Node numbers count within a tree.
+    A leaf has mode "LEAF" and its weight in `value`. Node numbers count within a tree. Where there
+    are `tables`, one for each category, trees see the number that a table holds for the code.
     """
 
     tree: NDArray[np.int64]
@@ -24,17 +52,19 @@ class Forest(NamedTuple):
     true: NDArray[np.int64]
     false: NDArray[np.int64]
     missing_true: NDArray[np.int64]
-    log_odds: bool
+    link: Link = IDENTITY
+    tables: tuple[NDArray[np.float32], ...] = ()
 
 
 class Linear(NamedTuple):
-    """Log-odds = intercept + numbers @ weight + missing @ missing_weight + a weight per code."""
+    """Sum = intercept + numbers @ weight + missing @ missing_weight + a weight per code."""
 
     intercept: float
     fill: NDArray[np.float32]
     weight: NDArray[np.float32]
     missing_weight: NDArray[np.float32]
     tables: tuple[NDArray[np.float32], ...]
+    link: Link = IDENTITY
 
 
 Model = Forest | Linear
@@ -45,16 +75,20 @@ def sigmoid(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(0.5 * (1 + np.tanh(0.5 * log_odds)))
 
 
-def linear_log_odds(model: Linear, x: Matrix) -> NDArray[np.float64]:
-    """Evaluate a linear model on a matrix of shape (rows, features)."""
+def predict_linear(model: Linear, x: Matrix) -> NDArray[np.float64]:
+    """Predict by a linear model the rows of a matrix of shape (rows, features)."""
     width = len(model.weight)
     missing = np.isnan(x[:, :width])
     numbers = np.where(missing, model.fill, x[:, :width]).astype(np.float64)
     total = model.intercept + numbers @ model.weight + missing @ model.missing_weight
     for index, table in enumerate(model.tables):
-        code = np.minimum(x[:, width + index], len(table) - 1).astype(np.intp)
-        total += table[code]
-    return np.asarray(total)
+        total += looked_up(table, x[:, width + index])
+    return model.link.apply(np.asarray(total))
+
+
+def looked_up(table: NDArray[np.float32], codes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the table's number for each code; the last one stands for all that follow."""
+    return table[np.minimum(codes, len(table) - 1).astype(np.intp)]
 
 
 def floor32(values: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -70,7 +104,7 @@ class _Nodes:
     def __init__(self) -> None:
         self.rows: list[tuple[int, int, int, str, float, int, int, int]] = []
 
-    def forest(self, *, log_odds: bool) -> Forest:
+    def forest(self, link: Link, tables: tuple[NDArray[np.float32], ...] = ()) -> Forest:
         tree, node, feature, mode, value, true, false, missing = zip(*self.rows, strict=True)
         return Forest(
             np.array(tree),
@@ -82,19 +116,22 @@ class _Nodes:
             np.array(true),
             np.array(false),
             np.array(missing),
-            log_odds,
+            link,
+            tables,
         )
 
 
-def forest_of_lightgbm(boosters: list[Any]) -> Forest:
-    """Return the mean of LightGBM boosters, whose leaves hold log-odds."""
+def forest_of_lightgbm(
+    boosters: list[Any], link: Link, tables: tuple[NDArray[np.float32], ...] = ()
+) -> Forest:
+    """Return the mean of LightGBM boosters, before the link."""
     nodes = _Nodes()
     number = 0
     for booster in boosters:
         for tree in booster.dump_model()["tree_info"]:
             _add_lightgbm(nodes, number, tree["tree_structure"], 1 / len(boosters))
             number += 1
-    return nodes.forest(log_odds=True)
+    return nodes.forest(link, tables)
 
 
 def _add_lightgbm(nodes: _Nodes, tree: int, root: dict[str, Any], share: float) -> None:
@@ -127,16 +164,18 @@ def _add_lightgbm(nodes: _Nodes, tree: int, root: dict[str, Any], share: float) 
                 count += 1
 
 
-def forest_of_sklearn(estimators: list[Any]) -> Forest:
-    """Return the mean of scikit-learn trees, whose leaves hold shares of positives."""
+def forest_of_sklearn(estimators: list[Any], link: Link = IDENTITY) -> Forest:
+    """Return the mean of scikit-learn trees: their values, or shares of the second class."""
     nodes = _Nodes()
     for number, estimator in enumerate(estimators):
         tree = estimator.tree_
         thresholds = floor32(tree.threshold)
-        shares = tree.value[:, 0, :] / tree.value[:, 0, :].sum(axis=1, keepdims=True)
+        values = tree.value[:, 0, :]
+        if values.shape[1] > 1:
+            values = values[:, 1:2] / values.sum(axis=1, keepdims=True)
         for node in range(tree.node_count):
             if tree.children_left[node] < 0:
-                weight = shares[node, 1] / len(estimators)
+                weight = values[node, 0] / len(estimators)
                 nodes.rows.append((number, node, 0, "LEAF", weight, 0, 0, 0))
             else:
                 nodes.rows.append(
@@ -151,4 +190,4 @@ def forest_of_sklearn(estimators: list[Any]) -> Forest:
                         int(tree.missing_go_to_left[node]),
                     )
                 )
-    return nodes.forest(log_odds=False)
+    return nodes.forest(link)
