@@ -72,8 +72,19 @@ USUAL = """\
 {people}{{{{ found | to_json }}}}
 {{%- endmacro %}}
 """
+PROMPTED = """\
+{{% if _copier_conf.defaults %}}[]{{% else %}}
+{{% set names = "{every}" ~ (" {full}" if detail == "full")
+   ~ (" {deep}" if detail == "full" and plan_depth != "light") %}}
+{{% set known = _copier_answers if _copier_conf.skip_answered else [] %}}
+{{{{ names.split() | reject("in", _copier_conf.data) | reject("in", known) | list | to_json }}}}
+{{% endif %}}
+"""
 PEOPLE = ("owner", "oncall")  # whom a default names is nobody
 PLAIN = re.compile(r"\s*\{\{-?\s*((?:(?!\{\{|\}\}|\{%).)*?)\s*-?\}\}\s*", re.DOTALL)
+FULL, DEEP = "detail == 'full'", "plan_depth != 'light'"
+FROM_PROMPTS = "{% from 'questions/prompts.jinja' import "
+CHECKS = re.compile(r"""\{% from ["']questions/checks\.jinja["'] import ([\w, ]+?) %\}\s*""")
 CAST = {
     "int": "int",
     "float": "float",
@@ -82,6 +93,18 @@ CAST = {
     "list": 'string | regex_findall("[\\\\w-]+")',
     "json": "from_json",
 }
+
+
+class _Literal(yaml.SafeDumper):
+    """Writes texts as blocks, which Copier reads in two thirds of the time of quoted ones."""
+
+
+def _block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if len(text) > 40 or "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Literal.add_representer(str, _block)
 
 
 def files() -> list[Path]:
@@ -186,68 +209,94 @@ def optional(name: str, details: dict[str, Any]) -> bool:
     return f"if {name} else" in details.get("validator", "")
 
 
+def conditions(details: dict[str, Any]) -> tuple[str, list[str]]:
+    """Return who is asked, everybody or by detail or depth as well, and what else decides."""
+    parts = [part for part in details.get("ask", "")[3:-3].split(" and ") if part]
+    group = "deep" if DEEP in parts else "full" if FULL in parts else "every"
+    rest = [part for part in parts if part not in (FULL, DEEP)]
+    return group, [*rest, *([f"({details['when'][3:-3]})"] if "when" in details else [])]
+
+
+def prompted(known: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the hidden question that says once which prompts are shown, for `when` of each."""
+    groups: dict[str, list[str]] = {"every": [], "full": [], "deep": []}
+    for name, details in known.items():
+        if typed_at_prompt(name, details):
+            groups[conditions(details)[0]].append(name)
+    every, full, deep = (" ".join(names) for names in groups.values())
+    return {
+        "type": "json",
+        "when": False,
+        "default": PROMPTED.format(every=every, full=full, deep=deep),
+    }
+
+
+def typed_at_prompt(name: str, details: dict[str, Any]) -> bool:
+    """Whether an answer is a text or a number that a person types."""
+    fixed = name == "given" or details.get("ask") is False
+    return not (fixed or "choices" in details or details["type"] == "bool")
+
+
 def pair(name: str, details: dict[str, Any], text: str) -> dict[str, dict[str, Any]]:
     """Return the prompt for a text or a number, and the answer that takes its value from there.
 
     Without `ask` a person has to answer: only a preset then offers what Enter takes. What is typed
     makes an earlier answer invalid, so that Copier takes the default, which is what was typed.
     Copier's --ask shows the answer itself, prefilled: there nothing may be typed behind it.
+    Each copy and update compiles all of these, so the expressions of the answer are short.
     """
-    prompt, default, validator = name.upper(), details["default"], details.get("validator", "")
-    own = "ask" not in details and "preset_answers" in str(default)
-    nothing = str(optional(name, details)).lower()
-    from_file, number = "{% from 'questions/prompts.jinja' import ", details["type"] != "str"
-    preset = f"{{{{ preset_answers.get('{name}', '') }}}}"
-    offered = f"{{% set offered %}}{{% if {name} is defined %}}{{{{ {name} }}}}{{% else %}}"
-    offered += f"{preset if own else default}{{% endif %}}{{% endset %}}"
-    if number:
-        read = f"number({prompt}, {reading(details)}) | from_json"
-        read, reads = f"{from_file}number %}}{{% set read = {read} %}}", "amount"
-        check = f"{offered}{{% if {prompt} | trim or not offered %}}{read}{{% else %}}" + (
-            f"{{% set read = {{'value': offered | {CAST[details['type']]}}} %}}{{% endif %}}"
-            "{% if read.fault is defined %}{{ read.fault }}{% else %}"
-            f"{{% with {name} = read.value %}}{validator}{{% endwith %}}{{% endif %}}"
-        )
+    prompt, validator = name.upper(), details.get("validator", "")
+    own = "ask" not in details and "preset_answers" in str(details["default"])
+    nothing = optional(name, details)
+    taken = kind(details) if details["type"] != "str" else "column" if nothing else "text"
+    before, default = plain(details["default"])
+    offers = f"preset_answers.get('{name}', '')" if own else default
+    usual = f"{offers} if {prompt} is defined else {default}" if own else default
+    offered = f"{name} | default({offers})"
+    if details["type"] == "str":
+        check = f"{FROM_PROMPTS}take %}}{{% with {name} = take({prompt}, '{taken}', {offered}) %}}"
+        check += f"{validator}{{% endwith %}}"
     else:
-        read, reads = f"{from_file}words %}}{{% set read = words({prompt}, {nothing}) %}}", "words"
         check = (
-            f"{read}{offered}{{% with {name} = read if {prompt} | trim else offered %}}"
-            f"{validator}{{% endwith %}}"
+            f"{FROM_PROMPTS}read %}}"
+            f"{{% set found = read({prompt}, {reading(details)}, {offered}) | from_json %}}"
+            "{% if found.fault is defined %}{{ found.fault }}{% else %}"
+            f"{{% with {name} = found.value %}}{validator}{{% endwith %}}{{% endif %}}"
         )
-    condition = " and ".join(f"({details[key][3:-3]})" for key in ("when", "ask") if key in details)
-    waits = f"{name} is defined and _copier_conf.skip_answered"
-    how = reading(details) if number else nothing
-    taken = f"{prompt} | default | trim"
-    offers = f"{{% elif {prompt} is defined %}}{preset}" if own else ""
-    before = f"{{% set before %}}{{% if '{name}' in _copier_answers %}}"
-    before += f"{{{{ _copier_answers.{name} }}}}{{% else %}}{default}{{% endif %}}{{% endset %}}"
-    usually = "before"
-    take = f"{from_file}{reads} %}}{{{{ {reads}({prompt}, {how}) }}}}"
-    value = f"{{% if {taken} %}}{take}{offers}{{% else %}}{default}{{% endif %}}"
-    # One expression takes Jinja half of the time of statements, and each copy and update reads all.
-    if expression := PLAIN.fullmatch(str(default)):
-        offers = f"preset_answers.get('{name}', '') if {prompt} is defined else " if own else ""
-        take = f"{reads}({prompt}, {how}) if {taken} else {offers}{expression[1]}"
-        value = f"{from_file}{reads} %}}{{{{ {take} }}}}"
-        usually, before = f"_copier_answers.get('{name}', {expression[1]})", ""
+    also = "".join(f" and {part}" for part in conditions(details)[1])
+    checks = CHECKS.match(validator)
+    names = f"{checks[1]}, anew" if checks else "anew"
+    rest = validator[checks.end() :] if checks else validator
     return {
         prompt: {
             "type": "str",
-            "when": f"{{{{ not (_copier_conf.defaults or '{name}' in _copier_conf.data or {waits})"
-            f"{f' and {condition}' if condition else ''} }}}}",
-            "placeholder": f"{from_file}enter %}}{offered}{{{{ enter(offered, {nothing}) }}}}",
-            "validator": check,
+            "when": f"{{{{ '{name}' in prompts{also} }}}}",
+            "placeholder": f"{before}{FROM_PROMPTS}enter %}}"
+            f"{{{{ enter({offered}, {str(nothing).lower()}) }}}}",
+            "validator": before + check,
             "help": text,
         },
         name: {
             **{key: details[key] for key in ("type", "when") if key in details},
             "ask": False,
-            "help": f"{name} as it is, by --ask: Ctrl-U erases it, then type\n",
-            "default": value,
-            "validator": f"{before}{from_file}{reads}, anew %}}"
-            f"{{{{ anew({name}, {reads}({prompt}, {how}) if {taken}, {usually}) }}}}{validator}",
+            "help": f"{name} as it is, by --ask: Ctrl-U erases it, then type",
+            "default": f"{before}{FROM_PROMPTS}take %}}"
+            f"{{{{ take({prompt}, '{taken}', {usual}) }}}}",
+            "validator": f"{before}{{% from 'questions/checks.jinja' import {names} %}}"
+            f"{{{{ anew({name}, {prompt}, '{taken}', _copier_answers.get('{name}', {default})) }}}}"
+            f"{rest}",
         },
     }
+
+
+def plain(default: Any) -> tuple[str, str]:
+    """Return statements that a default needs before it, and the default as one expression."""
+    text = str(default)
+    if found := PLAIN.fullmatch(text):
+        return "", found[1]
+    if "{" not in text:
+        return "", json.dumps(default)
+    return f"{{% set usual %}}{text}{{% endset %}}", "usual"
 
 
 def asked(file: Path) -> str:
@@ -257,15 +306,18 @@ def asked(file: Path) -> str:
     result: dict[str, Any] = {}
     for name, details in yaml.safe_load(file.read_text(encoding="utf-8")).items():
         text = headed(details, counts[name]) if name in counts else details.get("help", "")
-        fixed = name == "given" or details.get("ask") is False
-        if fixed or "choices" in details or details["type"] == "bool":
-            result[name] = {**details, "help": text} if text else details
-        else:
+        if typed_at_prompt(name, details):
             result |= pair(name, details, text)
+        else:
+            result[name] = {**details, "help": text} if text else details
+        if name == "plan_depth":
+            result["prompts"] = prompted(known)
     head = (
         f"# Generated by tools/gen_given.py from questions/{file.name}: edit that, run the tool.\n"
     )
-    return head + yaml.safe_dump(result, sort_keys=False, allow_unicode=True, width=1000)
+    return head + yaml.dump(
+        result, Dumper=_Literal, sort_keys=False, allow_unicode=True, width=10000
+    )
 
 
 def usual() -> str:
