@@ -6,7 +6,6 @@ import helpers.package  # noqa: F401  makes `package_name` importable
 import msgspec
 import numpy as np
 import polars as pl
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +18,7 @@ from package_name.engine.errors import ProjectError
 from package_name.engine.features import encode
 from package_name.engine.model import bundle, graph
 from package_name.engine.model.scorer import Scorer
-from package_name.engine.serving import arrow
+from package_name.engine.serving import batch
 
 START = dt.datetime(2015, 3, 1)
 FACTS = {"version": "v1", "task": "binary", "champion": "lightgbm", "primary_metric": "roc_auc"}
@@ -102,12 +101,12 @@ def test_training_requests_and_files_give_the_same_numbers(made, cells) -> None:
     trained = encode(scorer.spec, frame)
     sent = [msgspec.json.decode(msgspec.json.encode(row), type=scorer.row_type) for row in rows]
     np.testing.assert_array_equal(scorer.encode_rows(sent), trained)
-    batch = pa.Table.from_pylist(
+    texts = pl.DataFrame(
         [{name: value and value.isoformat() for name, value in row.items()} for row in rows],
-        pa.schema([(name, pa.string()) for name in kinds]),
-    ).to_batches()[0]
-    encoded, problems, _ = arrow.encode(scorer, batch)
-    assert not any(problems.to_pylist()), problems
+        schema=dict.fromkeys(kinds, pl.String),
+    )
+    encoded, problems, _ = batch.encode(scorer, texts)
+    assert problems.null_count() == len(rows), problems
     np.testing.assert_array_equal(encoded, trained)
 
 

@@ -24,13 +24,14 @@ from hypothesis import strategies as st
 from test_serving_unit import CONTRACT, EVERY_KIND, TEXTS, scorer_of, scorer_of_every_kind
 
 from package_name import features
-from package_name.engine.data import inference, ingest, validation
+from package_name.engine import parquet as parquet_files
+from package_name.engine.data import inference, ingest, reading, validation
 from package_name.engine.data.contract import Column, Contract
 from package_name.engine.errors import ProjectError
 from package_name.engine.features import encode
 from package_name.engine.model import bundle
 from package_name.engine.model.scorer import Scorer, breach, read_value
-from package_name.engine.serving import arrow, batch, rest
+from package_name.engine.serving import batch, rest
 
 words = str.split
 GOOD = {"n": 1, "i": 1, "b": True, "c": "a", "l": "x", "d": "2024-01-01", "t": "2024-01-01"}
@@ -51,6 +52,14 @@ QUOTES = ['"', '""', 'a"b', "a,b", "a;b", "a\r\nb", "1 000", "2024-01-01 00:00:0
 INTEGERS = [0, -1, 2**53 + 1, 2**63 - 1, 2**63, 2**64, -(2**63), -(2**63) - 1, 10**30, 10**400]
 FLOATS = [0.0, 1.0, 2.5, 1e6 + 0.5, 1e22, -3.5e38, 5e-324]
 VALUES = [None, True, False, *INTEGERS, *FLOATS, *TEXTS, *NUMBERS, *TIMES, *AROUND, *QUOTES]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def our_own_parquet():
+    """Nobody looks for damage in files that a test has just written, which takes 0.5 s for each."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(parquet_files, "_is_whole", lambda source: True)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +105,9 @@ def ingested(scorer: Scorer, path: Path) -> Iterator[Any]:
 
 
 def scored(scorer: Scorer, path: Path) -> Iterator[Any]:
-    for part in batch.open_source(path, scorer.columns, [], "utf-8").batches:
-        found = arrow.encode(scorer, part)
-        for row, problem in zip(found.matrix.tolist(), found.problem.to_pylist(), strict=True):
+    for part in batch.open_source(path, scorer.columns, [], "utf-8").stretches:
+        found = batch.encode(scorer, part)
+        for row, problem in zip(found.matrix.tolist(), found.problem.to_list(), strict=True):
             yield problem or row
 
 
@@ -175,19 +184,17 @@ def test_a_format_of_dates_means_the_same_to_training_and_serving(time):
     for day in inference.DAYS:
         ours, theirs = column("timestamp", formats=(day + time,))
         read = validation.parse(pl.Series(MOMENTS), ours).to_list()
-        assert arrow.read(pa.array(MOMENTS), theirs).to_pylist() == read, day
         found = [read_value(text, theirs) for text in MOMENTS]
         assert [None if isinstance(value, str) else value for value in found] == read, day
         assert any(read)
 
 
-def test_numbers_that_arrow_reads_at_once_are_read_as_others_are():
+def test_numbers_are_read_alone_as_among_others():
     """A column where one text needs a closer look takes the other way."""
-    ours, theirs = column("number")
+    ours, _ = column("number")
     texts = [v for v in VALUES if isinstance(v, str)]
-    together = arrow.read(pa.array(texts), theirs).to_pylist()
-    alone = [arrow.read(pa.array([text]), theirs)[0].as_py() for text in texts]
-    assert alone == together == validation.parse(pl.Series(texts), ours).fill_nan(None).to_list()
+    alone = [validation.parse(pl.Series([text]), ours)[0] for text in texts]
+    assert alone == validation.parse(pl.Series(texts), ours).to_list()
 
 
 def test_a_number_as_a_category_has_one_text():
@@ -196,14 +203,12 @@ def test_a_number_as_a_category_has_one_text():
     numbers = [1.0, 1e22, 1e-7, -0.0, 0.1, math.inf]
     for values in (numbers, [1, -5], [True, False], TWOS):
         read = validation.parse(pl.Series(values), ours).to_list()
-        assert arrow.read(pa.array(values), theirs).to_pylist() == read
         assert [read_value(value, theirs) for value in values] == read
     assert set(validation.parse(pl.Series(TWOS[:3]), ours)) == {"2", None}
     missing = [math.nan, 2.0]
     prices = [decimal.Decimal("2.00"), decimal.Decimal("2.50")]
     for values, read in ((missing, [None, "2"]), (prices, ["2", "2.5"])):
         assert validation.parse(pl.Series(values), ours).to_list() == read
-        assert arrow.read(pa.array(values), theirs).to_pylist() == read
 
 
 TWOS = [2.0, None, 2.0, 2.5]
@@ -254,7 +259,6 @@ def test_a_midnight_is_its_day_and_no_other_time_is_one():
         for zone, found in ((None, day.date()), ("UTC", day.date()), ("Europe/Berlin", None)):
             first = day if zone != "Europe/Berlin" else day - dt.timedelta(hours=1)
             raw = pa.array([first, noon, None], pa.timestamp(unit, zone))
-            assert arrow.read(raw, theirs).to_pylist() == [found, None, None], (unit, zone)
             read = validation.parse(pl.Series(raw), ours)
             assert read.to_list() == [found, None, None], (unit, zone)
     ends = ["", "T00:00", " 00:00:00", "t00:00:00.000000", "T00:00:00.000000000Z", "T00:00+00:00"]
@@ -262,7 +266,6 @@ def test_a_midnight_is_its_day_and_no_other_time_is_one():
     hours = ["2024-01-31T12:00", "2024-01-31T00:00:01", "2024-01-31T00:00:00+01:00", "2024-01-31Z"]
     expected = [day.date()] * len(texts) + [None] * len(hours)
     assert validation.parse(pl.Series(texts + hours), ours).to_list() == expected
-    assert arrow.read(pa.array(texts + hours), theirs).to_pylist() == expected
     assert [read_value(text, theirs) for text in texts] == [day.date()] * len(texts)
     assert [read_value(text, theirs) for text in hours] == hours
 
@@ -338,11 +341,11 @@ def test_mixed_values_of_json_are_read_or_refused_alike(tmp_path, kind, more):
             trained = validation.parse(ingest.read_table(path)["x"], ours).to_list()
         except ProjectError as error:
             with pytest.raises(ProjectError, match="lists or objects beside plain"):
-                list(batch.open_source(path, (theirs,), [], "utf-8").batches)
+                list(batch.open_source(path, (theirs,), [], "utf-8").stretches)
             assert "lists or objects beside plain" in str(error)
             continue
-        (part,) = batch.open_source(path, (theirs,), [], "utf-8").batches
-        found = arrow.read(arrow.clear(part.column("x")), theirs).to_pylist()
+        (part,) = batch.open_source(path, (theirs,), [], "utf-8").stretches
+        found = validation.check(part["x"], theirs, required=False).values.to_list()
         values = [read_value(value, theirs) for value in pair]
         asked = [None if breach(value, theirs) else value for value in values]
         assert [v or v == 0 or None for v in trained] == [v or v == 0 or None for v in found], pair
@@ -365,12 +368,12 @@ def test_a_typed_column_of_parquet_has_one_text_as_a_category(tmp_path, value, t
     pq.write_table(pa.table({"x": pa.array([value, None], type)}), tmp_path / "t.parquet")
     frame = ingest.read_table(tmp_path / "t.parquet")
     assert validation.parse(frame["x"], ours).to_list() == [text, None]
-    (part,) = batch.open_source(tmp_path / "t.parquet", (theirs,), [], "utf-8").batches
-    assert arrow.read(arrow.clear(part.column("x")), theirs).to_pylist() == [text, None]
+    (part,) = batch.open_source(tmp_path / "t.parquet", (theirs,), [], "utf-8").stretches
+    assert validation.parse(part["x"], theirs).to_list() == [text, None]
 
 
 def test_columns_of_json_join_over_stretches(tmp_path, monkeypatch):
-    monkeypatch.setattr(ingest, "STRETCH", 2)
+    monkeypatch.setattr(reading, "ROWS", 2)
     rows = [{"a": 1, "b": 1}, {"a": 2, "b": 0.5}, {"a": 2.5, "c": True}, {"a": 1e22}, {"a": "x"}]
     (tmp_path / "t.jsonl").write_bytes(as_lines(rows))
     assert ingest.read_table(tmp_path / "t.jsonl").to_dict(as_series=False) == {

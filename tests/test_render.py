@@ -553,7 +553,7 @@ def test_every_dependency_has_both_bounds(tmp_path: Path) -> None:
 def test_serving_installs_nothing_of_training_or_of_another_mode(tmp_path: Path) -> None:
     core = {"filelock", "msgspec", "numpy", "onnxruntime", "pyyaml", "typer"}
     rest = {"fastapi", "prometheus-client", "uvicorn"}
-    expected = {"rest": core | rest, "batch": core | {"pyarrow"}}
+    expected = {"rest": core | rest, "batch": core | {"polars"}}
     for mode, wanted in expected.items():
         project = render(tmp_path / mode, deployment_modes=[mode])
         listed = tomllib.loads((project / "pyproject.toml").read_text())["project"]["dependencies"]

@@ -94,8 +94,8 @@ def libraries(**variables: str) -> dict[str, list[int]]:
     """Return how many threads the libraries of a new process would start, by their kind."""
     code = (
         "import json, helpers.package\n"
-        "import lightgbm, numpy, polars, pyarrow, scipy.linalg, sklearn.ensemble, threadpoolctl\n"
-        "found = {'polars': [polars.thread_pool_size()], 'pyarrow': [pyarrow.cpu_count()]}\n"
+        "import lightgbm, numpy, polars, scipy.linalg, sklearn.ensemble, threadpoolctl\n"
+        "found = {'polars': [polars.thread_pool_size()]}\n"
         "for pool in threadpoolctl.threadpool_info():\n"
         "    found.setdefault(pool['user_api'], []).append(pool['num_threads'])\n"
         "print(json.dumps(found))"
@@ -117,13 +117,13 @@ def test_libraries_start_no_more_threads_and_blas_one() -> None:
     found = libraries()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     assert set(found["blas"]) == {1}
-    assert max(found["openmp"] + found["polars"] + found["pyarrow"]) <= cores
+    assert max(found["openmp"] + found["polars"]) <= cores
 
 
 def test_variables_of_the_user_win() -> None:
     found = libraries(OMP_NUM_THREADS="3", OPENBLAS_NUM_THREADS="2", POLARS_MAX_THREADS="5")
     assert set(found["blas"]) <= {2, min(2, os.cpu_count() or 1)}
-    assert set(found["openmp"]) == set(found["pyarrow"]) == {3} and found["polars"] == [5]
+    assert set(found["openmp"]) == {3} and found["polars"] == [5]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ BLAS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 def limit_libraries() -> None:
     """Tell libraries that read it while they are imported; a variable that is set stays as it is.
 
-    OpenMP serves LightGBM, scikit-learn and pyarrow.
+    OpenMP serves LightGBM and scikit-learn.
     """
     usable = {name: str(cores()) for name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS")}
     # Threads that wait must sleep: spinning ones crawl on a machine with other work.

@@ -1,12 +1,10 @@
 """Check a table against the data contract: typed good rows, and bad rows with their reasons."""
 
 import io
-import os
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import polars as pl
@@ -26,10 +24,13 @@ from ..dialect import (
 )
 from ..errors import CheckFailed, ProjectError
 from ..formats import number, percent
-from ..parquet import DAMAGED, check_parquet
+from ..parquet import scan
 from ..settings import Project
 from . import contract as contracts
 from .contract import Column, Contract
+
+if TYPE_CHECKING:  # it comes with the runtime of the model
+    from ..model.scorer import ServedColumn
 
 MIN_ROWS = 50
 SEALS = "data/processed/sha256.json"
@@ -62,6 +63,18 @@ class Validation:
     missing_share: dict[str, float]
     duplicates: int  # rows equal to an earlier row in every column of the contract
     unlabelled: int  # rows in `rejected` for nothing but a missing target
+
+
+class Checked(NamedTuple):
+    """A column in the contract's type, null where missing or unreadable.
+
+    `present` says where there is a value; `broken` are the rules that at least one row breaks, each
+    with its rows.
+    """
+
+    values: pl.Series
+    present: pl.Series
+    broken: list[tuple[str, pl.Series]]
 
 
 class _Snapshot(msgspec.Struct):
@@ -109,16 +122,14 @@ def apply(contract: Contract, frame: pl.DataFrame, *, labelled: bool = True) -> 
                 warnings[f"{name}: missing column"] = frame.height
             typed[name] = pl.repeat(None, frame.height, dtype=DTYPES[column.kind], eager=True)
             continue
-        raw = without_words(raw)
-        present = _present(raw, column.kind)
-        values = typed[name] = parse(raw, column)
-        missing[name] = int((~present).sum()) / max(1, frame.height)
         is_target = column.role == "target"
+        required = (column.required or name in contract.primary_key) and not is_target
+        typed[name], present, broken = check(raw, column, required=required)
+        missing[name] = int((~present).sum()) / max(1, frame.height)
         if is_target and labelled:
             unlabelled = ~present
-        required = (column.required or name in contract.primary_key) and not is_target
-        _refuse_broken(column, raw, present, values, required or (is_target and labelled))
-        for rule, mask in _hits(column, values, present, required):
+        _refuse_broken(column, raw, present, typed[name], required or (is_target and labelled))
+        for rule, mask in broken:
             if rule == "levels" and column.levels_severity == "warning":
                 warnings[f"{name}: {rule}"] = int(mask.sum())
             else:
@@ -160,7 +171,7 @@ def run(project: Project) -> dict[str, Any]:
     content, digest = storage.read_hashed(path) if path.is_file() else (b"", "")
     if digest != snapshot.sha256:
         raise ProjectError(f"{snapshot.file} is missing or was changed: run `ml ingest` again")
-    result = apply(contract, read_parquet(content, known=True))
+    result = apply(contract, scan(content, known=True).collect())
     inputs = snapshot.sha256 + storage.sha256_text(contract.text)
     report = {
         "run": storage.sha256_text(inputs)[:12],
@@ -188,29 +199,6 @@ def parquet(frame: pl.DataFrame) -> bytes:
     buffer = io.BytesIO()
     frame.rechunk().write_parquet(buffer, row_group_size=100_000)
     return buffer.getvalue()
-
-
-def read_parquet(source: Path | bytes, *, known: bool = False) -> pl.DataFrame:
-    """Read Parquet; a PolarsError when it is damaged, even where Polars aborts or panics.
-
-    `known` bytes have the SHA-256 that we gave them: nobody looks for damage. A panic prints its
-    stack: nobody sees that.
-    """
-    try:
-        if not known:
-            check_parquet(source)
-    except DAMAGED:
-        raise pl.exceptions.ComputeError("it is damaged") from None
-    shown = os.dup(2)
-    with open(os.devnull, "wb") as nothing:
-        os.dup2(nothing.fileno(), 2)
-    try:
-        return pl.read_parquet(source)
-    except pl.exceptions.PanicException:
-        raise pl.exceptions.ComputeError("it is damaged") from None
-    finally:
-        os.dup2(shown, 2)
-        os.close(shown)
 
 
 def store(project: Project, name: str, frame: pl.DataFrame) -> str:
@@ -245,7 +233,7 @@ def stored_hashed(
     if seal not in (None, digest):
         raise ProjectError(f"{name} is damaged or was changed since it was written: {mend}")
     try:
-        frame = read_parquet(content, known=seal is not None)
+        frame = scan(content, known=seal is not None).collect()
     except pl.exceptions.PolarsError:
         raise ProjectError(f"{name} is damaged: {mend}") from None
     if contract:
@@ -336,6 +324,25 @@ def _failures(target: Column, result: Validation, limit: float) -> list[str]:
     return found
 
 
+def check(raw: pl.Series, column: "Column | ServedColumn", *, required: bool) -> Checked:
+    """Read the values of a column and find the rows that break its rules."""
+    raw = without_words(raw)
+    present, values = _present(raw, column.kind), parse(raw, column)
+    masks = {"type": present & values.is_null()}
+    if required:
+        masks["required"] = ~present
+    if column.kind == "number":
+        masks["infinite"] = values.abs() > LARGEST
+    if column.minimum is not None:
+        masks["minimum"] = values < column.minimum
+    if column.maximum is not None:
+        masks["maximum"] = values > column.maximum
+    if column.levels:
+        masks["levels"] = ~values.cast(pl.String).is_in(column.levels)
+    filled = ((rule, mask.fill_null(False)) for rule, mask in masks.items())
+    return Checked(values, present, [(rule, mask) for rule, mask in filled if mask.any()])
+
+
 def _present(raw: pl.Series, kind: str) -> pl.Series:
     if raw.dtype == pl.String:
         raw = raw if kind == "category" else raw.str.strip_chars(SPACES)  # " " is no number
@@ -352,7 +359,7 @@ def without_words(raw: pl.Series) -> pl.Series:
     return raw.replace(MISSING, None) if raw.dtype == pl.String else raw
 
 
-def parse(raw: pl.Series, column: Column) -> pl.Series:
+def parse(raw: pl.Series, column: "Column | ServedColumn") -> pl.Series:
     """Return the values in the contract's type, null where they cannot be read."""
     kind, dtype, raw = column.kind, DTYPES[column.kind], without_words(raw)
     is_text = raw.dtype == pl.String
@@ -427,7 +434,7 @@ def _numbers(raw: pl.Series, kind: str) -> pl.Series:
     return rounded if exact is None else exact.zip_with(exact.is_not_null(), rounded)
 
 
-def _moments(text: pl.Series, column: Column) -> pl.Series:
+def _moments(text: pl.Series, column: "Column | ServedColumn") -> pl.Series:
     """Read each value by the first format that fits; years before 1000 are misread short ones."""
     found = pl.repeat(None, len(text), dtype=DTYPES[column.kind], eager=True)
     iso = text.set(~text.str.contains(ISO[column.kind]), None).str.to_uppercase()
@@ -449,25 +456,6 @@ def _moments(text: pl.Series, column: Column) -> pl.Series:
         read = read.set(~read.dt.year().is_between(1000, 9999), None).cast(found.dtype)
         found = found.zip_with(found.is_not_null(), read)
     return found
-
-
-def _hits(
-    column: Column, values: pl.Series, present: pl.Series, required: bool
-) -> list[tuple[str, pl.Series]]:
-    """Return the rules that at least one row breaks, each with its Boolean mask."""
-    masks = {"type": present & values.is_null()}
-    if required:
-        masks["required"] = ~present
-    if column.kind == "number":
-        masks["infinite"] = values.abs() > LARGEST
-    if column.minimum is not None:
-        masks["minimum"] = values < column.minimum
-    if column.maximum is not None:
-        masks["maximum"] = values > column.maximum
-    if column.levels:
-        masks["levels"] = ~values.cast(pl.String).is_in(column.levels)
-    filled = ((rule, mask.fill_null(False)) for rule, mask in masks.items())
-    return [(rule, mask) for rule, mask in filled if mask.any()]
 
 
 def _repeated(

@@ -5,50 +5,49 @@ output; a run that was killed goes on after its last part, and the same input an
 give the same bytes.
 """
 
-import re
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as arrow_csv
-import pyarrow.parquet as pq
+import polars as pl
+from numpy.typing import NDArray
 
-from .. import dialect, parquet, progress, storage, threads
-from ..data import contract
+from .. import dialect, features, progress, storage, threads
+from ..data import contract, reading, validation
 from ..errors import ProjectError
 from ..model import registry
 from ..model.output import Output
-from ..model.scorer import Scorer, ServedColumn
-from ..settings import Project, refused
-from . import arrow
+from ..model.scorer import UNSEEN, Scorer, ServedColumn
+from ..settings import Project
 
-PART_ROWS = 65_536
-FORMAT = 4  # of the parts; those of another are not used
-BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError, LookupError)
-ARROW = {
-    "number": pa.float64(),
-    "integer": pa.int64(),
-    "boolean": pa.bool_(),
+FORMAT = 5  # of the parts; those of another are not used
+POLARS: dict[str, pl.DataType] = {
+    "number": pl.Float64(),
+    "integer": pl.Int64(),
+    "boolean": pl.Boolean(),
 }
-BLOCK_BYTES = 1_000_000  # of CSV; pyarrow reads up to 32 blocks ahead
 
 
 class Source(NamedTuple):
-    """An input file as a stream of record batches; `rows` is None when only reading tells."""
+    """An input file as a stream of tables; `rows` is None when only reading tells."""
 
-    batches: Iterator[Any]
-    keys: dict[str, Any]  # name: Arrow type
+    stretches: Iterator[pl.DataFrame]
+    keys: dict[str, pl.DataType]
     names: set[str]  # of all columns; those of JSON once it has been read
     rows: int | None = None
+
+
+class Encoded(NamedTuple):
+    """The matrix that `scorer.encode_rows` gives, each row's problem and warning or null."""
+
+    matrix: NDArray[np.float32]
+    problem: pl.Series
+    warning: pl.Series
 
 
 def run(project: Project, source: Path, output: Path, *, force: bool = False) -> dict[str, Any]:
@@ -77,7 +76,8 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
         "model_sha256": storage.sha256(folder / "manifest.json"),
         "input_sha256": storage.sha256(source),
         "encoding": project.config.data.encoding,
-        "part_rows": PART_ROWS,
+        "part_rows": reading.ROWS,
+        "part_characters": reading.CHARACTERS,
         "format": FORMAT,
     }
     receipt = output.with_name(f"{output.name}.done.json")
@@ -92,7 +92,7 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
     parts.mkdir(parents=True, exist_ok=True)
     with storage.project_lock(parts):
         if force or _recorded(parts / "job.json") != job:
-            for old in parts.glob("*.parquet"):
+            for old in parts.glob("[0-9]*"):
                 old.unlink()
         storage.write_json(parts / "job.json", job)
         agreed = contract.read(folder / "contract.odcs.yaml")
@@ -136,24 +136,24 @@ def _recorded(path: Path) -> dict[str, Any]:
 
 
 def _score_parts(
-    scorer: Scorer, source: Source, schema: Any, parts: Path, workers: int
+    scorer: Scorer, source: Source, schema: pl.Schema, parts: Path, workers: int
 ) -> list[Path]:
     """Score what has no part yet; return all parts in order."""
 
-    def work(number: int, first: int, batch: Any) -> tuple[Path, int]:
+    def work(number: int, first: int, frame: pl.DataFrame) -> tuple[Path, int]:
         part = parts / f"{number:06d}.parquet"
-        if not _is_whole(part, batch.num_rows):
-            table = score(scorer, batch, None if "row" in source.keys else first)
-            with storage.replacing_file(part) as temporary:
-                table = table.select(schema.names).cast(schema)
-                pq.write_table(table, temporary, write_page_checksum=True)
-        return part, batch.num_rows
+        if not _is_whole(part):
+            table = score(scorer, frame, None if "row" in source.keys else first)
+            content = validation.parquet(table.select(schema.names()).cast(dict(schema)))
+            storage.write_bytes(part, content)
+            storage.write_text(_seal(part), storage.sha256_bytes(content))
+        return part, frame.height
 
     def tasks() -> Iterator[tuple[int, int, Any]]:
         first = 0
-        for number, batch in enumerate(source.batches):
-            yield number, first, batch
-            first += batch.num_rows
+        for number, frame in enumerate(source.stretches):
+            yield number, first, frame
+            first += frame.height
 
     finished, scored = [], 0
     for part, rows in _in_order(work, tasks(), workers):
@@ -177,205 +177,122 @@ def _in_order(
             yield waiting.popleft().result()
 
 
-def _is_whole(part: Path, rows: int) -> bool:
+def _is_whole(part: Path) -> bool:
+    """Return whether a part is as it was written."""
     try:
-        return bool(pq.read_table(part, page_checksum_verification=True).num_rows == rows)
-    except (OSError, pa.ArrowException):
+        return storage.sha256(part) == _seal(part).read_text(encoding="utf-8")
+    except OSError:
         return False
 
 
-def _schema(keys: dict[str, Any], primary_key: tuple[str, ...], outputs: Sequence[Output]) -> Any:
-    results = {
-        **{output.name: ARROW[output.kind] for output in outputs},
-        "model_version": pa.string(),
-        "problem": pa.string(),
-        "warning": pa.string(),
-    }
+def _seal(part: Path) -> Path:
+    return part.with_suffix(".sha256")
+
+
+def _schema(
+    keys: dict[str, pl.DataType], primary_key: tuple[str, ...], outputs: Sequence[Output]
+) -> pl.Schema:
+    texts = dict.fromkeys(("model_version", "problem", "warning"), pl.String())
+    results = {output.name: POLARS[output.kind] for output in outputs} | texts
     is_named = primary_key and {*primary_key} <= keys.keys()
-    number = {} if is_named else {"row": pa.int64()}
-    return pa.schema(list((number | keys | results).items()))
+    number = {} if is_named else {"row": pl.Int64()}
+    return pl.Schema(number | keys | results)
 
 
-def _assemble(parts: list[Path], schema: Any, output: Path) -> dict[str, int]:
+def _assemble(parts: list[Path], schema: pl.Schema, output: Path) -> dict[str, int]:
     """Join the parts to the output, which appears at once."""
-    rows = problems = 0
-    with storage.replacing_file(output) as temporary, _writer(temporary, output, schema) as writer:
-        for number, part in enumerate(parts, 1):
-            progress.tell(f"writing {output.name}, part", number, len(parts))
-            table = pq.read_table(part)
-            writer.write_table(table)
-            rows += table.num_rows
-            problems += table.num_rows - table["problem"].null_count
+    tables = pl.scan_parquet(parts, glob=False) if parts else schema.to_frame(eager=False)
+    with storage.replacing_file(output) as temporary:
+        if output.suffix.lower() == ".parquet":
+            progress.tell(f"writing {output.name}")
+            tables.sink_parquet(temporary, row_group_size=reading.ROWS)
+        else:
+            with temporary.open("wb") as file:
+                for number, part in enumerate(parts or [None], 1):
+                    progress.tell(f"writing {output.name}, part", number, len(parts))
+                    frame = pl.read_parquet(part) if part else schema.to_frame()
+                    _append(file, output, frame, number == 1)
+    counted = tables.select(pl.len(), pl.col("problem").is_not_null().sum()).collect()
+    rows, problems = counted.row(0)
     return {"rows": rows, "problems": problems}
 
 
-def _writer(path: Path, output: Path, schema: Any) -> Any:
-    if output.suffix.lower() == ".parquet":
-        return pq.ParquetWriter(path, schema)
+def _append(file: Any, output: Path, frame: pl.DataFrame, is_first: bool) -> None:
     if output.suffix.lower() == ".csv":
-        return arrow_csv.CSVWriter(path, schema)
-    return _JsonLinesWriter(path)
-
-
-class _JsonLinesWriter:
-    def __init__(self, path: Path) -> None:
-        self.file = path.open("wb")
-
-    def __enter__(self) -> "_JsonLinesWriter":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
-    def write_table(self, table: Any) -> None:
-        self.file.writelines(msgspec.json.encode(row) + b"\n" for row in table.to_pylist())
+        frame.write_csv(file, include_header=is_first)
+    else:
+        file.writelines(msgspec.json.encode(row) + b"\n" for row in frame.iter_rows(named=True))
 
 
 def open_source(
     path: Path, columns: tuple[ServedColumn, ...], keys: list[str], encoding: str
 ) -> Source:
     """Open the input; a column that is missing or a file that is damaged is a ProjectError."""
+    names: set[str] = set()
+    table = reading.opened(path, encoding, names)
     needed = [column.name for column in columns]
-    try:
-        if path.suffix.lower() in dialect.JSON:
-            encoding = dialect.encoding_of(path, encoding)
-            first = next(dialect.objects(path, encoding), {})
-            found = [key for key in keys if key in first]
-            names: set[str] = set()
-            batches = _json_batches(path, encoding, columns, found, names)
-            types = dict.fromkeys(found, pa.string())
-            return Source(_guarded(path, batches, encoding), types, names)
-        if path.suffix.lower() == ".parquet":
-            file = parquet.opened(path)
-            dialect.refuse_twice(path, file.schema_arrow.names)
-            types = {field.name: arrow.plain(field.type) for field in file.schema_arrow}
-            wanted = _wanted(path, needed, keys, types)
-            batches = parquet.batches(file, PART_ROWS, wanted)
-            rows = file.metadata.num_rows
-        else:
-            written = dialect.read(path, encoding)
-            types = dict.fromkeys(written.names, pa.string())
-            wanted = _wanted(path, needed, keys, types)
-            batches, rows = _csv_guarded(path, wanted, written, encoding), None
-    except BROKEN as error:
-        raise _unreadable(path, error, encoding) from None
-    found_keys = {key: types[key] for key in keys if key in types}
-    return Source(_guarded(path, batches, encoding), found_keys, set(types), rows)
+    if path.suffix.lower() not in dialect.JSON:  # which leaves out what has no value
+        names.update(table.schema)
+        missing = [name for name in needed if name not in names]
+        if missing:
+            raise ProjectError(
+                f"{path.name}: column {missing[0]!r} is missing ({len(missing)} in all), but the "
+                "model needs it"
+            )
+    found = {key: _plain(path, key, table.schema[key]) for key in keys if key in table.schema}
+    wanted = list(dict.fromkeys([*needed, *found]))
+    return Source(table.stretches(wanted), found, names, table.rows)
 
 
-def _wanted(path: Path, needed: list[str], keys: list[str], there: dict[str, Any]) -> list[str]:
-    missing = [name for name in needed if name not in there]
-    if missing:
-        raise ProjectError(
-            f"{path.name}: column {missing[0]!r} is missing ({len(missing)} in all), but the model "
-            "needs it"
-        )
-    return list(dict.fromkeys([*needed, *(key for key in keys if key in there)]))
+def _plain(path: Path, key: str, dtype: pl.DataType) -> pl.DataType:
+    """Return the type that a key has in every format of the output."""
+    if dtype.is_nested() or dtype in (pl.Binary, pl.Object, pl.Duration):
+        raise ProjectError(f"{path.name}: the key {key!r} has no plain values: write it as text")
+    return pl.String() if dtype in (pl.Categorical, pl.Enum, pl.Null) else dtype
 
 
-def _csv_guarded(
-    path: Path, wanted: list[str], written: dialect.Dialect, encoding: str
-) -> Iterator[Any]:
-    """Give the batches; a line that does not fit the names is named as `ml ingest` names it."""
-    try:
-        yield from _csv_batches(path, wanted, written)
-    except pa.ArrowInvalid:
-        if reason := dialect.undecodable(path, encoding) or dialect.damage(path, written):
-            raise ProjectError(f"{path.name}: {reason}") from None
-        raise
-
-
-def _csv_batches(path: Path, wanted: list[str], written: dialect.Dialect) -> Iterator[Any]:
-    encoding = "utf8" if written.encoding == "utf-8-sig" else written.encoding
-    blocks = arrow_csv.open_csv(
-        path,
-        read_options=arrow_csv.ReadOptions(
-            block_size=BLOCK_BYTES,
-            encoding=encoding,
-            skip_rows=written.skip,
-            column_names=written.names[: written.width],
-            skip_rows_after_names=1,
-        ),
-        parse_options=arrow_csv.ParseOptions(delimiter=written.delimiter, newlines_in_values=True),
-        convert_options=arrow_csv.ConvertOptions(
-            include_columns=wanted,
-            include_missing_columns=True,  # the last ones, where no row has them
-            column_types=dict.fromkeys(wanted, pa.string()),
-            null_values=dialect.MISSING,
-            strings_can_be_null=True,
-        ),
-    )
-    held: list[Any] = []
-    for block in blocks:
-        held.append(block)
-        if sum(part.num_rows for part in held) >= PART_ROWS:
-            yield pa.concat_batches(held)
-            held = []
-    if held:
-        yield pa.concat_batches(held)
-
-
-def _json_batches(
-    path: Path,
-    encoding: str,
-    columns: tuple[ServedColumn, ...],
-    keys: list[str],
-    names: set[str],
-) -> Iterator[Any]:
-    objects = dialect.objects(path, encoding)
-    while rows := list(islice(objects, PART_ROWS)):
-        names.update(*rows)
-        served = {c.name: _array([row.get(c.name) for row in rows], path, c) for c in columns}
-        texts = {key: [dialect.text(row.get(key)) for row in rows] for key in keys}
-        yield pa.record_batch(served | {k: pa.array(v, pa.string()) for k, v in texts.items()})
-
-
-def _array(values: list[Any], path: Path, column: ServedColumn) -> Any:
-    """Return JSON values of one type as they are, others as the texts that mean the same."""
-    kinds = {type(value) for value in values if value is not None}
-    if kinds and kinds <= {list, dict}:  # as `ml ingest`: no value of any kind
-        return pa.array([value if value is None else b"" for value in values], pa.binary())
-    if kinds & {list, dict}:
-        raise ProjectError(dialect.nested(path, column.name))
-    if len(kinds) < 2:
-        with suppress(pa.ArrowException, OverflowError):  # of integers beyond 64 bits
-            return pa.array(values)
-    as_text = dialect.beside_commas if column.decimal_comma else dialect.text
-    return pa.array(map(as_text, values), pa.string())
-
-
-def _guarded(path: Path, batches: Iterator[Any], encoding: str) -> Iterator[Any]:
-    try:
-        yield from batches
-    except BROKEN as error:
-        raise _unreadable(path, error, encoding) from None
-
-
-def _unreadable(path: Path, error: Exception, encoding: str) -> Exception:
-    if isinstance(error, UnicodeDecodeError):
-        return ProjectError(f"{path.name}: {dialect.undecodable(path, encoding) or error.reason}")
-    if isinstance(error, OSError) and error.errno:
-        return error  # the system's, such as a disk that fails
-    if isinstance(error, LookupError):
-        return refused("data.encoding", str(error))
-    reason = re.sub(r"(got \d+):.*", r"\1", str(error).partition("\n")[0])  # no values
-    return ProjectError(f"{path.name} cannot be read: {reason}")
-
-
-def score(scorer: Scorer, batch: Any, first: int | None = None) -> Any:
-    """Return the columns of `batch` with the outputs, model_version, problem and warning.
+def score(scorer: Scorer, frame: pl.DataFrame, first: int | None = None) -> pl.DataFrame:
+    """Return the columns of `frame` with the outputs, model_version, problem and warning.
 
     With `first`, the number of its first row in the file, also `row`.
     """
-    encoded = arrow.encode(scorer, batch)
-    scores, problem = scorer.predict(encoded.matrix), encoded.problem
-    bad = problem.is_valid().to_numpy(zero_copy_only=False)
-    results = {
-        **{name: pa.array(values, mask=bad) for name, values in scores.items()},
-        "model_version": pa.repeat(scorer.version, batch.num_rows),
-        "problem": problem,
-        "warning": pc.if_else(problem.is_valid(), None, encoded.warning),
-    }
+    encoded = encode(scorer, frame)
+    is_good = encoded.problem.is_null()
+    scores = (pl.Series(name, found) for name, found in scorer.predict(encoded.matrix).items())
+    nothing = pl.Series([None])
+    results = [
+        *(column.zip_with(is_good, nothing.cast(column.dtype)) for column in scores),
+        pl.lit(scorer.version).alias("model_version"),
+        encoded.problem.alias("problem"),
+        encoded.warning.zip_with(is_good, nothing.cast(pl.String)).alias("warning"),
+    ]
     if first is not None:
-        results["row"] = pa.array(np.arange(first, first + batch.num_rows))
-    return pa.table(dict(zip(batch.schema.names, batch.columns, strict=True)) | results)
+        results.append(pl.int_range(first, first + pl.len()).alias("row"))
+    return frame.with_columns(results)
+
+
+def encode(scorer: Scorer, frame: pl.DataFrame) -> Encoded:
+    """Read, check and encode rows as `ml validate` and training do.
+
+    The problem is the first rule that a row breaks, the warning the first category that training
+    has not learnt.
+    """
+    typed, problem = {}, pl.Series([None], dtype=pl.String).new_from_index(0, frame.height)
+    for column in scorer.columns:
+        checked = validation.check(frame[column.name], column, required=column.required)
+        typed[column.name] = checked.values
+        for rule, broken in checked.broken:
+            problem = _first(problem, broken, f"{column.name}: {rule}")
+    matrix = features.encode(scorer.spec, pl.DataFrame(typed))
+    warning = pl.Series([None], dtype=pl.String).new_from_index(0, frame.height)
+    for index, category in enumerate(scorer.spec.categorical, len(scorer.spec.numeric)):
+        is_other = pl.Series(matrix[:, index] == len(category.levels))
+        unseen = is_other & typed[category.column].is_not_null()
+        if unseen.any():
+            warning = _first(warning, unseen, f"{category.column}: {UNSEEN}")
+    return Encoded(matrix, problem, warning)
+
+
+def _first(found: pl.Series, rows: pl.Series, text: str) -> pl.Series:
+    """Return `found` with the text in these rows where it has none yet."""
+    return found.zip_with(found.is_not_null() | ~rows, pl.Series([text]))
