@@ -31,6 +31,7 @@ from package_name.engine.data import (
     sample,
     validation,
 )
+from package_name.engine.data import target as targets
 from package_name.engine.errors import ProjectError
 from package_name.engine.formats import percent
 
@@ -407,7 +408,7 @@ def test_the_target_in_many_spellings(drafted, yes, no, kind, positive):
     target = agreed.target
     assert (target.kind, target.positive, target.positive_share) == (kind, positive, 0.25)
     typed = validation.apply(agreed, frame).valid
-    rate = typed.select(validation.is_positive(target).mean()).item()
+    rate = targets.outcome(typed, target).mean()
     assert rate == target.positive_share
 
 
@@ -422,10 +423,10 @@ def test_two_readings_of_a_target_are_asked_about(drafted, one, two, told):
     for value, share in ((one, "75\u00a0%"), (two, "25\u00a0%")):
         assert f"{value} ({share} of the rows)" in str(error.value)
         assert f"`--positive {value}`" in str(error.value)
-    agreed, found = drafted(frame, positive=told)
+    agreed, found = drafted(frame, told=told)
     assert (agreed.target.positive, found) == (two, {})
     with pytest.raises(ProjectError, match=r"'3' is no value of 'y': it has"):
-        drafted(frame, positive="3")
+        drafted(frame, told="3")
 
 
 @pytest.mark.parametrize(("yes", "no"), [("yes", "no"), (1, 0), (True, False)])
@@ -435,7 +436,7 @@ def test_a_positive_value_that_is_frequent_is_doubted_and_can_be_turned(tmp_path
     draft = drafting.draft(file, "y")
     assert "75\u00a0% of 400 rows" in draft.decisions[0].evidence
     assert "more frequent one" in draft.findings[0].reason
-    turned = drafting.draft(file, "y", positive=str(no))
+    turned = drafting.draft(file, "y", told=str(no))
     assert "named by --positive" in turned.decisions[0].evidence
     assert not turned.findings
 
@@ -1032,7 +1033,7 @@ def test_a_column_far_above_the_others_is_suspected():
     frame, target, rng = world()
     strong = target * 2.6 + pl.Series(rng.normal(size=frame.height))
     weak = pl.DataFrame({"k": frame["k"], "strong": strong})
-    assert 0.95 < leakage.auc(strong, target) < 0.98
+    assert 0.95 < targets.association(strong, target) < 0.98
     assert suspected(weak, target).keys() == {"strong"}
     rival = target * 2.0 + pl.Series(rng.normal(size=frame.height))
     assert suspected(weak.with_columns(rival=rival), target) == {}
@@ -1144,7 +1145,7 @@ def test_samples_satisfy_any_contract(agreed):
     frame = sample.generate(agreed, 500, 1)
     result = validation.apply(agreed, frame)
     assert (result.rejected.height, result.warnings) == (0, {})
-    share = frame.select(validation.is_positive(agreed.target).mean()).item()
+    share = targets.outcome(frame, agreed.target).mean()
     assert abs(share - 0.2) < 0.06
     for item in agreed.columns:
         assert abs(frame[item.name].null_count() / 500 - item.missing_share) < 0.08
@@ -1186,7 +1187,7 @@ def test_a_defined_target_of_a_sample_follows_its_definition():
     frame = sample.generate(agreed, 2000, 1)
     assert frame["y"].to_list() == (frame["delay"] > 15).to_list()
     assert abs(frame["y"].mean() - 0.2) < 0.01
-    best = max(leakage.auc(frame[f"n{n}"], frame["y"].cast(pl.Int8)) for n in range(4))
+    best = max(targets.association(frame[f"n{n}"], frame["y"].cast(pl.Int8)) for n in range(4))
     assert best > 0.6
     with pytest.raises(ProjectError, match="never true"):
         sample.generate(columns(column("n", "number"), definition="n > 1e9"), 50, 1)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from . import decision, features, models
 from .engine import metrics, monitoring, progress, storage, task
 from .engine.data import contract, validation
+from .engine.data import target as targets
 from .engine.errors import ProjectError
 from .engine.features import encode
 from .engine.formats import number
@@ -47,7 +48,7 @@ class Behind(NamedTuple):
 
 def labels(frame: pl.DataFrame, target: contract.Column) -> NDArray[np.int8]:
     """Return 1 where the target has its positive value, else 0; shape (rows,)."""
-    return frame.select(validation.is_positive(target).cast(pl.Int8)).to_series().to_numpy()
+    return targets.values(frame, target)
 
 
 def check_split(project: Project, agreed: contract.Contract) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from . import metrics, privacy, progress, storage
 from .data import contract as contracts
 from .data import ingest, validation
+from .data import target as targets
 from .data.contract import Contract
 from .errors import CheckFailed, ProjectError
 from .features import encode
@@ -497,7 +498,7 @@ def _scored(source: str, scorer: Scorer, agreed: Contract, frame: pl.DataFrame) 
     progress.tell(f"scoring {number(frame.height)} rows of the {source}")
     probability = scorer.predict(encode(scorer.spec, frame))[scorer.score]
     progress.tell("comparing them with training")
-    labels = _floats(frame.select(validation.is_positive(agreed.target)).to_series())
+    labels = _floats(targets.outcome(frame, agreed.target))
     return Window(source, frame, probability, labels)
 
 

@@ -505,12 +505,8 @@ def _contract(project: Project) -> Iterator[Finding]:
         return
     if problem := contract.contradiction(agreed, project.plan.answers):
         yield Finding("error", "DATA-01", problem)
-    planned, found = project.plan.answers["pos_rate"], agreed.target.positive_share
-    if found and not 2 / 3 < found / planned < 1.5:
-        message = (
-            f"pos_rate is {number(planned)}, but positiveShare of the contract is {number(found)}: "
-        )
-        yield Finding("warning", "DATA-02", message + "correct the one that is wrong")
+    if problem := agreed.target.contradiction(project.plan.answers):
+        yield Finding("warning", "DATA-02", problem)
 
 
 def _settings(project: Project) -> Iterator[Finding]:

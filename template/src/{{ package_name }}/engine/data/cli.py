@@ -10,6 +10,7 @@ from .. import progress
 from ..console import AsJson, show
 from ..settings import find_project
 from ..storage import project_lock
+from . import target_fields
 
 app = typer.Typer(help="The data contract: draft, check, sample.", no_args_is_help=True)
 
@@ -18,12 +19,10 @@ app = typer.Typer(help="The data contract: draft, check, sample.", no_args_is_he
 def infer(
     file: Annotated[Path, typer.Argument(help="CSV, Parquet or JSON lines.")],
     target: Annotated[str, typer.Option(help="The column to predict.")],
-    definition: Annotated[
-        str | None, typer.Option(help='How to compute the target, such as "arr_delay > 15".')
-    ] = None,
+    definition: Annotated[str | None, typer.Option(help=target_fields.DEFINITION)] = None,
     entity: Annotated[str | None, typer.Option(help="The column that names the case.")] = None,
     time: Annotated[str | None, typer.Option(help="The column with the time of the row.")] = None,
-    positive: Annotated[str | None, typer.Option(help="The target's value for the event.")] = None,
+    told: Annotated[str | None, typer.Option(target_fields.OPTION, help=target_fields.HELP)] = None,
     force: Annotated[bool, typer.Option(help="Replace an edited contract.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -32,7 +31,7 @@ def infer(
     with project_lock(project.root), progress.shown("contract infer"):
         from . import drafting
 
-        draft = drafting.run(project, file, target, definition, entity, time, positive, force)
+        draft = drafting.run(project, file, target, definition, entity, time, told, force)
     lines = [f"wrote {project.config.data.contract}; decided:"]
     lines += [f"  {line}" for line in drafting.table(draft.decisions)]
     told = {decision.evidence for decision in draft.decisions}

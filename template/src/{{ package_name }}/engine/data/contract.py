@@ -1,7 +1,7 @@
 """The data contract: an ODCS 3.1 YAML file read into one typed object, and its lint.
 
 Format: Open Data Contract Standard 3.1.0. What the standard lacks is kept in `customProperties`
-of a column: role, positiveValue, positiveShare, dateFormats, decimalComma, observed, reasons.
+of a column: role, dateFormats, decimalComma, observed, reasons, and those of target_fields.py.
 """
 
 import json
@@ -22,6 +22,7 @@ from ..dialect import level
 from ..errors import ProjectError
 from ..settings import load_yaml
 from ..storage import sha256_text
+from . import target_fields
 
 Kind = Literal["number", "integer", "boolean", "category", "date", "timestamp"]
 Role = Literal["feature", "target", "entity", "time", "excluded"]
@@ -38,7 +39,7 @@ PERSONAL = ("personal", "pii", "sensitive")  # classifications, whose words the 
 UNSERVED = r'["\\\x00-\x1f]'  # in JSON such a name would need escapes
 
 
-class Column(msgspec.Struct, frozen=True, kw_only=True):
+class Column(target_fields.Fields, frozen=True, kw_only=True):
     """One column of the dataset."""
 
     name: str
@@ -53,8 +54,6 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     formats: tuple[str, ...] = ()
     decimal_comma: bool = False
     personal: bool = False
-    positive: str | None = None
-    positive_share: float | None = None
     definition: str | None = None
     mean: float | None = None
     std: float | None = None
@@ -111,8 +110,9 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         features = [
             [c.name, c.kind, c.levels, c.formats, *commas[c.decimal_comma]] for c in self.served
         ]
-        target = [getattr(self.target, f) for f in ("name", "kind", "positive", "definition")]
-        return sha256_text(msgspec.json.encode([features, target]).decode())
+        target = self.target
+        told = [target.name, target.kind, *target.learnt(), target.definition]
+        return sha256_text(msgspec.json.encode([features, told]).decode())
 
 
 def read(path: Path) -> Contract:
@@ -271,10 +271,8 @@ class _Observed(msgspec.Struct, rename="camel"):
     missing_share: float = 0.0
 
 
-class _Extras(msgspec.Struct, rename="camel"):
+class _Extras(target_fields.Custom, kw_only=True, rename="camel"):
     role: Role
-    positive_value: str | bool | int | None = None
-    positive_share: float | None = None
     date_formats: tuple[str, ...] = ()
     decimal_comma: bool = False
     observed: _Observed = msgspec.field(default_factory=_Observed)
@@ -346,9 +344,6 @@ def _column(item: _Property) -> Column:
     levels = item.quality[0] if item.quality else _Quality()
     values = levels.arguments.get("validValues")
     values = values if isinstance(values, list) else []  # else `_unsupported` says so
-    positive = extras.positive_value
-    if isinstance(positive, bool | int):
-        positive = str(positive).lower()
     return Column(
         name=item.name,
         kind="category" if item.logical_type == "string" else item.logical_type,
@@ -362,13 +357,12 @@ def _column(item: _Property) -> Column:
         formats=extras.date_formats,
         decimal_comma=extras.decimal_comma,
         personal=item.classification.strip().lower() in PERSONAL,
-        positive=None if positive is None else level(positive),
-        positive_share=extras.positive_share,
         definition=item.transform_logic,
         mean=extras.observed.mean,
         std=extras.observed.std,
         missing_share=extras.observed.missing_share,
         description=item.description,
+        **extras.fields(),
     )
 
 
@@ -451,13 +445,7 @@ def _target_problems(column: Column, contract: Contract) -> Iterator[str]:
         if column.definition is not None:
             yield "transformLogic is for the target only"
         return
-    values = {"boolean": ("true", "false"), "integer": ("0", "1")}.get(column.kind, column.levels)
-    if len(values) != 2:
-        yield "a binary target is boolean, integer (0 and 1) or string with two validValues"
-    elif column.positive not in values:
-        yield f"positiveValue is {column.positive or 'missing'}: expected {' or '.join(values)}"
-    if column.positive_share is not None and not 0 < column.positive_share < 1:
-        yield "positiveShare is not between 0 and 1"
+    yield from target_fields.problems(column, column.kind, column.levels)
     try:
         used = definition_columns(column.definition) if column.definition is not None else []
     except ProjectError as error:

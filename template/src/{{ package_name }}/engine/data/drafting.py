@@ -3,12 +3,10 @@
 import difflib
 import itertools
 import re
-import shlex
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +17,15 @@ from .. import progress, storage
 from ..errors import ProjectError
 from ..formats import NBSP, count, number, percent
 from ..settings import Project
-from . import leakage, personal
-from .contract import UNSERVED, Column, Kind, Role, contradiction, definition_columns, read, usable
+from . import leakage, personal, target_draft
+from .candidate import MAX_LEVELS, Candidate, short
+from .contract import UNSERVED, Column, Kind, Role, contradiction, definition_columns, read
 from .inference import infer
 from .ingest import read_table
-from .validation import parse
+from .validation import DTYPES, parse
 
-MAX_LEVELS = 50  # more levels than this are not listed in the contract
 NEAR_UNIQUE = 0.95  # share of different values that makes text an identifier or free text
 MARK = "# Nobody has edited this contract while the SHA-256 of the lines below is "
-ID_NAME = re.compile(r"(^|_)(id|uuid|guid|key)$|(customer|client|user|account|order)id$")
 # Names of the moment at which a row was observed, and of dates that whom it is about has anyway.
 OBSERVED = re.compile(
     r"^(date|day|week|month|period|time|timestamp|datetime|ts)(_|$)|snapshot|observ|event|as_?of"
@@ -37,13 +34,6 @@ OBSERVED = re.compile(
 ATTRIBUTE = re.compile(
     r"since|birth|join|sign_?up|regist|enrol|hire|acqui|expir|until|(^|_)(start|open|first|last|due)"
 )
-# The value that says that it happened, beside the one that says that it did not.
-AFFIRMED = {
-    *(("true", "false"), ("1", "0"), ("1", "-1"), ("positive", "negative"), ("pos", "neg")),
-    *(("ja", "nein"), ("oui", "non"), ("si", "no"), ("sí", "no"), ("sim", "não"), ("sim", "nao")),
-}
-HAPPENED = {"yes", "y", *(value for value, _ in AFFIRMED)}
-DENIAL = r"^(no|not|non|never|without)[ _-]+"
 
 
 @dataclass(frozen=True)
@@ -73,55 +63,6 @@ class Draft:
     findings: list[Finding]
 
 
-@dataclass
-class _Column:
-    """A column on its way into the contract; `values` are typed, null where missing."""
-
-    name: str
-    kind: Kind
-    values: pl.Series
-    formats: tuple[str, ...] = ()
-    decimal_comma: bool = False
-    role: Role = "feature"
-    personal: bool = False
-    notes: list[tuple[str, str]] = field(default_factory=list)
-    extra: dict[str, Any] = field(default_factory=dict)  # of the target
-
-    def exclude(self, what: str, reason: str) -> None:
-        self.notes.append((what, reason))
-        self.role = "excluded" if self.role == "feature" else self.role
-
-    @property
-    def filled(self) -> pl.Series:
-        values = self.values.drop_nulls()
-        return values.filter(values.is_finite()) if values.dtype.is_float() else values
-
-    @property
-    def different(self) -> int:
-        return self.filled.n_unique()
-
-    @property
-    def complete(self) -> bool:
-        return not self.values.null_count()
-
-    @property
-    def counts(self) -> bool:
-        """Whether it is a feature of numbers that are never negative here."""
-        numeric = self.role == "feature" and self.kind in ("number", "integer")
-        return numeric and len(self.filled) > 0 and bool(self.filled.min() >= 0)  # type: ignore[operator]
-
-    @property
-    def listed(self) -> bool:
-        """Whether the contract lists its values: few, and nobody's."""
-        return self.kind == "category" and not self.personal and 0 < self.different <= MAX_LEVELS
-
-    @property
-    def names_things(self) -> bool:
-        """Whether its name and type are those of an identifier."""
-        named = ID_NAME.search(personal.snake(self.name)) is not None
-        return named and self.kind in ("integer", "category")
-
-
 def draft(
     file: Path,
     target: str,
@@ -129,22 +70,19 @@ def draft(
     target_definition: str | None = None,
     entity: str | None = None,
     time_column: str | None = None,
-    positive: str | None = None,
+    told: str | None = None,
     name: str | None = None,
     encoding: str = "utf-8",
 ) -> Draft:
     """Draft a complete contract for `file` (CSV, Parquet or JSON lines).
 
-    `target` is a column of the file with two values or, with `target_definition`, a new one: a SQL
-    expression over the others such as `arr_delay > 15`, whose columns are then excluded.
-    `positive` is its value for the event, needed where the values do not tell (1 and 2). Without
-    `entity` and `time_column` they are guessed where there is evidence. ProjectError when the file
-    cannot be read or the target cannot be learnt.
+    `target` is a column of the file or, with `target_definition`, a new one: a SQL expression over
+    the others, whose columns are then excluded. `told` is what `target_fields.OPTION` says where
+    the values do not tell. Without `entity` and `time_column` they are guessed where there is
+    evidence. ProjectError when the file cannot be read or the target cannot be learnt.
     """
     frame = read_table(file, encoding)
-    return _draft(
-        frame, target, target_definition, entity, time_column, positive, name or file.stem
-    )
+    return _draft(frame, target, target_definition, entity, time_column, told, name or file.stem)
 
 
 def run(
@@ -154,7 +92,7 @@ def run(
     definition: str | None = None,
     entity: str | None = None,
     time_column: str | None = None,
-    positive: str | None = None,
+    told: str | None = None,
     force: bool = False,
 ) -> Draft:
     """Write a draft for `file` to the project's contract; return it.
@@ -177,7 +115,7 @@ def run(
         definition,
         entity or known.get("entity"),
         time_column or known.get("time_column"),
-        positive,
+        told,
         file.stem,
     )
     if edited:
@@ -201,12 +139,15 @@ def _draft(
     definition: str | None,
     entity: str | None,
     time_column: str | None,
-    positive: str | None,
+    told: str | None,
     name: str,
 ) -> Draft:
     columns, findings = _read(frame)
     used = [] if definition is None else _define(columns, target, definition)
-    labels, meaning = _set_target(columns, frame, target, positive)
+    outcome = _find(columns, target, "target")
+    outcome.role = "target"
+    written = frame.get_column(target, default=outcome.values)
+    y, meaning = target_draft.propose(outcome, written, told)
     if entity is not None:
         _set_role(columns, entity, "entity", ("integer", "category"))
     if time_column is not None:
@@ -221,7 +162,7 @@ def _draft(
         _exclude_identifier(column)
     features = [column.name for column in columns.values() if column.role == "feature"]
     typed = pl.DataFrame([column.values for column in columns.values()])
-    for suspicion in leakage.suspects(typed, labels, features, time, used):
+    for suspicion in leakage.suspects(typed, y, features, time, used):
         columns[suspicion.column].exclude("leakage", suspicion.reason)
     if all(column.role != "feature" for column in columns.values()):
         roles = {"entity": "the entity", "time": "the time of the row"}
@@ -239,7 +180,7 @@ def _draft(
     return Draft(_render(columns, target, key, name, decisions), decisions, findings)
 
 
-def _read(frame: pl.DataFrame) -> tuple[dict[str, _Column], list[Finding]]:
+def _read(frame: pl.DataFrame) -> tuple[dict[str, Candidate], list[Finding]]:
     """Type every column; leave out what a contract cannot describe."""
     columns, findings = {}, []
     for raw in frame.get_columns():
@@ -257,13 +198,13 @@ def _read(frame: pl.DataFrame) -> tuple[dict[str, _Column], list[Finding]]:
             formats=reading.formats,
             decimal_comma=reading.decimal_comma,
         )
-        columns[name] = _Column(name, plain.kind, parse(raw, plain).alias(name), plain.formats)
+        columns[name] = Candidate(name, plain.kind, parse(raw, plain).alias(name), plain.formats)
         columns[name].decimal_comma = reading.decimal_comma
         columns[name].notes += reading.doubts
     return columns, findings
 
 
-def _find(columns: dict[str, _Column], name: str, use: str) -> _Column:
+def _find(columns: dict[str, Candidate], name: str, use: str) -> Candidate:
     if name in columns:
         return columns[name]
     known = {column.strip().casefold(): column for column in columns}
@@ -272,14 +213,16 @@ def _find(columns: dict[str, _Column], name: str, use: str) -> _Column:
     raise ProjectError(f"the file has no column {name!r} for the {use}: {hint}")
 
 
-def _set_role(columns: dict[str, _Column], name: str, role: Role, kinds: tuple[Kind, ...]) -> None:
+def _set_role(
+    columns: dict[str, Candidate], name: str, role: Role, kinds: tuple[Kind, ...]
+) -> None:
     column = _find(columns, name, role)
     if column.kind not in kinds:
         raise ProjectError(f"{role} {name!r} was read as {column.kind}: use {' or '.join(kinds)}")
     column.role = role
 
 
-def _define(columns: dict[str, _Column], target: str, definition: str) -> list[str]:
+def _define(columns: dict[str, Candidate], target: str, definition: str) -> list[str]:
     """Compute the target; return the columns that its definition uses."""
     if target in columns:
         raise ProjectError(
@@ -292,131 +235,15 @@ def _define(columns: dict[str, _Column], target: str, definition: str) -> list[s
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
         raise ProjectError(f"definition {definition!r} cannot be computed: {reason}") from None
-    if values.dtype != pl.Boolean or len(values) != typed.height:
-        raise ProjectError(f"definition {definition!r} gives no true or false for each row")
-    columns[target] = _Column(target, "boolean", values, extra={"transformLogic": definition})
+    kind = target_draft.kind(values.dtype)
+    if kind is None or len(values) != typed.height:
+        raise ProjectError(f"definition {definition!r} gives no {target_draft.DEFINED}")
+    values = values.cast(DTYPES[kind])
+    columns[target] = Candidate(target, kind, values, definition=definition)
     return used
 
 
-def _set_target(
-    columns: dict[str, _Column], frame: pl.DataFrame, name: str, told: str | None
-) -> tuple[pl.Series, str]:
-    """Give the target its role, type and positive value.
-
-    Return its labels of 1, 0 or null, and what was decided with the reason.
-    """
-    target = _find(columns, name, "target")
-    target.role = "target"
-    classes = target.filled.unique().sort().to_list()
-    if len(classes) != 2:
-        raise ProjectError(_not_two(target, classes, frame))
-    if target.kind != "boolean":
-        target.kind = "integer" if set(classes) == {0, 1} else "category"
-        plain = Column(name=name, kind=target.kind, role="target")
-        target.values = parse(frame[name], plain).alias(name)
-    texts = target.values.cast(pl.String)
-    shares = dict(sorted(texts.drop_nulls().value_counts(normalize=True).rows()))
-    positive, reason = _positive(name, shares, target.kind, told)
-    labels = (texts == positive).cast(pl.Int8)
-    if not target.complete:
-        missing = f"missing in {labels.null_count()} rows: nothing is learnt from them"
-        target.notes.append(("target", missing))
-    rarest = min(shares, key=lambda value: shares[value])
-    fewest = int((texts == rarest).sum())
-    if fewest < leakage.MIN_CLASS_ROWS:
-        rows = f"only {fewest} row{'s are' if fewest > 1 else ' is'} {rarest}"
-        target.notes.append(("target", f"{rows}: too few to learn from and to judge a model by"))
-    if shares[positive] > 0.5 and told is None:
-        other = next(value for value in shares if value != positive)
-        target.notes.append(
-            (
-                "target",
-                f"the positive value {positive} is the more frequent one: if {other} is the event "
-                f"that costs, draft again with --positive {shlex.quote(other)}",
-            )
-        )
-    target.extra |= {
-        "positiveValue": positive,
-        "positiveShare": min(_short(labels.mean()), 0.999999),
-    }
-    labelled = len(texts) - texts.null_count()
-    written = frame[name].filter(texts == positive)[0] if name in frame.columns else positive
-    shown = positive if str(written) == positive else f"{positive} (written {written})"
-    share = f"{percent(shares[positive])} of {number(labelled)} rows"
-    return labels, f"{shown} is positive, {share}: {reason}"
-
-
-def _not_two(target: _Column, classes: list[Any], frame: pl.DataFrame) -> str:
-    """Say what a column has in place of two values, and a definition that makes two of them."""
-    name, written = target.name, frame.get_column(target.name, default=target.values)
-    first = (f"{written.filter(target.values == value)[0]!s:.40}" for value in classes[:4])
-    listed = f" ({', '.join(first)}{', ...' if len(classes) > 4 else ''})" if classes else ""
-    many = {0: "no value", 1: "one value"}.get(len(classes), f"{len(classes)} values")
-    mend = f"choose another column{_event(target, classes)}"
-    mend = "change the definition" if "transformLogic" in target.extra else mend
-    return f"target {name!r} has {many}{listed} in {frame.height} rows, and needs two: {mend}"
-
-
-def _event(column: _Column, classes: list[Any]) -> str:
-    """Return a command's options that make a target of a column of more or fewer values."""
-    name, condition = column.name, ""
-    if len(classes) == 1 and not column.complete:
-        condition = "{} IS NOT NULL"
-    elif len(classes) > 2 and column.kind in ("number", "integer"):
-        condition = f"{{}} > {_short(column.filled.median())}"
-    elif 2 < len(classes) <= MAX_LEVELS and column.kind == "category":
-        rarest = column.filled.value_counts().sort("count", name)[name].to_list()
-        event = min(rarest, key=lambda value: value.strip().casefold() not in HAPPENED)
-        condition = "{{}} = '{}'".format(re.sub("([{}'])", r"\1\1", event))
-    for quoted in (name, '"{}"'.format(name.replace('"', '""'))) if condition else ():
-        text = condition.format(quoted)
-        with suppress(ProjectError):
-            if definition_columns(text) == [name]:
-                text = shlex.quote(text) if re.search(r'["$`!\\]', text) else f'"{text}"'
-                new = usable(f"{name} event", "target")
-                return f", or make a new one, such as --target {new} --definition {text}"
-    return ""
-
-
-def _positive(name: str, shares: dict[str, float], kind: Kind, told: str | None) -> tuple[str, str]:
-    """Return which value of the target is the event, and why; ProjectError when none says so."""
-    if told is not None:
-        as_target = Column(name=name, kind=kind, role="target")
-        read = parse(pl.Series([told]), as_target).cast(pl.String)[0]
-        number = Column(name=name, kind="number", role="target")
-        said = parse(pl.Series([told, *shares]), number)
-        for place, value in enumerate(shares, start=1):
-            same = value == read or value.casefold() == told.strip().casefold()
-            if same or (said[0] is not None and said[0] == said[place]):
-                return value, "named by --positive"
-        there = " and ".join(shares)
-        raise ProjectError(f"--positive {told!r} is no value of {name!r}: it has {there}")
-    plain = {value: value.strip().casefold() for value in shares}
-    stem = re.sub(r"^(is|has|was|will)_|_(flag|yn|ind)$", "", personal.snake(name))
-    for value, other in itertools.permutations(shares):
-        if (plain[value], plain[other]) in AFFIRMED:
-            return value, f"{value} says that it happened"
-        if re.sub(DENIAL, "", plain[other]) == plain[value]:
-            return value, f"{other} says that it did not happen"
-        if _alike(plain[value], stem) and not _alike(plain[other], stem):
-            return value, "the name of the target says so"
-    listed = " or ".join(
-        f"{value} ({percent(share)} of the rows)" for value, share in shares.items()
-    )
-    ways = " or ".join(f"`--positive {shlex.quote(value)}`" for value in shares)
-    raise ProjectError(
-        f"target {name!r}: which value is the event, {listed}? Nothing says so, and the wrong one "
-        f"turns all costs round: add {ways}"
-    )
-
-
-def _alike(value: str, stem: str) -> bool:
-    """Whether one is the other with another ending: churned and churn."""
-    value = personal.snake(value)
-    return min(len(value), len(stem)) > 2 and (value.startswith(stem) or stem.startswith(value))
-
-
-def _guess_time(columns: dict[str, _Column], entity: str | None) -> str | None:
+def _guess_time(columns: dict[str, Candidate], entity: str | None) -> str | None:
     """Take dates that rows were observed at; of others the contract says why they were not taken.
 
     Of several, those that are named so and then those of the most different values; two clocks of
@@ -441,7 +268,9 @@ def _guess_time(columns: dict[str, _Column], entity: str | None) -> str | None:
     return chosen.name
 
 
-def _observed(column: _Column, columns: dict[str, _Column], entity: str | None) -> tuple[bool, str]:
+def _observed(
+    column: Candidate, columns: dict[str, Candidate], entity: str | None
+) -> tuple[bool, str]:
     """Say whether rows were observed at the dates of a column, and the evidence for or against."""
     if not column.complete:
         gaps = column.values.null_count()
@@ -465,7 +294,7 @@ def _observed(column: _Column, columns: dict[str, _Column], entity: str | None) 
     return ordered, f"the rows are {'' if ordered else 'not '}in its order"
 
 
-def _guess_entity(columns: dict[str, _Column]) -> str | None:
+def _guess_entity(columns: dict[str, Candidate]) -> str | None:
     """Take the identifier that repeats and has the most different values."""
     repeating = [
         (column.different, column.name)
@@ -481,7 +310,7 @@ def _guess_entity(columns: dict[str, _Column]) -> str | None:
     return name
 
 
-def _judge(column: _Column) -> None:
+def _judge(column: Candidate) -> None:
     """Exclude what no model should see: no information, personal data, free text."""
     filled, different = column.filled, column.different
     if column.role == "target":
@@ -502,7 +331,7 @@ def _judge(column: _Column) -> None:
             column.exclude("free text", f"{different} different texts: make features of them first")
 
 
-def _exclude_identifier(column: _Column) -> None:
+def _exclude_identifier(column: Candidate) -> None:
     """Exclude what names a row or a thing: it says nothing about new ones."""
     filled, different = column.filled, column.different
     if column.role != "feature" or different <= 20:
@@ -517,7 +346,7 @@ def _exclude_identifier(column: _Column) -> None:
         column.exclude("row number", "counts the rows")
 
 
-def _choose_key(columns: dict[str, _Column], entity: str | None, time: str | None) -> list[str]:
+def _choose_key(columns: dict[str, Candidate], entity: str | None, time: str | None) -> list[str]:
     """Return the columns that identify a row: one identifier, or entity and time."""
     for column in sorted(columns.values(), key=lambda column: column.name != entity):
         named = column.names_things or "identifier" in dict(column.notes)
@@ -531,7 +360,7 @@ def _choose_key(columns: dict[str, _Column], entity: str | None, time: str | Non
 
 
 def _decide_roles(
-    columns: dict[str, _Column],
+    columns: dict[str, Candidate],
     entity: str | None,
     time: str | None,
     key: list[str],
@@ -556,7 +385,7 @@ def _decide_roles(
         yield Decision("excluded", str(out.total()), listed)
 
 
-def _decide_rules(columns: dict[str, _Column]) -> Iterator[Decision]:
+def _decide_rules(columns: dict[str, Candidate]) -> Iterator[Decision]:
     """Say what a later row must be like, because this file is so."""
     used = [c for c in columns.values() if c.role not in ("excluded", "target")]
     for about, names, evidence in (
@@ -592,7 +421,7 @@ def table(decisions: list[Decision]) -> list[str]:
 
 
 def _render(
-    columns: dict[str, _Column],
+    columns: dict[str, Candidate],
     target: str,
     keys: list[str],
     name: str,
@@ -649,21 +478,21 @@ def _dump(content: Any) -> str:
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=94)
 
 
-def _property(column: _Column, keys: list[str]) -> dict[str, Any]:
+def _property(column: Candidate, keys: list[str]) -> dict[str, Any]:
     """Return the column as the standard writes it; no value of a personal column is in it."""
     filled, kind, is_key = column.filled, column.kind, column.name in keys
     shown = len(filled) > 0 and not column.personal
-    low, high = _short(filled.min()), _short(filled.max())
+    low, high = short(filled.min()), short(filled.max())
     description, observed = f"{column.different} different values", {}
     if shown and kind not in ("category", "boolean"):
         description += f" from {low} to {high}"
     if shown and kind in ("number", "integer", "boolean"):
-        observed = {"mean": _short(filled.mean()), "std": _short(filled.std() or 0)}
+        observed = {"mean": short(filled.mean()), "std": short(filled.std() or 0)}
     if not column.complete:
-        observed["missingShare"] = _short(column.values.null_count() / len(column.values))
+        observed["missingShare"] = short(column.values.null_count() / len(column.values))
     custom = {
         "role": column.role,
-        **{name: value for name, value in column.extra.items() if name != "transformLogic"},
+        **column.extra,
         "dateFormats": [*column.formats],
         "decimalComma": column.decimal_comma,
         "observed": observed if column.role != "target" else {},
@@ -685,16 +514,8 @@ def _property(column: _Column, keys: list[str]) -> dict[str, Any]:
         "classification": "personal" if column.personal else None,
         "logicalTypeOptions": _OneLine(minimum=0) if column.counts else None,
         "description": description,
-        "transformLogic": column.extra.get("transformLogic"),
+        "transformLogic": column.definition,
         "quality": [levels] if column.listed else None,
         "customProperties": [_OneLine(property=k, value=v) for k, v in custom.items() if v],
     }
     return {name: value for name, value in content.items() if value not in (None, False)}
-
-
-def _short(value: Any) -> Any:
-    """Return a number with six significant digits, enough for a hint; anything else as it is."""
-    if not isinstance(value, int | float):
-        return value
-    short = float(f"{value:.6g}")
-    return int(short) if short.is_integer() else short

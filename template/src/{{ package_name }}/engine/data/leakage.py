@@ -2,7 +2,7 @@
 
 A feature must be known when the prediction is made. Five signs that a column is not:
 
-1. alone it tells the classes apart almost perfectly, or far better than every other column;
+1. alone it tells the target almost perfectly, or far better than every other column;
 2. it is missing where the target is missing, and hardly anywhere else: recorded with the outcome;
 3. its times lie after the time of the row;
 4. it reproduces a column that is suspected, alone or as a difference or ratio with another;
@@ -18,23 +18,20 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ..formats import number, percent
+from ..formats import percent
+from . import target as targets
 
-SURE = 0.98  # ROC AUC of one column that no honest feature reaches
-STRIKING = 0.95  # ROC AUC that is suspect when every other column errs four times as much
-MIN_CLASS_ROWS = 20  # fewer rows of a class say nothing
+MIN_ROWS = 20  # fewer rows say nothing
 MAX_ROWS = 100_000
 PAIR_ROWS = 2000
 EQUAL = 0.999  # correlation that counts as the same
-BINS = 64
-FOLDS = 4
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Suspicion:
-    """A column that may give the target away; `strength` is 0.5 (none) to 1."""
+    """A column that may give the target away; `strength` is at most 1."""
 
     column: str
     reason: str
@@ -50,17 +47,17 @@ def suspects(
 ) -> list[Suspicion]:
     """Return the suspected ones of `columns`, the strongest first.
 
-    `frame` is typed by the contract; `target` holds 1, 0 or null for each of its rows. `known`
-    names columns that are out already, such as those of the target's definition. Large tables are
-    judged by MAX_ROWS rows, drawn the same way every time.
+    `frame` is typed by the contract; `target` holds the outcome or null for each of its rows.
+    `known` names columns that are out already, such as those of the target's definition. Large
+    tables are judged by MAX_ROWS rows, drawn the same way every time.
     """
     if frame.height > MAX_ROWS:
         rows = sampled(frame.height)
         frame, target = frame[rows], target[rows]
-    scores = {name: auc(frame[name], target) for name in columns}
+    scores = {name: targets.association(frame[name], target) for name in columns}
     found: dict[str, list[tuple[str, float]]] = {}
     for name, reason, strength in (
-        *_telling(scores),
+        *targets.telling(scores),
         *_missing_together(frame, target, columns),
         *_afterwards(frame, columns, time_column),
     ):
@@ -81,40 +78,6 @@ def sampled(rows: int) -> NDArray[np.intp]:
     return np.sort(np.random.default_rng(0).permutation(rows)[:MAX_ROWS])
 
 
-def auc(values: pl.Series, target: pl.Series) -> float:
-    """Return the ROC AUC of one column against the target of 0, 1 or null; 0.5 when unknown.
-
-    The better of two readings: the order of the values where there are any, and the share of
-    positives per level or quantile (missing is one), learnt on other rows than it is judged on.
-    """
-    labelled = target.is_not_null()
-    label = target.filter(labelled).cast(pl.Float64).to_numpy()
-    values = values.filter(labelled)
-    present = values.is_not_null().to_numpy()
-    codes = values.rank("dense").fill_null(0).to_numpy().astype(np.int64)
-    best = 0.5
-    if values.dtype != pl.String:
-        ranks = values.drop_nulls().rank().to_numpy()
-        order = _rank_auc(ranks, label[present])
-        best = max(order, 1 - order)
-        if codes.max(initial=0) > BINS:
-            codes[present] = 1 + (ranks * BINS / (len(ranks) + 1)).astype(np.int64)
-    return max(best, _rate_auc(codes, label))
-
-
-def _telling(scores: dict[str, float]) -> Iterator[tuple[str, str, float]]:
-    first, second = (*sorted((s for s in scores.values() if s < SURE), reverse=True), 0.5, 0.5)[:2]
-    for name, score in scores.items():
-        if score >= SURE:
-            yield name, f"alone it tells the classes apart (ROC AUC {number(score, 3)})", score
-        elif score == first >= STRIKING and (1 - score) * 4 <= 1 - second:
-            yield (
-                name,
-                f"ROC AUC {number(score, 3)} alone, the next column has {number(second, 3)}",
-                score,
-            )
-
-
 def _missing_together(
     frame: pl.DataFrame, target: pl.Series, columns: Sequence[str]
 ) -> Iterator[tuple[str, str, float]]:
@@ -124,7 +87,7 @@ def _missing_together(
         missing = frame[name].is_null() & ~blank
         both, either = int((missing & unknown).sum()), int(missing.sum())
         covered = both / max(1, int(unknown.sum()))
-        if both >= MIN_CLASS_ROWS and both >= 0.99 * either and covered >= 0.5:
+        if both >= MIN_ROWS and both >= 0.99 * either and covered >= 0.5:
             reason = (
                 f"missing in {percent(covered)} of the rows without a target and in hardly any "
                 "other: recorded with the outcome or after it"
@@ -141,7 +104,7 @@ def _afterwards(
         if pl.Date in pair.dtypes:  # a day against a moment: only a later day is later
             pair = pair.select(pl.all().cast(pl.Date))
         later = float((pair[name] > pair[""]).mean() or 0)  # type: ignore[arg-type]
-        if pair.height >= MIN_CLASS_ROWS and later > 0.5:
+        if pair.height >= MIN_ROWS and later > 0.5:
             yield name, f"later than {time_column} in {percent(later)} of the rows", later
 
 
@@ -204,25 +167,3 @@ def _likeness(columns: Floats, other: Floats) -> Floats:
     shared, found = np.abs(other @ columns), np.zeros(len(size))
     np.divide(shared, size, out=found, where=size > 0)
     return found
-
-
-def _rank_auc(ranks: Floats, label: Floats) -> float:
-    """Return the Mann-Whitney form of the ROC AUC; 0.5 when a class has too few rows."""
-    positives = float(label.sum())
-    negatives = len(label) - positives
-    if min(positives, negatives) < MIN_CLASS_ROWS:
-        return 0.5
-    return float(ranks @ label - positives * (positives + 1) / 2) / (positives * negatives)
-
-
-def _rate_auc(codes: NDArray[np.int64], label: Floats) -> float:
-    """Return the ROC AUC of the share of positives per code, learnt out of fold and smoothed."""
-    fold = np.random.default_rng(1).integers(0, FOLDS, len(label))
-    cell = codes * FOLDS + fold
-    size = (int(codes.max(initial=0)) + 1) * FOLDS
-    rows = np.bincount(cell, minlength=size).reshape(-1, FOLDS)
-    positives = np.bincount(cell, weights=label, minlength=size).reshape(-1, FOLDS)
-    others = rows.sum(axis=1, keepdims=True) - rows
-    hits = positives.sum(axis=1, keepdims=True) - positives
-    rate = (hits + 2 * label.mean()) / (others + 2) if len(label) else hits
-    return _rank_auc(pl.Series(rate.ravel()[cell]).rank().to_numpy(), label)

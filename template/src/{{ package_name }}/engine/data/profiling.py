@@ -13,6 +13,7 @@ from ..report import render
 from ..settings import Project
 from . import contract as contracts
 from . import leakage, validation
+from . import target as targets
 from .contract import Column, Contract
 
 BINS = 31  # so that each day of the month has its own
@@ -20,7 +21,6 @@ GROUPS = 8
 TOP = 10
 CORRELATED = 10
 MAX_ROWS = 50_000  # for correlations, whose standard error is then below 0.005
-EVENTS_PER_FEATURE = 20  # as in DATA-02: van der Ploeg et al. 2014, 10.1186/1471-2288-14-137
 PERIODS = (("1h", 1 / 24), ("1d", 1), ("1w", 7), ("1mo", 30), ("3mo", 91), ("1y", 365))
 MAX_PERIODS = 60
 
@@ -46,17 +46,15 @@ def profile(
 ) -> dict[str, Any]:
     """Return profile.json; `unlabelled` rows count only as signs of leakage.
 
-    Values of personal and entity columns are not in it. `relation` is the ROC AUC of the column
-    alone, 0.5 when it tells nothing about the target. Correlations are Spearman's.
+    Values of personal and entity columns are not in it. `relation` is the association of the
+    column alone with the target. Correlations are Spearman's.
     """
     target, features = contract.target, contract.features
-    label = frame.select(validation.is_positive(target)).to_series()
+    y = targets.outcome(frame, target)
     known = contracts.definition_columns(target.definition) if target.definition else []
     found = leakage.suspects(
         pl.concat([frame, unlabelled.select(frame.columns)]),
-        pl.concat(
-            [label.cast(pl.Int8), pl.repeat(None, unlabelled.height, dtype=pl.Int8, eager=True)]
-        ),
+        pl.concat([y, pl.repeat(None, unlabelled.height, dtype=y.dtype, eager=True)]),
         [column.name for column in features],
         contract.time.name if contract.time else None,
         known,
@@ -66,29 +64,30 @@ def profile(
         "rows": frame.height,
         "target": {
             "name": target.name,
-            "positives": int(label.sum()),
-            "rate": label.mean(),
-            "trend": _trend(contract.time, frame, label),
+            **targets.profile(y),
+            "trend": _trend(contract.time, frame, y),
         },
-        "columns": _columns(contract, frame, label),
+        "columns": _columns(contract, frame, y),
         "correlations": _correlations(frame.select(numeric)),
         "leakage": [
             {"column": s.column, "reason": s.reason, "strength": s.strength} for s in found
         ],
     }
-    report["readiness"] = _readiness(report, quality, len(features))
+    report["readiness"] = _readiness(
+        report, quality, len(features), targets.enough(y, len(features))
+    )
     return report
 
 
-def _columns(contract: Contract, frame: pl.DataFrame, label: pl.Series) -> dict[str, Any]:
+def _columns(contract: Contract, frame: pl.DataFrame, y: pl.Series) -> dict[str, Any]:
     found = {}
     for place, column in enumerate(contract.columns, 1):
         progress.tell("describing columns", place, len(contract.columns))
-        found[column.name] = _describe(column, frame[column.name], label)
+        found[column.name] = _describe(column, frame[column.name], y)
     return found
 
 
-def _describe(column: Column, values: pl.Series, label: pl.Series) -> dict[str, Any]:
+def _describe(column: Column, values: pl.Series, y: pl.Series) -> dict[str, Any]:
     present = values.drop_nulls()
     facts: dict[str, Any] = {
         "kind": column.kind,
@@ -98,7 +97,7 @@ def _describe(column: Column, values: pl.Series, label: pl.Series) -> dict[str, 
     }
     if column.role != "target":
         some = leakage.sampled(len(values))
-        facts["relation"] = leakage.auc(values[some], label[some].cast(pl.Int8))
+        facts["relation"] = targets.association(values[some], y[some])
     if privacy.hidden(column) or column.role == "entity" or not len(present):
         return facts
     counts = present.alias("value").value_counts(name="n")
@@ -125,7 +124,7 @@ def _describe(column: Column, values: pl.Series, label: pl.Series) -> dict[str, 
         groups = pl.Series(np.searchsorted(np.unique(cuts), x)).set(values.is_null(), GROUPS)
         names = values
     if column.role != "target":
-        facts["groups"] = _rates(groups, names, label)
+        facts["groups"] = _averages(groups, names, y)
     return facts
 
 
@@ -156,24 +155,24 @@ def _histogram(column: Column, x: NDArray[np.float64]) -> dict[str, Any]:
     return {"edges": edges.tolist(), "counts": counts.tolist()}
 
 
-def _rates(groups: pl.Series, names: pl.Series, label: pl.Series) -> list[list[Any]]:
-    """Return [name, rows, share of positives] of each group, in order."""
-    table = pl.DataFrame({"group": groups, "name": names, "label": label})
+def _averages(groups: pl.Series, names: pl.Series, y: pl.Series) -> list[list[Any]]:
+    """Return [name, rows, mean of the target] of each group, in order."""
+    table = pl.DataFrame({"group": groups, "name": names, "y": y})
     low, high = pl.col("name").min().alias("low"), pl.col("name").max().alias("high")
-    found = table.group_by("group").agg(low, high, pl.len(), pl.col("label").mean()).sort("group")
+    found = table.group_by("group").agg(low, high, pl.len(), pl.col("y").mean()).sort("group")
     result = []
-    for _, first, last, rows, rate in found.rows():
+    for _, first, last, rows, mean in found.rows():
         ends = dict.fromkeys(
             number(end) if isinstance(end, int | float) else str(_plain(end))
             for end in (first, last)
             if end is not None
         )
-        result.append([" to ".join(ends) or "(missing)", rows, rate])
+        result.append([" to ".join(ends) or "(missing)", rows, mean])
     return result
 
 
-def _trend(time: Column | None, frame: pl.DataFrame, label: pl.Series) -> list[list[Any]]:
-    """Return [start, rows, share of positives] per hour, day, week, month, quarter or year."""
+def _trend(time: Column | None, frame: pl.DataFrame, y: pl.Series) -> list[list[Any]]:
+    """Return [start, rows, *aggregates] per hour, day, week, month, quarter or year."""
     if time is None or privacy.hidden(time) or frame[time.name].null_count() == frame.height:
         return []
     moments = frame[time.name].cast(pl.Datetime("us")).alias("time")
@@ -181,9 +180,9 @@ def _trend(time: Column | None, frame: pl.DataFrame, label: pl.Series) -> list[l
     period = next((name for name, length in PERIODS if days / length <= MAX_PERIODS), "1y")
     if time.kind == "date" and period == "1h":
         period = "1d"
-    table = pl.DataFrame([moments.dt.truncate(period), label.alias("label")]).drop_nulls()
-    found = table.group_by("time").agg(pl.len(), pl.col("label").mean()).sort("time")
-    return [[_plain(start), rows, rate] for start, rows, rate in found.rows()]
+    table = pl.DataFrame([moments.dt.truncate(period), y.alias("y")]).drop_nulls()
+    found = table.group_by("time").agg(pl.len(), *targets.AGGREGATES).sort("time")
+    return [[_plain(start), *facts] for start, *facts in found.rows()]
 
 
 def _correlations(frame: pl.DataFrame) -> list[list[Any]]:
@@ -214,10 +213,11 @@ def _correlations(frame: pl.DataFrame) -> list[list[Any]]:
     return [pair for pair in pairs if pair[0] in shown and pair[1] in shown]
 
 
-def _readiness(report: dict[str, Any], quality: dict[str, Any], features: int) -> dict[str, Any]:
+def _readiness(
+    report: dict[str, Any], quality: dict[str, Any], features: int, enough: float
+) -> dict[str, Any]:
     """Return shares from 0 to 1; the score is the weakest, as no other part makes up for it."""
     rows = max(1, quality["rows"])
-    fewest = min(report["target"]["positives"], report["rows"] - report["target"]["positives"])
     gaps = [c["missing_share"] for c in report["columns"].values() if c["role"] == "feature"]
     parts = {
         "valid rows": 1 - quality["rejected"] / rows,
@@ -225,7 +225,7 @@ def _readiness(report: dict[str, Any], quality: dict[str, Any], features: int) -
         "rows not repeated": 1 - quality["duplicates"] / rows,
         "values present": 1 - sum(gaps) / max(1, features),
         "features not suspected": 1 - len(report["leakage"]) / max(1, features),
-        "enough rows": min(1.0, fewest / (EVENTS_PER_FEATURE * max(1, features))),
+        "enough rows": enough,
     }
     return {"score": min(parts.values()), "parts": parts}
 

@@ -27,6 +27,7 @@ from ..formats import number, percent
 from ..parquet import scan
 from ..settings import Project
 from . import contract as contracts
+from . import target as targets
 from .contract import Column, Contract
 
 if TYPE_CHECKING:  # it comes with the runtime of the model
@@ -286,14 +287,6 @@ def _span_days(contract: Contract, valid: pl.DataFrame) -> float | None:
     return None if seconds is None else seconds / 86400
 
 
-def is_positive(target: Column) -> pl.Expr:
-    """Return the target as Boolean: whether it equals the contract's positive value."""
-    positive = str(target.positive if target.positive is not None else "true")
-    if target.kind == "boolean":
-        return pl.col(target.name) == BOOLEANS.get(positive.lower(), True)
-    return pl.col(target.name).cast(pl.String) == positive
-
-
 def _failures(target: Column, result: Validation, limit: float) -> list[str]:
     valid, rejected = result.valid.height, result.rejected.height - result.unlabelled
     rows = valid + result.rejected.height
@@ -306,21 +299,14 @@ def _failures(target: Column, result: Validation, limit: float) -> list[str]:
             "see data/quarantine/rejected.parquet, then mend the source or the contract, or raise "
             "data.max_rejected_share in config.yaml"
         )
-    classes = result.valid[target.name].n_unique()
-    positives = int(result.valid.select(is_positive(target).sum()).item())
     if valid < MIN_ROWS:
         found.append(
             f"{number(valid)} of {number(rows)} rows are usable ({number(rejected)} rejected, "
             f"{number(result.unlabelled)} without a target): bring more, at least "
             f"{MIN_ROWS} are needed"
         )
-    elif classes != 2 or not positives:
-        found.append(
-            f"target {target.name!r} has {classes} different value{'s' * (classes != 1)} in "
-            f"{number(valid)} rows, {number(positives)} times its positive value "
-            f"{target.positive!r}: a binary task needs two; mend the source, or the target and its "
-            "positiveValue in the contract"
-        )
+    elif fault := targets.fault(result.valid, target):
+        found.append(fault)
     return found
 
 

@@ -1,10 +1,9 @@
 """Sample data for any contract: they satisfy it, and hold a signal that a model can learn.
 
-The log-odds of the target are main effects of the features, one square and one product, so that
-boosted trees find more than a linear model; noise keeps the best possible ROC AUC at about BEST.
+What drives the target are main effects of the features, one square and one product, so that
+boosted trees find more than a linear model; `signal` makes the target of it, and adds noise.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from statistics import NormalDist
 
@@ -17,17 +16,14 @@ from ..errors import ProjectError
 from ..formats import number
 from ..settings import Data, Project
 from . import contract as contracts
+from . import signal
 from .contract import Column, Contract, definition_columns
 from .validation import DTYPES, parquet, parse
 
-BEST = 0.87
 WEIGHTS = (1.0, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 VISITS = 6  # rows of one entity, a month apart
 MONTHS = 24  # from the first row to the last, until END; longer where labels come late
 ENDLESS = 10**6  # different values of a column without limits
-# Rare events are less rare in a sample, so that it can be split and its test says something.
-MIN_CLASS_ROWS = 60
-MIN_CLASS_SHARE = 0.05
 END = "2026-01-01"
 
 Floats = NDArray[np.float64]
@@ -78,28 +74,15 @@ def generate(contract: Contract, rows: int, seed: int, months: int = MONTHS) -> 
             if column.role == "feature" and effect.std() > 0:
                 effects.append((column, (effect - effect.mean()) / effect.std()))
     target = contract.target
-    few = max(min(MIN_CLASS_ROWS, rows // 4) / rows, MIN_CLASS_SHARE)
-    share = min(max(target.positive_share or 0.3, few), 1 - few)
-    odds = _log_odds(effects, share, rows, rng)
-    noise = rng.logistic(size=rows)
-    if target.definition is not None:
-        data = _arrange(target, data, odds + noise, share, set(fixed), rng)
+    latent = signal.latent(target, _score(effects, rows, rng), rng)
+    if target.definition is None:
+        data[target.name] = signal.outcome(target, latent)
+    else:
+        data |= _arranged(target, data, latent, set(fixed), rng)
         frame = pl.DataFrame(list(data.values()))
         outcome = frame.select(pl.sql_expr(target.definition).alias(target.name)).to_series()
         data[target.name] = parse(outcome, target)
-    else:
-        label = odds + noise > 0
-        if label.all() or not label.any():  # a tiny sample still has both classes
-            label[np.argmin(odds) if label.all() else np.argmax(odds)] ^= True
-        data[target.name] = _as_target(target, label)
     return pl.DataFrame([data[column.name] for column in contract.columns])
-
-
-def _as_target(target: Column, label: NDArray[np.bool_]) -> pl.Series:
-    values = {"boolean": ("true", "false"), "integer": ("1", "0")}.get(target.kind, target.levels)
-    other = next(value for value in values if value != target.positive)
-    text = pl.Series(target.name, np.where(label, str(target.positive), other), dtype=pl.String)
-    return parse(text, target)
 
 
 def _is_panel(contract: Contract, rows: int) -> bool:
@@ -223,10 +206,8 @@ def _scaled(column: Column, latent: Floats) -> Floats:
     return np.clip(np.round(values, digits), low, high)
 
 
-def _log_odds(
-    effects: list[tuple[Column, Floats]], share: float, rows: int, rng: np.random.Generator
-) -> Floats:
-    """Weigh the effects, scale them to an ROC AUC of BEST, and shift them to the share wanted."""
+def _score(effects: list[tuple[Column, Floats]], rows: int, rng: np.random.Generator) -> Floats:
+    """Weigh the effects, of which two form a product; mean 0 and spread 1, at most 4."""
     signs = rng.choice([-1.0, 1.0], len(WEIGHTS))
     terms = [w * s * effect for w, s, (_, effect) in zip(WEIGHTS, signs, effects, strict=False)]
     numeric = [effect for column, effect in effects if column.kind in ("number", "integer")]
@@ -234,59 +215,22 @@ def _log_odds(
     pair = [effect for _, effect in effects if not numeric or effect is not numeric[0]][:2]
     terms += [0.8 * pair[0] * pair[1]] if len(pair) == 2 else []
     score = np.sum(terms, axis=0) if terms else np.zeros(rows)
-    score = np.clip((score - score.mean()) / (score.std() or 1), -4, 4)
-    few = np.sort(score[:20_000])
-
-    def shift(scale: float) -> float:
-        return _bisect(lambda a: float(_chance(a + scale * few).mean()), share, -60, 60)
-
-    scale = _bisect(lambda scale: _best_auc(_chance(shift(scale) + scale * few)), BEST, 0, 10)
-    moved: Floats = shift(scale) + scale * score
-    return moved
+    clipped: Floats = np.clip((score - score.mean()) / (score.std() or 1), -4, 4)
+    return clipped
 
 
-def _best_auc(chance: Floats) -> float:
-    """Return the ROC AUC of knowing the true chances, which are in ascending order."""
-    negatives = np.cumsum(1 - chance) - (1 - chance) / 2
-    return float(chance @ negatives / (chance.sum() * (1 - chance).sum()))
-
-
-def _chance(log_odds: Floats) -> Floats:
-    return 1 / (1 + np.exp(-log_odds))
-
-
-def _bisect(rising: Callable[[float], float], goal: float, low: float, high: float) -> float:
-    for _ in range(30):
-        middle = (low + high) / 2
-        low, high = (middle, high) if rising(middle) < goal else (low, middle)
-    return (low + high) / 2
-
-
-def _arrange(
+def _arranged(
     target: Column,
     data: dict[str, pl.Series],
     latent: Floats,
-    share: float,
     fixed: set[str],
     rng: np.random.Generator,
 ) -> dict[str, pl.Series]:
     """Reorder the rows of the definition's columns so that the target follows `latent`."""
-    definition = str(target.definition)
-    used = definition_columns(definition)
+    used = definition_columns(str(target.definition))
     if fixed & set(used):
-        return data
+        return {}
     table = pl.DataFrame([data[name] for name in used])
-    outcome = table.select(pl.sql_expr(definition)).to_series().cast(pl.Boolean)
-    hits, others = outcome.arg_true().to_numpy(), (~outcome).arg_true().to_numpy()
-    if not len(hits) or not len(others):
-        raise ProjectError(
-            f"sample data make {definition!r} never {'true' if len(others) else 'false'}: give its "
-            "columns validValues, or observed mean and std"
-        )
-    chosen = np.arange(table.height)
-    known = np.flatnonzero(outcome.is_not_null().to_numpy())
-    order = known[np.argsort(-latent[known], kind="stable")]
-    count = min(max(round(share * len(order)), 1), len(order) - 1)
-    chosen[order[:count]] = rng.choice(hits, count)
-    chosen[order[count:]] = rng.choice(others, len(order) - count)
-    return data | {series.name: series for series in table[chosen].get_columns()}
+    outcome = table.select(pl.sql_expr(str(target.definition))).to_series()
+    chosen = signal.arrange(target, outcome, latent, rng)
+    return {series.name: series for series in table[chosen].get_columns()}

@@ -1,0 +1,75 @@
+"""A column on its way into the contract."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from . import personal
+from .contract import Kind, Role
+
+MAX_LEVELS = 50  # more levels than this are not listed in the contract
+ID_NAME = re.compile(r"(^|_)(id|uuid|guid|key)$|(customer|client|user|account|order)id$")
+
+
+@dataclass
+class Candidate:
+    """A column on its way into the contract; `values` are typed, null where missing."""
+
+    name: str
+    kind: Kind
+    values: pl.Series
+    formats: tuple[str, ...] = ()
+    decimal_comma: bool = False
+    role: Role = "feature"
+    personal: bool = False
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)  # customProperties of the target
+    definition: str | None = None
+
+    def exclude(self, what: str, reason: str) -> None:
+        """Note why no model should see it; an entity, a time or the target keeps its role."""
+        self.notes.append((what, reason))
+        self.role = "excluded" if self.role == "feature" else self.role
+
+    @property
+    def filled(self) -> pl.Series:
+        """The values that are there and finite."""
+        values = self.values.drop_nulls()
+        return values.filter(values.is_finite()) if values.dtype.is_float() else values
+
+    @property
+    def different(self) -> int:
+        """How many different values it has."""
+        return self.filled.n_unique()
+
+    @property
+    def complete(self) -> bool:
+        """Whether no value is missing."""
+        return not self.values.null_count()
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is a feature of numbers that are never negative here."""
+        numeric = self.role == "feature" and self.kind in ("number", "integer")
+        return numeric and len(self.filled) > 0 and bool(self.filled.min() >= 0)  # type: ignore[operator]
+
+    @property
+    def listed(self) -> bool:
+        """Whether the contract lists its values: few, and nobody's."""
+        return self.kind == "category" and not self.personal and 0 < self.different <= MAX_LEVELS
+
+    @property
+    def names_things(self) -> bool:
+        """Whether its name and type are those of an identifier."""
+        named = ID_NAME.search(personal.snake(self.name)) is not None
+        return named and self.kind in ("integer", "category")
+
+
+def short(value: Any) -> Any:
+    """Return a number with six significant digits, enough for a hint; anything else as it is."""
+    if not isinstance(value, int | float):
+        return value
+    short = float(f"{value:.6g}")
+    return int(short) if short.is_integer() else short

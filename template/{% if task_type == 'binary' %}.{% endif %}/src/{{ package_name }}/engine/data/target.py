@@ -1,0 +1,121 @@
+"""A binary target: its values, what is wrong with them, their profile, and what gives them away."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ..dialect import BOOLEANS
+from ..formats import number
+from .contract import Column
+
+AGGREGATES = (pl.col("y").mean(),)  # of a group of rows, the first is shown per group
+NOTHING = 0.5  # association of a column that says nothing about the target
+SURE = 0.98  # ROC AUC of one column that no honest feature reaches
+STRIKING = 0.95  # ROC AUC that is suspect when every other column errs four times as much
+MIN_CLASS_ROWS = 20  # fewer rows of a class say nothing
+EVENTS_PER_FEATURE = 20  # as in DATA-02: van der Ploeg et al. 2014, 10.1186/1471-2288-14-137
+BINS = 64
+FOLDS = 4
+
+Floats = NDArray[np.float64]
+
+
+def outcome(frame: pl.DataFrame, target: Column) -> pl.Series:
+    """Return 1 where the target equals the contract's positive value, else 0, null if missing."""
+    positive = str(target.positive if target.positive is not None else "true")
+    values = frame[target.name]
+    if target.kind == "boolean":
+        hits = values == BOOLEANS.get(positive.lower(), True)
+    else:
+        hits = values.cast(pl.String) == positive
+    return hits.cast(pl.Int8).alias("y")
+
+
+def values(frame: pl.DataFrame, target: Column) -> NDArray[np.int8]:
+    """Return 1 where the target has its positive value, else 0; shape (rows,)."""
+    return outcome(frame, target).to_numpy()
+
+
+def fault(frame: pl.DataFrame, target: Column) -> str:
+    """Say why nothing can be learnt from the valid rows, or ""."""
+    classes, positives = frame[target.name].n_unique(), int(outcome(frame, target).sum())
+    if classes == 2 and positives:
+        return ""
+    return (
+        f"target {target.name!r} has {classes} different value{'s' * (classes != 1)} in "
+        f"{number(frame.height)} rows, {number(positives)} times its positive value "
+        f"{target.positive!r}: a binary task needs two; mend the source, or the target and its "
+        "positiveValue in the contract"
+    )
+
+
+def profile(y: pl.Series) -> dict[str, Any]:
+    """Return what profile.json says of the target beside its trend."""
+    return {"positives": int(y.sum()), "rate": y.mean()}
+
+
+def enough(y: pl.Series, features: int) -> float:
+    """Return how many of the rows that so many features need are there, from 0 to 1."""
+    positives = int(y.sum())
+    fewest = min(positives, len(y) - positives)
+    return min(1.0, fewest / (EVENTS_PER_FEATURE * max(1, features)))
+
+
+def association(values: pl.Series, y: pl.Series) -> float:
+    """Return the ROC AUC of one column against the target of 0, 1 or null; 0.5 when unknown.
+
+    The better of two readings: the order of the values where there are any, and the share of
+    positives per level or quantile (missing is one), learnt on other rows than it is judged on.
+    """
+    labelled = y.is_not_null()
+    label = y.filter(labelled).cast(pl.Float64).to_numpy()
+    values = values.filter(labelled)
+    present = values.is_not_null().to_numpy()
+    codes = values.rank("dense").fill_null(0).to_numpy().astype(np.int64)
+    best = NOTHING
+    if values.dtype != pl.String:
+        ranks = values.drop_nulls().rank().to_numpy()
+        order = _rank_auc(ranks, label[present])
+        best = max(order, 1 - order)
+        if codes.max(initial=0) > BINS:
+            codes[present] = 1 + (ranks * BINS / (len(ranks) + 1)).astype(np.int64)
+    return max(best, _rate_auc(codes, label))
+
+
+def telling(scores: dict[str, float]) -> Iterator[tuple[str, str, float]]:
+    """Yield the columns whose association no honest feature has: name, reason, strength."""
+    first, second = (*sorted((s for s in scores.values() if s < SURE), reverse=True), 0.5, 0.5)[:2]
+    for name, score in scores.items():
+        if score >= SURE:
+            yield name, f"alone it tells the classes apart (ROC AUC {number(score, 3)})", score
+        elif score == first >= STRIKING and (1 - score) * 4 <= 1 - second:
+            yield (
+                name,
+                f"ROC AUC {number(score, 3)} alone, the next column has {number(second, 3)}",
+                score,
+            )
+
+
+def _rank_auc(ranks: Floats, label: Floats) -> float:
+    """Return the Mann-Whitney form of the ROC AUC; 0.5 when a class has too few rows."""
+    positives = float(label.sum())
+    negatives = len(label) - positives
+    if min(positives, negatives) < MIN_CLASS_ROWS:
+        return NOTHING
+    return float(ranks @ label - positives * (positives + 1) / 2) / (positives * negatives)
+
+
+def _rate_auc(codes: NDArray[np.int64], label: Floats) -> float:
+    """Return the ROC AUC of the share of positives per code, learnt out of fold and smoothed."""
+    fold = np.random.default_rng(1).integers(0, FOLDS, len(label))
+    cell = codes * FOLDS + fold
+    size = (int(codes.max(initial=0)) + 1) * FOLDS
+    rows = np.bincount(cell, minlength=size).reshape(-1, FOLDS)
+    positives = np.bincount(cell, weights=label, minlength=size).reshape(-1, FOLDS)
+    others = rows.sum(axis=1, keepdims=True) - rows
+    hits = positives.sum(axis=1, keepdims=True) - positives
+    rate = (hits + 2 * label.mean()) / (others + 2) if len(label) else hits
+    return _rank_auc(pl.Series(rate.ravel()[cell]).rank().to_numpy(), label)
