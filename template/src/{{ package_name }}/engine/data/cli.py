@@ -34,9 +34,9 @@ def infer(
         draft = drafting.run(project, file, target, definition, entity, time, told, force)
     lines = [f"wrote {project.config.data.contract}; decided:"]
     lines += [f"  {line}" for line in drafting.table(draft.decisions)]
-    told = {decision.evidence for decision in draft.decisions}
+    evidence = {decision.evidence for decision in draft.decisions}
     findings = [
-        f"  {f.column}: {f.what}: {f.reason}" for f in draft.findings if f.reason not in told
+        f"  {f.column}: {f.what}: {f.reason}" for f in draft.findings if f.reason not in evidence
     ]
     lines += ["please check:", *findings] if findings else []
     source = os.path.relpath(file.resolve(), project.root)
