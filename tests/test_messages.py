@@ -430,6 +430,26 @@ def test_a_row_file_of_another_kind_is_refused(project: Project, ml: Ml) -> None
     assert code == 2 and "out.txt: the name must end in .parquet, .csv or .jsonl" in said
 
 
+def test_a_run_that_scores_no_row_fails_and_says_so(
+    ml: Ml, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also when nothing is left to do, and with JSON; the output tells why of each row."""
+    made = small.project(tmp_path / "made")
+    registry.promote(made, small.train(made, rows=600))
+    monkeypatch.chdir(made.root)
+    Path("none.csv").write_text("amount,calls,plan,online,since\n")
+    Path("bad.csv").write_text("amount,calls,plan,online,since\nx,1,,,\ny,2,,,\n")
+    for name, told in (("none", "none.csv has no rows"), ("bad", "2 could not be: the column")):
+        for more in ((), (), ("--json",)):
+            code, said = ml("score", f"{name}.csv", "out.csv", *more)
+            assert code == 1 and f"error: no row was scored: mend {name}.csv" in said
+            assert more or f"0 rows scored: out.csv; {told}" in said
+        problems = pl.read_csv("out.csv")["problem"].to_list()
+        assert problems == ["amount: type"] * (2 * (name == "bad"))
+    Path("good.csv").write_text("amount,calls,plan,online,since\nx,1,,,\n2,2,,,\n")
+    assert ml("score", "good.csv", "out.csv")[0] == 0
+
+
 def test_a_contract_whose_name_is_no_file_name_is_told(project: Project, ml: Ml) -> None:
     edit(project.contract_path, "schema:\n  - name: ", "schema:\n  - name: ../")
     assert "names files: letters, digits and . _ - only" in ml("contract", "check")[1]

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from test_serving_unit import CONTRACT, EVERY_KIND, TEXTS, scorer_of, scorer_of_every_kind
 
 from package_name import features
+from package_name.engine import dialect
 from package_name.engine import parquet as parquet_files
 from package_name.engine.data import inference, ingest, reading, validation
 from package_name.engine.data.contract import Column, Contract
@@ -113,16 +114,21 @@ def scored(scorer: Scorer, path: Path) -> Iterator[Any]:
 
 def served(scorer: Scorer, row: dict) -> Any:
     """Answer a request as the service does: the plain way first, then field by field."""
+    return answered(scorer, json.dumps(row).encode())
+
+
+def answered(scorer: Scorer, body: bytes) -> Any:
     model = rest.Model.__new__(rest.Model)
     model.__dict__ |= vars(
         SimpleNamespace(
             scorer=scorer,
             columns={column.name: column for column in scorer.columns},
             decode_row=msgspec.json.Decoder(scorer.row_type).decode,
+            decode_rows=msgspec.json.Decoder(list[scorer.row_type]).decode,
         )
     )
     try:
-        (encoded,) = scorer.encode_rows(model.rows(json.dumps(row).encode(), 1))
+        (encoded,) = scorer.encode_rows(model.rows(body, 1))
     except rest.Refused as refusal:
         first = refusal.problems[0]
         return f"{first.field}: {first.problem}"
@@ -381,3 +387,82 @@ def test_columns_of_json_join_over_stretches(tmp_path, monkeypatch):
         "b": ["1", "0.5", None, None, None],
         "c": [None, None, True, None, None],
     }
+
+
+@pytest.mark.parametrize(
+    ("line", "twice"),
+    [
+        ('{"n": 1, "n": 2}', True),
+        ('{"n" :1,"n"\t: 1}', True),
+        ('{"n": null, "n": null}', True),
+        (r'{"n": 1, "\u006e": 1}', True),
+        ('{"n": {"a": 1, "a": 2}}', True),
+        ('{"n": "a\\":", "i": "b:", "c": ":"}', False),
+        ('{"n": null, "i": "2024-01-01T10:30:00", "c": "n"}', False),
+        ('{"n": {"a": 1}, "i": {"a": 2}}', False),
+        ("{}", False),
+    ],
+)
+def test_a_key_that_an_object_has_twice_is_refused_in_every_way_in(fitted, tmp_path, line, twice):
+    """One reader takes the first value, another the last."""
+    written = {"t.jsonl": f"{json.dumps(GOOD)}\n{line}\n", "t.json": f"[{line}]"}
+    for name, text in written.items():
+        (tmp_path / name).write_text(text)
+        where = "line 2" if name == "t.jsonl" else "an object"
+        for read in (
+            lambda path: list(dialect.objects(path, "utf-8")),
+            ingest.read_table,
+            lambda path: list(batch.open_source(path, fitted.columns, [], "utf-8").stretches),
+        ):
+            if twice:
+                with pytest.raises(
+                    ProjectError, match=rf"t\.\w+: {where} has the key '[na]' twice"
+                ):
+                    read(tmp_path / name)
+    if not twice:
+        assert len(list(dialect.objects(tmp_path / "t.jsonl", "utf-8"))) == 2
+    for body in (line, f"[{line}]", f'{{"rows": [{line}]}}'):
+        assert (": key twice" in str(answered(fitted, body.encode()))) == twice, body
+
+
+STRAY = ['"a"b,1', 'x"y,1', 'a,"1" ', 'a,"1', '5" pipe,1\n6" pipe,2']
+
+
+@pytest.mark.parametrize("rows", STRAY)
+@pytest.mark.parametrize("place", [0, 3])
+def test_a_stray_quote_is_told_alike_in_every_way_in(tmp_path, rows, place):
+    _, theirs = column("category")
+    lines = ["ok,1"] * 5
+    (tmp_path / "t.csv").write_text("\n".join(["x,y", *lines[:place], rows, *lines, ""]))
+    said = set()
+    for read in (
+        lambda path: list(batch.open_source(path, (theirs,), [], "utf-8").stretches),
+        ingest.read_table,
+    ):
+        with pytest.raises(ProjectError) as refused:
+            read(tmp_path / "t.csv")
+        said.add(str(refused.value))
+    (line,) = said
+    assert f"line {place + 2}" in line and "quote" in line and "\n" not in line
+
+
+@pytest.mark.parametrize("characters", [1, 7, 64, 10**6])
+def test_csv_is_cut_only_between_its_records(tmp_path, monkeypatch, characters):
+    monkeypatch.setattr(reading, "CHARACTERS", characters)
+    rows = [
+        ["a", "b,c", 'd"e'],
+        ["", "", ""],
+        ["\n\n", "x\r\ny", ""],
+        ["1", "2", "é"],
+        ["", "", "z"],
+    ]
+    for end in ("\n", "\r\n"):
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator=end).writerows([["p", "q", "r"], *rows * 3])
+        content = text.getvalue().replace(f"é{end}", f"é{end}{end}")  # a blank line is no row
+        (tmp_path / "t.csv").write_text(content, newline="")
+        found = ingest.read_table(tmp_path / "t.csv").rows()
+        assert found == [tuple(field or None for field in row) for row in rows * 3]
+    (tmp_path / "t.csv").write_text('p,q\n"x,y",1\n2\n3,4\n')  # its delimiters would be enough
+    with pytest.raises(ProjectError, match="line 3 has 1 fields, but there are 2 column names"):
+        ingest.read_table(tmp_path / "t.csv")

@@ -5,6 +5,7 @@ Needs the standard library and msgspec only, so that every image of production c
 
 import codecs
 import csv
+import json
 import math
 import re
 from collections import Counter
@@ -43,6 +44,7 @@ KINDS = {  # by their first bytes, whatever the name says
 BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "1"), True) | dict.fromkeys(
     ("false", "f", "no", "n", "0"), False
 )
+KEY_END = re.compile(rb'"\s*:')  # also within texts
 NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|infinity)$"
 # "2.0" as a category: tools write whole numbers so once a column has gaps. Its level is "2".
 # And "1.8890" of `beside_commas` is 1.889.
@@ -162,19 +164,29 @@ def records(path: Path, encoding: str, delimiter: str, skip: int = 0) -> Iterato
         yield from (record for record in csv.reader(lines, delimiter=delimiter) if record)
 
 
-def damage(path: Path, written: Dialect, *, strict: bool = True) -> str:
-    """Say which line has too many or too few fields, or a quote left open; "" when none has.
+def damage(path: Path, written: Dialect) -> str:
+    """Say which line has too many or too few fields, or a quote in a wrong place; "" when none has.
 
-    With `strict`, text after a closing quote is damage too. A line shorter than others is refused,
-    not filled: a file that was cut off ends in one.
+    A line shorter than others is refused, not filled: a file that was cut off ends in one.
     """
     _, delimiter, names, skip, _, width = written
-    start = skip
+    start, quotes = skip, 0
+
+    def counted(lines: Iterator[str]) -> Iterator[str]:
+        nonlocal quotes
+        for line in lines:
+            quotes += line.count('"')
+            yield line
+
     try:
         with path.open(encoding=written.encoding, newline="") as file:
-            reader = csv.reader(islice(file, skip, None), delimiter=delimiter, strict=strict)
+            lines = counted(islice(file, skip, None))
+            reader = csv.reader(lines, delimiter=delimiter, strict=True)
             for record in reader:
                 start = skip + reader.line_num
+                if quotes % 2:
+                    advice = 'write it twice, and the value within quotes, such as "a 5"" pipe"'
+                    return f"line {start} has a quote within a value: {advice}"
                 if record == names or not record or len(record) == width:
                     continue
                 there = f"there are {width} column names"
@@ -235,21 +247,53 @@ def objects(path: Path, encoding: str) -> Iterator[dict[str, Any]]:
     if is_array:  # one document, read at once
         content = path.read_text(encoding).encode()
         try:
-            yield from msgspec.json.decode(content, type=list[dict[str, Any]])
+            rows = msgspec.json.decode(content, type=list[dict[str, Any]])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             fault = json_fault(content, "not a list of JSON objects")
             raise ProjectError(f"{path.name}: {fault}") from None
+        if (key := key_twice(content, sum(map(len, rows)))) is not None:
+            raise ProjectError(f"{path.name}: an object has the key {key!r} twice: keep one")
+        yield from rows
         return
     decode = msgspec.json.Decoder(dict[str, Any]).decode
     with path.open(encoding=encoding) as file:
         for number, line in enumerate(file, 1):
             if line.isspace():
                 continue
+            content = line.encode(errors="replace")
             try:
-                yield decode(line)
+                row = decode(content)
             except (msgspec.DecodeError, UnicodeError, RecursionError):
-                fault = json_fault(line.encode(errors="replace"), "not a JSON object")
+                fault = json_fault(content, "not a JSON object")
                 raise ProjectError(f"{path.name}: line {number} is {fault}") from None
+            if (key := key_twice(content, len(row))) is not None:
+                raise ProjectError(
+                    f"{path.name}: line {number} has the key {key!r} twice: keep one"
+                )
+            yield row
+
+
+def key_twice(content: bytes, keys: int) -> str | None:
+    """Return a key that an object of valid JSON has twice: readers take the first or the last.
+
+    `keys` of it were decoded. Where no more stand in the text, and they do at least once each, no
+    one needs to look closer.
+    """
+    if len(KEY_END.findall(content)) == keys:
+        return None
+
+    def once(pairs: list[tuple[str, Any]]) -> None:
+        key, count = Counter(key for key, _ in pairs).most_common(1)[0] if pairs else ("", 0)
+        if count > 1:
+            raise KeyError(key)
+
+    try:
+        json.loads(content, object_pairs_hook=once)
+    except KeyError as error:
+        return str(error.args[0])
+    except (ValueError, RecursionError):  # what only some readers take
+        return None
+    return None
 
 
 def json_fault(content: bytes, fault: str) -> str:

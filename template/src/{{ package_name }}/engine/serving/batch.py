@@ -144,7 +144,7 @@ def _score_parts(
         part = parts / f"{number:06d}.parquet"
         if not _is_whole(part):
             table = score(scorer, frame, None if "row" in source.keys else first)
-            content = validation.parquet(table.select(schema.names()).cast(dict(schema)))
+            content = validation.parquet(table.select(schema.names()).cast(schema))
             storage.write_bytes(part, content)
             storage.write_text(_seal(part), storage.sha256_bytes(content))
         return part, frame.height

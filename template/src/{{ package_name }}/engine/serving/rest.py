@@ -26,6 +26,7 @@ from typing import Any
 import msgspec
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from msgspec.structs import astuple
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
@@ -134,6 +135,9 @@ class Model:
         """Decode one row, a list of rows or {"rows": [...]}; Refused when a rule is broken."""
         try:
             rows = [self.decode_row(body)] if body.startswith(b"{") else self.decode_rows(body)
+            given = sum(len(row) - row.count(None) for row in map(astuple, rows))
+            if len(dialect.KEY_END.findall(body)) != given:  # a null is there too, or a key twice
+                _refuse_twice(body, msgspec.json.decode(body))
             if NANOSECONDS.search(body) or self.scorer.is_odd(rows):
                 rows = self._checked(body, max_rows)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -150,6 +154,7 @@ class Model:
             _, _, fault = dialect.json_fault(body, "").partition(": ")
             hint = fault or "send one row, a list of rows or {rows: [...]}"
             raise refused(400, "not valid JSON", hint) from None
+        _refuse_twice(body, content)
         if isinstance(content, dict) and content.keys() == {"rows"}:
             content = content["rows"]
         rows = content if isinstance(content, list) else [content]
@@ -182,6 +187,13 @@ class Model:
             values.append(value)
             if rule := breach(value, column):
                 yield Problem(number, name, rule, f"send {expected(column)}")
+
+
+def _refuse_twice(body: bytes, content: Any) -> None:
+    rows = content if isinstance(content, list) else [content]
+    keys = sum(len(row) for row in rows if isinstance(row, dict))
+    if (key := dialect.key_twice(body, keys)) is not None:
+        raise Refused(422, Problem(None, key[:100], "key twice", "send it once"))
 
 
 def _too_many(max_rows: int) -> Refused:
