@@ -305,6 +305,7 @@ def test_rules_are_judged_again_by_what_was_measured(measured: Project) -> None:
     told = {item.id: item.message.replace("\u00a0", " ") for item in again}
     assert told.keys() == {
         "FLAG-01",
+        "VAL-01",
         "MOD-02",
         "MOD-03",
         "TRAIN-03",
@@ -312,16 +313,80 @@ def test_rules_are_judged_again_by_what_was_measured(measured: Project) -> None:
         "EVAL-02",
     }
     assert told["MOD-02"] == (
-        "measured 900 rows (planned 50 000), 4.76 % positive (planned 15 %): by the rules it "
-        "would be logistic regression; the answers gave logistic regression, LightGBM"
+        "measured 900 rows (planned 50 000 rows), 4.76 % positive (planned 15 % positive): by the "
+        "rules it would be logistic regression; the answers gave logistic regression, LightGBM"
     )
-    assert "4.76 % positive (planned 15 %)" in told["EVAL-01"] and "PR AUC" in told["EVAL-01"]
+    assert (
+        "4.76 % positive (planned 15 % positive)" in told["EVAL-01"] and "PR AUC" in told["EVAL-01"]
+    )
     warned = [(f.id, f.level) for f in check.check(measured) if f.message.endswith("(ev.rule)")]
     assert {*warned} == {(identifier, "warning") for identifier in told}
     path = measured.path("plan/overrides.yaml")
     path.write_text("EVAL-01: {value: pr_auc, reason: only the top counts}\n")
     kept = evidence.contradictions(Project(measured.root))  # a team's own choice argues by itself
     assert "EVAL-01" not in {item.id for item in kept if item.rule == "ev.rule"}
+
+
+def test_rules_are_judged_again_by_the_measured_span_of_time(measured: Project) -> None:
+    def told() -> dict[str, str]:
+        again = (i for i in evidence.contradictions(measured) if i.rule == "ev.rule")
+        return {item.id: item.message.replace("\u00a0", " ") for item in again}
+
+    assert told() == {}  # 90 days are as many as planned
+    write(measured, "data_quality", REPORTS["data_quality"] | {"span_days": 30.4375})
+    # 20 % of a month test and labels are 30 days late: nothing is left to learn from.
+    said = "1 month (planned 2.5 months): by the rules it would be stop; the answers gave go"
+    assert told()["VAL-01"].endswith(said)
+    assert "logistic regression" in told()["MOD-02"]
+    assert evidence.verdict(measured).startswith("in doubt")
+    measured.plan.answers["time_column"] = ""
+    assert told() == {}
+
+
+def merged(one: Any, two: Any) -> Any:
+    """Return two nested mappings as one; the second wins."""
+    if not isinstance(two, dict):
+        return two
+    return {**one, **{name: merged(one.get(name), value) for name, value in two.items()}}
+
+
+@pytest.mark.parametrize("rule", [rule for rule, (*_, closes) in RULES.items() if closes])
+def test_check_fails_for_evidence_that_closes_a_gate_said_to_be_passed(
+    measured: Project, rule: str
+) -> None:
+    identifier, report, change, _ = RULES[rule]
+    if report == "metrics":  # change what stands there, and leave the rest
+        held = REPORTS["metrics"]
+        change = {name: merged(held[name], value) for name, value in change.items()}
+    write(measured, report, REPORTS[report] | change)
+    blocks = measured.plan.blocks
+    asked = [i for i, b in blocks.items() if b.gate == blocks[identifier].gate and b.human]
+
+    def level() -> str:
+        return next(f.level for f in check.check(measured) if f.message.endswith(f"({rule})"))
+
+    def write_answers(names: list[str]) -> None:
+        path = measured.path("PLAN.md")
+        for name in names:
+            text = path.read_text(encoding="utf-8")
+            part = survey(text)[0]["human", name]
+            path.write_text(rewrite(text, part, ["We accept it, for now."]), encoding="utf-8")
+
+    assert level() == "warning"  # nobody says so yet, and the message says what it closes
+    [said] = [f.message for f in check.check(measured) if f.message.endswith(f"({rule})")]
+    assert f"it closes {blocks[identifier].gate} (" in said
+    write_answers(asked[:1])
+    assert level() == "warning" if asked[1:] else "error"
+    check.approve(measured, asked[0], "@eva", None)
+    assert level() == "error"
+    path = measured.path("PLAN.md")
+    path.write_text(path.read_text(encoding="utf-8").replace("approved", "review"))
+    write_answers(asked[1:])
+    assert level() == "error"  # every question of the gate is answered
+    waiver = f"waivers:\n  {identifier}: {{reason: pilot, owner: Ana, until: 2999-01-01}}\n"
+    measured.path("plan/overrides.yaml").write_text(waiver, encoding="utf-8")
+    found = check.check(Project(measured.root))
+    assert {f.level for f in found if f.message.endswith(f"({rule})")} == {"warning"}
 
 
 def test_a_decision_that_argues_from_answers_says_so(rendered: Path) -> None:

@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from datetime import date
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 QUESTIONS = ROOT / "questions"
 FORMATS = {"count", "pct", "num"}
-MEASURED = {"n_rows", "pos_rate"}  # answers that runs measure: `ml plan check` judges again by them
+# Answers that runs measure: `ml plan check` judges again by them.
+MEASURED = {"n_rows", "pos_rate", "history_months"}
 OTHERWISE = "otherwise"  # the condition of a rule for when no other of its decision matches
 
 HEAD = """\
@@ -206,7 +208,8 @@ def _judged(decision: dict[str, Any], table: dict[str, Any]) -> list[tuple[str, 
     """Return id, condition and values of the rules that a measurement can judge again.
 
     Of a chain these are all rules, of the others those whose condition a measurement moves. A
-    condition on a number that a formula computes is judged where that is measured.
+    condition on a number that a formula computes is judged where that is measured: what stands
+    before it in a chain decides without it.
     """
     chain = decision["kind"] == "first"
     behind = {
@@ -215,13 +218,12 @@ def _judged(decision: dict[str, Any], table: dict[str, Any]) -> list[tuple[str, 
     }
     moved = {id for id, answers in behind.items() if answers & MEASURED}
     counted = {r["id"] for r in decision["rules"] if names_in(r["when"]) & {*table["numbers"]}}
-    if not moved - counted or (chain and counted):
+    rules = [rule for rule in decision["rules"] if chain or rule["id"] in moved - counted]
+    if chain:
+        rules = [*takewhile(lambda rule: rule["id"] not in counted, rules)]
+    if not moved & {rule["id"] for rule in rules}:
         return []
-    return [
-        (rule["id"], _spelled_out(rule["when"], table), _list(rule["then"]))
-        for rule in decision["rules"]
-        if chain or rule["id"] in moved - counted
-    ]
+    return [(rule["id"], _spelled_out(rule["when"], table), _list(rule["then"])) for rule in rules]
 
 
 def _spelled_out(when: str, table: dict[str, Any]) -> str:

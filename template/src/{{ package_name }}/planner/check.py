@@ -89,7 +89,7 @@ def _found(
         *_measured(project, parts, due),
         *_human(project.plan, parts, due, {problem.identifier for problem in broken}),
         *_signers(project, parts),
-        *_evidence(project, due),
+        *_evidence(project, due | (_claimed(project.plan, parts) - waived)),
         *_contract(project),
         *_settings(project),
         *_decisions(project, due),
@@ -607,7 +607,27 @@ def _links(project: Project, text: str, parts: Parts) -> Iterator[Finding]:
 def _evidence(project: Project, due: set[str]) -> Iterator[Finding]:
     for item in evidence.contradictions(project):
         level = "error" if item.closes and item.id in due else "warning"
-        yield Finding(level, item.id, f"{item.message} ({item.rule})")
+        closed = f": it closes {_gate_of(project, item.id)}" * item.closes
+        yield Finding(level, item.id, f"{item.message}{closed} ({item.rule})")
+
+
+def _claimed(plan: Plan, parts: Parts) -> set[str]:
+    """Return the blocks of each gate that people say they have passed.
+
+    They do where one of its blocks is approved, or none of its questions is open: evidence that
+    closes such a gate makes the plan wrong. Before that it only says that the gate is not open yet.
+    """
+    asked: dict[str, list[Part | None]] = {}
+    for identifier, block in plan.blocks.items():
+        if block.human and block.applies:
+            asked.setdefault(block.gate, []).append(parts.get(("human", identifier)))
+    claimed = {
+        gate
+        for gate, found in asked.items()
+        if all(part and not part.open for part in found)
+        or any(part and part.attributes.get("status") == "approved" for part in found)
+    }
+    return {identifier for identifier, block in plan.blocks.items() if block.gate in claimed}
 
 
 def _placeholder(part: Part) -> bool:

@@ -1,7 +1,7 @@
 """Hold what was planned against what was measured: one table, one verdict, one list of findings."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -27,6 +27,12 @@ GAIN = {"value": "gain", "low": "gain_low", "high": "gain_high"}
 WORTH = {"value": "value_per_year", "low": "value_low", "high": "value_high"}
 ORIGINS = {"given": "answer"}  # in words for people; the others say themselves
 MONEY = ("monthly_benefit", "build_cost", "success_probability", "run_cost")
+# The facts of the rules that are measured, in words.
+WRITE: dict[str, Callable[[float], str]] = {
+    "n_rows": lambda value: count(value, "row"),
+    "pos_rate": lambda value: f"{percent(value)} positive",
+    "history_months": lambda value: count(value, "month", 1),
+}
 SLACK = 1.1  # what differs by less than a tenth is what was planned
 Z95 = 1.959963984540054  # standard normal quantile of 97.5 %
 
@@ -268,13 +274,14 @@ class Evidence:
     def _of_the_rules(self) -> Iterator[Contradiction]:
         """Yield the decisions that the rules would take otherwise by the measured facts."""
         facts = {"n_rows": self.quality.get("rows"), "pos_rate": self.share.get("value")}
+        if (days := self.quality.get("span_days")) is not None and self.answers["time_column"]:
+            facts["history_months"] = days / DAYS_A_MONTH
         facts = {name: value for name, value in facts.items() if value is not None}
         for identifier, again in rules.judge_again(self.plan, facts):
             decision, shown = self.plan.decisions[identifier], []
             for name in [name for name in facts if name in decision.uses]:
-                write, unit = (percent, "positive") if name == "pos_rate" else (number, "rows")
-                planned = write(self.answers[name])
-                shown.append(f"{write(facts[name])} {unit} (planned {planned})")
+                found, planned = (WRITE[name](value) for value in (facts[name], self.answers[name]))
+                shown.append(f"{found} (planned {planned})")
             message = f"measured {', '.join(shown)}: by the rules it would be "
             message += f"{decision.said(again.values) or 'none'}; the answers gave "
             message += decision.said(decision.value) or "none"

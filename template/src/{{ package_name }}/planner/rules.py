@@ -41,9 +41,12 @@ def judge_again(plan: Plan, measured: Mapping[str, Any]) -> Iterator[tuple[str, 
     facts = {name: value for name, value in measured.items() if name in plan.answers}
     for identifier, decision in plan.decisions.items():
         if decision.judged and identifier not in plan.overrides:
-            planned = _judge(decision, plan.answers)
+            planned = _judge(decision, plan.answers).values
             again = _judge(decision, plan.answers | facts)
-            if again.values != planned.values:
+            if not isinstance(decision.value, list):  # what no rule here decides is left as it is
+                planned = planned or [decision.value]
+                again = again._replace(values=again.values or planned)
+            if again.values != planned:
                 yield identifier, again
 
 
