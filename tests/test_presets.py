@@ -97,7 +97,8 @@ DECIDED: dict[str, dict[str, Any]] = {
         "candidates": ["logistic_regression"],
         "duties": [
             *("processing_record", "rights_of_people", "impact_assessment"),
-            *("human_review_of_decisions", "ai_literacy", "classification", "risk_management"),
+            *("human_review_of_decisions", "creditworthiness", "review_of_credit"),
+            *("ai_literacy", "classification", "risk_management"),
             *("data_governance", "technical_documentation", "logging", "instructions_for_use"),
             *("human_oversight", "accuracy_and_robustness", "quality_management"),
             "duties_of_deployers",

@@ -83,7 +83,7 @@ CHOICES: dict[str, list[Any]] = {
         ["us_ca"],
         ["us_health"],
         ["other"],
-        ["eu", "uk", "us_ca", "us_health", "us_credit"],
+        ["eu", "eu_credit", "uk", "us_ca", "us_health", "us_credit"],
     ],
     "risk_class": ["minimal", "limited", "high", "prohibited"],
 }

@@ -36,15 +36,15 @@ KNOWN = """\
 """
 # What fired, joined with what is known of each rule: `decisions` of plan/plan.yaml.
 JOIN = """\
-{# What the law asks for: id, article, reason and date, source, owner, place of the evidence. #}
+{# What the law asks for: id, article, reason and date, source, owner, evidence, a short name. #}
 {% macro duties_of(answers) -%}
 {% set found = [] %}
 {% for rule, why in (fire(answers) | from_json)["REG-01"] | select %}
 {% set known = table["REG-01"].rules[rule] %}
 {% for id in known.then if id in duties %}
-{% set duty = dict(duties[id], id=id, source=known.sources[0]) %}
-{% set when = duty.pop("when") %}
-{% set _ = duty.update({"reason": why ~ ("; " ~ when if when else "")}) %}
+{% set duty = dict(duties[id], id=id, source=known.sources[0], word=table["REG-01"].words[id]) %}
+{% set parts = [why ~ (": due " ~ duty.due if duty.due else ""), duty.when] %}
+{% set _ = duty.update({"reason": parts | select | join("; ")}) %}
 {% set _ = found.append(duty) %}
 {% endfor %}
 {% endfor %}
@@ -172,12 +172,15 @@ def generate(table: dict[str, Any]) -> str:
 
 
 def _dated(duty: dict[str, Any], checked: str) -> dict[str, Any]:
-    """Return a duty with its first day, also in words as seen from the month of the check."""
+    """Return a duty with all its parts, and its first day as seen from the month of the check."""
+    law, place = duty["law"], duty["article"]
+    cited = {"article": f"{law}{',' * law[-1:].isdigit()} {place}".strip(), "place": place}
+    whole = {"due": "", "regulated": duty["evidence"], **duty, **cited}
     day: date | None = duty.get("since")
     if day is None:
-        return {**duty, "since": "", "when": ""}
+        return {**whole, "since": "", "when": ""}
     word = "since" if f"{day:%Y-%m}" <= checked else "from"
-    return {**duty, "since": day.isoformat(), "when": f"{word} {day.day} {day:%B %Y}"}
+    return {**whole, "since": day.isoformat(), "when": f"{word} {day.day} {day:%B %Y}"}
 
 
 def _facts(decision: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:

@@ -112,7 +112,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "action": st.sampled_from(["treatment", "block", "inform"]),
     "significant_effect": st.booleans(),
     "jurisdictions": st.sampled_from(
-        [["eu"], ["us_ca", "us_health", "us_credit"], ["uk", "other"], ["eu", "other"]]
+        [["eu"], ["us_ca", "us_health", "us_credit"], ["uk", "other"], ["eu_credit", "other"]]
     ),
     "risk_class": st.sampled_from(["minimal", "limited", "high", "prohibited"]),
     "oncall": free_text(80),
