@@ -133,7 +133,8 @@ def cross_validate(
     One number of rounds serves all folds, so that no fold's score profits from a choice of its own.
     """
     settings = {"num_leaves": leaves(len(data.y)), **params}
-    found, curves = [], []
+    found: list[_Boosted] = []
+    curves: list[NDArray[np.float64]] = []
     for train, valid in folds:
         progress.tell(f"cross-validating {name}, fold", len(found) + 1, len(folds))
         curve: dict[str, Any] = {}
@@ -186,7 +187,8 @@ def _boost(
         progress.detail(name, env.iteration + 1, None if valid else rounds)  # or ended early
 
     goal, link = kind.target(data.y)
-    y, x, tables = goal(data.y), data.x, ()
+    y, x = goal(data.y), data.x
+    tables: Tables = ()
     if kind.statistics:
         x, tables = _with_statistics(data, y, seed)
     settings = {**PRESET, "num_leaves": leaves(len(y)), **kind.objective, "seed": seed}
