@@ -227,7 +227,7 @@ def test_a_decision_depends_on_nothing_but_the_answers_it_names() -> None:
 
 def test_uses_are_questions() -> None:
     asked = set()
-    for path in (ROOT / "questions").glob("*.yml"):
+    for path in (ROOT / "questions").rglob("*.yml"):
         asked |= set(yaml.safe_load(path.read_text(encoding="utf-8")))
     for decision in sample()[1][0].values():
         assert set(decision["uses"]) <= asked

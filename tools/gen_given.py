@@ -8,6 +8,9 @@ questions/typed.jinja: Copier's message before it asks, which reads such answers
 
 questions/usual.jinja: says of each figure whether somebody gave it, or whether it is a default.
 
+Of all of these, questions/TASK/questions.yml has what one task asks: questions of its own, each
+`before` one that every task asks, and what differs in such a one, as its default.
+
 questions/asked/*.yml: Copier fills a prompt with the default, so that typing goes on behind it, and
 says "Invalid input" to 5 %. Here each text and number is two questions: a prompt that starts empty,
 in capitals and never recorded, and the answer, whose value is what was typed, or the default.
@@ -16,6 +19,7 @@ in capitals and never recorded, and the answer, whose value is what was typed, o
 import json
 import re
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +118,54 @@ def files() -> list[Path]:
     return [ROOT / "questions" / name for name in names]
 
 
-def questions() -> dict[str, dict[str, Any]]:
-    """Return all questions, in order."""
-    groups = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files()]
-    return {name: details for group in groups for name, details in group.items()}
+def questions(task: str = "") -> dict[str, dict[str, Any]]:
+    """Return all questions, or those that a task asks, in order."""
+    found = {name: details for file in files() for name, details in group(file).items()}
+    others = {
+        n for of, asked in own().items() if of != task for n, q in asked.items() if "before" in q
+    }
+    return {name: q for name, q in found.items() if not task or name not in others}
+
+
+@cache
+def own() -> dict[str, dict[str, dict[str, Any]]]:
+    """Return what each task asks, by its name."""
+    found = sorted((ROOT / "questions").glob("*/questions.yml"))
+    return {file.parent.name: yaml.safe_load(file.read_text(encoding="utf-8")) for file in found}
+
+
+@cache
+def group(file: Path) -> dict[str, dict[str, Any]]:
+    """Return the questions of a file, in order, with those of one task in their places."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, details in yaml.safe_load(file.read_text(encoding="utf-8")).items():
+        for task, asked in own().items():
+            for new, more in asked.items():
+                if more.get("before") == name:
+                    kept = {key: value for key, value in more.items() if key != "before"}
+                    when = f" and ({more['when'][3:-3]})" if "when" in more else ""
+                    found[new] = {**kept, "when": f"{{{{ task_type == '{task}'{when} }}}}"}
+        found[name] = varied(name, details)
+    return found
+
+
+def varied(name: str, details: dict[str, Any]) -> dict[str, Any]:
+    """Return a question whose parts look at the task where those differ."""
+    given = {task: asked.get(name, {}) for task, asked in own().items()}
+    for key in dict.fromkeys(key for parts in given.values() for key in parts):
+        texts = {task: str(parts.get(key, details.get(key, ""))) for task, parts in given.items()}
+        *others, last = texts
+        plain = {task: PLAIN.fullmatch(text) for task, text in texts.items()}
+        if all(plain.values()):
+            parts = [f"{plain[task][1]} if task_type == '{task}' else " for task in others]
+            text = f"{{{{ {''.join(parts)}{plain[last][1]} }}}}"
+        else:
+            parts = [f"if task_type == '{task}' %}}{texts[task]}{{% el" for task in others]
+            text = (
+                f"{{% {''.join(parts)}se %}}{texts[last]}{{% endif %}}" if others else texts[last]
+            )
+        details = {**details, key: text}
+    return details
 
 
 def choices(details: dict[str, Any]) -> dict[str, str]:
@@ -169,8 +217,25 @@ def typed() -> str:
     return f"{head}{{% set columns = {json.dumps(columns)} %}}\n{TYPED_END}"
 
 
-def counted(known: dict[str, dict[str, Any]]) -> dict[str, str]:
+def counted() -> dict[str, str]:
     """Return, as expressions, which of how many questions of full detail each is."""
+    places: dict[str, dict[str, str]] = {}
+    for task in own():
+        for name, place in counted_of(questions(task)).items():
+            places.setdefault(name, {})[task] = place
+    found = {}
+    for name, by_task in places.items():
+        *others, last = by_task
+        said = by_task[last]
+        for task in reversed(others):
+            if by_task[task] != said:
+                said = f"({by_task[task]} if task_type == '{task}' else {said})"
+        found[name] = said
+    return found
+
+
+def counted_of(known: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Return the same for the questions of one task."""
     shown = [n for n, q in known.items() if n != "given" and q.get("ask") is not False]
     shown = shown[shown.index("preset") + 1 :]
     light = [name for name in shown if "plan_depth" not in str(known[name].get("ask"))]
@@ -301,17 +366,16 @@ def plain(default: Any) -> tuple[str, str]:
 
 def asked(file: Path) -> str:
     """Return a file of questions as Copier reads it."""
-    known = questions()
-    counts = counted(known)
+    counts = counted()
     result: dict[str, Any] = {}
-    for name, details in yaml.safe_load(file.read_text(encoding="utf-8")).items():
+    for name, details in group(file).items():
         text = headed(details, counts[name]) if name in counts else details.get("help", "")
         if typed_at_prompt(name, details):
             result |= pair(name, details, text)
         else:
             result[name] = {**details, "help": text} if text else details
         if name == "plan_depth":
-            result["prompts"] = prompted(known)
+            result["prompts"] = prompted(questions())
     head = (
         f"# Generated by tools/gen_given.py from questions/{file.name}: edit that, run the tool.\n"
     )

@@ -15,7 +15,7 @@ import jinja2
 import yaml
 from copier import run_copy
 from gen_cookiecutter import own_default
-from gen_given import files
+from gen_given import files, group
 from gen_rules import tasks
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,7 +57,7 @@ def questions() -> Iterator[str]:
     for file in files():
         yield f"## {file.stem.capitalize()}"
         lines = table("Answer", "Quick", "Default", "Question")
-        for name, details in yaml.safe_load(file.read_text(encoding="utf-8")).items():
+        for name, details in group(file).items():
             if name in ("given", "preset_answers") or details.get("ask") is False:
                 continue
             text = texts[name] if name != "preset" else PRESET
