@@ -314,7 +314,8 @@ def test_rules_are_judged_again_by_what_was_measured(measured: Project) -> None:
     }
     assert told["MOD-02"] == (
         "measured 900 rows (planned 50 000 rows), 4.76 % positive (planned 15 % positive): by the "
-        "rules it would be logistic regression; the answers gave logistic regression, LightGBM"
+        "rules it would be logistic regression; the answers gave logistic regression, LightGBM, "
+        "blend"
     )
     assert (
         "4.76 % positive (planned 15 % positive)" in told["EVAL-01"] and "PR AUC" in told["EVAL-01"]

@@ -1,0 +1,113 @@
+"""Candidates and baselines. Each is fitted to plain data: sums of trees, or a linear model."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .engine.model import boosting, linear
+from .engine.model.fitting import Data, Fitted, Fitter
+from .engine.model.plain import Matrix, forest_of_sklearn
+
+PENALTIES = np.logspace(-1, 4, 11)
+PENALTY_ROWS = 10_000  # are enough to choose one
+
+
+def median(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
+    """Predict the median of the target for every row."""
+    return linear.constant(data, float(np.median(data.y)))
+
+
+def single_rule(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
+    """Predict by the best single cut on a single column: a rule of thumb, found in the data."""
+    from sklearn.tree import DecisionTreeRegressor
+
+    goal, link = boosting.standardised(data.y)
+    tree = DecisionTreeRegressor(max_depth=1, min_samples_leaf=10, random_state=seed)
+    tree.fit(data.x, goal(data.y))
+    return Fitted(forest_of_sklearn([tree], link), lambda x: link.apply(tree.predict(x)))
+
+
+def ridge(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
+    """Standardised numbers with missing indicators, one-hot levels; the L2 penalty is validated."""
+    from sklearn.linear_model import Ridge, RidgeCV
+
+    goal, link = boosting.standardised(data.y)
+    design, y = linear.design(data), goal(data.y)
+    some = np.random.default_rng(seed).permutation(len(y))[:PENALTY_ROWS]
+    penalty = RidgeCV(PENALTIES).fit(design.columns[some], y[some]).alpha_
+    estimator = Ridge(penalty, random_state=seed).fit(design.columns, y)
+    return linear.fitted(design, estimator.coef_, float(estimator.intercept_), link)
+
+
+def extra_trees(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
+    """Average 100 extremely randomised trees (Geurts 2006), which err otherwise than boosting.
+
+    The least rows of a leaf grow with the data, so that the graph stays small.
+    """
+    from sklearn.ensemble import ExtraTreesRegressor
+
+    goal, link = boosting.standardised(data.y)
+    forest = ExtraTreesRegressor(
+        100,
+        min_samples_leaf=max(5, len(data.y) // 2000),
+        max_features=0.5,
+        n_jobs=data.workers(data.x),
+        random_state=seed,
+    )
+    forest.fit(data.x, goal(data.y))
+
+    def predict(x: Matrix) -> NDArray[np.float64]:
+        forest.n_jobs = data.workers(x)
+        return link.apply(forest.predict(x))
+
+    return Fitted(forest_of_sklearn(list(forest.estimators_), link), predict)
+
+
+SQUARED = {"objective": "regression", "metric": "l2"}
+ABSOLUTE = {"objective": "regression_l1", "metric": "l1"}
+POISSON = {"objective": "poisson", "metric": "poisson"}
+TWEEDIE = {"objective": "tweedie", "metric": "tweedie", "tweedie_variance_power": 1.5}
+RAW = boosting.Kind(SQUARED, boosting.standardised)
+LOG = boosting.Kind(SQUARED, boosting.logarithm, smearing=True)
+KINDS = {
+    "lightgbm": RAW,
+    "lightgbm_statistics": RAW._replace(statistics=True),
+    "lightgbm_log": LOG,
+    "lightgbm_log_statistics": LOG._replace(statistics=True),
+    "lightgbm_l1": boosting.Kind(ABSOLUTE, boosting.standardised),
+    "lightgbm_poisson": boosting.Kind(POISSON, boosting.rates),
+    "lightgbm_tweedie": boosting.Kind(TWEEDIE, boosting.rates),
+    "lightgbm_extra": boosting.Kind({**SQUARED, "extra_trees": True}, boosting.standardised),
+}
+FITTERS: dict[str, Fitter] = {
+    "median": median,
+    "single_rule": single_rule,
+    "ridge": ridge,
+    "extra_trees": extra_trees,
+    **{name: partial(boosting.fit, kind) for name, kind in KINDS.items()},
+}
+# From simple to complex: a later one is chosen only when it is clearly better.
+LADDER = (
+    "median",
+    "single_rule",
+    "ridge",
+    "extra_trees",
+    "lightgbm",
+    "lightgbm_l1",
+    "lightgbm_poisson",
+    "lightgbm_tweedie",
+    "lightgbm_log",
+    "blend",
+)
+# What a blend has beside the plan's candidates: trees on the mean target of a level, which are
+# never chosen alone, and after `ml tune` two more kinds of trees.
+STATISTICS = {"lightgbm": "lightgbm_statistics", "lightgbm_log": "lightgbm_log_statistics"}
+TUNED = ("extra_trees", "lightgbm_extra")
+
+
+def loss(metric: str, y: NDArray[Any], p: NDArray[np.float64]) -> float:
+    """Return what the weights of a blend and the settings of a model are chosen by."""
+    errors = y - p
+    return float(np.abs(errors).mean() if metric == "mae" else np.square(errors).mean())
