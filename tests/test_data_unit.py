@@ -842,8 +842,8 @@ def evaluation() -> dict[str, Any]:
             "version": "v3",
             "metrics": {name: interval(value) for name, value in plain.items()},
             "threshold": 0.125,
-            "confusion": {"tp": 60, "fp": 90, "fn": 40, "tn": 810},
         },
+        "confusion": {"tp": 60, "fp": 90, "fn": 40, "tn": 810},
         "gate": {
             "passed": True,
             "reasons": [],
@@ -981,7 +981,7 @@ def test_evaluation_page_says_the_verdict_first(tmp_path):
 
 def test_evaluation_page_when_nothing_is_flagged(tmp_path):
     metrics = evaluation()
-    metrics["champion"]["confusion"] = {"tp": 0, "fp": 0, "fn": 100, "tn": 900}
+    metrics["confusion"] = {"tp": 0, "fp": 0, "fn": 100, "tn": 900}
     metrics["business"]["flagged_share"] = 0.0
     metrics["slices"] = []
     alone = {"plan": PLAN, "training": None, "explain": None, "data_quality": None}

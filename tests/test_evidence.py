@@ -12,8 +12,9 @@ from helpers.rendering import render
 from test_plan_tool import REPORTS, write
 
 from package_name import evaluation
-from package_name.engine import metrics, storage
+from package_name.engine import storage
 from package_name.engine.errors import ProjectError
+from package_name.engine.resampling import Interval
 from package_name.engine.settings import Project
 from package_name.planner import check, evidence, executive, sync
 from package_name.planner import measured as plan_measured
@@ -243,7 +244,7 @@ def test_a_limit_that_was_changed_asks_for_a_new_evaluation(measured: Project) -
 
 
 def test_a_small_gain_is_told_as_a_gain(measured: Project) -> None:
-    gain, value = metrics.Interval(-0.0071, -0.05, 0.04), metrics.Interval(0.8, 0.7, 0.9)
+    gain, value = Interval(-0.0071, -0.05, 0.04), Interval(0.8, 0.7, 0.9)
     said = "the gain over class prior is -0.0071 ROC AUC; the smallest useful gain is 0.02"
     judged = evaluation._gate(measured, "roc_auc", "class_prior", gain, value)
     assert judged["reasons"] == [said]

@@ -9,7 +9,7 @@ import pytest
 from helpers.package import SOURCE
 
 from package_name import explain, models, training
-from package_name.engine import metrics, progress
+from package_name.engine import progress, resampling
 from package_name.engine.data import leakage
 from package_name.engine.features import encode
 from package_name.engine.model import boosting, fitting, linear, registry, scorer
@@ -91,7 +91,7 @@ def test_curve_gap_examples_and_relations_look_at_drawn_rows(
     assert len(drawn) == len(everywhere) == 5 and drawn != everywhere
     monkeypatch.setattr(leakage, "MAX_ROWS", 400)
     assert len(np.unique(leakage.sampled(1000))) == 400 and len(leakage.sampled(300)) == 300
-    assert metrics.resamples(500, 100) == 500 and metrics.resamples(500, 10**6) == 100
+    assert resampling.resamples(500, 100) == 500 and resampling.resamples(500, 10**6) == 100
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

@@ -338,7 +338,7 @@ LATE = [NOON + timedelta(days=n) for n in range(60)]
         ("time", table(LATE[:2] * 30, [0, 1, 1, 0] * 15), "no fold has rows of both classes"),
         ("time", table(LATE, [0] * 55 + [1] * 5), "at least 2 rows of each class are needed"),
         ("stratified_group", table(), "no contract column has the role entity"),
-        ("stratified", table(labels=[0] * 59 + [1]), "too few rows of one class to split"),
+        ("stratified", table(labels=[0] * 59 + [1]), "too few rows to split: 1 positives among 60"),
     ],
 )
 def test_a_table_that_cannot_be_split_says_why(

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from package_name import decision, evaluation, training
+from package_name import decision, training
+from package_name import value as worth
 from package_name.engine import metrics
 from package_name.engine.errors import ProjectError
 from package_name.planner import evidence
@@ -187,7 +188,7 @@ def test_paired_gain_sees_what_separate_intervals_hide():
     loss = metrics.paired_gain(y, worse, p, "log_loss", **options)
     assert loss.value < 0
     assert metrics.paired_gain(y, p, p, "f1", **options) == (0, 0, 0)
-    by_threshold = metrics.paired_gain(y, p, p, "recall", (0.2, 0.5), **options)
+    by_threshold = metrics.paired_gain(y, p, p / 2, "recall", 0.2, **options)
     assert by_threshold.low > 0
 
 
@@ -352,14 +353,14 @@ RARE = np.append(np.linspace(0, 0.098, 999), 0.95)
 def test_a_useless_model_fails_its_gate_and_a_doubtful_one_warns(change, money, reasons, warnings):
     p, threshold = change.get("p", np.linspace(0, 1, 100)), change.get("threshold", 0.5)
     business = MONEY | money
-    found = evaluation.usefulness(p, p >= threshold, business, change.get("capacity"))
+    found = worth.usefulness(p, p >= threshold, business, change.get("capacity"))
     for texts, expected in zip(found, (reasons, warnings), strict=True):
         assert len(texts) == len(expected), texts
         plain = [text.replace("\u00a0", " ") for text in texts]
         assert all(part in text for part, text in zip(expected, plain, strict=True)), texts
-    worth = {key: business[f"value_{name}"] for key, name in evaluation.VALUE.items()}
+    values = {key: business[f"value_{name}"] for key, name in worth.VALUE.items()}
     # The gate is green only where the plan's verdict does not say stop.
-    lost = (evidence.loss(worth) or evidence.loss(business["over"])) and not business[
+    lost = (evidence.loss(values) or evidence.loss(business["over"])) and not business[
         "says_nothing"
     ]
     assert bool(lost) == any("zero or a loss" in text for text in found[0])
@@ -389,7 +390,7 @@ def test_a_model_is_worth_what_it_adds_to_the_better_of_today_and_nobody(
             evaluation=SimpleNamespace(bootstrap=20), training=SimpleNamespace(seed=1)
         )
         project: Any = SimpleNamespace(facts=SimpleNamespace(**facts), config=settings)
-        return evaluation._business(project, y, p, 0.5, weights, None)
+        return worth._business(project, y, p, 0.5, weights, None)
 
     found, nobody = worth(caught), worth(0.0)
     # What today's process brings a year more than acting on nobody, by hand.
@@ -440,7 +441,7 @@ def test_acted_on_is_what_people_can_do_the_surest_first(capacity):
     rng = np.random.default_rng(4)
     p, weights = rng.integers(0, 40, 900) / 40, rng.random(900)
     weights /= weights.sum()
-    acted, flagged = evaluation.acted_on(p, weights, 0.3, capacity)
+    acted, flagged = worth.acted_on(p, weights, 0.3, capacity)
     assert flagged == pytest.approx(weights[p >= 0.3].sum())
     assert weights @ acted == pytest.approx(min(flagged, capacity or 1.0))
     assert acted[p < 0.3].max() == 0

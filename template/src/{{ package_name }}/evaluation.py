@@ -4,27 +4,18 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from . import decision, training
-from .engine import metrics, progress, slices, storage
+from . import training, value
+from .engine import metrics, progress, slices, storage, task
 from .engine.data import contract
 from .engine.errors import CheckFailed, ProjectError
-from .engine.formats import apart, number, percent, signed
+from .engine.formats import apart, number, signed
 from .engine.model import registry, trial
 from .engine.model.scorer import Scorer
 from .engine.report import evaluation_page
+from .engine.resampling import Interval, resamples
 from .engine.settings import Project
 from .planner import evidence
-
-Floats = NDArray[np.float64]
-Labels = NDArray[np.int8]
-FEW_SCORES = 5
-CAPACITY_SLACK = 1.1  # the test set's share differs from the planned one by chance
-BEYOND_CAPACITY = 2.0  # most of the flagged rows then get no action: their value is none
-VALUE = {"value": "per_year", "low": "low", "high": "high"}
-FEW = 0.1  # of the expected positives
-ALMOST = 0.99  # share of rows with the same decision, near to a policy without a model
 
 
 def run(project: Project, version: str | None = None) -> dict[str, Any]:
@@ -43,39 +34,29 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     tested = trial.score(project, folder, scorer, agreed, trained)
     champion, scores = scorer.manifest.champion, tested.score
     y, p = training.labels(tested.frame, agreed.target), scores[champion]
-    threshold = scorer.manifest.decision["threshold"]
+    level = task.level(scorer.manifest.decision)
     primary = scorer.manifest.primary_metric
     settings = project.config.evaluation
-    draws = metrics.resamples(settings.bootstrap, len(y))
-    seed = project.config.training.seed
+    draws = resamples(settings.bootstrap, len(y))
+    drawn: dict[str, Any] = {"draws": draws, "seed": project.config.training.seed}
+    drawn["groups"] = tested.groups
     progress.tell(f"{number(draws)} resamples of {number(len(y))} test rows")
-    intervals = metrics.bootstrap(
-        y, p, threshold, metrics.NAMES, draws=draws, seed=seed, groups=tested.groups
-    )
-    plain = {name: metrics.evaluate(y, other, threshold) for name, other in scores.items()}
+    intervals = metrics.measure(y, tested.answers, level, **drawn)
+    plain = {name: metrics.evaluate(y, other, level) for name, other in scores.items()}
     seconds = {name: facts["fit_seconds"] for name, facts in trained["candidates"].items()}
     progress.tell(f"{draws} resamples of the gain over {len(scores) - 1} models")
     gains = {
-        name: metrics.paired_gain(
-            y, p, other, primary, draws=draws, seed=seed, groups=tested.groups
-        )
+        name: metrics.paired_gain(y, p, other, primary, level, **drawn)
         for name, other in scores.items()
         if name != champion
     }
     rivals = [name for name in trained["baselines"] if name != champion]
-    best = max(rivals, key=lambda name: plain[name][primary])
-    costs = decision.decision_costs(project)
-    prevalence = project.facts.pos_rate
-    weights = metrics.weights_at(y, prevalence)
-    business = _business(project, y, p, threshold, weights, tested.groups)
-    gate = _gate(project, primary, best, gains[best], intervals[primary])
+    best = max(rivals, key=lambda name: metrics.sign(primary) * plain[name][primary])
     made_up = trained.get("made_up", False)
-    # A small sample needs more positives than are rare in production: its value is none of that.
-    business["says_nothing"] = made_up and not 2 / 3 < y.mean() / prevalence < 1.5
-    reasons, gate["warnings"] = usefulness(
-        p, p >= threshold, business, decision.capacity_share(project), weights
-    )
-    gate["reasons"] += reasons
+    gate = _gate(project, primary, best, gains[best], intervals[primary])
+    judged = value.judge(project, y, tested.answers, level, tested.groups, made_up=made_up)
+    gate["reasons"] += judged.reasons
+    gate["warnings"] = judged.warnings
     gate["passed"] = not gate["reasons"]
     report = {
         "task": scorer.manifest.task,
@@ -88,34 +69,25 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
         "candidates": {
             name: {**values, "fit_seconds": seconds.get(name)}
             for name, values in plain.items()
-            if name not in ("class_prior", "single_rule")
+            if name not in trained["baselines"] or name in trained["selection"]["behind"]
         },
         "champion": {
             "name": champion,
             "version": version,
-            "metrics": {name: value._asdict() for name, value in intervals.items()},
-            "threshold": threshold,
-            "confusion": metrics.confusion(y, p, threshold),
+            "metrics": {name: found._asdict() for name, found in intervals.items()},
+            **scorer.manifest.decision,
         },
         "gains": {name: gain._asdict() for name, gain in gains.items()},
         "gate": gate,
         "data": {
             "rows": trained["split"]["development_rows"] + len(y),
             "test_rows": len(y),
-            "positives": int(y.sum()),
+            **task.summary(y),
             "hash": scorer.manifest.data_sha256,
             "test_set_used": trial.log_access(project, version, tested.sha256),
         },
-        "business": business,
-        "cost_curve": decision.cost_curve(y, p, costs, weights),
-        "calibration": {
-            "ece": intervals["ece"].value,
-            "slope": intervals["calibration_slope"].value,
-            "bins": metrics.calibration_bins(y, p),
-        },
-        "slices": slices.run(project, agreed, tested.frame, y, p, primary),
-        "roc": metrics.roc_curve(y, p),
-        "pr": metrics.pr_curve(y, p),
+        "slices": slices.run(project, agreed, tested.frame, y, p, primary, level),
+        **judged.report,
     }
     # What reports and the plan read back is what JSON holds: NaN has become null.
     report = msgspec.json.decode(storage.json_bytes(report), type=dict[str, Any])
@@ -144,7 +116,7 @@ def _stops(project: Project) -> list[str]:
 
 
 def _gate(
-    project: Project, primary: str, best: str, gain: metrics.Interval, measured: metrics.Interval
+    project: Project, primary: str, best: str, gain: Interval, measured: Interval
 ) -> dict[str, Any]:
     """Judge the champion by the metric it was chosen by: its value, and its gain over `best`."""
     facts, asked = project.facts, project.facts.primary_metric
@@ -154,7 +126,7 @@ def _gate(
     if primary != asked:
         reasons.append(f"it was chosen by {metric}, the plan asks for {wanted}: run `ml train`")
     if not np.isfinite(gain.value):
-        reasons.append(f"{metric} has no value on this test set: it needs rows of both classes")
+        reasons.append(f"{metric} has no value on this test set: it needs {task.NEEDS}")
     elif gain.value < min_gain:
         simpler = f", so take {other}: [{best}] for MOD-02 in plan/overrides.yaml"
         reasons.append(
@@ -184,138 +156,4 @@ def _gate(
         "gain_high": gain.high,
         "min_gain": min_gain,
         "min_metric": min_metric,
-    }
-
-
-def usefulness(
-    p: Floats,
-    flagged: NDArray[np.bool_],
-    business: dict[str, Any],
-    capacity: float | None,
-    weights: Floats | None = None,
-) -> tuple[list[str], list[str]]:
-    """Return why a model is of no use whatever its metric is, and what puts its use in doubt.
-
-    Decisions that are the same for every row need no model, decisions whose value may be none are
-    no better than the cheapest of these, and flags beyond what people can act on have no value.
-    Almost the same decision everywhere is a doubt while its value is above 0: costs explain it.
-    `p`, `flagged` and `weights` have shape (rows,); `capacity` is the share of rows that people can
-    act on.
-    """
-    reasons, warnings = [], []
-    share = float(np.average(flagged, weights=weights))
-    expected = float(np.average(p, weights=weights))
-    if p.min() == p.max():
-        reasons.append(f"it gives every row the same probability, {number(float(p.min()), 3)}")
-    elif len(levels := np.unique(p)) < FEW_SCORES:
-        warnings.append(f"it knows only {len(levels)} different probabilities")
-    if share in (0.0, 1.0):
-        reasons.append(
-            f"it flags {'every row' if share else 'no row'} of the test set: "
-            "such decisions need no model; check the costs behind the threshold"
-        )
-    elif share >= ALMOST:
-        warnings.append(
-            f"it flags {percent(share)} of the rows, hardly less than to act on everybody"
-        )
-    elif share < min(1 - ALMOST, FEW * expected, FEW * (capacity or 1.0)):
-        warnings.append(
-            f"it flags {percent(share)} of the rows where {percent(expected)} are expected "
-            "to be positive: hardly more than to act on nobody"
-        )
-    worth = {name: business[f"value_{key}"] for name, key in VALUE.items()}
-    for against in (worth | {"policy": business["baseline_policy"]}, business["over"]):
-        policy = f"{business['currency']} against {against['policy']!r}"
-        loss = "" if business["says_nothing"] else evidence.loss(against)
-        if loss and not any(policy in reason for reason in reasons):
-            reasons.append(f"{loss} {policy}; check the costs of the plan, or bring more test rows")
-    if capacity is not None and share > CAPACITY_SLACK * capacity:
-        said = f"it flags {percent(share)} of the rows; people can act on {percent(capacity)}"
-        (reasons if share > BEYOND_CAPACITY * capacity else warnings).append(said)
-    return reasons, warnings
-
-
-def acted_on(
-    p: Floats, weights: Floats, threshold: float, capacity: float | None
-) -> tuple[Floats, float]:
-    """Return which part of each row is acted on, and the share of all rows that is flagged.
-
-    The highest probabilities come first and rows of the same probability share what is left, until
-    the share `capacity` is reached. All arrays have shape (rows,); `weights` sum to 1.
-    """
-    flagged = np.where(p >= threshold, weights, 0.0)
-    level, place = np.unique(-p, return_inverse=True)
-    asked = np.bincount(place, weights=flagged, minlength=len(level))
-    room = np.clip((np.inf if capacity is None else capacity) - (asked.cumsum() - asked), 0, asked)
-    part = np.divide(room, asked, out=np.zeros_like(asked), where=asked > 0)
-    return part[place] * (p >= threshold), float(flagged.sum())
-
-
-def _business(
-    project: Project,
-    y: Labels,
-    p: Floats,
-    threshold: float,
-    weights: Floats,
-    groups: NDArray[np.intp] | None,
-) -> dict[str, Any]:
-    """Say what the decisions cost, per 1,000 and per year, at the plan's share of positives.
-
-    The test set may hold more positives than production does: each class counts by its planned
-    share. The value is held against today's process, or against acting on nobody where that process
-    loses: `ending_today` is what its end gains, by no model. `over` is held against the cheapest
-    policy without a model that people can follow: on everybody only within their capacity.
-    """
-    facts, costs = project.facts, decision.decision_costs(project)
-    prevalence = facts.pos_rate
-    capacity = decision.capacity_share(project)
-    acted, flagged = acted_on(p, weights, threshold, capacity)
-    per_row = np.where(
-        y,
-        acted * costs.tp + (1 - acted) * costs.fn,
-        acted * costs.fp + (1 - acted) * costs.tn,
-    )
-
-    def policy(positives: float, negatives: float) -> float:
-        """Return the cost of a row when these shares of both classes are acted on."""
-        return prevalence * (positives * costs.tp + (1 - positives) * costs.fn) + (
-            1 - prevalence
-        ) * (negatives * costs.fp + (1 - negatives) * costs.tn)
-
-    caught = facts.today_caught
-    alarms = 0.0
-    if caught:
-        alarms = prevalence * caught * (1 / facts.today_precision - 1) / (1 - prevalence)
-    policies = {"today's process": policy(caught, alarms), "act on nobody": policy(0, 0)}
-    baseline = min(policies, key=policies.__getitem__)
-    given_up = policies[baseline]
-    ending_today = policies["today's process"] - given_up
-    if capacity is None or capacity >= 1:
-        policies["act on everybody"] = policy(1, 1)
-    best = min(policies, key=lambda name: policies[name])
-    draws, seed = project.config.evaluation.bootstrap, project.config.training.seed
-    means = metrics.class_means(y, per_row, groups, draws=draws, seed=seed)
-    cost = prevalence * means[:, 1] + (1 - prevalence) * means[:, 0]
-    low, high = np.nanquantile(cost[1:], [0.025, 0.975]) if len(set(y)) > 1 else (np.nan, np.nan)
-    yearly = 12 * facts.predictions_per_month
-    taken = float(weights @ acted)
-    return {
-        "currency": facts.currency,
-        "prevalence": prevalence,
-        "cost_per_1000": float(cost[0] * 1000),
-        "cost_per_1000_baseline": given_up * 1000,
-        "baseline_policy": baseline,
-        "ending_today": ending_today * yearly,
-        "value_per_year": float((given_up - cost[0]) * yearly),
-        "value_low": float((given_up - high) * yearly),
-        "value_high": float((given_up - low) * yearly),
-        "over": {
-            "policy": best,
-            "value": float((policies[best] - cost[0]) * yearly),
-            "low": float((policies[best] - high) * yearly),
-            "high": float((policies[best] - low) * yearly),
-        },
-        "flagged_share": flagged,
-        "acted_on_share": taken,
-        "precision": float(weights @ (acted * y)) / taken if taken else None,
     }

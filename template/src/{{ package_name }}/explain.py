@@ -7,7 +7,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from . import training
-from .engine import metrics, privacy, progress, storage
+from .engine import metrics, privacy, progress, storage, task
 from .engine.data import contract, validation
 from .engine.errors import ProjectError
 from .engine.features import encode
@@ -31,7 +31,8 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
     """Write reports/explain.json for the newest version; `row` asks for one test row.
 
     Works on the bundle alone, so that it explains what is served. Where the plan asks for local
-    explanations, the examples are the rows most and least likely and the one at the threshold.
+    explanations, the examples are the rows of the highest and the lowest scores and the one where
+    a decision is the least certain.
     """
     used = project.facts.note()
     version = registry.newest(project)
@@ -49,7 +50,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
     examples = [row] if row is not None else []
     if row is None and project.facts.explain == "global_and_local":
         examples = _extremes(scorer, x, project.config.training.seed)
-    probability = dict(zip(examples, scorer.predict(x[examples])["probability"], strict=True))
+    answers = scorer.predict(x[examples])
     background = x[rng.permutation(len(x))[:BACKGROUND]]
     personal = privacy.hidden_names(agreed.columns)
     report = {
@@ -58,20 +59,19 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
         "made_up": registry.made_up(folder),
         "plan": used,
         "method": "permutation importance (loss of the primary metric); Shapley values by sampling "
-        "(Strumbelj and Kononenko 2014) in probability",
+        "(Strumbelj and Kononenko 2014) in " + scorer.score,
         "primary_metric": scorer.manifest.primary_metric,
-        "base": float(scorer.predict(background)["probability"].mean()),
+        "base": float(scorer.predict(background)[scorer.score].mean()),
         "global": importance,
         "rows": [
             {
                 "row": index,
-                "probability": float(probability[index]),
-                "decision": bool(probability[index] >= scorer.manifest.decision["threshold"]),
+                **{name: values[place].item() for name, values in answers.items()},
                 "contributions": contributions(
                     scorer, x[index], background, _texts(scorer, frame, index, personal), rng
                 ),
             }
-            for index in examples
+            for place, index in enumerate(examples)
         ],
         "partial_dependence": {
             item["feature"]: partial_dependence(scorer, x[some][:CURVE_ROWS], item["feature"])
@@ -86,33 +86,38 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
 
 
 def _extremes(scorer: Scorer, x: Matrix, seed: int) -> list[int]:
-    """Return the rows most and least likely and the one at the threshold."""
+    """Return rows of the highest and lowest scores and the one next to the pivot of decisions."""
     seen = np.arange(len(x))
     if len(x) > EXAMPLE_ROWS:
         seen = np.sort(np.random.default_rng(seed).permutation(len(x))[:EXAMPLE_ROWS])
     progress.tell(f"scoring {number(len(seen))} test rows")
-    probability = scorer.predict(x[seen])["probability"]
-    order = np.argsort(probability)
-    near = int(np.abs(probability - scorer.manifest.decision["threshold"]).argmin())
+    scores = scorer.predict(x[seen])[scorer.score]
+    order = np.argsort(scores)
+    near = int(np.abs(scores - task.pivot(scorer.manifest.decision, scores)).argmin())
     extremes = (order[-1], order[-2], near, order[1], order[0])
     return list(dict.fromkeys(int(seen[place]) for place in extremes))
 
 
-def _some(y: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.intp]:
+def _some(y: NDArray[Any], rng: np.random.Generator) -> NDArray[np.intp]:
     """Return at most ROWS places in their order; rare rows are among them."""
     drawn = rng.permutation(len(y))
-    rarer = drawn[y[drawn] == (2 * y.sum() <= len(y))][: ROWS // 20]
-    return np.sort(np.unique(np.concatenate([rarer, drawn[: ROWS - len(rarer)]])))
+    rare = drawn[task.rare(y)[drawn]][: ROWS // 20]
+    return np.sort(np.unique(np.concatenate([rare, drawn[: ROWS - len(rare)]])))
 
 
 def permutation_importance(
-    scorer: Scorer, x: Matrix, y: NDArray[np.int8], rng: np.random.Generator
+    scorer: Scorer, x: Matrix, y: NDArray[Any], rng: np.random.Generator
 ) -> list[dict[str, Any]]:
     """Return by how much the primary metric falls when a feature is shuffled (Breiman 2001)."""
     name = scorer.manifest.primary_metric
     if y.min() == y.max():
-        raise ProjectError("the test set has one class only: importance has no meaning there")
-    full = metrics.score(name, y, scorer.predict(x)["probability"])
+        raise ProjectError(f"importance has no meaning on this test set: it needs {task.NEEDS}")
+    level, sign = task.level(scorer.manifest.decision), metrics.sign(name)
+
+    def score(rows: Matrix) -> float:
+        return sign * metrics.score(name, y, scorer.predict(rows)[scorer.score], level)
+
+    full = score(x)
     result = []
     for index, feature in enumerate(scorer.spec.names):
         progress.tell("importance of features", index + 1, len(scorer.spec.names))
@@ -120,7 +125,7 @@ def permutation_importance(
         for _ in range(REPEATS):
             shuffled = x.copy()
             shuffled[:, index] = rng.permutation(shuffled[:, index])
-            losses.append(full - metrics.score(name, y, scorer.predict(shuffled)["probability"]))
+            losses.append(full - score(shuffled))
         result.append(
             {
                 "feature": feature,
@@ -138,7 +143,7 @@ def contributions(
     texts: list[str],
     rng: np.random.Generator,
 ) -> list[dict[str, Any]]:
-    """Return each feature's share of probability(row) minus the mean of the background.
+    """Return each feature's share of the score of `row` minus the mean of the background.
 
     Features of a background row are replaced by the row's one by one, in random order and in the
     reverse order; the change at each step is the feature's contribution.
@@ -154,7 +159,7 @@ def contributions(
     for index, order in enumerate(orders):
         for step, feature in enumerate(order, 1):
             steps[index, step:, feature] = row[feature]
-    p = scorer.predict(steps.reshape(-1, width))["probability"].reshape(len(orders), width + 1)
+    p = scorer.predict(steps.reshape(-1, width))[scorer.score].reshape(len(orders), width + 1)
     for index, order in enumerate(orders):
         total[order] += np.diff(p[index])
     shares = total / len(orders)
@@ -166,7 +171,7 @@ def contributions(
 
 
 def partial_dependence(scorer: Scorer, x: Matrix, feature: str) -> list[list[float | str]]:
-    """Return [value, mean probability] pairs while `feature` takes each value (Friedman 2001)."""
+    """Return [value, mean score] pairs while `feature` takes each value (Friedman 2001)."""
     index = scorer.spec.names.index(feature)
     width = len(scorer.spec.numeric)
     if index < width:
@@ -180,7 +185,7 @@ def partial_dependence(scorer: Scorer, x: Matrix, feature: str) -> list[list[flo
     for label, value in values:
         changed = x.copy()
         changed[:, index] = value
-        points.append([label, float(scorer.predict(changed)["probability"].mean())])
+        points.append([label, float(scorer.predict(changed)[scorer.score].mean())])
     return points
 
 

@@ -1,12 +1,13 @@
 """Split rows into development and test, and development into folds, as the plan says."""
 
 import datetime as dt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from .engine import task
 from .engine.data.contract import Contract
 from .engine.errors import ProjectError
 from .engine.formats import count, percent
@@ -25,7 +26,7 @@ class Split(NamedTuple):
 
 def split(
     frame: pl.DataFrame,
-    labels: NDArray[np.int8],
+    y: NDArray[Any],
     contract: Contract,
     scheme: str,
     *,
@@ -41,14 +42,14 @@ def split(
     """
     require_role(contract, scheme)
     if scheme == "time":
-        return _by_time(frame, labels, contract, test_share, folds, embargo_days)
+        return _by_time(frame, y, contract, test_share, folds, embargo_days)
     groups = None
     if scheme == "stratified_group" and contract.entity:
         groups = frame[contract.entity.name].cast(pl.String).fill_null("").to_numpy()
-    development, test = _stratified(labels, groups, max(2, round(1 / test_share)), seed)[0]
+    development, test = _stratified(y, groups, max(2, round(1 / test_share)), seed)[0]
     inner = None if groups is None else groups[development]
-    parts = _stratified(labels[development], inner, folds, seed)
-    return _checked(Split(development, test, parts, []), labels)
+    parts = _stratified(y[development], inner, folds, seed)
+    return _checked(Split(development, test, parts, []), y)
 
 
 def require_role(contract: Contract, scheme: str) -> None:
@@ -66,21 +67,22 @@ def require_role(contract: Contract, scheme: str) -> None:
 
 
 def _stratified(
-    labels: NDArray[np.int8], groups: NDArray[np.object_] | None, folds: int, seed: int
+    y: NDArray[Any], groups: NDArray[np.object_] | None, folds: int, seed: int
 ) -> list[tuple[Rows, Rows]]:
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    folds = min(folds, int(np.bincount(labels, minlength=2).min()))
-    if folds < 2:
-        raise ProjectError("too few rows of one class to split: at least 2 of each are needed")
+    if missing := task.lacks(y):
+        raise ProjectError(f"too few rows to split: {missing}")
+    strata = task.strata(y)
+    folds = min(folds, int(np.unique(strata, return_counts=True)[1].min()))
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold
     splitter = kind(folds, shuffle=True, random_state=seed)
-    return list(splitter.split(np.zeros(len(labels)), labels, groups))
+    return list(splitter.split(np.zeros(len(strata)), strata, groups))
 
 
 def _by_time(
     frame: pl.DataFrame,
-    labels: NDArray[np.int8],
+    y: NDArray[Any],
     contract: Contract,
     test_share: float,
     folds: int,
@@ -112,10 +114,7 @@ def _by_time(
         if index + 1 < len(edges):
             valid &= inner < edges[index + 1]
         rows = np.flatnonzero(valid)
-        enough = all(
-            np.bincount(labels[development[part]], minlength=2).min() >= 2 for part in (train, rows)
-        )
-        if enough:
+        if not any(task.lacks(y[development[part]]) for part in (train, rows)):
             parts.append((train, rows))
     if len(parts) < folds:
         notes.append(f"{len(parts)} of {folds} folds: too few different times for more")
@@ -125,7 +124,7 @@ def _by_time(
         notes.append(
             f"{percent(float(str(shared or 0)))} of the test rows are of entities seen before"
         )
-    return _checked(Split(development, test, parts, notes), labels)
+    return _checked(Split(development, test, parts, notes), y)
 
 
 def _boundaries(ordered: NDArray[np.datetime64], shares: list[float]) -> list[np.datetime64]:
@@ -138,14 +137,10 @@ def _boundaries(ordered: NDArray[np.datetime64], shares: list[float]) -> list[np
     return [times[1:][index] for index in sorted(set(nearest))]
 
 
-def _checked(result: Split, labels: NDArray[np.int8]) -> Split:
+def _checked(result: Split, y: NDArray[Any]) -> Split:
     for name, rows in (("development", result.development), ("test", result.test)):
-        positives = int(labels[rows].sum())
-        if positives < 2 or len(rows) - positives < 2:
-            raise ProjectError(
-                f"the {name} part has {positives} positives among {len(rows)} rows: "
-                "at least 2 rows of each class are needed; bring more data or another split"
-            )
+        if missing := task.lacks(y[rows]):
+            raise ProjectError(f"the {name} part has {missing}; bring more data or another split")
     if not result.folds:
-        raise ProjectError("no fold has rows of both classes: bring more data or another split")
+        raise ProjectError(f"no fold has {task.NEEDS}: bring more data or another split")
     return result

@@ -1,7 +1,6 @@
 """Is the model still right? Drift, performance on new rows, and when to train again."""
 
 import datetime as dt
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import metrics, privacy, progress, storage
+from . import metrics, performance, privacy, progress, storage, task
 from .data import contract as contracts
 from .data import ingest, validation
 from .data import target as targets
@@ -22,14 +21,14 @@ from .formats import number
 from .model import registry
 from .model.scorer import Scorer
 from .report import render
+from .resampling import Interval
 from .settings import Monitoring, Project
+from .severity import MIN_TEST_ROWS, SEVERITY, worst
 
 Floats = NDArray[np.float64]
 BINS, TOP_LEVELS = 10, 30
-MIN_TEST_ROWS = 50  # below, no test says anything
 ALPHA_WARN, ALPHA_ACT = 0.05, 0.001  # of a whole report: divided by the number of its tests
 FLOOR = 1e-4  # the smallest share in PSI
-SEVERITY = ("ok", "too_few_rows", "warn", "act")
 TEST_SET = "test set"
 CONTROL_WINDOWS = 40
 
@@ -39,40 +38,34 @@ class Window(NamedTuple):
 
     source: str
     frame: pl.DataFrame
-    probability: Floats
+    scores: Floats
     labels: Floats
     violations: dict[str, Any] | None = None
 
 
-def worst(levels: Iterable[str]) -> str:
-    """Return the most severe level; too few rows for one test say nothing about the others."""
-    return max((x for x in levels if x != "too_few_rows"), key=SEVERITY.index, default="ok")
-
-
 def reference(
-    frame: pl.DataFrame, contract: Contract, probability: Floats, labels: NDArray[Any]
+    frame: pl.DataFrame, contract: Contract, scores: Floats, labels: NDArray[Any]
 ) -> dict[str, Any]:
     """Summarise rows for later comparison: profile.json of the bundle.
 
     Numbers are counted in bins of equal mass, categories by their most frequent levels. Dates are
     left out, because they always move on, and personal columns, whose values would stand there.
-    `probability` and `labels` have shape (rows,).
+    `scores` and `labels` have shape (rows,).
     """
     kinds = {c.name: c.kind for c in contract.features if not privacy.hidden(c)}
     watched = [name for name, kind in kinds.items() if kind not in ("date", "timestamp")]
     return {
         "rows": frame.height,
         "features": {name: _profile(frame[name]) for name in watched},
-        "prediction": _profile(_predictions(probability)),
-        "observed_to_expected": float(labels.sum() / max(probability.sum(), 1e-12)),
-        "estimated": estimate(probability),
+        "prediction": _profile(_predictions(scores)),
+        **performance.known(scores, labels),
     }
 
 
 def drift(
     known: dict[str, Any],
     frame: pl.DataFrame,
-    probability: Floats,
+    scores: Floats,
     settings: Monitoring,
     policy: str,
 ) -> dict[str, Any]:
@@ -84,7 +77,7 @@ def drift(
     (act), both divided by the number of tests (Bonferroni): Kolmogorov-Smirnov on the binned
     numbers, which is conservative; chi-square for categories; binomial for missing and unseen.
     """
-    psi_limits = settings if policy == "psi" and len(probability) >= settings.min_rows else None
+    psi_limits = settings if policy == "psi" and len(scores) >= settings.min_rows else None
     tests = 3 * len(known["features"]) + 1
     rows = []
     for name, profile in known["features"].items():
@@ -101,15 +94,15 @@ def drift(
             row = _judged(name, statistic, *counts, ordered, psi_limits, tests)
             if statistic == "distribution" or row["level"] in ("warn", "act"):
                 rows.append(row)
-    before, after, *_ = _counts(known["prediction"], _predictions(probability))
+    before, after, *_ = _counts(known["prediction"], _predictions(scores))
     prediction = _judged("prediction", "distribution", before, after, True, psi_limits, tests)
     level = worst(row["level"] for row in (*rows, prediction))
     return {
-        "rows": len(probability),
+        "rows": len(scores),
         "reference_rows": known["rows"],
         "features": sorted(rows, key=lambda row: -SEVERITY.index(row["level"])),
         "prediction": prediction,
-        "level": level if len(probability) >= MIN_TEST_ROWS else "too_few_rows",
+        "level": level if len(scores) >= MIN_TEST_ROWS else "too_few_rows",
     }
 
 
@@ -197,8 +190,8 @@ def _shares(*counts: float) -> tuple[Floats, Floats]:
     return np.array(counts[:2], np.float64), np.array(counts[2:], np.float64)
 
 
-def _predictions(probability: Floats) -> pl.Series:
-    return pl.Series(np.round(probability, 5))  # so that steps survive float32 and text
+def _predictions(scores: Floats) -> pl.Series:
+    return pl.Series(task.rounded(scores))  # so that steps survive float32 and text
 
 
 def _profile(values: pl.Series) -> dict[str, Any]:
@@ -253,61 +246,6 @@ def _floats(values: pl.Series) -> Floats:
     return values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
 
 
-def estimate(probability: Floats) -> dict[str, float]:
-    """Estimate metrics without labels, as they are if the probabilities are calibrated.
-
-    Each row counts as a positive with weight p and as a negative with weight 1 - p:
-    confidence-based performance estimation (CBPE of NannyML; Białek et al. 2025, arXiv
-    2401.08348). It sees that inputs shift, not that their meaning does.
-    """
-    y, p = np.repeat([1.0, 0.0], len(probability)), np.tile(probability, 2)
-    weights = np.concatenate([probability, 1 - probability])
-    return {name: metrics.score(name, y, p, weights=weights) for name in ("roc_auc", "pr_auc")}
-
-
-def performance(
-    window: Window,
-    known: dict[str, Any],
-    scorer: Scorer,
-    tested: metrics.Interval,
-    settings: Monitoring,
-    draws: int = 200,
-) -> dict[str, Any]:
-    """Compare the model on a window with `tested`, its primary metric on the test set.
-
-    With labels, warn: the metric is lower by more than chance explains (both intervals combined as
-    in Zou & Donner 2008; 1 window in 40); act: by 1.6 times that (1 in 1,000). Concept drift: the
-    positives per expected positive moved by more than the shares in `settings` and by more than
-    chance. Without labels: the estimate, at most warn.
-    """
-    primary = scorer.manifest.primary_metric
-    estimated = estimate(window.probability)[primary]
-    here = ~np.isnan(window.labels)
-    y, p = window.labels[here], window.probability[here]
-    report: dict[str, Any] = {"metric": primary, "tested": tested._asdict()}
-    report |= {"estimated": estimated, "labelled_rows": len(y), "positives": int(y.sum())}
-    if len(y) < MIN_TEST_ROWS or y.min() == y.max():
-        fallen = known["estimated"][primary] - estimated > tested.value - tested.low
-        level = "warn" if fallen else "ok"
-        return report | {"kind": "estimated", "value": estimated, "level": level}
-    threshold = scorer.manifest.decision["threshold"]
-    found = metrics.bootstrap(y, p, threshold, [primary], draws=draws, seed=0)[primary]
-    chance = max(1e-9, np.hypot(found.high - found.value, tested.value - tested.low))
-    drop = (tested.value - found.value) / chance
-    observed, expected = float(y.sum()), max(1e-9, float(p.sum()) * known["observed_to_expected"])
-    moved = abs(observed / expected - 1)
-    variance = (1e-9 + (p * (1 - p)).sum()) * (1 + len(y) / known["rows"])  # of both samples
-    z = abs(observed - expected) / variance**0.5
-    rates = {"observed": observed / len(y), "expected": expected / len(y)}
-    calibration: dict[str, Any] = {**rates, "level": "ok"}
-    for level, limit, z_limit in (("warn", settings.warn, 2.6), ("act", settings.act, 3.3)):
-        if moved > limit and z > z_limit:
-            calibration["level"] = level
-    level = worst(["act" if drop > 1.6 else "warn" if drop > 1 else "ok", calibration["level"]])
-    report |= {"kind": "realised", **found._asdict(), "calibration": calibration}
-    return report | {"level": level}
-
-
 def run(project: Project, data: Path | None = None) -> dict[str, Any]:
     """Compare a window with training; write reports/drift.json and drift.html.
 
@@ -326,13 +264,14 @@ def run(project: Project, data: Path | None = None) -> dict[str, Any]:
     report: dict[str, Any] = {"version": scorer.version, "run": scorer.manifest.run}
     report["made_up"] = _made_up(project, folder, window)
     report["plan"], report["source"] = used, window.source
-    report |= drift(known, window.frame, window.probability, settings, project.facts.drift_test)
+    report |= drift(known, window.frame, window.scores, settings, project.facts.drift_test)
     report |= {"violations": window.violations, "performance": None}
     if (folder / "metrics.json").exists() and len(window.labels):
         evaluated = storage.read_json(folder / "metrics.json", dict[str, Any])["champion"]
-        tested = metrics.Interval(**evaluated["metrics"][scorer.manifest.primary_metric])
+        tested = Interval(**evaluated["metrics"][scorer.manifest.primary_metric])
         if None not in tested:  # undefined on a test set without positives
-            report["performance"] = performance(window, known, scorer, tested, settings)
+            judged = window.scores, window.labels, known, scorer.manifest, tested, settings
+            report["performance"] = performance.compare(*judged)
     parts = [report[name] for name in ("violations", "performance") if report[name]]
     if (level := worst([report["level"], *(part["level"] for part in parts)])) != "ok":
         report["level"] = level
@@ -357,12 +296,12 @@ def simulate_drift(project: Project) -> dict[str, Any]:
     """
     scorer, agreed = _champion(project)
     settings, policy = project.config.monitoring, project.facts.drift_test
-    primary, threshold = scorer.manifest.primary_metric, scorer.manifest.decision["threshold"]
+    primary, level = scorer.manifest.primary_metric, task.level(scorer.manifest.decision)
     _, frame, p, y, _ = tested_on = _test_set(project, scorer, agreed)
     if len(y) < MIN_TEST_ROWS or y.min() == y.max():
         raise ProjectError("the test set is too small to simulate drift: bring more data")
     known = reference(frame, agreed, p, y)
-    tested = metrics.bootstrap(y, p, threshold, [primary], draws=200, seed=0)[primary]
+    tested = metrics.bootstrap(y, p, level, [primary], draws=200, seed=0)[primary]
     rng = np.random.default_rng(project.config.training.seed)
     size = max(settings.min_rows, min(len(y), 2000))
 
@@ -371,21 +310,21 @@ def simulate_drift(project: Project) -> dict[str, Any]:
         return Window("", frame[rows], p[rows], y[rows])
 
     def check(window: Window) -> str:
-        found = drift(known, window.frame, window.probability, settings, policy)["level"]
-        realised = performance(window, known, scorer, tested, settings, draws=100)["level"]
-        return worst([found, realised])
+        found = drift(known, window.frame, window.scores, settings, policy)["level"]
+        judged = window.scores, window.labels, known, scorer.manifest, tested, settings
+        return worst([found, performance.compare(*judged, draws=100)["level"]])
 
     planted = []
     for name, profile in known["features"].items():
         window = draw()
         for shift, values in _shifted(window.frame[name], profile, rng).items():
-            found = drift(known, values.to_frame(), window.probability, settings, policy)
+            found = drift(known, values.to_frame(), window.scores, settings, policy)
             level = worst(row["level"] for row in found["features"])
             planted.append({"feature": name, "shift": shift, "level": level})
     window, name = draw(), agreed.target.name
-    flipped = np.where(rng.random(size) < 0.5, 1 - window.labels, window.labels)
-    level = check(window._replace(labels=flipped))
-    planted.append({"feature": name, "shift": "half of the labels flipped", "level": level})
+    shift, labels = performance.broken(window.labels, rng)
+    found = check(window._replace(labels=labels))
+    planted.append({"feature": name, "shift": shift, "level": found})
     missed = [item for item in planted if item["level"] != "act"]
     control = []
     for done in range(CONTROL_WINDOWS):
@@ -496,10 +435,10 @@ def _made_up(project: Project, folder: Path, window: Window) -> bool:
 
 def _scored(source: str, scorer: Scorer, agreed: Contract, frame: pl.DataFrame) -> Window:
     progress.tell(f"scoring {number(frame.height)} rows of the {source}")
-    probability = scorer.predict(encode(scorer.spec, frame))[scorer.score]
+    scores = scorer.predict(encode(scorer.spec, frame))[scorer.score]
     progress.tell("comparing them with training")
     labels = _floats(targets.outcome(frame, agreed.target))
-    return Window(source, frame, probability, labels)
+    return Window(source, frame, scores, labels)
 
 
 def _log(project: Project, scorer: Scorer, agreed: Contract) -> Window | None:

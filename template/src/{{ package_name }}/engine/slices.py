@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import metrics, privacy, progress
+from . import metrics, privacy, progress, task
 from .data.contract import Contract
+from .resampling import resamples
 from .settings import Project, refused
 
 SLICE_LEVELS = 8
@@ -17,13 +18,15 @@ def run(
     project: Project,
     agreed: Contract,
     frame: pl.DataFrame,
-    y: NDArray[np.int8],
+    y: NDArray[Any],
     p: NDArray[np.float64],
     primary: str,
+    at: float,
 ) -> list[dict[str, Any]]:
     """Measure the primary metric on each level of the chosen columns, with its interval.
 
     Without a choice in config.yaml, every category and boolean feature with few levels counts.
+    `at` is the level at which decisions are taken (see `task.level`).
     Personal columns are measured only when they are chosen by name; their levels are numbered.
     """
     settings, seed = project.config.evaluation, project.config.training.seed
@@ -48,15 +51,14 @@ def run(
             continue
         for place, (level, count) in enumerate(zip(levels, counts, strict=True), 1):
             rows = values == level
-            positives = int(y[rows].sum())
-            if count < settings.min_slice_rows or positives in (0, count):
+            if count < settings.min_slice_rows or task.lacks(y[rows]):
                 continue
             interval = metrics.bootstrap(
                 y[rows],
                 p[rows],
-                0.5,
+                at,
                 [primary],
-                draws=metrics.resamples(200, int(count)),
+                draws=resamples(200, int(count)),
                 seed=seed,
             )[primary]
             results.append(
@@ -64,7 +66,7 @@ def run(
                     "column": name,
                     "level": f"{privacy.HIDDEN} {place}" if name in hidden else str(level),
                     "n": int(count),
-                    "positives": positives,
+                    **task.summary(y[rows]),
                     "metric": interval.value,
                     "low": interval.low,
                     "high": interval.high,

@@ -144,7 +144,7 @@ class Evidence:
     @cached_property
     def cases(self) -> Report:
         """The cases a day that the model flags, with their interval; empty without a report."""
-        errors = self.metrics.get("champion", {}).get("confusion")
+        errors = self.metrics.get("confusion")
         if not errors:
             return {}
         found = _wilson(errors["tp"], errors["tp"] + errors["fn"])

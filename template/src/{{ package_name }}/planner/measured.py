@@ -296,7 +296,7 @@ def _metrics(report: Report, project: Project) -> Report:
         "too_many": f", more than the {number(capacity)} that people can act on"
         if capacity and flagged > 1.1 * capacity
         else "",
-        "counts": ", ".join(f"{name} {number(n)}" for name, n in champion["confusion"].items()),
+        "counts": ", ".join(f"{name} {number(n)}" for name, n in report["confusion"].items()),
         "plain": ", ".join(
             f"{escape(named(name))} {number(v[metric], 4)}" for name, v in plain.items()
         ),

@@ -21,12 +21,13 @@ from .scorer import Scorer, in_parts, session
 
 
 class Tested(NamedTuple):
-    """The test rows and the score that each model gives them, of shape (rows,).
+    """The test rows, the champion's answers by output and each model's score, of shape (rows,).
 
     `groups` numbers the entities where one has several rows.
     """
 
     frame: pl.DataFrame
+    answers: dict[str, NDArray[Any]]
     score: dict[str, NDArray[np.float64]]
     groups: NDArray[np.intp] | None
     sha256: str
@@ -54,7 +55,8 @@ def score(
     validation.check_columns(frame, name, mend, agreed)
     x, threads = encode(scorer.spec, frame), project.config.training.threads
     progress.tell(f"scoring {number(len(x))} test rows")
-    scores = {scorer.manifest.champion: scorer.predict(x)[scorer.score]}
+    answers = scorer.predict(x)
+    scores = {scorer.manifest.champion: answers[scorer.score]}
     rivals = (folder / name for name in scorer.manifest.files if name.startswith("rivals/"))
     for rival in sorted(rivals):
         found = in_parts(_asked(rival), x, threads)[0]
@@ -63,7 +65,7 @@ def score(
     if agreed.entity is not None and frame[agreed.entity.name].n_unique() < frame.height:
         entity = frame[agreed.entity.name].cast(pl.String).fill_null("").to_numpy()
         groups = np.unique(entity, return_inverse=True)[1]
-    return Tested(frame, scores, groups, digest)
+    return Tested(frame, answers, scores, groups, digest)
 
 
 def log_access(project: Project, version: str, sha256: str) -> int:

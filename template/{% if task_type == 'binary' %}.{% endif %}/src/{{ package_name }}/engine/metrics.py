@@ -7,23 +7,15 @@ predicted) is NaN, which reports write as null. Definitions are those of scikit-
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .resampling import Interval, interval, redrawn
+
 Array = NDArray[Any]
 BINS = 10  # of the expected calibration error
-# Large test sets need fewer resamples: their intervals are narrow, and each resample costs more.
-RESAMPLED_ROWS = 10_000_000
-
-
-class Interval(NamedTuple):
-    """A value with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Ranked:
@@ -172,6 +164,11 @@ HIGHER_IS_BETTER = {
 }
 
 
+def sign(name: str) -> float:
+    """Return 1 where a higher value of the metric is better, -1 where a lower one is."""
+    return 1.0 if HIGHER_IS_BETTER[name] else -1.0
+
+
 def score(
     name: str, y: Array, p: Array, threshold: float = 0.5, weights: Array | None = None
 ) -> float:
@@ -200,32 +197,8 @@ def evaluate(
 
 def _resamples(y: Array, draws: int, seed: int, groups: Array | None) -> Iterator[Array]:
     """Yield how often each row is drawn: whole groups, or rows within each class."""
-    rng = np.random.default_rng(seed)
-    if groups is not None:
-        members, codes = np.unique(np.asarray(groups), return_inverse=True)
-        for _ in range(draws):
-            drawn = rng.integers(0, len(members), len(members))
-            yield np.bincount(drawn, minlength=len(members)).astype(np.float64)[codes.ravel()]
-        return
     classes = [np.flatnonzero(np.asarray(y) == label) for label in (0, 1)]
-    for _ in range(draws):
-        counts = np.empty(len(y))
-        for rows in classes:
-            counts[rows] = np.bincount(rng.integers(0, len(rows), len(rows)), minlength=len(rows))
-        yield counts
-
-
-def _interval(value: float, draws: Array) -> Interval:
-    defined = draws[np.isfinite(draws)]
-    if len(defined) * 2 < len(draws) or not len(defined):
-        return Interval(value, float("nan"), float("nan"))
-    low, high = np.quantile(defined, [0.025, 0.975])
-    return Interval(value, float(low), float(high))
-
-
-def resamples(wanted: int, rows: int) -> int:
-    """Return how many resamples: fewer of many rows, at least 100 where so many are wanted."""
-    return min(wanted, max(100, RESAMPLED_ROWS // rows))
+    return redrawn(classes, draws, seed, groups)
 
 
 def bootstrap(
@@ -254,7 +227,21 @@ def bootstrap(
             for draw in (Draw(ranked, w) for w in _resamples(y, draws, seed, groups))
         ]
     ).reshape(draws, len(names))
-    return {n: _interval(_METRICS[n](value), drawn[:, i]) for i, n in enumerate(names)}
+    return {n: interval(_METRICS[n](value), drawn[:, i]) for i, n in enumerate(names)}
+
+
+def measure(
+    y: Array,
+    answers: dict[str, Array],
+    level: float,
+    *,
+    draws: int,
+    seed: int,
+    groups: Array | None,
+) -> dict[str, Interval]:
+    """Return every metric of a model's answers, by output, with its interval."""
+    p = answers["probability"]
+    return bootstrap(y, p, level, NAMES, draws=draws, seed=seed, groups=groups)
 
 
 def paired_gain(
@@ -262,7 +249,7 @@ def paired_gain(
     p_new: Array,
     p_old: Array,
     metric: str,
-    thresholds: tuple[float, float] = (0.5, 0.5),
+    threshold: float = 0.5,
     *,
     draws: int,
     seed: int,
@@ -270,16 +257,16 @@ def paired_gain(
 ) -> Interval:
     """Return how much better `p_new` is than `p_old` on the same rows, above 0 when it is better.
 
-    Both are scored on the same resamples, which removes the noise that they share. `thresholds`
-    are those of the new and the old model.
+    Both are scored on the same resamples, which removes the noise that they share.
     """
-    sign = 1.0 if HIGHER_IS_BETTER[metric] else -1.0
-    new, old = Ranked(y, p_new, thresholds[0]), Ranked(y, p_old, thresholds[1])
+    better = sign(metric)
+    new, old = Ranked(y, p_new, threshold), Ranked(y, p_old, threshold)
 
     def gain(weights: Array | None) -> float:
-        return sign * (_METRICS[metric](Draw(new, weights)) - _METRICS[metric](Draw(old, weights)))
+        a, b = (_METRICS[metric](Draw(rows, weights)) for rows in (new, old))
+        return better * (a - b)
 
-    return _interval(gain(None), np.array([gain(w) for w in _resamples(y, draws, seed, groups)]))
+    return interval(gain(None), np.array([gain(w) for w in _resamples(y, draws, seed, groups)]))
 
 
 def calibration_bins(y: Array, p: Array) -> list[dict[str, float]]:

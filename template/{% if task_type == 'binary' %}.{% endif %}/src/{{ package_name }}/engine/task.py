@@ -28,6 +28,27 @@ def outputs(positive: str) -> tuple[Output, ...]:
     return msgspec.structs.replace(probability, levels=(positive,)), decision
 
 
+NEEDS = "rows of both classes"  # without which no metric has a value
+
+
+def lacks(y: NDArray[np.int8]) -> str:
+    """Return what is missing in rows to learn or judge from; "" when nothing is."""
+    positives = int(y.sum())
+    if min(positives, len(y) - positives) >= 2:
+        return ""
+    return f"{positives} positives among {len(y)} rows: at least 2 rows of each class are needed"
+
+
+def summary(y: NDArray[np.int8]) -> dict[str, float]:
+    """Return what reports say of the labels of rows."""
+    return {"positives": int(y.sum())}
+
+
+def strata(y: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Return the class of each row, shape (rows,): splits keep their shares."""
+    return y
+
+
 def level(decision: Mapping[str, float]) -> float:
     """Return the threshold among the numbers that decisions follow from."""
     return decision["threshold"]
@@ -52,6 +73,11 @@ def rare(y: NDArray[np.int8]) -> NDArray[np.bool_]:
 def pivot(decision: Mapping[str, float], scores: NDArray[np.float64]) -> float:
     """Return the score next to which a decision is the least certain."""
     return decision["threshold"]
+
+
+def rounded(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return scores in so few digits that steps survive float32 and text."""
+    return np.round(scores, 5)
 
 
 def unit(scores: NDArray[np.float64]) -> float:
