@@ -322,7 +322,7 @@ def table(times: list[Any] | None = None, labels: list[int] | None = None) -> di
     if times is not None:
         frame = frame.with_columns(pl.Series("at", times, dtype=pl.Datetime("us")))
     agreed = Contract(name="t", version="1", columns=columns if times is None else (*columns, at))
-    return {"frame": frame, "labels": made, "contract": agreed}
+    return {"frame": frame, "y": made, "contract": agreed}
 
 
 NOON = datetime(2026, 1, 1, 12)
@@ -512,7 +512,7 @@ def test_after_a_failed_gate_commands_say_what_is_missing(
 def test_importance_of_one_class_has_no_meaning(trained: Project) -> None:
     scorer = Scorer.load(registry.champion_folder(trained))
     x = encode(scorer.spec, small.frame(50))
-    with pytest.raises(ProjectError, match="one class only: importance has no meaning there"):
+    with pytest.raises(ProjectError, match=r"importance has no meaning .* rows of both classes"):
         explain.permutation_importance(scorer, x, np.zeros(50, np.int8), np.random.default_rng(0))
 
 

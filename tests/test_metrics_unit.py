@@ -409,7 +409,7 @@ def chosen_among(rule="one_standard_error", **scores):
         name: training.CrossValidated(np.empty(0), list(values), 0.0, {})
         for name, values in scores.items()
     }
-    return training.choose(training.paired_differences(found, list(scores)), rule)
+    return training.choose(training.paired_differences(found, list(scores), "roc_auc"), rule)
 
 
 def test_choice_gives_nothing_away_that_is_beyond_chance():
@@ -429,6 +429,7 @@ def test_choice_gives_nothing_away_that_is_beyond_chance():
             for n, v in {"lightgbm": clear, "logistic_regression": linear}.items()
         },
         ["lightgbm", "logistic_regression"],
+        "roc_auc",
     )
     assert list(gaps) == ["logistic_regression", "lightgbm"]  # the simplest comes first
     assert gaps["logistic_regression"].mean == pytest.approx(0.011)

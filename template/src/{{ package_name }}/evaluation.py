@@ -5,9 +5,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from . import training, value
+from . import value
 from .engine import metrics, progress, slices, storage, task
 from .engine.data import contract
+from .engine.data import target as targets
 from .engine.errors import CheckFailed, ProjectError
 from .engine.formats import apart, number, signed
 from .engine.model import registry, trial
@@ -33,7 +34,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     agreed = contract.read(folder / "contract.odcs.yaml")
     tested = trial.score(project, folder, scorer, agreed, trained)
     champion, scores = scorer.manifest.champion, tested.score
-    y, p = training.labels(tested.frame, agreed.target), scores[champion]
+    y, p = targets.values(tested.frame, agreed.target), scores[champion]
     level = task.level(scorer.manifest.decision)
     primary = scorer.manifest.primary_metric
     settings = project.config.evaluation

@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import training
 from .engine import metrics, privacy, progress, storage, task
 from .engine.data import contract, validation
+from .engine.data import target as targets
 from .engine.errors import ProjectError
 from .engine.features import encode
 from .engine.formats import number
@@ -43,7 +43,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
     if row is not None and not 0 <= row < frame.height:
         raise ProjectError(f"row {row}: the test set has rows 0 to {frame.height - 1}")
     x = encode(scorer.spec, frame)
-    y = training.labels(frame, agreed.target)
+    y = targets.values(frame, agreed.target)
     rng = np.random.default_rng(project.config.training.seed)
     some = _some(y, rng)
     importance = permutation_importance(scorer, x[some], y[some], rng)

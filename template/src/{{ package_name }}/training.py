@@ -46,11 +46,6 @@ class Behind(NamedTuple):
     se: float
 
 
-def labels(frame: pl.DataFrame, target: contract.Column) -> NDArray[np.int8]:
-    """Return 1 where the target has its positive value, else 0; shape (rows,)."""
-    return targets.values(frame, target)
-
-
 def check_split(project: Project, agreed: contract.Contract) -> None:
     """ProjectError when the contract lacks the column that the plan splits by."""
     scheme = project.facts.split
@@ -72,7 +67,7 @@ def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split, s
     check_split(project, agreed)
     parts = split(
         frame,
-        labels(frame, agreed.target),
+        targets.values(frame, agreed.target),
         agreed,
         scheme,
         test_share=settings.test_share,
@@ -94,7 +89,7 @@ def development_data(
     if not spec.names:
         raise ProjectError("no feature varies: give at least one contract column the role feature")
     threads = project.config.training.threads
-    return Data(encode(spec, rows), labels(rows, agreed.target), spec, threads)
+    return Data(encode(spec, rows), targets.values(rows, agreed.target), spec, threads)
 
 
 def cross_validate(
@@ -175,7 +170,7 @@ def run(project: Project) -> dict[str, Any]:
     tuned = _tuned(project)
     baselines, candidates = facts.baselines, facts.candidates
     found, shares = compare(project, data, parts, tuned)
-    behind = paired_differences(found, candidates)
+    behind = paired_differences(found, candidates, facts.primary_metric)
     chosen = choose(behind, facts.selection)
     head, decided = decision.decide(project, data.y, found[chosen].oof)
     fitted: dict[str, Fitted] = {}
@@ -214,8 +209,8 @@ def run(project: Project) -> dict[str, Any]:
             "scheme": facts.split,
             "development_rows": development.height,
             "test_rows": test.height,
-            "development_positives": int(data.y.sum()),
-            "test_positives": int(labels(test, agreed.target).sum()),
+            **told("development", data.y),
+            **told("test", targets.values(test, agreed.target)),
             "notes": parts.notes,
             "test_sha256": test_sha256,
         },
@@ -279,8 +274,13 @@ def run(project: Project) -> dict[str, Any]:
     return report
 
 
+def told(part: str, y: NDArray[Any]) -> dict[str, float]:
+    """Return what the report says of the target in a part of the rows."""
+    return {f"{part}_{name}": value for name, value in task.summary(y).items()}
+
+
 def paired_differences(
-    found: dict[str, CrossValidated], candidates: Sequence[str]
+    found: dict[str, CrossValidated], candidates: Sequence[str], metric: str
 ) -> dict[str, Behind]:
     """Return by how much each candidate's score is behind the best, simplest first.
 
@@ -288,7 +288,8 @@ def paired_differences(
     two folds the standard error is 0: nothing tells a difference from chance.
     """
     names = found.keys() & set(candidates)
-    scores = {name: np.array(found[name].scores) for name in models.LADDER if name in names}
+    sign = metrics.sign(metric)
+    scores = {n: sign * np.array(found[n].scores) for n in models.LADDER if n in names}
     best = max(scores.values(), key=lambda values: float(values.mean()))
     result = {}
     for name, values in scores.items():
