@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from package_name import decision, training
-from package_name import value as worth
+from package_name import value as valuing
 from package_name.engine import metrics
 from package_name.engine.errors import ProjectError
 from package_name.planner import evidence
@@ -353,12 +353,12 @@ RARE = np.append(np.linspace(0, 0.098, 999), 0.95)
 def test_a_useless_model_fails_its_gate_and_a_doubtful_one_warns(change, money, reasons, warnings):
     p, threshold = change.get("p", np.linspace(0, 1, 100)), change.get("threshold", 0.5)
     business = MONEY | money
-    found = worth.usefulness(p, p >= threshold, business, change.get("capacity"))
+    found = valuing.usefulness(p, p >= threshold, business, change.get("capacity"))
     for texts, expected in zip(found, (reasons, warnings), strict=True):
         assert len(texts) == len(expected), texts
         plain = [text.replace("\u00a0", " ") for text in texts]
         assert all(part in text for part, text in zip(expected, plain, strict=True)), texts
-    values = {key: business[f"value_{name}"] for key, name in worth.VALUE.items()}
+    values = {key: business[f"value_{name}"] for key, name in valuing.VALUE.items()}
     # The gate is green only where the plan's verdict does not say stop.
     lost = (evidence.loss(values) or evidence.loss(business["over"])) and not business[
         "says_nothing"
@@ -390,7 +390,7 @@ def test_a_model_is_worth_what_it_adds_to_the_better_of_today_and_nobody(
             evaluation=SimpleNamespace(bootstrap=20), training=SimpleNamespace(seed=1)
         )
         project: Any = SimpleNamespace(facts=SimpleNamespace(**facts), config=settings)
-        return worth._business(project, y, p, 0.5, weights, None)
+        return valuing._business(project, y, p, 0.5, weights, None)
 
     found, nobody = worth(caught), worth(0.0)
     # What today's process brings a year more than acting on nobody, by hand.
@@ -442,7 +442,7 @@ def test_acted_on_is_what_people_can_do_the_surest_first(capacity):
     rng = np.random.default_rng(4)
     p, weights = rng.integers(0, 40, 900) / 40, rng.random(900)
     weights /= weights.sum()
-    acted, flagged = worth.acted_on(p, weights, 0.3, capacity)
+    acted, flagged = valuing.acted_on(p, weights, 0.3, capacity)
     assert flagged == pytest.approx(weights[p >= 0.3].sum())
     assert weights @ acted == pytest.approx(min(flagged, capacity or 1.0))
     assert acted[p < 0.3].max() == 0

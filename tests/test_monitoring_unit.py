@@ -295,7 +295,7 @@ def test_the_prediction_log_is_the_window(project):
     folder = project.path("data/predictions")
     folder.mkdir(parents=True)
     frame = small.frame(900, seed=4).drop("y")
-    p = monitoring._scored("", *monitoring._champion(project), small.frame(900, seed=4)).probability
+    p = monitoring._scored("", *monitoring._champion(project), small.frame(900, seed=4)).scores
 
     def write(day, rows, version="v1"):
         lines = [

@@ -296,12 +296,12 @@ def simulate_drift(project: Project) -> dict[str, Any]:
     """
     scorer, agreed = _champion(project)
     settings, policy = project.config.monitoring, project.facts.drift_test
-    primary, level = scorer.manifest.primary_metric, task.level(scorer.manifest.decision)
+    primary, cut = scorer.manifest.primary_metric, task.level(scorer.manifest.decision)
     _, frame, p, y, _ = tested_on = _test_set(project, scorer, agreed)
     if len(y) < MIN_TEST_ROWS or y.min() == y.max():
         raise ProjectError("the test set is too small to simulate drift: bring more data")
     known = reference(frame, agreed, p, y)
-    tested = metrics.bootstrap(y, p, level, [primary], draws=200, seed=0)[primary]
+    tested = metrics.bootstrap(y, p, cut, [primary], draws=200, seed=0)[primary]
     rng = np.random.default_rng(project.config.training.seed)
     size = max(settings.min_rows, min(len(y), 2000))
 
@@ -323,8 +323,8 @@ def simulate_drift(project: Project) -> dict[str, Any]:
             planted.append({"feature": name, "shift": shift, "level": level})
     window, name = draw(), agreed.target.name
     shift, labels = performance.broken(window.labels, rng)
-    found = check(window._replace(labels=labels))
-    planted.append({"feature": name, "shift": shift, "level": found})
+    level = check(window._replace(labels=labels))
+    planted.append({"feature": name, "shift": shift, "level": level})
     missed = [item for item in planted if item["level"] != "act"]
     control = []
     for done in range(CONTROL_WINDOWS):
