@@ -1,0 +1,189 @@
+"""Fitters of every task: graphs repeat them on any row, and nothing learns from its own answer."""
+
+import importlib
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from helpers import package
+from onnx import TensorProto, helper
+
+ROWS = 1200
+
+
+def load(task: str) -> SimpleNamespace:
+    """Return the modules of a task that models need; what else a task has is binary's here."""
+    folder = package.sources("binary")
+    (folder / "models.py").unlink()
+    (folder / "models.py").symlink_to(package.own(task) / package.PACKAGE / "models.py")
+    package.load(name := f"models_of_{task}", folder)
+    names = ("models", "training", "engine.model.boosting", "engine.model.graph")
+    names += ("engine.model.fitting", "engine.model.scorer")
+    found = {n.split(".")[-1]: importlib.import_module(f"{name}.{n}") for n in names}
+    return SimpleNamespace(**found)
+
+
+TASKS = {task: load(task) for task in ("binary", "regression")}
+NAMES = [(task, name) for task, code in TASKS.items() for name in code.models.FITTERS]
+
+
+def rows(task: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return hostile but ordinary columns: thirds, large and tiny numbers, gaps, rare levels."""
+    rng = np.random.default_rng(seed)
+    thirds = rng.integers(0, 40, ROWS) / 3
+    large, tiny = 1e9 + rng.normal(0, 1e6, ROWS), rng.lognormal(-25, 1, ROWS)
+    gaps = np.where(rng.random(ROWS) < 0.2, np.nan, rng.normal(size=ROWS))
+    few, many = rng.integers(0, 4, ROWS), np.minimum(rng.geometric(0.05, ROWS), 60)
+    signal = 0.1 * thirds + (large - 1e9) / 1e6 + np.nan_to_num(gaps) + np.sin(many) + (few == 2)
+    noisy = signal + rng.normal(0, 0.5, ROWS)
+    x = np.column_stack([thirds, large, tiny, gaps, few, many]).astype(np.float32)
+    return x, (noisy > np.median(noisy)).astype(np.int8) if task == "binary" else np.exp(noisy)
+
+
+def data(task: str, y: np.ndarray | None = None):
+    code = TASKS[task]
+    x, target = rows(task)
+    numeric = tuple(code.scorer.NumericFeature(n, n) for n in ("a", "b", "c", "d"))
+    levels = (tuple(map(str, range(4))), tuple(map(str, range(60))))
+    categories = (
+        code.scorer.CategoricalFeature(n, n, v) for n, v in zip("ef", levels, strict=True)
+    )
+    spec = code.scorer.FeatureSpec(numeric, tuple(categories))
+    return code.fitting.Data(x, target if y is None else y, spec, 1)
+
+
+def variants(x: np.ndarray, width: int = 4) -> dict[str, np.ndarray]:
+    """Return rows that were never seen: missing, unseen, huge, tiny, neighbouring."""
+
+    def changed(values: np.ndarray) -> np.ndarray:
+        return np.column_stack([values.astype(np.float32), x[:, width:]])
+
+    numbers, unseen = x[:, :width], x.copy()
+    unseen[:, width:] = (4, 60)
+    return {
+        "real": x,
+        "missing": changed(np.full_like(numbers, np.nan)),
+        "unseen": unseen,
+        "huge": changed(numbers * np.float32(1e6)),
+        "far": changed(np.sign(numbers) * np.float32(-1e30)),
+        "tiny": changed(numbers * np.float32(1e-9)),
+        "zero": changed(np.zeros_like(numbers)),
+        "above": changed(np.nextafter(numbers, np.float32(np.inf))),
+        "below": changed(np.nextafter(numbers, np.float32(-np.inf))),
+    }
+
+
+def answers(task: str, model, spec, x: np.ndarray) -> np.ndarray:
+    """Return what the nodes of a model answer, in double precision."""
+    code = TASKS[task].graph
+    graph = code.Graph()
+    graph.node("Identity", [code._model(graph, model, spec)], "out")
+    inputs = [code.info("x", TensorProto.FLOAT, x.shape[1])]
+    outputs = [code.info("out", TensorProto.DOUBLE, 1)]
+    body = helper.make_graph(graph.nodes, "model", inputs, outputs, graph.initializers)
+    sets = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
+    made = helper.make_model(body, opset_imports=sets, ir_version=10)
+    onnx.checker.check_model(made)
+    opened = onnxruntime.InferenceSession(made.SerializeToString())
+    return opened.run(None, {"x": np.ascontiguousarray(x)})[0][:, 0]
+
+
+@pytest.mark.parametrize(("task", "name"), NAMES)
+def test_a_graph_repeats_its_model_on_rows_never_seen(task: str, name: str) -> None:
+    models, given = TASKS[task].models, data(task)
+    params = {"rounds": 30, "members": 2} if name in models.KINDS else {}
+    targets = [given.y]
+    if task == "regression":  # far from 0 for its spread; without zeros, with negative values
+        targets += [1e7 + given.y, given.y - 1] if "p" not in name and "tweedie" not in name else []
+        targets += [np.floor(given.y), np.full(ROWS, 3.0)]
+    for y in targets:
+        fitted = models.FITTERS[name](given._replace(y=y), 3, params)
+        for kind, x in variants(given.x).items():
+            expected = fitted.predict(x)
+            assert np.isfinite(expected).all(), kind
+            found = answers(task, fitted.model, given.spec, x)
+            unit = 1.0 if task == "binary" else np.maximum(y.std(), np.abs(expected - y.mean()))
+            assert (np.abs(found - expected) <= 1e-5 * np.maximum(unit, 1e-9)).all(), kind
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_level_is_told_by_the_answers_of_other_rows(task: str) -> None:
+    """Of noise, a row's own answer in the mean of its level would be a strong feature."""
+    rng = np.random.default_rng(5)
+    code = TASKS[task]
+    given = data(task, rng.integers(0, 2, ROWS).astype(np.float64))
+    given.x[:, 5] = rng.integers(0, 60, ROWS)
+    seen, tables = code.boosting._with_statistics(given, given.y, 0)
+    plain = code.boosting._with_tables(given.x, tables)
+    assert abs(np.corrcoef(seen[:, 5], given.y)[0, 1]) < 0.1
+    assert np.corrcoef(plain[:, 5], given.y)[0, 1] > 0.15
+    assert np.array_equal(seen[:, :4], given.x[:, :4], equal_nan=True)
+
+
+def test_a_prediction_of_logarithms_becomes_one_of_the_mean() -> None:
+    code, given = TASKS["regression"], data("regression")
+    order = np.random.default_rng(0).permutation(ROWS)
+    folds = [
+        (np.sort(np.delete(order, part)), order[part]) for part in np.split(np.arange(ROWS), 4)
+    ]
+    kind = code.models.KINDS["lightgbm_log"]
+    params, predictions = code.boosting.cross_validate(kind, given, folds, 0, {}, 200)
+    means = np.concatenate(predictions)
+    y = np.concatenate([given.y[valid] for _, valid in folds])
+    assert params["smearing"] > 1.03
+    assert abs((y / means).mean() - 1) < 1e-6
+    plain = code.models.FITTERS["lightgbm_log"](given, 0, params | {"smearing": 1.0})
+    moved = code.models.FITTERS["lightgbm_log"](given, 0, params)
+    ratio = moved.predict(given.x) / plain.predict(given.x)
+    np.testing.assert_allclose(ratio, params["smearing"], rtol=1e-9)
+
+
+def test_counts_refuse_what_they_cannot_be() -> None:
+    code, given = TASKS["regression"], data("regression")
+    refused = code.boosting.ProjectError
+    for name in ("lightgbm_poisson", "lightgbm_tweedie"):
+        with pytest.raises(refused, match="negative values: override MOD-02"):
+            code.models.FITTERS[name](given._replace(y=given.y - 5), 0, {"rounds": 3})
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_blend_has_what_the_plan_names_and_statistics_never_alone(task: str) -> None:
+    code, given = TASKS[task], data(task)
+    linear = "logistic_regression" if task == "binary" else "ridge"
+    blended, tuned = code.training.blended, [*code.models.TUNED]
+    assert blended([linear, "lightgbm"], given, tuned=True) == []
+    assert blended([linear, "lightgbm", "blend"], given, tuned=False) == [
+        linear,
+        "lightgbm",
+        "lightgbm_statistics",
+    ]
+    numbers = given._replace(spec=given.spec.__class__(given.spec.numeric, ()))
+    assert blended([linear, "lightgbm", "blend"], numbers, tuned=True) == [
+        linear,
+        "lightgbm",
+        *tuned,
+    ]
+    assert set(code.models.LADDER) - {"blend"} <= set(code.models.FITTERS)
+    assert not {*code.models.STATISTICS.values()} & set(code.models.LADDER)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_shares_of_a_blend_are_found_out_of_fold(task: str) -> None:
+    code = TASKS[task]
+    rng = np.random.default_rng(0)
+    given = data(task)
+    # Two that err independently beside one that knows nothing.
+    middle = given.y * 0.6 + 0.2 if task == "binary" else given.y
+    errors = rng.normal(0, 0.1 if task == "binary" else given.y.std() / 2, (2, ROWS))
+    oof = {"a": middle + errors[0], "b": middle + errors[1], "c": np.full(ROWS, given.y.mean())}
+    for values in oof.values():
+        values[:100] = np.nan
+    if task == "binary":
+        oof = {name: np.clip(values, 0.01, 0.99) for name, values in oof.items()}
+    found = {n: code.training.CrossValidated(v, [], 0.0, {}) for n, v in oof.items()}
+    metric = "roc_auc" if task == "binary" else "rmse"
+    shares = code.training.blend_shares(metric, given, found)
+    assert abs(sum(shares.values()) - 1) < 1e-12 and min(shares.values()) > 0
+    assert shares.get("c", 0) < 0.2 and min(shares["a"], shares["b"]) > 0.3
