@@ -263,7 +263,7 @@ def run(project: Project) -> dict[str, Any]:
             "champion": chosen,
             "primary_metric": facts.primary_metric,
             "target": agreed.target.name,
-            "outputs": task.outputs(agreed.target.positive or ""),
+            "outputs": targets.outputs(agreed.target, data.y),
             "data_sha256": data_sha256,
             "run": run_id,
         },

@@ -7,8 +7,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from .. import task
 from ..dialect import BOOLEANS
 from ..formats import number
+from ..model.output import Output
 from .contract import Column
 
 AGGREGATES = (pl.col("y").mean(),)  # of a group of rows, the first is shown per group
@@ -50,6 +52,11 @@ def fault(frame: pl.DataFrame, target: Column) -> str:
         f"{target.positive!r}: a binary task needs two; mend the source, or the target and its "
         "positiveValue in the contract"
     )
+
+
+def outputs(target: Column, y: NDArray[np.int8]) -> tuple[Output, ...]:
+    """Return what a model answers that was trained on the target's values `y`."""
+    return task.outputs(target.positive or "")
 
 
 def profile(y: pl.Series) -> dict[str, Any]:

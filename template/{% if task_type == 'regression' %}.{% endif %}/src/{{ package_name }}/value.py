@@ -1,0 +1,125 @@
+"""What the values that people plan with are worth, and whether a model is of any use."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import decision
+from .engine import metrics
+from .engine.formats import number, percent
+from .engine.resampling import resamples
+from .engine.settings import Project
+from .planner import evidence
+
+Floats = NDArray[np.float64]
+VALUE = {"value": "per_year", "low": "low", "high": "high"}
+FEW_VALUES = 5
+COVERAGE_SLACK = 0.02  # of the planned coverage, beyond chance
+COVERAGE_BREACH = 0.1
+
+
+class Judged(NamedTuple):
+    """What evaluation reports of the decisions, and what closes its gate or warns."""
+
+    report: dict[str, Any]
+    reasons: list[str]
+    warnings: list[str]
+
+
+def judge(
+    project: Project,
+    y: Floats,
+    answers: dict[str, Floats],
+    quantile: float,
+    groups: NDArray[np.intp] | None,
+    *,
+    made_up: bool,
+) -> Judged:
+    """Judge the planned values and intervals on the test set; all arrays have shape (rows,)."""
+    seed = project.config.training.seed
+    drawn: dict[str, Any] = {"seed": seed, "groups": groups}
+    drawn["draws"] = resamples(project.config.evaluation.bootstrap, len(y))
+    business = _business(project, y, answers["decision"], drawn)
+    planned = project.facts.target_mean
+    # A sample is of another size than what is planned for: its value in money is none of that.
+    business["says_nothing"] = made_up and not 2 / 3 < float(y.mean()) / planned < 1.5
+    inside = ((answers["low"] <= y) & (y <= answers["high"])).astype(np.float64)
+    coverage = metrics.mean_interval(inside, **drawn)
+    reasons, warnings = usefulness(answers, coverage, project.facts.interval_coverage, business)
+    report = {
+        "business": business,
+        "by_size": metrics.by_size(y, answers),
+        "points": metrics.points(y, answers["value"], seed),
+        "errors": metrics.histogram(answers["value"] - y),
+    }
+    return Judged(report, reasons, warnings)
+
+
+def usefulness(
+    answers: dict[str, Floats],
+    coverage: metrics.Interval,
+    planned: float,
+    business: dict[str, Any],
+) -> tuple[list[str], list[str]]:
+    """Return why a model is of no use whatever its metric is, and what puts its use in doubt.
+
+    The same value for every row needs no model, values to plan with that may lose money are no
+    better than today's, and an interval that holds fewer values than planned misleads.
+    """
+    reasons, warnings = [], []
+    values = np.unique(answers["value"])
+    if len(values) == 1:
+        reasons.append(f"it gives every row the same value, {number(float(values[0]), 3)}")
+    elif len(values) < FEW_VALUES:
+        warnings.append(f"it knows only {len(values)} different values")
+    said = f"{percent(coverage.value)} of the actual values are in the interval; planned are "
+    if coverage.high < planned - COVERAGE_BREACH:
+        reasons.append(said + percent(planned))
+    elif not coverage.low - COVERAGE_SLACK <= planned <= coverage.high + COVERAGE_SLACK:
+        warnings.append(said + percent(planned))
+    worth = {name: business[f"value_{key}"] for name, key in VALUE.items()}
+    for against in (worth | {"policy": business["baseline_policy"]}, business["over"]):
+        policy = f"{business['currency']} against {against['policy']!r}"
+        loss = "" if business["says_nothing"] else evidence.loss(against)
+        if loss and not any(policy in reason for reason in reasons):
+            reasons.append(f"{loss} {policy}; check the costs of the plan, or bring more test rows")
+    return reasons, warnings
+
+
+def _business(
+    project: Project, y: Floats, planned: Floats, drawn: dict[str, Any]
+) -> dict[str, Any]:
+    """Say what errors cost, per 1,000 and per year, at the plan's costs of too much and too little.
+
+    The value is held against today's process, whose mean absolute error the plan answers, and
+    `over` against the cheapest policy without a model: today's, or one value for all rows.
+    """
+    facts, found = project.facts, decision.costs(project)
+    quantile = decision.plan_quantile(found)
+    now = metrics.mean_interval(decision.cost(y, planned, found), **drawn)
+    same = decision.cost(y, np.full(len(y), np.quantile(y, quantile)), found)
+    policies = {
+        # Its errors are taken as often too high as too low.
+        "today's process": facts.today_error * sum(found) / 2,
+        "the same value for all": float(same.mean()),
+    }
+    best = min(policies, key=lambda name: policies[name])
+    today, yearly = policies["today's process"], 12 * facts.predictions_per_month
+    return {
+        "currency": facts.currency,
+        "quantile": quantile,
+        "cost_per_1000": now.value * 1000,
+        "cost_per_1000_baseline": today * 1000,
+        "baseline_policy": "today's process",
+        "value_per_year": (today - now.value) * yearly,
+        "value_low": (today - now.high) * yearly,
+        "value_high": (today - now.low) * yearly,
+        "over": {
+            "policy": best,
+            "value": (policies[best] - now.value) * yearly,
+            "low": (policies[best] - now.high) * yearly,
+            "high": (policies[best] - now.low) * yearly,
+        },
+        "planned_above": float((planned > y).mean()),
+    }
