@@ -14,8 +14,8 @@ NUMPY: dict[str, type] = {"number": np.float64, "integer": np.int64, "boolean": 
 class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One value of an answer.
 
-    A score is what the model predicts, an interval how sure it is, a decision what follows. `levels` are the classes
-    that it is about, `cuts` the bounds between which a score is counted.
+    A score is what the model predicts, an interval how sure it is, a decision what follows.
+    `levels` are the classes that it is about, `cuts` the bounds between which a score is counted.
     """
 
     name: str

@@ -90,7 +90,7 @@ class Telemetry:
         one = "One per row"
         scores = [output for output in outputs if output.cuts]
         self.scores = {o.name: histogram(f"ml_{o.name}", one, list(o.cuts)) for o in scores}
-        decided = [o.name for o in outputs if o.role == "decision" and o.kind == "boolean"]
+        decided = [o.name for o in outputs if o.role == "decision" and o.kind != "number"]
         self.decisions = {name: counter(f"ml_{name}s", one, [name]) for name in decided}
         self.model = gauge("ml_model_info", "The model in use", ["version"])
         self.reload_failed = gauge("ml_model_reload_failed", "1: the champion cannot be loaded")
