@@ -35,7 +35,7 @@ def split(
     embargo_days: float,
     seed: int,
 ) -> Split:
-    """Split by `scheme`: "time", "stratified_group" or "stratified".
+    """Split by `scheme`: "time", or one of the two that the task names.
 
     "time" tests on the latest rows and drops development rows whose label was not known yet
     (`embargo_days`) when the test period began; folds expand through time in the same way.
@@ -44,7 +44,7 @@ def split(
     if scheme == "time":
         return _by_time(frame, y, contract, test_share, folds, embargo_days)
     groups = None
-    if scheme == "stratified_group" and contract.entity:
+    if scheme == task.BY_ENTITY and contract.entity:
         groups = frame[contract.entity.name].cast(pl.String).fill_null("").to_numpy()
     development, test = _stratified(y, groups, max(2, round(1 / test_share)), seed)[0]
     inner = None if groups is None else groups[development]
@@ -54,10 +54,10 @@ def split(
 
 def require_role(contract: Contract, scheme: str) -> None:
     """ProjectError when no column has the role that `scheme` needs."""
-    if scheme == "stratified_group" and contract.entity is None:
+    if scheme == task.BY_ENTITY and contract.entity is None:
         raise ProjectError(
             "the plan splits by entity, but no contract column has the role entity: "
-            "set one, or override TRAIN-01 in plan/overrides.yaml with `stratified`"
+            f"set one, or override TRAIN-01 in plan/overrides.yaml with `{task.BY_CHANCE}`"
         )
     if scheme == "time" and contract.time is None:
         raise ProjectError(

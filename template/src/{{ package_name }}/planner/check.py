@@ -58,7 +58,6 @@ ORIGINS = {
 }
 DUTIES = "<!-- duties -->"  # stands above the table of the duties by law
 COLUMNS = ("open", "written", "approved", "rejected", "overdue", "measured", "unmeasured")
-FOLDS = {"time": "time_series", "stratified_group": "stratified_group_kfold"}
 
 
 def check(project: Project, gate: str | None = None) -> list[Finding]:
@@ -552,7 +551,8 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
         message = f"the limit min_metric is one of {planned}"
         mend = f"give the one of {metric} as `limit:` beside the override"
         yield Finding("error" if "OBJ-01" in due else "warning", "OBJ-01", f"{message}: {mend}")
-    if FOLDS.get(plan.value("split"), "stratified_kfold") != plan.value("cv"):
+    split = plan.value("split")
+    if plan.value("cv") != ("time_series" if split == "time" else f"{split}_kfold"):
         cv, split = (
             plan.decisions[plan.decision_id(name)].said(plan.value(name))
             for name in ("cv", "split")
