@@ -23,7 +23,7 @@ import msgspec
 import pytest
 import yaml
 from copier.errors import UserMessageError
-from helpers.answers import HIDDEN_WITHOUT, VALUES, answers
+from helpers.answers import HIDDEN_AT_ZERO, HIDDEN_WITHOUT, VALUES, answers
 from helpers.jinja import environment as jinja_environment
 from helpers.plan import render_plan
 from helpers.rendering import ROOT, different, plain_template, recorded, render, tree
@@ -322,6 +322,19 @@ def test_an_answer_to_a_hidden_question_has_no_effect(
     assert different(tree(plain), tree(forced)) == []
 
 
+@pytest.mark.parametrize(("answer", "without"), HIDDEN_AT_ZERO.items())
+def test_an_answer_that_was_not_asked_is_no_fact(
+    tmp_path: Path, answer: str, without: str
+) -> None:
+    plain = render(tmp_path / "plain", plan_depth="standard")
+    forced = render(tmp_path / "forced", plan_depth="standard", **{answer: OTHER[answer]})
+    assert answer not in recorded(plain) and different(tree(plain), tree(forced)) == []
+    plan = yaml.safe_load((plain / "plan" / "plan.yaml").read_text(encoding="utf-8"))
+    assert answer not in plan["answers"] and answer not in plan["origins"]
+    given = {without: OTHER[without], answer: OTHER[answer]}
+    assert recorded(render(tmp_path / "given", **given))[answer] == OTHER[answer]
+
+
 # ---------------------------------------------------------------- questions
 
 
@@ -364,13 +377,13 @@ def test_quick_mode_asks_ten_questions_and_full_mode_all(
     ]
     full = prompts(monkeypatch, tmp_path / "full", detail="full")
     deep = prompts(monkeypatch, tmp_path / "deep", detail="full", plan_depth="standard")
-    # Nobody acts today by default: how well they do it is not asked then.
-    unasked = ("task_type", "today_precision")
+    # Nobody acts today by default, and no hours are saved: how well, and for how much, is not asked.
+    unasked = ("task_type", *HIDDEN_AT_ZERO)
     assert list(deep) == [name for name in recorded_questions() if name not in unasked]
     assert set(deep) - set(full) == {
         *["row_bytes", "data_growth", "retention_months", "build_months_best"],
         *["build_months_worst", "ab_effect", "machine_price", "indirect_gap", "hours_saved"],
-        *["hourly_rate", "benefit_growth", "alternative_npv", "kpi", "kpi_now", "kpi_target"],
+        *["benefit_growth", "alternative_npv", "kpi", "kpi_now", "kpi_target"],
         "history_months",
     }
     assert {**recorded(tmp_path / "quick"), "detail": "full"} == recorded(tmp_path / "full")

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.answers import HIDDEN_WITHOUT, answers
+from helpers.answers import HIDDEN_AT_ZERO, HIDDEN_WITHOUT, answers
 from helpers.rendering import (
     check_answers_anew,
     command,
@@ -304,6 +304,7 @@ def change_of_answers(number: int) -> tuple[dict[str, Any], dict[str, Any]]:
         modes = some.get("deployment_modes", one.get("deployment_modes", ["rest", "batch"]))
         hidden = [name for name, mode in HIDDEN_WITHOUT.items() if mode not in modes]
         hidden += ["significant_effect"] if some.get("personal_data") is False else []
+        hidden += [n for n, without in HIDDEN_AT_ZERO.items() if not {**one, **some}.get(without)]
         other = {name: v for name, v in {**one, **some}.items() if name not in hidden}
     return one, other
 

@@ -127,6 +127,19 @@ HIDDEN_WITHOUT = {
     "batch_schedule": "batch",
     "batch_deadline_hours": "batch",
 }
+# Questions that are asked only where another answer is more than 0.
+HIDDEN_AT_ZERO = {"today_precision": "today_caught", "hourly_rate": "hours_saved"}
+
+
+def known(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the answers that count: what is asked for nothing is recorded nowhere."""
+    modes = given["deployment_modes"]
+    return {
+        name: value
+        for name, value in given.items()
+        if HIDDEN_WITHOUT.get(name, modes[0]) in modes
+        and given.get(HIDDEN_AT_ZERO.get(name, ""), 1) != 0
+    }
 
 
 @st.composite
@@ -149,4 +162,6 @@ def answers(draw: st.DrawFn) -> dict[str, Any]:
     modes = given.get("deployment_modes", usual or ["rest", "batch"])
     if given.get("personal_data") is False:
         given.pop("significant_effect", None)
+    for name in [name for name, other in HIDDEN_AT_ZERO.items() if not given.get(other)]:
+        given.pop(name, None)
     return {k: v for k, v in given.items() if HIDDEN_WITHOUT.get(k, modes[0]) in modes}

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from . import package  # noqa: F401  (makes `package_name` importable)
-from .answers import HIDDEN_WITHOUT
+from .answers import known
 from .jinja import environment
 from .rendering import recorded, render
 
@@ -30,8 +30,9 @@ def render_plan(**changed: Any) -> tuple[str, dict[str, Any]]:
     Validators are passed over, so that text may be worse than anything Copier lets through.
     """
     answers = defaults() | changed
-    modes = answers["deployment_modes"]
-    kept = {k: v for k, v in answers.items() if HIDDEN_WITHOUT.get(k, modes[0]) in modes}
+    usual = max(answers["pos_rate"], answers["today_caught"] * answers["pos_rate"])
+    answers = {"today_precision": usual, "hourly_rate": 0.0} | answers
+    kept = known(answers)
     context = {**answers, "_copier_answers": {"_commit": "v1", "_src_path": "x", **kept}}
     texts = [
         environment().get_template(f"template/{name}.jinja").render(context)

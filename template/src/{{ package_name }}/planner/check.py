@@ -263,10 +263,10 @@ def _decided(project: Project, identifier: str) -> Iterator[str]:
     if override is not None:
         taken = f"{decision.said(override.value)}: {override.reason or 'no reason'}"
         yield f"overridden with {taken}"
-    for name in decision.uses:
+    for name in [name for name in decision.uses if name in plan.answers]:
         origin = plan.origins.get(name, "given")
         origin = "" if origin == "given" else f" ({ORIGINS[origin]})"
-        yield f"answer: {name} = {said(plan.answers.get(name))}{origin}"
+        yield f"answer: {name} = {said(plan.answers[name])}{origin}"
     for alternative in decision.alternatives:
         yield f"otherwise: {alternative.removesuffix(' otherwise')}"
     words = ", ".join(f"{name} ({said})" for name, said in decision.words.items())
