@@ -437,6 +437,31 @@ def test_choice_gives_nothing_away_that_is_beyond_chance():
     assert gaps["lightgbm"] == (0, 0)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    scores=st.lists(st.lists(st.floats(0.5, 0.9), min_size=5, max_size=5), min_size=3, max_size=3),
+    min_gain=st.sampled_from([0.0, 0.02, 0.5]),
+    rule=st.sampled_from(["one_standard_error", "best_score"]),
+)
+def test_what_is_chosen_gains_what_the_gate_asks(scores, min_gain, rule):
+    names = ["logistic_regression", "extra_trees", "lightgbm"]
+    found = {
+        name: training.CrossValidated(np.empty(0), values, 0.0, {})
+        for name, values in zip(names, scores, strict=True)
+    }
+    behind = training.paired_differences(found, names)
+    means = {name: np.mean(values) for name, values in zip(names, scores, strict=True)}
+    chosen = training.choose(training.gaining(behind, names[:1], min_gain), rule)
+    gain = means[chosen] - means["logistic_regression"]
+    assert chosen == "logistic_regression" or gain >= min_gain - 1e-9
+    best = max(names, key=lambda name: means[name])
+    if rule == "best_score" and means[best] - means["logistic_regression"] > min_gain + 1e-9:
+        assert chosen == best  # the need of the gate takes nothing else away
+    # No baseline among the candidates: there is no simpler model to fall back to.
+    alone = training.gaining(behind, ["class_prior"], min_gain)
+    assert alone == behind
+
+
 @pytest.mark.parametrize("capacity", [None, 0.03, 0.5])
 def test_acted_on_is_what_people_can_do_the_surest_first(capacity):
     rng = np.random.default_rng(4)

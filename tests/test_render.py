@@ -323,9 +323,7 @@ def test_an_answer_to_a_hidden_question_has_no_effect(
 
 
 @pytest.mark.parametrize(("answer", "without"), HIDDEN_AT_ZERO.items())
-def test_an_answer_that_was_not_asked_is_no_fact(
-    tmp_path: Path, answer: str, without: str
-) -> None:
+def test_an_answer_that_was_not_asked_is_no_fact(tmp_path: Path, answer: str, without: str) -> None:
     plain = render(tmp_path / "plain", plan_depth="standard")
     forced = render(tmp_path / "forced", plan_depth="standard", **{answer: OTHER[answer]})
     assert answer not in recorded(plain) and different(tree(plain), tree(forced)) == []
@@ -377,7 +375,7 @@ def test_quick_mode_asks_ten_questions_and_full_mode_all(
     ]
     full = prompts(monkeypatch, tmp_path / "full", detail="full")
     deep = prompts(monkeypatch, tmp_path / "deep", detail="full", plan_depth="standard")
-    # Nobody acts today by default, and no hours are saved: how well, and for how much, is not asked.
+    # Nobody acts today by default, and no hours are saved: how well, or for how much, is not asked.
     unasked = ("task_type", *HIDDEN_AT_ZERO)
     assert list(deep) == [name for name in recorded_questions() if name not in unasked]
     assert set(deep) - set(full) == {

@@ -171,7 +171,8 @@ def run(project: Project) -> dict[str, Any]:
     baselines, candidates = facts.baselines, facts.candidates
     found, shares = compare(project, data, parts, tuned)
     behind = paired_differences(found, candidates, facts.primary_metric)
-    chosen = choose(behind, facts.selection)
+    eligible = gaining(behind, baselines, facts.min_gain)
+    chosen = choose(eligible, facts.selection)
     head, decided = decision.decide(project, data.y, found[chosen].oof)
     fitted: dict[str, Fitted] = {}
     seconds: dict[str, float] = {}
@@ -234,6 +235,7 @@ def run(project: Project) -> dict[str, Any]:
         "selection": {
             "rule": facts.selection,
             "behind": {name: gap._asdict() for name, gap in behind.items()},
+            "gains_too_little": [name for name in behind if name not in eligible],
         },
         "blend": shares if chosen == "blend" else {},
         **decided,
@@ -297,6 +299,21 @@ def paired_differences(
         se = float(gaps.std(ddof=1)) / len(gaps) ** 0.5 if len(gaps) > 1 else 0.0
         result[name] = Behind(float(gaps.mean()), se)
     return result
+
+
+def gaining(
+    behind: dict[str, Behind], baselines: Sequence[str], min_gain: float
+) -> dict[str, Behind]:
+    """Return the candidates that the gate could let pass, each behind the best of these.
+
+    The gate asks for `min_gain` over the best baseline. Where a baseline is a candidate too, a more
+    complex one that gains less would be refused, and the simpler model would stand unused.
+    """
+    known = [gap.mean for name, gap in behind.items() if name in baselines]
+    most = min(known) - min_gain if known else float("inf")
+    left = {name: gap for name, gap in behind.items() if name in baselines or gap.mean <= most}
+    best = min(gap.mean for gap in left.values())
+    return {name: gap._replace(mean=gap.mean - best) for name, gap in left.items()}
 
 
 def choose(behind: dict[str, Behind], rule: str) -> str:

@@ -259,8 +259,12 @@ def _training(report: Report, project: Project) -> Report:
         for name, gap in behind.items()
         if gap["mean"] > 0
     )
+    small = report.get("selection", {}).get("gains_too_little", [])
+    least = number(project.plan.answers["min_gain"], 4)
+    less = f"; less than {least} better than a simpler baseline: " if small else ""
+    less += ", ".join(escape(project.plan.named(name)) for name in small)
     notes = "".join(f"; {escape(note)}" for note in report["split"].get("notes", []))
-    return {"notes": notes, "selected": "".join(gaps)}
+    return {"notes": notes, "selected": "".join(gaps) + less}
 
 
 def _verdict(gate: Report) -> str:
