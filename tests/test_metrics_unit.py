@@ -449,7 +449,7 @@ def test_what_is_chosen_gains_what_the_gate_asks(scores, min_gain, rule):
         name: training.CrossValidated(np.empty(0), values, 0.0, {})
         for name, values in zip(names, scores, strict=True)
     }
-    behind = training.paired_differences(found, names)
+    behind = training.paired_differences(found, names, "roc_auc")
     means = {name: np.mean(values) for name, values in zip(names, scores, strict=True)}
     chosen = training.choose(training.gaining(behind, names[:1], min_gain), rule)
     gain = means[chosen] - means["logistic_regression"]

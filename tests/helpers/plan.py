@@ -33,7 +33,9 @@ def render_plan(**changed: Any) -> tuple[str, dict[str, Any]]:
     usual = max(answers["pos_rate"], answers["today_caught"] * answers["pos_rate"])
     answers = {"today_precision": usual, "hourly_rate": 0.0} | answers
     kept = known(answers)
-    context = {**answers, "_copier_answers": {"_commit": "v1", "_src_path": "x", **kept}}
+    presets = environment().get_template("questions/presets.jinja").module.presets
+    context = {**answers, "preset_answers": presets.get(answers["preset"], {})}
+    context |= {"_copier_answers": {"_commit": "v1", "_src_path": "x", **kept}}
     texts = [
         environment().get_template(f"template/{name}.jinja").render(context)
         for name in ("PLAN.md", "plan/plan.yaml")
