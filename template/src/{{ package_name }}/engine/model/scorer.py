@@ -380,6 +380,7 @@ class Scorer:
         self._threads = threads
         moments = (i for i, column in enumerate(columns) if column.kind in ("date", "timestamp"))
         self._moments = [f"f{index}" for index in moments]
+        self.has_times = any(column.kind == "timestamp" for column in columns)
         position = {column.name: index for index, column in enumerate(columns)}
         self._numeric = [
             (
@@ -398,6 +399,8 @@ class Scorer:
             )
             for feature in spec.categorical
         ]
+
+        self._others = np.array([other for _, _, other in self._categorical], dtype=np.float32)
 
     @classmethod
     def load(cls, folder: Path, *, threads: int = 1) -> "Scorer":
@@ -472,7 +475,7 @@ class Scorer:
 
     def is_odd(self, rows: Sequence[msgspec.Struct]) -> bool:
         """Whether a decoded time may lie outside of the years that `read_moment` knows."""
-        return any(
+        return bool(self._moments) and any(
             (moment := getattr(row, name)) is not None and not 1000 < moment.year < 9999
             for name in self._moments
             for row in rows
@@ -515,12 +518,14 @@ class Scorer:
     def unseen(self, rows: Sequence[msgspec.Struct], encoded: NDArray[np.float32]) -> list[str]:
         """Return for each row the first category that training has not learnt, or ""."""
         found = [""] * len(rows)
-        first = len(self._numeric)
-        for offset, (index, _, other) in reversed(list(enumerate(self._categorical, first))):
-            for row in np.flatnonzero(encoded[:, offset] == other).tolist():
-                value = msgspec.structs.astuple(rows[row])[index]
-                if value is not None and value not in dialect.MISSING:
-                    found[row] = f"{self.columns[index].name}: {UNSEEN}"
+        is_other = encoded[:, len(self._numeric) :] == self._others
+        if not is_other.any():
+            return found
+        for row, category in reversed(np.argwhere(is_other).tolist()):
+            index = self._categorical[category][0]
+            value = msgspec.structs.astuple(rows[row])[index]
+            if value is not None and value not in dialect.MISSING:
+                found[row] = f"{self.columns[index].name}: {UNSEEN}"
         return found
 
     def score_rows(self, rows: Sequence[msgspec.Struct]) -> dict[str, NDArray[Any]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import astuple
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
@@ -24,6 +25,7 @@ from ..model.scorer import ServedColumn
 
 SETTLE_ROWS = 128  # accounting many rows at once costs a fraction of one by one
 MAX_LINES = 100_000  # kept in memory while the disk is busy
+ENCODE = msgspec.json.Encoder().encode
 log = logging.getLogger("serving")
 
 
@@ -74,6 +76,8 @@ class Telemetry:
         self.folder = folder
         self.line_type = _line_type(outputs)
         self.names = [output.name for output in outputs]
+        self.columns: Sequence[ServedColumn] = ()
+        self.personal: list[int] = []
         self.lines: list[bytes] = []
         self.done: list[Done] = []
         self.pending_rows = 0
@@ -146,21 +150,20 @@ class Telemetry:
             log.error("prediction log: %s", error)
 
     def _lines(self, done: Done) -> list[bytes]:
-        names = [column.name for column in done.columns]
-        personal = [column.name for column in done.columns if privacy.hidden(column)]
+        if done.columns is not self.columns:
+            self.columns = done.columns
+            self.personal = [n for n, c in enumerate(done.columns) if privacy.hidden(c)]
         lines = []
         for number, (row, found) in enumerate(zip(done.rows, done.predictions, strict=True)):
             values: Any = row
-            if personal:
-                values = dict(zip(names, msgspec.structs.astuple(row), strict=True))
-                for name in personal:
-                    del values[name]
-            features = msgspec.json.encode(values)
+            if self.personal:
+                named = zip(done.columns, astuple(row), strict=True)
+                values = {c.name: v for n, (c, v) in enumerate(named) if n not in self.personal}
+            features = ENCODE(values)
             digest = hashlib.blake2b(features, digest_size=16).hexdigest()
             head = (done.time, done.request_id, done.version, number)
-            answer = (getattr(found, name) for name in self.names)
-            line = self.line_type(*head, *answer, digest, msgspec.Raw(features))
-            lines.append(msgspec.json.encode(line))
+            answer = astuple(found)[: len(self.names)]  # without the warning
+            lines.append(ENCODE(self.line_type(*head, *answer, digest, msgspec.Raw(features))))
         return lines
 
 
