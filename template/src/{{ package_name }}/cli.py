@@ -8,7 +8,7 @@ from .engine import console, progress
 from .engine.cli import app as engine_app
 from .engine.console import AsJson, show
 from .engine.data.cli import app as contract_app
-from .engine.formats import number, signed
+from .engine.formats import number, percent, signed
 from .engine.settings import find_project
 from .engine.storage import project_lock
 from .planner.cli import app as plan_app
@@ -66,8 +66,8 @@ def tune(
         from . import tuning
 
         report = tuning.run(project, trials)
-    gain = report["default"]["log_loss"] - report["best"]["log_loss"]
-    text = f"{report['trials']} trials; log loss better by {number(gain, 4)}; now run `ml train`"
+    gain = 1 - report["best"]["loss"] / (report["default"]["loss"] or 1)
+    text = f"{report['trials']} trials; loss lower by {percent(gain)}; now run `ml train`"
     show(report, as_json, text)
 
 

@@ -146,9 +146,10 @@ def compare(
     """Cross-validate all models that the plan names, and blend; also return the shares of that."""
     facts = project.facts
     members = blended(facts.candidates, data, tuned=bool(tuned))
+    boosted = tuned.get("lightgbm", {})
     wanted = {*facts.baselines, *facts.candidates, *members}
     found = {
-        name: cross_validate(name, data, parts, project, tuned.get(name, {}))
+        name: cross_validate(name, data, parts, project, boosted if name in models.KINDS else {})
         for name in models.FITTERS
         if name in wanted
     }

@@ -1,18 +1,21 @@
-"""Spend more time on the model: search its settings, and let `ml train` blend the candidates."""
+"""Spend more time on the model: search settings of boosting, and let `ml train` blend more."""
 
 from typing import Any
 
 import numpy as np
 
-from . import training
-from .engine import metrics, progress, storage
+from . import models, training
+from .engine import progress, storage
 from .engine.data import validation
 from .engine.errors import ProjectError
+from .engine.model import boosting
 from .engine.settings import Project
 
 
 def run(project: Project, trials: int | None = None) -> dict[str, Any]:
-    """Search LightGBM's settings by cross-validated log loss; resumes where it was stopped.
+    """Search settings of boosting by the loss out of fold; resumes where it was stopped.
+
+    Searched with the plan's first kind of boosting, they serve every kind.
 
     The preset is the first trial, so that the best is never worse out of fold. Leaves
     data/processed/tuned.json, which `ml train` uses, and reports/tuning.json.
@@ -21,7 +24,8 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    if "lightgbm" not in project.facts.candidates:
+    kinds = [name for name in project.facts.candidates if name in models.KINDS]
+    if not kinds:
         raise ProjectError(
             "nothing to tune: the plan's candidates (MOD-02) have no lightgbm; "
             "`ml plan why MOD-02` tells the reason"
@@ -54,33 +58,20 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
         return sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.trials)
 
     if not finished():  # a kill may have cut the first trial
-        study.enqueue_trial(
-            {
-                "num_leaves": 31,
-                "min_data_in_leaf": 20,
-                "feature_fraction": 0.6,
-                "bagging_fraction": 0.8,
-                "lambda_l2": 1.0,
-                "lambda_l1": 1e-3,
-                "cat_smooth": 20.0,
-            }
-        )
+        preset = {name: boosting.PRESET[name] for name in ("min_data_in_leaf", "feature_fraction")}
+        study.enqueue_trial({"num_leaves": boosting.leaves(len(data.y)), **preset})
 
     def objective(trial: Any) -> float:
         params = {
-            "num_leaves": trial.suggest_int("num_leaves", 7, 255, log=True),
-            "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 5, 200, log=True),
-            "feature_fraction": trial.suggest_float("feature_fraction", 0.3, 1.0),
-            "bagging_fraction": trial.suggest_float("bagging_fraction", 0.5, 1.0),
-            "lambda_l1": trial.suggest_float("lambda_l1", 1e-3, 10.0, log=True),
-            "lambda_l2": trial.suggest_float("lambda_l2", 1e-3, 30.0, log=True),
-            "cat_smooth": trial.suggest_float("cat_smooth", 1.0, 100.0, log=True),
+            "num_leaves": trial.suggest_int("num_leaves", 7, 127, log=True),
+            "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 3, 100, log=True),
+            "feature_fraction": trial.suggest_float("feature_fraction", 0.2, 1.0),
         }
         with progress.part("trial", finished() + 1, trials):
-            result = training.cross_validate("lightgbm", data, parts, project, params)
+            result = training.cross_validate(kinds[0], data, parts, project, params)
         known = ~np.isnan(result.oof)
         trial.set_user_attr("score", float(np.mean(result.scores)))
-        return metrics.log_loss(data.y[known], result.oof[known])
+        return models.loss(project.facts.primary_metric, data.y[known], result.oof[known])
 
     study.optimize(objective, n_trials=max(0, trials - finished()), timeout=settings.time_limit_s)
     done = [trial for trial in study.trials if trial.value is not None]
@@ -88,9 +79,9 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
         "study": state,
         "made_up": validation.made_up(project),
         "trials": len(done),
-        "default": {"log_loss": done[0].value, "score": done[0].user_attrs["score"]},
+        "default": {"loss": done[0].value, "score": done[0].user_attrs["score"]},
         "best": {
-            "log_loss": study.best_value,
+            "loss": study.best_value,
             "score": study.best_trial.user_attrs["score"],
             "params": study.best_params,
         },
