@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -335,6 +336,13 @@ def test_depth_only_adds() -> None:
 
 def test_defaults_are_those_of_copier() -> None:
     assert defaults()["deployment_modes"] == ["rest", "batch"]
+
+
+@pytest.mark.parametrize("depth", ["light", "standard", "regulated"])
+def test_no_line_of_text_is_taken_for_a_row_of_the_table_above_it(depth: str) -> None:
+    lines = render_plan(preset="credit", plan_depth=depth)[0].split("\n")
+    below = {two for one, two in pairwise(lines) if one.startswith("|") and two[:1] != "|"}
+    assert below and all(not line or line.startswith("<!--") for line in below), below
 
 
 def test_where_each_figure_comes_from_stands_beside_it() -> None:

@@ -37,6 +37,37 @@ def test_every_block_and_section_is_on_the_page_and_each_link_leads_to_one(
     assert "data engineer (nobody yet)" in html
 
 
+def test_names_of_tasks_stand_whole_however_long_they_are(project: Project) -> None:
+    path = project.path("plan/progress.yaml")
+    text = path.read_text(encoding="utf-8")
+    long = (
+        "Ask the nine regional offices which of the calls they made were of any use to a customer"
+    )
+    short = "Data contract holds on real data"
+    assert text.count(short) == 1
+    path.write_text(text.replace(short, long), encoding="utf-8")
+    html = written(project)
+    figure = re.findall(r"<figure>.*?</figure>", html, re.DOTALL)[1]
+    told = re.findall(r"<text[^>]*>([^<]*)</text>", figure)
+    assert long in " ".join(told) and "…" not in "".join(told)
+    heights = [float(y) for y in re.findall(r'<text x="0.0" y="([\d.]+)"', figure)]
+    assert heights == sorted({*heights})  # no line stands upon another
+
+
+def test_a_phone_reads_a_wide_table_cell_by_cell(project: Project) -> None:
+    answer(project, "PROB-01", '| a | b | c | d | e "f" |\n|-|-|-|-|-|\n| 1 | 2 | 3 | 4 | 5 |\n')
+    html = written(project)
+    assert '<td data-head="e &quot;f&quot;">5</td>' in html
+    tables = re.findall(r"<table.*?</table>", html, re.DOTALL)
+    assert len(tables) > 3
+    for table in tables:
+        head = re.search(r"<thead>.*?</thead>", table, re.DOTALL)[0]
+        wide = len(re.findall(r"<th\b", head)) >= markup.MANY
+        assert wide == ('class="many"' in table), table
+        cells = re.findall(r"<td[^>]*>", table)
+        assert all(("data-head" in cell) == wide for cell in cells), table
+
+
 def test_the_page_has_no_script_and_loads_nothing(project: Project) -> None:
     evil = (
         "<script>alert(1)</script> <img src=x onerror=alert(1)> ![spy](https://evil.example/a.png)\n\n"
@@ -65,7 +96,7 @@ def test_the_log_tells_overrides_waivers_signatures_and_what_was_rejected(
     )
     project.path("plan/overrides.yaml").write_text(text)
     html = written(project)
-    assert '<td class="day">not committed</td>' in html
+    assert '<td class="day" data-head="Date">not committed</td>' in html
     env = ["-c", "user.name=Ana <Maria>"]
     git(project.root, "add", "-A")
     git(project.root, *env, "commit", "-qm", "x", "--date", "2026-03-04T12:00:00Z")

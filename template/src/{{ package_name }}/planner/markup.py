@@ -9,9 +9,13 @@ from markupsafe import Markup
 
 HIDDEN = re.compile(r"\s*<!--.*?-->", re.DOTALL)
 ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|[#/]|\.\./", re.IGNORECASE)
+MANY = 5  # columns of a table that a phone cannot show side by side
 # A picture would be loaded from elsewhere: what stands for it is a link.
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
-MARKDOWN.add_render_rule("table_open", lambda *_: '<div class="wide"><table>\n')
+MARKDOWN.add_render_rule(
+    "table_open",
+    lambda self, tokens, at, *_: f'<div class="wide"><table{self.renderAttrs(tokens[at])}>\n',
+)
 MARKDOWN.add_render_rule("table_close", lambda *_: "</table></div>\n")
 
 
@@ -25,6 +29,7 @@ def html(lines: Sequence[str], level: int = 3, *, breaks: bool = False) -> Marku
     """
     tokens = MARKDOWN.parse(HIDDEN.sub("", "\n".join(lines)))
     kept = [token for token in tokens if token.info.strip() != "mermaid"]
+    _name_cells(kept)
     for token in kept:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(6, level + int(token.tag[1]))}"
@@ -46,6 +51,23 @@ def inline(text: str) -> Markup:
 def slug(title: str) -> str:
     """Return the name that code hosts give a heading in links: Business case as business-case."""
     return re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-")
+
+
+def _name_cells(tokens: Sequence[Token]) -> None:
+    """Give each cell the head of its column: a narrow page shows a wide table cell by cell."""
+    heads: list[str] = []
+    table, column = None, 0
+    for at, token in enumerate(tokens):
+        if token.type == "table_open":
+            table, heads = token, []
+        elif token.type == "tr_open":
+            column = 0
+        elif token.type == "th_open" and table is not None:
+            heads.append(tokens[at + 1].content)
+            table.attrs = {"class": "many"} if len(heads) >= MANY else {}
+        elif token.type == "td_open" and len(heads) >= MANY:
+            token.attrs["data-head"] = heads[column]
+            column += 1
 
 
 def _from_reports(token: Token) -> None:

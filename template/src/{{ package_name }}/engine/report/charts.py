@@ -6,12 +6,15 @@ screen reader says. Missing numbers (None) are left out.
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
+from textwrap import wrap
 
 from markupsafe import Markup, escape
 
 from ..formats import number
 
 WIDTH = 460
+LINE = 60  # letters that fit across
 
 Number = float | int | None
 Point = Sequence[Number]
@@ -41,24 +44,35 @@ def bars(rows: Sequence[tuple[str, Number, str]], label: str, mark: Number = Non
 def timeline(rows: Sequence[tuple[str, float, float, str, str]], label: str, unit: str) -> Markup:
     """Draw one bar a row of (name, begin, end, text, kind) on an axis of times from 0 on.
 
-    The kinds are "", "low" for what is critical and "done" for what is done.
+    The kinds are "", "low" for what is critical and "done" for what is done. Names that do not fit
+    beside the bars stand whole above them.
     """
-    start, room = _columns([row[0] for row in rows], [row[3] for row in rows])
+    heads = [
+        wrap(row[0], LINE) if any(_short(row[0]) != row[0] for row in rows) else [] for row in rows
+    ]
+    names = ["" if head else row[0] for head, row in zip(heads, rows, strict=True)]
+    start, room = _columns(names, [row[3] for row in rows])
+    if any(heads):
+        start, room = 8.0, room + start - 8.0
     last = max((row[2] for row in rows), default=0.0) or 1.0
-    height = 22 * len(rows)
+    tops = [*accumulate((22 + 16 * len(head) for head in heads), initial=0)]
+    height = tops[-1]
     step = next((s for s in (1, 2, 3, 6, 12, 24, 60) if last / s <= 9), last / 9)
     ticks = [step * index for index in range(int(last // step) + 1)]
     places = [(value, start + value / last * room) for value in ticks]
     parts = [_line(at, 0, at, height, "grid") for _, at in places]
-    for index, (name, begin, end, text, kind) in enumerate(rows):
-        y, x, size = index * 22, start + begin / last * room, (end - begin) / last * room
+    for top, head, (name, begin, end, text, kind) in zip(tops, heads, rows, strict=False):
+        parts += [_text(0, top + 15 + 16 * line, said) for line, said in enumerate(head)]
+        y, x, size = top + 16 * len(head), start + begin / last * room, (end - begin) / last * room
         parts.append(
             f'<rect class="bar {kind}" x="{x:.1f}" y="{y + 4}" width="{max(2.0, size):.1f}" '
             f'height="14"/>'
         )
-        parts += [_name(start - 8, y + 15, name), _text(x + max(2.0, size) + 6, y + 15, text)]
+        parts += [] if head else [_name(start - 8, y + 15, name)]
+        parts.append(_text(x + max(2.0, size) + 6, y + 15, text))
     parts += [_text(at, height + 16, f"{value:g}", "middle") for value, at in places]
-    return _svg(height + 24, label, [*parts, _text(0, height + 16, unit)])
+    at = (0, height + 16) if not any(heads) else (0, height + 32)
+    return _svg(at[1] + 8, label, [*parts, _text(*at, unit)])
 
 
 def histogram(
