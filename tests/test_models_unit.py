@@ -1,6 +1,7 @@
 """Fitters of every task: graphs repeat them on any row, and nothing learns from its own answer."""
 
 import importlib
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -178,12 +179,28 @@ def test_shares_of_a_blend_are_found_out_of_fold(task: str) -> None:
     middle = given.y * 0.6 + 0.2 if task == "binary" else given.y
     errors = rng.normal(0, 0.1 if task == "binary" else given.y.std() / 2, (2, ROWS))
     oof = {"a": middle + errors[0], "b": middle + errors[1], "c": np.full(ROWS, given.y.mean())}
-    for values in oof.values():
-        values[:100] = np.nan
     if task == "binary":
         oof = {name: np.clip(values, 0.01, 0.99) for name, values in oof.items()}
-    found = {n: code.training.CrossValidated(v, [], 0.0, {}) for n, v in oof.items()}
     metric = "roc_auc" if task == "binary" else "rmse"
-    shares = code.training.blend_shares(metric, given, found)
+    shares = code.fitting.blend_shares(partial(code.models.loss, metric, given.y), oof)
     assert abs(sum(shares.values()) - 1) < 1e-12 and min(shares.values()) > 0
     assert shares.get("c", 0) < 0.2 and min(shares["a"], shares["b"]) > 0.3
+
+
+def test_a_large_table_is_told_by_one_fold_of_drawn_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = TASKS["binary"].training
+    monkeypatch.setattr(training, "HOLDOUT_ROWS", 60)
+    monkeypatch.setattr(training, "FIT_ROWS", 150)
+    folds = [(np.arange(200), np.arange(200, 300)), (np.arange(300), np.arange(300, 400))]
+    found = training.held_out(training.Split(np.arange(400), np.arange(0), folds, ["a"]), 1)
+    ((train, valid),) = found.folds
+    assert len(train) == 150 and len(valid) == 60 and found.notes[0] == "a"
+    assert "fitted to 150 of these rows" in found.notes[1]
+    assert (np.diff(train) > 0).all() and train.max() < 300 <= valid.min()
+    few = training.held_out(training.Split(np.arange(100), np.arange(0), [folds[0]], []), 1)
+    assert few.notes == []
+    # One fold scored in parts, so that a difference has a standard error.
+    monkeypatch.setattr(training, "_score", lambda _, y, p: float(p.mean()))
+    given = data("binary")
+    scores = training._scores(None, given, found, np.arange(ROWS, dtype=float))
+    assert len(scores) == training.HOLDOUT_PARTS and np.std(scores) > 0

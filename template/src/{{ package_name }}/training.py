@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,14 +17,14 @@ from .engine.errors import ProjectError
 from .engine.features import encode
 from .engine.formats import number
 from .engine.model import boosting, bundle, graph, registry
-from .engine.model.fitting import Data, Fitted
+from .engine.model.fitting import Data, Fitted, blend_shares, drawn
 from .engine.settings import Project
 from .splitting import Split, require_role, split
 
 PARITY_ROWS = 2000
 HOLDOUT_ROWS = 200_000  # training rows from which on one fold tells enough
 HOLDOUT_PARTS = 5
-BLEND_STEPS = 25
+FIT_ROWS = 1_000_000  # that a model is fitted to; of more, as many are drawn
 CURVE_SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
 CURVE_ROWS = 300_000  # of the learning curve's last point: larger fits take the time of a model
 GAP_ROWS = 100_000  # training rows that are scored once more
@@ -76,8 +77,18 @@ def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split, s
         seed=settings.seed,
     )
     if len(parts.development) >= HOLDOUT_ROWS:
-        parts = parts._replace(folds=parts.folds[-1:])
+        parts = held_out(parts, settings.seed)
     return frame, agreed, parts, digest
+
+
+def held_out(parts: Split, seed: int) -> Split:
+    """Let one fold of a large table tell, with drawn rows: more take minutes and add nothing."""
+    train, valid = parts.folds[-1]
+    notes = list(parts.notes)
+    if len(parts.development) > FIT_ROWS:
+        notes.append(f"each model is fitted to {number(FIT_ROWS)} of these rows, drawn at random")
+    fold = drawn(train, FIT_ROWS, seed), drawn(valid, HOLDOUT_ROWS, seed)
+    return parts._replace(folds=[fold], notes=notes)
 
 
 def development_data(
@@ -103,7 +114,7 @@ def cross_validate(
         params, predictions = boosting.cross_validate(
             kind, data, parts.folds, settings.seed, params, settings.max_rounds, name
         )
-        params |= {"members": settings.members}
+        params |= {"members": settings.members if len(parts.folds) > 1 else 1}
     else:
         predictions = [
             models.FITTERS[name](data.rows(train), settings.seed, params).predict(data.x[valid])
@@ -114,20 +125,6 @@ def cross_validate(
     for (_, valid), predicted in zip(parts.folds, predictions, strict=True):
         oof[valid] = predicted
     return CrossValidated(oof, _scores(project, data, parts, oof), seconds, params)
-
-
-def blend_shares(metric: str, data: Data, found: dict[str, CrossValidated]) -> dict[str, float]:
-    """Choose shares greedily by the loss out of fold (ensemble selection, Caruana 2004)."""
-    known = ~np.isnan(next(iter(found.values())).oof)
-    y = data.y[known]
-    columns = {name: result.oof[known] for name, result in found.items()}
-    total, picked = np.zeros(len(y)), dict.fromkeys(columns, 0)
-    for step in range(1, BLEND_STEPS + 1):
-        losses = {n: models.loss(metric, y, (total + c) / step) for n, c in columns.items()}
-        best = min(losses, key=losses.__getitem__)
-        total += columns[best]
-        picked[best] += 1
-    return {name: times / BLEND_STEPS for name, times in picked.items() if times}
 
 
 def blended(candidates: Sequence[str], data: Data, *, tuned: bool) -> list[str]:
@@ -155,7 +152,9 @@ def compare(
     }
     if len(members) < 2:
         return found, {}
-    shares = blend_shares(facts.primary_metric, data, {name: found[name] for name in members})
+    known = ~np.isnan(found[members[0]].oof)
+    loss = partial(models.loss, facts.primary_metric, data.y[known])
+    shares = blend_shares(loss, {name: found[name].oof[known] for name in members})
     if len(shares) > 1 or shares.keys() - set(facts.candidates):
         oof = np.asarray(sum(share * found[name].oof for name, share in shares.items()))
         found["blend"] = CrossValidated(oof, _scores(project, data, parts, oof), 0.0, {})
@@ -178,12 +177,11 @@ def run(project: Project) -> dict[str, Any]:
     fitted: dict[str, Fitted] = {}
     seconds: dict[str, float] = {}
     names = [name for name in found if name in {*baselines, *candidates, *shares} - {"blend"}]
+    fit = data.rows(drawn(np.arange(len(data.y)), FIT_ROWS, settings.seed))
     for name in names:
         started = time.perf_counter()
-        progress.tell(
-            f"fitting {name} to all {number(len(data.y))} rows", len(fitted) + 1, len(names)
-        )
-        fitted[name] = models.FITTERS[name](data, settings.seed, found[name].params)
+        progress.tell(f"fitting {name} to {number(len(fit.y))} rows", len(fitted) + 1, len(names))
+        fitted[name] = models.FITTERS[name](fit, settings.seed, found[name].params)
         seconds[name] = found[name].seconds + time.perf_counter() - started
     seconds["blend"] = sum(seconds[name] for name in shares)
     compared = [name for name in found if name in {*baselines, *candidates}]
@@ -351,9 +349,7 @@ def _score(project: Project, y: NDArray[np.int8], p: Floats) -> float:
 
 def _seen_score(project: Project, data: Data, predictor: graph.Predictor) -> float:
     """Score training rows, or GAP_ROWS of more."""
-    if len(data.y) > GAP_ROWS:
-        rng = np.random.default_rng(project.config.training.seed)
-        data = data.rows(np.sort(rng.permutation(len(data.y))[:GAP_ROWS]))
+    data = data.rows(drawn(np.arange(len(data.y)), GAP_ROWS, project.config.training.seed))
     return _score(project, data.y, predictor.predict(data.x))
 
 

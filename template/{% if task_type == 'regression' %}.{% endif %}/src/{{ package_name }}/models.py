@@ -110,4 +110,4 @@ TUNED = ("extra_trees", "lightgbm_extra")
 def loss(metric: str, y: NDArray[Any], p: NDArray[np.float64]) -> float:
     """Return what the weights of a blend and the settings of a model are chosen by."""
     errors = y - p
-    return float(np.abs(errors).mean() if metric == "mae" else np.square(errors).mean())
+    return float((np.square if metric in ("rmse", "r2") else np.abs)(errors).mean())

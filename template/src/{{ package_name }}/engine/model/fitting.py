@@ -1,4 +1,4 @@
-"""What a fitter gets, and what it gives."""
+"""What a fitter gets, what it gives, and how several are blended."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from .plain import Matrix, Model, Predict
 from .scorer import FeatureSpec
 
 Target = NDArray[Any]
+BLEND_STEPS = 25
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]  # places of training and of other rows
 
 
@@ -39,3 +40,26 @@ class Fitted(NamedTuple):
 
 
 Fitter = Callable[[Data, int, dict[str, Any]], Fitted]
+
+
+def drawn(places: NDArray[np.intp], most: int, seed: int) -> NDArray[np.intp]:
+    """Return the places in their order, or `most` of more of them."""
+    if len(places) <= most:
+        return places
+    return np.sort(np.random.default_rng(seed).permutation(places)[:most])
+
+
+def blend_shares(
+    loss: Callable[[NDArray[np.float64]], float], columns: dict[str, NDArray[np.float64]]
+) -> dict[str, float]:
+    """Choose shares greedily by the loss of a blend (ensemble selection, Caruana et al. 2004).
+
+    The columns hold predictions out of fold, each of shape (rows,).
+    """
+    total, picked = np.zeros(len(next(iter(columns.values())))), dict.fromkeys(columns, 0)
+    for step in range(1, BLEND_STEPS + 1):
+        losses = {name: loss((total + column) / step) for name, column in columns.items()}
+        best = min(losses, key=losses.__getitem__)
+        total += columns[best]
+        picked[best] += 1
+    return {name: times / BLEND_STEPS for name, times in picked.items() if times}
