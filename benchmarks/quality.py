@@ -42,6 +42,8 @@ class Table(NamedTuple):
     held_out: bool = False
 
 
+TOLD = ("grade", "sub_grade", "installment", "balance")  # after the rate was fixed
+TOLD += ("paid_total", "paid_principal", "paid_interest")
 TABLES: dict[str, dict[str, Table]] = {
     "binary": {
         "cells": Table("modeldata", "cells", "class", 1200, ("case",), "PS"),
@@ -70,8 +72,7 @@ TABLES: dict[str, dict[str, Table]] = {
             "loans_full_schema",
             "interest_rate",
             6000,
-            tuple("grade sub_grade installment balance".split())
-            + tuple(f"paid_{part}" for part in ("total", "principal", "interest")),
+            TOLD,
             "",
             True,
         ),
