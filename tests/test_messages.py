@@ -569,11 +569,14 @@ def test_an_approval_needs_one_name_and_a_date(
     project.path("PLAN.md").write_text(text[:start] + answered, encoding="utf-8")
     for words, said in (
         ("--by eva\t<meier>", "give a name, such as @eva or Ana Maria"),
-        ("--by @eva --due soon", "--due 'soon': give a date such as 2027-03-31"),
+        ("--by @eva --due soon", "--due 'soon': give a date such as 2027-01-31 or 31.01.2027"),
+        ("--by @eva --due 2027-02-30", "'2027-02-30' is no date: give a date such as 2027"),
     ):
         arguments = [word.replace("\t", " ") for word in words.split(" ")]
         code, found = ml("plan", "approve", "PROB-01", *arguments)
         assert code == 2 and said in found
+    assert ml("plan", "approve", "PROB-01", "--by", "@eva", "--due", "31.12.2099")[0] == 0
+    assert "Due: 2099-12-31" in project.path("PLAN.md").read_text(encoding="utf-8")
     for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
         monkeypatch.setenv(name, os.devnull)
     code, found = ml("plan", "approve", "PROB-01")

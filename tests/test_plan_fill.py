@@ -350,6 +350,12 @@ def test_answers_of_a_file_are_all_written_or_none(project: Project, tmp_path: P
             fill.run(project, None, None, file)
         assert reason in str(caught.value) and str(file) in str(caught.value)
         assert read(project.path("PLAN.md")) == before
+    file.write_text(f"{good}NOPE-01: x\nOBJ-01: TODO\nVAL-01: {{answer: x, due: 31.02.2099}}\n")
+    with pytest.raises(
+        ProjectError, match=r"NOPE-01: .*OBJ-01: .*VAL-01: .*'31.02.2099' is no date"
+    ):
+        fill.run(project, None, None, file)  # no slip hides the others
+    assert read(project.path("PLAN.md")) == before
     file.write_text(f"{good}OBJ-01: The board, in March.\n")
     fill.run(project, None, None, file)
     fields = {"owner": "Ana Maria", "due": "2099-01-31", "status": "draft"}

@@ -71,28 +71,38 @@ def write(project: Project, seen: str, identifier: str, answer: Answer) -> str:
 
 
 def from_file(project: Project, path: Path) -> list[str]:
-    """Write the answers of a YAML file by id; return the ids. All of them, or none."""
+    """Write the answers of a YAML file by id; return the ids. All of them, or none.
+
+    ProjectError names every slip of the file: none hides the others.
+    """
     given = load_yaml(path)
     text = seen = read(project.path("PLAN.md"))
     if not given:
         raise ProjectError(f"{path} holds no answer: give some by id, such as {EXAMPLE}")
+    slips = []
     for identifier, content in given.items():
-        where = f"{path}: {identifier}"
-        named = {"answer": content} if isinstance(content, str) else content
-        item = convert(named, _Given, where, f"write it such as {EXAMPLE}")
-        parts, _ = survey(text)
-        part = parts.get(("human", str(identifier)))
-        if part is None:
-            raise ProjectError(f"{where} asks people nothing; {_known(parts)}")
-        if item.answer is not None and not part.open:
-            raise ProjectError(f"{where} is answered already: change it in PLAN.md")
         try:
-            text = put(text, identifier, _answer(part, item))
+            text = _read(text, str(identifier), content)
         except ProjectError as error:
-            raise ProjectError(f"{where}: {error}") from None
+            slips.append(f"{identifier}: {error}")
+    if slips:
+        raise ProjectError(f"{path}: {'; '.join(slips)}")
     changed = "PLAN.md was changed meanwhile: nothing is written, try again"
     _replace(project, seen, text, changed)
     return [*map(str, given)]
+
+
+def _read(text: str, identifier: str, content: Any) -> str:
+    """Return the plan with one answer of a file."""
+    named = {"answer": content} if isinstance(content, str) else content
+    item = convert(named, _Given, "its fields", f"write it such as {EXAMPLE}")
+    parts, _ = survey(text)
+    part = parts.get(("human", identifier))
+    if part is None:
+        raise ProjectError(f"it asks people nothing; {_known(parts)}")
+    if item.answer is not None and not part.open:
+        raise ProjectError("it is answered already: change it in PLAN.md")
+    return put(text, identifier, _answer(part, item))
 
 
 def clean(text: str) -> list[str]:

@@ -18,7 +18,7 @@ from ..engine.errors import CheckFailed, ProjectError
 from ..engine.formats import number
 from ..engine.git import git
 from ..engine.settings import WAIVER, Plan, Project, load_yaml
-from . import evidence, gates, links, measured
+from . import answers, evidence, gates, links, measured
 from .answers import plain, said
 from .blocks import (
     HIDDEN,
@@ -188,8 +188,10 @@ def approve(
     by = by or _git_user(project, human.attributes["owner"])
     if nobody(by) or not re.fullmatch(r"[\w@.+'-]+( [\w@.+'-]+)*", by):
         raise ProjectError(f"--by {by!r}: give a name, such as @eva or Ana Maria")
-    if due is not None and _date(due) is None:
-        raise ProjectError(f"--due {due!r}: give a date such as 2027-03-31")
+    if due is not None:
+        if (day := answers.due(due, _today())) == "none":
+            raise ProjectError(f"--due {due!r}: give {answers.DATES}")
+        due = day
     stranger = _stranger(project, identifier, by)
     if stranger and project.plan.answers["plan_depth"] == "regulated":
         raise CheckFailed(f"{identifier}: {stranger}")
