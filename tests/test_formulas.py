@@ -14,7 +14,7 @@ from reference import formulas
 
 SCENARIOS = {
     "Stop at G3": "npv_stop_g3",
-    "Late, dear, half the benefit": "npv_adverse",
+    "Late and dear": "npv_adverse",
     "Half the benefit": "npv_half_benefit",
     "As planned": "npv",
     "Early": "npv_early",

@@ -49,7 +49,7 @@ def test_every_duty_is_whole_and_every_value_has_one() -> None:
             # Four pages hold no more than a row for each law and day; the next test finds the rest.
             law, place = LAWS[duty["id"]]
             day = date.fromisoformat(duty["since"])
-            (row,) = re.findall(rf"\| {day.day}\u00a0{day:%B\u00a0%Y} \| {law}: .*", text)
+            (row,) = re.findall(rf"\| {day.day}\u00a0{day:%b\u00a0%Y} \| {law}: .*", text)
             word = TABLE["decisions"]["REG-01"]["words"][duty["id"]].split(" (")[0]
             owed = row.split(f"**{duty['owner']}** ")[1].split("**")[0]
             assert re.search(rf"\b{re.escape(f'{word} ({place}')}[,)]", owed)

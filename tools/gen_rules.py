@@ -178,9 +178,10 @@ def _dated(duty: dict[str, Any], checked: str) -> dict[str, Any]:
     whole = {"due": "", "regulated": duty["evidence"], **duty, **cited}
     day: date | None = duty.get("since")
     if day is None:
-        return {**whole, "since": "", "when": ""}
+        return {**whole, "since": "", "when": "", "day": ""}
     word = "since" if f"{day:%Y-%m}" <= checked else "from"
-    return {**whole, "since": day.isoformat(), "when": f"{word} {day.day} {day:%B %Y}"}
+    when = f"{word} {day.day} {day:%B %Y}"
+    return {**whole, "since": day.isoformat(), "when": when, "day": f"{day.day} {day:%b %Y}"}
 
 
 def _facts(decision: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:

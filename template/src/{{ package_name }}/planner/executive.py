@@ -23,7 +23,7 @@ LONG = 6  # titles in a row
 FIRST = ("Value a year", "Primary metric", "Cases a day", "Rows", "Gain over best baseline")
 SCENARIOS = {
     "npv_stop_g3": "Stop at G3",
-    "npv_adverse": "Late, dear, half the benefit",
+    "npv_adverse": "Late and dear",
     "npv_half_benefit": "Half the benefit",
     "npv_double_cost": "Double cost",
     "npv_three_months_late": "3 months late",
