@@ -55,14 +55,18 @@ def agrees(answers: dict[str, Any]) -> None:
     stops = d["verdict"]["value"] == "stop"
     near = 1 + 1e-9
     # Value: what is claimed can be earned by the cases, is lost today, and follows from the money.
-    gap, hours = (a["yearly_gap"] + a["indirect_gap"]) / 12, a["hours_saved"] * a["hourly_rate"]
+    gap, hours = (
+        (a["yearly_gap"] + a["indirect_gap"]) / 12,
+        a["hours_saved"] * a.get("hourly_rate", 0),
+    )
     effort = a["cost_fp"] - a["cost_tn"]
     saved = a["cost_fn"] - formulas.caught_cost(
         *(a[f"cost_{kind}"] for kind in ("fp", "fn", "tp", "tn")), a["action_success"]
     )
     positives = a["predictions_per_month"] * a["pos_rate"]
     capacity = a["daily_capacity"] * MONTH or positives
-    today = formulas.value_today(positives, a["today_caught"], a["today_precision"], saved, effort)
+    precision = a.get("today_precision", 1.0)
+    today = formulas.value_today(positives, a["today_caught"], precision, saved, effort)
     most = max(0.0, min(positives, capacity) * saved - max(0.0, today))
     assert n["benefit"] <= min(gap, most + hours) * near
     assert n["share_closed"] is None or n["share_closed"] <= near

@@ -377,6 +377,19 @@ def test_check_fails_for_evidence_that_closes_a_gate_said_to_be_passed(
     assert level() == "warning"  # nobody says so yet, and the message says what it closes
     [said] = [f.message for f in check.check(measured) if f.message.endswith(f"({rule})")]
     assert f"it closes {blocks[identifier].gate} (" in said
+    registry = measured.path("models/registry.json")
+    registry.parent.mkdir(exist_ok=True)
+    version = REPORTS["metrics"]["champion"]["version"]
+    for champion in ("v0", version):  # in use, the version that was judged says to have passed G3
+        write(
+            measured,
+            "metrics",
+            json.loads((measured.path("reports/metrics.json")).read_text()) | {"version": version},
+        )
+        registry.write_text(json.dumps({"champion": champion}), encoding="utf-8")
+        passed = champion == version and blocks[identifier].gate == "G3"
+        assert level() == ("error" if passed else "warning")
+    registry.unlink()
     write_answers(asked[:1])
     assert level() == "warning" if asked[1:] else "error"
     check.approve(measured, asked[0], "@eva", None)

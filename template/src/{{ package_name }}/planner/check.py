@@ -88,7 +88,7 @@ def _found(
         *_measured(project, parts, due),
         *_human(project.plan, parts, due, {problem.identifier for problem in broken}),
         *_signers(project, parts),
-        *_evidence(project, due | (_claimed(project.plan, parts) - waived)),
+        *_evidence(project, due | (_claimed(project, parts) - waived)),
         *_contract(project),
         *_settings(project),
         *_decisions(project, due),
@@ -613,12 +613,14 @@ def _evidence(project: Project, due: set[str]) -> Iterator[Finding]:
         yield Finding(level, item.id, f"{item.message}{closed} ({item.rule})")
 
 
-def _claimed(plan: Plan, parts: Parts) -> set[str]:
+def _claimed(project: Project, parts: Parts) -> set[str]:
     """Return the blocks of each gate that people say they have passed.
 
-    They do where one of its blocks is approved, or none of its questions is open: evidence that
-    closes such a gate makes the plan wrong. Before that it only says that the gate is not open yet.
+    They do where one of its blocks is approved, or none of its questions is open, and of the gate
+    of the model where the version that was judged is in use: evidence that closes such a gate makes
+    the plan wrong. Before that it only says that the gate is not open yet.
     """
+    plan = project.plan
     asked: dict[str, list[Part | None]] = {}
     for identifier, block in plan.blocks.items():
         if block.human and block.applies:
@@ -629,6 +631,15 @@ def _claimed(plan: Plan, parts: Parts) -> set[str]:
         if all(part and not part.open for part in found)
         or any(part and part.attributes.get("status") == "approved" for part in found)
     }
+    used, judged = (
+        storage.read_json(path, dict[str, Any]).get(name) if path.exists() else None
+        for path, name in (
+            (project.path("models/registry.json"), "champion"),
+            (project.path("reports/metrics.json"), "version"),
+        )
+    )
+    if used is not None and used == judged:
+        claimed.add(plan.blocks["EVAL-03"].gate)
     return {identifier for identifier, block in plan.blocks.items() if block.gate in claimed}
 
 
