@@ -103,6 +103,14 @@ def development_data(
     return Data(encode(spec, rows), targets.values(rows, agreed.target), spec, threads)
 
 
+def fit(project: Project, name: str, data: Data, params: dict[str, Any]) -> Fitted:
+    """Fit a model by its name."""
+    seed = project.config.training.seed
+    if kind := models.kinds(project.facts).get(name):
+        return boosting.fit(kind, data, seed, params)
+    return models.FITTERS[name](data, seed, params)
+
+
 def cross_validate(
     name: str, data: Data, parts: Split, project: Project, params: dict[str, Any]
 ) -> CrossValidated:
@@ -110,14 +118,14 @@ def cross_validate(
     settings = project.config.training
     started = time.perf_counter()
     progress.tell(f"cross-validating {name} on {len(parts.folds)} folds")
-    if kind := models.KINDS.get(name):
+    if kind := models.kinds(project.facts).get(name):
         params, predictions = boosting.cross_validate(
             kind, data, parts.folds, settings.seed, params, settings.max_rounds, name
         )
         params |= {"members": settings.members if len(parts.folds) > 1 else 1}
     else:
         predictions = [
-            models.FITTERS[name](data.rows(train), settings.seed, params).predict(data.x[valid])
+            fit(project, name, data.rows(train), params).predict(data.x[valid])
             for train, valid in parts.folds
         ]
     seconds = time.perf_counter() - started
@@ -143,10 +151,10 @@ def compare(
     """Cross-validate all models that the plan names, and blend; also return the shares of that."""
     facts = project.facts
     members = blended(facts.candidates, data, tuned=bool(tuned))
-    boosted = tuned.get("lightgbm", {})
+    boosted, kinds = tuned.get("lightgbm", {}), models.kinds(facts)
     wanted = {*facts.baselines, *facts.candidates, *members}
     found = {
-        name: cross_validate(name, data, parts, project, boosted if name in models.KINDS else {})
+        name: cross_validate(name, data, parts, project, boosted if name in kinds else {})
         for name in models.FITTERS
         if name in wanted
     }
@@ -177,11 +185,11 @@ def run(project: Project) -> dict[str, Any]:
     fitted: dict[str, Fitted] = {}
     seconds: dict[str, float] = {}
     names = [name for name in found if name in {*baselines, *candidates, *shares} - {"blend"}]
-    fit = data.rows(drawn(np.arange(len(data.y)), FIT_ROWS, settings.seed))
+    some = data.rows(drawn(np.arange(len(data.y)), FIT_ROWS, settings.seed))
     for name in names:
         started = time.perf_counter()
-        progress.tell(f"fitting {name} to {number(len(fit.y))} rows", len(fitted) + 1, len(names))
-        fitted[name] = models.FITTERS[name](fit, settings.seed, found[name].params)
+        progress.tell(f"fitting {name} to {number(len(some.y))} rows", len(fitted) + 1, len(names))
+        fitted[name] = fit(project, name, some, found[name].params)
         seconds[name] = found[name].seconds + time.perf_counter() - started
     seconds["blend"] = sum(seconds[name] for name in shares)
     compared = [name for name in found if name in {*baselines, *candidates}]
@@ -362,7 +370,9 @@ def _learning_curve(
 ) -> list[dict[str, float]]:
     """Fit one kind of model on growing parts of CURVE_ROWS of the last fold's rows."""
     train, valid = parts.folds[-1]
-    params = found[name].params | ({"members": 1} if name in models.KINDS else {})
+    params = dict(found[name].params)
+    if "members" in params:
+        params["members"] = 1
     order = np.random.default_rng(project.config.training.seed).permutation(train)[:CURVE_ROWS]
     points: list[dict[str, float]] = []
     for share in CURVE_SHARES:
@@ -371,12 +381,12 @@ def _learning_curve(
         part = data.rows(rows)
         if part.y.min() == part.y.max():
             continue
-        fit = models.FITTERS[name](part, project.config.training.seed, params)
+        one = fit(project, name, part, params)
         points.append(
             {
                 "rows": len(rows),
-                "train": _score(project, part.y, fit.predict(part.x)),
-                "valid": _score(project, data.y[valid], fit.predict(data.x[valid])),
+                "train": _score(project, part.y, one.predict(part.x)),
+                "valid": _score(project, data.y[valid], one.predict(data.x[valid])),
             }
         )
     return points

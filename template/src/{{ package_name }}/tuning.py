@@ -24,7 +24,8 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    kinds = [name for name in project.facts.candidates if name in models.KINDS]
+    boosted = models.kinds(project.facts)
+    kinds = [name for name in project.facts.candidates if name in boosted]
     if not kinds:
         raise ProjectError(
             "nothing to tune: the plan's candidates (MOD-02) have no lightgbm; "

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .engine import metrics
+from .engine.facts import Facts
 from .engine.model import boosting, linear
 from .engine.model.fitting import Data, Fitted, Fitter
 from .engine.model.plain import LOGIT, Matrix, forest_of_sklearn
@@ -66,6 +67,13 @@ KINDS = {
     "lightgbm_statistics": boosting.Kind(OBJECTIVE, boosting.labels, statistics=True),
     "lightgbm_extra": boosting.Kind({**OBJECTIVE, "extra_trees": True}, boosting.labels),
 }
+
+
+def kinds(facts: Facts) -> dict[str, boosting.Kind]:
+    """Return the kinds of boosting by name."""
+    return KINDS
+
+
 FITTERS: dict[str, Fitter] = {
     "class_prior": class_prior,
     "single_rule": single_rule,

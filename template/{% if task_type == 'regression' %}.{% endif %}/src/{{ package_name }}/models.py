@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .engine.facts import Facts
 from .engine.model import boosting, linear
 from .engine.model.fitting import Data, Fitted, Fitter
 from .engine.model.plain import Matrix, forest_of_sklearn
@@ -65,42 +66,43 @@ def extra_trees(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     return Fitted(forest_of_sklearn(list(forest.estimators_), link), predict)
 
 
-SQUARED = {"objective": "regression", "metric": "l2"}
-ABSOLUTE = {"objective": "regression_l1", "metric": "l1"}
-POISSON = {"objective": "poisson", "metric": "poisson"}
-TWEEDIE = {"objective": "tweedie", "metric": "tweedie", "tweedie_variance_power": 1.5}
-RAW = boosting.Kind(SQUARED, boosting.standardised)
-LOG = boosting.Kind(SQUARED, boosting.logarithm, smearing=True)
-KINDS = {
-    "lightgbm": RAW,
-    "lightgbm_statistics": RAW._replace(statistics=True),
-    "lightgbm_log": LOG,
-    "lightgbm_log_statistics": LOG._replace(statistics=True),
-    "lightgbm_l1": boosting.Kind(ABSOLUTE, boosting.standardised),
-    "lightgbm_poisson": boosting.Kind(POISSON, boosting.rates),
-    "lightgbm_tweedie": boosting.Kind(TWEEDIE, boosting.rates),
-    "lightgbm_extra": boosting.Kind({**SQUARED, "extra_trees": True}, boosting.standardised),
+OBJECTIVES = {
+    "squared": boosting.Kind({"objective": "regression", "metric": "l2"}, boosting.standardised),
+    "absolute": boosting.Kind({"objective": "l1", "metric": "l1"}, boosting.standardised),
+    "poisson": boosting.Kind({"objective": "poisson", "metric": "poisson"}, boosting.rates),
+    "tweedie": boosting.Kind({"objective": "tweedie", "metric": "tweedie"}, boosting.rates),
 }
+
+
+def of_objective(objective: str) -> dict[str, boosting.Kind]:
+    """Return the kinds of boosting that minimise one of OBJECTIVES."""
+    raw = OBJECTIVES[objective]
+    absolute = objective == "absolute"  # its median needs no way back from that of logarithms
+    of_logs = OBJECTIVES["absolute" if absolute else "squared"]
+    log = of_logs._replace(target=boosting.logarithm, smearing=not absolute)
+    return {
+        "lightgbm": raw,
+        "lightgbm_statistics": raw._replace(statistics=True),
+        "lightgbm_log": log,
+        "lightgbm_log_statistics": log._replace(statistics=True),
+        "lightgbm_extra": raw._replace(objective={**raw.objective, "extra_trees": True}),
+    }
+
+
+def kinds(facts: Facts) -> dict[str, boosting.Kind]:
+    """Return the kinds of boosting by name; the plan decides what they minimise (MOD-05)."""
+    return of_objective(facts.objective)
+
+
 FITTERS: dict[str, Fitter] = {
     "median": median,
     "single_rule": single_rule,
     "ridge": ridge,
     "extra_trees": extra_trees,
-    **{name: partial(boosting.fit, kind) for name, kind in KINDS.items()},
+    **{name: partial(boosting.fit, kind) for name, kind in of_objective("squared").items()},
 }
 # From simple to complex: a later one is chosen only when it is clearly better.
-LADDER = (
-    "median",
-    "single_rule",
-    "ridge",
-    "extra_trees",
-    "lightgbm",
-    "lightgbm_l1",
-    "lightgbm_poisson",
-    "lightgbm_tweedie",
-    "lightgbm_log",
-    "blend",
-)
+LADDER = ("median", "single_rule", "ridge", "extra_trees", "lightgbm", "lightgbm_log", "blend")
 # What a blend has beside the plan's candidates: trees on the mean target of a level, which are
 # never chosen alone, and after `ml tune` two more kinds of trees.
 STATISTICS = {"lightgbm": "lightgbm_statistics", "lightgbm_log": "lightgbm_log_statistics"}

@@ -94,8 +94,8 @@ def rates(y: Target) -> tuple[Goal, Link]:
     """Multiples of the mean: trees add up to the logarithm of the expected one."""
     if y.min() < 0:
         raise ProjectError(
-            "Poisson and Tweedie need a target without negative values: override MOD-02 in "
-            "plan/overrides.yaml with other candidates"
+            "Poisson and Tweedie need a target without negative values: override MOD-05 in "
+            "plan/overrides.yaml with `squared`"
         )
     mean = float(y.mean()) or 1.0
     return lambda values: values / mean, Link("log", offset=float(np.log(mean)))
