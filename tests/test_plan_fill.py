@@ -335,6 +335,8 @@ def test_without_a_terminal_a_file_is_asked_for(project: Project) -> None:
 
 def test_answers_of_a_file_are_all_written_or_none(project: Project, tmp_path: Path) -> None:
     file, before = tmp_path / "answers.yaml", read(project.path("PLAN.md"))
+    with pytest.raises(ProjectError, match=r"no file .*answers\.yaml: write the answers there"):
+        fill.run(project, None, None, file)
     good = 'PROB-01: {answer: "- one\\n- two", owner: Ana Maria, due: 2099-01-31, status: draft}\n'
     for line, reason in (
         ("NOPE-01: x", "asks people nothing; there are PROB-01"),

@@ -75,6 +75,8 @@ def from_file(project: Project, path: Path) -> list[str]:
 
     ProjectError names every slip of the file: none hides the others.
     """
+    if not path.is_file():
+        raise ProjectError(f"no file {path}: write the answers there, such as {EXAMPLE}")
     given = load_yaml(path)
     text = seen = read(project.path("PLAN.md"))
     if not given:

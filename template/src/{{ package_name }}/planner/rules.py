@@ -43,11 +43,16 @@ def judge_again(plan: Plan, measured: Mapping[str, Any]) -> Iterator[tuple[str, 
         if decision.judged and identifier not in plan.overrides:
             planned = _judge(decision, plan.answers).values
             again = _judge(decision, plan.answers | facts)
-            if not isinstance(decision.value, list):  # what no rule here decides is left as it is
-                planned = planned or [decision.value]
-                again = again._replace(values=again.values or planned)
-            if again.values != planned:
-                yield identifier, again
+            # What no rule here decides is left as it is.
+            if isinstance(decision.value, list):
+                was = [value for value in decision.value if value != "none"]
+                left = [value for value in was if value not in planned]
+                now = [*dict.fromkeys([*left, *again.values])]
+            else:
+                was = planned or [decision.value]
+                now = again.values or was
+            if {*now} != {*was}:
+                yield identifier, again._replace(values=now)
 
 
 def evaluate(expression: str, facts: Mapping[str, Any]) -> Any:
