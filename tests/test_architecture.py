@@ -21,6 +21,7 @@ PLANNER_NEEDS = {
     "engine.report.charts",
     "engine.settings",
     "engine.storage",
+    "engine.task",
 }
 
 

@@ -851,7 +851,7 @@ def evaluation() -> dict[str, Any]:
             "gain": 0.04,
             "gain_low": 0.01,
             "min_gain": 0.01,
-            "min_metric": 0.2,
+            "limit": 0.2,
         },
         "gains": {name: interval(0.04) for name in ("class_prior", "logistic_regression")},
         "data": {"rows": 5000, "test_rows": 1000, "positives": 100, "hash": "ab" * 32},

@@ -16,11 +16,11 @@ from package_name.engine import storage
 from package_name.engine.errors import ProjectError
 from package_name.engine.resampling import Interval
 from package_name.engine.settings import Project
-from package_name.planner import check, evidence, executive, sync
+from package_name.planner import check, compared, evidence, executive, sync
 from package_name.planner import measured as plan_measured
 from package_name.planner import report as plan_report
 from package_name.planner.blocks import rewrite, survey
-from package_name.planner.evidence import MISSING, Row
+from package_name.planner.compared import MISSING, Row
 from package_name.planner.rules import evaluate
 
 MONEY = {
@@ -258,7 +258,7 @@ def test_a_metric_of_another_name_is_not_held_against_the_limit(measured: Projec
     assert (
         shown.planned == "PR AUC of at least 0.3 (override)" and "ROC AUC: 0.81" in shown.measured
     )
-    assert shown.says == evidence.AGAINST
+    assert shown.says == compared.AGAINST
 
 
 def test_why_says_the_verdict_before_that_of_the_answers(

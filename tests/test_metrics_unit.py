@@ -15,7 +15,7 @@ from package_name import decision, training
 from package_name import value as valuing
 from package_name.engine import metrics
 from package_name.engine.errors import ProjectError
-from package_name.planner import evidence
+from package_name.planner import compared
 
 
 def sample(n=400, seed=0, kind="smooth"):
@@ -360,7 +360,7 @@ def test_a_useless_model_fails_its_gate_and_a_doubtful_one_warns(change, money, 
         assert all(part in text for part, text in zip(expected, plain, strict=True)), texts
     values = {key: business[f"value_{name}"] for key, name in valuing.VALUE.items()}
     # The gate is green only where the plan's verdict does not say stop.
-    lost = (evidence.loss(values) or evidence.loss(business["over"])) and not business[
+    lost = (compared.loss(values) or compared.loss(business["over"])) and not business[
         "says_nothing"
     ]
     assert bool(lost) == any("zero or a loss" in text for text in found[0])

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from . import value
+from . import decision, value
 from .engine import metrics, progress, slices, storage, task
 from .engine.data import contract
 from .engine.data import target as targets
@@ -54,7 +54,8 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     rivals = [name for name in trained["baselines"] if name != champion]
     best = max(rivals, key=lambda name: metrics.sign(primary) * plain[name][primary])
     made_up = trained.get("made_up", False)
-    gate = _gate(project, primary, best, gains[best], intervals[primary])
+    least = decision.needed_gain(project, plain[best][primary])
+    gate = _gate(project, primary, best, gains[best], intervals[primary], least)
     judged = value.judge(project, y, tested.answers, level, tested.groups, made_up=made_up)
     gate["reasons"] += judged.reasons
     gate["warnings"] = judged.warnings
@@ -117,11 +118,16 @@ def _stops(project: Project) -> list[str]:
 
 
 def _gate(
-    project: Project, primary: str, best: str, gain: Interval, measured: Interval
+    project: Project,
+    primary: str,
+    best: str,
+    gain: Interval,
+    measured: Interval,
+    min_gain: float,
 ) -> dict[str, Any]:
     """Judge the champion by the metric it was chosen by: its value, and its gain over `best`."""
     facts, asked = project.facts, project.facts.primary_metric
-    min_gain, min_metric = facts.min_gain, facts.metric_limit
+    limit, sign = facts.metric_limit, metrics.sign(primary)
     metric, wanted, other = map(project.plan.named, (primary, asked, best))
     reasons = []
     if primary != asked:
@@ -141,14 +147,14 @@ def _gate(
             f"the gain over {other} may be chance: "
             f"its 95 % interval starts at {signed(gain.low, 4)}"
         )
-    if min_metric is None:
+    if limit is None:
         reasons.append(
-            f"the limit {project.plan.answers['min_metric']} (OBJ-01) is one of another metric: "
+            f"the limit {project.plan.answers[task.LIMIT]} (OBJ-01) is one of another metric: "
             f"write the limit of {wanted} as `limit:` below EVAL-01 in plan/overrides.yaml"
         )
-    elif primary == asked and measured.value < min_metric:
-        found, limit = apart(measured.value, min_metric, 4)
-        reasons.append(f"{metric} is {found}; the plan asks for {limit}")
+    elif primary == asked and sign * measured.value < sign * limit:
+        found, least = apart(measured.value, limit, 4)
+        reasons.append(f"{metric} is {found}; the plan asks for {least}")
     return {
         "reasons": reasons,
         "against": best,
@@ -156,5 +162,5 @@ def _gate(
         "gain_low": gain.low,
         "gain_high": gain.high,
         "min_gain": min_gain,
-        "min_metric": min_metric,
+        "limit": limit,
     }

@@ -179,7 +179,7 @@ def run(project: Project) -> dict[str, Any]:
     baselines, candidates = facts.baselines, facts.candidates
     found, shares = compare(project, data, parts, tuned)
     behind = paired_differences(found, candidates, facts.primary_metric)
-    eligible = gaining(behind, baselines, facts.min_gain)
+    eligible = gaining(behind, baselines, _least_gain(project, found))
     chosen = choose(eligible, facts.selection)
     head, decided = decision.decide(project, data.y, found[chosen].oof)
     fitted: dict[str, Fitted] = {}
@@ -321,6 +321,13 @@ def gaining(
     left = {name: gap for name, gap in behind.items() if name in baselines or gap.mean <= most}
     best = min(gap.mean for gap in left.values())
     return {name: gap._replace(mean=gap.mean - best) for name, gap in left.items()}
+
+
+def _least_gain(project: Project, found: dict[str, CrossValidated]) -> float:
+    """Return what the gate asks for over the best baseline, by the scores out of fold."""
+    sign = metrics.sign(project.facts.primary_metric)
+    scores = [float(np.mean(found[name].scores)) for name in project.facts.baselines]
+    return decision.needed_gain(project, max(scores, key=lambda score: sign * score))
 
 
 def choose(behind: dict[str, Behind], rule: str) -> str:

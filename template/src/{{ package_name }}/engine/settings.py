@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import yaml
 
+from . import task
 from .errors import ProjectError
 from .facts import Facts
 
@@ -303,7 +304,7 @@ class Plan(msgspec.Struct, kw_only=True, dict=True):
         if override and override.limit is not None:
             return override.limit
         same = self.value("primary_metric") == self.decisions[identifier].value
-        return float(self.answers["min_metric"]) if same else None
+        return float(self.answers[task.LIMIT]) if same else None
 
     def facts(self, names: Iterable[str]) -> dict[str, Any]:
         """Return decisions by output and answers by name; None for what the plan lacks."""

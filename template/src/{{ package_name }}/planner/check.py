@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ..engine import storage
+from ..engine import storage, task
 from ..engine.data import contract
 from ..engine.errors import CheckFailed, ProjectError
 from ..engine.formats import number
@@ -550,7 +550,7 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
     if plan.metric_limit is None:
         both = plan.decisions["EVAL-01"].value, plan.value("primary_metric")
         planned, metric = map(plan.named, both)
-        message = f"the limit min_metric is one of {planned}"
+        message = f"the limit {task.LIMIT} is one of {planned}"
         mend = f"give the one of {metric} as `limit:` beside the override"
         yield Finding("error" if "OBJ-01" in due else "warning", "OBJ-01", f"{message}: {mend}")
     split = plan.value("split")

@@ -12,8 +12,9 @@ from ..engine.report import charts
 from ..engine.settings import Plan, Project
 from . import check, gates, markup
 from .blocks import Parts, escape, read, survey, unanswered, unread
-from .evidence import MISSING, Evidence
+from .compared import MISSING
 from .measured import overridden
+from .quantities import Evidence
 
 NOBODY = "**nobody yet**"
 ROWS = 4  # of evidence, and of what is open

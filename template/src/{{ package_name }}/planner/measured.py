@@ -11,7 +11,7 @@ from ..engine import storage
 from ..engine.errors import ProjectError
 from ..engine.formats import UNKNOWN, count, number, percent
 from ..engine.settings import Number, Plan, Project
-from . import evidence
+from . import evidence, quantities, sentences
 from .blocks import (
     RESULTS,
     ROW,
@@ -21,6 +21,7 @@ from .blocks import (
     meaning_hash,
     same,
 )
+from .compared import DRIFT, REPORTS, interval, more
 
 Report = dict[str, Any]
 # Where a measurement comes from stands hidden behind it, in a table with the id of its block.
@@ -52,33 +53,13 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "MOD-04": ("training", "measured: {chosen:name}{selected}"),
     "MOD-02": ("metrics", "measured: {primary_metric:name} of {tried}; baselines {plain}"),
-    "TRAIN-01": (
-        "training",
-        "measured: {split[development_rows]:0} development rows "
-        "({split[development_positives]:0} positive) and {split[test_rows]:0} test rows "
-        "({split[test_positives]:0} positive), {cv[folds]} folds{notes}",
-    ),
     "EVAL-03": (
         "metrics",
         "measured: {champion[name]:name} {champion[version]:code} has {primary_metric:name} "
         "{result:ci4}, {gained} {gate[against]:name} (95 % interval of the difference: "
         "{gate[gain_low]:4} to {gain_high:4}); gate {verdict}",
     ),
-    "EVAL-05": (
-        "metrics",
-        "measured: threshold {champion[threshold]:4} gives precision "
-        "{champion[metrics][precision]:ci3} and recall {champion[metrics][recall]:ci3} ({counts}); "
-        "of {a_day:0} predictions a day it flags about {flagged:1}{too_many}\n"
-        "population: {population}\n"
-        "cost: {business[cost_per_1000]:0} {currency} per {thousand:0} rows, without a model "
-        "{business[cost_per_1000_baseline]:0} {currency} ({business[baseline_policy]})",
-    ),
     "EVAL-06": ("metrics", "measured: {width} slices by {primary_metric:name}; weakest: {weakest}"),
-    "EVAL-07": (
-        "metrics",
-        "measured: expected calibration error {calibration[ece]:4}, slope {calibration[slope]:2} "
-        "(1 is right)",
-    ),
     "EXPL-01": ("explain", "measured: most important are {top}"),
     "DEP-02": (
         "bench",
@@ -118,7 +99,7 @@ def measured(project: Project) -> dict[str, list[str]]:
     """Return the lines of each measured block whose report is there."""
     found: dict[str, tuple[Report, str]] = {}
     result = {"OVERRIDES": _overrides(project)}
-    for identifier, (name, text) in TEXTS.items():
+    for identifier, (name, text) in (TEXTS | sentences.TEXTS).items():
         path = project.path(f"reports/{name}.json")
         if identifier not in project.plan.blocks or not path.exists():
             continue
@@ -157,7 +138,7 @@ def _seal(lines: list[str]) -> list[str]:
 
 def _evidence(project: Project) -> dict[str, list[str]]:
     """Return verdict and evidence; nothing where no report is, such as in a fresh clone."""
-    names = [name for name in evidence.REPORTS if name != "progress"]  # people's, in every clone
+    names = [name for name in REPORTS if name != "progress"]  # people's, in every clone
     if not any(project.path(f"reports/{name}.json").exists() for name in names):
         return {}
     path = project.path("reports/metrics.json")
@@ -196,6 +177,8 @@ class Writer(string.Formatter):
             return escape(self.plan.named(value))
         if spec == "%":
             return percent(value)
+        if spec == "share":
+            return interval(value, share=True)
         if spec.startswith("ci"):
             parts = [self.format_field(value[name], spec[2:]) for name in ("value", "low", "high")]
             return "{} ({} to {})".format(*parts)
@@ -281,26 +264,15 @@ def _metrics(report: Report, project: Project) -> Report:
         for name, values in report["candidates"].items()
         if name not in plain or name == champion["name"]
     }
-    a_day = project.plan.number("EVAL-05", "predictions_per_day")
-    business = report["business"]
-    flagged = a_day * business["flagged_share"]
-    capacity = project.plan.answers["daily_capacity"]
-    weakest = sorted(report["slices"], key=lambda item: item["metric"] or 0.0)[:3]
+    worse = -1 if quantities.Evidence(project).is_loss(metric) else 1
+    weakest = sorted(report["slices"], key=lambda item: worse * (item["metric"] or 0.0))[:3]
     return {
         "currency": escape(report["business"]["currency"]),
         "thousand": 1000,
         "result": champion["metrics"][metric],
         "verdict": escape(_verdict(gate)),
-        "a_day": a_day,
-        "flagged": flagged,
-        "worth": _worth(business, a_day),
-        "gained": _more(gate["gain"], 4),
+        "gained": more(gate["gain"], 4),
         "gain_high": gate.get("gain_high"),
-        "population": evidence.population(project),
-        "too_many": f", more than the {number(capacity)} that people can act on"
-        if capacity and flagged > 1.1 * capacity
-        else "",
-        "counts": ", ".join(f"{name} {number(n)}" for name, n in report["confusion"].items()),
         "plain": ", ".join(
             f"{escape(named(name))} {number(v[metric], 4)}" for name, v in plain.items()
         ),
@@ -315,38 +287,8 @@ def _metrics(report: Report, project: Project) -> Report:
             for s in weakest
         )
         or "none was large enough",
+        **sentences.metrics(report, project),
     }
-
-
-def _more(value: float | None, digits: int | None = None, unit: str = "") -> str:
-    """Say a difference with a word in place of its sign: 0.02 more than, 5 less than."""
-    if value is None:
-        return f"{UNKNOWN} against"
-    return f"{number(abs(value), digits)}{unit} {'less' if value < 0 else 'more'} than"
-
-
-def _worth(business: Report, a_day: float) -> str:
-    """Say what the model adds to what is done without one, and to the cheapest policy."""
-    if business["says_nothing"]:  # as the table of evidence has it
-        return "value: not measured, made-up data with other shares than the plan's say nothing"
-    money = f" {escape(business['currency'])}"
-    difference, low, high = (business[f"value_{name}"] for name in ("per_year", "low", "high"))
-    today = business["baseline_policy"] == "today's process"
-    against = "today's process" if today else f"to {business['baseline_policy']}"
-    said = f"measured: {_more(difference, 0, f'{money} a year')} {against} (95 % interval of "
-    said += f"the difference: {number(low, 0)} to {number(high, 0)}), at full use with "
-    said += f"{percent(business['prevalence'])} positives and "
-    said += f"{count(a_day * business['acted_on_share'], 'case', 1)} a day acted on, of "
-    said += f"which {percent(business['precision'])} are positive"
-    if not today:
-        said += (
-            f"; to end today's process gains {number(business['ending_today'], 0)}{money} a year "
-        )
-        said += "besides, without a model"
-    over = business["over"]
-    if over["policy"] == business["baseline_policy"]:
-        return said
-    return f"{said}; {_more(over['value'], 0, f'{money} a year')} to {over['policy']}"
 
 
 def _explain(report: Report, project: Project) -> Report:
@@ -375,7 +317,7 @@ def _drift(report: Report, project: Project) -> Report:
     }
     levels = {words: (report.get(name) or {}).get("level") for name, words in others.items()}
     named += [f"{words} ({act[level]})" for words, level in levels.items() if level in act]
-    judged = evidence.DRIFT.get(report["level"], escape(report["level"]))
+    judged = DRIFT.get(report["level"], escape(report["level"]))
     where = "the test set" if report["source"] == "test set" else code(report["source"])
     return {"judged": judged, "where": where, "loud": f": {', '.join(named)}" if named else ""}
 

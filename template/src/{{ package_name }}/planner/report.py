@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 from ..engine import report, storage
 from ..engine.errors import ProjectError
-from ..engine.formats import number
 from ..engine.settings import Project
-from . import check, evidence, executive, markup
+from . import check, evidence, executive, markup, quantities
 from .blocks import HIDDEN, Parts, escape, read, survey, unanswered, unread
 from .measured import overridden
 
@@ -127,11 +126,7 @@ def _status(project: Project) -> list[str]:
 
 
 def _flow(project: Project) -> list[str]:
-    """Return the diagram of the summary, with the threshold in use."""
-    cut = evidence.threshold(project)
-    known = "threshold" if cut is None else number(cut, 4)
-    lines = (line.replace("p ≥ threshold?", f"p ≥ {known}?") for line in project.plan.flow)
-    return ["", "## Flow", "", *lines]
+    return ["", "## Flow", "", *quantities.flow(project)]
 
 
 def _checks(project: Project) -> list[str]:

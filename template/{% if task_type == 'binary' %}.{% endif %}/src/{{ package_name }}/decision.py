@@ -96,6 +96,11 @@ def decision_costs(project: Project) -> Costs:
     return Costs(fp, fn, works * tp + (1 - works) * (fn + fp - tn), tn)
 
 
+def needed_gain(project: Project, other: float) -> float:
+    """Return by how much the metric must be better than `other`, that of the best baseline."""
+    return project.facts.min_gain
+
+
 def capacity_share(project: Project) -> float | None:
     """Return the share of cases that people can act on, None without a limit."""
     facts = project.facts

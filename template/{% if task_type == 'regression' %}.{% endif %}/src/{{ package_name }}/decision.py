@@ -40,6 +40,14 @@ def plan_quantile(found: Costs) -> float:
     return found.under / (found.under + found.over)
 
 
+def needed_gain(project: Project, other: float) -> float:
+    """Return by how much the metric must be better than `other`, that of the best baseline.
+
+    The plan asks for a share of it.
+    """
+    return project.facts.min_gain * abs(other)
+
+
 def cost(y: Floats, planned: Floats, found: Costs) -> Floats:
     """Return what each row costs, shape (rows,), when `planned` was planned with and y came."""
     return found.over * np.maximum(planned - y, 0) + found.under * np.maximum(y - planned, 0)
@@ -50,30 +58,35 @@ def decide(project: Project, y: Floats, oof: Floats) -> tuple[Head, dict[str, An
 
     Also return what reports/training.json says of it. NaN stands where no fold tested a row.
     """
-    known = ~np.isnan(oof)
+    known, facts = ~np.isnan(oof), project.facts
     head = intervals(
         y[known],
         oof[known],
-        coverage=project.facts.interval_coverage,
+        coverage=facts.interval_coverage,
         quantile=plan_quantile(costs(project)),
+        bins=BINS if facts.interval == "conformal_by_size" else 1,
     )
+    if facts.decision_value == "predicted_value":
+        head = head._replace(plan=np.zeros_like(head.plan))
     told = {"coverage": head.coverage, "quantile": head.quantile, "bins": len(head.knots)}
     return head, {"interval": told}
 
 
-def intervals(y: Floats, value: Floats, *, coverage: float, quantile: float) -> Head:
+def intervals(
+    y: Floats, value: Floats, *, coverage: float, quantile: float, bins: int = BINS
+) -> Head:
     """Return the residuals' quantiles in bins of equal counts by predicted value.
 
     Split conformal prediction within bins (Vovk, Lindsay & McKay 2003, Mondrian confidence
     machine), with the rows out of fold as calibration set: the k-th of n residuals holds the
     share k / (n + 1). All arrays have shape (rows,).
     """
-    parts = max(1, min(BINS, len(y) // BIN_ROWS))
+    parts = max(1, min(bins, len(y) // BIN_ROWS))
     order = np.argsort(value, kind="stable")
-    bins = np.array_split(order, parts)
-    knots = np.array([value[rows].mean() for rows in bins])
+    places = np.array_split(order, parts)
+    knots = np.array([value[rows].mean() for rows in places])
     tail = (1 - coverage) / 2
-    offsets = np.array([_offsets(y[rows] - value[rows], tail, quantile) for rows in bins])
+    offsets = np.array([_offsets(y[rows] - value[rows], tail, quantile) for rows in places])
     rising = np.concatenate([[True], np.diff(knots) > 1e-9 * max(1.0, float(np.abs(knots).max()))])
     low, high, plan = offsets[rising].T
     floor = 0.0 if y.min() >= 0 else -np.inf

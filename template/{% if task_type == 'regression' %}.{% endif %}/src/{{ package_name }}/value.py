@@ -10,7 +10,7 @@ from .engine import metrics
 from .engine.formats import number, percent
 from .engine.resampling import resamples
 from .engine.settings import Project
-from .planner import evidence
+from .planner.compared import loss as loss_of
 
 Floats = NDArray[np.float64]
 VALUE = {"value": "per_year", "low": "low", "high": "high"}
@@ -81,7 +81,7 @@ def usefulness(
     worth = {name: business[f"value_{key}"] for name, key in VALUE.items()}
     for against in (worth | {"policy": business["baseline_policy"]}, business["over"]):
         policy = f"{business['currency']} against {against['policy']!r}"
-        loss = "" if business["says_nothing"] else evidence.loss(against)
+        loss = "" if business["says_nothing"] else loss_of(against)
         if loss and not any(policy in reason for reason in reasons):
             reasons.append(f"{loss} {policy}; check the costs of the plan, or bring more test rows")
     return reasons, warnings

@@ -28,6 +28,7 @@ def outputs(positive: str) -> tuple[Output, ...]:
     return msgspec.structs.replace(probability, levels=(positive,)), decision
 
 
+LIMIT = "min_metric"  # the answer that limits the primary metric
 BY_CHANCE, BY_ENTITY = "stratified", "stratified_group"  # the splits that are not by time
 NEEDS = "rows of both classes"  # without which no metric has a value
 

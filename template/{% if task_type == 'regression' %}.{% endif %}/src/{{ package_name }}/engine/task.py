@@ -22,6 +22,7 @@ OUTPUTS = (
     ),
 )
 NAMES = tuple(output.name for output in OUTPUTS)
+LIMIT = "max_error"  # the answer that limits the primary metric
 BY_CHANCE, BY_ENTITY = "random", "group"  # the splits that are not by time
 NEEDS = "at least 10 rows and two different values of the target"
 DIGITS = 5  # of a score, so that steps survive float32 and text

@@ -1,0 +1,51 @@
+"""What the measured parts of PLAN.md say of a regression task; measured.py tells how."""
+
+from ..engine.formats import number, percent
+from ..engine.settings import Project
+from .blocks import escape
+from .compared import Report, more
+
+TEXTS: dict[str, tuple[str, str]] = {
+    "TRAIN-01": (
+        "training",
+        "measured: {split[development_rows]:0} development rows (on average "
+        "{split[development_mean]:4}) and {split[test_rows]:0} test rows (on average "
+        "{split[test_mean]:4}), {cv[folds]} folds{notes}",
+    ),
+    "EVAL-05": (
+        "metrics",
+        "measured: at quantile {champion[quantile]:3}, {business[planned_above]:%} of the values "
+        "to decide by lie above the outcome\n"
+        "cost: {business[cost_per_1000]:0} {currency} per {thousand:0} rows, without a model "
+        "{business[cost_per_1000_baseline]:0} {currency} ({business[baseline_policy]})",
+    ),
+    "EVAL-09": (
+        "metrics",
+        "measured: {champion[metrics][coverage]:share} of the outcomes are in their interval, "
+        "{narrowest} to {widest} by predicted size; mean width {champion[metrics][width]:ci4}",
+    ),
+}
+
+
+def metrics(report: Report, project: Project) -> Report:
+    """Return what TEXTS says of metrics.json beside what stands there."""
+    shares = [part["coverage"] for part in report["by_size"]]
+    return {
+        "worth": _worth(report["business"]),
+        "narrowest": percent(min(shares)),
+        "widest": percent(max(shares)),
+    }
+
+
+def _worth(business: Report) -> str:
+    """Say what the model adds to what is done without one, and to the cheapest policy."""
+    if business["says_nothing"]:  # as the table of evidence has it
+        return "value: not measured, made-up data of another size than the plan's say nothing"
+    money = f" {escape(business['currency'])}"
+    difference, low, high = (business[f"value_{name}"] for name in ("per_year", "low", "high"))
+    said = f"measured: {more(difference, 0, f'{money} a year')} {business['baseline_policy']} (95 %"
+    said += f" interval of the difference: {number(low, 0)} to {number(high, 0)}), at full use"
+    over = business["over"]
+    if over["policy"] == business["baseline_policy"]:
+        return said
+    return f"{said}; {more(over['value'], 0, f'{money} a year')} to plan with {over['policy']}"
