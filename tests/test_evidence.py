@@ -246,7 +246,7 @@ def test_a_limit_that_was_changed_asks_for_a_new_evaluation(measured: Project) -
 def test_a_small_gain_is_told_as_a_gain(measured: Project) -> None:
     gain, value = Interval(-0.0071, -0.05, 0.04), Interval(0.8, 0.7, 0.9)
     said = "the gain over class prior is -0.0071 ROC AUC; the smallest useful gain is 0.02"
-    judged = evaluation._gate(measured, "roc_auc", "class_prior", gain, value)
+    judged = evaluation._gate(measured, "roc_auc", "class_prior", gain, value, 0.02)
     assert judged["reasons"] == [said]
 
 

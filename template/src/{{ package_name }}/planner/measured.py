@@ -75,6 +75,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "TEAM-02": ("progress", "{lines[TEAM-02]}"),
     "SCHED-01": ("progress", "{lines[SCHED-01]}"),
     "BUD-01": ("progress", "{lines[BUD-01]}"),
+    **sentences.TEXTS,
 }
 
 
@@ -99,7 +100,7 @@ def measured(project: Project) -> dict[str, list[str]]:
     """Return the lines of each measured block whose report is there."""
     found: dict[str, tuple[Report, str]] = {}
     result = {"OVERRIDES": _overrides(project)}
-    for identifier, (name, text) in (TEXTS | sentences.TEXTS).items():
+    for identifier, (name, text) in TEXTS.items():
         path = project.path(f"reports/{name}.json")
         if identifier not in project.plan.blocks or not path.exists():
             continue
