@@ -327,8 +327,8 @@ class Compared(ABC):
             taken = self.plan.overrides.get("EVAL-01")
             own = taken is not None and taken.limit is not None
             least = f"{least} (override)" if own else self._from(least, self.LIMIT)
-        measured = best.get("value")
-        low = None not in (limit, measured) and self.misses(asked, measured, limit)
+        now = best.get("value")
+        low = limit is not None and now is not None and self.misses(asked, now, limit)
         found = f"{other}{interval(best, 4)}" if best else MISSING
         says = AGAINST if low or other else "agrees"
         yield self._row("EVAL-03", "Primary metric", least, found, says=says)
