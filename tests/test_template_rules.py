@@ -6,8 +6,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
+from copier._main import Worker
 from copier.errors import UserMessageError
 from helpers import package  # noqa: F401  (makes `package_name` importable)
 from helpers.answers import HOSTILE
@@ -332,3 +334,29 @@ def test_what_a_team_deletes_comes_back_and_what_the_template_made_does_not(tmp_
     publish(folder)
     assert update_project(folder, pos_rate=0.3) == set()
     assert [(folder / name).exists() for name in gone] == [True, False]
+
+
+# ---------------------------------------------------------------- what a copy costs
+
+
+def test_questions_that_nobody_is_asked_compile_little(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Most of what Copier takes for a question is Jinja compiling its texts, each time anew."""
+    compiled, compile_one = [], jinja2.Environment.compile
+
+    def note(env: Any, source: str, name: str | None = None, *rest: Any, **options: Any) -> Any:
+        if isinstance(source, str):  # a filter's value is no text
+            compiled.append((name, source))
+        return compile_one(env, source, name, *rest, **options)
+
+    monkeypatch.setattr(jinja2.Environment, "compile", note)
+    with Worker(str(plain_template()), tmp_path, defaults=True, quiet=True) as worker:
+        worker._ask()
+        assert not worker.jinja_env.optimized
+    # Prompts, checks of given answers and presets are for those who have some.
+    files = {"questions/checks.jinja", "questions/formulas.jinja", "questions/names.jinja"}
+    assert {name for name, _ in compiled} == {None, *files}
+    texts = [source for name, source in compiled if not name]
+    answers = [name for name in worker.answers.combined if name in worker.template.questions_data]
+    assert sum(map(len, texts)) < 550 * len(answers)
