@@ -1,5 +1,7 @@
 """Regression: metrics, intervals, the value to plan with, worth, and estimates without labels."""
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 load("regression_package", sources("regression"))
 from regression_package import decision, value  # noqa: E402
-from regression_package.engine import metrics, performance, task  # noqa: E402
+from regression_package.engine import metrics, performance, report, task  # noqa: E402
 from regression_package.engine.errors import ProjectError  # noqa: E402
 from regression_package.engine.model import graph, plain, stored_graph  # noqa: E402
 from regression_package.engine.model.head import Head  # noqa: E402
@@ -244,3 +246,85 @@ def test_the_task_declares_what_it_answers_and_needs() -> None:
         -0.0012346,
         0,
     ]
+
+
+def evaluated(y: Floats, p: Floats) -> dict[str, Any]:
+    """Return the metrics.json of a model that predicts `p`, measured by the modules themselves."""
+    answers = decision.intervals(y, p, coverage=0.9, quantile=0.75).answers(p)
+    plain = metrics.evaluate(y, np.full(len(y), np.median(y)), 0.75)
+    gain = metrics.paired_gain(y, p, np.full(len(y), np.median(y)), "mae", 0.75, draws=50, seed=0)
+    found = metrics.measure(y, answers, 0.75, draws=50, seed=0, groups=None)
+    gate = {"passed": True, "reasons": [], "warnings": [], "min_gain": 1, "min_metric": 30.0}
+    return {
+        "version": "v1", "run": "r", "primary_metric": "mae", "baselines": {"median": plain},
+        "candidates": {},
+        "champion": {
+            "name": "lightgbm", "quantile": 0.75, "coverage": 0.9,
+            "metrics": {name: value._asdict() for name, value in found.items()},
+        },
+        "gains": {"median": gain._asdict()},
+        "gate": gate | {"gain": gain.value, "gain_low": gain.low},
+        "data": {"rows": 5 * len(y), "test_rows": len(y), "hash": "ab", **task.summary(y)},
+        "slices": [{"column": "town", "level": "north", "n": 500, **task.summary(y[:500]),
+                    "metric": 22.0, "low": 20.0, "high": 25.0}],
+        **judged(y, answers).report,
+    }  # fmt: skip
+
+
+def test_the_page_tells_errors_intervals_and_money_in_words_of_regression(tmp_path: Path) -> None:
+    y, p = world(2000)
+    plan = SimpleNamespace(
+        project=SimpleNamespace(name="Houses"),
+        answers={"problem": "What is it worth?", "target": "price", "prediction_unit": "house"},
+        named=lambda name: name.replace("_", " "),
+        value=lambda output: ["rmse", "r2", "coverage"],
+    )
+    example = {"row": 3, "value": 120.0, "low": 80.0, "high": 170.0, "decision": 131.0}
+    contributions = [{"feature": "area", "value": "90", "contribution": 12.5}]
+    curve = [{"rows": 500, "train": 20.0, "valid": 30.0}, {"rows": 1600, "train": 22, "valid": 25}]
+    context = {
+        "plan": plan, "metrics": evaluated(y, p), "data_quality": None,
+        "training": {
+            "cv": {"scheme": "k_fold", "folds": 2, "scores": {"lightgbm": [24.0, 25.0]}},
+            "split": {"scheme": "random", "development_rows": 8000, "test_rows": 2000},
+            "candidates": {"lightgbm": {"score": 24.5, "std": 1, "fit_seconds": 2, "rounds": 90}},
+            "chosen": "lightgbm", "learning_curve": curve, "features": ["area", "town"],
+        },
+        "explain": {
+            "method": "Shapley values", "rows": [example | {"contributions": contributions}],
+            "global": [{"feature": "area", "importance": 9.0}],
+            "partial_dependence": {"area": [[50, 80.0], [90, 120.0]], "town": [["north", 99.5]]},
+        },
+    }  # fmt: skip
+    page = tmp_path / "evaluation.html"
+    report.render("evaluation.html", page, **context)
+    html = page.read_text(encoding="utf-8")
+    text = re.sub(r"\s+", " ", re.sub(r"<style>.*?</style>|<[^>]*>", " ", html, flags=re.DOTALL))
+    report.render("drift.html", tmp_path / "drift.html", drift=drifted())
+    drift = (tmp_path / "drift.html").read_text(encoding="utf-8")
+    assert "On average the model says 4 more than what came" in drift
+    for words in (
+        "at most 30 asked", "value 120 (80 to 170; plan with 131)",
+        "Coverage of the interval by predicted size", "the same value for all", "Mean value if",
+        "500 of the test rows", "75 % quantile", "Predicted minus actual", "+12.5",
+    ):  # fmt: skip
+        assert words.replace(" %", "\u00a0%") in html + text
+    assert html.count('class="dot"') == 500
+    other = r"positiv|prevalence|probabilit|threshold|\bclass\b|\broc\b|alarm|confusion|flagged"
+    assert not re.search(other, text + re.sub(r"<style>.*?</style>", "", drift, flags=re.S), re.I)
+
+
+def drifted() -> dict[str, Any]:
+    """Return a drift.json whose model says too much."""
+    y, p = world(3000)
+    known = performance.known(p, y) | {"rows": len(y)}
+    manifest: Any = SimpleNamespace(primary_metric="mae", decision={"quantile": 0.5})
+    settings: Any = SimpleNamespace(warn=0.1, act=0.25)
+    bias = 4 - float((p - y).mean())
+    live = performance.compare(p + bias, y, known, manifest, Interval(24, 23, 25), settings)
+    return {
+        "version": "v1", "run": "r", "level": "ok", "rows": 900, "reference_rows": 5000,
+        "features": [], "performance": live,
+        "prediction": {"feature": "value", "statistic": "distribution", "test": "psi",
+                       "value": 0.01, "limit_warn": 0.1, "limit_act": 0.25, "level": "ok"},
+    }  # fmt: skip

@@ -166,6 +166,33 @@ def lines(
     return _svg(bottom + 40 + (18 * len(clean) if len(clean) > 1 else 0), label, parts)
 
 
+def scatter(points: Sequence[Sequence[float]], x: str, y: str, label: str) -> Markup:
+    """Draw points (x, y) over named axes of one scale, and the dotted line y = x."""
+    values = [value for point in points for value in point]
+    if not values:
+        return _svg(24, label, [_text(0, 16, "no values")])
+    scale = _ticks(min(values), max(values))
+    start, bottom = 12 + 7.2 * max(len(_tick(value)) for value in scale), 330
+    low, whole = scale[0], scale[-1] - scale[0]
+
+    def across(value: float) -> float:
+        return start + (value - low) / whole * (WIDTH - start - 24)
+
+    def up(value: float) -> float:
+        return bottom - (value - low) / whole * (bottom - 12)
+
+    parts = [_line(start, up(value), WIDTH - 24, up(value), "grid") for value in scale]
+    parts += [_text(start - 6, up(value) + 4, _tick(value), "end") for value in scale]
+    parts += [_text(across(value), bottom + 16, _tick(value), "middle") for value in scale]
+    parts.append(_line(across(low), up(low), across(scale[-1]), up(scale[-1]), "mark"))
+    parts += [
+        f'<circle class="dot" fill-opacity="0.5" cx="{across(a):.1f}" cy="{up(b):.1f}" r="3"/>'
+        for a, b in points
+    ]
+    parts.append(_text(start, bottom + 34, f"{x} (across), {y} (up)"))
+    return _svg(bottom + 40, label, parts)
+
+
 def intervals(
     rows: Sequence[tuple[str, Number, Number, Number]],
     label: str,
