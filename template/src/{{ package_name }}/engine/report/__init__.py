@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from .. import storage
+from .. import metrics, storage
 from ..formats import number, percent, signed
 from ..settings import Project
 from . import charts
@@ -39,10 +39,9 @@ def _there(written: Callable[..., str], value: float | None, *digits: int) -> st
 
 
 def words(name: str) -> str:
-    """Write a name from a report as words: pr_auc as PR AUC, log_loss as log loss."""
+    """Write a name from a report as words: known abbreviations in capitals."""
     return " ".join(
-        part.upper() if part in ("auc", "ece", "f1", "mcc", "pr", "roc") else part
-        for part in name.split("_")
+        part.upper() if part in metrics.ABBREVIATED else part for part in name.split("_")
     )
 
 
