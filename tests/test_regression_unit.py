@@ -254,7 +254,7 @@ def evaluated(y: Floats, p: Floats) -> dict[str, Any]:
     plain = metrics.evaluate(y, np.full(len(y), np.median(y)), 0.75)
     gain = metrics.paired_gain(y, p, np.full(len(y), np.median(y)), "mae", 0.75, draws=50, seed=0)
     found = metrics.measure(y, answers, 0.75, draws=50, seed=0, groups=None)
-    gate = {"passed": True, "reasons": [], "warnings": [], "min_gain": 1, "min_metric": 30.0}
+    gate = {"passed": True, "reasons": [], "warnings": [], "min_gain": 1, "limit": 30.0}
     return {
         "version": "v1", "run": "r", "primary_metric": "mae", "baselines": {"median": plain},
         "candidates": {},
