@@ -10,7 +10,7 @@ from helpers.package import SOURCE
 
 from package_name import explain, models, training
 from package_name.engine import progress, resampling
-from package_name.engine.data import leakage
+from package_name.engine.data import leakage, reading
 from package_name.engine.features import encode
 from package_name.engine.model import boosting, fitting, linear, registry, scorer
 from package_name.engine.model.plain import Matrix
@@ -99,8 +99,8 @@ def test_scoring_counts_its_rows(
     project: Project, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr(batch, "PART_ROWS", 400)
-    monkeypatch.setattr(batch, "BLOCK_BYTES", 2000)
+    monkeypatch.setattr(reading, "ROWS", 400)
+    monkeypatch.setattr(reading, "CHARACTERS", 8000)
     monkeypatch.setattr(progress, "tell", lambda *words: told.append(words))
     table = small.frame(1000).drop("y")
     source = tmp_path / f"in{suffix}"

@@ -145,13 +145,18 @@ def apply(contract: Contract, frame: pl.DataFrame, *, labelled: bool = True) -> 
     reasons = errors | {f"{contract.target.name}: missing": unlabelled}
     out = bad | unlabelled
     counts = {rule: int(mask.sum()) for rule, mask in errors.items()}
+    duplicates = table.height - table.hash_rows().n_unique()
+    rejected = frame.filter(out).with_columns(_reasons(reasons, out))
+    good, names = ~out, table.columns
+    del frame, table  # so that memory does not hold the table twice
+    valid = pl.DataFrame({name: typed.pop(name).filter(good) for name in names})
     return Validation(
-        valid=table.filter(~out),
-        rejected=frame.filter(out).with_columns(_reasons(reasons, out)),
+        valid=valid,
+        rejected=rejected,
         rules=dict(sorted(counts.items(), key=lambda item: -item[1])),
         warnings=warnings,
         missing_share=missing,
-        duplicates=table.height - table.hash_rows().n_unique(),
+        duplicates=duplicates,
         unlabelled=int((unlabelled & ~bad).sum()),
     )
 
@@ -198,7 +203,7 @@ def made_up(project: Project) -> bool:
 def parquet(frame: pl.DataFrame) -> bytes:
     """Return a table as Parquet, in row groups that do not depend on the number of cores."""
     buffer = io.BytesIO()
-    frame.rechunk().write_parquet(buffer, row_group_size=100_000)
+    frame.write_parquet(buffer, row_group_size=100_000)
     return buffer.getvalue()
 
 
@@ -342,7 +347,9 @@ def without_words(raw: pl.Series) -> pl.Series:
     """Return texts with null for the words that mean a missing value, other columns as they are."""
     if raw.dtype in (pl.Categorical, pl.Enum):
         raw = raw.cast(pl.String)
-    return raw.replace(MISSING, None) if raw.dtype == pl.String else raw
+    # Looking first takes less than a copy of a column without such words, in time and memory.
+    has_words = raw.dtype == pl.String and raw.is_in(MISSING).any()
+    return raw.replace(MISSING, None) if has_words else raw
 
 
 def parse(raw: pl.Series, column: "Column | ServedColumn") -> pl.Series:
@@ -353,8 +360,9 @@ def parse(raw: pl.Series, column: "Column | ServedColumn") -> pl.Series:
         raw = _written(raw)
     if kind == "category" and not (raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Duration)):
         texts = raw.cast(dtype)
-        may_be_whole = texts.str.ends_with("0").any()  # which costs nothing beside the pattern
-        return texts.str.replace(LONG_LEVEL, "${1}${2}${3}") if may_be_whole else texts
+        # The first look costs nothing beside the pattern.
+        has_whole = texts.str.ends_with("0").any() and texts.str.contains(LONG_LEVEL).any()
+        return texts.str.replace(LONG_LEVEL, "${1}${2}${3}") if has_whole else texts
     if kind in ("date", "timestamp"):
         if is_text:
             return _moments(raw.str.strip_chars(SPACES), column)
