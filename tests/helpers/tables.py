@@ -12,3 +12,8 @@ import gen_rules
 def rules(task: str) -> dict[str, Any]:
     """Return the rule table of a task."""
     return gen_rules.load(task)
+
+
+def inputs(table: dict[str, Any]) -> list[str]:
+    """Return the answers and numbers that the rules of a table need."""
+    return gen_rules.inputs(table)
