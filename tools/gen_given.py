@@ -398,6 +398,9 @@ def asked(file: Path) -> str:
             result |= pair(name, details, text)
         else:
             result[name] = {**details, "help": text} if text else details
+            if (when := details.get("when")) and "ask" in details:  # Copier may ask what it hides
+                both = f"{when[3:-3]} and ({details['ask'][3:-3]})"
+                result[name] = {**result[name], "ask": f"{{{{ {both} }}}}"}
         if name == "plan_depth":
             result["prompts"] = prompted(questions())
     head = (
