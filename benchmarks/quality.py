@@ -57,7 +57,7 @@ TABLES: dict[str, dict[str, Table]] = {
         ),
         "churn": Table("modeldata", "mlc_churn", "churn", 3000, (), "yes", True),
         "credit": Table("modeldata", "credit_data", "Status", 2700, (), "bad", True),
-        "attrition": Table("modeldata", "attrition", "Attrition", 900, (), "Yes", True),
+        "hmda": Table("AER", "HMDA", "deny", 1500, (), "yes", True),
         "happy": Table("wooldridge", "happiness", "vhappy", 9000, ("happy",), "1", True),
     },
     "regression": {
