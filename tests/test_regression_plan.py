@@ -11,6 +11,7 @@ import pytest
 import yaml
 from helpers import tables
 from helpers.jinja import evaluate_all
+from helpers.package import PACKAGE, own
 from helpers.rendering import copy_template, recorded, render
 from reference import rules as reference
 
@@ -190,8 +191,8 @@ def test_jinja_fires_the_rules_that_python_does_and_each_fires() -> None:
             rules = [hit[0] for hit in hits if hit]
             assert ", ".join(rules) == expected[outputs[id]][1], (id, answers)
             seen |= {*rules}
-    own = {r["id"] for d in table["decisions"].values() for r in d["rules"] if not common(r)}
-    assert own <= seen
+    mine = {r["id"] for d in table["decisions"].values() for r in d["rules"] if not common(r)}
+    assert mine <= seen
 
 
 def common(rule: dict[str, Any]) -> bool:
@@ -213,3 +214,14 @@ def test_every_source_is_used_and_every_value_has_words(project: Path) -> None:
             for v in (r["then"] if isinstance(r["then"], list) else [r["then"]])
         }
         assert then <= decision["words"].keys(), id
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_what_code_reads_of_one_task_is_in_its_plan(
+    task: str, template: Path, tmp_path: Path
+) -> None:
+    made = plan(render(tmp_path / "p", source=template, task_type=task))
+    source = (own(task) / PACKAGE / "engine" / "task_facts.py").read_text("utf-8")
+    facts = set(re.findall(r"^    (\w+): \w+", source, re.MULTILINE))
+    known = {*made["answers"], *(found["output"] for found in made["decisions"].values())}
+    assert facts and facts - known <= {"today_precision"}  # only asked where somebody acts today

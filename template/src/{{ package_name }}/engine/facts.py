@@ -7,10 +7,11 @@ from typing import Any, get_type_hints
 import msgspec
 
 from .errors import ProjectError
+from .task_facts import TaskFacts
 
 
-class Facts:
-    """Decisions by their output and answers by their name.
+class Facts(TaskFacts):
+    """Decisions by their output and answers by their name, those of the task among them.
 
     `values` gives some by name. A decision is what the rule or the team's override says now.
     ProjectError where the plan lacks a fact or has another type for it.
@@ -18,7 +19,6 @@ class Facts:
 
     # Decisions
     baselines: list[str]
-    calibration: str
     candidates: list[str]
     cv: str
     drift_test: str
@@ -27,27 +27,17 @@ class Facts:
     retrain: str
     selection: str
     split: str
-    threshold: str
     tuning: str
     verdict: str
     # Answers
-    action_success: float
-    cost_fn: float
-    cost_fp: float
-    cost_tn: float
-    cost_tp: float
     currency: str
-    daily_capacity: float
     deployment_modes: list[str]
     label_delay_days: int
     latency_ms: float
     metric_limit: float | None
     min_gain: float
-    pos_rate: float
     predictions_per_month: float
     task_type: str
-    today_caught: float
-    today_precision: float
 
     def __init__(self, values: Callable[[Iterable[str]], dict[str, Any]]) -> None:
         self._values = values

@@ -1,0 +1,21 @@
+"""What code reads of the plan in regression alone."""
+
+
+class TaskFacts:
+    """Decisions by their output and answers by their name, as `Facts` reads them.
+
+    Errors, limits and costs are for one unit of the target, `target_unit`.
+    """
+
+    # Decisions
+    decision_value: str
+    interval: str
+    objective: str
+    # Answers
+    cost_over: float
+    cost_under: float
+    interval_coverage: float
+    max_bias: float
+    target_shape: str
+    target_unit: str
+    today_error: float
