@@ -147,9 +147,10 @@ def apply(contract: Contract, frame: pl.DataFrame, *, labelled: bool = True) -> 
     counts = {rule: int(mask.sum()) for rule, mask in errors.items()}
     duplicates = table.height - table.hash_rows().n_unique()
     rejected = frame.filter(out).with_columns(_reasons(reasons, out))
-    good, names = ~out, table.columns
+    good = ~out
     del frame, table  # so that memory does not hold the table twice
-    valid = pl.DataFrame({name: typed.pop(name).filter(good) for name in names})
+    columns = (column.name for column in contract.columns)
+    valid = pl.DataFrame({name: typed.pop(name).filter(good) for name in columns})
     return Validation(
         valid=valid,
         rejected=rejected,
