@@ -43,3 +43,9 @@ def load(name: str, folder: Path) -> ModuleType:
 
 SOURCE = sources("binary")
 load("package_name", SOURCE)
+
+
+def regression() -> None:
+    """Make `import regression_package.models` and the like work, as `package_name` does."""
+    if "regression_package" not in sys.modules:
+        load("regression_package", sources("regression"))

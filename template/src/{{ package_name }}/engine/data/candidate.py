@@ -26,6 +26,7 @@ class Candidate:
     personal: bool = False
     notes: list[tuple[str, str]] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)  # customProperties of the target
+    options: dict[str, Any] = field(default_factory=dict)  # logicalTypeOptions of the target
     definition: str | None = None
 
     def exclude(self, what: str, reason: str) -> None:

@@ -162,7 +162,7 @@ def _draft(
         _exclude_identifier(column)
     features = [column.name for column in columns.values() if column.role == "feature"]
     typed = pl.DataFrame([column.values for column in columns.values()])
-    for suspicion in leakage.suspects(typed, y, features, time, used):
+    for suspicion in leakage.suspects(typed, y, features, time, used, target):
         columns[suspicion.column].exclude("leakage", suspicion.reason)
     if all(column.role != "feature" for column in columns.values()):
         roles = {"entity": "the entity", "time": "the time of the row"}
@@ -495,9 +495,10 @@ def _property(column: Candidate, keys: list[str]) -> dict[str, Any]:
         **column.extra,
         "dateFormats": [*column.formats],
         "decimalComma": column.decimal_comma,
-        "observed": observed if column.role != "target" else {},
+        **({"observed": observed} if column.role != "target" else {}),
         "reasons": [f"{what}: {reason}" for what, reason in column.notes],
     }
+    options = {"minimum": 0} if column.counts else column.options
     levels = {
         "metric": "invalidValues",
         "arguments": _OneLine(validValues=sorted(filled.unique())) if kind == "category" else {},
@@ -512,7 +513,7 @@ def _property(column: Candidate, keys: list[str]) -> dict[str, Any]:
         "primaryKey": is_key,
         "primaryKeyPosition": keys.index(column.name) + 1 if is_key else None,
         "classification": "personal" if column.personal else None,
-        "logicalTypeOptions": _OneLine(minimum=0) if column.counts else None,
+        "logicalTypeOptions": _OneLine(options) if options else None,
         "description": description,
         "transformLogic": column.definition,
         "quality": [levels] if column.listed else None,

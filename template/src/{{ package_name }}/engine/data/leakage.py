@@ -5,7 +5,8 @@ A feature must be known when the prediction is made. Five signs that a column is
 1. alone it tells the target almost perfectly, or far better than every other column;
 2. it is missing where the target is missing, and hardly anywhere else: recorded with the outcome;
 3. its times lie after the time of the row;
-4. it reproduces a column that is suspected, alone or as a difference or ratio with another;
+4. it reproduces a column that is suspected, alone or as a sum, difference, product or ratio with
+   another; a number to predict counts as suspected itself;
 5. it is the target under another name (a case of 1).
 
 Signs, not proofs: people decide. The idea of 1 and 3: Kaufman et al. 2012, Leakage in Data Mining.
@@ -44,10 +45,12 @@ def suspects(
     columns: Sequence[str],
     time_column: str | None = None,
     known: Sequence[str] = (),
+    outcome: str = "",
 ) -> list[Suspicion]:
     """Return the suspected ones of `columns`, the strongest first.
 
-    `frame` is typed by the contract; `target` holds the outcome or null for each of its rows.
+    `frame` is typed by the contract; `target` holds the outcome or null for each of its rows, and
+    `outcome` is its column's name, where `frame` has it.
     `known` names columns that are out already, such as those of the target's definition. Large
     tables are judged by MAX_ROWS rows, drawn the same way every time.
     """
@@ -57,12 +60,13 @@ def suspects(
     scores = {name: targets.association(frame[name], target) for name in columns}
     found: dict[str, list[tuple[str, float]]] = {}
     for name, reason, strength in (
-        *targets.telling(scores),
+        *targets.signs(frame, target, scores),
         *_missing_together(frame, target, columns),
         *_afterwards(frame, columns, time_column),
     ):
         found.setdefault(name, []).append((reason, strength))
-    while new := _reproducing(frame, scores, [*known, *found]):
+    whole = targets.reproduced(outcome) if outcome else []
+    while new := _reproducing(frame, scores, [*known, *whole, *found], whole):
         found |= {name: [(reason, 1.0)] for name, reason in new.items()}
     merged = [
         Suspicion(name, "; ".join(reason for reason, _ in signs), max(s for _, s in signs))
@@ -109,12 +113,16 @@ def _afterwards(
 
 
 def _reproducing(
-    frame: pl.DataFrame, scores: dict[str, float], suspected: Sequence[str]
+    frame: pl.DataFrame,
+    scores: dict[str, float],
+    suspected: Sequence[str],
+    whole: Sequence[str],
 ) -> dict[str, str]:
-    """Find columns that give a suspected number by their order, or as x - y or x / y of two.
+    """Find columns that give a suspected number by their order, or as x + - * / y of two.
 
-    Of two columns the one that tells more about the target is named. Moments count in pairs only:
-    those of one process follow each other, so that their order proves nothing.
+    Of two columns the one that tells more about the target is named, or both where they give the
+    target itself. Moments count in pairs only: those of one process follow each other, so that
+    their order proves nothing.
     """
     found: dict[str, str] = {}
     numbers = [name for name in frame.columns if frame[name].dtype.is_numeric()]
@@ -137,22 +145,28 @@ def _reproducing(
             if same >= EQUAL and name in numbers:
                 found[name] = f"it has the order of {leak}"
         with np.errstate(divide="ignore", invalid="ignore"):
-            forms = {"-": matrix, "/": np.log(matrix)}
-        for sign, form in forms.items():
-            for x, y in _pairs(form):
-                pair = f"{open_[x - 1]} {sign} {open_[y - 1]} gives {leak}"
-                found.setdefault(max(open_[x - 1], open_[y - 1], key=lambda n: scores[n]), pair)
+            logs = np.log(matrix)
+        forms = {"-": (matrix, -1), "/": (logs, -1), "+": (matrix, 1), "*": (logs, 1)}
+        for sign, (form, turn) in forms.items():
+            for x, y in _pairs(form, turn):
+                pair = [open_[x - 1], open_[y - 1]]
+                known = pair if leak in whole else [max(pair, key=lambda n: scores[n])]
+                found |= dict.fromkeys(known, f"{pair[0]} {sign} {pair[1]} gives {leak}") | found
     return found
 
 
-def _pairs(values: Floats) -> Iterator[tuple[int, int]]:
-    """Find columns of (rows, columns) whose difference is the first, up to scale and shift."""
+def _pairs(values: Floats, sign: int) -> Iterator[tuple[int, int]]:
+    """Find columns x, y of (rows, columns) whose x + sign y is the first, up to scale and shift.
+
+    None of them is the first without the other.
+    """
     kept = np.flatnonzero(np.isfinite(values).all(axis=0))
     if 0 not in kept:
         return
     leak = values[:, 0] - values[:, 0].mean()
+    kept = kept[[0, *(1 + np.flatnonzero(_likeness(values[:, kept[1:]], leak) < EQUAL))]]
     for place, x in enumerate(kept[1:]):
-        gaps = values[:, [x]] - values[:, kept[place + 2 :]]
+        gaps = values[:, [x]] + sign * values[:, kept[place + 2 :]]
         for index in np.flatnonzero(_likeness(gaps, leak) >= EQUAL):
             gap = gaps[:, index] - gaps[:, index].mean()
             error = np.abs(leak - gap * (gap @ leak) / (gap @ gap))

@@ -58,6 +58,7 @@ def profile(
         [column.name for column in features],
         contract.time.name if contract.time else None,
         known,
+        target.name,
     )
     numeric = [c.name for c in features if c.kind in ("number", "integer", "boolean")]
     report: dict[str, Any] = {

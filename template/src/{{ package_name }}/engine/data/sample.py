@@ -18,6 +18,7 @@ from ..settings import Data, Project
 from . import contract as contracts
 from . import signal
 from .contract import Column, Contract, definition_columns
+from .spread import scaled
 from .validation import DTYPES, parquet, parse
 
 WEIGHTS = (1.0, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
@@ -167,7 +168,7 @@ def _values(
     `latent` is standard normal; every value is a monotone function of it.
     """
     if column.kind in ("number", "integer"):
-        values = _scaled(column, latent)
+        values = scaled(column, latent)
         return pl.Series(values), latent * (np.ptp(values) > 0)
     if column.kind == "boolean":
         truth = latent < NormalDist().inv_cdf(min(max(column.mean or 0.5, 0.01), 0.99))
@@ -184,26 +185,6 @@ def _values(
     minutes = (np.abs(latent) * 200 * 1440).astype(np.int64)
     moments = start.astype("datetime64[us]") - minutes * np.timedelta64(1, "m")
     return pl.Series(moments), 0 * latent
-
-
-def _scaled(column: Column, latent: Floats) -> Floats:
-    """Give a standard normal the mean, spread and limits of a number column."""
-    low = -np.inf if column.minimum is None else column.minimum
-    high = np.inf if column.maximum is None else column.maximum
-    if np.isfinite(low) and np.isfinite(high):
-        centre, spread = (low + high) / 2, (high - low) / 5
-    else:
-        centre, spread = max(low + 10, min(high - 10, 0.0)), 10.0
-    centre = centre if column.mean is None else column.mean
-    spread = spread if column.std is None else column.std
-    values = centre + spread * latent
-    if 0 < centre - low < 2.5 * spread:  # skewed, as amounts and counts are
-        width = np.sqrt(np.log1p((spread / (centre - low)) ** 2))
-        values = low + (centre - low) * np.exp(width * latent - width**2 / 2)
-    if column.kind == "integer":
-        return np.clip(np.rint(values), np.ceil(low), np.floor(high))
-    digits = max(0, 3 - int(np.floor(np.log10(spread or 1))))
-    return np.clip(np.round(values, digits), low, high)
 
 
 def _score(effects: list[tuple[Column, Floats]], rows: int, rng: np.random.Generator) -> Floats:

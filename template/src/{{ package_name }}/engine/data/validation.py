@@ -179,6 +179,7 @@ def run(project: Project) -> dict[str, Any]:
     if digest != snapshot.sha256:
         raise ProjectError(f"{snapshot.file} is missing or was changed: run `ml ingest` again")
     result = apply(contract, scan(content, known=True).collect())
+    result.warnings.update(targets.doubts(result.valid, contract.target))
     inputs = snapshot.sha256 + storage.sha256_text(contract.text)
     report = {
         "run": storage.sha256_text(inputs)[:12],

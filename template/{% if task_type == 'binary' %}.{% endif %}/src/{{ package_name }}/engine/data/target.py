@@ -59,6 +59,16 @@ def outputs(target: Column, y: NDArray[np.int8]) -> tuple[Output, ...]:
     return task.outputs(target.positive or "")
 
 
+def reproduced(target: str) -> list[str]:
+    """Return the columns that a feature must not reproduce, alone or with another: numbers."""
+    return []
+
+
+def doubts(frame: pl.DataFrame, target: Column) -> dict[str, int]:
+    """Count rows whose target is readable and hardly true, by "column: rule": none."""
+    return {}
+
+
 def profile(y: pl.Series) -> dict[str, Any]:
     """Return what profile.json says of the target beside its trend."""
     return {"positives": int(y.sum()), "rate": y.mean()}
@@ -92,8 +102,10 @@ def association(values: pl.Series, y: pl.Series) -> float:
     return max(best, _rate_auc(codes, label))
 
 
-def telling(scores: dict[str, float]) -> Iterator[tuple[str, str, float]]:
-    """Yield the columns whose association no honest feature has: name, reason, strength."""
+def signs(
+    frame: pl.DataFrame, y: pl.Series, scores: dict[str, float]
+) -> Iterator[tuple[str, str, float]]:
+    """Yield the columns whose association no honest feature has: name, reason, ROC AUC."""
     first, second = (*sorted((s for s in scores.values() if s < SURE), reverse=True), 0.5, 0.5)[:2]
     for name, score in scores.items():
         if score >= SURE:
