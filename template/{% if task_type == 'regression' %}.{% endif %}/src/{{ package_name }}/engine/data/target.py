@@ -7,7 +7,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from .. import task
 from ..formats import number
+from ..model.output import Output
 from .contract import Column
 
 # Of a group of rows, for the trend: mean, median, and where 80 % of the values lie.
@@ -40,6 +42,11 @@ def outcome(frame: pl.DataFrame, target: Column) -> pl.Series:
 def values(frame: pl.DataFrame, target: Column) -> Floats:
     """Return the target in its unit, NaN where it is missing; shape (rows,)."""
     return outcome(frame, target).fill_null(float("nan")).to_numpy()
+
+
+def outputs(target: Column, y: Floats) -> tuple[Output, ...]:
+    """Return what a model answers that was trained on the target's values `y`."""
+    return task.outputs(y)
 
 
 def reproduced(target: str) -> list[str]:
