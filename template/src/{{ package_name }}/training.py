@@ -179,7 +179,8 @@ def run(project: Project) -> dict[str, Any]:
     baselines, candidates = facts.baselines, facts.candidates
     found, shares = compare(project, data, parts, tuned)
     behind = paired_differences(found, candidates, facts.primary_metric)
-    eligible = gaining(behind, baselines, _least_gain(project, found))
+    everyone = paired_differences(found, [*baselines, *candidates], facts.primary_metric)
+    eligible = gaining(behind, everyone, baselines, _least_gain(project, found))
     chosen = choose(eligible, facts.selection)
     head, decided = decision.decide(project, data.y, found[chosen].oof)
     fitted: dict[str, Fitted] = {}
@@ -309,16 +310,23 @@ def paired_differences(
 
 
 def gaining(
-    behind: dict[str, Behind], baselines: Sequence[str], min_gain: float
+    behind: dict[str, Behind],
+    everyone: dict[str, Behind],
+    baselines: Sequence[str],
+    min_gain: float,
 ) -> dict[str, Behind]:
     """Return the candidates that the gate could let pass, each behind the best of these.
 
-    The gate asks for `min_gain` over the best baseline. Where a baseline is a candidate too, a more
-    complex one that gains less would be refused, and the simpler model would stand unused.
+    The gate asks for `min_gain` over the best baseline but the model itself. Where a baseline is a
+    candidate too, a more complex one that gains less over it would be refused, and the simpler
+    model would stand unused. All candidates are left where none gains enough.
     """
-    known = [gap.mean for name, gap in behind.items() if name in baselines]
-    most = min(known) - min_gain if known else float("inf")
-    left = {name: gap for name, gap in behind.items() if name in baselines or gap.mean <= most}
+
+    def gain(name: str) -> float:
+        rivals = [everyone[other].mean for other in baselines if other != name]
+        return min(rivals, default=float("inf")) - everyone[name].mean
+
+    left = {name: gap for name, gap in behind.items() if gain(name) >= min_gain} or behind
     best = min(gap.mean for gap in left.values())
     return {name: gap._replace(mean=gap.mean - best) for name, gap in left.items()}
 
