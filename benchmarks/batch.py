@@ -18,7 +18,7 @@ pl.concat([base] * times).head(rows).write_parquet(f"{rows}.parquet", row_group_
 """
 # The floor: read Parquet in batches, and run the bare model on a matrix that is there already.
 FLOOR = """
-import sys, time, resource, numpy as np, onnxruntime as ort, pyarrow.parquet as pq, polars as pl
+import sys, time, resource, numpy as np, onnxruntime as ort, polars as pl
 from churn_model.engine.features import encode
 from churn_model.engine.model import scorer
 from churn_model.engine.model.scorer import FeatureSpec
@@ -31,9 +31,9 @@ options = ort.SessionOptions(); options.inter_op_num_threads = 1
 session = ort.InferenceSession("models/v1/model_encoded.onnx", options)
 start = time.perf_counter()
 rows = 0
-for batch in pq.ParquetFile(sys.argv[1]).iter_batches(65536):
-    session.run(None, {"x": x[: batch.num_rows]})
-    rows += batch.num_rows
+for batch in pl.scan_parquet(sys.argv[1]).collect_batches(chunk_size=65536):
+    session.run(None, {"x": x[: batch.height]})
+    rows += batch.height
 print(rows / (time.perf_counter() - start))
 """
 OURS = """
