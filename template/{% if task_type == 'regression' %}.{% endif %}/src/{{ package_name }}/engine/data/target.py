@@ -76,7 +76,7 @@ def doubts(frame: pl.DataFrame, target: Column) -> dict[str, int]:
 
 def absurd(y: pl.Series) -> pl.Series:
     """Return the values that lie FAR times as far from the median as 99 % of all."""
-    distance = (y - y.median()).abs()  # type: ignore[operator]
+    distance = (y - y.median()).abs()
     limit = distance.quantile(0.99, "lower") or 0.0
     return y.filter(distance > FAR * limit) if limit else y.clear()
 
@@ -91,7 +91,7 @@ def marks(y: pl.Series) -> pl.Series:
         if not least <= len(same) <= most or others.n_unique() < FEW_VALUES:
             continue
         low, high = others.min(), others.max()
-        gap = min(abs(end - low), abs(end - high))  # type: ignore[operator]
+        gap = min(abs(end - low), abs(end - high))  # type: ignore[operator, arg-type]
         spread = others.quantile(0.75) - others.quantile(0.25)  # type: ignore[operator]
         if gap > 3 * spread or (end < 0 <= low):  # type: ignore[operator]
             return same
@@ -175,14 +175,14 @@ def _mean_of(frame: pl.DataFrame, name: str, y: pl.Series, groups: list[str]) ->
     same = same.filter(pl.col("len") > 1)
     rows, spread = int(same["len"].sum()), table["y"].std() or 0.0
     if same.height >= 5 and rows >= 0.5 * table.height:
-        within = (same["var"] * (same["len"] - 1)).sum() / max(1, rows - same.height)
-        misses = (same["len"] * (same["y"] - same["x"]) ** 2).sum() / same.height
+        within = float((same["var"] * (same["len"] - 1)).sum()) / max(1, rows - same.height)
+        misses = float((same["len"] * (same["y"] - same["x"]) ** 2).sum()) / same.height
         if misses < (0.05 if same.height >= 20 else 1e-6) * within:
             return f"the target's mean over the rows of equal {name} ({same.height} values)"
     for group in groups:
         total, size = pl.col("y").sum().over(group), pl.len().over(group)
         others = table.filter(size > 1).select((total - pl.col("y")) / (size - 1), "x")
-        miss = (others["y"] - others["x"]).abs() <= 1e-6 * spread  # type: ignore[operator]
+        miss = (others["y"] - others["x"]).abs() <= 1e-6 * spread
         if others.height >= 0.5 * table.height and (miss.mean() or 0) > 0.95:  # type: ignore[operator]
             return f"the target's mean over the other rows of the same {group}"
     return ""

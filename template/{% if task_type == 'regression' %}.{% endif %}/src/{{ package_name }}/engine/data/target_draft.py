@@ -99,7 +99,7 @@ def _doubts(target: Candidate, y: pl.Series, unit: str) -> Iterator[str]:
             "for a missing value, leave it empty in the source"
         )
     if len(far := absurd(known)):
-        worst = number(far[(far - known.median()).abs().arg_max()])  # type: ignore[operator, index]
+        worst = number(far[(far - known.median()).abs().arg_max()])  # type: ignore[index]
         yield (
             f"{count(len(far), 'row')} absurdly far from the others, such as {worst}: mend the "
             "source, or set minimum and maximum in logicalTypeOptions"
