@@ -16,6 +16,7 @@ class TaskFacts:
     cost_under: float
     interval_coverage: float
     max_bias: float
+    target_mean: float
     target_shape: str
     target_unit: str
     today_error: float
