@@ -308,3 +308,16 @@ def test_the_contract_says_what_a_target_may_be(tmp_path):
     column = contract.Column(name="y", kind="number", role="target", unit="EUR")
     assert "target_unit is USD" in column.contradiction({"target_unit": "USD"})
     assert column.contradiction({"target_unit": "eur"}) == column.contradiction({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "minimum"), [("any", "number", None), ("counts", "integer", 0)]
+)
+def test_the_first_contract_follows_the_answers(tmp_path, shape, kind, minimum):
+    told = {"target_unit": "kWh", "target_mean": 4.5, "target_sd": 2.5, "target_shape": shape}
+    agreed = agreed_of(tmp_path, "none", **told)
+    y = agreed.target
+    assert (y.kind, y.minimum, y.unit, y.mean, y.std) == (kind, minimum, "kWh", 4.5, 2.5)
+    frame = sample.generate(agreed, 2000, 3)
+    assert frame["value"].mean() == pytest.approx(4.5, abs=0.4)
+    assert (frame["value"].min() < 0) == (shape == "any")
