@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from copier import run_copy
 
 from . import package  # noqa: F401  (makes `package_name` importable)
 from .answers import known
 from .jinja import environment
-from .rendering import recorded, render
+from .rendering import fast_copier, plain_template, recorded, render
 
 
 @cache
@@ -24,6 +25,14 @@ def defaults() -> dict[str, Any]:
     return dict(_defaults())
 
 
+@cache
+def _hidden() -> dict[str, Any]:
+    """Return the defaults of questions too that are asked of other projects only."""
+    with tempfile.TemporaryDirectory() as folder, fast_copier():
+        copied = run_copy(str(plain_template()), f"{folder}/p", defaults=True, quiet=True)
+        return dict(copied.answers.combined)
+
+
 def render_plan(**changed: Any) -> tuple[str, dict[str, Any]]:
     """Return PLAN.md and the content of plan.yaml for the default answers with some changed.
 
@@ -34,7 +43,7 @@ def render_plan(**changed: Any) -> tuple[str, dict[str, Any]]:
     answers = {"today_precision": usual, "hourly_rate": 0.0} | answers
     kept = known(answers)
     presets = environment().get_template("questions/presets.jinja").module.presets
-    context = {**answers, "preset_answers": presets.get(answers["preset"], {})}
+    context = {**_hidden(), **answers, "preset_answers": presets.get(answers["preset"], {})}
     context |= {"_copier_answers": {"_commit": "v1", "_src_path": "x", **kept}}
     texts = [
         environment().get_template(f"template/{name}.jinja").render(context)
