@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from . import decision
 from .engine import metrics
 from .engine.formats import number, percent
-from .engine.resampling import resamples
+from .engine.resampling import Interval, resamples
 from .engine.settings import Project
 from .planner.compared import loss as loss_of
 
@@ -58,7 +58,7 @@ def judge(
 
 def usefulness(
     answers: dict[str, Floats],
-    coverage: metrics.Interval,
+    coverage: Interval,
     planned: float,
     business: dict[str, Any],
 ) -> tuple[list[str], list[str]]:

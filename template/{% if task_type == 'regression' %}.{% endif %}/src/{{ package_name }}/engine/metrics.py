@@ -53,9 +53,8 @@ class Rows:
     def relative(self) -> Array:
         """Absolute error as a share of the actual value, NaN where that is 0."""
         size = np.abs(self.y)
-        share = np.full(len(size), np.nan)
-        np.divide(self.absolute, size, out=share, where=size > 0)
-        return share
+        nothing = np.full(len(size), np.nan)
+        return np.asarray(np.divide(self.absolute, size, out=nothing, where=size > 0))
 
 
 def pinball(y: Array, p: Array, quantile: float) -> Array:
@@ -239,7 +238,7 @@ def points(y: Array, p: Array, seed: int) -> list[list[float]]:
     return np.column_stack([p[some], y[some]]).tolist()  # type: ignore[no-any-return]
 
 
-def histogram(values: Array, bins: int = 30) -> dict[str, Any]:
+def histogram(values: Array, bins: int = 30) -> dict[str, list[Any]]:
     """Return edges (bins + 1) and counts (bins) between the 1 % and 99 % quantiles."""
     low, high = np.quantile(values, [0.01, 0.99])
     counts, edges = np.histogram(np.clip(values, low, high), bins=bins)
