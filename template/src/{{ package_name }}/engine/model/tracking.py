@@ -10,7 +10,7 @@ import sys
 from contextlib import closing
 from typing import Any
 
-from .. import privacy, progress
+from .. import privacy, progress, storage
 from ..data import contract
 from ..errors import ProjectError
 from ..git import git
@@ -47,6 +47,8 @@ def _log(project: Project, training: dict[str, Any]) -> None:
     progress.tell("writing the MLflow record")
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
+    folder = project.path(f"models/{training['version']}")
+    made = storage.read_json(folder / "manifest.json", dict[str, Any])
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment(experiment_id=_experiment(project))
     with mlflow.start_run(run_name=training["version"]):
@@ -55,7 +57,7 @@ def _log(project: Project, training: dict[str, Any]) -> None:
                 "chosen": training["chosen"],
                 "split": training["split"]["scheme"],
                 "cv": training["cv"]["scheme"],
-                "calibration": training["calibration"],
+                "head": made["head"],
                 "rounds": training["candidates"][training["chosen"]]["rounds"],
                 "features": len(training["features"]),
             }
@@ -64,7 +66,6 @@ def _log(project: Project, training: dict[str, Any]) -> None:
             {f"cv_{name}": facts["score"] for name, facts in training["candidates"].items()}
         )
         mlflow.set_tags({"run": training["run"], "code": code_version(project)})
-        folder = project.path(f"models/{training['version']}")
         agreed = contract.read(folder / "contract.odcs.yaml")
         kept = privacy.NEEDED if privacy.hidden_names(agreed.columns) else ()  # in the bundle, only
         files = {"manifest.json", "training.json", "contract.odcs.yaml", "model.onnx"}
