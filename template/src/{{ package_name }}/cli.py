@@ -101,10 +101,10 @@ def explain(
     lines = ["reports/explain.json and evaluation.html hold the explanations"]
     if row is not None:
         found = report["rows"][0]
-        mean = number(report["base"], 3)
-        lines = [f"probability {number(found['probability'], 3)} (mean {mean})"]
+        score = report["score"]
+        lines = [f"{score} {number(found[score])} (mean {number(report['base'])})"]
         lines += [
-            f"  {signed(item['contribution'], 3)} {item['feature']} = {item['value']}"
+            f"  {signed(item['contribution'])} {item['feature']} = {item['value']}"
             for item in found["contributions"]
         ]
     show(report, as_json, "\n".join(lines))

@@ -61,6 +61,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
         "method": "permutation importance (loss of the primary metric); Shapley values by sampling "
         "(Strumbelj and Kononenko 2014) in " + scorer.score,
         "primary_metric": scorer.manifest.primary_metric,
+        "score": scorer.score,
         "base": float(scorer.predict(background)[scorer.score].mean()),
         "global": importance,
         "rows": [

@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 
 
 class CrossValidated(NamedTuple):
-    """A candidate's out-of-fold probabilities (NaN where no fold tested the row) and costs."""
+    """A candidate's out-of-fold predictions (NaN where no fold tested the row) and costs."""
 
     oof: Floats
     scores: list[float]

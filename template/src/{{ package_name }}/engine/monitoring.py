@@ -356,9 +356,11 @@ def retrain_check(project: Project) -> dict[str, Any]:
     seen = storage.read_json(path, dict[str, Any]) if path.exists() else {}
     if seen.get("version") != scorer.version or seen["source"] == TEST_SET:
         seen = {}  # nothing was observed since this version was trained
-    level, realised, below = seen.get("level"), seen.get("performance") or {}, None
+    level, realised, worse = seen.get("level"), seen.get("performance") or {}, None
     if realised.get("kind") == "realised":
-        below = max(0.0, realised["tested"]["low"] - realised["value"])
+        sign = metrics.sign(made.primary_metric)
+        end = realised["tested"]["low" if sign > 0 else "high"]
+        worse = max(0.0, sign * (end - realised["value"]))
     age = (
         dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(made.created)
     ).total_seconds() / 86400
@@ -366,10 +368,10 @@ def retrain_check(project: Project) -> dict[str, Any]:
     rows = (
         ("drift level", level, "act", level == "act"),
         (
-            f"{project.plan.named(made.primary_metric)} below its test interval",
-            below,
+            f"{project.plan.named(made.primary_metric)} worse than its test interval",
+            worse,
             max_drop,
-            (below or 0) > max_drop,
+            (worse or 0) > max_drop,
         ),
         ("age in days", round(age, 1), max_age, age > max_age),
         ("new rows", new := _new_rows(project, scorer), None, False),

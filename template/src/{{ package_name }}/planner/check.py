@@ -554,7 +554,8 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
         mend = f"give the one of {metric} as `limit:` beside the override"
         yield Finding("error" if "OBJ-01" in due else "warning", "OBJ-01", f"{message}: {mend}")
     split = plan.value("split")
-    if plan.value("cv") != ("time_series" if split == "time" else f"{split}_kfold"):
+    folds = {"time": "time_series", "random": "kfold"}.get(split, f"{split}_kfold")
+    if plan.value("cv") != folds:
         cv, split = (
             plan.decisions[plan.decision_id(name)].said(plan.value(name))
             for name in ("cv", "split")

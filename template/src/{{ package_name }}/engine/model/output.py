@@ -15,7 +15,8 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One value of an answer.
 
     A score is what the model predicts, an interval how sure it is, a decision what follows.
-    `levels` are the classes that it is about, `cuts` the bounds between which a score is counted.
+    `levels` are those of the target that it is about, `cuts` the bounds between which a score is
+    counted.
     """
 
     name: str

@@ -121,8 +121,8 @@ class ServedColumn(msgspec.Struct, frozen=True, kw_only=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a bundle is and the SHA-256 of each of its files.
 
-    `decision` holds the numbers that decisions follow from, such as a threshold; `head` names the
-    last step of the graph, such as a calibration.
+    `decision` holds the numbers that decisions follow from; `head` names the last step of the
+    graph.
     """
 
     format: int
