@@ -225,6 +225,14 @@ def test_one_of_a_kind_is_no_plural() -> None:
         assert " 1 case a day" in text
 
 
+def test_a_part_is_no_more_than_its_whole() -> None:
+    def plan(hours: int) -> str:
+        return render_plan(**STANDARD, hours_saved=hours, hourly_rate=100)[0].replace("\u00a0", " ")
+
+    assert "all that the gap leaves of 1 000 000 for 10 000 hours" in plan(10_000)
+    assert "1 000 of it for 10 hours" in plan(10)
+
+
 def test_what_hangs_on_an_answer_is_not_said_against_it() -> None:
     def lines(id: str, **answers: Any) -> str:
         blocks = render_plan(plan_depth="regulated", **answers)[1]["blocks"]

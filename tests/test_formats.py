@@ -9,6 +9,8 @@ from helpers.jinja import environment
 from helpers.plan import render_plan
 
 from package_name.engine.formats import apart, count, number, percent, signed
+from package_name.engine.settings import Number
+from package_name.planner.measured import amount
 
 EDGES = [
     *(0, -0.0, 1, -1, 0.5, 0.9995, 0.99995, 0.999, 0.995, 0.00004, 0.0005, 0.00045, 1e-6, 9.99e-7),
@@ -186,3 +188,21 @@ def test_the_plan_names_no_threshold_as_the_one_in_use() -> None:
     """People's capacity or a policy of the team moves it: only a run knows it."""
     text = plain(daily_capacity=5)
     assert "at the threshold in use or more" in text and not re.search(r"p ≥ [\d.]", text)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "written"),
+    [
+        (7, "month", "month 7"),
+        (7, "months", "7 months"),
+        (1, "weeks", "1 week"),
+        (1, "cases a day", "1 case a day"),
+        (1, "times the budget rate", "1 times the budget rate"),
+        (0.5, "share of cost", "50\u00a0% of cost"),
+        (None, "month", "none"),
+    ],
+)
+def test_a_computed_number_is_written_with_its_unit(
+    value: float | None, unit: str, written: str
+) -> None:
+    assert amount(Number(value=value, unit=unit, formula="x", source="UPL")) == written

@@ -91,6 +91,13 @@ def test_numbers_equal_those_by_hand(project: Path) -> None:
     assert numbers["npv"] > 0 and numbers["weeks"] < 52
 
 
+def test_half_an_interval_has_the_unit_and_the_figures_of_its_metric(project: Path) -> None:
+    text = (project / "PLAN.md").read_text("utf-8")
+    found = re.search(r"would tell it to ([\d.\u00a0]+) (.+) up or down", text)
+    assert found and found[2] == plan(project)["answers"]["target_unit"]
+    assert len(found[1].replace(".", "").lstrip("0")) <= 3 or "." not in found[1]
+
+
 def test_formulas_equal_golden_values() -> None:
     golden = {
         "order_quantile": [([3, 1], 0.75), ([1, 1], 0.5)],

@@ -87,7 +87,11 @@ def amount(given: Number) -> str:
         return "yes" if given.value else "no"
     if given.unit.startswith("share"):
         return f"{percent(given.value)}{given.unit.removeprefix('share')}"
-    return f"{number(given.value)} {given.unit}".strip()
+    written = number(given.value)
+    if given.unit == "month":  # which one: how many are "months"
+        return f"month {written}"
+    unit = re.sub(r"^(?!times)(\w+)s\b", r"\1", given.unit) if written == "1" else given.unit
+    return f"{written} {unit}".strip()
 
 
 def figures(project: Project) -> Any:
