@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -487,3 +488,22 @@ def test_model_card_and_diagram_follow_what_was_measured(measured: Project) -> N
     card.unlink()
     sync.run(measured)
     assert not card.exists()
+
+
+@pytest.mark.parametrize(
+    ("linear", "candidates", "passes"),
+    [
+        (0.75, ["logistic_regression", "lightgbm"], True),
+        (0.51, ["logistic_regression", "lightgbm"], False),  # it gains too little itself
+        (0.60, ["logistic_regression", "lightgbm"], False),  # it is below the limit
+        (0.75, ["lightgbm"], False),  # the plan does not try it
+    ],
+)
+def test_a_simpler_model_is_advised_only_where_it_would_pass(
+    linear: float, candidates: list[str], passes: bool
+) -> None:
+    facts = SimpleNamespace(candidates=candidates, metric_limit=0.65, min_gain=0.02)
+    project: Any = SimpleNamespace(facts=facts)
+    plain = {"class_prior": {"roc_auc": 0.5}, "logistic_regression": {"roc_auc": linear}}
+    asked = project, "roc_auc", "logistic_regression", list(plain), plain
+    assert evaluation._would_pass(*asked) is passes
