@@ -182,7 +182,7 @@ def test_a_broken_contract_is_listed_line_by_line(project: Project, ml: Ml) -> N
         ("simulate-drift", 2, "no champion yet"),
         ("retrain-check", 2, "no champion yet"),
         ("score in.csv out.csv", 2, "in.csv: no such file"),
-        ("serve", 2, "no champion yet"),
+        ("serve --port 47113", 2, "no champion yet"),
         ("promote v1", 2, "run `ml train`"),
         ("rollback", 2, "`ml "),
         ("plan gate G9", 2, "G9"),

@@ -1,0 +1,161 @@
+"""A project that predicts a number, from the copy to a served model, with this environment."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from helpers.rendering import publish, render
+
+SMALL = {
+    "ML_TRAINING__TRACK": "false",
+    "ML_TRAINING__FOLDS": "3",
+    "ML_TRAINING__MEMBERS": "1",
+    "ML_TRAINING__THREADS": "1",
+    "ML_EVALUATION__BOOTSTRAP": "100",
+}
+
+
+class Made:
+    """A project of a known case, with the command `ml` of this environment."""
+
+    def __init__(self, folder: Path, package: str) -> None:
+        self.folder, self.package = folder, package
+        self.env = {**os.environ, **SMALL, "PYTHONPATH": str(folder / "src")}
+
+    def ml(self, *command: str, code: int = 0) -> str:
+        """Run `ml`; its exit code must be `code`. Return what it said."""
+        done = subprocess.run(
+            [sys.executable, "-m", self.package, *command],
+            cwd=self.folder,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == code, f"{command}: {done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def report(self, name: str) -> dict[str, Any]:
+        """Read a report."""
+        found: dict[str, Any] = json.loads((self.folder / f"reports/{name}.json").read_text())
+        return found
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = render(
+        tmp_path_factory.mktemp("number") / "p",
+        preset="house_price",
+        deployment_modes=["rest", "batch"],
+    )
+    publish(folder)
+    made = Made(folder, "house_prices")
+    made.ml("run")
+    return made
+
+
+def test_a_run_passes_its_gate_and_measures_what_the_plan_asks(project: Made) -> None:
+    metrics = project.report("metrics")
+    assert metrics["gate"]["passed"] and metrics["primary_metric"] == "mae"
+    found = metrics["champion"]["metrics"]
+    assert found["mae"]["value"] < metrics["gate"]["limit"]
+    assert found["coverage"]["value"] == pytest.approx(0.9, abs=0.04)
+    assert min(part["coverage"] for part in metrics["by_size"]) > 0.75
+    assert metrics["gains"]["ridge"]["low"] > 0 and metrics["gains"]["median"]["low"] > 0
+    assert {"ridge", "lightgbm", "lightgbm_log", "blend"} <= metrics["candidates"].keys()
+    explained = project.report("explain")
+    (row, *_) = explained["rows"]
+    assert {"value", "low", "high", "decision"} <= row.keys()
+    total = explained["base"] + sum(part["contribution"] for part in row["contributions"])
+    assert total == pytest.approx(row["value"], rel=0.05)  # the background is drawn
+    assert project.report("drift")["level"] == "ok"
+
+
+def test_the_plan_tells_what_was_measured(project: Made) -> None:
+    project.ml("plan", "check")
+    plan = (project.folder / "PLAN.md").read_text(encoding="utf-8")
+    for said in ("Outcomes in their interval", "Typical value", "Bias", "Quantile to decide by"):
+        assert f"| {said} |" in plan, said
+    assert "of the outcomes are in their interval" in plan
+    page = (project.folder / "reports/evaluation.html").read_text(encoding="utf-8")
+    assert "sale_price" in page or "EUR" in page
+
+
+def test_rows_get_value_interval_and_what_to_plan_with(project: Made, tmp_path: Path) -> None:
+    valid = pl.read_parquet(project.folder / "data/processed/test.parquet")
+    valid.drop("sale_price", strict=False).head(200).write_csv(tmp_path / "new.csv")
+    project.ml("score", str(tmp_path / "new.csv"), str(tmp_path / "out.csv"))
+    scored = pl.read_csv(tmp_path / "out.csv")
+    assert scored.height == 200
+    for row in scored.select("low", "value", "high", "decision").iter_rows():
+        assert row[0] <= row[1] <= row[2] and row[0] <= row[3] <= row[2]
+
+
+def test_the_service_answers_what_the_file_does(project: Made) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", project.package, "serve", "--port", str(port)]
+    running = subprocess.Popen(command, cwd=project.folder, env=project.env)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(120):
+            try:
+                urllib.request.urlopen(f"{address}/ready", timeout=1)
+                break
+            except OSError:
+                time.sleep(0.25)
+        (version,) = {p.name for p in (project.folder / "models").iterdir() if p.is_dir()}
+        golden = json.loads((project.folder / f"models/{version}/golden.json").read_text())
+        body = json.dumps({"rows": golden["rows"]}).encode()
+        head = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{address}/predict", body, head)
+        answer = json.load(urllib.request.urlopen(request, timeout=10))
+        assert (answer["quantile"], answer["coverage"]) == (0.5, 0.9)
+        for found, told in zip(answer["predictions"], golden["scores"]["value"], strict=True):
+            assert found["value"] == pytest.approx(told, rel=1e-4)
+            assert found["low"] <= found["value"] <= found["high"]
+        text = urllib.request.urlopen(f"{address}/metrics", timeout=10).read().decode()
+        assert "ml_value_bucket" in text and "ml_decision_bucket" in text
+    finally:
+        running.terminate()
+        running.wait(30)
+
+
+def test_a_shift_is_noticed_and_none_where_there_is_none(project: Made) -> None:
+    project.ml("simulate-drift")
+    assert all(item["level"] == "act" for item in project.report("simulated_drift")["planted"])
+
+
+def test_its_own_tests_pass_and_its_types_are_right(project: Made) -> None:
+    for command in (["pytest", "-q", "-n0", "tests"], ["mypy", "--strict", "src"]):
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=project.folder,
+            env=project.env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_costs_that_differ_move_what_to_plan_with(tmp_path: Path) -> None:
+    """A unit too little costs four times one too much: 80 % of the outcomes lie below."""
+    folder = render(tmp_path / "p", preset="delivery_time", deployment_modes=["batch"])
+    publish(folder)
+    made = Made(folder, "delivery_time")
+    made.ml("run")
+    metrics = made.report("metrics")
+    assert metrics["primary_metric"] == "pinball" and metrics["champion"]["quantile"] == 0.8
+    assert metrics["business"]["planned_above"] == pytest.approx(0.8, abs=0.05)
+    assert metrics["business"]["over"]["low"] > 0
