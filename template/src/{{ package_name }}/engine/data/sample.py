@@ -50,7 +50,7 @@ def generate(contract: Contract, rows: int, seed: int, months: int = MONTHS) -> 
 
     Their time column, if there is one, lies within the `months` before END.
 
-    With an entity and a time column each entity has VISITS rows, a month apart. A target with a
+    With an entity and a time column each entity has VISITS rows, a month apart, unless it is the key. A target with a
     definition is computed by it, from columns that are arranged to give the signal. ProjectError
     when the contract leaves no room for so many rows.
     """
@@ -89,7 +89,9 @@ def generate(contract: Contract, rows: int, seed: int, months: int = MONTHS) -> 
 def _is_panel(contract: Contract, rows: int) -> bool:
     """Whether entities come back month after month."""
     entity = contract.entity
-    return None not in (entity, contract.time) and _room(entity) * VISITS >= rows  # type: ignore[arg-type]
+    if entity is None or contract.time is None or contract.primary_key == (entity.name,):
+        return False
+    return _room(entity) * VISITS >= rows
 
 
 def _start(months: int) -> np.datetime64:
