@@ -51,9 +51,8 @@ def generate(contract: Contract, rows: int, seed: int, months: int = MONTHS) -> 
     Their time column, if there is one, lies within the `months` before END.
 
     With an entity and a time column each entity has VISITS rows, a month apart, unless it is the
-    key. A target with a
-    definition is computed by it, from columns that are arranged to give the signal. ProjectError
-    when the contract leaves no room for so many rows.
+    key. A target with a definition is computed by it, from columns that are arranged to give the
+    signal. ProjectError when the contract leaves no room for so many rows.
     """
     if rows < 1:
         raise ProjectError(f"sample data need at least one row, not {rows}")
