@@ -994,6 +994,9 @@ def test_a_waiver_opens_a_gate_and_ends(
     said = capsys.readouterr().out
     assert f"{left[1]}: waived by @eva until 2999-01-01: known well" in said
     assert "G0 is open" in said
+    sync.run(waived)
+    listed = waived.path("PLAN.md").read_text("utf-8")
+    assert re.search(r"\| G0 \|.+\| open; .+ waived by @eva until 2999-01-01 \|", listed)
     late = waive(measured, **{left[0].replace("-", "_"): waiver | {"until": dt.date(2020, 1, 1)}})
     assert (left[0], "its waiver ended on 2020-01-01") in errors(late)
     blank = waive(measured, **{left[0].replace("-", "_"): waiver | {"reason": " "}})
@@ -1003,9 +1006,12 @@ def test_a_waiver_opens_a_gate_and_ends(
 @pytest.mark.parametrize(
     ("waivers", "says"),
     [
-        ({"VAL_01": {"reason": "x", "owner": "@eva"}}, "until"),
+        ({"VAL_01": {"reason": "x", "owner": "@eva"}}, "VAL-01: .+ `until`"),
         ({"VAL_01": {"reason": "x", "owner": "@eva", "until": "soon"}}, "give reason, owner"),
-        ({"VAL_99": {"reason": "x", "owner": "@e", "until": dt.date(2999, 1, 1)}}, "VAL-99"),
+        (
+            {"VAL_99": {"reason": "x", "owner": "@e", "until": dt.date(2999, 1, 1)}},
+            "VAL-99.+ such as",
+        ),
     ],
 )
 def test_waivers_that_say_too_little_are_refused(

@@ -376,9 +376,13 @@ class Project:
             content = load_yaml(overrides)
             waived = content.pop("waivers", None) or {}
             where = f"{overrides}: waivers"
-            plan.waivers = convert(waived, dict[str, Waiver], where, WAIVER)
+            plan.waivers = {
+                name: convert(item, Waiver, f"{where}: {name}", WAIVER)
+                for name, item in convert(waived, dict[str, Any], where, WAIVER).items()
+            }
             if foreign := sorted(set(plan.waivers) - set(plan.blocks)):
-                raise ProjectError(f"{where}: no block {foreign[0]} in PLAN.md")
+                need = "name the block that a finding is of, such as EVAL-03"
+                raise ProjectError(f"{where}: no block {foreign[0]} in PLAN.md: {need}")
             plan.overrides = {
                 name: convert(item, Override, f"{overrides}: {name}", MEND)
                 for name, item in content.items()

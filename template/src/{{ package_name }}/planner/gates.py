@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ..engine import storage
 from ..engine.formats import number
 from ..engine.settings import Plan, Project
-from .blocks import Parts, read, rewrite, same, survey
+from .blocks import Parts, escape, read, rewrite, same, survey
 from .markup import slug
 
 NAME = "GATES"
@@ -98,5 +98,11 @@ def _lines(plan: Plan, parts: Parts, found: Iterable[Finding]) -> list[str]:
         gate = plan.gates[name]
         month = "-" if gate.p80_month is None else number(gate.p80_month, 1)
         asked = ", ".join(left[name]) or "none"
-        rows.append(f"| {name} | {gate.asks} | {month} | {state.said} | {asked} |")
+        waived = (
+            f"; {plan.blocks[i].title} waived by {escape(waiver.owner)} until {waiver.until}"
+            for i, waiver in plan.waivers.items()
+            if plan.blocks[i].gate == name
+        )
+        said = f"{state.said}{''.join(waived)}"
+        rows.append(f"| {name} | {gate.asks} | {month} | {said} | {asked} |")
     return [*rows, "<!-- G1 to G5: the month that four of five such projects keep -->"]
