@@ -421,3 +421,12 @@ def test_numbers_outside_of_a_graph_are_refused(tmp_path, place):
     model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [], out, tensors))
     with pytest.raises(ProjectError, match="data outside of itself"):
         session(model.SerializeToString())
+
+
+def test_a_model_of_another_task_says_so_in_one_line(project):
+    small.train(project, rows=400)
+    folder = project.path("models/v1")
+    path = folder / "manifest.json"
+    path.write_bytes(path.read_bytes().replace(b'"task": "binary"', b'"task": "regression"'))
+    with pytest.raises(ProjectError, match=r"v1: it is a model for task_type regression, this"):
+        Scorer.load(folder)

@@ -23,12 +23,12 @@ SMALL = {
 
 
 def table(rows: int, seed: int, spread: float = 1) -> pl.DataFrame:
-    """Return deliveries whose minutes follow from the way and the day."""
+    """Return deliveries whose seconds follow from the way and the day."""
     rng = np.random.default_rng(seed)
     way, parts = rng.gamma(2, 3, rows), rng.poisson(2, rows)
     day = rng.choice(["Mon", "Tue", "Sat"], rows)
-    minutes = 12 + 2 * way + parts + 6 * (day == "Sat") + spread * rng.normal(0, 2, rows)
-    return pl.DataFrame({"minutes": minutes.round(1), "way": way, "parts": parts, "day": day})
+    seconds = 12 + 2 * way + parts + 6 * (day == "Sat") + spread * rng.normal(0, 2, rows)
+    return pl.DataFrame({"duration": seconds.round(1), "way": way, "parts": parts, "day": day})
 
 
 class Made:
@@ -62,13 +62,14 @@ class Made:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("own")
     table(700, 0).write_csv(folder / "deliveries.csv")
-    answers = {"target": "minutes", "target_unit": "minutes", "entity": "", "time_column": ""}
+    answers = {"target": "duration", "target_unit": "seconds", "entity": "", "time_column": ""}
     limits = {"n_rows": 700, "target_mean": 30, "max_error": 4, "max_bias": 1}
     made = Made(
         render(folder / "p", task_type="regression", project_name="Own", **answers, **limits), "own"
     )
     publish(made.folder)
-    made.ml("contract", "infer", "../deliveries.csv", "--target", "minutes")
+    said = made.ml("contract", "infer", "../deliveries.csv", "--target", "duration")
+    assert " seconds (named by you or the plan's answers)" in said and "please check" not in said
     config = made.folder / "config.yaml"
     text = config.read_text(encoding="utf-8")
     config.write_text(text.replace("data/sample/dataset.parquet", "../deliveries.csv"), "utf-8")

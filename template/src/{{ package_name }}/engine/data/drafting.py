@@ -109,13 +109,14 @@ def run(
     progress.tell(f"judging {frame.width} columns of {number(frame.height)} rows")
     known = {name: project.plan.answers.get(name) for name in ("entity", "time_column")}
     known = {name: column for name, column in known.items() if column in frame.columns}
+    target = target or project.plan.answers["target"]
     drafted = _draft(
         frame,
-        target or project.plan.answers["target"],
+        target,
         definition,
         entity or known.get("entity"),
         time_column or known.get("time_column"),
-        told,
+        told or target_draft.answered(target, project.plan.answers),
         file.stem,
     )
     if edited:

@@ -418,6 +418,11 @@ class Scorer:
                 f"bundle {folder.name}: its format is {manifest.format}, this project reads "
                 f"{FORMAT}; train again"
             )
+        if manifest.task != task.TASK:
+            raise ProjectError(
+                f"bundle {folder.name}: it is a model for task_type {manifest.task}, this project "
+                f"is for {task.TASK}; train again"
+            )
         graphs = _verified(folder, manifest)
         scorer = cls(
             manifest,

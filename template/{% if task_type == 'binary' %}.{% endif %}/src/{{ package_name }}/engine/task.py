@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from .model.output import Output
 from .model.stored_graph import Stored
 
+TASK = "binary"
 OUTPUTS = (
     Output(
         "probability",

@@ -10,6 +10,7 @@ from .model.output import Output
 from .model.stored_graph import Stored
 
 Floats = NDArray[np.float64]
+TASK = "regression"
 OUTPUTS = (
     Output("value", "number", "score", "Predicted value of the target, in its unit."),
     Output("low", "number", "interval", "Lower end of the interval for the actual value."),

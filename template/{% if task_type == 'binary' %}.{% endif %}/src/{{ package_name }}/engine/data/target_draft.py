@@ -34,6 +34,11 @@ def kind(dtype: pl.DataType) -> Kind | None:
     return "boolean" if dtype == pl.Boolean else None
 
 
+def answered(target: str, answers: dict[str, Any]) -> str | None:
+    """Return None: no answer of the plan says which value is the event."""
+    return None
+
+
 def propose(target: Candidate, written: pl.Series, told: str | None) -> tuple[pl.Series, str]:
     """Give the target its type and positive value; `written` is the column as the file has it.
 

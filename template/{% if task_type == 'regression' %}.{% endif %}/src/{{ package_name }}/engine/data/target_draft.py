@@ -1,6 +1,7 @@
 """What a draft takes for the number to predict: its unit, its limits, and doubts about it."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import polars as pl
 
@@ -20,6 +21,7 @@ UNITS = {
     *("mm", "cm", "km", "miles", "sqm", "sqft", "m2", "kg", "grams", "tons", "lbs", "liters"),
     *("kwh", "mwh", "kw", "mw", "celsius", "percent", "pct", "ms", "gb", "mb", "units", "pieces"),
 }
+UNANSWERED = "units"  # the default of the question
 MIN_ROWS = 200  # fewer rows are few to learn a number from
 
 
@@ -28,6 +30,20 @@ def kind(dtype: pl.DataType) -> Kind | None:
     if not dtype.is_numeric():
         return None
     return "integer" if dtype.is_integer() else "number"
+
+
+def answered(target: str, answers: dict[str, Any]) -> str | None:
+    """Return the unit that the plan's answers give this target; its name goes before them."""
+    unit = str(answers.get("target_unit") or UNANSWERED)
+    if unit == UNANSWERED or target != answers["target"] or _named(target):
+        return None
+    return unit
+
+
+def _named(target: str) -> str:
+    """Return the unit that ends the name of a column, or ""."""
+    word = personal.snake(target).rpartition("_")[2]
+    return word if word in UNITS else ""
 
 
 def propose(target: Candidate, written: pl.Series, told: str | None) -> tuple[pl.Series, str]:
@@ -40,10 +56,9 @@ def propose(target: Candidate, written: pl.Series, told: str | None) -> tuple[pl
     y = target.values.cast(pl.Float64)
     y = y.set(~y.is_finite(), None)
     known = y.drop_nulls()
-    unit, said = told.strip() if told else "", "named by --unit"
-    word = personal.snake(target.name).rpartition("_")[2]
-    if not unit and word in UNITS:
-        unit, said = word, "its name says so"
+    unit, said = told.strip() if told else "", "named by you or the plan's answers"
+    if not unit and (unit := _named(target.name)):
+        said = "its name says so"
     target.notes += (("target", doubt) for doubt in _doubts(target, y, unit))
     if unit:
         target.extra["unit"] = unit
