@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -99,3 +100,9 @@ def test_errors_that_grew_ask_for_training_and_smaller_ones_do_not(
         check = project.report("retrain")["checks"][1]
         assert check["name"] == "MAE worse than its test interval"
         assert check["hit"] is worse and (check["value"] > 0) is worse
+
+
+def test_the_page_tells_errors_in_the_unit_of_the_target(project: Made) -> None:
+    page = (project.folder / "reports/evaluation.html").read_text(encoding="utf-8")
+    assert re.search(r"it is off by <strong>[\d.]+ seconds</strong>", page)
+    assert "Mean width of the interval, seconds" in page

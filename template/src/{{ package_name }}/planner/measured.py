@@ -116,7 +116,8 @@ def measured(project: Project) -> dict[str, list[str]]:
             said = Writer(project.plan).vformat(text, (), report)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise ProjectError(
-                f"reports/{name}.json lacks what {identifier} needs ({error!r}): `ml run` makes it again"
+                f"reports/{name}.json lacks what {identifier} needs ({error!r}): `ml run` makes it "
+                "again"
             ) from None
         if report.get("made_up"):
             said = said.replace("measured:", MADE_UP, 1)
