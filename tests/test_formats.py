@@ -82,6 +82,9 @@ def test_jinja_and_python_write_every_number_alike() -> None:
         (3e15, 0, "3e15"),
         (0.8331, 1, "0.83"),
         (20.333, 1, "20.3"),
+        (24935.3132, 4, "24 935"),
+        (-539.27231, 4, "-539.27"),
+        (28800.34, 5, "28 800.34"),  # as told apart from another
         (12.345, None, "12.3"),
         (None, 0, "unknown"),
         (math.nan, 2, "unknown"),

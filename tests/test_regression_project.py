@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -86,6 +87,11 @@ def test_the_plan_tells_what_was_measured(project: Made) -> None:
     for said in ("Outcomes in their interval", "Typical value", "Bias", "Quantile to decide by"):
         assert f"| {said} |" in plan, said
     assert "of the outcomes are in their interval" in plan
+    told = plan.replace("\u00a0", " ")
+    assert re.search(r"has MAE [\d ]+ \([\d ]+ to [\d ]+\) EUR, [\d ]+ less than ridge", told)
+    assert re.search(
+        r"\| at least 5 % less error \(default\) \| [\d.]+ % \(.+\) less error \|", told
+    )
     page = (project.folder / "reports/evaluation.html").read_text(encoding="utf-8")
     assert "sale_price" in page or "EUR" in page
 

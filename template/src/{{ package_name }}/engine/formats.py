@@ -1,7 +1,7 @@
 """How numbers are written for people: in the plan, in reports, on pages and at the command line.
 
-- Three figures; with `digits`, so many decimals, or two figures where that is more. A number from
-  100 on has its unit. Zeros at the end go.
+- Three figures; with `digits`, so many decimals, or two figures where that is more, and up to four
+  of them five figures at most. A number from 100 on has its unit. Zeros at the end go.
 - Between 0 and 1 (0 % and 100 %) the figures are those of the distance to the nearer end: 0.9995 is
   99.95 %, never 100 %, and 0.00004 is not 0.
 - Thousands are parted by a no-break space, which also stands before %: no line ends in a number.
@@ -53,7 +53,8 @@ def _written(value: float | None, digits: int | None, whole: int) -> str:
         return f"{_short(mantissa)}e{int(power)}"
     near = min(size, whole - size) if 0 < size < whole else size
     first = int(f"{near:.2e}".split("e")[1]) if near else 2  # the power of ten of the first figure
-    decimals = 2 - first if digits is None else max(digits, 1 - first)
+    most = 4 - first if (digits or 0) < 5 else digits or 0
+    decimals = 2 - first if digits is None else max(min(digits, most), 1 - first)
     return _short(f"{value:,.{max(0, decimals)}f}").replace(",", NBSP)
 
 

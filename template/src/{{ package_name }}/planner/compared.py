@@ -80,6 +80,14 @@ class Compared(ABC):
     def shown_gain(self, least: float) -> str:
         """Write the smallest useful gain."""
 
+    def unit(self, metric: str) -> str:
+        """Return the unit of a metric with a space before it; "" where it has none."""
+        return ""
+
+    def gained(self, gain: Report) -> str:
+        """Write the measured gain with its interval."""
+        return interval(gain, 4)
+
     @abstractmethod
     def _facts(self) -> Report:
         """Return the measured facts of the rules, by name; None where there are none."""
@@ -323,19 +331,19 @@ class Compared(ABC):
         least = "no limit"
         if limit is not None:
             end = "most" if self.is_loss(asked) else "least"
-            least = f"{self.plan.named(asked)} of at {end} {number(limit, 4)}"
+            least = f"{self.plan.named(asked)} of at {end} {number(limit, 4)}{self.unit(asked)}"
             taken = self.plan.overrides.get("EVAL-01")
             own = taken is not None and taken.limit is not None
             least = f"{least} (override)" if own else self._from(least, self.LIMIT)
         now = best.get("value")
         low = limit is not None and now is not None and self.misses(asked, now, limit)
-        found = f"{other}{interval(best, 4)}" if best else MISSING
+        found = f"{other}{interval(best, 4)}{self.unit(used)}" if best and used else MISSING
         says = AGAINST if low or other else "agrees"
         yield self._row("EVAL-03", "Primary metric", least, found, says=says)
         gain = {name: gate.get(key) for name, key in GAIN.items()}
         small = (gain["value"] or 0) < gate.get("min_gain", 0) or (gain["low"] or 0) <= 0
         least = self._from(f"at least {self.shown_gain(answers['min_gain'])}", "min_gain")
-        found = interval(gain, 4)
+        found = self.gained(gain)
         says = AGAINST if small else "agrees"
         yield self._row("EVAL-03", "Gain over best baseline", least, found, says=says)
         hoped = f"{number(self.hoped)} {self.currency}"

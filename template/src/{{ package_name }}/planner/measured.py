@@ -56,7 +56,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "EVAL-03": (
         "metrics",
         "measured: {champion[name]:name} {champion[version]:code} has {primary_metric:name} "
-        "{result:ci4}, {gained} {gate[against]:name} (95 % interval of the difference: "
+        "{result:ci4}{unit}, {gained} {gate[against]:name} (95 % interval of the {difference}: "
         "{gate[gain_low]:4} to {gain_high:4}); gate {verdict}",
     ),
     "EVAL-06": ("metrics", "measured: {width} slices by {primary_metric:name}; weakest: {weakest}"),
@@ -270,14 +270,17 @@ def _metrics(report: Report, project: Project) -> Report:
         for name, values in report["candidates"].items()
         if name not in plain or name == champion["name"]
     }
-    worse = -1 if quantities.Evidence(project).is_loss(metric) else 1
+    of_task = quantities.Evidence(project)
+    worse = -1 if (loss := of_task.is_loss(metric)) else 1
     weakest = sorted(report["slices"], key=lambda item: worse * (item["metric"] or 0.0))[:3]
     return {
         "currency": escape(report["business"]["currency"]),
         "thousand": 1000,
         "result": champion["metrics"][metric],
         "verdict": escape(_verdict(gate)),
-        "gained": more(gate["gain"], 4),
+        "unit": of_task.unit(metric),
+        "gained": more(gate["gain"] and worse * gate["gain"], 4),
+        "difference": "gain" if loss else "difference",
         "gain_high": gate.get("gain_high"),
         "plain": ", ".join(
             f"{escape(named(name))} {number(v[metric], 4)}" for name, v in plain.items()

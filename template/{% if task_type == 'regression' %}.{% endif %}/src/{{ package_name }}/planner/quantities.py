@@ -6,6 +6,7 @@ from functools import cached_property
 from ..engine import task
 from ..engine.formats import number, percent
 from ..engine.settings import Project
+from .blocks import escape
 from .compared import (
     AGAINST,
     MISSING,
@@ -17,6 +18,7 @@ from .compared import (
     interval,
 )
 
+SHARES = ("r2", "mape", "wape", "coverage")  # metrics without a unit
 COVERAGE_SLACK = 0.02  # what an interval may hold less than planned, beyond chance
 
 
@@ -37,6 +39,26 @@ class Evidence(Compared):
     def shown_gain(self, least: float) -> str:
         """Write the smallest useful gain."""
         return f"{percent(least)} less error"
+
+    @cached_property
+    def _unit(self) -> str:
+        return f" {escape(self.answers['target_unit'])}"
+
+    def unit(self, metric: str) -> str:
+        """Return the unit of a metric with a space before it; "" where it has none."""
+        return "" if metric in SHARES else self._unit
+
+    def gained(self, gain: Report) -> str:
+        """Write the measured gain as a share of the baseline's error, as it was asked for."""
+        used, against = (
+            self.metrics.get("primary_metric"),
+            self.metrics.get("gate", {}).get("against"),
+        )
+        error = self.metrics.get("baselines", {}).get(against, {}).get(used)
+        if not error or gain["value"] is None:
+            return interval(gain, 4)
+        share = {name: value if value is None else value / error for name, value in gain.items()}
+        return f"{interval(share, share=True)} less error"
 
     @cached_property
     def size(self) -> float | None:
@@ -60,15 +82,14 @@ class Evidence(Compared):
     def _of_the_target(self) -> Iterator[Contradiction]:
         planned, found = self.answers["target_mean"], self.size
         if found is not None and abs(found - planned) > (SLACK - 1) * abs(planned):
-            unit = self.answers["target_unit"]
-            message = f"a typical value of {number(planned)} {unit} is planned, the rows have "
+            message = f"a typical value of {number(planned)}{self._unit} is planned, the rows have "
             yield Contradiction("ev.size", "DATA-02", f"{message}{number(found)} on average")
 
     def _of_the_use(self) -> Iterator[Contradiction]:
         bias, limit = self._measured("bias"), self.answers["max_bias"]
         if bias and (bias["low"] > limit or bias["high"] < -limit):
             message = f"predictions at most {number(limit, 4)} too high or too low on average are "
-            message += f"planned, measured are {interval(bias, 4)}"
+            message += f"planned, measured are {interval(bias, 4)}{self._unit}"
             yield Contradiction("ev.bias", "OBJ-01", message)
         held, planned = self._measured("coverage"), self.answers["interval_coverage"]
         if held and not held["low"] - COVERAGE_SLACK <= planned <= held["high"] + COVERAGE_SLACK:
@@ -77,9 +98,8 @@ class Evidence(Compared):
             yield Contradiction("ev.coverage", "EVAL-09", message)
 
     def _target_rows(self) -> Iterator[Row]:
-        unit = f" {self.answers['target_unit']}"
-        planned = self._from(number(self.answers["target_mean"]) + unit, "target_mean")
-        found = MISSING if self.size is None else number(self.size) + unit
+        planned = self._from(number(self.answers["target_mean"]) + self._unit, "target_mean")
+        found = MISSING if self.size is None else number(self.size) + self._unit
         yield self._row("DATA-02", "Typical value", planned, found, "ev.size")
 
     def _decision_rows(self) -> Iterator[Row]:
@@ -87,9 +107,10 @@ class Evidence(Compared):
         planned = self._from(percent(self.answers["interval_coverage"]), "interval_coverage")
         yield self._row("EVAL-09", "Outcomes in their interval", planned, held, "ev.coverage")
         bias, limit = self._measured("bias"), self.answers["max_bias"]
-        planned = self._from(f"at most {number(limit, 4)} up or down", "max_bias")
+        planned = self._from(f"at most {number(limit, 4)}{self._unit} up or down", "max_bias")
+        found = interval(bias, 4) + self._unit * bool(bias)
         says = AGAINST if bias and abs(bias["value"]) > limit else "agrees"
-        yield self._row("OBJ-01", "Bias", planned, interval(bias, 4), "ev.bias", says=says)
+        yield self._row("OBJ-01", "Bias", planned, found, "ev.bias", says=says)
         used = self.metrics.get("champion", {}).get("quantile")
         asked = number(self.plan.number("EVAL-05", "order_quantile"), 3)
         planned = self._from(asked, "cost_under", "cost_over")
