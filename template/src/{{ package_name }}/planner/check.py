@@ -564,9 +564,8 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
         yield Finding("error", plan.decision_id("cv"), f"{message}: override both")
     tuned = plan.overrides.get("TRAIN-03")
     if tuned and tuned.value == "tpe" and "lightgbm" not in " ".join(plan.value("candidates")):
-        yield Finding(
-            "error", "TRAIN-03", "TPE searches LightGBM, which is no candidate: override MOD-02 too"
-        )
+        message = "TPE searches LightGBM, which is no candidate: override MOD-02 too"
+        yield Finding("error", "TRAIN-03", message)
     if plan.value("verdict") == "stop":
         identifier = plan.decision_id("verdict")
         level = "error" if identifier in due else "warning"
