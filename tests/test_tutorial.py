@@ -45,6 +45,11 @@ def test_tutorial(reader: Reader, clone: Path) -> None:
         assert re.findall(r"`(\w+)`", fields) == list(report), name
 
 
+@pytest.mark.nightly
+def test_a_number(reader: Reader) -> None:
+    reader.follow(ROOT / "docs" / "how-to" / "predict-a-number.md")
+
+
 @pytest.mark.parametrize(
     "guides", [DAILY, pytest.param(GUIDES, marks=pytest.mark.nightly)], ids=["daily", "all"]
 )
@@ -60,6 +65,7 @@ def test_readme_and_guides(reader: Reader, clone: Path, guides: tuple[str, ...])
 
 def test_every_document_with_commands_is_followed() -> None:
     followed = {"README.md", "docs/tutorial.md", *(f"docs/how-to/{name}.md" for name in GUIDES)}
+    followed |= {"docs/how-to/predict-a-number.md"}
     followed |= {"docs/how-to/monorepo.md"}  # by tests/test_monorepo.py
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
     found = {
