@@ -184,6 +184,15 @@ def test_what_made_up_data_cannot_say_is_not_measured_anywhere(measured: Project
         assert nothing or "Measured on made-up data: 867 261 EUR a year more than" in text
 
 
+def test_own_data_are_judged_beside_an_earlier_model_of_made_up_data(measured: Project) -> None:
+    """Its speed and drift, measured on made-up data, hide nothing of what was read since."""
+    write(measured, "data_quality", REPORTS["data_quality"] | {"rows": 21, "made_up": False})
+    write(measured, "bench", REPORTS["bench"] | {"made_up": True})
+    assert "ev.rows" in rules(measured)
+    assert row(measured, "Latency").measured == MISSING
+    assert "made-up" not in evidence.verdict(measured)
+
+
 def test_a_difference_says_less_in_place_of_a_sign(measured: Project) -> None:
     worth = {"value_per_year": -5000.0, "value_low": -9000.0, "value_high": 1000.0}
     over = {"policy": "act on nobody", "value": -70.0, "low": -90.0, "high": -50.0}

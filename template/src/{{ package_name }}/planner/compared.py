@@ -111,6 +111,9 @@ class Compared(ABC):
         self.project, self.plan, self.answers = project, project.plan, project.plan.answers
         self.currency = escape(self.answers["currency"])
         reports = {name: report(project, name) for name in REPORTS}
+        # Once own data are read, what an earlier model of made-up data measured tells nothing.
+        if reports["data_quality"].get("made_up") is False:
+            reports = {n: {} if found.get("made_up") else found for n, found in reports.items()}
         self.metrics, self.quality, self.training = (reports[name] for name in REPORTS[:3])
         self.bench, self.drift, self.progress = (reports[name] for name in REPORTS[3:])
         # Made-up data prove the pipeline; what they say of the case is no evidence.
