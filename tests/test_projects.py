@@ -28,7 +28,7 @@ UV = str(Path(sys.executable).with_name("uv"))
 ROOT = Path(__file__).parents[1]
 MODES = {"both": "[rest, batch]", "rest": "[rest]", "batch": "[batch]"}
 DEPTHS = {"both": "light", "rest": "standard", "batch": "regulated"}
-TRAINING = ("lightgbm", "sklearn", "polars", "onnx", "optuna", "mlflow")
+TRAINING = ("lightgbm", "sklearn", "pyarrow", "onnx", "optuna", "mlflow")
 
 
 class Made:
