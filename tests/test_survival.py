@@ -818,7 +818,7 @@ def test_a_good_model_of_a_case_that_does_not_pay_is_told_on_its_page(
 
 
 def test_plan_and_report_tell_how_the_model_was_chosen(trained: Path) -> None:
-    plan = (trained / "PLAN.md").read_text(encoding="utf-8")
+    plan = (trained / "PLAN.md").read_text(encoding="utf-8").replace("\u00a0", " ")
     assert "| Model choice | Simplest within one standard error." in plan
     chosen = json.loads((trained / "reports/training.json").read_bytes())
     name = Project(trained).plan.named(chosen["chosen"])
