@@ -269,7 +269,7 @@ def run(project: Project, data: Path | None = None) -> dict[str, Any]:
     if (folder / "metrics.json").exists() and len(window.labels):
         evaluated = storage.read_json(folder / "metrics.json", dict[str, Any])["champion"]
         tested = Interval(**evaluated["metrics"][scorer.manifest.primary_metric])
-        if None not in tested:  # undefined on a test set without positives
+        if None not in tested:  # undefined where all test rows have one value
             judged = window.scores, window.labels, known, scorer.manifest, tested, settings
             report["performance"] = performance.compare(*judged)
     parts = [report[name] for name in ("violations", "performance") if report[name]]

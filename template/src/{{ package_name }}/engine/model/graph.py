@@ -97,8 +97,8 @@ def _raw_inputs(graph: Graph, spec: FeatureSpec) -> list[onnx.ValueInfoProto]:
 
 
 def _model(graph: Graph, model: Model, spec: FeatureSpec) -> str:
-    # In double precision up to the answer: calibration takes the log-odds of a probability again,
-    # and next to 1 single precision has lost them.
+    # In double precision up to the answer: the head may lead a prediction back to the model's sum,
+    # which single precision has lost at the ends of a link.
     width = len(spec.numeric)
     if isinstance(model, Linear):
         return _linked(graph, model.link, _linear(graph, model, width))
