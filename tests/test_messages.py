@@ -194,7 +194,7 @@ def test_a_broken_contract_is_listed_line_by_line(project: Project, ml: Ml) -> N
         ("plan why NONE-01", 2, "no block NONE-01; there are"),
         ("contract infer none.csv --target y", 2, "none.csv: no such file"),
         ("contract infer config.toml --target y", 2, "unknown file type; use one of .csv"),
-        ("update --data cost_fn", 2, "--data cost_fn: give NAME=VALUE, such as cost_fn=90"),
+        ("update --data cost_fn", 2, "--data cost_fn: give NAME=VALUE, such as n_rows=5000"),
         ("update --undo --dry-run", 2, "--undo takes no other option"),
     ],
 )

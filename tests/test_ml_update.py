@@ -22,7 +22,7 @@ import pytest
 import test_plan_updates as lab
 import yaml
 from copier._cli import CopierApp
-from helpers import package  # noqa: F401  (makes `package_name` importable)
+from helpers import package  # makes `package_name` importable
 from helpers.rendering import (
     ROOT,
     check_answers_anew,
@@ -44,6 +44,7 @@ from package_name.planner import blocks, update
 SERVICE = "src/churn_model/engine/serving/rest.py"
 TOUCHED = {".copier-answers.yml", "PLAN.md", "docs/model_card.md", "plan/plan.yaml"}  # by cost_fn
 TRAINING = "src/churn_model/training.py"
+GONE = "tests/model/test_metrics.py"  # a file of binary projects, which v1.1.0 removes
 PICTURES = {"docs/logo.png": b"\x89PNG\0logo", "docs/mark.png": b"\x89PNG\0mark"}
 OURS = b"\x89PNG\0ours"
 
@@ -74,7 +75,12 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "template/docs/logo.png").write_bytes(b"\x89PNG\0new")
     git(folder, "mv", "template/docs/runbook.md.jinja", "template/docs/handbook.md.jinja")
     append(folder, "template/docs/handbook.md.jinja", "\nOne line more.\n")
-    git(folder, "rm", "-q", "template/tests/model/test_metrics.py.jinja")
+    git(
+        folder,
+        "rm",
+        "-q",
+        str(package.own("binary").relative_to(package.TEMPLATE.parent) / f"{GONE}.jinja"),
+    )
     append(folder, "template/docs/model_card.md.jinja", "\nOne line more.\n")
     append(folder, "template/.gitignore", "/scratch/\n")
     edit(folder, "template/config.yaml.jinja", "folds: 5", "folds: 4")
@@ -202,7 +208,7 @@ def test_a_new_version_with_conflicts_fails_loudly_and_keeps_everything(project:
     append(project, TRAINING, "\n# ours\n")
     append(project, "src/churn_model/cli.py", "\n\nHINT = 'ours'\n")
     append(project, "docs/runbook.md", "\nCall Bob first.\n")
-    append(project, "tests/model/test_metrics.py", "\n# ours\n")
+    append(project, GONE, "\n# ours\n")
     edit(project, "config.yaml", "seed: 7", "seed: 8")
     for name in PICTURES:
         (project / name).write_bytes(OURS)
@@ -219,7 +225,7 @@ def test_a_new_version_with_conflicts_fails_loudly_and_keeps_everything(project:
     told = " ".join(done.stdout.split())
     for words in ("version v1.0.0 -> v1.1.0", "shifts: none -> 3", "added docs/handbook.md"):
         assert words in told, words
-    kept = ["docs/logo.png", "docs/runbook.md", "tests/model/test_metrics.py"]
+    kept = ["docs/logo.png", "docs/runbook.md", GONE]
     for name in kept:
         assert f"{name} -> {name}.yours" in told
         assert (project / f"{name}.yours").read_bytes() == before[name]
@@ -227,7 +233,7 @@ def test_a_new_version_with_conflicts_fails_loudly_and_keeps_everything(project:
     assert now["docs/logo.png"] == b"\x89PNG\0new"
     assert now["docs/mark.png"] == OURS
     assert now["config.yaml"] == before["config.yaml"]
-    assert not {"docs/model_card.md", "docs/runbook.md", "tests/model/test_metrics.py"} & set(now)
+    assert not {"docs/model_card.md", "docs/runbook.md", GONE} & set(now)
     for name, ours in ((TRAINING, "# ours"), ("src/churn_model/cli.py", "HINT = 'ours'")):
         assert f"<<<<<<< HEAD\n{ours}\n=======\n" in now[name].decode().replace("\n\n", "\n")
     assert b"/scratch/" in now[".gitignore"]
@@ -324,6 +330,20 @@ def test_the_whole_address_of_a_local_template_is_recorded(
     git(project, "init", "-q")
     commit(project)
     assert update.run(project, ["cost_fn=90"], "v1.0.0", dry_run=False).result.startswith("done")
+
+
+def test_another_task_and_back_keeps_what_people_wrote(project: Path, fast: None) -> None:
+    edit(project, "PLAN.md", "_No answer yet._", "Calls of the second week show it.")
+    commit(project)
+    owned = ("PLAN.md", "config.yaml", "contracts/dataset.odcs.yaml", "plan/overrides.yaml")
+    before = {name: (project / name).read_bytes() for name in owned}
+    for task in ("regression", "binary"):
+        done = update.run(project, [f"task_type={task}"], "v1.0.0", dry_run=False)
+        assert done.check == ["not by the code of another task: run `ml plan check`"]
+        assert not done.conflicts and not done.kept
+        assert "Calls of the second week show it." in (project / "PLAN.md").read_text("utf-8")
+        commit(project)
+    assert {name: (project / name).read_bytes() for name in owned} == before
 
 
 def test_a_version_that_the_template_lost_has_a_way_out(project: Path) -> None:
@@ -487,7 +507,7 @@ def test_copier_is_found_or_asked_for(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_dry_run_says_all_and_changes_nothing(project: Path, fast: None) -> None:
     append(project, TRAINING, "\n# ours\n")
-    append(project, "tests/model/test_metrics.py", "\n# ours\n")
+    append(project, GONE, "\n# ours\n")
     commit(project)
     before = tree(project)
     given = ["deployment_modes=[batch]", "shifts=4", "pos_rate=5 %", "cost_fn=90,00", "entity=none"]
@@ -495,7 +515,7 @@ def test_a_dry_run_says_all_and_changes_nothing(project: Path, fast: None) -> No
     assert report.answers["pos_rate"] == (0.15, 0.05) and report.answers["cost_fn"] == (70.0, 90.0)
     assert report.answers["entity"] == ("customer_id", "")
     assert report.conflicts == [TRAINING]
-    assert report.kept == {"tests/model/test_metrics.py": "tests/model/test_metrics.py.yours"}
+    assert report.kept == {GONE: f"{GONE}.yours"}
     assert report.answers["shifts"] == (None, 4)
     assert report.version == ("v1.0.0", "v1.1.0")
     assert SERVICE in report.removed and "docs/handbook.md" in report.added
@@ -810,7 +830,7 @@ def test_text_that_git_was_told_not_to_look_at_is_kept(
     assert all_of(project) == before
 
 
-@pytest.mark.parametrize("name", [TRAINING, "docs/handbook.md", "tests/model/test_metrics.py"])
+@pytest.mark.parametrize("name", [TRAINING, "docs/handbook.md", GONE])
 def test_text_saved_while_an_update_runs_is_kept(
     project: Path, fast: None, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

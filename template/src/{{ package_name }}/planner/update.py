@@ -60,7 +60,7 @@ class Update(msgspec.Struct, kw_only=True):
 
 
 def run(root: Path, given: Sequence[str], to: str | None, dry_run: bool) -> Update:
-    """Update the project at `root` with answers such as "cost_fn=90"; ProjectError if it cannot.
+    """Update the project at `root` with answers such as "n_rows=5000"; ProjectError if it cannot.
 
     Nothing in the project changes until all is ready, and from then on `undo` is the way back.
     """
@@ -108,7 +108,10 @@ def run(root: Path, given: Sequence[str], to: str | None, dry_run: bool) -> Upda
             with suppress(FileNotFoundError):
                 shutil.copytree(root / "src", folder / "src", symlinks=True)
             _apply(root, merged, files)
-            update.check += _check(root, folder / "src", was["package_name"], update.version)
+            if "task_type" in update.answers:
+                update.check.append("not by the code of another task: run `ml plan check`")
+            else:
+                update.check += _check(root, folder / "src", was["package_name"], update.version)
             update.result = "done: `git status` shows it, `ml update --undo` takes it back"
     return update
 
@@ -156,7 +159,7 @@ def _ready(root: Path, given: Sequence[str], dry_run: bool) -> tuple[Path, dict[
     from ..engine.settings import load_yaml
 
     if wrong := [item for item in given if not re.match(r"\w+=", item)]:
-        raise ProjectError(f"--data {wrong[0]}: give NAME=VALUE, such as cost_fn=90")
+        raise ProjectError(f"--data {wrong[0]}: give NAME=VALUE, such as n_rows=5000")
     if (root / ".cruft.json").exists():
         raise ProjectError("cruft keeps this project: run `cruft update`, or remove .cruft.json")
     planned = load_yaml(root / PLAN).get("answers") or {}
