@@ -25,7 +25,7 @@ def golden(a: dict[str, Any]) -> dict[str, Any]:
     saved = works * (a["cost_fn"] - a["cost_tp"]) - (1 - works) * effort
     positives = a["predictions_per_month"] * a["pos_rate"]
     reached = positives * a["today_caught"]
-    false = reached / a["today_precision"] - reached
+    false = reached / a.get("today_precision", 1.0) - reached
     today = reached * saved - false * effort
     acted = min(positives, a["daily_capacity"] * 365.25 / 12)
     assert a["monthly_benefit"] <= acted * saved - today, "more than the cases can bring"
