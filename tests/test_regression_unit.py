@@ -275,7 +275,12 @@ def test_the_page_tells_errors_intervals_and_money_in_words_of_regression(tmp_pa
     y, p = world(2000)
     plan = SimpleNamespace(
         project=SimpleNamespace(name="Houses"),
-        answers={"problem": "What is it worth?", "target": "price", "prediction_unit": "house"},
+        answers={
+            "problem": "What is it worth?",
+            "target": "price",
+            "target_unit": "kEUR",
+            "prediction_unit": "house",
+        },
         named=lambda name: name.replace("_", " "),
         value=lambda output: ["rmse", "r2", "coverage"],
     )
