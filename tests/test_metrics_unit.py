@@ -358,7 +358,7 @@ def test_a_useless_model_fails_its_gate_and_a_doubtful_one_warns(change, money, 
         assert len(texts) == len(expected), texts
         plain = [text.replace("\u00a0", " ") for text in texts]
         assert all(part in text for part, text in zip(expected, plain, strict=True)), texts
-    values = {key: business[f"value_{name}"] for key, name in valuing.VALUE.items()}
+    values = {key: business[name] for key, name in compared.WORTH.items()}
     # The gate is green only where the plan's verdict does not say stop.
     lost = (compared.loss(values) or compared.loss(business["over"])) and not business[
         "says_nothing"

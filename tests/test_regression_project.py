@@ -1,7 +1,6 @@
 """A project that predicts a number, from the copy to a served model, with this environment."""
 
 import json
-import os
 import re
 import socket
 import subprocess
@@ -9,11 +8,11 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 from helpers.rendering import publish, render
+from helpers.running import Made
 
 SMALL = {
     "ML_TRAINING__TRACK": "false",
@@ -24,33 +23,6 @@ SMALL = {
 }
 
 
-class Made:
-    """A project of a known case, with the command `ml` of this environment."""
-
-    def __init__(self, folder: Path, package: str) -> None:
-        self.folder, self.package = folder, package
-        self.env = {**os.environ, **SMALL, "PYTHONPATH": str(folder / "src")}
-
-    def ml(self, *command: str, code: int = 0) -> str:
-        """Run `ml`; its exit code must be `code`. Return what it said."""
-        done = subprocess.run(
-            [sys.executable, "-m", self.package, *command],
-            cwd=self.folder,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == code, f"{command}: {done.stdout}\n{done.stderr}"
-        return done.stdout + done.stderr
-
-    def report(self, name: str) -> dict[str, Any]:
-        """Read a report."""
-        found: dict[str, Any] = json.loads((self.folder / f"reports/{name}.json").read_text())
-        return found
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = render(
@@ -59,7 +31,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Made:
         deployment_modes=["rest", "batch"],
     )
     publish(folder)
-    made = Made(folder, "house_prices")
+    made = Made(folder, "house_prices", SMALL)
     made.ml("run")
     return made
 
@@ -159,7 +131,7 @@ def test_costs_that_differ_move_what_to_plan_with(tmp_path: Path) -> None:
     """A unit too little costs four times one too much: 80 % of the outcomes lie below."""
     folder = render(tmp_path / "p", preset="delivery_time", deployment_modes=["batch"])
     publish(folder)
-    made = Made(folder, "delivery_time")
+    made = Made(folder, "delivery_time", SMALL)
     made.ml("run")
     metrics = made.report("metrics")
     assert metrics["primary_metric"] == "pinball" and metrics["champion"]["quantile"] == 0.8

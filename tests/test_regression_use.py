@@ -1,17 +1,13 @@
 """A newcomer's own file of numbers: no entity, no time, no answer that the preset would give."""
 
-import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 from helpers.rendering import publish, render
+from helpers.running import Made
 
 SMALL = {
     "ML_TRAINING__TRACK": "false",
@@ -32,33 +28,6 @@ def table(rows: int, seed: int, spread: float = 1) -> pl.DataFrame:
     return pl.DataFrame({"duration": seconds.round(1), "way": way, "parts": parts, "day": day})
 
 
-class Made:
-    """A project with the command `ml` of this environment."""
-
-    def __init__(self, folder: Path, package: str) -> None:
-        self.folder, self.package = folder, package
-        self.env = {**os.environ, **SMALL, "PYTHONPATH": str(folder / "src")}
-
-    def ml(self, *command: str, code: int = 0) -> str:
-        """Run `ml`; its exit code must be `code`. Return what it said."""
-        done = subprocess.run(
-            [sys.executable, "-m", self.package, *command],
-            cwd=self.folder,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == code, f"{command}: {done.stdout}\n{done.stderr}"
-        return done.stdout + done.stderr
-
-    def report(self, name: str) -> dict[str, Any]:
-        """Read a report."""
-        found: dict[str, Any] = json.loads((self.folder / f"reports/{name}.json").read_text())
-        return found
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("own")
@@ -66,7 +35,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Made:
     answers = {"target": "duration", "target_unit": "seconds", "entity": "", "time_column": ""}
     limits = {"n_rows": 700, "target_mean": 30, "max_error": 4, "max_bias": 1}
     made = Made(
-        render(folder / "p", task_type="regression", project_name="Own", **answers, **limits), "own"
+        render(folder / "p", task_type="regression", project_name="Own", **answers, **limits),
+        "own",
+        SMALL,
     )
     publish(made.folder)
     said = made.ml("contract", "infer", "../deliveries.csv", "--target", "duration")

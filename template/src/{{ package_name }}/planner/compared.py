@@ -66,6 +66,20 @@ def loss(worth: Report) -> str:
     return f"the measured value a year may be zero or a loss: {interval(worth)}"
 
 
+def losses(business: Report) -> list[str]:
+    """Return why the decisions may be worth nothing, once for each policy they are held against."""
+    if business["says_nothing"]:
+        return []
+    worth = {name: business[key] for name, key in WORTH.items()}
+    found: dict[str, str] = {}
+    for against in (worth | {"policy": business["baseline_policy"]}, business["over"]):
+        if said := loss(against):
+            policy = f"{business['currency']} against {against['policy']!r}"
+            mend = "check the costs of the plan, or bring more test rows"
+            found.setdefault(policy, f"{said} {policy}; {mend}")
+    return list(found.values())
+
+
 class Compared(ABC):
     """The plan and its reports, read once; what only one task has comes from its Evidence."""
 

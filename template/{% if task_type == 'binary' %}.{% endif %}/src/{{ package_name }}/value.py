@@ -9,14 +9,13 @@ from . import decision
 from .engine import metrics
 from .engine.formats import number, percent
 from .engine.settings import Project
-from .planner.compared import loss as loss_of
+from .planner.compared import losses
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int8]
 FEW_SCORES = 5
 CAPACITY_SLACK = 1.1  # the test set's share differs from the planned one by chance
 BEYOND_CAPACITY = 2.0  # most of the flagged rows then get no action: their value is none
-VALUE = {"value": "per_year", "low": "low", "high": "high"}
 FEW = 0.1  # of the expected positives
 ALMOST = 0.99  # share of rows with the same decision, near to a policy without a model
 
@@ -98,12 +97,7 @@ def usefulness(
             f"it flags {percent(share)} of the rows where {percent(expected)} are expected "
             "to be positive: hardly more than to act on nobody"
         )
-    worth = {name: business[f"value_{key}"] for name, key in VALUE.items()}
-    for against in (worth | {"policy": business["baseline_policy"]}, business["over"]):
-        policy = f"{business['currency']} against {against['policy']!r}"
-        loss = "" if business["says_nothing"] else loss_of(against)
-        if loss and not any(policy in reason for reason in reasons):
-            reasons.append(f"{loss} {policy}; check the costs of the plan, or bring more test rows")
+    reasons += losses(business)
     if capacity is not None and share > CAPACITY_SLACK * capacity:
         said = f"it flags {percent(share)} of the rows; people can act on {percent(capacity)}"
         (reasons if share > BEYOND_CAPACITY * capacity else warnings).append(said)

@@ -10,10 +10,9 @@ from .engine import metrics
 from .engine.formats import number, percent
 from .engine.resampling import Interval, resamples
 from .engine.settings import Project
-from .planner.compared import loss as loss_of
+from .planner.compared import losses
 
 Floats = NDArray[np.float64]
-VALUE = {"value": "per_year", "low": "low", "high": "high"}
 FEW_VALUES = 5
 COVERAGE_SLACK = 0.02  # of the planned coverage, beyond chance
 COVERAGE_BREACH = 0.1
@@ -78,12 +77,7 @@ def usefulness(
         reasons.append(said + percent(planned))
     elif not coverage.low - COVERAGE_SLACK <= planned <= coverage.high + COVERAGE_SLACK:
         warnings.append(said + percent(planned))
-    worth = {name: business[f"value_{key}"] for name, key in VALUE.items()}
-    for against in (worth | {"policy": business["baseline_policy"]}, business["over"]):
-        policy = f"{business['currency']} against {against['policy']!r}"
-        loss = "" if business["says_nothing"] else loss_of(against)
-        if loss and not any(policy in reason for reason in reasons):
-            reasons.append(f"{loss} {policy}; check the costs of the plan, or bring more test rows")
+    reasons += losses(business)
     return reasons, warnings
 
 
