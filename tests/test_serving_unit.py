@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import helpers.bundles as small
@@ -22,6 +22,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import yaml
+from helpers.service import free_port, process, until
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prometheus_client import generate_latest
@@ -265,7 +266,17 @@ def test_request_ids(client):
 def test_openapi_describes_predict_by_the_contract(client):
     document = client.get("/openapi.json").json()
     operation = document["paths"]["/predict"]["post"]
-    assert set(operation["responses"]) == {"200", "400", "405", "413", "422", "500"}
+    assert set(operation["responses"]) == {
+        "200",
+        "400",
+        "405",
+        "408",
+        "413",
+        "422",
+        "431",
+        "500",
+        "503",
+    }
     row = document["components"]["schemas"]["Row"]
     assert set(row["properties"]) == set(ROW) and row["required"] == ["calls"]
     assert row["properties"]["calls"]["minimum"] == 0
@@ -377,14 +388,6 @@ def test_neighbours_of_a_row_that_breaks_are_answered(project, monkeypatch):
 # Reloading
 
 
-def until(condition, seconds: float = 10.0):
-    end = time.monotonic() + seconds
-    while not (value := condition()) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert value
-    return value
-
-
 def test_promotion_rollback_and_a_broken_champion(project, monkeypatch):
     monkeypatch.setattr(rest, "TICK_SECONDS", 0.05)
     with TestClient(rest.create_app(project)) as client:
@@ -430,32 +433,6 @@ def test_not_ready_when_golden_rows_differ(project, monkeypatch):
 
 
 # The process
-
-
-@contextmanager
-def process(project: Project, port: int, **popen):
-    """Run the service as `ml serve` does, in a process of its own."""
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import helpers.package\n"
-        "from pathlib import Path\n"
-        "from package_name.engine.errors import ProjectError\n"
-        "from package_name.engine.settings import Project\n"
-        "from package_name.engine.serving import rest\n"
-        "try: rest.run(Project(Path(sys.argv[2])), '127.0.0.1', int(sys.argv[3]))\n"
-        "except ProjectError as error: print(error, file=sys.stderr); sys.exit(2)\n"
-    )
-    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(project.root), str(port)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **popen) as running:
-        try:
-            yield running
-        finally:
-            running.kill()
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def post(port: int, body: bytes, timeout: float = 30) -> int:

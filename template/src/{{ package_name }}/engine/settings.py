@@ -81,6 +81,9 @@ class Serving(Strict, frozen=True):
     port: Annotated[int, msgspec.Meta(ge=0, lt=2**16)] = 8000
     max_rows: Count = 1000
     max_body_mb: Positive = 2.0
+    max_connections: Count = 800
+    max_held_mb: Positive = 64.0
+    read_seconds: Positive = 10.0
     log_predictions: bool = True
 
 

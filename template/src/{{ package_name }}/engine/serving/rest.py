@@ -37,12 +37,14 @@ from ..model.output import fields
 from ..model.scorer import Manifest, Scorer, breach, example, read_golden, read_value, row_type
 from ..settings import Project
 from ..threads import workers
-from . import expected
+from . import expected, guard
+from .refusal import Problem, Refusal, Refused, refused, too_busy, too_slow
 from .telemetry import Done, Telemetry
 
 TICK_SECONDS = 1.0  # between looks at the registry, and between writes of the log
 DRAIN_SECONDS = 30
 MAX_PROBLEMS = 100  # a refusal lists no more
+WAITING_REQUESTS = 20  # of `max_rows` rows: beyond what waits for scoring, requests are refused
 SMALL_ROWS = 64  # larger requests are scored beside the event loop, so that small ones can pass
 # Of a second: msgspec rounds the seventh digit, every other reader cuts it off.
 NANOSECONDS = re.compile(rb":\d\d\.\d{7}")
@@ -54,42 +56,6 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Message, Receive, Send], Awaitable[None]]
 Rows = Sequence[msgspec.Struct]
 log = logging.getLogger("serving")
-
-
-class Problem(msgspec.Struct, frozen=True):
-    """What is wrong with a field of a row; null stands for the row or the request as a whole.
-
-    The problem is the rule that is broken, in the words of `ml validate` and `ml score`.
-    """
-
-    row: int | None
-    field: str | None
-    problem: str
-    hint: str
-
-
-class Refusal(msgspec.Struct, frozen=True):
-    """Why a request got no predictions."""
-
-    errors: list[Problem]
-    request_id: str | None = None
-
-
-class Refused(Exception):
-    """Ends a request with `status` and what is wrong with it."""
-
-    def __init__(self, status: int, *problems: Problem) -> None:
-        self.status = status
-        self.problems = list(problems)
-
-    def body(self, request_id: str | None = None) -> bytes:
-        """Return the answer to the caller."""
-        return msgspec.json.encode(Refusal(self.problems, request_id))
-
-
-def refused(status: int, problem: str, hint: str) -> Refused:
-    """Refuse a request as a whole."""
-    return Refused(status, Problem(None, None, problem, hint))
 
 
 def answer_types(manifest: Manifest) -> tuple[type[msgspec.Struct], type[msgspec.Struct]]:
@@ -250,6 +216,9 @@ class Service:
         self.telemetry = Telemetry(latency_s, folder, model.scorer.outputs)
         self.turn = Turn()
         self.pool = ThreadPoolExecutor(workers(project.config.training.threads))
+        self.waiting_rows = 0  # for the pool
+        self.budget = guard.Budget(self.limits.max_held_mb * 1_000_000)
+        self.ready = Ready()
         self.ids = map(f"{os.urandom(6).hex()}-{{:x}}".format, itertools.count())
         self.problem: str | None = None
         self._use(model)
@@ -303,21 +272,23 @@ class Service:
                 request_id = value.decode()
         model = self.model
         version = model.scorer.version
+        hold = guard.Hold(self.budget)
         rows: Rows = ()
         predictions: Rows = ()
         try:
             if scope["method"] != "POST":
                 raise refused(405, "method not allowed", "use POST")
-            body = await self._body(receive)
+            body = await self._body(receive, hold)
             if body is None:
                 return
             start = time.perf_counter()  # a slow upload is not a slow answer
+            if self.waiting_rows > WAITING_REQUESTS * self.limits.max_rows:
+                raise too_busy()
             rows = model.rows(body, self.limits.max_rows)
             if len(rows) <= SMALL_ROWS:
                 predictions = await self.turn.predict(model, rows)
             else:
-                loop = asyncio.get_running_loop()
-                predictions = await loop.run_in_executor(self.pool, model.predict, rows)
+                predictions = await self._beside(model, rows)
             status, content = 200, msgspec.json.encode(model.answer_type(*model.head, predictions))
         except Refused as refusal:
             status, content = refusal.status, refusal.body(request_id)
@@ -325,6 +296,8 @@ class Service:
             log.error("request %s: %s", request_id, _where(error))
             failure = refused(500, "scoring failed", "use your fallback, and report the request id")
             status, content, rows = 500, failure.body(request_id), ()
+        finally:
+            hold.release()
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(content)),
@@ -332,6 +305,8 @@ class Service:
         ]
         if status == 405:
             headers.append((b"allow", b"POST"))
+        elif status == 503:
+            headers.append((b"retry-after", b"1"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
         seconds, now = time.perf_counter() - start, dt.datetime.now(dt.UTC)
@@ -340,22 +315,63 @@ class Service:
             Done(now, seconds, status, request_id, version, columns, rows, predictions)
         )
 
-    async def _body(self, receive: Receive) -> bytes | None:
+    async def _beside(self, model: Model, rows: Rows) -> Rows:
+        """Score rows beside the event loop."""
+        self.waiting_rows += len(rows)
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self.pool, model.predict, rows)
+        finally:
+            self.waiting_rows -= len(rows)
+
+    async def _body(self, receive: Receive, hold: guard.Hold) -> bytes | None:
         """Return the whole body from its first sign on; None when the caller has gone away."""
         limit = self.limits.max_body_mb * 1_000_000
         message = await receive()
         chunks = [message.get("body", b"")]
         size = len(chunks[0])
-        while message.get("more_body") and size <= limit:
-            message = await receive()
-            chunks.append(message.get("body", b""))
-            size += len(chunks[-1])
+        if message.get("more_body"):
+            try:
+                async with asyncio.timeout(self.limits.read_seconds):
+                    while message.get("more_body") and size <= limit:
+                        hold.take(size)
+                        message = await receive()
+                        chunks.append(message.get("body", b""))
+                        size += len(chunks[-1])
+            except TimeoutError:
+                raise too_slow(self.limits.read_seconds) from None
         if message["type"] == "http.disconnect":
             return None
         if size > limit:
             hint = f"send at most {self.limits.max_body_mb:g} MB at once"
             raise refused(413, "body too large", hint)
         return b"".join(chunks).lstrip()
+
+
+class Ready:
+    """Whether the model in use repeats its golden rows, looked at once a second at most."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.model: Model | None = None
+        self.until = 0.0
+        self.problem: str | None = None
+
+    async def problem_of(self, model: Model) -> str | None:
+        """Return what is wrong with the answers of a model, None when nothing is."""
+        async with self.lock:
+            if model is not self.model or time.monotonic() >= self.until:
+                self.problem = await asyncio.to_thread(self._replay, model)
+                self.model, self.until = model, time.monotonic() + TICK_SECONDS
+            return self.problem
+
+    @staticmethod
+    def _replay(model: Model) -> str | None:
+        try:
+            model.scorer.replay(model.golden)
+        except Exception as error:  # not ready, whatever the reason
+            return f"golden rows fail: {type(error).__name__}"
+        return None
 
 
 def _where(error: BaseException) -> str:
@@ -366,7 +382,11 @@ def _where(error: BaseException) -> str:
 
 def create_app(project: Project) -> ASGIApp:
     """Return the service as an ASGI application; ProjectError when there is no usable champion."""
-    service = Service(project)
+    return application(Service(project))
+
+
+def application(service: Service) -> ASGIApp:
+    """Return a service as an ASGI application."""
     telemetry = service.telemetry
 
     @asynccontextmanager
@@ -377,7 +397,7 @@ def create_app(project: Project) -> ASGIApp:
         telemetry.write(telemetry.take())
 
     # Without the pages /docs and /redoc: they load script from a foreign host.
-    name = project.plan.project.name
+    name = service.project.plan.project.name
     api = FastAPI(title=name, lifespan=lifespan, docs_url=None, redoc_url=None)
 
     @api.get("/health")
@@ -386,18 +406,16 @@ def create_app(project: Project) -> ASGIApp:
         return {"status": "up"}
 
     @api.get("/ready")
-    def ready(response: Response) -> dict[str, Any]:
+    async def ready(response: Response) -> dict[str, Any]:
         """Tell whether the model in use repeats its golden rows; 503 when it does not."""
-        model, problem = service.model, service.problem
-        try:
-            model.scorer.replay(model.golden)
-        except Exception as error:  # not ready, whatever the reason
+        model = service.model
+        problem = await service.ready.problem_of(model)
+        if problem:
             response.status_code = 503
-            problem = f"golden rows fail: {type(error).__name__}"
         return {
-            "ready": response.status_code != 503,
+            "ready": not problem,
             "model_version": model.scorer.version,
-            "problem": problem,
+            "problem": problem or service.problem,
         }
 
     @api.get("/metrics")
@@ -432,13 +450,13 @@ def create_app(project: Project) -> ASGIApp:
 
     api.openapi = openapi  # type: ignore[method-assign]
 
-    async def application(scope: Message, receive: Receive, send: Send) -> None:
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == "/predict":
             await service.predict(scope, receive, send)
         else:
             await api(scope, receive, send)
 
-    return application
+    return app
 
 
 def _describe(document: dict[str, Any], model: Model, max_rows: int) -> dict[str, Any]:
@@ -457,9 +475,12 @@ def _describe(document: dict[str, Any], model: Model, max_rows: int) -> dict[str
         "200": ("One prediction per row", answer),
         "400": ("Not JSON", refusal),
         "405": ("Not POST", refusal),
+        "408": ("Too slow to arrive", refusal),
         "413": ("Too many rows or bytes", refusal),
         "422": ("Rows that break the contract, field by field", refusal),
+        "431": ("Headers too large", refusal),
         "500": ("Scoring failed", refusal),
+        "503": ("Too busy: send it again after the seconds of `retry-after`", refusal),
     }
     operation = {
         "summary": "Predict one row or many",
@@ -507,7 +528,7 @@ def run(project: Project, host: str, port: int) -> None:
         raise ProjectError(
             f"cannot listen on {host}:{port}: {reason}; see --host, --port"
         ) from None
-    application = create_app(project)
+    service = Service(project)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
@@ -517,7 +538,8 @@ def run(project: Project, host: str, port: int) -> None:
         signal.signal(number, lambda *_: sys.exit(0))  # uvicorn raises it again once it is done
     log.info("serving on http://%s:%d, see /openapi.json", host, listener.getsockname()[1])
     config = uvicorn.Config(
-        application,
+        application(service),
+        http=guard.protocol(service.limits, service.telemetry.end),  # type: ignore[arg-type]
         access_log=False,
         log_config=None,
         ws="none",
@@ -527,4 +549,4 @@ def run(project: Project, host: str, port: int) -> None:
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     gc.freeze()  # what is there now stays: no need to look through it for garbage again and again
-    uvicorn.Server(config).run(sockets=[listener])
+    guard.Server(config).run(sockets=[listener])

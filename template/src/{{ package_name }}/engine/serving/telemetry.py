@@ -98,7 +98,12 @@ class Telemetry:
         self.decisions = {name: counter(f"ml_{name}s", one, [name]) for name in decided}
         self.model = gauge("ml_model_info", "The model in use", ["version"])
         self.reload_failed = gauge("ml_model_reload_failed", "1: the champion cannot be loaded")
+        self.ended = counter("ml_connections_ended", "Of callers that took too much", ["status"])
         self.lost = counter("ml_prediction_log_lost", "Rows that could not be logged")
+
+    def end(self, status: int) -> None:
+        """Note a connection that was ended, with the status that its caller was sent."""
+        self.ended.labels(str(status)).inc()
 
     def add(self, done: Done) -> None:
         """Note an answered request."""
