@@ -513,6 +513,6 @@ def test_a_simpler_model_is_advised_only_where_it_would_pass(
 ) -> None:
     facts = SimpleNamespace(candidates=candidates, metric_limit=0.65, min_gain=0.02)
     project: Any = SimpleNamespace(facts=facts)
-    plain = {"class_prior": {"roc_auc": 0.5}, "logistic_regression": {"roc_auc": linear}}
-    asked = project, "roc_auc", "logistic_regression", list(plain), plain
+    scores = {"class_prior": 0.5, "logistic_regression": linear}
+    asked = project, "logistic_regression", list(scores), scores, "roc_auc"
     assert evaluation._would_pass(*asked) is passes

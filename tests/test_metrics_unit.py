@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from package_name import decision, training
 from package_name import value as valuing
-from package_name.engine import metrics
+from package_name.engine import metrics, resampling
 from package_name.engine.errors import ProjectError
 from package_name.planner import compared
 
@@ -104,7 +104,7 @@ def test_one_class_and_no_alarm_are_undefined_not_zero():
     undefined = {name for name, value in only_bad.items() if np.isnan(value)}
     assert undefined == {"roc_auc", "pr_auc", "recall", "balanced_accuracy", "calibration_slope"}
     assert np.isnan(metrics.score("precision", np.array([0, 1, 1]), p, 0.9))
-    alone = metrics.bootstrap(np.zeros(3), p, 0.5, ["roc_auc", "brier"], draws=20, seed=0)
+    alone = resampling.bootstrap(np.zeros(3), p, 0.5, ["roc_auc", "brier"], draws=20, seed=0)
     assert np.isnan(alone["roc_auc"]).all() and alone["brier"].low < alone["brier"].high
     with pytest.raises(ValueError, match="one finite value"):
         metrics.evaluate(np.array([0, 1]), np.array([0.5, np.nan]), 0.5)
@@ -147,7 +147,7 @@ def test_bootstrap_covers_the_truth():
     for trial in range(150):
         p = rng.beta(1, 3, 300)
         y = (rng.random(300) < p).astype(int)
-        found = metrics.bootstrap(y, p, 0.3, names, draws=200, seed=trial)
+        found = resampling.bootstrap(y, p, 0.3, names, draws=200, seed=trial)
         for name in names:
             held[name] += found[name].low <= truth[name] <= found[name].high
     # Stratified resamples hold the positive rate fixed, which narrows the Brier score's interval.
@@ -158,11 +158,11 @@ def test_cluster_bootstrap_is_wider_where_rows_repeat():
     y, p = sample(150)
     y, p, groups = np.repeat(y, 8), np.repeat(p, 8), np.repeat(np.arange(150), 8)
     options = {"draws": 300, "seed": 1}
-    naive = metrics.bootstrap(y, p, 0.5, ["roc_auc"], **options)["roc_auc"]
-    honest = metrics.bootstrap(y, p, 0.5, ["roc_auc"], groups=groups, **options)["roc_auc"]
+    naive = resampling.bootstrap(y, p, 0.5, ["roc_auc"], **options)["roc_auc"]
+    honest = resampling.bootstrap(y, p, 0.5, ["roc_auc"], groups=groups, **options)["roc_auc"]
     ratio = (honest.high - honest.low) / (naive.high - naive.low)
     assert ratio == pytest.approx(8**0.5, rel=0.25)
-    names = metrics.bootstrap(y, p, 0.5, ["roc_auc"], groups=groups.astype(str), **options)
+    names = resampling.bootstrap(y, p, 0.5, ["roc_auc"], groups=groups.astype(str), **options)
     assert names["roc_auc"].high == pytest.approx(honest.high, abs=0.01)
 
 
@@ -170,8 +170,8 @@ def test_bootstrap_repeats_with_its_seed():
     rng = np.random.default_rng(0)
     p = rng.random(70_000) ** 3
     y = (rng.random(len(p)) < p).astype(int)
-    first = metrics.bootstrap(y, p, 0.3, metrics.NAMES, draws=20, seed=5)
-    assert first == metrics.bootstrap(y, p, 0.3, metrics.NAMES, draws=20, seed=5)
+    first = resampling.bootstrap(y, p, 0.3, metrics.NAMES, draws=20, seed=5)
+    assert first == resampling.bootstrap(y, p, 0.3, metrics.NAMES, draws=20, seed=5)
     assert all(i.low <= i.value <= i.high for name, i in first.items() if name != "ece")
 
 
@@ -181,14 +181,14 @@ def test_paired_gain_sees_what_separate_intervals_hide():
     y = (rng.random(1500) < p).astype(int)
     worse = np.clip(p + rng.normal(0, 0.1, 1500), 0, 1)
     options = {"draws": 300, "seed": 0}
-    alone = [metrics.bootstrap(y, q, 0.5, ["roc_auc"], **options)["roc_auc"] for q in (p, worse)]
+    alone = [resampling.bootstrap(y, q, 0.5, ["roc_auc"], **options)["roc_auc"] for q in (p, worse)]
     assert alone[0].low < alone[1].high
-    gain = metrics.paired_gain(y, p, worse, "roc_auc", **options)
+    gain = resampling.paired_gain(y, p, worse, "roc_auc", **options)
     assert gain.low > 0
-    loss = metrics.paired_gain(y, worse, p, "log_loss", **options)
+    loss = resampling.paired_gain(y, worse, p, "log_loss", **options)
     assert loss.value < 0
-    assert metrics.paired_gain(y, p, p, "f1", **options) == (0, 0, 0)
-    by_threshold = metrics.paired_gain(y, p, p / 2, "recall", 0.2, **options)
+    assert resampling.paired_gain(y, p, p, "f1", **options) == (0, 0, 0)
+    by_threshold = resampling.paired_gain(y, p, p / 2, "recall", 0.2, **options)
     assert by_threshold.low > 0
 
 
@@ -451,10 +451,11 @@ def test_what_is_chosen_gains_what_the_gate_asks(scores, min_gain, rule):
         for name, values in zip(names, scores, strict=True)
     }
     behind = training.paired_differences(found, candidates, "roc_auc")
-    everyone = training.paired_differences(found, names, "roc_auc")
     means = {name: np.mean(values) for name, values in zip(names, scores, strict=True)}
     gains = {n: means[n] - max(means[b] for b in baselines if b != n) for n in candidates}
-    chosen = training.choose(training.gaining(behind, everyone, baselines, min_gain), rule)
+    project = SimpleNamespace(facts=SimpleNamespace(primary_metric="roc_auc", min_gain=min_gain))
+    eligible = training.gaining(project, behind, baselines, means)
+    chosen = training.choose(eligible, rule)
     enough = {name for name, gain in gains.items() if gain >= min_gain - 1e-9}
     assert chosen in enough or not {n for n, gain in gains.items() if gain >= min_gain + 1e-9}
     if rule == "best_score":  # the need of the gate takes nothing else away

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from package_name.engine import metrics, monitoring, performance, storage
+from package_name.engine import comparison, metrics, monitoring, performance, resampling, storage
 from package_name.engine.data import contract
 from package_name.engine.data.contract import Column, Contract
 from package_name.engine.errors import CheckFailed, ProjectError
@@ -173,7 +173,7 @@ def test_estimate_is_right_when_calibrated():
     rng = np.random.default_rng(0)
     p = rng.beta(1, 3, 50_000)
     y = rng.random(len(p)) < p
-    for name, value in performance.estimate(p).items():
+    for name, value in performance.estimate(p, {}).items():
         assert value == pytest.approx(metrics.score(name, y, p), abs=0.01)
 
 
@@ -191,7 +191,7 @@ def judged(project):
     scorer, known = Scorer.load(folder), storage.read_json(folder / "profile.json")
     window = monitoring._test_set(project, scorer, contract.read(folder / "contract.odcs.yaml"))
     draws = {"draws": 300, "seed": 0}
-    tested = metrics.bootstrap(window.labels, window.scores, 0.5, ["roc_auc"], **draws)
+    tested = resampling.bootstrap(window.labels, window.scores, 0.5, ["roc_auc"], **draws)
 
     def judge(rows, change=lambda y, p, rng: y, seed=0):
         rng = np.random.default_rng(seed)
@@ -199,7 +199,7 @@ def judged(project):
         y, p = window.labels[picked], window.scores[picked]
         y = change(y.copy(), p, rng)
         rest = known, scorer.manifest, tested["roc_auc"], SETTINGS
-        return performance.compare(p, y, *rest, draws=100)
+        return comparison.compare(p, y, *rest, draws=100)
 
     return judge
 
@@ -244,7 +244,7 @@ def test_estimate_warns_when_cases_become_harder(project):
     scorer, known = Scorer.load(folder), storage.read_json(folder / "profile.json")
     p = np.random.default_rng(0).normal(0.3, 0.02, 2000)
     unknown, tested = np.full(len(p), np.nan), Interval(0.8, 0.78, 0.82)
-    found = performance.compare(p, unknown, known, scorer.manifest, tested, SETTINGS)
+    found = comparison.compare(p, unknown, known, scorer.manifest, tested, SETTINGS)
     assert (found["kind"], found["level"]) == ("estimated", "warn")
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 load("regression_package", sources("regression"))
 from regression_package import decision, value  # noqa: E402
-from regression_package.engine import metrics, performance, report, task  # noqa: E402
+from regression_package.engine import comparison, metrics, performance, report, resampling, task  # noqa: E402
 from regression_package.engine.errors import ProjectError  # noqa: E402
 from regression_package.engine.model import graph, plain, stored_graph  # noqa: E402
 from regression_package.engine.model.head import Head  # noqa: E402
@@ -69,20 +69,20 @@ def test_intervals_of_metrics_hold_their_share_and_groups_widen_them() -> None:
     hits = []
     for seed in range(100):
         y, p = world(400, seed)
-        found = metrics.bootstrap(y, p, 0.5, ["mae"], draws=200, seed=0)["mae"]
+        found = resampling.bootstrap(y, p, 0.5, ["mae"], draws=200, seed=0)["mae"]
         hits.append(found.low <= 0.3 * np.sqrt(2 / np.pi) * 100 <= found.high)
     assert np.mean(hits) >= 0.88
     groups = np.repeat(np.arange(40), 10)
     y, p = np.repeat(y[:40], 10), np.repeat(p[:40], 10)
-    single = metrics.bootstrap(y, p, 0.5, ["mae"], draws=200, seed=0)["mae"]
-    whole = metrics.bootstrap(y, p, 0.5, ["mae"], draws=200, seed=0, groups=groups)["mae"]
+    single = resampling.bootstrap(y, p, 0.5, ["mae"], draws=200, seed=0)["mae"]
+    whole = resampling.bootstrap(y, p, 0.5, ["mae"], draws=200, seed=0, groups=groups)["mae"]
     assert whole.high - whole.low > 2 * (single.high - single.low)
 
 
 def test_a_paired_gain_is_above_0_when_the_error_falls() -> None:
     y, p = world(1000)
     for name in ("mae", "rmse", "r2", "pinball"):
-        gain = metrics.paired_gain(y, p, p * 1.5, name, **OPTIONS)
+        gain = resampling.paired_gain(y, p, p * 1.5, name, **OPTIONS)
         assert 0 < gain.low < gain.value < gain.high, name
 
 
@@ -93,7 +93,9 @@ def test_an_interval_covers_what_it_says_at_each_size(rows: int, coverage: float
     head = decision.intervals(y, p, coverage=coverage, quantile=0.7)
     y, p = world(50_000, seed=1)
     answers = head.answers(p)
-    measured = metrics.measure(y[:5000], {n: a[:5000] for n, a in answers.items()}, 0.7, **OPTIONS)
+    measured = resampling.measure(
+        y[:5000], p[:5000], {n: a[:5000] for n, a in answers.items()}, 0.7, **OPTIONS
+    )
     assert measured["coverage"].value == pytest.approx(coverage, abs=0.05)
     assert (y <= answers["decision"]).mean() == pytest.approx(0.7, abs=0.06)
     if rows == 5000:
@@ -202,7 +204,7 @@ def test_errors_without_actual_values_are_estimated_by_size() -> None:
     known = performance.known(p, y) | {"rows": len(y)}
     y, p = world(5000, seed=2)
     larger = p > 100
-    found = performance.estimate(p[larger], known["error_by_size"])
+    found = performance.estimate(p[larger], known)
     assert found["mae"] == pytest.approx(np.abs(y - p)[larger].mean(), rel=0.1)
     manifest: Any = SimpleNamespace(primary_metric="mae", decision={"quantile": 0.5})
     settings: Any = SimpleNamespace(warn=0.1, act=0.25)
@@ -210,13 +212,13 @@ def test_errors_without_actual_values_are_estimated_by_size() -> None:
     tested = Interval(error, error * 0.96, error * 1.04)
     rest = known, manifest, tested, settings
     unknown = np.full(len(y), np.nan)
-    assert performance.compare(p, unknown, *rest)["level"] == "ok"
-    assert performance.compare(p[larger], unknown[larger], *rest)["level"] == "warn"
-    assert performance.compare(p, y, *rest)["level"] == "ok"
-    moved = performance.compare(p, y + error / 2, *rest)
+    assert comparison.compare(p, unknown, *rest)["level"] == "ok"
+    assert comparison.compare(p[larger], unknown[larger], *rest)["level"] == "warn"
+    assert comparison.compare(p, y, *rest)["level"] == "ok"
+    moved = comparison.compare(p, y + error / 2, *rest)
     assert moved["bias"]["level"] == moved["level"] == "act"
     _, mixed = performance.broken(y, np.random.default_rng(0))
-    assert performance.compare(p, mixed, *rest)["level"] == "act"
+    assert comparison.compare(p, mixed, *rest)["level"] == "act"
 
 
 def test_new_rows_like_the_old_are_quiet() -> None:
@@ -224,11 +226,11 @@ def test_new_rows_like_the_old_are_quiet() -> None:
     known = performance.known(p, y) | {"rows": len(y)}
     manifest: Any = SimpleNamespace(primary_metric="rmse", decision={"quantile": 0.5})
     settings: Any = SimpleNamespace(warn=0.1, act=0.25)
-    tested = metrics.bootstrap(y, p, 0.5, ["rmse"], draws=200, seed=0)["rmse"]
+    tested = resampling.bootstrap(y, p, 0.5, ["rmse"], draws=200, seed=0)["rmse"]
     levels = []
     for seed in range(60):
         y, p = world(500, seed + 10)
-        found = performance.compare(p, y, known, manifest, tested, settings, draws=100)
+        found = comparison.compare(p, y, known, manifest, tested, settings, draws=100)
         levels.append(found["level"])
     assert levels.count("ok") >= 55, levels
 
@@ -252,8 +254,10 @@ def evaluated(y: Floats, p: Floats) -> dict[str, Any]:
     """Return the metrics.json of a model that predicts `p`, measured by the modules themselves."""
     answers = decision.intervals(y, p, coverage=0.9, quantile=0.75).answers(p)
     plain = metrics.evaluate(y, np.full(len(y), np.median(y)), 0.75)
-    gain = metrics.paired_gain(y, p, np.full(len(y), np.median(y)), "mae", 0.75, draws=50, seed=0)
-    found = metrics.measure(y, answers, 0.75, draws=50, seed=0, groups=None)
+    gain = resampling.paired_gain(
+        y, p, np.full(len(y), np.median(y)), "mae", 0.75, draws=50, seed=0
+    )
+    found = resampling.measure(y, p, answers, 0.75, draws=50, seed=0, groups=None)
     gate = {"passed": True, "reasons": [], "warnings": [], "min_gain": 1, "limit": 30.0}
     return {
         "version": "v1", "run": "r", "primary_metric": "mae", "baselines": {"median": plain},
@@ -331,7 +335,7 @@ def drifted() -> dict[str, Any]:
     manifest: Any = SimpleNamespace(primary_metric="mae", decision={"quantile": 0.5})
     settings: Any = SimpleNamespace(warn=0.1, act=0.25)
     bias = 4 - float((p - y).mean())
-    live = performance.compare(p + bias, y, known, manifest, Interval(24, 23, 25), settings)
+    live = comparison.compare(p + bias, y, known, manifest, Interval(24, 23, 25), settings)
     return {
         "version": "v1", "run": "r", "level": "ok", "rows": 900, "reference_rows": 5000,
         "features": [], "performance": live,

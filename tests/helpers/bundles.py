@@ -9,7 +9,7 @@ import yaml
 from helpers import package  # noqa: F401  makes `package_name` importable
 
 from package_name import features, models
-from package_name.engine import metrics, monitoring, storage, task
+from package_name.engine import monitoring, resampling, storage, task
 from package_name.engine.data import contract
 from package_name.engine.features import encode
 from package_name.engine.model import bundle, graph, registry
@@ -132,7 +132,7 @@ def train(
     )
     registry.register(made, version, run=facts["run"])
     if evaluated:
-        found = metrics.bootstrap(labels(test), p, 0.4, ["roc_auc"], draws=200, seed=0)
+        found = resampling.bootstrap(labels(test), p, 0.4, ["roc_auc"], draws=200, seed=0)
         report = {
             "gate": {"passed": True},
             "champion": {"metrics": {"roc_auc": found["roc_auc"]._asdict()}},

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from . import decision, value
-from .engine import metrics, progress, slices, storage, task
+from .engine import metrics, progress, resampling, slices, storage, task
 from .engine.data import contract
 from .engine.data import target as targets
 from .engine.errors import CheckFailed, ProjectError
@@ -14,9 +14,10 @@ from .engine.formats import apart, number, signed
 from .engine.model import registry, trial
 from .engine.model.scorer import Scorer
 from .engine.report import evaluation_page
-from .engine.resampling import Interval, resamples
+from .engine.resampling import Interval
 from .engine.settings import Project
 from .planner import evidence
+from .training import gains_enough
 
 
 def run(project: Project, version: str | None = None) -> dict[str, Any]:
@@ -38,25 +39,26 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     level = task.level(scorer.manifest.decision)
     primary = scorer.manifest.primary_metric
     settings = project.config.evaluation
-    draws = resamples(settings.bootstrap, len(y))
+    draws = resampling.resamples(settings.bootstrap, len(y))
     drawn: dict[str, Any] = {"draws": draws, "seed": project.config.training.seed}
     drawn["groups"] = tested.groups
     progress.tell(f"{number(draws)} resamples of {number(len(y))} test rows")
-    intervals = metrics.measure(y, tested.answers, level, **drawn)
+    intervals = resampling.measure(y, p, tested.answers, level, **drawn)
     plain = {name: metrics.evaluate(y, other, level) for name, other in scores.items()}
     seconds = {name: facts["fit_seconds"] for name, facts in trained["candidates"].items()}
     progress.tell(f"{draws} resamples of the gain over {len(scores) - 1} models")
     gains = {
-        name: metrics.paired_gain(y, p, other, primary, level, **drawn)
+        name: resampling.paired_gain(y, p, other, primary, level, **drawn)
         for name, other in scores.items()
         if name != champion
     }
     rivals = [name for name in trained["baselines"] if name != champion]
-    best = max(rivals, key=lambda name: metrics.sign(primary) * plain[name][primary])
+    chosen_by = {name: values[primary] for name, values in plain.items()}
+    best = max(rivals, key=lambda name: metrics.sign(primary) * chosen_by[name])
     made_up = trained.get("made_up", False)
-    least = decision.needed_gain(project, plain[best][primary])
+    least = decision.needed_gain(project, chosen_by[best])
     gate = _gate(project, primary, best, gains[best], intervals[primary], least)
-    if gate["gains_too_little"] and _would_pass(project, primary, best, rivals, plain):
+    if gate["gains_too_little"] and _would_pass(project, best, rivals, chosen_by, primary):
         named = project.plan.named(best)
         gate["reasons"].append(f"{named} would pass: [{best}] for MOD-02 in plan/overrides.yaml")
     judged = value.judge(project, y, tested.answers, level, tested.groups, made_up=made_up)
@@ -113,21 +115,13 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
 
 
 def _would_pass(
-    project: Project,
-    primary: str,
-    best: str,
-    baselines: list[str],
-    plain: dict[str, dict[str, float]],
+    project: Project, name: str, baselines: list[str], scores: dict[str, float], metric: str
 ) -> bool:
-    """Whether the best baseline could be the model: a candidate that gains enough itself."""
-    others = [name for name in baselines if name != best]
-    if best not in project.facts.candidates or not others:
-        return False
-    sign, limit = metrics.sign(primary), project.facts.metric_limit
-    second = max((plain[name][primary] for name in others), key=lambda value: sign * value)
-    value = plain[best][primary]
-    enough = sign * (value - second) >= decision.needed_gain(project, second)
-    return enough and (limit is None or sign * value >= sign * limit)
+    """Whether a baseline could be the model: a candidate that gains enough itself."""
+    sign, limit = metrics.sign(metric), project.facts.metric_limit
+    reaches = limit is None or sign * scores[name] >= sign * limit
+    candidate = name in project.facts.candidates
+    return candidate and reaches and gains_enough(project, name, baselines, scores, metric)
 
 
 def _stops(project: Project) -> list[str]:

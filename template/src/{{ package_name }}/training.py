@@ -1,7 +1,7 @@
 """Fit baselines and candidates on the development part, choose one, and save it as a bundle."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -180,8 +180,8 @@ def run(project: Project) -> dict[str, Any]:
     baselines, candidates = facts.baselines, facts.candidates
     found, shares = compare(project, data, parts, tuned)
     behind = paired_differences(found, candidates, facts.primary_metric)
-    everyone = paired_differences(found, [*baselines, *candidates], facts.primary_metric)
-    eligible = gaining(behind, everyone, baselines, _least_gain(project, found))
+    means = {name: float(np.mean(result.scores)) for name, result in found.items()}
+    eligible = gaining(project, behind, baselines, means)
     chosen = choose(eligible, facts.selection)
     head, decided = decision.decide(project, data.y, found[chosen].oof)
     fitted: dict[str, Fitted] = {}
@@ -311,32 +311,34 @@ def paired_differences(
 
 
 def gaining(
+    project: Project,
     behind: dict[str, Behind],
-    everyone: dict[str, Behind],
     baselines: Sequence[str],
-    min_gain: float,
+    scores: Mapping[str, float],
 ) -> dict[str, Behind]:
     """Return the candidates that the gate could let pass, each behind the best of these.
 
-    The gate asks for `min_gain` over the best baseline but the model itself. Where a baseline is a
-    candidate too, a more complex one that gains less over it would be refused, and the simpler
-    model would stand unused. All candidates are left where none gains enough.
+    Where a baseline is a candidate too, a more complex one that gains less over it would be
+    refused, and the simpler model would stand unused. All are left where none gains enough.
     """
-
-    def gain(name: str) -> float:
-        rivals = [everyone[other].mean for other in baselines if other != name]
-        return min(rivals, default=float("inf")) - everyone[name].mean
-
-    left = {name: gap for name, gap in behind.items() if gain(name) >= min_gain} or behind
+    asked = baselines, scores, project.facts.primary_metric
+    left = {n: gap for n, gap in behind.items() if gains_enough(project, n, *asked)} or behind
     best = min(gap.mean for gap in left.values())
     return {name: gap._replace(mean=gap.mean - best) for name, gap in left.items()}
 
 
-def _least_gain(project: Project, found: dict[str, CrossValidated]) -> float:
-    """Return what the gate asks for over the best baseline, by the scores out of fold."""
-    sign = metrics.sign(project.facts.primary_metric)
-    scores = [float(np.mean(found[name].scores)) for name in project.facts.baselines]
-    return decision.needed_gain(project, max(scores, key=lambda score: sign * score))
+def gains_enough(
+    project: Project,
+    name: str,
+    baselines: Sequence[str],
+    scores: Mapping[str, float],
+    metric: str,
+) -> bool:
+    """Whether a model gains what the gate asks for over the best baseline but itself."""
+    sign = metrics.sign(metric)
+    others = [scores[other] for other in baselines if other != name]
+    best = max(others, key=lambda score: sign * score, default=float("nan"))
+    return sign * (scores[name] - best) >= decision.needed_gain(project, best)
 
 
 def choose(behind: dict[str, Behind], rule: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import metrics, performance, privacy, progress, storage, task
+from . import comparison, metrics, performance, privacy, progress, resampling, storage, task
 from .data import contract as contracts
 from .data import ingest, validation
 from .data import target as targets
@@ -271,7 +271,7 @@ def run(project: Project, data: Path | None = None) -> dict[str, Any]:
         tested = Interval(**evaluated["metrics"][scorer.manifest.primary_metric])
         if None not in tested:  # undefined where all test rows have one value
             judged = window.scores, window.labels, known, scorer.manifest, tested, settings
-            report["performance"] = performance.compare(*judged)
+            report["performance"] = comparison.compare(*judged)
     parts = [report[name] for name in ("violations", "performance") if report[name]]
     if (level := worst([report["level"], *(part["level"] for part in parts)])) != "ok":
         report["level"] = level
@@ -301,7 +301,7 @@ def simulate_drift(project: Project) -> dict[str, Any]:
     if len(y) < MIN_TEST_ROWS or y.min() == y.max():
         raise ProjectError("the test set is too small to simulate drift: bring more data")
     known = reference(frame, agreed, p, y)
-    tested = metrics.bootstrap(y, p, cut, [primary], draws=200, seed=0)[primary]
+    tested = resampling.bootstrap(y, p, cut, [primary], draws=200, seed=0)[primary]
     rng = np.random.default_rng(project.config.training.seed)
     size = max(settings.min_rows, min(len(y), 2000))
 
@@ -312,7 +312,7 @@ def simulate_drift(project: Project) -> dict[str, Any]:
     def check(window: Window) -> str:
         found = drift(known, window.frame, window.scores, settings, policy)["level"]
         judged = window.scores, window.labels, known, scorer.manifest, tested, settings
-        return worst([found, performance.compare(*judged, draws=100)["level"]])
+        return worst([found, comparison.compare(*judged, draws=100)["level"]])
 
     planted = []
     for name, profile in known["features"].items():

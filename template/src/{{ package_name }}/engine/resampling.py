@@ -1,11 +1,19 @@
-"""What bootstrap intervals of every task share (Efron & Tibshirani 1993)."""
+"""Bootstrap intervals of metrics and of gains (Efron & Tibshirani 1993), for every task.
 
-from collections.abc import Iterator
+`groups` has shape (rows,), such as the customer of each row: whole groups are drawn then, because
+their rows are not independent (Field & Welsh 2007).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import metrics
+
+Values = NDArray[Any]
+Floats = NDArray[np.float64]
 # Large test sets need fewer resamples: their intervals are narrow, and each resample costs more.
 RESAMPLED_ROWS = 10_000_000
 
@@ -32,13 +40,97 @@ def interval(value: float, draws: NDArray[np.float64]) -> Interval:
     return Interval(value, float(low), float(high))
 
 
+def intervals(
+    measure: Callable[[Floats | None], Sequence[float]], resamples: Iterator[Floats]
+) -> list[Interval]:
+    """Return what is measured of all rows, with the intervals of what resamples give.
+
+    A resample tells how often each row is drawn, shape (rows,); None is every row once.
+    """
+    values = measure(None)
+    drawn = np.array([measure(weights) for weights in resamples]).reshape(-1, len(values))
+    return [interval(value, column) for value, column in zip(values, drawn.T, strict=True)]
+
+
+def bootstrap(
+    y: Values,
+    p: Values,
+    level: float,
+    names: Sequence[str],
+    *,
+    draws: int,
+    seed: int,
+    groups: Values | None = None,
+) -> dict[str, Interval]:
+    """Return each metric with its 95 % percentile interval; decisions are made at `level`.
+
+    The expected calibration error is biased upwards in resamples: its interval can lie above it.
+    """
+    rows = metrics.Rows(y, p, level)
+    resamples = redrawn(metrics.strata(y), draws, seed, groups)
+    found = intervals(lambda weights: rows.values(names, weights), resamples)
+    return dict(zip(names, found, strict=True))
+
+
+def measure(
+    y: Values,
+    p: Values,
+    answers: dict[str, Values],
+    level: float,
+    *,
+    draws: int,
+    seed: int,
+    groups: Values | None,
+) -> dict[str, Interval]:
+    """Return every metric of the predictions `p` and of a model's answers, by output."""
+    drawn: dict[str, Any] = {"draws": draws, "seed": seed, "groups": groups}
+    found = bootstrap(y, p, level, metrics.NAMES, **drawn)
+    means = metrics.means(y, answers)
+    return found | {name: mean_interval(values, **drawn) for name, values in means.items()}
+
+
+def mean_interval(
+    values: Floats, *, draws: int, seed: int, groups: Values | None = None
+) -> Interval:
+    """Return the mean of values of shape (rows,) with its 95 % interval."""
+    resamples = redrawn([np.arange(len(values))], draws, seed, groups)
+    # Without BLAS, which starts threads for such small products and waits for them.
+    return intervals(
+        lambda w: [float(values.mean() if w is None else np.einsum("i,i->", values, w) / w.sum())],
+        resamples,
+    )[0]
+
+
+def paired_gain(
+    y: Values,
+    p_new: Values,
+    p_old: Values,
+    metric: str,
+    level: float = 0.5,
+    *,
+    draws: int,
+    seed: int,
+    groups: Values | None = None,
+) -> Interval:
+    """Return how much better `p_new` is than `p_old` on the same rows, above 0 when it is better.
+
+    Both are scored on the same resamples, which removes the noise that they share.
+    """
+    models = [metrics.Rows(y, p, level) for p in (p_new, p_old)]
+
+    def gain(weights: Floats | None) -> list[float]:
+        new, old = (rows.values([metric], weights)[0] for rows in models)
+        return [metrics.sign(metric) * (new - old)]
+
+    return intervals(gain, redrawn(metrics.strata(y), draws, seed, groups))[0]
+
+
 def redrawn(
     strata: list[NDArray[np.intp]], draws: int, seed: int, groups: NDArray[Any] | None
 ) -> Iterator[NDArray[np.float64]]:
     """Yield how often each row is drawn: whole groups, or rows within each of the strata.
 
-    `groups` has shape (rows,), such as the customer of each row: their rows are not independent
-    (Field & Welsh 2007). The strata hold the places of all rows.
+    The strata hold the places of all rows.
     """
     rng = np.random.default_rng(seed)
     if groups is not None:

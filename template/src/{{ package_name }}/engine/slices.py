@@ -6,9 +6,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import metrics, privacy, progress, task
+from . import privacy, progress, resampling, task
 from .data.contract import Contract
-from .resampling import resamples
 from .settings import Project, refused
 
 SLICE_LEVELS = 8
@@ -53,12 +52,12 @@ def run(
             rows = values == level
             if count < settings.min_slice_rows or task.lacks(y[rows]):
                 continue
-            interval = metrics.bootstrap(
+            interval = resampling.bootstrap(
                 y[rows],
                 p[rows],
                 at,
                 [primary],
-                draws=resamples(200, int(count)),
+                draws=resampling.resamples(200, int(count)),
                 seed=seed,
             )[primary]
             results.append(

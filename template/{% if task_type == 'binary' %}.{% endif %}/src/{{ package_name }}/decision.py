@@ -126,12 +126,12 @@ def decision_threshold(costs: Costs) -> float:
 
 def cost_per_1000(y: Array, p: Array, threshold: float, costs: Costs) -> float:
     """Return the cost of deciding 1,000 rows at `threshold`, in the currency of `costs`."""
-    d = metrics.Draw(metrics.Ranked(y, p, threshold))
+    d = metrics.Draw(metrics.Rows(y, p, threshold))
     counted = d.tp * costs.tp + d.fp * costs.fp + d.fn * costs.fn + d.tn * costs.tn
     return 1000 * counted / d.total
 
 
-def _cuts(r: metrics.Ranked) -> Array:
+def _cuts(r: metrics.Rows) -> Array:
     """Thresholds that flag the first 0, 1, 2 ... groups of equal p, halfway: safe from rounding."""
     values = np.concatenate([[1 + 2.0**-22], r.p[r.ends]])
     return np.append((values[:-1] + values[1:]) / 2, 0.0)
@@ -148,7 +148,7 @@ def cost_curve(
     y: Array, p: Array, costs: Costs, weights: Array | None = None, points: int = 200
 ) -> list[list[float]]:
     """Return at most `points` pairs [threshold, cost per 1,000 rows] by rising threshold."""
-    d = metrics.Draw(metrics.Ranked(y, p), weights)
+    d = metrics.Draw(metrics.Rows(y, p), weights)
     cuts, cost = _cuts(d.rows)[::-1], _costs_at_cuts(d, costs)[::-1]
     return metrics.thin(cuts, cost, np.arange(len(cuts)), points)
 
@@ -172,7 +172,7 @@ def choose_threshold(
     When the rows with the highest p are tied and more than the capacity, they are all flagged:
     `Choice.share` tells.
     """
-    d = metrics.Draw(metrics.Ranked(y, p))
+    d = metrics.Draw(metrics.Rows(y, p))
     cuts, flagged = _cuts(d.rows), np.append(0, d.rows.ends + 1)
     cost = _costs_at_cuts(d, costs) if costs else np.full(len(cuts), np.nan)
     best = float(cuts[np.argmin(cost)]) if costs else None

@@ -1,6 +1,6 @@
 """What the decisions of a model are worth, and whether they are of any use."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from . import decision
 from .engine import metrics
 from .engine.formats import number, percent
 from .engine.settings import Project
+from .engine.severity import Judged
 from .planner.compared import losses
 
 Floats = NDArray[np.float64]
@@ -18,14 +19,6 @@ CAPACITY_SLACK = 1.1  # the test set's share differs from the planned one by cha
 BEYOND_CAPACITY = 2.0  # most of the flagged rows then get no action: their value is none
 FEW = 0.1  # of the expected positives
 ALMOST = 0.99  # share of rows with the same decision, near to a policy without a model
-
-
-class Judged(NamedTuple):
-    """What evaluation reports of the decisions, and what closes its gate or warns."""
-
-    report: dict[str, Any]
-    reasons: list[str]
-    warnings: list[str]
 
 
 def judge(

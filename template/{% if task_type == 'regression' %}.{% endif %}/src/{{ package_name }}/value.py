@@ -1,6 +1,6 @@
 """What the values that people plan with are worth, and whether a model is of any use."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,22 +8,15 @@ from numpy.typing import NDArray
 from . import decision
 from .engine import metrics
 from .engine.formats import number, percent
-from .engine.resampling import Interval, resamples
+from .engine.resampling import Interval, mean_interval, resamples
 from .engine.settings import Project
+from .engine.severity import Judged
 from .planner.compared import losses
 
 Floats = NDArray[np.float64]
 FEW_VALUES = 5
 COVERAGE_SLACK = 0.02  # of the planned coverage, beyond chance
 COVERAGE_BREACH = 0.1
-
-
-class Judged(NamedTuple):
-    """What evaluation reports of the decisions, and what closes its gate or warns."""
-
-    report: dict[str, Any]
-    reasons: list[str]
-    warnings: list[str]
 
 
 def judge(
@@ -44,7 +37,7 @@ def judge(
     # A sample is of another size than what is planned for: its value in money is none of that.
     business["says_nothing"] = made_up and not 2 / 3 < float(y.mean()) / planned < 1.5
     inside = ((answers["low"] <= y) & (y <= answers["high"])).astype(np.float64)
-    coverage = metrics.mean_interval(inside, **drawn)
+    coverage = mean_interval(inside, **drawn)
     reasons, warnings = usefulness(answers, coverage, project.facts.interval_coverage, business)
     report = {
         "business": business,
@@ -91,7 +84,7 @@ def _business(
     """
     facts, found = project.facts, decision.costs(project)
     quantile = decision.plan_quantile(found)
-    now = metrics.mean_interval(decision.cost(y, planned, found), **drawn)
+    now = mean_interval(decision.cost(y, planned, found), **drawn)
     same = decision.cost(y, np.full(len(y), np.quantile(y, quantile)), found)
     policies = {
         # Its errors are taken as often too high as too low.

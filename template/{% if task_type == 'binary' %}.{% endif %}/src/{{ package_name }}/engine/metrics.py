@@ -1,24 +1,22 @@
-"""Metrics of a binary classifier: values, bootstrap intervals, curves, costs and thresholds.
+"""Metrics of a binary classifier: values, curves and what resamples need.
 
 Everywhere `y` holds 0 and 1 and `p` the probability of 1, both of shape (rows,), and a row is
 predicted positive when `p >= threshold`. A value that is undefined (one class only, nothing
 predicted) is NaN, which reports write as null. Definitions are those of scikit-learn.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .resampling import Interval, interval, redrawn
-
 Array = NDArray[Any]
 BINS = 10  # of the expected calibration error
 
 
-class Ranked:
+class Rows:
     """Rows sorted once by falling probability, so that every reweighting is one pass over them."""
 
     def __init__(self, y: Array, p: Array, threshold: float = 0.5) -> None:
@@ -29,6 +27,11 @@ class Ranked:
         self.y, self.p = y[self.order], p[self.order]
         self.ends = np.flatnonzero(np.append(np.diff(self.p) != 0, True))  # last row of equal p
         self.predicted = int(np.count_nonzero(self.p >= threshold))
+
+    def values(self, names: Sequence[str], weights: Array | None = None) -> list[float]:
+        """Return metrics by their names; `weights` of shape (rows,) in the order of `y`."""
+        draw = Draw(self, weights)
+        return [_METRICS[name](draw) for name in names]
 
     @cached_property
     def loss(self) -> Array:
@@ -59,16 +62,16 @@ class Ranked:
 
 
 class Draw:
-    """Ranked rows under one set of weights."""
+    """Rows under one set of weights."""
 
-    def __init__(self, ranked: Ranked, weights: Array | None = None) -> None:
-        self.rows = ranked
-        self.w = np.ones(len(ranked.y)) if weights is None else weights[ranked.order]
-        hits, all_ = np.cumsum(self.w * ranked.y), np.cumsum(self.w)
+    def __init__(self, rows: Rows, weights: Array | None = None) -> None:
+        self.rows = rows
+        self.w = np.ones(len(rows.y)) if weights is None else weights[rows.order]
+        hits, all_ = np.cumsum(self.w * rows.y), np.cumsum(self.w)
         self.total, self.positives = float(all_[-1]), float(hits[-1])
         self.negatives = self.total - self.positives
-        self.hits, self.false = hits[ranked.ends], all_[ranked.ends] - hits[ranked.ends]
-        cut = ranked.predicted - 1
+        self.hits, self.false = hits[rows.ends], all_[rows.ends] - hits[rows.ends]
+        cut = rows.predicted - 1
         self.tp = float(hits[cut]) if cut >= 0 else 0.0
         self.fp = float(all_[cut]) - self.tp if cut >= 0 else 0.0
         self.fn, self.tn = self.positives - self.tp, self.negatives - self.fp
@@ -107,7 +110,7 @@ def _ece(d: Draw) -> float:
     return float(np.abs(gaps).sum()) / d.total
 
 
-def _fit_calibration(rows: Ranked, w: Array, start: tuple[float, float]) -> tuple[float, float]:
+def _fit_calibration(rows: Rows, w: Array, start: tuple[float, float]) -> tuple[float, float]:
     """Fit logit P(y=1) = a + b·logit(p) by Newton steps; NaN where no finite fit exists."""
     x, (a, b), reach, last = rows.logit, start, 2.0, 0.0
     for _ in range(50):
@@ -174,7 +177,7 @@ def score(
     name: str, y: Array, p: Array, threshold: float = 0.5, weights: Array | None = None
 ) -> float:
     """Return one metric by its name (see `NAMES`); `weights` of shape (rows,)."""
-    return _METRICS[name](Draw(Ranked(y, p, threshold), weights))
+    return Rows(y, p, threshold).values([name], weights)[0]
 
 
 def log_loss(y: Array, p: Array, weights: Array | None = None) -> float:
@@ -184,7 +187,7 @@ def log_loss(y: Array, p: Array, weights: Array | None = None) -> float:
 
 def confusion(y: Array, p: Array, threshold: float) -> dict[str, int]:
     """Return the counts tp, fp, fn and tn."""
-    d = Draw(Ranked(y, p, threshold))
+    d = Draw(Rows(y, p, threshold))
     return {name: round(getattr(d, name)) for name in ("tp", "fp", "fn", "tn")}
 
 
@@ -192,87 +195,22 @@ def evaluate(
     y: Array, p: Array, threshold: float, weights: Array | None = None
 ) -> dict[str, float]:
     """Return every metric; those in need of a decision at `threshold`."""
-    d = Draw(Ranked(y, p, threshold), weights)
-    return {name: metric(d) for name, metric in _METRICS.items()}
+    return dict(zip(NAMES, Rows(y, p, threshold).values(NAMES, weights), strict=True))
 
 
-def _resamples(y: Array, draws: int, seed: int, groups: Array | None) -> Iterator[Array]:
-    """Yield how often each row is drawn: whole groups, or rows within each class."""
-    classes = [np.flatnonzero(np.asarray(y) == label) for label in (0, 1)]
-    return redrawn(classes, draws, seed, groups)
+def strata(y: Array) -> list[NDArray[np.intp]]:
+    """Return the places of the rows that resamples draw among themselves: those of each class."""
+    return [np.flatnonzero(np.asarray(y) == label) for label in (0, 1)]
 
 
-def bootstrap(
-    y: Array,
-    p: Array,
-    threshold: float,
-    names: Sequence[str],
-    *,
-    draws: int,
-    seed: int,
-    groups: Array | None = None,
-) -> dict[str, Interval]:
-    """Return each metric with its 95 % percentile bootstrap interval (Efron & Tibshirani 1993).
-
-    Rows are drawn within each class; with `groups` of shape (rows,), such as the customer of each
-    row, whole groups are drawn, because their rows are not independent (Field & Welsh 2007). `ece`
-    is biased upwards in resamples, so its interval can lie above its value.
-    """
-    order = np.argsort(-p)  # ranking once more then keeps rows where they are, which is fast
-    y, p, groups = y[order], p[order], None if groups is None else groups[order]
-    ranked = Ranked(y, p, threshold)
-    value = Draw(ranked)
-    drawn = np.array(
-        [
-            [_METRICS[name](draw) for name in names]
-            for draw in (Draw(ranked, w) for w in _resamples(y, draws, seed, groups))
-        ]
-    ).reshape(draws, len(names))
-    return {n: interval(_METRICS[n](value), drawn[:, i]) for i, n in enumerate(names)}
-
-
-def measure(
-    y: Array,
-    answers: dict[str, Array],
-    level: float,
-    *,
-    draws: int,
-    seed: int,
-    groups: Array | None,
-) -> dict[str, Interval]:
-    """Return every metric of a model's answers, by output, with its interval."""
-    p = answers["probability"]
-    return bootstrap(y, p, level, NAMES, draws=draws, seed=seed, groups=groups)
-
-
-def paired_gain(
-    y: Array,
-    p_new: Array,
-    p_old: Array,
-    metric: str,
-    threshold: float = 0.5,
-    *,
-    draws: int,
-    seed: int,
-    groups: Array | None = None,
-) -> Interval:
-    """Return how much better `p_new` is than `p_old` on the same rows, above 0 when it is better.
-
-    Both are scored on the same resamples, which removes the noise that they share.
-    """
-    better = sign(metric)
-    new, old = Ranked(y, p_new, threshold), Ranked(y, p_old, threshold)
-
-    def gain(weights: Array | None) -> float:
-        a, b = (_METRICS[metric](Draw(rows, weights)) for rows in (new, old))
-        return better * (a - b)
-
-    return interval(gain(None), np.array([gain(w) for w in _resamples(y, draws, seed, groups)]))
+def means(y: Array, answers: dict[str, Array]) -> dict[str, Array]:
+    """Return values of rows whose mean is a further metric: none."""
+    return {}
 
 
 def calibration_bins(y: Array, p: Array) -> list[dict[str, float]]:
     """Return predicted and observed rate and rows of each bin of `ece`, by rising probability."""
-    r = Ranked(y, p)
+    r = Rows(y, p)
     n, hits = np.bincount(r.bins), np.bincount(r.bins, r.y)
     mass = np.bincount(r.bins, r.p)
     return [
@@ -289,7 +227,7 @@ def thin(x: Array, y: Array, along: Array, points: int) -> list[list[float]]:
 
 def roc_curve(y: Array, p: Array, points: int = 200) -> list[list[float]]:
     """Return at most `points` pairs [false positive rate, recall] from (0, 0) to (1, 1)."""
-    d = Draw(Ranked(y, p))
+    d = Draw(Rows(y, p))
     if not d.positives or not d.negatives:
         return []
     fpr, tpr = np.append(0, d.false) / d.negatives, np.append(0, d.hits) / d.positives
@@ -298,7 +236,7 @@ def roc_curve(y: Array, p: Array, points: int = 200) -> list[list[float]]:
 
 def pr_curve(y: Array, p: Array, points: int = 200) -> list[list[float]]:
     """Return at most `points` pairs [recall, precision] by rising recall."""
-    d = Draw(Ranked(y, p))
+    d = Draw(Rows(y, p))
     recall = d.hits / d.positives if d.positives else d.hits[:0]
     return thin(recall, d.hits / (d.hits + d.false), recall, points) if len(recall) else []
 

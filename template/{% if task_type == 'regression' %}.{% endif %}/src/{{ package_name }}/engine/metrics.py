@@ -1,4 +1,4 @@
-"""Metrics of predicted values, their bootstrap intervals, and errors by size.
+"""Metrics of predicted values, errors by size, and what resamples need.
 
 Everywhere `y` holds the actual and `p` the predicted values, both of shape (rows,) and in the unit
 of the target. A value that is undefined is NaN, which reports write as null. Definitions are those
@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from .resampling import Interval, interval, redrawn
 
 Array = NDArray[Any]
 BINS = 10
@@ -28,6 +26,11 @@ class Rows:
         if self.y.ndim != 1 or self.y.shape != self.p.shape or not len(self.y) or not finite:
             raise ValueError(f"y {y.shape} and p {p.shape}: one finite value per row is needed")
         self.quantile = quantile
+
+    def values(self, names: Sequence[str], weights: Array | None = None) -> list[float]:
+        """Return metrics by their names; `weights` of shape (rows,)."""
+        weights = np.ones(len(self.y)) if weights is None else weights
+        return [_METRICS[name](self, weights) for name in names]
 
     @cached_property
     def error(self) -> Array:
@@ -121,93 +124,27 @@ def score(
     name: str, y: Array, p: Array, quantile: float = 0.5, weights: Array | None = None
 ) -> float:
     """Return one metric by its name (see `NAMES`); `weights` of shape (rows,)."""
-    return _METRICS[name](Rows(y, p, quantile), np.ones(len(y)) if weights is None else weights)
+    return Rows(y, p, quantile).values([name], weights)[0]
 
 
 def evaluate(y: Array, p: Array, quantile: float = 0.5) -> dict[str, float]:
     """Return every metric."""
-    rows, weights = Rows(y, p, quantile), np.ones(len(y))
-    return {name: metric(rows, weights) for name, metric in _METRICS.items()}
+    return dict(zip(NAMES, Rows(y, p, quantile).values(NAMES), strict=True))
 
 
-def bootstrap(
-    y: Array,
-    p: Array,
-    quantile: float,
-    names: Sequence[str],
-    *,
-    draws: int,
-    seed: int,
-    groups: Array | None = None,
-) -> dict[str, Interval]:
-    """Return each metric with its 95 % percentile bootstrap interval (Efron & Tibshirani 1993).
-
-    With `groups` of shape (rows,), such as the customer of each row, whole groups are drawn,
-    because their rows are not independent (Field & Welsh 2007).
-    """
-    rows = Rows(y, p, quantile)
-    drawn = np.array(
-        [
-            [_METRICS[name](rows, weights) for name in names]
-            for weights in redrawn([np.arange(len(y))], draws, seed, groups)
-        ]
-    ).reshape(draws, len(names))
-    ones = np.ones(len(y))
-    return {n: interval(_METRICS[n](rows, ones), drawn[:, i]) for i, n in enumerate(names)}
+def strata(y: Array) -> list[NDArray[np.intp]]:
+    """Return the places of the rows that resamples draw among themselves: all."""
+    return [np.arange(len(y))]
 
 
-def measure(
-    y: Array,
-    answers: dict[str, Array],
-    level: float,
-    *,
-    draws: int,
-    seed: int,
-    groups: Array | None,
-) -> dict[str, Interval]:
-    """Return every metric of a model's answers, by output, with its interval.
+def means(y: Array, answers: dict[str, Array]) -> dict[str, Array]:
+    """Return values of rows, shape (rows,), whose mean is a further metric.
 
     `coverage` is the share of actual values within the interval, `width` the mean of its size.
     """
-    options: dict[str, Any] = {"draws": draws, "seed": seed, "groups": groups}
-    found = bootstrap(y, answers["value"], level, NAMES, **options)
-    inside = ((answers["low"] <= y) & (y <= answers["high"])).astype(np.float64)
-    found["coverage"] = mean_interval(inside, **options)
-    found["width"] = mean_interval(answers["high"] - answers["low"], **options)
-    return found
-
-
-def mean_interval(values: Array, *, draws: int, seed: int, groups: Array | None = None) -> Interval:
-    """Return the mean of values of shape (rows,) with its 95 % interval."""
-    weights = redrawn([np.arange(len(values))], draws, seed, groups)
-    drawn = np.array([_mean(values, w) for w in weights])
-    return interval(float(values.mean()), drawn)
-
-
-def paired_gain(
-    y: Array,
-    p_new: Array,
-    p_old: Array,
-    metric: str,
-    quantile: float = 0.5,
-    *,
-    draws: int,
-    seed: int,
-    groups: Array | None = None,
-) -> Interval:
-    """Return how much better `p_new` is than `p_old` on the same rows, above 0 when it is better.
-
-    Both are scored on the same resamples, which removes the noise that they share.
-    """
-    better = sign(metric)
-    new, old = Rows(y, p_new, quantile), Rows(y, p_old, quantile)
-
-    def gain(weights: Array) -> float:
-        a, b = (_METRICS[metric](rows, weights) for rows in (new, old))
-        return better * (a - b)
-
-    drawn = redrawn([np.arange(len(y))], draws, seed, groups)
-    return interval(gain(np.ones(len(y))), np.array([gain(w) for w in drawn]))
+    low, high = answers["low"], answers["high"]
+    inside = ((low <= y) & (y <= high)).astype(np.float64)
+    return {"coverage": inside, "width": high - low}
 
 
 def by_size(y: Array, answers: dict[str, Array]) -> list[dict[str, float]]:

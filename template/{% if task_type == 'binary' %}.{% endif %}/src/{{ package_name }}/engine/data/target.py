@@ -11,6 +11,7 @@ from .. import task
 from ..dialect import BOOLEANS
 from ..formats import number
 from ..model.output import Output
+from . import alone
 from .contract import Column
 
 AGGREGATES = (pl.col("y").mean(),)  # of a group of rows, the first is shown per group
@@ -19,8 +20,6 @@ SURE = 0.98  # ROC AUC of one column that no honest feature reaches
 STRIKING = 0.95  # ROC AUC that is suspect when every other column errs four times as much
 MIN_CLASS_ROWS = 20  # fewer rows of a class say nothing
 EVENTS_PER_FEATURE = 20  # as in DATA-02: van der Ploeg et al. 2014, 10.1186/1471-2288-14-137
-BINS = 64
-FOLDS = 4
 
 Floats = NDArray[np.float64]
 
@@ -89,17 +88,10 @@ def association(values: pl.Series, y: pl.Series) -> float:
     """
     labelled = y.is_not_null()
     label = y.filter(labelled).cast(pl.Float64).to_numpy()
-    values = values.filter(labelled)
-    present = values.is_not_null().to_numpy()
-    codes = values.rank("dense").fill_null(0).to_numpy().astype(np.int64)
-    best = NOTHING
-    if values.dtype != pl.String:
-        ranks = values.drop_nulls().rank().to_numpy()
-        order = _rank_auc(ranks, label[present])
-        best = max(order, 1 - order)
-        if codes.max(initial=0) > BINS:
-            codes[present] = 1 + (ranks * BINS / (len(ranks) + 1)).astype(np.int64)
-    return max(best, _rate_auc(codes, label))
+    present, ranks, codes = alone.coded(values.filter(labelled))
+    order = _rank_auc(ranks, label[present]) if len(ranks) else NOTHING
+    rate = pl.Series(alone.mean_out_of_fold(codes, label)).rank().to_numpy()
+    return max(order, 1 - order, _rank_auc(rate, label))
 
 
 def signs(
@@ -125,16 +117,3 @@ def _rank_auc(ranks: Floats, label: Floats) -> float:
     if min(positives, negatives) < MIN_CLASS_ROWS:
         return NOTHING
     return float(ranks @ label - positives * (positives + 1) / 2) / (positives * negatives)
-
-
-def _rate_auc(codes: NDArray[np.int64], label: Floats) -> float:
-    """Return the ROC AUC of the share of positives per code, learnt out of fold and smoothed."""
-    fold = np.random.default_rng(1).integers(0, FOLDS, len(label))
-    cell = codes * FOLDS + fold
-    size = (int(codes.max(initial=0)) + 1) * FOLDS
-    rows = np.bincount(cell, minlength=size).reshape(-1, FOLDS)
-    positives = np.bincount(cell, weights=label, minlength=size).reshape(-1, FOLDS)
-    others = rows.sum(axis=1, keepdims=True) - rows
-    hits = positives.sum(axis=1, keepdims=True) - positives
-    rate = (hits + 2 * label.mean()) / (others + 2) if len(label) else hits
-    return _rank_auc(pl.Series(rate.ravel()[cell]).rank().to_numpy(), label)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from .. import task
 from ..formats import number
 from ..model.output import Output
+from . import alone
 from .contract import Column
 
 # Of a group of rows, for the trend: mean, median, and where 80 % of the values lie.
@@ -26,8 +27,6 @@ MIN_ROWS = 20  # fewer rows say nothing
 FEW_VALUES = 10  # fewer different values are rather classes or marks
 FAR = 10  # an absurd value lies this many times as far from the median as 99 % of the rows
 ROWS_PER_FEATURE = 20  # Harrell 2015, Regression Modeling Strategies, 4.4: 10 to 20
-BINS = 64
-FOLDS = 4
 TAIL = 0.005  # values beyond these quantiles count as the quantile: no outlier decides alone
 
 Floats = NDArray[np.float64]
@@ -128,16 +127,12 @@ def association(values: pl.Series, y: pl.Series) -> float:
     """
     known = y.is_not_null() & y.is_finite()
     values, truth = values.filter(known), _trimmed(y.filter(known).to_numpy())
-    present = values.is_not_null().to_numpy()
-    codes = values.rank("dense").fill_null(0).to_numpy().astype(np.int64)
+    present, ranks, codes = alone.coded(values)
     best = NOTHING
-    if values.dtype != pl.String:
-        ranks = values.drop_nulls().rank().to_numpy()
+    if len(ranks):
         x = values.drop_nulls().to_physical().cast(pl.Float64).to_numpy()
         orders = pl.Series(truth[present]).rank().to_numpy()
         best = max(_r2(ranks, orders), _r2(_trimmed(x), truth[present]))
-        if codes.max(initial=0) > BINS:
-            codes[present] = 1 + (ranks * BINS / (len(ranks) + 1)).astype(np.int64)
     return max(best, _mean_r2(codes, truth))
 
 
@@ -207,11 +202,5 @@ def _mean_r2(codes: NDArray[np.int64], y: Floats) -> float:
     """Return the R² of the mean of the target per code, learnt out of fold and smoothed."""
     if len(y) < MIN_ROWS or np.ptp(y) == 0:
         return NOTHING
-    fold = np.random.default_rng(1).integers(0, FOLDS, len(y))
-    cell, size = codes * FOLDS + fold, (int(codes.max()) + 1) * FOLDS
-    rows = np.bincount(cell, minlength=size).reshape(-1, FOLDS)
-    sums = np.bincount(cell, weights=y, minlength=size).reshape(-1, FOLDS)
-    others = rows.sum(axis=1, keepdims=True) - rows
-    mean = (sums.sum(axis=1, keepdims=True) - sums + 2 * y.mean()) / (others + 2)
-    errors = np.square(y - mean.ravel()[cell]).mean()
+    errors = np.square(y - alone.mean_out_of_fold(codes, y)).mean()
     return max(NOTHING, 1 - float(errors / y.var()))
