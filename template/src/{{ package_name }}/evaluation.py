@@ -8,7 +8,6 @@ import numpy as np
 from . import decision, value
 from .engine import metrics, progress, resampling, slices, storage, task
 from .engine.data import contract
-from .engine.data import target as targets
 from .engine.errors import CheckFailed, ProjectError
 from .engine.formats import apart, number, signed
 from .engine.model import registry, trial
@@ -35,7 +34,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     agreed = contract.read(folder / "contract.odcs.yaml")
     tested = trial.score(project, folder, scorer, agreed, trained)
     champion, scores = scorer.manifest.champion, tested.score
-    y, p = targets.values(tested.frame, agreed.target), scores[champion]
+    y, p = tested.y, scores[champion]
     level = task.level(scorer.manifest.decision)
     primary = scorer.manifest.primary_metric
     settings = project.config.evaluation
@@ -87,13 +86,13 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
         "gains": {name: gain._asdict() for name, gain in gains.items()},
         "gate": gate,
         "data": {
-            "rows": trained["split"]["development_rows"] + len(y),
-            "test_rows": len(y),
+            "rows": trained["split"]["development_rows"] + tested.frame.height,
+            "test_rows": tested.frame.height,
             **task.summary(y),
             "hash": scorer.manifest.data_sha256,
             "test_set_used": trial.log_access(project, version, tested.sha256),
         },
-        "slices": slices.run(project, agreed, tested.frame, y, p, primary, level),
+        "slices": slices.run(project, agreed, tested.frame[tested.places], y, p, primary, level),
         **judged.report,
     }
     # What reports and the plan read back is what JSON holds: NaN has become null.

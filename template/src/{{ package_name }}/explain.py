@@ -42,14 +42,16 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
     frame = validation.stored(project, "data/processed/test.parquet", "run `ml train`", agreed)
     if row is not None and not 0 <= row < frame.height:
         raise ProjectError(f"row {row}: the test set has rows 0 to {frame.height - 1}")
-    x = encode(scorer.spec, frame)
+    x, seed = encode(scorer.spec, frame), project.config.training.seed
     y = targets.values(frame, agreed.target)
-    rng = np.random.default_rng(project.config.training.seed)
-    some = _some(y, rng)
-    importance = permutation_importance(scorer, x[some], y[some], rng)
+    rng = np.random.default_rng(seed)
+    probed, labels, _ = task.probed(x, y, len(scorer.spec.numeric), seed)
+    some = _some(labels, rng)
+    importance = permutation_importance(scorer, probed[some], labels[some], rng)
+    some = some[some < len(x)]
     examples = [row] if row is not None else []
     if row is None and project.facts.explain == "global_and_local":
-        examples = _extremes(scorer, x, project.config.training.seed)
+        examples = _extremes(scorer, x, seed)
     answers = scorer.predict(x[examples])
     background = x[rng.permutation(len(x))[:BACKGROUND]]
     personal = privacy.hidden_names(agreed.columns)

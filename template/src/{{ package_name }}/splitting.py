@@ -23,6 +23,18 @@ class Split(NamedTuple):
     folds: list[tuple[Rows, Rows]]
     notes: list[str]
 
+    def probed(self, places: Rows) -> "Split":
+        """Test the rows that `task.probed` adds where the development rows they come from are."""
+        added = np.arange(len(self.development), len(places))
+        if not len(added):
+            return self
+        parts = [(train, np.isin(places[added], valid)) for train, valid in self.folds]
+        folds = [
+            (train, np.concatenate([valid, added[here]]))
+            for (train, here), (_, valid) in zip(parts, self.folds, strict=True)
+        ]
+        return self._replace(folds=folds)
+
 
 def split(
     frame: pl.DataFrame,

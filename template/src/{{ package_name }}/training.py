@@ -176,6 +176,8 @@ def run(project: Project) -> dict[str, Any]:
     used = facts.note()
     frame, agreed, parts, data_sha256 = prepare(project)
     data = development_data(project, frame, agreed, parts)
+    x, y, places = task.probed(data.x, data.y, len(data.spec.numeric), settings.seed)
+    data, parts = data._replace(x=x, y=y), parts.probed(places)
     tuned = _tuned(project)
     baselines, candidates = facts.baselines, facts.candidates
     found, shares = compare(project, data, parts, tuned)
@@ -255,9 +257,9 @@ def run(project: Project) -> dict[str, Any]:
         "tuned": sorted(tuned),
     }
     served = development.select(column.name for column in agreed.features)
-    known = ~np.isnan(found[chosen].oof)
+    known = np.flatnonzero(~np.isnan(found[chosen].oof[: served.height]))
     reference = monitoring.reference(
-        served[known.nonzero()[0]], agreed, head.apply(found[chosen].oof[known]), data.y[known]
+        served[known], agreed, head.apply(found[chosen].oof[known]), data.y[known]
     )
     progress.tell("proving the graph and saving the bundle")
     bundle.save(

@@ -323,8 +323,9 @@ def simulate_drift(project: Project) -> dict[str, Any]:
             planted.append({"feature": name, "shift": shift, "level": level})
     window, name = draw(), agreed.target.name
     shift, labels = performance.broken(window.labels, rng)
-    level = check(window._replace(labels=labels))
-    planted.append({"feature": name, "shift": shift, "level": level})
+    if shift:
+        level = check(window._replace(labels=labels))
+        planted.append({"feature": name, "shift": shift, "level": level})
     missed = [item for item in planted if item["level"] != "act"]
     control = []
     for done in range(CONTROL_WINDOWS):

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from .. import progress, storage
+from .. import progress, storage, task
 from ..errors import ProjectError
 from ..formats import NBSP, count, number, percent
 from ..settings import Project
@@ -145,6 +145,9 @@ def _draft(
 ) -> Draft:
     columns, findings = _read(frame)
     used = [] if definition is None else _define(columns, target, definition)
+    if target not in columns and not task.LABELS_NEEDED:
+        nothing = pl.repeat(None, frame.height, dtype=pl.Boolean, eager=True).alias(target)
+        columns[target] = Candidate(target, "boolean", nothing)
     outcome = _find(columns, target, "target")
     outcome.role = "target"
     written = frame.get_column(target, default=outcome.values)

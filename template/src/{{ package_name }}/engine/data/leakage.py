@@ -87,11 +87,14 @@ def _missing_together(
 ) -> Iterator[tuple[str, str, float]]:
     blank = frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
     unknown = target.is_null() & ~blank
+    if target.count() < MIN_ROWS:  # hardly anything is known: no column goes with that
+        return
     for name in columns:
         missing = frame[name].is_null() & ~blank
         both, either = int((missing & unknown).sum()), int(missing.sum())
         covered = both / max(1, int(unknown.sum()))
-        if both >= MIN_ROWS and both >= 0.99 * either and covered >= 0.5:
+        elsewhere = (either - both) / max(1, len(unknown) - int(unknown.sum()))
+        if both >= MIN_ROWS and both >= 0.99 * either and covered >= max(0.5, 10 * elsewhere):
             reason = (
                 f"missing in {percent(covered)} of the rows without a target and in hardly any "
                 "other: recorded with the outcome or after it"

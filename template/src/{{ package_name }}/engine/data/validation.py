@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import polars as pl
 
-from .. import privacy, progress, storage
+from .. import privacy, progress, storage, task
 from ..dialect import (
     BOOLEANS,
     DECIMAL_COMMA,
@@ -91,11 +91,10 @@ class _Report(msgspec.Struct):
 def apply(contract: Contract, frame: pl.DataFrame, *, labelled: bool = True) -> Validation:
     """Validate `frame`; a column that is missing or unreadable as a whole is a ProjectError.
 
-    With `labelled=False` the frame is new data: it needs the features only.
+    With `labelled=False` the frame is new data: it needs the features only. Where the task learns
+    from rows without a target too, these stay, and its column may be missing.
     """
-    needed = {"feature", "target", "entity", "time"} if labelled else {"feature"}
-    if contract.time in contract.served:
-        needed.add("time")
+    needed = _needed_roles(contract, labelled)
     typed: dict[str, pl.Series] = {}
     errors: dict[str, pl.Series] = {}
     warnings = {
@@ -123,13 +122,13 @@ def apply(contract: Contract, frame: pl.DataFrame, *, labelled: bool = True) -> 
                 warnings[f"{name}: missing column"] = frame.height
             typed[name] = pl.repeat(None, frame.height, dtype=DTYPES[column.kind], eager=True)
             continue
-        is_target = column.role == "target"
-        required = (column.required or name in contract.primary_key) and not is_target
+        is_label = column.role == "target" and "target" in needed
+        required = column.role != "target" and (column.required or name in contract.primary_key)
         typed[name], present, broken = check(raw, column, required=required)
         missing[name] = int((~present).sum()) / max(1, frame.height)
-        if is_target and labelled:
+        if is_label:
             unlabelled = ~present
-        _refuse_broken(column, raw, present, typed[name], required or (is_target and labelled))
+        _refuse_broken(column, raw, present, typed[name], required or is_label)
         for rule, mask in broken:
             if rule == "levels" and column.levels_severity == "warning":
                 warnings[f"{name}: {rule}"] = int(mask.sum())
@@ -160,6 +159,14 @@ def apply(contract: Contract, frame: pl.DataFrame, *, labelled: bool = True) -> 
         duplicates=duplicates,
         unlabelled=int((unlabelled & ~bad).sum()),
     )
+
+
+def _needed_roles(contract: Contract, labelled: bool) -> set[str]:
+    """Return the roles whose columns the data must have."""
+    needed = {"feature", "entity", "time"} if labelled else {"feature"}
+    if labelled and task.LABELS_NEEDED:
+        needed.add("target")
+    return needed | ({"time"} if contract.time in contract.served else set())
 
 
 def run(project: Project) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def _same(
 
 
 def _run(model: Any, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
-    names = [output.name for output in model.get_outputs()]
+    names = [output.name for output in model.get_outputs() if "string" not in output.type]
     found = model.run(names, inputs)
     return {n: np.asarray(a[:, 0], dtype=np.float64) for n, a in zip(names, found, strict=True)}
 

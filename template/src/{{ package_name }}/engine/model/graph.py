@@ -102,6 +102,8 @@ def _model(graph: Graph, model: Model, spec: FeatureSpec) -> str:
     width = len(spec.numeric)
     if isinstance(model, Linear):
         return _linked(graph, model.link, _linear(graph, model, width))
+    if not isinstance(model, Forest):
+        return model.emit(graph, width)
     total = graph.node("Cast", [_forest(graph, model, width)], to=TensorProto.DOUBLE)
     return _linked(graph, model.link, total)
 

@@ -5,26 +5,35 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-Kind = Literal["number", "integer", "boolean"]
-PYTHON: dict[str, type] = {"number": float, "integer": int, "boolean": bool}
+Kind = Literal["number", "integer", "boolean", "text"]
+PYTHON: dict[str, type] = {"number": float, "integer": int, "boolean": bool, "text": str}
 NUMPY: dict[str, type] = {"number": np.float64, "integer": np.int64, "boolean": np.bool_}
 
 
 class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One value of an answer.
 
-    A score is what the model predicts, an interval how sure it is, a decision what follows.
+    A score is what the model predicts, an interval how sure it is, a decision what follows, an
+    extra what helps people with it. A text may be of several columns of the graph.
     `levels` are those of the target that it is about, `cuts` the bounds between which a score is
     counted.
     """
 
     name: str
     kind: Kind
-    role: Literal["score", "interval", "decision"]
+    role: Literal["score", "interval", "decision", "extra"]
     text: str = ""
     levels: tuple[str, ...] = ()
     cuts: tuple[float, ...] = ()
+
+
+def answer(output: Output, found: NDArray[Any]) -> NDArray[Any]:
+    """Return the values, shape (rows,), of what the graph gives, shape (rows, columns)."""
+    if output.kind == "text":
+        return np.array([", ".join(filter(None, row)) for row in found.tolist()], dtype=np.str_)
+    return found[:, 0].astype(NUMPY[output.kind])
 
 
 def fields(outputs: Iterable[Output]) -> list[tuple[str, Any]]:

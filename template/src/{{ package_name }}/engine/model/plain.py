@@ -1,10 +1,13 @@
 """A fitted model as plain data: sums of trees, or a linear model."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # it needs the onnx library, which only training has
+    from .builder import Graph
 
 Matrix = NDArray[np.float32]
 Predict = Callable[[Matrix], NDArray[np.float64]]
@@ -67,7 +70,18 @@ class Linear(NamedTuple):
     link: Link = IDENTITY
 
 
-Model = Forest | Linear
+class Own(Protocol):
+    """A model of one task alone, which knows its nodes of the graph."""
+
+    def emit(self, graph: "Graph", width: int) -> str:
+        """Add the nodes that predict from `x`, whose first `width` columns are numbers.
+
+        Return the name of the column, double [rows, 1].
+        """
+        ...
+
+
+Model = Forest | Linear | Own
 
 
 def sigmoid(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:

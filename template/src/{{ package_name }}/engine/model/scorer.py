@@ -21,7 +21,7 @@ from .. import dialect, privacy, storage, task
 from ..errors import ProjectError
 from ..threads import workers
 from . import stored_graph
-from .output import NUMPY, Output
+from .output import Output, answer
 
 FORMAT = 3
 GOLDEN_TOLERANCE = 1e-4
@@ -371,7 +371,6 @@ class Scorer:
         self.manifest = manifest
         self.version = manifest.version
         self.outputs = manifest.outputs
-        self._kinds = {output.name: NUMPY[output.kind] for output in self.outputs}
         self.score = next((o.name for o in self.outputs if o.role == "score"), "")
         self.spec = spec
         self.columns = columns
@@ -511,14 +510,13 @@ class Scorer:
 
     def predict(self, encoded: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """Score an encoded matrix of shape (rows, features); each output has shape (rows,)."""
-        kinds, names = self._kinds, list(self._kinds)
-        if not len(encoded):
-            return {name: np.empty(0, kind) for name, kind in kinds.items()}
-        found = in_parts(lambda part: self._session.run(names, {"x": part}), encoded, self._threads)
-        return {
-            name: column[:, 0].astype(kinds[name])
-            for name, column in zip(names, found, strict=True)
-        }
+        names = [output.name for output in self.outputs]
+        found = [np.empty((0, 1))] * len(names)
+        if len(encoded):
+            found = in_parts(
+                lambda part: self._session.run(names, {"x": part}), encoded, self._threads
+            )
+        return {o.name: answer(o, each) for o, each in zip(self.outputs, found, strict=True)}
 
     def unseen(self, rows: Sequence[msgspec.Struct], encoded: NDArray[np.float32]) -> list[str]:
         """Return for each row the first category that training has not learnt, or ""."""

@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .. import progress, storage
+from .. import progress, storage, task
+from ..data import target as targets
 from ..data import validation
 from ..data.contract import Contract
 from ..errors import ProjectError
@@ -23,10 +24,13 @@ from .scorer import Scorer, in_parts, session
 class Tested(NamedTuple):
     """The test rows, the champion's answers by output and each model's score, of shape (rows,).
 
-    `groups` numbers the entities where one has several rows.
+    `places` says which row of `frame` each comes from: first all of them, then what `task.probed`
+    adds. `groups` numbers the entities where one has several rows.
     """
 
     frame: pl.DataFrame
+    y: NDArray[Any]
+    places: NDArray[np.intp]
     answers: dict[str, NDArray[Any]]
     score: dict[str, NDArray[np.float64]]
     groups: NDArray[np.intp] | None
@@ -53,19 +57,25 @@ def score(
             "its test rows may have been seen; run `ml train` first"
         )
     validation.check_columns(frame, name, mend, agreed)
-    x, threads = encode(scorer.spec, frame), project.config.training.threads
+    settings = project.config.training
+    x, y, places = task.probed(
+        encode(scorer.spec, frame),
+        targets.values(frame, agreed.target),
+        len(scorer.spec.numeric),
+        settings.seed,
+    )
     progress.tell(f"scoring {number(len(x))} test rows")
     answers = scorer.predict(x)
     scores = {scorer.manifest.champion: answers[scorer.score]}
     rivals = (folder / name for name in scorer.manifest.files if name.startswith("rivals/"))
     for rival in sorted(rivals):
-        found = in_parts(_asked(rival), x, threads)[0]
+        found = in_parts(_asked(rival), x, settings.threads)[0]
         scores[rival.stem] = found[:, 0].astype(np.float64)
     groups = None
     if agreed.entity is not None and frame[agreed.entity.name].n_unique() < frame.height:
         entity = frame[agreed.entity.name].cast(pl.String).fill_null("").to_numpy()
-        groups = np.unique(entity, return_inverse=True)[1]
-    return Tested(frame, answers, scores, groups, digest)
+        groups = np.unique(entity, return_inverse=True)[1][places]
+    return Tested(frame, y, places, answers, scores, groups, digest)
 
 
 def log_access(project: Project, version: str, sha256: str) -> int:

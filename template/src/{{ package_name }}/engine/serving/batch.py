@@ -30,6 +30,7 @@ POLARS: dict[str, pl.DataType] = {
     "number": pl.Float64(),
     "integer": pl.Int64(),
     "boolean": pl.Boolean(),
+    "text": pl.String(),
 }
 
 

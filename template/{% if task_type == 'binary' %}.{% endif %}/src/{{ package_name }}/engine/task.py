@@ -29,9 +29,20 @@ def outputs(positive: str) -> tuple[Output, ...]:
     return msgspec.structs.replace(probability, levels=(positive,)), decision
 
 
+LABELS_NEEDED = True  # a row without its target teaches nothing
 LIMIT = "min_metric"  # the answer that limits the primary metric
 BY_CHANCE, BY_ENTITY = "stratified", "stratified_group"  # the splits that are not by time
 NEEDS = "rows of both classes"  # without which no metric has a value
+
+
+def probed(
+    x: NDArray[np.float32], y: NDArray[np.int8], numbers: int, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.int8], NDArray[np.intp]]:
+    """Return the rows that metrics are measured on, their target and which rows they are.
+
+    The rows themselves: their target is known.
+    """
+    return x, y, np.arange(len(y))
 
 
 def lacks(y: NDArray[np.int8]) -> str:
