@@ -25,7 +25,7 @@ from helpers.updates import (
 )
 
 from package_name.engine.settings import Project
-from package_name.planner import check
+from package_name.planner import check, signing
 from package_name.planner.blocks import parse
 
 REST = r"\bREST\b|HTTP|fastapi|uvicorn|prometheus|/metrics(?!\.(json|py))|/predict\b|latency"
@@ -257,7 +257,7 @@ def approve_all(files: Tree, folder: Path) -> Tree:
     write(folder, files, set(files))
     for kind, identifier in parse(files["PLAN.md"].decode()):
         if kind == "human":
-            check.approve(Project(folder), identifier, "@eva", None)
+            signing.approve(Project(folder), identifier, "@eva", None)
     return files | {"PLAN.md": (folder / "PLAN.md").read_bytes()}
 
 

@@ -17,7 +17,7 @@ from package_name.engine import storage
 from package_name.engine.errors import ProjectError
 from package_name.engine.resampling import Interval
 from package_name.engine.settings import Project
-from package_name.planner import check, compared, evidence, executive, sync
+from package_name.planner import check, compared, evidence, executive, signing, sync, why
 from package_name.planner import measured as plan_measured
 from package_name.planner import report as plan_report
 from package_name.planner.blocks import rewrite, survey
@@ -277,7 +277,7 @@ def test_why_says_the_verdict_before_that_of_the_answers(
     write(
         measured, "metrics", REPORTS["metrics"] | {"gate": {"passed": False, "reasons": ["weak"]}}
     )
-    check.why(measured, "VAL-01")
+    why.run(measured, "VAL-01")
     told = capsys.readouterr().out
     assert "verdict: stop: the gate of the model failed: weak" in told
     assert "by the answers: go\n" in told and "decision: go" not in told
@@ -296,10 +296,10 @@ def test_money_up_to_use_is_what_is_left_of_one_budget(
 
 def test_who_signs_for_a_team_that_named_nobody(measured: Project, tmp_path: Path) -> None:
     assert measured.plan.origins["owner"] == measured.plan.origins["oncall"] == "default"
-    assert check._stranger(measured, "VAL-01", "@eva") == ""
+    assert signing._stranger(measured, "VAL-01", "@eva") == ""
     named = Project(render(tmp_path / "named", owner="Ana Maria"))
-    assert "TEAM-01 names Ana Maria" in check._stranger(named, "VAL-01", "@eva")
-    assert check._stranger(named, "VAL-01", "Ana Maria") == ""
+    assert "TEAM-01 names Ana Maria" in signing._stranger(named, "VAL-01", "@eva")
+    assert signing._stranger(named, "VAL-01", "Ana Maria") == ""
 
 
 def test_a_team_that_stops_the_project_is_quoted(measured: Project) -> None:
@@ -404,7 +404,7 @@ def test_check_fails_for_evidence_that_closes_a_gate_said_to_be_passed(
     registry.unlink()
     write_answers(asked[:1])
     assert level() == "warning" if asked[1:] else "error"
-    check.approve(measured, asked[0], "@eva", None)
+    signing.approve(measured, asked[0], "@eva", None)
     assert level() == "error"
     path = measured.path("PLAN.md")
     path.write_text(path.read_text(encoding="utf-8").replace("approved", "review"))
@@ -474,7 +474,7 @@ def vouch(project: Project) -> None:
 def test_a_question_why_says_where_each_figure_comes_from(
     measured: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    check.why(measured, "VAL-01")
+    why.run(measured, "VAL-01")
     told = capsys.readouterr().out
     assert "answer: build_cost = 125000\n" in told
     assert "answer: horizon_months = 36 (default of the template: nobody gave another)" in told

@@ -11,7 +11,7 @@ from helpers.rendering import render
 from test_plan_tool import REPORTS, write
 
 from package_name.engine.settings import Project
-from package_name.planner import check, sync
+from package_name.planner import check, signing, sync
 from package_name.planner.blocks import read, rewrite, survey
 
 FORMATTERS = {
@@ -40,7 +40,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text = rewrite(text, part, ANSWER.split("\n"))
     project.path("PLAN.md").write_text(text, encoding="utf-8")
     for identifier in ids[::2]:
-        check.approve(project, identifier, "@eva", None)
+        signing.approve(project, identifier, "@eva", None)
     sync.run(project)
     for name in (".prettierignore", ".markdownlintignore", ".markdownlint-cli2.jsonc"):
         project.path(name).unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from helpers.plan import render_plan
 from helpers.rendering import ROOT, render
 
 from package_name.engine.settings import Project
-from package_name.planner import check, page, report
+from package_name.planner import check, page, report, signing, why
 
 TABLE = tables.rules("binary")
 ROLES = {
@@ -63,7 +63,7 @@ def test_what_a_plan_is_brief_about_is_told_by_why_and_on_the_page(
     project = Project(made)
     pointer = f"(`ml plan why {block}` says more)"
     assert (pointer in (made / "PLAN.md").read_text(encoding="utf-8")) == (depth == "light")
-    check.why(project, block)
+    why.run(project, block)
     told = capsys.readouterr().out
     html = re.sub(r"<[^>]+>", "|", page.run(project).read_text(encoding="utf-8"))
     for duty in project.plan.duties:
@@ -77,7 +77,7 @@ def test_a_signature_covers_what_a_light_plan_is_brief_about(tmp_path: Path) -> 
     made = render(tmp_path / "project", plan_depth="light")
     project = Project(made)
     answer(project, "PRIV-01", "Consent, three years, the sales team.")
-    check.approve(project, "PRIV-01", "@eva", None)
+    signing.approve(project, "PRIV-01", "@eva", None)
 
     def stale() -> list[str]:
         found = check.check(Project(made))

@@ -36,7 +36,7 @@ from package_name.engine.model import registry, tracking
 from package_name.engine.model.scorer import Scorer, session
 from package_name.engine.serving import batch
 from package_name.engine.settings import Project
-from package_name.planner import check, progress, update
+from package_name.planner import progress, signing, update
 
 PACKAGE = "message_model"
 Ml = Callable[..., tuple[int, str]]
@@ -476,7 +476,7 @@ def test_records_name_the_code_of_the_project_whatever_git_is_told_elsewhere(
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))  # as in a hook of another repository
     monkeypatch.setenv("GIT_WORK_TREE", str(other))
     assert tracking.code_version(project) == commit
-    assert check._git_user(project) == "here@example.org"
+    assert signing._git_user(project) == "here@example.org"
 
 
 def test_hashes_of_text_bytes_and_files_agree(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from helpers.rendering import recorded, render
 from package_name import tuning
 from package_name.engine.errors import ProjectError
 from package_name.engine.settings import Project
-from package_name.planner import check, evidence, measured
+from package_name.planner import check, evidence, measured, why
 from package_name.planner import report as plan_report
 
 FILES = [*SOURCE.rglob("*.py"), *SOURCE.rglob("*.html")]
@@ -114,5 +114,5 @@ def test_why_says_what_cannot_be_overridden(
     plan_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (plan_files / "plan" / "overrides.yaml").unlink(missing_ok=True)
-    check.why(Project(plan_files), "DEP-01")
+    why.run(Project(plan_files), "DEP-01")
     assert "override: none, the files of a delivery are written" in capsys.readouterr().out

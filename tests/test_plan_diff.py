@@ -12,7 +12,7 @@ from helpers.rendering import git, publish, render
 
 from package_name.engine.errors import ProjectError
 from package_name.engine.settings import Project
-from package_name.planner import check, diff, sync
+from package_name.planner import diff, signing, sync
 from package_name.planner.blocks import PLACEHOLDER
 
 rendered, project = projects("v1")
@@ -76,7 +76,7 @@ def test_what_people_write_own_and_sign_is_told(project: Project) -> None:
         'the notes of the team says besides: "We met on Monday."',
     ]
     publish(project.root, "v2")
-    check.approve(Project(project.root), "PROB-01", "@eva", None)
+    signing.approve(Project(project.root), "PROB-01", "@eva", None)
     assert re.fullmatch(r"PROB-01 Problem was approved by @eva on [\d-]{10}\.", *said(project))
     edit(project, "fifteen", "twelve")
     assert said(project)[0].startswith('PROB-01 Problem says "- twelve of a hundred leave", in pl')

@@ -19,7 +19,7 @@ from helpers.rendering import publish, render
 from package_name.engine import storage
 from package_name.engine.errors import ProjectError
 from package_name.engine.settings import Project
-from package_name.planner import answers, check, fill
+from package_name.planner import answers, check, fill, signing
 from package_name.planner.blocks import read, survey
 
 TODAY = dt.date(2026, 11, 27)
@@ -278,7 +278,7 @@ def test_an_editor_gets_the_question_and_gives_the_answer(
 
 def test_an_answered_block_is_shown_and_may_be_said_anew(project: Project) -> None:
     dialogue(project, Person("One.", "", "Eva", "none", "", "q"))
-    check.approve(project, "PROB-01", "@bo", None)
+    signing.approve(project, "PROB-01", "@bo", None)
     seen = dialogue(project, Person("Two.", "", "", "", ""), "PROB-01")
     assert "approved by @bo: other words need a new signature" in seen and "  One." in seen
     lines, fields = block(project, "PROB-01")

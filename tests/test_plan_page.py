@@ -8,7 +8,7 @@ from helpers.filled import answer, projects
 from helpers.rendering import git
 
 from package_name.engine.settings import Project
-from package_name.planner import check, markup, page
+from package_name.planner import markup, page, signing
 
 rendered, project = projects("v1", plan_depth="standard")
 
@@ -101,7 +101,7 @@ def test_the_log_tells_overrides_waivers_signatures_and_what_was_rejected(
     git(project.root, "add", "-A")
     git(project.root, *env, "commit", "-qm", "x", "--date", "2026-03-04T12:00:00Z")
     answer(project, "PROB-01", "Fifteen of a hundred leave.")
-    check.approve(Project(project.root), "PROB-01", "@eva", None)
+    signing.approve(Project(project.root), "PROB-01", "@eva", None)
     html = " ".join(re.sub(r"<[^>]+>", " ", written(project)).split())
     assert (
         "2026-03-04 Calibration override: isotonic regression in place of Platt scaling Ana Maria"

@@ -14,7 +14,7 @@ from helpers.rendering import render
 
 from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.settings import Project
-from package_name.planner import check, executive, gates, measured, sync
+from package_name.planner import check, executive, gates, measured, signing, sync, why
 from package_name.planner import page as whole
 from package_name.planner import report as plan_report
 from package_name.planner.blocks import (
@@ -398,9 +398,9 @@ def test_broken_marks_are_named_by_their_line(project: Project, text: str) -> No
 
 def test_approval_holds_until_what_it_approved_changes(measured: Project) -> None:
     with pytest.raises(CheckFailed, match="write its answer"):
-        check.approve(measured, "EVAL-01", "@eva", None)
+        signing.approve(measured, "EVAL-01", "@eva", None)
     fill(measured, "EVAL-01")
-    check.approve(measured, "EVAL-01", "@eva", "2999-01-31")
+    signing.approve(measured, "EVAL-01", "@eva", "2999-01-31")
     part = parse(measured.path("PLAN.md").read_text(encoding="utf-8"))["human", "EVAL-01"]
     today = dt.datetime.now().astimezone().date().isoformat()
     auto = parse(measured.path("PLAN.md").read_text(encoding="utf-8"))["auto", "EVAL-01"]
@@ -427,11 +427,11 @@ def test_approval_holds_until_what_it_approved_changes(measured: Project) -> Non
 
 def test_an_approval_covers_all_that_a_reader_saw(measured: Project) -> None:
     fill(measured, "EVAL-03", "We accept it.")
-    check.approve(measured, "EVAL-03", "@eva", None)
+    signing.approve(measured, "EVAL-03", "@eva", None)
     assert errors(measured) == []
     edit(measured, "We accept it.", "We accept nothing.")
     assert dict(errors(measured))["EVAL-03"].startswith("stale approval: the written text changed")
-    check.approve(measured, "EVAL-03", "@eva", None)
+    signing.approve(measured, "EVAL-03", "@eva", None)
     metrics = json.loads(json.dumps(REPORTS["metrics"]))
     write(measured, "metrics", metrics | {"run": "t2"})
     sync.run(measured)
@@ -445,7 +445,7 @@ def test_an_approval_covers_all_that_a_reader_saw(measured: Project) -> None:
 @pytest.mark.parametrize("name", ["owner", "by", "on"])
 def test_a_signature_covers_who_signed_for_whom_and_when(measured: Project, name: str) -> None:
     fill(measured, "EVAL-01")
-    check.approve(measured, "EVAL-01", "@eva", None)
+    signing.approve(measured, "EVAL-01", "@eva", None)
     path = measured.path("PLAN.md")
     text = path.read_text(encoding="utf-8")
     part = parse(text)["human", "EVAL-01"]
@@ -457,7 +457,7 @@ def test_a_signature_covers_who_signed_for_whom_and_when(measured: Project, name
 
 def test_an_override_makes_an_approval_stale(measured: Project) -> None:
     fill(measured, "EVAL-01")
-    check.approve(measured, "EVAL-01", "@eva", None)
+    signing.approve(measured, "EVAL-01", "@eva", None)
     changed = override(measured, EVAL_01={"value": "pr_auc", "reason": "few positives"})
     assert any("stale approval: the override changed" in message for _, message in errors(changed))
 
@@ -467,7 +467,7 @@ def test_a_signature_covers_the_limit_of_an_override(measured: Project) -> None:
     override(measured, EVAL_01=taken | {"limit": 0.7})
     for id in ("EVAL-01", "OBJ-01"):  # which says what is asked of the metric
         fill(measured, id)
-        check.approve(Project(measured.root), id, "@eva", None)
+        signing.approve(Project(measured.root), id, "@eva", None)
 
     def stale(changed: Project) -> set[str]:
         return {id for id, message in errors(changed) if "the override changed" in message}
@@ -484,7 +484,7 @@ def test_a_reworded_question_makes_an_approval_stale(measured: Project) -> None:
     plan = measured.path("PLAN.md").read_text(encoding="utf-8")
     assert f"> **{question}**\n" in plan
     fill(measured, "EVAL-03", "We accept it.")
-    check.approve(measured, "EVAL-03", "@eva", None)
+    signing.approve(measured, "EVAL-03", "@eva", None)
     path = measured.path("plan/plan.yaml")
     text = path.read_text(encoding="utf-8")
     asked = json.dumps(question, ensure_ascii=False)
@@ -524,7 +524,7 @@ def test_a_rejected_block_closes_its_gate_in_every_depth(tmp_path: Path, depth: 
     project = Project(render(tmp_path / "project", plan_depth=depth))
     fill(project, "PROB-01")
     say(project, "PROB-01", "Owner: @ann")
-    assert "rejected by @eva" in check.approve(project, "PROB-01", "@eva", None, reject=True)
+    assert "rejected by @eva" in signing.approve(project, "PROB-01", "@eva", None, reject=True)
     assert "_Rejected by @eva on " in project.path("PLAN.md").read_text(encoding="utf-8")
     assert "rejected" in dict(errors(project, "G0"))["PROB-01"]
 
@@ -536,17 +536,17 @@ def test_git_says_who_approves_and_ones_own_approval_is_shown(
     for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
         monkeypatch.setenv(name, str(tmp_path / "gitconfig"))
     with pytest.raises(ProjectError, match="--by @eva"):
-        check.approve(measured, "EVAL-01", None, None)
+        signing.approve(measured, "EVAL-01", None, None)
     (tmp_path / "gitconfig").write_text("[user]\n  email = eva@example.org\n")
     say(measured, "EVAL-01", "Owner: eva@example.org")
-    assert "their own block" in check.approve(measured, "EVAL-01", None, None)
+    assert "their own block" in signing.approve(measured, "EVAL-01", None, None)
     assert ("EVAL-01", "eva@example.org owns it and approved it") in [
         (found.id, found.message) for found in check.check(measured) if found.level == "warning"
     ]
     (tmp_path / "gitconfig").write_text("[user]\n  email = a@example.org\n  name = Ana Maria\n")
     fill(measured, "OBJ-01")
     say(measured, "OBJ-01", "Owner: Ana Maria")  # as `ml plan fill` proposes
-    said = check.approve(measured, "OBJ-01", None, None)
+    said = signing.approve(measured, "OBJ-01", None, None)
     assert said == "OBJ-01 approved by Ana Maria (their own block)"
     assert human(measured, "OBJ-01").attributes["by"] == "Ana Maria"
     assert ("OBJ-01", "Ana Maria owns it and approved it") in [
@@ -584,9 +584,9 @@ def test_executives_are_not_asked_for_money_when_the_verdict_is_stop(measured: P
 def test_who_is_named_in_team_01_approves_or_the_other_is_shown(tmp_path: Path) -> None:
     project = Project(render(tmp_path / "project", owner="eva@example.org", oncall="@bob"))
     fill(project, "EVAL-01")
-    assert check.approve(project, "EVAL-01", "@eva", None) == "EVAL-01 approved by @eva"
+    assert signing.approve(project, "EVAL-01", "@eva", None) == "EVAL-01 approved by @eva"
     told = "TEAM-01 names @bob, eva@example.org (owner or on call), not @ann"
-    assert check.approve(project, "EVAL-01", "@ann", None).endswith(told)
+    assert signing.approve(project, "EVAL-01", "@ann", None).endswith(told)
     assert ("EVAL-01", told) in [(found.id, found.message) for found in check.check(project)]
 
 
@@ -713,7 +713,7 @@ def test_a_text_outside_of_the_marks_is_named(measured: Project) -> None:
     edit(measured, "<!-- plan:answer COM-01 -->", "We tell them.\n<!-- plan:answer COM-01 -->")
     (message,) = outside(measured, "COM-01", "warning")
     assert "'We tell them.' is no field" in message
-    check.approve(measured, fill(measured, "COM-01") or "COM-01", "@eva", None)
+    signing.approve(measured, fill(measured, "COM-01") or "COM-01", "@eva", None)
     assert "We tell them." in measured.path("PLAN.md").read_text(encoding="utf-8")
     assert errors(measured) == []
 
@@ -757,7 +757,7 @@ def test_a_lost_end_mark_hides_no_other_block(
 
 def test_a_reformatted_plan_says_the_same(measured: Project) -> None:
     fill(measured, "EVAL-03", "- One\n- Two")
-    check.approve(measured, "EVAL-03", "@eva", None)
+    signing.approve(measured, "EVAL-03", "@eva", None)
     assert sync.run(measured) == ["GATES"]
     before = findings(measured, "todo")
     path = measured.path("PLAN.md")
@@ -792,7 +792,7 @@ def test_approvals_that_are_refused(project: Project, id: str, by: str, due: str
     fill(project, "EVAL-01")
     before = project.path("PLAN.md").read_bytes()
     with pytest.raises(ProjectError):
-        check.approve(project, id, by, due)
+        signing.approve(project, id, by, due)
     assert project.path("PLAN.md").read_bytes() == before
 
 
@@ -814,7 +814,7 @@ def test_owner_and_date_are_warned_about(measured: Project) -> None:
 def test_status_counts_by_gate(measured: Project, capsys: pytest.CaptureFixture[str]) -> None:
     fill(measured, "PROB-01")
     fill(measured, "TEAM-01")
-    check.approve(measured, "TEAM-01", "@eva", "2999-01-31")
+    signing.approve(measured, "TEAM-01", "@eva", "2999-01-31")
     edit(measured, "Due: 2999-01-31", "Due: 2020-01-31")
     check.status(measured, as_json=True)
     counts = json.loads(capsys.readouterr().out)["gates"]
@@ -828,7 +828,7 @@ def test_status_counts_by_gate(measured: Project, capsys: pytest.CaptureFixture[
         "unmeasured": 0,
     }
     assert counts["G1"]["measured"] == 1
-    check.approve(measured, "PROB-01", "@cfo", None, reject=True)
+    signing.approve(measured, "PROB-01", "@cfo", None, reject=True)
     assert [check.counts(measured)["G0"][name] for name in ("written", "rejected")] == [0, 1]
     executive.run(measured)
     page = measured.path("reports/plan_exec.md").read_text(encoding="utf-8")
@@ -914,7 +914,7 @@ def test_links_to_nowhere_are_found(measured: Project) -> None:
 def test_why_says_everything(
     measured: Project, id: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    check.why(measured, id)
+    why.run(measured, id)
     said = capsys.readouterr().out
     plan = measured.plan
     assert said.startswith(f"{id} {plan.blocks[id].title} (")
@@ -932,14 +932,14 @@ def test_why_says_everything(
 def test_why_shows_question_answer_signature_and_measurement(
     measured: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    check.why(measured, "EVAL-03")
+    why.run(measured, "EVAL-03")
     said = capsys.readouterr().out
     assert "written: no answer yet\nowner: nobody; due: none; status: open\n" in said
     assert re.search(r"^Measured: .*0\.81 \(0\.78 to 0\.84\)", said, re.MULTILINE)
     fill(measured, "EVAL-03", "- yes\n\n| a | \x1b[31mb |\n|---|---|")
-    check.approve(measured, "EVAL-03", "@eva", "2999-01-31")
+    signing.approve(measured, "EVAL-03", "@eva", "2999-01-31")
     edit(measured, "- yes", "- no")
-    check.why(measured, "EVAL-03")
+    why.run(measured, "EVAL-03")
     said = capsys.readouterr().out
     question = measured.plan.blocks["EVAL-03"].question
     for line in (
@@ -956,10 +956,10 @@ def test_why_tells_of_an_override_and_refuses_unknown_ids(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     changed = override(project, EVAL_01={"value": "pr_auc", "reason": "only the top counts"})
-    check.why(changed, "EVAL-01")
+    why.run(changed, "EVAL-01")
     assert "overridden with PR AUC: only the top counts" in capsys.readouterr().out
     with pytest.raises(ProjectError, match="EVAL-99"):
-        check.why(project, "EVAL-99")
+        why.run(project, "EVAL-99")
 
 
 def test_a_failed_check_says_so_by_its_exit_code(measured: Project) -> None:
@@ -1030,7 +1030,7 @@ def test_a_regulated_gate_needs_signatures(tmp_path: Path) -> None:
     assert {id for id, _ in errors(project, "G0")} >= {"PROB-01", "STAKE-01"}
     assert "`ml plan approve PROB-01 --by @name`" in dict(errors(project, "G0"))["PROB-01"]
     for id in ("PROB-01", "PROB-02", "OBJ-01", "STAKE-01", "TEAM-01"):
-        check.approve(project, id, "@eva", None)
+        signing.approve(project, id, "@eva", None)
     assert errors(project, "G0") == []
 
 
@@ -1099,7 +1099,9 @@ def test_laws_that_were_looked_up_long_ago_are_told(
     project = Project(render(tmp_path / "project", plan_depth="standard"))
     checked = dt.date.fromisoformat(f"{project.plan.laws_checked}-01")
     for days, old in ((180, False), (181, True)):
-        monkeypatch.setattr(check, "_today", lambda days=days: checked + dt.timedelta(days=days))
+        monkeypatch.setattr(
+            check, "current_day", lambda days=days: checked + dt.timedelta(days=days)
+        )
         told = [
             f.message for f in check.check(project) if f.id == "REG-01" and f.level == "warning"
         ]

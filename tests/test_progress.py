@@ -13,7 +13,7 @@ from helpers.rendering import render
 
 from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.settings import Project
-from package_name.planner import check, measured, progress, sync
+from package_name.planner import check, measured, progress, signing, sync
 from package_name.planner import report as plan_report
 from package_name.planner.blocks import parse, rewrite
 
@@ -244,23 +244,23 @@ def test_the_roles_of_a_block_approve_it(project: Project) -> None:
     part = parse(text)["human", "EVAL-01"]
     text = rewrite(text, part, ["It fits the goal."])
     project.path("PLAN.md").write_text(text, encoding="utf-8")
-    assert check.approve(project, "EVAL-01", "@ann", None) == "EVAL-01 approved by @ann"
+    assert signing.approve(project, "EVAL-01", "@ann", None) == "EVAL-01 approved by @ann"
     keep(project, roles={"data scientist": ["@bob"], "product": ["@ann"]})
     told = "TEAM-02 names @bob (data scientist), not @ann"
     assert ("warning", "EVAL-01", told) in check.check(project)
     for by in ("@bob", "bob@example.org", "Bob"):
-        assert check.approve(project, "EVAL-01", by, None) == f"EVAL-01 approved by {by}"
+        assert signing.approve(project, "EVAL-01", by, None) == f"EVAL-01 approved by {by}"
         assert not [found for found in check.check(project) if "TEAM-02 names" in found.message]
-    assert check.approve(project, "EVAL-01", "@ann", None).endswith(told)
+    assert signing.approve(project, "EVAL-01", "@ann", None).endswith(told)
     path = project.path("plan/plan.yaml")  # where the law asks for evidence, the wrong name is none
     plan = path.read_text(encoding="utf-8")
     path.write_text(plan.replace('plan_depth: "standard"', 'plan_depth: "regulated"'))
     strict = Project(project.root)
     assert ("error", "EVAL-01", told) in check.check(strict)
     with pytest.raises(CheckFailed, match="TEAM-02 names @bob"):
-        check.approve(strict, "EVAL-01", "@ann", None)
+        signing.approve(strict, "EVAL-01", "@ann", None)
     keep(project, roles={"data scientist": ["@org/models"]})
-    assert check.approve(strict, "EVAL-01", "@ann", None) == "EVAL-01 approved by @ann"
+    assert signing.approve(strict, "EVAL-01", "@ann", None) == "EVAL-01 approved by @ann"
 
 
 def test_every_block_of_people_has_a_role_that_answers_for_it(tmp_path: Path) -> None:

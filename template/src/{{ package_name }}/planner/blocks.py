@@ -15,6 +15,7 @@
 of fields, perhaps a signature, and the answer. A line of the table RESULTS is a part of its own.
 """
 
+import datetime as dt
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -41,6 +42,7 @@ NOTES = "## Notes of the team"  # what stands below belongs to no block
 EARLIER = re.compile(r"<!-- plan:human [A-Z]+-\d+ \w+=")
 OLD = "a mark of an earlier form: run `ml update`, or `ml plan carry`"
 TOP = ("VERDICT", "SUMMARY", "FLOW", "GATES", "CHOICES", "OVERRIDES", "RESULTS")
+DUTIES = "<!-- duties -->"  # stands above the table of the duties by law
 RESULTS = "RESULTS"  # the table of what was measured of blocks that nobody writes in
 ROW = re.compile(r"\|.*<!-- ([A-Z]+-\d+)\b[^>]*-->\s*\|\s*$")
 FIELDS = ("Owner", "Due", "Status")
@@ -515,3 +517,30 @@ def _named(text: str) -> tuple[dict[str, str], list[str]]:
 
 def _allowed() -> str:
     return ", ".join(STATUSES)
+
+
+def before_duties(lines: Sequence[str]) -> list[str]:
+    """Return what a block says above its table of the duties by law, or all where it has none."""
+    return [*lines[: lines.index(DUTIES)]] if DUTIES in lines else [*lines]
+
+
+def in_full(plan: Plan, lines: Sequence[str]) -> Sequence[str]:
+    """Return a block's lines with all that is known of the duties, where a light plan is brief."""
+    if DUTIES not in lines or plan.answers["plan_depth"] != "light":
+        return lines
+    rows = [(d.duty, d.article, d.reason, d.owner, d.evidence) for d in plan.duties]
+    head = ["| Duty | Article | Why | Owner | Evidence |", "|---|---|---|---|---|"]
+    return [*before_duties(lines), "", *head, *(f"| {' | '.join(row)} |" for row in rows)]
+
+
+def current_day() -> dt.date:
+    """Return today where this machine is."""
+    return dt.datetime.now().astimezone().date()
+
+
+def read_date(text: str) -> dt.date | None:
+    """Return the date that YYYY-MM-DD names, None for another text."""
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        return None

@@ -1,10 +1,9 @@
-"""Say what the plan lacks, what is stale and what contradicts the reports; approve and explain."""
+"""Say what the plan lacks, what is stale and what contradicts the reports; count it."""
 
 import datetime as dt
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -16,25 +15,24 @@ from ..engine import storage, task
 from ..engine.data import contract
 from ..engine.errors import CheckFailed, ProjectError
 from ..engine.formats import number
-from ..engine.git import git
 from ..engine.settings import WAIVER, Plan, Project, load_yaml
-from . import answers, evidence, gates, links, measured
-from .answers import plain, said
+from . import evidence, gates, links, measured
+from .answers import plain
 from .blocks import (
-    HIDDEN,
     SIGNATURES,
     Part,
     Parts,
     Problem,
-    meaning_hash,
+    current_day,
     nobody,
     nothing,
     read,
-    rewrite,
+    read_date,
     same,
     survey,
 )
 from .gates import Finding
+from .signing import self_approved, shown, signers, stale
 
 GATES = ("G0", "G1", "G2", "G3", "G4", "G5", "G6")
 # The reports that say which facts of the plan they were made with, and where that is told.
@@ -46,17 +44,6 @@ MADE_WITH = {
     "drift": "MON-01",
     "retrain": "MON-03",
 }
-# What a signature covers, in the order of its hashes.
-SEEN = (
-    *("generated text", "measurement", "written text", "override", "question"),
-    "owner, approver or date",
-)
-SETTLED_BY = {"OBJ-01": "EVAL-01"}  # the limit of the primary metric goes with its override
-ORIGINS = {
-    "preset": "of the preset: nobody gave another",
-    "default": "default of the template: nobody gave another",
-}
-DUTIES = "<!-- duties -->"  # stands above the table of the duties by law
 COLUMNS = ("open", "written", "approved", "rejected", "overdue", "measured", "unmeasured")
 
 
@@ -78,7 +65,7 @@ def check(project: Project, gate: str | None = None) -> list[Finding]:
 def _found(
     project: Project, text: str, parts: Parts, broken: list[Problem], gate: str | None
 ) -> list[Finding]:
-    waived = {i for i, waiver in project.plan.waivers.items() if waiver.until >= _today()}
+    waived = {i for i, waiver in project.plan.waivers.items() if waiver.until >= current_day()}
     until = GATES[: GATES.index(gate) + 1] if gate else ()
     due = {i for i, b in project.plan.blocks.items() if b.gate in until and i not in waived}
     return [
@@ -87,7 +74,7 @@ def _found(
         *_waivers(project.plan),
         *_measured(project, parts, due),
         *_human(project.plan, parts, due, {problem.identifier for problem in broken}),
-        *_signers(project, parts),
+        *signers(project, parts),
         *_evidence(project, due | (_claimed(project, parts) - waived)),
         *_contract(project),
         *_settings(project),
@@ -135,7 +122,7 @@ def gate(project: Project, name: str) -> None:
 def counts(project: Project) -> dict[str, dict[str, int]]:
     """Count, for each gate, blocks that are open, written, signed, overdue and measured."""
     parts, _ = survey(read(project.path("PLAN.md")))
-    today = _today().isoformat()
+    today = current_day().isoformat()
     found = {gate: Counter[str]() for gate in GATES}
     for identifier, block in project.plan.blocks.items():
         count = found[block.gate]
@@ -164,241 +151,6 @@ def status(project: Project, as_json: bool) -> None:
     for gate, row in rows.items():
         table.add_row(gate, *(str(row[name]) for name in COLUMNS))
     Console(markup=False, highlight=False).print(table)
-
-
-def approve(
-    project: Project, identifier: str, by: str | None, due: str | None, *, reject: bool = False
-) -> str:
-    """Sign a human block as approved or rejected: by whom, when, and the hash of all it covers.
-
-    Without `by` it is git's user. Returns a sentence that says so, and whether the owner approves
-    their own block.
-    """
-    path = project.path("PLAN.md")
-    text = read(path)
-    parts, problems = survey(text)
-    if own := [p.message for p in problems if p.level == "error" and p.identifier == identifier]:
-        raise CheckFailed(f"PLAN.md: {'; '.join(own)}")
-    human = parts.get(("human", identifier))
-    if human is None:
-        known = ", ".join(name for kind, name in parts if kind == "human")
-        raise ProjectError(f"no block {identifier} to approve; there are {known}")
-    if human.open:
-        raise CheckFailed(f"{identifier}: write its answer in PLAN.md first, there is none yet")
-    by = by or _git_user(project, human.attributes["owner"])
-    if nobody(by) or not re.fullmatch(r"[\w@.+'-]+( [\w@.+'-]+)*", by):
-        raise ProjectError(f"--by {by!r}: give a name, such as @eva or Ana Maria")
-    if due is not None:
-        if (day := answers.due(due, _today())) == "none":
-            raise ProjectError(f"--due {due!r}: give {answers.DATES}")
-        due = day
-    stranger = _stranger(project, identifier, by)
-    if stranger and project.plan.answers["plan_depth"] == "regulated":
-        raise CheckFailed(f"{identifier}: {stranger}")
-    today = _today().isoformat()
-    status = SIGNATURES[reject]
-    human.attributes |= {"status": status, "by": by, "on": today}
-    human.attributes["of"] = _signature(project.plan, parts, identifier)
-    if due is not None:
-        human.attributes["due"] = due
-    storage.write_bytes(path, rewrite(text, human).encode("utf-8"))
-    themselves = " (their own block)" if _self_approved(human) else ""
-    said = f"{identifier} {status} by {by}{themselves}"
-    return said + (f"; {stranger}" if stranger else "")
-
-
-def before_duties(lines: Sequence[str]) -> list[str]:
-    """Return what a block says above its table of the duties by law, or all where it has none."""
-    return [*lines[: lines.index(DUTIES)]] if DUTIES in lines else [*lines]
-
-
-def in_full(plan: Plan, lines: Sequence[str]) -> Sequence[str]:
-    """Return a block's lines with all that is known of the duties, where a light plan is brief."""
-    if DUTIES not in lines or plan.answers["plan_depth"] != "light":
-        return lines
-    rows = [(d.duty, d.article, d.reason, d.owner, d.evidence) for d in plan.duties]
-    head = ["| Duty | Article | Why | Owner | Evidence |", "|---|---|---|---|---|"]
-    return [*before_duties(lines), "", *head, *(f"| {' | '.join(row)} |" for row in rows)]
-
-
-def why(project: Project, identifier: str) -> None:
-    """Print a block's decision, rule, answers, numbers and sources, and what would change it."""
-    plan = project.plan
-    if identifier not in plan.blocks:
-        raise ProjectError(f"no block {identifier}; there are {', '.join(plan.blocks)}")
-    lines = plan.blocks[identifier].lines
-    typer.echo(f"{identifier} {plan.blocks[identifier].title} ({plan.blocks[identifier].gate})")
-    if plan.blocks[identifier].question:
-        typer.echo(f"question: {plan.blocks[identifier].question}")
-    for line in _said_of(project, identifier):
-        typer.echo(line)
-    keys: list[str] = []
-    if identifier in plan.decisions:
-        for line in _decided(project, identifier):
-            typer.echo(line)
-        keys += plan.decisions[identifier].sources
-    else:
-        for line in before_duties(lines):
-            typer.echo(line)
-    if DUTIES in lines:
-        for duty in plan.duties:
-            typer.echo(f"duty: {duty.duty} ({duty.article}): {duty.reason}")
-            typer.echo(f"  owner: {duty.owner}; evidence: {duty.evidence}")
-            keys.append(duty.source)
-    for name, figure in plan.computed.get(identifier, {}).items():
-        value = measured.amount(figure)
-        typer.echo(f"number: {name} = {value} = {figure.formula} [{figure.source}]")
-        keys.append(figure.source)
-    for key in dict.fromkeys(keys):
-        typer.echo(f"source: {key}: {plan.sources[key]}")
-
-
-def _decided(project: Project, identifier: str) -> Iterator[str]:
-    """Yield a decision: its rule, the answers that it used, its alternatives, how to override."""
-    plan = project.plan
-    decision, override = plan.decisions[identifier], plan.overrides.get(identifier)
-    if decision.output == "verdict":
-        yield f"verdict: {plain(evidence.verdict(project)).replace('**', '')}"
-    label = "by the answers" if decision.output == "verdict" else "decision"
-    yield f"{label}: {decision.said(decision.value)}"
-    yield f"rule: {decision.rule}: {decision.why}"
-    if override is not None:
-        taken = f"{decision.said(override.value)}: {override.reason or 'no reason'}"
-        yield f"overridden with {taken}"
-    for name in [name for name in decision.uses if name in plan.answers]:
-        origin = plan.origins.get(name, "given")
-        origin = "" if origin == "given" else f" ({ORIGINS[origin]})"
-        yield f"answer: {name} = {said(plan.answers[name])}{origin}"
-    for alternative in decision.alternatives:
-        yield f"otherwise: {alternative.removesuffix(' otherwise')}"
-    words = ", ".join(f"{name} ({said})" for name, said in decision.words.items())
-    free = f"any of {words} in plan/overrides.yaml"
-    yield f"override: {f'none, {decision.fixed}' if decision.fixed else free}"
-
-
-def _said_of(project: Project, identifier: str) -> Iterator[str]:
-    """Yield what PLAN.md holds of a block: answer, owner, date, status, signature, measurement."""
-    parts, broken = survey(read(project.path("PLAN.md")))
-    for problem in broken:
-        if problem.identifier == identifier:
-            yield f"{problem.level}: {plain(problem.message)}"
-    human = parts.get(("human", identifier))
-    if human is not None:
-        lines = ["no answer yet"] if human.open else human.shown
-        yield from (f"written: {text}" for line in lines if (text := plain(line)))
-        owner, due, status = (plain(human.attributes[n]) for n in ("owner", "due", "status"))
-        owner = "nobody" if owner == "none" else owner
-        yield f"owner: {owner}; due: {due}; status: {status}"
-        if status in SIGNATURES:
-            by, on = (plain(human.attributes.get(name, "?")) for name in ("by", "on"))
-            stale = _stale(project.plan, parts, human) if status == "approved" else None
-            yield f"signed: {status} by {by} on {on}{f'; {stale.message}' if stale else ''}"
-    measured = parts.get(("measured", identifier))
-    for line in measured.shown if measured is not None else ():
-        if text := plain(line).strip("_"):
-            yield text if text.lower().startswith("measured") else f"measured: {text}"
-
-
-def _signature(plan: Plan, parts: Parts, identifier: str) -> str:
-    """Return a hash for each thing that a reader sees in a block, in the order of SEEN."""
-    seen = {kind: part.lines for (kind, name), part in parts.items() if name == identifier}
-    measured = seen.get("measured", [])
-    # What is hidden names the run: the same values of another run are not another text.
-    measured = [HIDDEN.sub("", line) for line in measured]
-    taken = plan.overrides.get(SETTLED_BY.get(identifier, identifier))
-    override = [f"{_shown(taken.value)}: {taken.reason}"] if taken else []
-    override += [f"limit {number(taken.limit, 4)}"] if taken and taken.limit is not None else []
-    # An answer mostly replaces its question in PLAN.md: plan.yaml keeps it.
-    block = plan.blocks.get(identifier)
-    question = [block.question] if block else []
-    # What a light plan is brief about, and `ml plan why` tells, is signed with it.
-    auto = [*in_full(plan, seen.get("auto", []))]
-    # Whoever owns the block later, or changes a name, did not sign.
-    human = parts.get(("human", identifier))
-    names = [human.attributes.get(name, "") for name in ("owner", "by", "on")] if human else []
-    found = (auto, measured, seen.get("human", []), override, question, names)
-    return ".".join(map(meaning_hash, found))
-
-
-def _self_approved(human: Part) -> bool:
-    owner, by = (human.attributes.get(name, "") for name in ("owner", "by"))
-    return owner not in ("", "none") and _same(owner, by)
-
-
-def _stranger(project: Project, identifier: str, by: str) -> str:
-    """Say who is named for a block when `by` is not among them, else "".
-
-    Named are the roles of TEAM-02 that answer for the block's part of the work, or without them
-    the owner and the people on call of TEAM-01. A team without names lets everybody sign, and so
-    does a group such as @org/team, whose members nobody knows here.
-    """
-    if figures := measured.figures(project):
-        roles, kind = figures.read(project).roles, identifier.partition("-")[0]
-        duties = [duty for duty in project.plan.responsibilities if kind in duty.blocks]
-        named = {r: roles.get(r, ()) for d in duties for r in (d.accountable, d.responsible)}
-        place = "TEAM-02"
-    else:
-        plan = project.plan
-        given = [n for n in ("owner", "oncall") if plan.origins.get(n, "given") == "given"]
-        people = {plan.answers[name] for name in given}
-        named, place = {"owner or on call": tuple(sorted(people))}, "TEAM-01"
-    known = [name for names in named.values() for name in names]
-    if not known or any("/" in name or _same(name, by) for name in known):
-        return ""
-    who = (f"{', '.join(names)} ({role})" for role, names in named.items() if names)
-    return f"{place} names {' and '.join(who)}, not {by}"
-
-
-def _same(one: str, other: str) -> bool:
-    """Whether two names are one person's; @eva and eva@example.org are."""
-    names = [name.strip().lstrip("@").lower() for name in (one, other)]
-    mails = sum("@" in name for name in names)
-    return len({name.split("@")[0] if mails == 1 else name for name in names}) == 1
-
-
-def _signers(project: Project, parts: Parts) -> Iterator[Finding]:
-    """Yield the blocks that somebody approved whom their roles do not name."""
-    regulated = project.plan.answers["plan_depth"] == "regulated"
-    for (kind, identifier), part in parts.items():
-        signed = kind == "human" and part.attributes.get("status") == "approved"
-        if signed and (said := _stranger(project, identifier, part.attributes.get("by", ""))):
-            yield Finding("error" if regulated else "warning", identifier, said)
-
-
-def _git_user(project: Project, owner: str = "none") -> str:
-    """Return the e-mail address that git signs with; ProjectError without one.
-
-    Who is the block's `owner` by git's name signs by that name: both are seen to be one person.
-    """
-    name = email = ""
-    with suppress(ProjectError):
-        name = git(project.root, "config", "user.name", codes=(0, 1))
-        email = git(project.root, "config", "user.email", codes=(0, 1))
-    if name and _same(name, owner):
-        return owner
-    if not email:
-        raise ProjectError("git knows no user.email here: say who approves, such as --by @eva")
-    return email
-
-
-def _stale(plan: Plan, parts: Parts, human: Part) -> Finding | None:
-    """Say what has changed since somebody approved a block."""
-    identifier, signed = human.identifier, human.attributes.get("of", "")
-    now = _signature(plan, parts, identifier).split(".")
-    then = signed.split(".")
-    if len(then) not in range(len(SEEN) - 2, len(SEEN) + 1):
-        message = "stale approval: what was approved has changed; read it and approve it again"
-        return Finding("error", identifier, message)
-    changed = [name for name, a, b in zip(SEEN, then, now, strict=False) if a != b]
-    if not changed and len(then) < len(SEEN):
-        missing = " and ".join(f"the {name}" for name in SEEN[len(then) :])
-        message = f"its approval does not cover {missing}: read it and approve it again"
-        return Finding("warning", identifier, message)
-    if not changed:
-        return None
-    what = " and ".join(f"the {name}" for name in changed)
-    message = f"stale approval: {what} changed; read it and approve it again"
-    return Finding("error", identifier, message)
 
 
 def _generated(plan: Plan, parts: Parts, broken: list[Problem]) -> Iterator[Finding]:
@@ -461,7 +213,7 @@ def _measured(project: Project, parts: Parts, due: set[str]) -> Iterator[Finding
 
 
 def _human(plan: Plan, parts: Parts, due: set[str], broken: set[str]) -> Iterator[Finding]:
-    today = _today()
+    today = current_day()
     # Where the law asks for evidence, a signature is one.
     unsigned = "error" if plan.answers.get("plan_depth") == "regulated" else "warning"
     for identifier, block in plan.blocks.items():
@@ -485,16 +237,16 @@ def _human(plan: Plan, parts: Parts, due: set[str], broken: set[str]) -> Iterato
             owned = identifier in due and block.gate == gates.OWNED
             message = "has no owner: write a name behind `Owner:`"
             yield Finding("error" if owned else "warning", identifier, message)
-        date = _date(marks.get("due", "none"))
+        date = read_date(marks.get("due", "none"))
         if marks.get("due", "none") != "none" and date is None:
             message = f"due {marks['due']} is no date: write {_offered(marks['due'])}"
             yield Finding("warning", identifier, message)
         elif date is not None and date < today:
             yield Finding("warning", identifier, f"was due on {date}")
         if marks.get("status") == "approved":
-            if stale := _stale(plan, parts, part):
-                yield stale
-            if _self_approved(part):
+            if old := stale(plan, parts, part):
+                yield old
+            if self_approved(part):
                 yield Finding("warning", identifier, f"{marks['by']} owns it and approved it")
 
 
@@ -535,7 +287,7 @@ def _waivers(plan: Plan) -> Iterator[Finding]:
     for identifier, waiver in plan.waivers.items():
         if nothing(waiver.reason) or nobody(waiver.owner):
             yield Finding("error", identifier, f"its waiver is incomplete: {WAIVER}")
-        elif waiver.until < _today():
+        elif waiver.until < current_day():
             yield Finding("error", identifier, f"its waiver ended on {waiver.until}")
         else:
             by = f"waived by {waiver.owner} until {waiver.until}: {waiver.reason}"
@@ -573,8 +325,8 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
         message = f"{plan.decisions[identifier].why}: change the plan, or override with a reason"
         message = f"stopped by the team: {taken.reason}" if taken else message
         yield Finding(level, identifier, message)
-    checked = _date(f"{plan.laws_checked}-01")
-    if checked is not None and _today() - checked > dt.timedelta(days=180):
+    checked = read_date(f"{plan.laws_checked}-01")
+    if checked is not None and current_day() - checked > dt.timedelta(days=180):
         message = f"the laws were last looked up in {plan.laws_checked}: update the template"
         yield Finding("warning", "REG-01" if "REG-01" in plan.blocks else "PRIV-01", message)
     outputs = {decision.output: identifier for identifier, decision in plan.decisions.items()}
@@ -672,29 +424,12 @@ def _print_todo(project: Project, found: list[Finding]) -> None:
     Console(markup=False, highlight=False).print(table)
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.12g}"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
 def _fact(value: Any) -> str:
-    return "not given" if value is None else _shown(value)
-
-
-def _today() -> dt.date:
-    return dt.datetime.now().astimezone().date()
+    return "not given" if value is None else shown(value)
 
 
 def _offered(text: str) -> str:
     """Return the date that a person may have meant by `31.01.2027`, else an example."""
     found = re.fullmatch(r"(\d{1,2})\.(\d{1,2})\.(\d{4})", text)
     meant = f"{found[3]}-{found[2]:0>2}-{found[1]:0>2}" if found else ""
-    return meant if _date(meant) else "2027-03-31"
-
-
-def _date(text: str) -> dt.date | None:
-    try:
-        return dt.date.fromisoformat(text)
-    except ValueError:
-        return None
+    return meant if read_date(meant) else "2027-03-31"

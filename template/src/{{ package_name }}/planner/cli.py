@@ -148,11 +148,11 @@ def plan_approve(
     reject: Annotated[bool, typer.Option("--reject", help="Say no: the gate closes.")] = False,
 ) -> None:
     """Approve a decision as it stands now."""
-    from . import check
+    from . import signing
 
     project = find_project()
     with project_lock(project.root):
-        said = check.approve(project, identifier, by, due, reject=reject)
+        said = signing.approve(project, identifier, by, due, reject=reject)
     _follow(project)
     typer.echo(said)
 
@@ -173,6 +173,6 @@ def plan_carry(
 @app.command("why")
 def plan_why(identifier: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     """Explain a decision: rule, answers, source, and what would change it."""
-    from . import check
+    from . import why
 
-    check.why(find_project(), identifier)
+    why.run(find_project(), identifier)

@@ -32,6 +32,7 @@ MADE_UP = "measured on made-up data:"  # of the sample: it proves the pipeline, 
 NO_OVERRIDES = "_No override: every decision is the one its rule gives._"
 INSTEAD = "The team decided otherwise than the rules:"
 TABLE = ["| Choice | Measured |", "|---|---|"]
+LACKING = (KeyError, TypeError, ValueError, IndexError, AttributeError)  # of another form
 ALWAYS = ("OVERRIDES", "GATES")  # what they show is known without a run
 
 # The report of each block and what is said of it. `{x:2}` is a number with at most 2 decimals,
@@ -103,6 +104,7 @@ def figures(project: Project) -> Any:
 def measured(project: Project) -> dict[str, list[str]]:
     """Return the lines of each measured block whose report is there."""
     found: dict[str, tuple[Report, str]] = {}
+    old: dict[str, str] = {}
     result = {"OVERRIDES": _overrides(project)}
     for identifier, (name, text) in TEXTS.items():
         path = project.path(f"reports/{name}.json")
@@ -114,11 +116,9 @@ def measured(project: Project) -> dict[str, list[str]]:
                 found[name] = report | MADE[name](report, project), storage.sha256(path)[:6]
             report, file_hash = found[name]
             said = Writer(project.plan).vformat(text, (), report)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise ProjectError(
-                f"reports/{name}.json lacks what {identifier} needs ({error!r}): `ml run` makes it "
-                "again"
-            ) from None
+        except LACKING as error:
+            old.setdefault(f"reports/{name}.json", f"{identifier} needs {error}")
+            continue
         if report.get("made_up"):
             said = said.replace("measured:", MADE_UP, 1)
         lines = [_sentence(line) for line in said.split("\n")]
@@ -129,6 +129,12 @@ def measured(project: Project) -> dict[str, list[str]]:
             result[identifier] = _seal([row])
         else:
             result[identifier] = _seal([*lines[:-1], f"{lines[-1]} <!-- {origin} -->"])
+    if old:
+        lacks = "; ".join(f"{name} ({why})" for name, why in old.items())
+        raise ProjectError(
+            f"made for another task or by an earlier version: {lacks}: `ml run` makes "
+            f"{'them' if len(old) > 1 else 'it'} again"
+        )
     return result | _evidence(project)
 
 

@@ -16,7 +16,7 @@ from ..engine.git import git
 from ..engine.report import charts
 from ..engine.settings import LOADER, Plan, Project
 from . import check, evidence, gates, markup, measured
-from .blocks import NOTES, SIGNATURES, Part, Parts, read, survey, unanswered
+from .blocks import NOTES, SIGNATURES, Part, Parts, in_full, read, survey, unanswered
 
 PAGE = "reports/plan.html"
 # Blocks that the page tells in sections of its own.
@@ -253,7 +253,7 @@ def _shown(plan: Plan, parts: Parts, identifier: str) -> dict[str, Any]:
     block = plan.blocks[identifier]
     human = parts.get(("human", identifier))
     said = {
-        kind: markup.html(check.in_full(plan, part.lines), breaks=True)
+        kind: markup.html(in_full(plan, part.lines), breaks=True)
         if (part := parts.get((kind, identifier)))
         else ""
         for kind in ("auto", "measured")
