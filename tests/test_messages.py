@@ -267,7 +267,7 @@ def without_measured(text: bytes) -> bytes:
         (
             lambda project: storage.write_text(project.path("reports/profile.json"), "{}"),
             "plan sync",
-            "reports/profile.json lacks what DATA-03 needs",
+            "or by an earlier version: reports/profile.json (DATA-03 needs ",
         ),
         (
             lambda project: storage.write_text(project.path("models/registry.json"), "{"),

@@ -208,6 +208,19 @@ def test_sync_again_changes_nothing(measured: Project) -> None:
     assert measured.path("PLAN.md").read_bytes() == before
 
 
+def test_reports_of_another_task_are_named_all_at_once(measured: Project) -> None:
+    for name in ("training", "metrics"):
+        write(measured, name, {"run": "r1"})
+    before = measured.path("PLAN.md").read_bytes()
+    said = (
+        r"another task .*: reports/metrics.json \(.*reports/training.json \(.*`ml run` makes them"
+    )
+    for what in (check.check, sync.run):
+        with pytest.raises(ProjectError, match=said):
+            what(measured)
+    assert measured.path("PLAN.md").read_bytes() == before
+
+
 def test_sync_writes_only_blocks_whose_report_is_new(measured: Project) -> None:
     write(measured, "bench", REPORTS["bench"] | {"model_mb": 0.7})
     assert errors(measured) == [("DEP-02", "what it shows has changed: run `ml plan sync`")]
