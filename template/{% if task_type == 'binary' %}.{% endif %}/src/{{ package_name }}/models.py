@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from .engine import metrics
 from .engine.facts import Facts
-from .engine.model import boosting, linear
+from .engine.model import boosting, families, linear
 from .engine.model.fitting import Data, Fitted, Fitter
 from .engine.model.plain import LOGIT, Matrix, forest_of_sklearn
 
@@ -79,10 +79,14 @@ FITTERS: dict[str, Fitter] = {
     "single_rule": single_rule,
     "logistic_regression": logistic_regression,
     "extra_trees": extra_trees,
+    **{name: partial(fit, classify=True) for name, fit in families.FITTERS.items()},
     **{name: partial(boosting.fit, kind) for name, kind in KINDS.items()},
 }
 # From simple to complex: a later one is chosen only when it is clearly better.
-LADDER = ("class_prior", "single_rule", "logistic_regression", "extra_trees", "lightgbm", "blend")
+LADDER = (
+    *("class_prior", "single_rule", "decision_tree", "logistic_regression", "nearest_neighbours"),
+    *("random_forest", "extra_trees", "kernel_machine", "neural_network", "lightgbm", "blend"),
+)
 # What a blend has beside the plan's candidates: trees on the mean target of a level, which are
 # never chosen alone, and after `ml tune` two more kinds of trees.
 STATISTICS = {"lightgbm": "lightgbm_statistics"}

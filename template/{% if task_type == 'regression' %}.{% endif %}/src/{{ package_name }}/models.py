@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .engine.facts import Facts
-from .engine.model import boosting, linear
+from .engine.model import boosting, families, linear
 from .engine.model.fitting import Data, Fitted, Fitter
 from .engine.model.plain import Matrix, forest_of_sklearn
 
@@ -99,10 +99,14 @@ FITTERS: dict[str, Fitter] = {
     "single_rule": single_rule,
     "ridge": ridge,
     "extra_trees": extra_trees,
+    **{name: partial(fit, classify=False) for name, fit in families.FITTERS.items()},
     **{name: partial(boosting.fit, kind) for name, kind in of_objective("squared").items()},
 }
 # From simple to complex: a later one is chosen only when it is clearly better.
-LADDER = ("median", "single_rule", "ridge", "extra_trees", "lightgbm", "lightgbm_log", "blend")
+LADDER = (
+    *("median", "single_rule", "decision_tree", "ridge", "nearest_neighbours", "random_forest"),
+    *("extra_trees", "kernel_machine", "neural_network", "lightgbm", "lightgbm_log", "blend"),
+)
 # What a blend has beside the plan's candidates: trees on the mean target of a level, which are
 # never chosen alone, and after `ml tune` two more kinds of trees.
 STATISTICS = {"lightgbm": "lightgbm_statistics", "lightgbm_log": "lightgbm_log_statistics"}

@@ -101,14 +101,14 @@ def _model(graph: Graph, model: Model, spec: FeatureSpec) -> str:
     # which single precision has lost at the ends of a link.
     width = len(spec.numeric)
     if isinstance(model, Linear):
-        return _linked(graph, model.link, _linear(graph, model, width))
+        return linked(graph, model.link, _linear(graph, model, width))
     if not isinstance(model, Forest):
         return model.emit(graph, width)
     total = graph.node("Cast", [_forest(graph, model, width)], to=TensorProto.DOUBLE)
-    return _linked(graph, model.link, total)
+    return linked(graph, model.link, total)
 
 
-def _linked(graph: Graph, link: Link, total: str) -> str:
+def linked(graph: Graph, link: Link, total: str) -> str:
     """Repeat Link.apply; steps that change nothing are left out."""
     steps = [("Mul", link.scale, 1.0), ("Add", link.offset, 0.0)]
     for operator, value, neutral in steps:

@@ -1,0 +1,146 @@
+"""Families of models beside linear ones and boosting, each from training rows to plain data.
+
+A fitter here takes what the target is: `classify` with 0 and 1 or with the codes of `levels`, or
+numbers. Fewer rows than there are may be enough to fit one; they are drawn at random.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import boosting
+from .dense import Floats, Layer, Neighbours, Network, kernel_means, learn, squared_distances
+from .fitting import Data, Fitted, drawn
+from .plain import IDENTITY, LOGIT, Link, Matrix, forest_of_sklearn
+
+TREE_LEAVES = 32  # that a person can still follow
+WAVES = 500  # random features of the kernel machine
+KERNEL_ROWS, NETWORK_ROWS, KNOWN_ROWS = 50_000, 100_000, 2000
+NEIGHBOURS = (10, 25, 60, 150)
+LAYERS = (64, 32)
+
+
+def decision_tree(data: Data, seed: int, params: dict[str, Any], *, classify: bool) -> Fitted:
+    """Fit one tree of TREE_LEAVES leaves at most (Breiman et al. 1984): a model to read."""
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+    kind = DecisionTreeClassifier if classify else DecisionTreeRegressor
+    least = max(10, len(data.y) // 200)
+    tree = kind(max_leaf_nodes=TREE_LEAVES, min_samples_leaf=least, random_state=seed)
+    return _trees(tree, data, classify)
+
+
+def random_forest(data: Data, seed: int, params: dict[str, Any], *, classify: bool) -> Fitted:
+    """Average 100 trees of resampled rows (bagging, Breiman 1996; random forest, 2001).
+
+    The least rows of a leaf grow with the data, so that the graph stays small.
+    """
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+    kind = RandomForestClassifier if classify else RandomForestRegressor
+    least = max(5, len(data.y) // 2000)
+    forest = kind(
+        100,
+        min_samples_leaf=least,
+        max_features="sqrt" if classify else 1 / 3,
+        n_jobs=data.workers(data.x),
+        random_state=seed,
+    )
+    return _trees(forest, data, classify)
+
+
+def _trees(estimator: Any, data: Data, classify: bool) -> Fitted:
+    goal, link = (data.y, IDENTITY) if classify else _standardised(data.y)
+    estimator.fit(data.x, goal)
+    members = list(getattr(estimator, "estimators_", [estimator]))
+
+    def predict(x: Matrix) -> Floats:
+        if hasattr(estimator, "n_jobs"):
+            estimator.n_jobs = data.workers(x)
+        return link.apply(estimator.predict_proba(x)[:, 1] if classify else estimator.predict(x))
+
+    return Fitted(forest_of_sklearn(members, link), predict)
+
+
+def kernel_machine(data: Data, seed: int, params: dict[str, Any], *, classify: bool) -> Fitted:
+    """Fit a linear model to WAVES random Fourier features (Rahimi and Recht 2007).
+
+    They approximate a machine with a Gaussian kernel, whose width is the median distance of two
+    rows.
+    """
+    from sklearn.linear_model import LogisticRegression, RidgeCV
+
+    data = data.rows(drawn(np.arange(len(data.y)), KERNEL_ROWS, seed))
+    inputs = learn(data.x, data.spec)
+    vectors = inputs.apply(data.x)
+    rng = np.random.default_rng(seed)
+    some = vectors[rng.permutation(len(vectors))[:500]]
+    squares = squared_distances(some, some)
+    width = float(np.median(squares[np.triu_indices(len(some), 1)])) if len(some) > 1 else 1.0
+    weight = rng.normal(size=(vectors.shape[1], WAVES)) / np.sqrt(width or 1.0)
+    waves = Layer(weight, rng.uniform(0, 2 * np.pi, WAVES), "sine")
+    features = np.sin(vectors @ waves.weight + waves.bias)
+    if classify:
+        estimator = LogisticRegression(C=1.0, max_iter=500, random_state=seed)
+        estimator.fit(features, data.y)
+        last, link = Layer(estimator.coef_.T, estimator.intercept_), LOGIT
+    else:
+        goal, link = _standardised(data.y)
+        estimator = RidgeCV(np.logspace(-3, 3, 7)).fit(features, goal)
+        last = Layer(estimator.coef_[:, None], np.array([estimator.intercept_]))
+    return _whole(Network(inputs, (waves, last), link))
+
+
+def neural_network(data: Data, seed: int, params: dict[str, Any], *, classify: bool) -> Fitted:
+    """Fit a perceptron with two hidden layers by Adam, stopped early on a tenth of the rows."""
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+    data = data.rows(drawn(np.arange(len(data.y)), NETWORK_ROWS, seed))
+    inputs = learn(data.x, data.spec)
+    goal, link = (data.y, LOGIT) if classify else _standardised(data.y)
+    kind = MLPClassifier if classify else MLPRegressor
+    estimator = kind(
+        hidden_layer_sizes=LAYERS,
+        alpha=1e-3,
+        batch_size=128,
+        early_stopping=True,
+        random_state=seed,
+    )
+    estimator.fit(inputs.apply(data.x), goal)
+    pairs = list(zip(estimator.coefs_, estimator.intercepts_, strict=True))
+    hidden = [Layer(weight, bias, "relu") for weight, bias in pairs[:-1]]
+    return _whole(Network(inputs, (*hidden, Layer(*pairs[-1])), link))
+
+
+def nearest_neighbours(data: Data, seed: int, params: dict[str, Any], *, classify: bool) -> Fitted:
+    """Keep KNOWN_ROWS rows; how many neighbours count is chosen by leaving each row out."""
+    data = data.rows(drawn(np.arange(len(data.y)), KNOWN_ROWS, seed))
+    inputs = learn(data.x, data.spec)
+    rows, values = inputs.apply(data.x), data.y.astype(np.float64)[:, None]
+    squares = squared_distances(rows, rows)
+    np.fill_diagonal(squares, np.inf)
+    most = max(1, len(rows) - 2)
+    errors = {
+        k: float(np.square(kernel_means(squares, values, k) - values).mean())
+        for k in dict.fromkeys(min(k, most) for k in NEIGHBOURS)
+    }
+    return _whole(Neighbours(inputs, rows, values, min(errors, key=errors.__getitem__)))
+
+
+def _standardised(y: NDArray[Any]) -> tuple[Floats, Link]:
+    goal, link = boosting.standardised(y)
+    return goal(y), link
+
+
+def _whole(model: Network | Neighbours) -> Fitted:
+    return Fitted(model, model.predict)
+
+
+FITTERS = {
+    "decision_tree": decision_tree,
+    "nearest_neighbours": nearest_neighbours,
+    "random_forest": random_forest,
+    "kernel_machine": kernel_machine,
+    "neural_network": neural_network,
+}
