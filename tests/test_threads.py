@@ -20,7 +20,6 @@ from package_name.engine.data import contract
 from package_name.engine.model import boosting, fitting, scorer
 from package_name.engine.model.scorer import FeatureSpec, NumericFeature
 from package_name.engine.settings import Project
-from package_name.splitting import Split
 
 BUSY = 10 * threads.CELLS  # numbers for ten threads
 
@@ -180,12 +179,11 @@ def test_every_model_is_fitted_and_asked_by_the_rule(
 
 def test_training_takes_the_setting_of_the_project(tmp_path: Path, monkeypatch) -> None:
     made, table = small.project(tmp_path), small.frame(200)
-    parts = Split(np.arange(150), np.arange(150, 200), [], [])
     agreed = contract.read(made.contract_path)
-    data = training.development_data(made, table, agreed, parts)
+    data = training.development_data(made, table[:150], agreed)
     assert data.workers(data.x) == 1
     monkeypatch.setenv("ML_TRAINING__THREADS", "3")
-    data = training.development_data(Project(tmp_path), table, agreed, parts)
+    data = training.development_data(Project(tmp_path), table[:150], agreed)
     assert data.workers(data.x) == 3
 
 

@@ -40,6 +40,20 @@ class CrossValidated(NamedTuple):
     params: dict[str, Any]
 
 
+class Kept(NamedTuple):
+    """What training needs at its end of a table that, large, must not stay in memory beside models.
+
+    Both parts as Parquet, what the report tells of the test, rows that prove the graph, and the
+    features of the rows that a fold tests.
+    """
+
+    development: bytes
+    test: bytes
+    told: dict[str, float]
+    parity: pl.DataFrame
+    served: pl.DataFrame
+
+
 class Behind(NamedTuple):
     """The mean difference of a candidate's score to the best one's, and its standard error."""
 
@@ -66,9 +80,10 @@ def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split, s
     frame, digest = validation.stored_hashed(project, name, mend, agreed)
     settings, scheme = project.config.training, project.facts.split
     check_split(project, agreed)
+    y = targets.values(frame, agreed.target)
     parts = split(
         frame,
-        targets.values(frame, agreed.target),
+        y,
         agreed,
         scheme,
         test_share=settings.test_share,
@@ -76,27 +91,54 @@ def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split, s
         embargo_days=project.facts.label_delay_days,
         seed=settings.seed,
     )
-    # One window of time may differ from all others: there the folds tell more.
-    if scheme != "time" and len(parts.development) >= HOLDOUT_ROWS:
-        parts = held_out(parts, settings.seed)
-    return frame, agreed, parts, digest
+    return frame, agreed, eased(parts, y[parts.development], scheme, settings.seed), digest
 
 
-def held_out(parts: Split, seed: int) -> Split:
-    """Let one fold of a large table tell, with drawn rows: more take minutes and add nothing."""
-    train, valid = parts.folds[-1]
-    notes = list(parts.notes)
-    if len(parts.development) > FIT_ROWS:
+def eased(parts: Split, y: NDArray[Any], scheme: str, seed: int) -> Split:
+    """Let drawn rows of a large table tell, in one fold: more take minutes and add nothing.
+
+    Split by time, all folds tell, each with its share of the rows: one window of time may differ
+    from all others. `y` is the target of the development rows.
+    """
+    rows = len(parts.development)
+    if rows < HOLDOUT_ROWS:
+        return parts
+    folds, notes = parts.folds if scheme == "time" else parts.folds[-1:], list(parts.notes)
+    learnt, tested = FIT_ROWS // len(folds), HOLDOUT_ROWS // len(folds)
+    if max(len(train) for train, _ in folds) > learnt:
+        notes.append(f"a fold's models are fitted to {number(learnt)} of its rows, drawn at random")
+    if rows > FIT_ROWS:
         notes.append(f"each model is fitted to {number(FIT_ROWS)} of these rows, drawn at random")
-    fold = drawn(train, FIT_ROWS, seed), drawn(valid, HOLDOUT_ROWS, seed)
-    return parts._replace(folds=[fold], notes=notes)
+    some = [(drawn(train, learnt, seed), drawn(valid, tested, seed)) for train, valid in folds]
+    if any(task.lacks(y[part]) for fold in some for part in fold):
+        return parts  # too rare to draw
+    return parts._replace(folds=some, notes=notes)
 
 
-def development_data(
-    project: Project, frame: pl.DataFrame, agreed: contract.Contract, parts: Split
-) -> Data:
+def taken(frame: pl.DataFrame, rows: NDArray[np.intp]) -> pl.DataFrame:
+    """Return rows of a table, which is emptied meanwhile: two large ones take too much memory."""
+    return pl.DataFrame([frame.drop_in_place(name)[rows] for name in frame.columns])
+
+
+def keep(
+    development: pl.DataFrame,
+    test: pl.DataFrame,
+    tested: NDArray[np.intp],
+    agreed: contract.Contract,
+    seed: int,
+) -> Kept:
+    """Return what is needed later of both parts; `tested` are the places that a fold tests."""
+    return Kept(
+        development=validation.parquet(development),
+        test=validation.parquet(test),
+        told=told("test", targets.values(test, agreed.target)),
+        parity=development.sample(min(PARITY_ROWS, len(development)), seed=seed, shuffle=True),
+        served=development[tested].select(column.name for column in agreed.features),
+    )
+
+
+def development_data(project: Project, rows: pl.DataFrame, agreed: contract.Contract) -> Data:
     """Return the development rows as a matrix; features are learnt from these rows only."""
-    rows = frame[parts.development]
     spec = features.fit(rows, agreed)
     if not spec.names:
         raise ProjectError("no feature varies: give at least one contract column the role feature")
@@ -123,7 +165,8 @@ def cross_validate(
         params, predictions = boosting.cross_validate(
             kind, data, parts.folds, settings.seed, params, settings.max_rounds, name
         )
-        params |= {"members": settings.members if len(parts.folds) > 1 else 1}
+        several = len(parts.folds) > 1 and len(data.y) < HOLDOUT_ROWS
+        params |= {"members": settings.members if several else 1}
     else:
         predictions = [
             fit(project, name, data.rows(train), params).predict(data.x[valid])
@@ -175,7 +218,11 @@ def run(project: Project) -> dict[str, Any]:
     facts, settings = project.facts, project.config.training
     used = facts.note()
     frame, agreed, parts, data_sha256 = prepare(project)
-    data = development_data(project, frame, agreed, parts)
+    test, development = frame[parts.test], taken(frame, parts.development)
+    tested = np.unique(np.concatenate([valid for _, valid in parts.folds]))
+    kept = keep(development, test, tested, agreed, settings.seed)
+    data = development_data(project, development, agreed)
+    del test, development
     x, y, places = task.probed(data.x, data.y, len(data.spec.numeric), settings.seed)
     data, parts = data._replace(x=x, y=y), parts.probed(places)
     tuned = _tuned(project)
@@ -197,18 +244,16 @@ def run(project: Project) -> dict[str, Any]:
         seconds[name] = found[name].seconds + time.perf_counter() - started
     seconds["blend"] = sum(seconds[name] for name in shares)
     compared = [name for name in found if name in {*baselines, *candidates}]
-    kept = (name for name in compared if name in fitted)
-    predictors = {name: graph.Predictor((graph.Member(*fitted[name]),)) for name in kept}
+    alone = (name for name in compared if name in fitted)
+    predictors = {name: graph.Predictor((graph.Member(*fitted[name]),)) for name in alone}
     if "blend" in found:
         parts_of_blend = (graph.Member(*fitted[name], share) for name, share in shares.items())
         predictors["blend"] = graph.Predictor(tuple(parts_of_blend))
     largest = chosen if chosen in fitted else max(shares, key=shares.__getitem__)
     final = predictors[chosen]._replace(head=head)
 
-    development, test = frame[parts.development], frame[parts.test]
-    del frame  # of a large table the copy would be the peak of memory
-    validation.store(project, "data/processed/development.parquet", development)
-    test_sha256 = validation.store(project, "data/processed/test.parquet", test)
+    validation.keep(project, "data/processed/development.parquet", kept.development)
+    test_sha256 = validation.keep(project, "data/processed/test.parquet", kept.test)
     version = registry.next_version(project)
     run_id = storage.sha256_text(f"{version} {data_sha256} {chosen}")[:12]
     report = {
@@ -219,10 +264,10 @@ def run(project: Project) -> dict[str, Any]:
         "made_up": validation.made_up(project),
         "split": {
             "scheme": facts.split,
-            "development_rows": development.height,
-            "test_rows": test.height,
+            "development_rows": len(parts.development),
+            "test_rows": len(parts.test),
             **told("development", data.y),
-            **told("test", targets.values(test, agreed.target)),
+            **kept.told,
             "notes": parts.notes,
             "test_sha256": test_sha256,
         },
@@ -256,18 +301,15 @@ def run(project: Project) -> dict[str, Any]:
         "features": data.spec.names,
         "tuned": sorted(tuned),
     }
-    served = development.select(column.name for column in agreed.features)
-    known = np.flatnonzero(~np.isnan(found[chosen].oof[: served.height]))
-    reference = monitoring.reference(
-        served[known], agreed, head.apply(found[chosen].oof[known]), data.y[known]
-    )
+    scores = head.apply(found[chosen].oof[tested])
+    reference = monitoring.reference(kept.served, agreed, scores, data.y[tested])
     progress.tell("proving the graph and saving the bundle")
     bundle.save(
         project.path(f"models/{version}"),
         final,
         data.spec,
         agreed,
-        development.sample(min(PARITY_ROWS, development.height), seed=settings.seed, shuffle=True),
+        kept.parity,
         contract_text=agreed.text,
         rivals={name: rival for name, rival in predictors.items() if name != chosen},
         facts={

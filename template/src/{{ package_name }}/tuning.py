@@ -38,7 +38,7 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
     settings = project.config.tuning
     trials = trials or settings.trials
     frame, agreed, parts, data_sha256 = training.prepare(project)
-    data = training.development_data(project, frame, agreed, parts)
+    data = training.development_data(project, training.taken(frame, parts.development), agreed)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     journal = project.path("data/processed/tuning.log")
     journal.parent.mkdir(parents=True, exist_ok=True)

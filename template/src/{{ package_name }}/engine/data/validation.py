@@ -218,7 +218,11 @@ def parquet(frame: pl.DataFrame) -> bytes:
 
 def store(project: Project, name: str, frame: pl.DataFrame) -> str:
     """Write a table for `stored`, with its SHA-256 in data/processed/sha256.json; return that."""
-    content = parquet(frame)
+    return keep(project, name, parquet(frame))
+
+
+def keep(project: Project, name: str, content: bytes) -> str:
+    """Write the content of `parquet` for `stored`, as `store` does."""
     digest = storage.sha256_bytes(content)
     storage.write_bytes(project.path(name), content)
     storage.write_json(project.path(SEALS), _seals(project) | {name: digest})
