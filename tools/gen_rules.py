@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 QUESTIONS = ROOT / "questions"
 FORMATS = {"count", "pct", "num"}
 # Answers that runs measure: `ml plan check` judges again by them.
-MEASURED = {"n_rows", "pos_rate", "history_months"}
+MEASURED = {"n_rows", "pos_rate", "largest_share", "rarest_share", "history_months"}
 OTHERWISE = "otherwise"  # the condition of a rule for when no other of its decision matches
 
 HEAD = """\
