@@ -270,7 +270,7 @@ def test_given_answers_are_read_as_typed_ones(tmp_path: Path, way: str) -> None:
         ("latency_ms=5%", "latency_ms: give a number, not a percentage"),
         ("pos_rate=150%", "pos_rate: give 0.0001 to 0.9999"),
         ("--quiet pos_rate=5%", "pos_rate: write 0.05: with --quiet"),
-        ("--quiet entity=none", "entity: write entity= for no such column: with --quiet"),
+        ("--quiet entity=none", "entity: write entity= for none: with --quiet"),
     ],
 )
 def test_a_given_answer_of_two_meanings_is_refused(

@@ -97,6 +97,7 @@ FROM_CHECKS = FROM_PROMPTS.replace("prompts", "checks")
 CHECKS = re.compile(
     r"""\{% from ["']questions/checks\.jinja["'] import ([\w, ]+?)(?: with context)? %\}\s*"""
 )
+IMPORTS = re.compile(r" import ([\w, ]+?)(?: with context)? %\}")  # within a condition too
 CAST = {
     "int": "int",
     "float": "float",
@@ -200,7 +201,8 @@ def check(name: str, details: dict[str, Any]) -> str:
     kind = unfit(name, details)[0]
     validator = details.get("validator", "").strip()
     used = meta.find_undeclared_variables(jinja2.Environment().parse(validator))
-    others = " and ".join(f"{other} is defined" for other in sorted(used - {name})) or "true"
+    used -= {name, *(n for some in IMPORTS.findall(validator) for n in some.split(", "))}
+    others = " and ".join(f"{other} is defined" for other in sorted(used)) or "true"
     validator = CHECKS.sub("", validator)
     validation = VALIDATION.format(name=name, others=others, validator=validator)
     before, default = plain(details["default"])
@@ -294,8 +296,8 @@ def reading(details: dict[str, Any]) -> str:
 
 
 def optional(name: str, details: dict[str, Any]) -> bool:
-    """Whether a question takes nothing for an answer: the name of a column that may not be."""
-    return f"if {name} else" in details.get("validator", "")
+    """Whether a question takes nothing for an answer, as for a column that may not be."""
+    return bool(re.search(rf"\bif {name} (else|%)", details.get("validator", "")))
 
 
 def conditions(details: dict[str, Any]) -> tuple[str, list[str]]:
