@@ -309,7 +309,7 @@ def recorded_questions() -> list[str]:
     """Return the names of all questions of a binary project, in order."""
     files = [*re.findall(r"^!include (\S+)", (ROOT / "copier.yml").read_text(), re.MULTILINE)]
     asked = [item for file in files for item in yaml.safe_load((ROOT / file).read_text()).items()]
-    names = [n for n, q in asked if "task_type == 'regression'" not in str(q.get("when"))]
+    names = [n for n, q in asked if not re.search(r"task_type == '(?!binary)", str(q.get("when")))]
     return [n for n in names if n not in ("given", "preset_answers", "prompts") and not n.isupper()]
 
 
@@ -442,7 +442,7 @@ BAD = [
     ("package_name", "1st", "a letter first"),
     ("package_name", "abc\n", "a letter first"),
     ("currency", "eur", "ISO 4217"),
-    ("task_type", "clustering", "give one of binary, regression"),
+    ("task_type", "clustering", "give one of binary, multiclass, regression"),
     ("target", "customer id", "letters, digits and _ only"),
     ("target", "churned\n", "letters, digits and _ only"),
     ("target", "class", "rename it"),
