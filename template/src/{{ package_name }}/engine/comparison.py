@@ -27,8 +27,8 @@ def compare(
 
     Labels are NaN where they are not known yet. With them, warn: the metric is worse by more than
     chance explains (both intervals combined as in Zou & Donner 2008; 1 window in 40); act: by 1.6
-    times that (1 in 1,000). What else moved is told by `performance.moved`. Without labels: the
-    estimate, where the metric has one, at most warn.
+    times that (1 in 1,000). What else moved is told by `performance.moved`, and without labels by
+    `performance.answered`. Without labels: the estimate, where the metric has one, at most warn.
     """
     primary = manifest.primary_metric
     estimated = performance.estimate(scores, known).get(primary)
@@ -38,16 +38,17 @@ def compare(
     report |= {"estimated": estimated, "labelled_rows": len(y)}
     sign = metrics.sign(primary)
     allowed = tested.value - tested.low if sign > 0 else tested.high - tested.value
+    at = task.level(manifest.decision)
+    answered = performance.answered(scores, known, at, settings)
     if len(y) < MIN_TEST_ROWS or y.min() == y.max():
         before = known["estimated"].get(primary)
         worse = estimated is not None and sign * (before - estimated) > allowed
-        level = "warn" if worse else "ok"
-        return report | {"kind": "estimated", "value": estimated, "level": level}
-    at = task.level(manifest.decision)
+        level = worst(["warn" if worse else "ok", *(item["level"] for item in answered.values())])
+        return report | {"kind": "estimated", "value": estimated, **answered, "level": level}
     now = resampling.bootstrap(y, p, at, [primary], draws=draws, seed=0)[primary]
     spread = now.high - now.value if sign > 0 else now.value - now.low
     drop = sign * (tested.value - now.value) / max(1e-12, float(np.hypot(spread, allowed)))
-    moved = performance.moved(y, p, known, settings)
+    moved = answered | performance.moved(y, p, known, settings)
     found = ["act" if drop > 1.6 else "warn" if drop > 1 else "ok"]
     level = worst([*found, *(item["level"] for item in moved.values())])
     return report | {"kind": "realised", **now._asdict(), **moved, "level": level}

@@ -75,6 +75,7 @@ def generate(contract: Contract, rows: int, seed: int, months: int = MONTHS) -> 
             if column.role == "feature" and effect.std() > 0:
                 effects.append((column, (effect - effect.mean()) / effect.std()))
     target = contract.target
+    data = signal.shaped(contract, data, rng)
     latent = signal.latent(target, _score(effects, rows, rng), rng)
     if target.definition is None:
         data[target.name] = signal.outcome(target, latent)

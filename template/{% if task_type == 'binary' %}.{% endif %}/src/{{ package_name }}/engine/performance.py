@@ -38,6 +38,13 @@ def estimate(probability: Floats, known: dict[str, Any]) -> dict[str, float]:
     return {name: metrics.score(name, y, p, weights=weights) for name in ("roc_auc", "pr_auc")}
 
 
+def answered(
+    scores: Floats, known: dict[str, Any], level: float, settings: Monitoring
+) -> dict[str, dict[str, Any]]:
+    """Tell how answers moved, by scores of shape (rows,): nothing that drift does not tell."""
+    return {}
+
+
 def moved(
     y: Floats, p: Floats, known: dict[str, Any], settings: Monitoring
 ) -> dict[str, dict[str, Any]]:

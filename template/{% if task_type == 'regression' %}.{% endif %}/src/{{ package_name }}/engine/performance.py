@@ -49,6 +49,13 @@ def estimate(scores: Floats, known: dict[str, Any]) -> dict[str, float]:
     return {"mae": float(mae.mean()), "rmse": float(mse.mean() ** 0.5)}
 
 
+def answered(
+    scores: Floats, known: dict[str, Any], level: float, settings: Monitoring
+) -> dict[str, dict[str, Any]]:
+    """Tell how answers moved, by scores of shape (rows,): nothing that drift does not tell."""
+    return {}
+
+
 def moved(
     y: Floats, p: Floats, known: dict[str, Any], settings: Monitoring
 ) -> dict[str, dict[str, Any]]:

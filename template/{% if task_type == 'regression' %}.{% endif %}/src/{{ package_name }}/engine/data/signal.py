@@ -10,13 +10,20 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..errors import ProjectError
-from .contract import Column
+from .contract import Column, Contract
 from .spread import scaled
 from .validation import DTYPES
 
 SIGNAL = 0.88  # share of the signal in the variance before it is skewed
 
 Floats = NDArray[np.float64]
+
+
+def shaped(
+    contract: Contract, data: dict[str, pl.Series], rng: np.random.Generator
+) -> dict[str, pl.Series]:
+    """Return the columns as the outcome asks for them: as they are."""
+    return data
 
 
 def latent(target: Column, score: Floats, rng: np.random.Generator) -> Floats:

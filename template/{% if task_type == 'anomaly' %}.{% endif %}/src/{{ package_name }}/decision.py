@@ -1,0 +1,78 @@
+"""From how unusual a row is to an alert: as many as people can check."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .engine import task
+from .engine.errors import ProjectError
+from .engine.model.head import Head
+from .engine.settings import DAYS_A_MONTH, Project
+
+Floats = NDArray[np.float64]
+FARTHEST = 2.0 ** np.arange(0, 12)  # of the range of the last tenth, beyond the last row
+
+
+def alert_share(project: Project) -> float:
+    """Return the share of rows that people can check: alerts a day over rows a day, at most 1."""
+    facts = project.facts
+    if facts.alerts_per_day <= 0:
+        raise ProjectError("alerts_per_day: 0 alerts a day need no model: `ml update --data`")
+    return min(1.0, facts.alerts_per_day * DAYS_A_MONTH / max(facts.predictions_per_month, 1e-9))
+
+
+def needed_gain(project: Project, other: float) -> float:
+    """Return by how much the metric must be better than `other`, that of the best baseline."""
+    return project.facts.min_gain
+
+
+def decide(project: Project, y: Floats, oof: Floats) -> tuple[Head, dict[str, Any]]:
+    """Learn shares of rows below, and the cut of the budget, from scores out of fold.
+
+    Also return what reports/training.json says of it. Rows that were made to measure do not count,
+    and NaN stands where no fold tested a row.
+    """
+    share, rule = alert_share(project), project.facts.alert_rule
+    if rule != "alert_budget":
+        raise ProjectError(f"EVAL-05: unknown rule of alerts {rule}")
+    head = ranked(oof[task.real(y) & ~np.isnan(oof)], share)
+    return head, {"alert": {"share": share, "cut": head.cut, **task.summary(y)}}
+
+
+def ranked(raw: Floats, share: float) -> Head:
+    """Return the head that says which share of `raw`, shape (rows,), lies below a value.
+
+    Beyond the last row the share goes on towards 1, so that what is further out stays ahead. The
+    cut is the quantile of the budget; of rows that are equal there, none is an alert unless all fit
+    in.
+    """
+    ordered = np.sort(raw)
+    rows = len(ordered)
+    ends = np.geomspace(1, max(1, rows // 2), 200).astype(np.intp)
+    even = np.linspace(0, rows - 1, 200).astype(np.intp)
+    places = np.unique(np.concatenate([even, rows - ends]))
+    knots = np.unique(ordered[places])
+    apart = 1e-9 * max(1.0, float(np.abs(knots).max()))
+    knots = knots[np.concatenate([[True], np.diff(knots) > apart])]
+    shares = np.searchsorted(ordered, knots, side="left") / rows
+    reach = max(
+        float(ordered[-1] - np.quantile(ordered, 0.9)), 1e-6 * abs(float(ordered[-1])), 1e-9
+    )
+    beyond = ordered[-1] + reach * FARTHEST
+    left = (1 - shares[-1]) / (1 + FARTHEST)
+    knots, shares = np.append(knots, beyond), np.append(shares, 1 - left)
+    return Head(knots, shares, cut_of(ordered, share))
+
+
+def cut_of(ordered: Floats, share: float) -> float:
+    """Return the share below at which at most `share` of the ordered rows are reached."""
+    rows = len(ordered)
+    place = rows - int(np.floor(share * rows + 1e-9))
+    if place >= rows:  # not one row of these: as rare as the budget says
+        return 1 - share
+    first = np.searchsorted(ordered, ordered[place], side="left")
+    if first < place:  # rows are equal there, and not all of them fit in
+        first = np.searchsorted(ordered, ordered[place], side="right")
+    # Halfway between two rows: safe from rounding.
+    return float(max((first - 0.5) / rows, 0.0))

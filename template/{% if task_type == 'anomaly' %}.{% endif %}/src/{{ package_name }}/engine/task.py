@@ -1,0 +1,144 @@
+"""Anomaly detection, as far as the machinery has to know it."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .model.output import Output
+from .model.stored_graph import Stored
+
+Floats = NDArray[np.float64]
+Matrix = NDArray[np.float32]
+TASK = "anomaly"
+OUTPUTS = (
+    Output(
+        "score",
+        "number",
+        "score",
+        "Share of the training rows that are less unusual.",
+        cuts=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999),
+    ),
+    Output("alert", "boolean", "decision", "Whether the score reaches the cut of the budget."),
+    Output(
+        "top_features",
+        "text",
+        "extra",
+        "Features whose own value is the most unusual, at most three, the most unusual first.",
+    ),
+)
+NAMES = tuple(output.name for output in OUTPUTS)
+LABELS_NEEDED = False  # what is usual is learnt from all rows
+LIMIT = "min_quality"  # the answer that limits the primary metric
+BY_CHANCE, BY_ENTITY = "random", "group"  # the splits that are not by time
+MIN_ROWS = 50
+NEEDS = "rows that are known or made to be anomalies, and others"
+FEWEST_KNOWN = 10  # known anomalies from which on splits share them out
+# Labels: NaN unknown, 0 ordinary, 1 an anomaly; from 2 on rows that `probed` has made.
+MOVED, BROKEN = 2.0, 3.0
+KINDS = {MOVED: "moved", BROKEN: "broken"}
+PROBES = 0.05  # of the rows, for each kind
+FEWEST, MOST = 30, 1000  # probes of a kind
+NEAREST, FARTHEST = 4.0, 8.0  # robust deviations by which a value is moved
+
+
+def real(y: Floats) -> NDArray[np.bool_]:
+    """Return which rows are of the data, shape (rows,): the others `probed` has made."""
+    return ~(y >= min(KINDS))
+
+
+def probed(
+    x: Matrix, y: Floats, numbers: int, seed: int
+) -> tuple[Matrix, Floats, NDArray[np.intp]]:
+    """Return the rows that metrics are measured on, their labels and which rows they are.
+
+    First the rows themselves; then copies that are spoilt in two ways, because labels are few or
+    none: of the `moved` one to three numbers lie NEAREST to FARTHEST robust deviations further,
+    up or down; the `broken` have half of their features from another row, so that each value is
+    usual and their combination is not. `x` has shape (rows, features), `numbers` first.
+    """
+    rng = np.random.default_rng(seed)
+    ordinary = np.flatnonzero(~(y >= 1))
+    count = min(MOST, max(FEWEST, round(PROBES * len(y))))
+    parts, labels, places = [x], [y], [np.arange(len(y))]
+    for kind, spoil in ((MOVED, _moved), (BROKEN, _broken)):
+        if kind == MOVED and not numbers:
+            continue
+        chosen = rng.choice(ordinary, count)
+        parts.append(spoil(x, x[chosen], numbers, rng))
+        labels.append(np.full(count, kind))
+        places.append(chosen)
+    return np.concatenate(parts), np.concatenate(labels), np.concatenate(places)
+
+
+def _moved(x: Matrix, rows: Matrix, numbers: int, rng: np.random.Generator) -> Matrix:
+    known = np.where(np.isnan(x[:, :numbers]).all(axis=0), np.float32(0), x[:, :numbers])
+    low, middle, high = np.nanquantile(known, [0.25, 0.5, 0.75], axis=0)
+    spread = (high - low) / 1.349
+    spread = np.where(spread > 0, spread, np.nanstd(known, axis=0))
+    spread = np.where(spread > 0, spread, 1.0)
+    moved = rows.copy()
+    for row in moved:
+        columns = rng.permutation(numbers)[: rng.integers(1, 4)]
+        away = rng.uniform(NEAREST, FARTHEST, len(columns)) * rng.choice([-1, 1], len(columns))
+        start = np.where(np.isnan(row[columns]), middle[columns], row[columns])
+        row[columns] = start + away * spread[columns]
+    return moved
+
+
+def _broken(x: Matrix, rows: Matrix, numbers: int, rng: np.random.Generator) -> Matrix:
+    others = x[rng.integers(0, len(x), len(rows))]
+    width = x.shape[1]
+    order = rng.permuted(np.tile(np.arange(width), (len(rows), 1)), axis=1)
+    return np.where(order < max(1, width // 2), others, rows)
+
+
+def lacks(y: Floats) -> str:
+    """Return what is missing in rows to learn or judge from; "" when nothing is."""
+    rows = int(real(y).sum())
+    return "" if rows >= MIN_ROWS else f"{rows} rows: needed are at least {MIN_ROWS}"
+
+
+def summary(y: Floats) -> dict[str, float]:
+    """Return what reports say of the labels of rows."""
+    known = y[real(y) & ~np.isnan(y)]
+    return {"labelled": len(known), "anomalies": int((known == 1).sum())}
+
+
+def strata(y: Floats) -> NDArray[np.int8]:
+    """Return 1 for known anomalies, where there are enough to share out; shape (rows,)."""
+    known = y == 1
+    return (known if known.sum() >= FEWEST_KNOWN else np.zeros(len(y), bool)).astype(np.int8)
+
+
+def level(decision: Mapping[str, float]) -> float:
+    """Return the score from which on rows are alerts."""
+    return decision["cut"]
+
+
+def stated(graph: Stored) -> dict[str, float | str]:
+    """Return the graph's own cut (float32) and how it comes to its score."""
+    compared = graph.nodes[graph.nodes["alert"].inputs[0]]
+    if compared.operator != "GreaterOrEqual" or compared.inputs[0] != "score":
+        raise ValueError("its alert is no comparison of its score")
+    return {"cut": graph.number(compared.inputs[1]), "head": "share_below"}
+
+
+def rare(y: Floats) -> NDArray[np.bool_]:
+    """Return which rows are anomalies, known or made, shape (rows,)."""
+    return np.asarray(y >= 1)
+
+
+def pivot(decision: Mapping[str, float], scores: Floats) -> float:
+    """Return the score next to which a decision is the least certain."""
+    return decision["cut"]
+
+
+def rounded(scores: Floats) -> Floats:
+    """Return scores in so few digits that steps survive float32 and text."""
+    return np.round(scores, 5)
+
+
+def unit(scores: Floats) -> float:
+    """Return the unit in which two runtimes may differ by little: shares are one scale."""
+    return 1.0

@@ -1,0 +1,20 @@
+"""What code reads of the plan in anomaly detection alone."""
+
+
+class TaskFacts:
+    """Decisions by their output and answers by their name, as `Facts` reads them.
+
+    Costs are for one alert that is checked and one anomaly that nobody sees.
+    """
+
+    # Decisions
+    alert_rule: str
+    normal_by: list[str]
+    # Answers
+    alerts_per_day: float
+    anomaly_share: float
+    cost_check: float
+    cost_missed: float
+    labels: str
+    today_found: float
+    today_checks: float
