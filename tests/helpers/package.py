@@ -49,3 +49,9 @@ def regression() -> None:
     """Make `import regression_package.models` and the like work, as `package_name` does."""
     if "regression_package" not in sys.modules:
         load("regression_package", sources("regression"))
+
+
+def anomaly() -> None:
+    """Make `import anomaly_package.models` and the like work, as `package_name` does."""
+    if "anomaly_package" not in sys.modules:
+        load("anomaly_package", sources("anomaly"))

@@ -81,7 +81,9 @@ def isolation_forest(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     usual = _normal(data, rows)
     away = usual.away(rows)
     forest = IsolationForest(
-        TREES, max_samples=min(SAMPLE, len(rows)), n_jobs=data.workers(rows), random_state=seed
+        n_estimators=TREES,
+        max_samples=min(SAMPLE, len(rows)),  # so few that threads would take longer
+        random_state=seed,
     )
     forest.fit(away)
     lengths = [_lengths(estimator.tree_) for estimator in forest.estimators_]
@@ -94,7 +96,7 @@ def isolation_forest(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
         far = usual.away(x)
         paths = np.zeros(len(x))
         for estimator, leaf in zip(forest.estimators_, leaves, strict=True):
-            paths += leaf[estimator.apply(far)]
+            paths += leaf[estimator.tree_.apply(far)]
         return model.score(paths)
 
     return Fitted(model, predict)
