@@ -64,13 +64,13 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
         "(Strumbelj and Kononenko 2014) in " + scorer.score,
         "primary_metric": scorer.manifest.primary_metric,
         "score": scorer.score,
-        "base": float(scorer.predict(background)[scorer.score].mean()),
+        "base": scorer.predict(background)[scorer.score].mean(axis=0).tolist(),
         "global": importance,
         "rows": [
             {
                 "row": index,
-                **{name: values[place].item() for name, values in answers.items()},
-                "contributions": contributions(
+                **{name: values[place].tolist() for name, values in answers.items()},
+                **explained(
                     scorer, x[index], background, _texts(scorer, frame, index, personal), rng
                 ),
             }
@@ -94,7 +94,7 @@ def _extremes(scorer: Scorer, x: Matrix, seed: int) -> list[int]:
     if len(x) > EXAMPLE_ROWS:
         seen = np.sort(np.random.default_rng(seed).permutation(len(x))[:EXAMPLE_ROWS])
     progress.tell(f"scoring {number(len(seen))} test rows")
-    scores = scorer.predict(x[seen])[scorer.score]
+    scores = task.ordered(scorer.predict(x[seen])[scorer.score])
     order = np.argsort(scores)
     near = int(np.abs(scores - task.pivot(scorer.manifest.decision, scores)).argmin())
     extremes = (order[-1], order[-2], near, order[1], order[0])
@@ -139,17 +139,18 @@ def permutation_importance(
     return sorted(result, key=lambda item: -item["importance"])
 
 
-def contributions(
+def explained(
     scorer: Scorer,
     row: NDArray[np.float32],
     background: Matrix,
     texts: list[str],
     rng: np.random.Generator,
-) -> list[dict[str, Any]]:
-    """Return each feature's share of the score of `row` minus the mean of the background.
+) -> dict[str, Any]:
+    """Return each feature's share of what is explained of `row` minus the background's mean.
 
-    Features of a background row are replaced by the row's one by one, in random order and in the
-    reverse order; the change at each step is the feature's contribution.
+    That is one number of its score (`task.contrast`). Features of a background row are replaced by
+    the row's one by one, in random order and in the reverse order; the change at each step is the
+    feature's contribution.
     """
     width = len(row)
     total = np.zeros(width)
@@ -162,7 +163,9 @@ def contributions(
     for index, order in enumerate(orders):
         for step, feature in enumerate(order, 1):
             steps[index, step:, feature] = row[feature]
-    p = scorer.predict(steps.reshape(-1, width))[scorer.score].reshape(len(orders), width + 1)
+    p = scorer.predict(steps.reshape(-1, width))[scorer.score]
+    told, number_of = task.contrast(scorer.predict(row[None])[scorer.score][0], scorer.outputs)
+    p = number_of(p).reshape(len(orders), width + 1)
     for index, order in enumerate(orders):
         total[order] += np.diff(p[index])
     shares = total / len(orders)
@@ -170,10 +173,11 @@ def contributions(
         {"feature": name, "value": text, "contribution": float(share)}
         for name, text, share in zip(scorer.spec.names, texts, shares, strict=True)
     ]
-    return sorted(found, key=lambda item: -abs(float(str(item["contribution"]))))
+    found.sort(key=lambda item: -abs(float(str(item["contribution"]))))
+    return {"contributions": found} | told
 
 
-def partial_dependence(scorer: Scorer, x: Matrix, feature: str) -> list[list[float | str]]:
+def partial_dependence(scorer: Scorer, x: Matrix, feature: str) -> list[list[Any]]:
     """Return [value, mean score] pairs while `feature` takes each value (Friedman 2001)."""
     index = scorer.spec.names.index(feature)
     width = len(scorer.spec.numeric)
@@ -184,11 +188,11 @@ def partial_dependence(scorer: Scorer, x: Matrix, feature: str) -> list[list[flo
     else:
         levels = scorer.spec.categorical[index - width].levels[:12]
         values = [(level or "(missing)", float(code)) for code, level in enumerate(levels)]
-    points: list[list[float | str]] = []
+    points: list[list[Any]] = []
     for label, value in values:
         changed = x.copy()
         changed[:, index] = value
-        points.append([label, float(scorer.predict(changed)[scorer.score].mean())])
+        points.append([label, scorer.predict(changed)[scorer.score].mean(axis=0).tolist()])
     return points
 
 

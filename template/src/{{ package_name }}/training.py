@@ -17,7 +17,8 @@ from .engine.errors import ProjectError
 from .engine.features import encode
 from .engine.formats import number
 from .engine.model import boosting, bundle, graph, registry
-from .engine.model.fitting import Data, Fitted, blend_shares, drawn
+from .engine.model.fitting import Data, Fitted, blend_shares, drawn, known
+from .engine.model.output import levels
 from .engine.settings import Project
 from .splitting import Split, require_role, split
 
@@ -32,7 +33,10 @@ Floats = NDArray[np.float64]
 
 
 class CrossValidated(NamedTuple):
-    """A candidate's out-of-fold predictions (NaN where no fold tested the row) and costs."""
+    """A candidate's predictions out of fold and costs.
+
+    They have shape (rows,) or (rows, levels), with NaN where no fold tested the row.
+    """
 
     oof: Floats
     scores: list[float]
@@ -143,7 +147,8 @@ def development_data(project: Project, rows: pl.DataFrame, agreed: contract.Cont
     if not spec.names:
         raise ProjectError("no feature varies: give at least one contract column the role feature")
     threads = project.config.training.threads
-    return Data(encode(spec, rows), targets.values(rows, agreed.target), spec, threads)
+    y = targets.values(rows, agreed.target)
+    return Data(encode(spec, rows), y, spec, threads, levels(targets.outputs(agreed.target, y)))
 
 
 def fit(project: Project, name: str, data: Data, params: dict[str, Any]) -> Fitted:
@@ -173,7 +178,7 @@ def cross_validate(
             for train, valid in parts.folds
         ]
     seconds = time.perf_counter() - started
-    oof = np.full(len(data.y), np.nan)
+    oof = np.full((len(data.y), *predictions[0].shape[1:]), np.nan)
     for (_, valid), predicted in zip(parts.folds, predictions, strict=True):
         oof[valid] = predicted
     return CrossValidated(oof, _scores(project, data, parts, oof), seconds, params)
@@ -204,9 +209,9 @@ def compare(
     }
     if len(members) < 2:
         return found, {}
-    known = ~np.isnan(found[members[0]].oof)
-    loss = partial(models.loss, facts.primary_metric, data.y[known])
-    shares = blend_shares(loss, {name: found[name].oof[known] for name in members})
+    tested = known(found[members[0]].oof)
+    loss = partial(models.loss, facts.primary_metric, data.y[tested])
+    shares = blend_shares(loss, {name: found[name].oof[tested] for name in members})
     if len(shares) > 1 or shares.keys() - set(facts.candidates):
         oof = np.asarray(sum(share * found[name].oof for name, share in shares.items()))
         found["blend"] = CrossValidated(oof, _scores(project, data, parts, oof), 0.0, {})
@@ -232,7 +237,7 @@ def run(project: Project) -> dict[str, Any]:
     means = {name: float(np.mean(result.scores)) for name, result in found.items()}
     eligible = gaining(project, behind, baselines, means)
     chosen = choose(eligible, facts.selection)
-    head, decided = decision.decide(project, data.y, found[chosen].oof)
+    head, decided = decision.decide(project, data, found[chosen].oof)
     fitted: dict[str, Fitted] = {}
     seconds: dict[str, float] = {}
     names = [name for name in found if name in {*baselines, *candidates, *shares} - {"blend"}]
@@ -329,7 +334,7 @@ def run(project: Project) -> dict[str, Any]:
     return report
 
 
-def told(part: str, y: NDArray[Any]) -> dict[str, float]:
+def told(part: str, y: NDArray[Any]) -> dict[str, Any]:
     """Return what the report says of the target in a part of the rows."""
     return {f"{part}_{name}": value for name, value in task.summary(y).items()}
 
@@ -413,7 +418,7 @@ def _scores(project: Project, data: Data, parts: Split, oof: Floats) -> list[flo
     return [_score(project, data.y[valid], oof[valid]) for valid in rows]
 
 
-def _score(project: Project, y: NDArray[np.int8], p: Floats) -> float:
+def _score(project: Project, y: NDArray[Any], p: Floats) -> float:
     return metrics.score(project.facts.primary_metric, y, p)
 
 

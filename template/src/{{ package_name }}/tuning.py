@@ -9,6 +9,7 @@ from .engine import progress, storage
 from .engine.data import validation
 from .engine.errors import ProjectError
 from .engine.model import boosting
+from .engine.model.fitting import known
 from .engine.settings import Project
 
 
@@ -70,9 +71,9 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
         }
         with progress.part("trial", finished() + 1, trials):
             result = training.cross_validate(kinds[0], data, parts, project, params)
-        known = ~np.isnan(result.oof)
+        tested = known(result.oof)
         trial.set_user_attr("score", float(np.mean(result.scores)))
-        return models.loss(project.facts.primary_metric, data.y[known], result.oof[known])
+        return models.loss(project.facts.primary_metric, data.y[tested], result.oof[tested])
 
     study.optimize(objective, n_trials=max(0, trials - finished()), timeout=settings.time_limit_s)
     done = [trial for trial in study.trials if trial.value is not None]

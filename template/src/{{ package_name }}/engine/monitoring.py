@@ -19,6 +19,7 @@ from .errors import CheckFailed, ProjectError
 from .features import encode
 from .formats import number
 from .model import registry
+from .model.output import fields
 from .model.scorer import Scorer
 from .report import render
 from .resampling import Interval
@@ -50,14 +51,14 @@ def reference(
 
     Numbers are counted in bins of equal mass, categories by their most frequent levels. Dates are
     left out, because they always move on, and personal columns, whose values would stand there.
-    `scores` and `labels` have shape (rows,).
+    `scores` have shape (rows,) or (rows, levels), `labels` (rows,).
     """
     kinds = {c.name: c.kind for c in contract.features if not privacy.hidden(c)}
     watched = [name for name, kind in kinds.items() if kind not in ("date", "timestamp")]
     return {
         "rows": frame.height,
         "features": {name: _profile(frame[name]) for name in watched},
-        "prediction": _profile(_predictions(scores)),
+        **{name: _profile(pl.Series(each)) for name, each in task.watched(scores).items()},
         **performance.known(scores, labels),
     }
 
@@ -78,7 +79,8 @@ def drift(
     numbers, which is conservative; chi-square for categories; binomial for missing and unseen.
     """
     psi_limits = settings if policy == "psi" and len(scores) >= settings.min_rows else None
-    tests = 3 * len(known["features"]) + 1
+    watched = task.watched(scores)
+    tests = 3 * len(known["features"]) + len(watched)
     rows = []
     for name, profile in known["features"].items():
         if name not in frame.columns:
@@ -94,8 +96,11 @@ def drift(
             row = _judged(name, statistic, *counts, ordered, psi_limits, tests)
             if statistic == "distribution" or row["level"] in ("warn", "act"):
                 rows.append(row)
-    before, after, *_ = _counts(known["prediction"], _predictions(scores))
-    prediction = _judged("prediction", "distribution", before, after, True, psi_limits, tests)
+    for name, values in watched.items():
+        before, after, *_ = _counts(known[name], pl.Series(values))
+        counts = before, after, "edges" in known[name]
+        rows.append(_judged(name, "distribution", *counts, psi_limits, tests))
+    prediction = rows.pop(len(rows) - len(watched))
     level = worst(row["level"] for row in (*rows, prediction))
     return {
         "rows": len(scores),
@@ -188,10 +193,6 @@ def _merged(before: Floats, after: Floats) -> tuple[Floats, Floats]:
 
 def _shares(*counts: float) -> tuple[Floats, Floats]:
     return np.array(counts[:2], np.float64), np.array(counts[2:], np.float64)
-
-
-def _predictions(scores: Floats) -> pl.Series:
-    return pl.Series(task.rounded(scores))  # so that steps survive float32 and text
 
 
 def _profile(values: pl.Series) -> dict[str, Any]:
@@ -451,8 +452,9 @@ def _log(project: Project, scorer: Scorer, agreed: Contract) -> Window | None:
         return None
     last = dt.date.fromisoformat(files[-1].stem)
     first = last - dt.timedelta(days=project.config.monitoring.window_days - 1)
+    scored = [output for output in scorer.outputs if output.name == scorer.score]
     line_type = msgspec.defstruct(
-        "Line", [("version", str), (scorer.score, float), ("features", dict[str, Any])]
+        "Line", [("version", str), *fields(scored), ("features", dict[str, Any])]
     )
     rows: list[Any] = []
     for file in files:

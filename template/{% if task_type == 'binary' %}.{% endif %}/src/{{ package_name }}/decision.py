@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from .engine import metrics
 from .engine.errors import ProjectError
 from .engine.metrics import Array
+from .engine.model.fitting import Data
 from .engine.model.head import CLIP, Head
 from .engine.settings import DAYS_A_MONTH, Project
 
@@ -37,13 +38,13 @@ class Choice(NamedTuple):
     share: float
 
 
-def decide(project: Project, y: NDArray[np.int8], oof: Floats) -> tuple[Head, dict[str, Any]]:
+def decide(project: Project, data: Data, oof: Floats) -> tuple[Head, dict[str, Any]]:
     """Choose calibration and threshold from out-of-fold probabilities of shape (rows,).
 
     Also return what reports/training.json says of them. NaN stands where no fold tested a row.
     """
     facts = project.facts
-    known = ~np.isnan(oof)
+    known, y = ~np.isnan(oof), data.y
     head = calibrate(facts.calibration, y, oof)
     chosen = choose_threshold(
         facts.threshold,

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .engine.errors import ProjectError
+from .engine.model.fitting import Data
 from .engine.model.head import Head
 from .engine.settings import Project
 
@@ -53,14 +54,14 @@ def cost(y: Floats, planned: Floats, found: Costs) -> Floats:
     return found.over * np.maximum(planned - y, 0) + found.under * np.maximum(y - planned, 0)
 
 
-def decide(project: Project, y: Floats, oof: Floats) -> tuple[Head, dict[str, Any]]:
+def decide(project: Project, data: Data, oof: Floats) -> tuple[Head, dict[str, Any]]:
     """Learn from out-of-fold predictions how far actual values lie from them, by their size.
 
     Also return what reports/training.json says of it. NaN stands where no fold tested a row.
     """
     known, facts = ~np.isnan(oof), project.facts
     head = intervals(
-        y[known],
+        data.y[known],
         oof[known],
         coverage=facts.interval_coverage,
         quantile=plan_quantile(costs(project)),

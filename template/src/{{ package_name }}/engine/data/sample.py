@@ -4,6 +4,7 @@ What drives the target are main effects of the features, one square and one prod
 boosted trees find more than a linear model; `signal` makes the target of it, and adds noise.
 """
 
+from functools import partial
 from pathlib import Path
 from statistics import NormalDist
 
@@ -76,7 +77,7 @@ def generate(contract: Contract, rows: int, seed: int, months: int = MONTHS) -> 
                 effects.append((column, (effect - effect.mean()) / effect.std()))
     target = contract.target
     data = signal.shaped(contract, data, rng)
-    latent = signal.latent(target, _score(effects, rows, rng), rng)
+    latent = signal.latent(target, partial(_score, effects, rows, rng), rng)
     if target.definition is None:
         data[target.name] = signal.outcome(target, latent)
     else:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from .. import progress
 from ..errors import ProjectError
 from .fitting import Data, Fitted, Fold, Target
-from .plain import LOGIT, Link, Matrix, forest_of_lightgbm, looked_up
+from .plain import LOGIT, SOFTMAX, Link, Matrix, forest_of_lightgbm, looked_up
 
 # The fewest settings that held on ten public tables.
 PRESET: dict[str, Any] = {
@@ -56,7 +56,7 @@ class _Boosted(NamedTuple):
     workers: Callable[[Matrix], int]
 
     def sums(self, x: Matrix, rounds: int | None = None) -> NDArray[np.float64]:
-        """Return what the first `rounds` trees add up to, of shape (rows,)."""
+        """Return what the first `rounds` trees add up to, of shape (rows,) or (rows, outputs)."""
         seen = _with_tables(x, self.tables)
         return np.asarray(
             self.booster.predict(
@@ -68,6 +68,11 @@ class _Boosted(NamedTuple):
 def labels(y: Target) -> tuple[Goal, Link]:
     """Classes 0 and 1: trees add up to log-odds."""
     return lambda values: values, LOGIT
+
+
+def classes(y: Target) -> tuple[Goal, Link]:
+    """Codes of several classes: trees add up to a number for each, of which softmax is taken."""
+    return lambda values: values, SOFTMAX
 
 
 def standardised(y: Target) -> tuple[Goal, Link]:
@@ -194,6 +199,8 @@ def _boost(
     settings = {**PRESET, "num_leaves": leaves(len(y)), **kind.objective, "seed": seed}
     if len(y) >= LARGE:
         settings["learning_rate"] = 0.1
+    if data.levels:
+        settings["num_class"] = len(data.levels)
     settings |= {**params, "num_threads": data.workers(x)}
     codes = [] if kind.statistics else list(range(len(data.spec.numeric), x.shape[1]))
     train = lgb.Dataset(x, y, categorical_feature=codes, free_raw_data=True)

@@ -51,6 +51,6 @@ class Graph:
         return self.node("Add", [rise, self.constant([[y[0]]])])
 
 
-def info(name: str, kind: int, width: int) -> onnx.ValueInfoProto:
-    """Return an input or output of shape (rows, width)."""
+def info(name: str, kind: int, width: int | None) -> onnx.ValueInfoProto:
+    """Return an input or output of shape (rows, width); None where only the graph knows it."""
     return helper.make_tensor_value_info(name, kind, [None, width])

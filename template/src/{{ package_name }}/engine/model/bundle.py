@@ -67,7 +67,7 @@ def save(
     rows = tuple(_plain(row, contract) for row in chosen.to_dicts())
     scores = [output.name for output in outputs if output.role == "score"]
     answers = session(encoded).run(scores, {"x": encode(spec, chosen)})
-    golden = {n: tuple(map(float, a[:, 0])) for n, a in zip(scores, answers, strict=True)}
+    golden = {n: tuple(_flat(a).tolist()) for n, a in zip(scores, answers, strict=True)}
     with storage.replacing_folder(folder) as temporary:
         content: dict[str, bytes] = {
             "model.onnx": model,
@@ -146,7 +146,13 @@ def _same(
 def _run(model: Any, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
     names = [output.name for output in model.get_outputs() if "string" not in output.type]
     found = model.run(names, inputs)
-    return {n: np.asarray(a[:, 0], dtype=np.float64) for n, a in zip(names, found, strict=True)}
+    return {n: _flat(a) for n, a in zip(names, found, strict=True) if a.dtype != np.object_}
+
+
+def _flat(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return what a graph gives, (rows, width), as (rows,) where it is one number for each row."""
+    double = values.astype(np.float64)
+    return double[:, 0] if double.shape[1] == 1 else double
 
 
 def _without_personal(rows: pl.DataFrame, contract: Contract) -> pl.DataFrame:

@@ -16,12 +16,17 @@ Fold = tuple[NDArray[np.intp], NDArray[np.intp]]  # places of training and of ot
 
 
 class Data(NamedTuple):
-    """Training rows: matrix of shape (rows, features) and target of shape (rows,)."""
+    """Training rows: matrix of shape (rows, features) and target of shape (rows,).
+
+    `levels` are those of the target that a model answers one number each for, in the order of the
+    codes in `y`; none of a single number.
+    """
 
     x: Matrix
     y: Target
     spec: FeatureSpec
     threads: int  # 0: as many as the size asks for
+    levels: tuple[str, ...] = ()
 
     def rows(self, index: NDArray[np.intp]) -> "Data":
         """Return some of the rows."""
@@ -42,6 +47,11 @@ class Fitted(NamedTuple):
 Fitter = Callable[[Data, int, dict[str, Any]], Fitted]
 
 
+def known(oof: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which rows some fold has tested, shape (rows,): NaN stands in the others."""
+    return np.asarray(~np.isnan(oof).reshape(len(oof), -1).any(axis=1))
+
+
 def drawn(places: NDArray[np.intp], most: int, seed: int) -> NDArray[np.intp]:
     """Return the places in their order, or `most` of more of them."""
     if len(places) <= most:
@@ -54,9 +64,9 @@ def blend_shares(
 ) -> dict[str, float]:
     """Choose shares greedily by the loss of a blend (ensemble selection, Caruana et al. 2004).
 
-    The columns hold predictions out of fold, each of shape (rows,).
+    The columns hold predictions out of fold, each of shape (rows,) or (rows, outputs).
     """
-    total, picked = np.zeros(len(next(iter(columns.values())))), dict.fromkeys(columns, 0)
+    total, picked = np.zeros_like(next(iter(columns.values()))), dict.fromkeys(columns, 0)
     for step in range(1, BLEND_STEPS + 1):
         losses = {name: loss((total + column) / step) for name, column in columns.items()}
         best = min(losses, key=losses.__getitem__)

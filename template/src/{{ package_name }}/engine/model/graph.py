@@ -32,11 +32,11 @@ class Predictor(NamedTuple):
     head: Head = Head()
 
     def predict(self, x: Matrix) -> NDArray[np.float64]:
-        """Predict the score with the training libraries, shape (rows,)."""
+        """Predict the score with the training libraries, shape (rows,) or (rows, outputs)."""
         return self.head.apply(self._blend(x))
 
     def answers(self, x: Matrix) -> dict[str, NDArray[np.float64]]:
-        """Return what the graph must repeat: outputs by name, each of shape (rows,)."""
+        """Return what the graph must repeat: outputs by name, of shape (rows,) or more."""
         return self.head.answers(self._blend(x))
 
     def _blend(self, x: Matrix) -> NDArray[np.float64]:
@@ -116,6 +116,8 @@ def linked(graph: Graph, link: Link, total: str) -> str:
             total = graph.node(operator, [total, graph.constant([[value]])])
     if link.kind == "logit":
         return graph.node("Sigmoid", [total])
+    if link.kind == "softmax":
+        return graph.node("Softmax", [total], axis=1)
     if link.kind == "log":
         bounds = [graph.constant(link.low), graph.constant(link.high)]
         total = graph.node("Exp", [graph.node("Clip", [total, *bounds])])
@@ -131,7 +133,7 @@ def _forest(graph: Graph, forest: Forest, width: int) -> str:
         parts = [graph.node("Gather", ["x", columns], axis=1)] if width else []
         parts += _looked_up(graph, forest.tables, width)
         source = graph.node("Concat", parts, axis=1)
-    leaves = [index for index, mode in enumerate(forest.mode) if mode == "LEAF"]
+    leaves = forest.leaves
     return graph.node(
         "TreeEnsembleRegressor",
         [source],
@@ -144,11 +146,11 @@ def _forest(graph: Graph, forest: Forest, width: int) -> str:
         nodes_truenodeids=forest.true.tolist(),
         nodes_falsenodeids=forest.false.tolist(),
         nodes_missing_value_tracks_true=forest.missing_true.tolist(),
-        target_treeids=forest.tree[leaves].tolist(),
-        target_nodeids=forest.node[leaves].tolist(),
-        target_ids=[0] * len(leaves),
-        target_weights=forest.value[leaves].tolist(),
-        n_targets=1,
+        target_treeids=forest.tree[leaves.place].tolist(),
+        target_nodeids=forest.node[leaves.place].tolist(),
+        target_ids=leaves.output.tolist(),
+        target_weights=leaves.weight.tolist(),
+        n_targets=forest.outputs,
         aggregate_function="SUM",
         post_transform="NONE",
     )
@@ -156,7 +158,7 @@ def _forest(graph: Graph, forest: Forest, width: int) -> str:
 
 def _linear(graph: Graph, model: Linear, width: int) -> str:
     # In double precision: large numbers cancel here, which trees never see.
-    total = graph.constant([[model.intercept]])
+    total = graph.constant(np.reshape(model.intercept, (1, -1)))
     if width:
         columns = graph.constant(np.arange(width), np.int64)
         numbers = graph.node("Gather", ["x", columns], axis=1)
@@ -165,7 +167,7 @@ def _linear(graph: Graph, model: Linear, width: int) -> str:
         filled = graph.node("Where", [missing, fill, numbers])
         for values, weight in ((filled, model.weight), (missing, model.missing_weight)):
             double = graph.node("Cast", [values], to=TensorProto.DOUBLE)
-            column = graph.constant(weight[:, None])
+            column = graph.constant(weight.reshape(width, -1))
             total = graph.node("Add", [total, graph.node("MatMul", [double, column])])
     for entry in _looked_up(graph, model.tables, width):
         double = graph.node("Cast", [entry], to=TensorProto.DOUBLE)
@@ -174,11 +176,14 @@ def _linear(graph: Graph, model: Linear, width: int) -> str:
 
 
 def _looked_up(graph: Graph, tables: tuple[NDArray[np.float32], ...], width: int) -> list[str]:
-    """Return for each category the number of its table, float32 [rows, 1]."""
+    """Return for each category what its table holds for the code, float32 [rows, 1 or outputs]."""
     found = []
     for index, table in enumerate(tables):
         column = graph.node("Gather", ["x", graph.constant([width + index], np.int64)], axis=1)
         capped = graph.node("Min", [column, graph.constant([[len(table) - 1]], np.float32)])
         code = graph.node("Cast", [capped], to=TensorProto.INT64)
-        found.append(graph.node("Gather", [graph.constant(table, np.float32), code]))
+        gathered = graph.node("Gather", [graph.constant(table, np.float32), code])
+        if table.ndim > 1:
+            gathered = graph.node("Squeeze", [gathered, graph.constant([1], np.int64)])
+        found.append(gathered)
     return found

@@ -23,11 +23,13 @@ class Design(NamedTuple):
     sizes: list[int]
 
 
-def constant(data: Data, value: float, link: Link = IDENTITY) -> Fitted:
-    """Predict the same for every row: the link of `value`."""
-    empty = np.zeros(len(data.spec.numeric), dtype=np.float32)
-    tables = tuple(np.zeros(1, dtype=np.float32) for _ in data.spec.categorical)
-    model = Linear(value, empty, empty, empty, tables, link)
+def constant(data: Data, value: float | NDArray[np.float64], link: Link = IDENTITY) -> Fitted:
+    """Predict the same for every row: the link of `value`, a number for each output."""
+    outputs = np.shape(value)
+    empty = np.zeros((len(data.spec.numeric), *outputs), dtype=np.float32)
+    fill = np.zeros(len(data.spec.numeric), dtype=np.float32)
+    tables = tuple(np.zeros((1, *outputs), dtype=np.float32) for _ in data.spec.categorical)
+    model = Linear(value, fill, empty, empty, tables, link)
     return Fitted(model, lambda x: predict_linear(model, x))
 
 
@@ -68,17 +70,23 @@ def design(data: Data) -> Design:
 
 
 def fitted(
-    design: Design, coefficients: NDArray[np.float64], intercept: float, link: Link
+    design: Design,
+    coefficients: NDArray[np.float64],
+    intercept: float | NDArray[np.float64],
+    link: Link,
 ) -> Fitted:
-    """Return the model that an estimator has fitted to the columns of `design`."""
+    """Return the model that an estimator has fitted to the columns of `design`.
+
+    `coefficients` have shape (columns,), or (columns, outputs) with an intercept for each output.
+    """
     width = len(design.center)
-    weight = coefficients[:width] / design.spread
+    weight = (coefficients[:width].T / design.spread).T
     tables, start = [], 2 * width
     for size in design.sizes:
         tables.append(coefficients[start : start + size].astype(np.float32))
         start += size
     model = Linear(
-        float(intercept - (weight * design.center).sum()),
+        intercept - (weight.T * design.center).sum(axis=-1),
         design.center.astype(np.float32),
         weight.astype(np.float32),
         coefficients[width : 2 * width].astype(np.float32),

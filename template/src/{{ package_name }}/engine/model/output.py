@@ -7,9 +7,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-Kind = Literal["number", "integer", "boolean", "text"]
-PYTHON: dict[str, type] = {"number": float, "integer": int, "boolean": bool, "text": str}
+Kind = Literal["number", "integer", "boolean", "text", "numbers"]
+PYTHON: dict[str, Any] = {"number": float, "integer": int, "boolean": bool, "text": str}
+PYTHON |= {"numbers": list[float]}
 NUMPY: dict[str, type] = {"number": np.float64, "integer": np.int64, "boolean": np.bool_}
+NUMPY |= {"numbers": np.float64}
 
 
 class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -17,8 +19,8 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     A score is what the model predicts, an interval how sure it is, a decision what follows, an
     extra what helps people with it. A text may be of several columns of the graph.
-    `levels` are those of the target that it is about, `cuts` the bounds between which a score is
-    counted.
+    `levels` are those of the target that it is about: "numbers" hold one for each of them, in this
+    order. `cuts` are the bounds between which a score is counted.
     """
 
     name: str
@@ -30,10 +32,19 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def answer(output: Output, found: NDArray[Any]) -> NDArray[Any]:
-    """Return the values, shape (rows,), of what the graph gives, shape (rows, columns)."""
+    """Return the values, shape (rows,), of what the graph gives, shape (rows, columns).
+
+    Numbers have shape (rows, levels).
+    """
     if output.kind == "text":
         return np.array([", ".join(filter(None, row)) for row in found.tolist()], dtype=np.str_)
-    return found[:, 0].astype(NUMPY[output.kind])
+    typed: NDArray[Any] = found.astype(NUMPY[output.kind])
+    return typed if output.kind == "numbers" else typed[:, 0]
+
+
+def levels(outputs: Iterable[Output]) -> tuple[str, ...]:
+    """Return the levels of the target that a score has one number each for; () of one number."""
+    return next((output.levels for output in outputs if output.kind == "numbers"), ())
 
 
 def fields(outputs: Iterable[Output]) -> list[tuple[str, Any]]:

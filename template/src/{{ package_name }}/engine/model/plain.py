@@ -16,11 +16,11 @@ Predict = Callable[[Matrix], NDArray[np.float64]]
 class Link(NamedTuple):
     """From a model's sum to its prediction: inverse(offset + scale * sum) - shift.
 
-    "identity", "logit" (probability of log-odds) or "log", whose sum is held within `low` and
-    `high`, so that no far row overflows.
+    "identity", "logit" (probability of log-odds), "softmax" (probabilities of several sums) or
+    "log", whose sum is held within `low` and `high`, so that no far row overflows.
     """
 
-    kind: Literal["identity", "logit", "log"] = "identity"
+    kind: Literal["identity", "logit", "softmax", "log"] = "identity"
     scale: float = 1.0
     offset: float = 0.0
     shift: float = 0.0
@@ -28,23 +28,34 @@ class Link(NamedTuple):
     high: float = 700.0
 
     def apply(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return predictions of sums of shape (rows,)."""
+        """Return predictions of sums of shape (rows,), or (rows, outputs) where there are many."""
         total = self.offset + self.scale * raw
         if self.kind == "logit":
             return sigmoid(total)
+        if self.kind == "softmax":
+            return softmax(total)
         if self.kind == "log":
             return np.asarray(np.exp(np.clip(total, self.low, self.high)) - self.shift)
         return np.asarray(total)
 
 
-IDENTITY, LOGIT = Link(), Link("logit")
+IDENTITY, LOGIT, SOFTMAX = Link(), Link("logit"), Link("softmax")
+
+
+class Leaves(NamedTuple):
+    """What leaves add to the sums: the place of a leaf among the nodes, which sum, how much."""
+
+    place: NDArray[np.int64]
+    output: NDArray[np.int64]
+    weight: NDArray[np.float32]
 
 
 class Forest(NamedTuple):
     """Trees as parallel arrays in the layout of ONNX TreeEnsembleRegressor.
 
-    A leaf has mode "LEAF" and its weight in `value`. Node numbers count within a tree. Where there
-    are `tables`, one for each category, trees see the number that a table holds for the code.
+    A leaf has mode "LEAF"; `leaves` hold what it adds to which of the `outputs` sums. Node numbers
+    count within a tree. Where there are `tables`, one for each category, trees see the number that
+    a table holds for the code.
     """
 
     tree: NDArray[np.int64]
@@ -55,14 +66,19 @@ class Forest(NamedTuple):
     true: NDArray[np.int64]
     false: NDArray[np.int64]
     missing_true: NDArray[np.int64]
+    leaves: Leaves
+    outputs: int = 1
     link: Link = IDENTITY
     tables: tuple[NDArray[np.float32], ...] = ()
 
 
 class Linear(NamedTuple):
-    """Sum = intercept + numbers @ weight + missing @ missing_weight + a weight per code."""
+    """Sum = intercept + numbers @ weight + missing @ missing_weight + a weight per code.
 
-    intercept: float
+    Of several sums the intercept is one number each, and weights have a last axis for them.
+    """
+
+    intercept: float | NDArray[np.float64]
     fill: NDArray[np.float32]
     weight: NDArray[np.float32]
     missing_weight: NDArray[np.float32]
@@ -87,6 +103,12 @@ Model = Forest | Linear | Own
 def sigmoid(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return probabilities of log-odds without overflow."""
     return np.asarray(0.5 * (1 + np.tanh(0.5 * log_odds)))
+
+
+def softmax(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return probabilities of sums of shape (rows, outputs) without overflow."""
+    powers = np.exp(sums - sums.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def predict_linear(model: Linear, x: Matrix) -> NDArray[np.float64]:
@@ -115,11 +137,19 @@ def floor32(values: NDArray[np.float64]) -> NDArray[np.float32]:
 class _Nodes:
     """Collects the nodes of a forest."""
 
-    def __init__(self) -> None:
+    def __init__(self, outputs: int) -> None:
+        self.outputs = outputs
         self.rows: list[tuple[int, int, int, str, float, int, int, int]] = []
+        self.leaves: list[tuple[int, int, float]] = []
+
+    def leaf(self, tree: int, node: int, weights: dict[int, float]) -> None:
+        """Add a leaf with what it adds to each output; ONNX reads no value of a leaf."""
+        self.leaves += [(len(self.rows), output, weight) for output, weight in weights.items()]
+        self.rows.append((tree, node, 0, "LEAF", next(iter(weights.values())), 0, 0, 0))
 
     def forest(self, link: Link, tables: tuple[NDArray[np.float32], ...] = ()) -> Forest:
         tree, node, feature, mode, value, true, false, missing = zip(*self.rows, strict=True)
+        place, output, weight = zip(*self.leaves, strict=True)
         return Forest(
             np.array(tree),
             np.array(node),
@@ -130,6 +160,8 @@ class _Nodes:
             np.array(true),
             np.array(false),
             np.array(missing),
+            Leaves(np.array(place), np.array(output), np.array(weight).astype(np.float32)),
+            self.outputs,
             link,
             tables,
         )
@@ -138,23 +170,27 @@ class _Nodes:
 def forest_of_lightgbm(
     boosters: list[Any], link: Link, tables: tuple[NDArray[np.float32], ...] = ()
 ) -> Forest:
-    """Return the mean of LightGBM boosters, before the link."""
-    nodes = _Nodes()
+    """Return the mean of LightGBM boosters, before the link; their trees take turns by output."""
+    outputs = boosters[0].num_model_per_iteration()
+    nodes = _Nodes(outputs)
     number = 0
     for booster in boosters:
-        for tree in booster.dump_model()["tree_info"]:
-            _add_lightgbm(nodes, number, tree["tree_structure"], 1 / len(boosters))
+        for place, tree in enumerate(booster.dump_model()["tree_info"]):
+            root, output = tree["tree_structure"], place % outputs
+            _add_lightgbm(nodes, number, root, output, 1 / len(boosters))
             number += 1
     return nodes.forest(link, tables)
 
 
-def _add_lightgbm(nodes: _Nodes, tree: int, root: dict[str, Any], share: float) -> None:
+def _add_lightgbm(
+    nodes: _Nodes, tree: int, root: dict[str, Any], output: int, share: float
+) -> None:
     count = 1
     waiting = [(root, 0)]
     while waiting:
         node, number = waiting.pop()
         if "leaf_value" in node:
-            nodes.rows.append((tree, number, 0, "LEAF", node["leaf_value"] * share, 0, 0, 0))
+            nodes.leaf(tree, number, {output: node["leaf_value"] * share})
             continue
         left, right = count, count + 1
         count += 2
@@ -178,19 +214,25 @@ def _add_lightgbm(nodes: _Nodes, tree: int, root: dict[str, Any], share: float) 
                 count += 1
 
 
-def forest_of_sklearn(estimators: list[Any], link: Link = IDENTITY) -> Forest:
-    """Return the mean of scikit-learn trees: their values, or shares of the second class."""
-    nodes = _Nodes()
+def forest_of_sklearn(estimators: list[Any], link: Link = IDENTITY, outputs: int = 1) -> Forest:
+    """Return the mean of scikit-learn trees: their values, or shares of the second class.
+
+    With several `outputs`, the share of each class, which is 0 where no row had it.
+    """
+    nodes = _Nodes(outputs)
     for number, estimator in enumerate(estimators):
         tree = estimator.tree_
         thresholds = floor32(tree.threshold)
         values = tree.value[:, 0, :]
         if values.shape[1] > 1:
-            values = values[:, 1:2] / values.sum(axis=1, keepdims=True)
+            values = values / values.sum(axis=1, keepdims=True)
+        columns = {values.shape[1] - 1: 0}
+        if outputs > 1:
+            columns = {at: int(code) for at, code in enumerate(estimator.classes_)}
         for node in range(tree.node_count):
             if tree.children_left[node] < 0:
-                weight = values[node, 0] / len(estimators)
-                nodes.rows.append((number, node, 0, "LEAF", weight, 0, 0, 0))
+                shares = values[node] / len(estimators)
+                nodes.leaf(number, node, {to: shares[at] for at, to in columns.items()})
             else:
                 nodes.rows.append(
                     (

@@ -146,7 +146,7 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True):
     """Rows with the scores, by output, that every runtime must repeat."""
 
     rows: tuple[dict[str, Any], ...]
-    scores: dict[str, tuple[float, ...]]
+    scores: dict[str, tuple[float | tuple[float, ...], ...]]
 
 
 def _shown(value: float | str | None) -> str:
@@ -509,9 +509,12 @@ class Scorer:
         return encoded
 
     def predict(self, encoded: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        """Score an encoded matrix of shape (rows, features); each output has shape (rows,)."""
+        """Score an encoded matrix of shape (rows, features); each output has shape (rows,).
+
+        Several numbers of a row have shape (rows, levels).
+        """
         names = [output.name for output in self.outputs]
-        found = [np.empty((0, 1))] * len(names)
+        found = [np.empty((0, max(1, len(output.levels)))) for output in self.outputs]
         if len(encoded):
             found = in_parts(
                 lambda part: self._session.run(names, {"x": part}), encoded, self._threads

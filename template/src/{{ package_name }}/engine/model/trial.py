@@ -18,14 +18,16 @@ from ..errors import ProjectError
 from ..features import encode
 from ..formats import number
 from ..settings import Project
+from .output import answer
 from .scorer import Scorer, in_parts, session
 
 
 class Tested(NamedTuple):
-    """The test rows, the champion's answers by output and each model's score, of shape (rows,).
+    """The test rows, the champion's answers by output and each model's score.
 
-    `places` says which row of `frame` each comes from: first all of them, then what `task.probed`
-    adds. `groups` numbers the entities where one has several rows.
+    These have shape (rows,), or (rows, levels) where a score is a number for each level. `places`
+    says which row of `frame` each comes from: first all of them, then what `task.probed` adds.
+    `groups` numbers the entities where one has several rows.
     """
 
     frame: pl.DataFrame
@@ -67,10 +69,11 @@ def score(
     progress.tell(f"scoring {number(len(x))} test rows")
     answers = scorer.predict(x)
     scores = {scorer.manifest.champion: answers[scorer.score]}
+    scored = next(output for output in scorer.outputs if output.name == scorer.score)
     rivals = (folder / name for name in scorer.manifest.files if name.startswith("rivals/"))
     for rival in sorted(rivals):
         found = in_parts(_asked(rival), x, settings.threads)[0]
-        scores[rival.stem] = found[:, 0].astype(np.float64)
+        scores[rival.stem] = answer(scored, found)
     groups = None
     if agreed.entity is not None and frame[agreed.entity.name].n_unique() < frame.height:
         entity = frame[agreed.entity.name].cast(pl.String).fill_null("").to_numpy()

@@ -31,6 +31,7 @@ POLARS: dict[str, pl.DataType] = {
     "integer": pl.Int64(),
     "boolean": pl.Boolean(),
     "text": pl.String(),
+    "numbers": pl.Float64(),
 }
 
 
@@ -194,7 +195,8 @@ def _schema(
     keys: dict[str, pl.DataType], primary_key: tuple[str, ...], outputs: Sequence[Output]
 ) -> pl.Schema:
     texts = dict.fromkeys(("model_version", "problem", "warning"), pl.String())
-    results = {output.name: POLARS[output.kind] for output in outputs} | texts
+    named = ((name, output.kind) for output in outputs for name in columns_of(output))
+    results = {name: POLARS[kind] for name, kind in named} | texts
     is_named = primary_key and {*primary_key} <= keys.keys()
     number = {} if is_named else {"row": pl.Int64()}
     return pl.Schema(number | keys | results)
@@ -259,7 +261,14 @@ def score(scorer: Scorer, frame: pl.DataFrame, first: int | None = None) -> pl.D
     """
     encoded = encode(scorer, frame)
     is_good = encoded.problem.is_null()
-    scores = (pl.Series(name, found) for name, found in scorer.predict(encoded.matrix).items())
+    found = scorer.predict(encoded.matrix)
+    scores = [
+        pl.Series(name, values, dtype=POLARS[output.kind])
+        for output in scorer.outputs
+        for name, values in zip(
+            columns_of(output), np.atleast_2d(found[output.name].T), strict=True
+        )
+    ]
     nothing = pl.Series([None])
     results = [
         *(column.zip_with(is_good, nothing.cast(column.dtype)) for column in scores),
@@ -270,6 +279,13 @@ def score(scorer: Scorer, frame: pl.DataFrame, first: int | None = None) -> pl.D
     if first is not None:
         results.append(pl.int_range(first, first + pl.len()).alias("row"))
     return frame.with_columns(results)
+
+
+def columns_of(output: Output) -> list[str]:
+    """Return the columns that an output has in a table: of several numbers, one for each level."""
+    if output.kind == "numbers":
+        return [f"{output.name}_{level}" for level in output.levels]
+    return [output.name]
 
 
 def encode(scorer: Scorer, frame: pl.DataFrame) -> Encoded:

@@ -1,6 +1,7 @@
 """Binary classification, as far as the machinery has to know it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -89,9 +90,26 @@ def pivot(decision: Mapping[str, float], scores: NDArray[np.float64]) -> float:
     return decision["threshold"]
 
 
+def ordered(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a number for each row by which rows are ordered to find examples."""
+    return scores
+
+
+def contrast(
+    score: NDArray[np.float64], outputs: tuple[Output, ...]
+) -> tuple[dict[str, Any], Callable[[NDArray[np.float64]], NDArray[np.float64]]]:
+    """Return what of a row's score is explained: facts for the report, and it from scores."""
+    return {}, lambda scores: scores
+
+
 def rounded(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return scores in so few digits that steps survive float32 and text."""
     return np.round(scores, 5)
+
+
+def watched(scores: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+    """Return what of scores is watched for drift, of shape (rows,) each, "prediction" first."""
+    return {"prediction": rounded(scores)}
 
 
 def unit(scores: NDArray[np.float64]) -> float:

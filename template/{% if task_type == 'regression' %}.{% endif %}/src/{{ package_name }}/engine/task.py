@@ -1,6 +1,7 @@
 """Regression, as far as the machinery has to know it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -95,12 +96,29 @@ def pivot(decision: Mapping[str, float], scores: Floats) -> float:
     return float(np.median(scores))
 
 
+def ordered(scores: Floats) -> Floats:
+    """Return a number for each row by which rows are ordered to find examples."""
+    return scores
+
+
+def contrast(
+    score: Floats, outputs: tuple[Output, ...]
+) -> tuple[dict[str, Any], Callable[[Floats], Floats]]:
+    """Return what of a row's score is explained: facts for the report, and it from scores."""
+    return {}, lambda scores: scores
+
+
 def rounded(scores: Floats) -> Floats:
     """Return scores in so few digits that steps survive float32 and text."""
     size = np.abs(scores)
     power = np.floor(np.log10(np.where(size > 0, size, 1.0)))
     factor = 10.0 ** (DIGITS - 1 - power)
     return np.asarray(np.round(scores * factor) / factor)
+
+
+def watched(scores: Floats) -> dict[str, NDArray[Any]]:
+    """Return what of scores is watched for drift, of shape (rows,) each, "prediction" first."""
+    return {"prediction": rounded(scores)}
 
 
 def unit(scores: Floats) -> Floats:

@@ -28,11 +28,12 @@ def shaped(
     return data
 
 
-def latent(target: Column, score: Floats, rng: np.random.Generator) -> Floats:
+def latent(target: Column, draw: Callable[[], Floats], rng: np.random.Generator) -> Floats:
     """Return log-odds plus noise, above 0 for as many rows as the contract's share of positives.
 
-    `score` (rows,) is scaled to an ROC AUC of BEST, and shifted to that share.
+    `draw` gives a score (rows,), scaled to an ROC AUC of BEST, and shifted to that share.
     """
+    score = draw()
     few, share = np.sort(score[:20_000]), _share(target, len(score))
 
     def shift(scale: float) -> float:

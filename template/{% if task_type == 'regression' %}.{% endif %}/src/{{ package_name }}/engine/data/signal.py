@@ -3,6 +3,7 @@
 A model that knows the signal reaches an R² of about 0.8.
 """
 
+from collections.abc import Callable
 from statistics import NormalDist
 
 import numpy as np
@@ -26,9 +27,9 @@ def shaped(
     return data
 
 
-def latent(target: Column, score: Floats, rng: np.random.Generator) -> Floats:
-    """Return signal plus noise (rows,), standard normal: the signal in the order of `score`."""
-    rows = len(score)
+def latent(target: Column, draw: Callable[[], Floats], rng: np.random.Generator) -> Floats:
+    """Return signal plus noise (rows,), standard normal: the signal in the order of a score."""
+    rows = len(score := draw())
     steps = [NormalDist().inv_cdf((place + 0.5) / rows) for place in range(rows)]
     signal = np.array(steps)[np.argsort(np.argsort(score, kind="stable"), kind="stable")]
     drawn: Floats = np.sqrt(SIGNAL) * signal + np.sqrt(1 - SIGNAL) * rng.standard_normal(rows)
