@@ -98,8 +98,9 @@ def drift(
                 rows.append(row)
     for name, values in watched.items():
         before, after, *_ = _counts(known[name], pl.Series(values))
-        counts = before, after, "edges" in known[name]
-        rows.append(_judged(name, "distribution", *counts, psi_limits, tests))
+        ordered = "edges" in known[name]
+        row = _judged(name, "distribution", before, after, ordered, psi_limits, tests)
+        rows.append(row)
     prediction = rows.pop(len(rows) - len(watched))
     level = worst(row["level"] for row in (*rows, prediction))
     return {
