@@ -91,6 +91,7 @@ PROMPTED = """\
 """
 PEOPLE = ("owner", "oncall")  # whom a default names is nobody
 PLAIN = re.compile(r"\s*\{\{-?\s*((?:(?!\{\{|\}\}|\{%).)*?)\s*-?\}\}\s*", re.DOTALL)
+NEVER = "{{ false }}"  # as `when`, of a question that a task has no use for
 FULL, DEEP = "detail == 'full'", "plan_depth != 'light'"
 FROM_PROMPTS = "{% from 'questions/prompts.jinja' import "
 FROM_CHECKS = FROM_PROMPTS.replace("prompts", "checks")
@@ -133,7 +134,8 @@ def questions(task: str = "") -> dict[str, dict[str, Any]]:
     others = {
         n for of, asked in own().items() if of != task for n, q in asked.items() if "before" in q
     }
-    return {name: q for name, q in found.items() if not task or name not in others}
+    hidden = {n for n, q in own().get(task, {}).items() if q.get("when") == NEVER}
+    return {name: q for name, q in found.items() if not task or name not in others | hidden}
 
 
 @cache
@@ -162,8 +164,10 @@ def varied(name: str, details: dict[str, Any]) -> dict[str, Any]:
     """Return a question whose parts look at the task where those differ."""
     given = {task: asked.get(name, {}) for task, asked in own().items()}
     for key in dict.fromkeys(key for parts in given.values() for key in parts):
-        texts = {task: str(parts.get(key, details.get(key, ""))) for task, parts in given.items()}
+        usual = details.get(key, "{{ true }}" if key == "when" else "")
+        texts = {task: str(parts.get(key, usual)) for task, parts in given.items()}
         *others, last = texts
+        others = [task for task in others if texts[task] != texts[last]]
         plain = {task: PLAIN.fullmatch(text) for task, text in texts.items()}
         if all(plain.values()):
             parts = [f"{plain[task][1]} if task_type == '{task}' else " for task in others]
@@ -401,7 +405,7 @@ def asked(file: Path) -> str:
         else:
             result[name] = {**details, "help": text} if text else details
             if (when := details.get("when")) and "ask" in details:  # Copier may ask what it hides
-                both = f"{when[3:-3]} and ({details['ask'][3:-3]})"
+                both = f"({when[3:-3]}) and ({details['ask'][3:-3]})"
                 result[name] = {**result[name], "ask": f"{{{{ {both} }}}}"}
         if name == "plan_depth":
             result["prompts"] = prompted(questions())

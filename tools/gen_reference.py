@@ -129,6 +129,8 @@ def decision(identifier: str, found: dict[str, Any], task: str) -> Iterator[str]
         when = plain.get(rule["when"]) or code(rule["when"])
         if "tasks" in rule:
             when = f"{', '.join(rule['tasks'])}: {when}"
+        if "without" in rule:
+            when = f"not {', '.join(rule['without'])}: {when}"
         sources = ", ".join(rule["sources"])
         lines.append(row(code(rule["id"]), when, code(rule["then"]), rule["why"], sources))
     yield "\n".join(lines)

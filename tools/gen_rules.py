@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from datetime import date
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ ROOT = Path(__file__).resolve().parents[1]
 QUESTIONS = ROOT / "questions"
 FORMATS = {"count", "pct", "num"}
 # Answers that runs measure: `ml plan check` judges again by them.
-MEASURED = {"n_rows", "pos_rate", "largest_share", "rarest_share", "history_months"}
+MEASURED = {
+    *("n_rows", "history_months", "pos_rate", "largest_share", "rarest_share", "anomaly_share"),
+}
 OTHERWISE = "otherwise"  # the condition of a rule for when no other of its decision matches
 
 HEAD = """\
@@ -98,20 +101,42 @@ def load(task: str, folder: Path = QUESTIONS) -> dict[str, Any]:
         for place in (folder, folder / task)
     )
     decisions = {
-        id: decision or own["decisions"].get(id) for id, decision in common["decisions"].items()
+        id: _of_task(task, decision or own["decisions"][id])
+        for id, decision in common["decisions"].items()
+        if decision or id in own["decisions"]
     }
+    others = _cited(*map(_decisions, (folder, *folder.glob("*/")))) - _cited(decisions)
+    shared = {key: found for key, found in common["sources"].items() if key not in others}
     return {
         **common,
         "names": common["names"] | own["names"],
         "numbers": common["numbers"] | own["numbers"],
-        "decisions": {id: _of_task(task, found) for id, found in decisions.items() if found},
-        "sources": dict(sorted({**common["sources"], **own["sources"]}.items())),
+        "decisions": decisions,
+        "sources": dict(sorted({**shared, **own["sources"]}.items())),
     }
+
+
+@cache
+def _decisions(folder: Path) -> dict[str, Any]:
+    """Return the decisions of one file, those of tasks alone left out; none without a file."""
+    file = folder / "rules.yaml"
+    found = yaml.safe_load(file.read_text(encoding="utf-8"))["decisions"] if file.exists() else {}
+    return {id: decision for id, decision in found.items() if decision}
+
+
+def _cited(*tables: dict[str, Any]) -> set[str]:
+    """Return the sources that rules name; those of numbers stand in no rule."""
+    decisions = (decision for table in tables for decision in table.values())
+    return {key for d in decisions for rule in d["rules"] for key in rule["sources"]}
 
 
 def _of_task(task: str, decision: dict[str, Any]) -> dict[str, Any]:
     """Return a decision without rules of other tasks, and without values that only those give."""
-    rules = [rule for rule in decision["rules"] if task in rule.get("tasks", [task])]
+    rules = [
+        rule
+        for rule in decision["rules"]
+        if task in rule.get("tasks", [task]) and task not in rule.get("without", [])
+    ]
     given = {value for rule in rules for value in _list(rule["then"])}
     others = {value for rule in decision["rules"] for value in _list(rule["then"])} - given
     words = {value: said for value, said in decision["words"].items() if value not in others}
