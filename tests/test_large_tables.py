@@ -129,3 +129,41 @@ def test_boosting_tells_its_rounds_and_members(monkeypatch: pytest.MonkeyPatch) 
     folds = [(np.arange(300), np.arange(300, 400))]
     boosting.cross_validate(models.KINDS["lightgbm"], data, folds, 0, {}, 5)
     assert told[-1] == ("round", 5, None)
+
+
+@pytest.mark.parametrize("members", [0, 5000])
+def test_intervals_of_drawn_rows_are_as_wide_as_those_of_all(
+    members: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(4)
+    rows = 20_000
+    groups = rng.integers(0, members, rows) if members else None
+    y = (rng.random(rows) < 0.1).astype(np.int8)
+    better, worse = (1 / (1 + np.exp(2 - y * 2 - rng.normal(0, s, rows))) for s in (1, 1.5))
+    drawn = {"draws": 200, "seed": 1, "groups": groups}
+
+    def found() -> list[resampling.Interval]:
+        named = resampling.bootstrap(y, better, 0.5, ["roc_auc", "log_loss", "recall"], **drawn)
+        gain = resampling.paired_gain(y, better, worse, "roc_auc", **drawn)
+        return [*named.values(), gain, resampling.mean_interval(better, **drawn)]
+
+    whole = found()
+    monkeypatch.setattr(resampling, "SAMPLED_ROWS", 4000)
+    monkeypatch.setattr(resampling, "SAMPLED_LEAST", 200)
+    seen = []
+    redrawn = resampling.redrawn
+    monkeypatch.setattr(
+        resampling,
+        "redrawn",
+        lambda strata, *more: seen.append(sum(map(len, strata))) or redrawn(strata, *more),
+    )
+    some = found()
+    assert max(seen) < 5000
+    assert [one.value for one in some] == [one.value for one in whole]
+    for one, other in zip(some, whole, strict=True):
+        assert 0.75 < (one.high - one.low) / (other.high - other.low) < 1.33
+        assert one.low < one.value < one.high
+    monkeypatch.setattr(resampling, "SAMPLED_LEAST", 1500)  # of about 2,000 positives
+    seen.clear()
+    found()
+    assert max(seen) > 14_000 if not members else max(seen) > 5000

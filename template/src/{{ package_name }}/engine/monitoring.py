@@ -484,14 +484,13 @@ def _shown(value: str | float | None) -> str:
 def _new_rows(project: Project, scorer: Scorer) -> int:
     """Count validated rows beyond those that the champion was trained and tested on."""
     name = "data/processed/valid.parquet"
-    if not project.path(name).exists():
+    valid = project.path(name)
+    if not valid.exists() or storage.sha256(valid) == scorer.manifest.data_sha256:
         return 0
-    frame, digest = validation.stored_hashed(project, name, "run `ml validate`")
-    if digest == scorer.manifest.data_sha256:
-        return 0
+    rows = validation.stored(project, name, "run `ml validate`").height
     path = registry.champion_folder(project) / "training.json"
     split = storage.read_json(path, dict[str, Any])["split"]
-    return max(0, frame.height - int(split["development_rows"]) - int(split["test_rows"]))
+    return max(0, rows - int(split["development_rows"]) - int(split["test_rows"]))
 
 
 def _shifted(

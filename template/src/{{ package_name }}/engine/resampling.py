@@ -5,6 +5,7 @@ their rows are not independent (Field & Welsh 2007).
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +15,12 @@ from . import metrics
 
 Values = NDArray[Any]
 Floats = NDArray[np.float64]
+Places = NDArray[np.intp] | slice
+Measured = tuple[Callable[[Floats | None], Sequence[float]], list[NDArray[np.intp]]]
 # Large test sets need fewer resamples: their intervals are narrow, and each resample costs more.
 RESAMPLED_ROWS = 10_000_000
+# More rows would say the same of an interval's width; of rare ones, or groups, all must.
+SAMPLED_ROWS, SAMPLED_LEAST = 100_000, 1000
 
 
 class Interval(NamedTuple):
@@ -41,15 +46,45 @@ def interval(value: float, draws: NDArray[np.float64]) -> Interval:
 
 
 def intervals(
-    measure: Callable[[Floats | None], Sequence[float]], resamples: Iterator[Floats]
+    of: Callable[[Places], Measured], *, draws: int, seed: int, groups: Values | None = None
 ) -> list[Interval]:
     """Return what is measured of all rows, with the intervals of what resamples give.
 
-    A resample tells how often each row is drawn, shape (rows,); None is every row once.
+    `of` gives the measure of some of the rows, and the strata that they are drawn from. A resample
+    tells it how often each row is drawn; None is every one once. Of more than SAMPLED_ROWS rows
+    resamples are of drawn ones: these spread wider, by the root of their share (m out of n
+    bootstrap, Bickel, Götze & van Zwet 1997).
     """
-    values = measure(None)
-    drawn = np.array([measure(weights) for weights in resamples]).reshape(-1, len(values))
-    return [interval(value, column) for value, column in zip(values, drawn.T, strict=True)]
+    measure, strata = of(slice(None))
+    values = np.array(measure(None))
+    some, share = _sampled(strata, seed, groups)
+    if share < 1:
+        measure, strata = of(some)
+        groups = None if groups is None else groups[some]
+    found = [measure(weights) for weights in redrawn(strata, draws, seed, groups)]
+    drawn = np.array(found).reshape(-1, len(values))
+    if share < 1:
+        drawn = values + share**0.5 * (drawn - measure(None))
+    return [interval(*pair) for pair in zip(values.tolist(), drawn.T, strict=True)]
+
+
+def _sampled(
+    strata: list[NDArray[np.intp]], seed: int, groups: Values | None
+) -> tuple[Places, float]:
+    """Return places drawn from each of the strata, or those of drawn groups, and their share."""
+    rows, parts, codes = sum(map(len, strata)), strata, None
+    if rows <= SAMPLED_ROWS:
+        return slice(None), 1.0
+    if groups is not None:
+        members, codes = np.unique(groups, return_inverse=True)
+        parts = [np.arange(len(members))]
+    fewest = max(1, min(map(len, [*strata, *parts])))
+    share = max(SAMPLED_ROWS / rows, SAMPLED_LEAST / fewest)
+    if share >= 1:
+        return slice(None), 1.0
+    rng = np.random.default_rng(seed)
+    some = np.concatenate([rng.permutation(part)[: round(share * len(part))] for part in parts])
+    return np.sort(some) if codes is None else np.flatnonzero(np.isin(codes, some)), share
 
 
 def bootstrap(
@@ -66,9 +101,12 @@ def bootstrap(
 
     The expected calibration error is biased upwards in resamples: its interval can lie above it.
     """
-    rows = metrics.Rows(y, p, level)
-    resamples = redrawn(metrics.strata(y), draws, seed, groups)
-    found = intervals(lambda weights: rows.values(names, weights), resamples)
+
+    def of(some: Places) -> Measured:
+        rows = metrics.Rows(y[some], p[some], level)
+        return partial(rows.values, names), metrics.strata(y[some])
+
+    found = intervals(of, draws=draws, seed=seed, groups=groups)
     return dict(zip(names, found, strict=True))
 
 
@@ -93,12 +131,17 @@ def mean_interval(
     values: Floats, *, draws: int, seed: int, groups: Values | None = None
 ) -> Interval:
     """Return the mean of values of shape (rows,) with its 95 % interval."""
-    resamples = redrawn([np.arange(len(values))], draws, seed, groups)
-    # Without BLAS, which starts threads for such small products and waits for them.
-    return intervals(
-        lambda w: [float(values.mean() if w is None else np.einsum("i,i->", values, w) / w.sum())],
-        resamples,
-    )[0]
+
+    def of(some: Places) -> Measured:
+        part = values[some]
+
+        def mean(w: Floats | None) -> list[float]:
+            # Without BLAS, which starts threads for such small products and waits for them.
+            return [float(part.mean() if w is None else np.einsum("i,i->", part, w) / w.sum())]
+
+        return mean, [np.arange(len(part))]
+
+    return intervals(of, draws=draws, seed=seed, groups=groups)[0]
 
 
 def paired_gain(
@@ -116,13 +159,17 @@ def paired_gain(
 
     Both are scored on the same resamples, which removes the noise that they share.
     """
-    models = [metrics.Rows(y, p, level) for p in (p_new, p_old)]
 
-    def gain(weights: Floats | None) -> list[float]:
-        new, old = (rows.values([metric], weights)[0] for rows in models)
-        return [metrics.sign(metric) * (new - old)]
+    def of(some: Places) -> Measured:
+        models = [metrics.Rows(y[some], p[some], level) for p in (p_new, p_old)]
 
-    return intervals(gain, redrawn(metrics.strata(y), draws, seed, groups))[0]
+        def gain(weights: Floats | None) -> list[float]:
+            new, old = (rows.values([metric], weights)[0] for rows in models)
+            return [metrics.sign(metric) * (new - old)]
+
+        return gain, metrics.strata(y[some])
+
+    return intervals(of, draws=draws, seed=seed, groups=groups)[0]
 
 
 def redrawn(

@@ -43,13 +43,13 @@ def run(
     hidden = privacy.hidden_names(agreed.columns)
     results = []
     for name in chosen:
-        values = frame[name].cast(pl.String).fill_null("(missing)").to_numpy()
+        values = frame[name].cast(pl.String).fill_null("(missing)").alias("level")
         progress.tell(f"slices of {name}")
-        levels, counts = np.unique(values, return_counts=True)
+        levels = values.value_counts(name="n").sort("level")
         if not settings.slices and len(levels) > SLICE_LEVELS:
             continue
-        for place, (level, count) in enumerate(zip(levels, counts, strict=True), 1):
-            rows = values == level
+        for place, (level, count) in enumerate(levels.iter_rows(), 1):
+            rows = (values == level).to_numpy()
             if count < settings.min_slice_rows or task.lacks(y[rows]):
                 continue
             interval = resampling.bootstrap(
@@ -57,14 +57,14 @@ def run(
                 p[rows],
                 at,
                 [primary],
-                draws=resampling.resamples(200, int(count)),
+                draws=resampling.resamples(200, count),
                 seed=seed,
             )[primary]
             results.append(
                 {
                     "column": name,
-                    "level": f"{privacy.HIDDEN} {place}" if name in hidden else str(level),
-                    "n": int(count),
+                    "level": f"{privacy.HIDDEN} {place}" if name in hidden else level,
+                    "n": count,
                     **task.summary(y[rows]),
                     "metric": interval.value,
                     "low": interval.low,

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from . import decision
 from .engine import metrics
 from .engine.formats import number, percent
+from .engine.resampling import resamples
 from .engine.settings import Project
 from .engine.severity import Judged
 from .planner.compared import losses
@@ -155,7 +156,8 @@ def _business(
     if capacity is None or capacity >= 1:
         policies["act on everybody"] = policy(1, 1)
     best = min(policies, key=lambda name: policies[name])
-    draws, seed = project.config.evaluation.bootstrap, project.config.training.seed
+    draws = resamples(project.config.evaluation.bootstrap, len(y))
+    seed = project.config.training.seed
     means = metrics.class_means(y, per_row, groups, draws=draws, seed=seed)
     cost = prevalence * means[:, 1] + (1 - prevalence) * means[:, 0]
     low, high = np.nanquantile(cost[1:], [0.025, 0.975]) if len(set(y)) > 1 else (np.nan, np.nan)

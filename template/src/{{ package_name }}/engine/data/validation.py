@@ -470,6 +470,8 @@ def _repeated(
 ) -> dict[str, pl.Series]:
     """Mark rows that repeat the key of an earlier row, among rows that are good otherwise."""
     rows = table.select(names).with_row_index("_row").filter(among).drop_nulls()
+    # Equal keys have equal hashes, which take less memory; only rows that share one are compared.
+    rows = rows.filter(rows.select(names).hash_rows().is_duplicated())
     later = rows.filter(~pl.struct(names).is_first_distinct())["_row"]
     if not len(later):
         return {}
