@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from .engine import task
 from .engine.errors import ProjectError
+from .engine.model.fitting import Data
 from .engine.model.head import Head
 from .engine.settings import DAYS_A_MONTH, Project
 
@@ -27,7 +28,7 @@ def needed_gain(project: Project, other: float) -> float:
     return project.facts.min_gain
 
 
-def decide(project: Project, y: Floats, oof: Floats) -> tuple[Head, dict[str, Any]]:
+def decide(project: Project, data: Data, oof: Floats) -> tuple[Head, dict[str, Any]]:
     """Learn shares of rows below, and the cut of the budget, from scores out of fold.
 
     Also return what reports/training.json says of it. Rows that were made to measure do not count,
@@ -36,8 +37,8 @@ def decide(project: Project, y: Floats, oof: Floats) -> tuple[Head, dict[str, An
     share, rule = alert_share(project), project.facts.alert_rule
     if rule != "alert_budget":
         raise ProjectError(f"EVAL-05: unknown rule of alerts {rule}")
-    head = ranked(oof[task.real(y) & ~np.isnan(oof)], share)
-    return head, {"alert": {"share": share, "cut": head.cut, **task.summary(y)}}
+    head = ranked(oof[task.real(data.y) & ~np.isnan(oof)], share)
+    return head, {"alert": {"share": share, "cut": head.cut, **task.summary(data.y)}}
 
 
 def ranked(raw: Floats, share: float) -> Head:

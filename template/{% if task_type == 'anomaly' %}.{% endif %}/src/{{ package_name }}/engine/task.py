@@ -1,6 +1,7 @@
 """Anomaly detection, as far as the machinery has to know it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,6 +133,23 @@ def rare(y: Floats) -> NDArray[np.bool_]:
 def pivot(decision: Mapping[str, float], scores: Floats) -> float:
     """Return the score next to which a decision is the least certain."""
     return decision["cut"]
+
+
+def ordered(scores: Floats) -> Floats:
+    """Return a number for each row by which rows are ordered to find examples."""
+    return scores
+
+
+def contrast(
+    score: Floats, outputs: tuple[Output, ...]
+) -> tuple[dict[str, Any], Callable[[Floats], Floats]]:
+    """Return what of a row's score is explained: facts for the report, and it from scores."""
+    return {}, lambda scores: scores
+
+
+def watched(scores: Floats) -> dict[str, NDArray[Any]]:
+    """Return what of scores is watched for drift, of shape (rows,) each, "prediction" first."""
+    return {"prediction": rounded(scores)}
 
 
 def rounded(scores: Floats) -> Floats:

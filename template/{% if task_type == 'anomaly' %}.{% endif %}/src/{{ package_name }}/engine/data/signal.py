@@ -4,6 +4,7 @@ Numbers of the sample follow the first one, so that there is a correlation that 
 each of its values is usual then, and their combination is not.
 """
 
+from collections.abc import Callable
 from statistics import NormalDist
 
 import numpy as np
@@ -57,9 +58,9 @@ def shaped(
     return found
 
 
-def latent(target: Column, score: Floats, rng: np.random.Generator) -> Floats:
+def latent(target: Column, draw: Callable[[], Floats], rng: np.random.Generator) -> Floats:
     """Return 1 for each anomaly, else 0, shape (rows,)."""
-    return (kinds(len(score)) > 0).astype(np.float64)
+    return (kinds(len(draw())) > 0).astype(np.float64)
 
 
 def outcome(target: Column, latent: Floats) -> pl.Series:
