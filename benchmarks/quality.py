@@ -134,14 +134,18 @@ def cpu_of_children() -> float:
 class Project:
     """A project of one table and seed, run by an environment that those of its task share."""
 
-    def __init__(self, work: Path, folder: Path, task: str, share: float) -> None:
+    def __init__(self, work: Path, folder: Path, task: str) -> None:
         self.folder, self.task = folder / "project", task
         self.files = folder / "train.parquet", folder / "test.parquet"
         answers = {"task_type": task, "target": "target", "entity": "", "time_column": ""}
-        rows = str(len(pd.read_parquet(self.files[0])))
-        answers |= {"n_rows": rows, "deployment_modes": "[batch]"}
+        target = pd.read_parquet(self.files[0])["target"]
+        answers |= {"n_rows": str(len(target)), "deployment_modes": "[batch]"}
         if task == "binary":
-            answers |= {"pos_rate": f"{share:.4f}", "min_gain": "0.001", "min_metric": "0.5"}
+            share = f"{target.mean():.4f}"
+            answers |= {"pos_rate": share, "min_gain": "0.001", "min_metric": "0.5"}
+        else:  # peers are asked for the least RMSE as well
+            shape = "positive" if target.min() > 0 else "any"
+            answers |= {"target_shape": shape, "large_errors": "true"}
         render(self.folder, **answers)
         environment = work / f"project-{task}"
         self.python = environment / "bin/python"
@@ -187,8 +191,7 @@ def fitted(tool: str, work: Path, folder: Path, task: str, budget: float, seed: 
     """Return CPU seconds of the fit and scores of the test file."""
     files = folder / "train.parquet", folder / "test.parquet"
     if tool in (DEFAULT, TUNED):
-        share = float(pd.read_parquet(files[0])["target"].mean())
-        project = Project(work, folder, task, share)
+        project = Project(work, folder, task)
         seconds = project.ml("ingest") + project.ml("validate")
         seconds += project.tune(budget) if tool == TUNED else 0
         seconds += project.ml("train")
