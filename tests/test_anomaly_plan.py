@@ -18,7 +18,7 @@ from reference import rules as reference
 CASE = "machine_monitoring"
 RULES = "questions/anomaly/rules.jinja"
 FORMULAS = "questions/anomaly/formulas.jinja"
-NOT_YET = "anomaly detection is not built yet"
+NOT_YET = "anomaly is not built yet"
 OF_OTHERS = (
     r"pinball|\bMAE\b|RMSE|conformal|\bridge\b|cost_(?:over|under|f[pn]|t[pn])|pos_rate|max_error"
     r"|target_(?:unit|shape|mean|sd)|false alarm|prevalence|calibrat|logistic(?! regression was)"

@@ -309,7 +309,9 @@ def recorded_questions() -> list[str]:
     """Return the names of all questions of a binary project, in order."""
     files = [*re.findall(r"^!include (\S+)", (ROOT / "copier.yml").read_text(), re.MULTILINE)]
     asked = [item for file in files for item in yaml.safe_load((ROOT / file).read_text()).items()]
-    names = [n for n, q in asked if not re.search(r"task_type == '(?!binary)", str(q.get("when")))]
+    names = [
+        n for n, q in asked if not re.match(r"{{ task_type == '(?!binary)", str(q.get("when")))
+    ]
     return [n for n in names if n not in ("given", "preset_answers", "prompts") and not n.isupper()]
 
 
