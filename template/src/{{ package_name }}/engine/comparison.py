@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import metrics, performance, resampling, task
+from .model.output import levels
 from .model.scorer import Manifest
 from .resampling import Interval
 from .settings import Monitoring
@@ -48,7 +49,8 @@ def compare(
     now = resampling.bootstrap(y, p, at, [primary], draws=draws, seed=0)[primary]
     spread = now.high - now.value if sign > 0 else now.value - now.low
     drop = sign * (tested.value - now.value) / max(1e-12, float(np.hypot(spread, allowed)))
-    moved = answered | performance.moved(y, p, known, settings)
+    named = known | {"levels": levels(manifest.outputs)}
+    moved = answered | performance.moved(y, p, named, settings)
     found = ["act" if drop > 1.6 else "warn" if drop > 1 else "ok"]
     level = worst([*found, *(item["level"] for item in moved.values())])
     return report | {"kind": "realised", **now._asdict(), **moved, "level": level}

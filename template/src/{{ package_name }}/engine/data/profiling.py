@@ -157,10 +157,10 @@ def _histogram(column: Column, x: NDArray[np.float64]) -> dict[str, Any]:
 
 
 def _averages(groups: pl.Series, names: pl.Series, y: pl.Series) -> list[list[Any]]:
-    """Return [name, rows, mean of the target] of each group, in order."""
+    """Return [name, rows, first aggregate of the target] of each group, in order."""
     table = pl.DataFrame({"group": groups, "name": names, "y": y})
     low, high = pl.col("name").min().alias("low"), pl.col("name").max().alias("high")
-    found = table.group_by("group").agg(low, high, pl.len(), pl.col("y").mean()).sort("group")
+    found = table.group_by("group").agg(low, high, pl.len(), targets.AGGREGATES[0]).sort("group")
     result = []
     for _, first, last, rows, mean in found.rows():
         ends = dict.fromkeys(

@@ -214,10 +214,16 @@ def _add_lightgbm(
                 count += 1
 
 
-def forest_of_sklearn(estimators: list[Any], link: Link = IDENTITY, outputs: int = 1) -> Forest:
+def forest_of_sklearn(
+    estimators: list[Any],
+    link: Link = IDENTITY,
+    outputs: int = 1,
+    codes: NDArray[np.int64] | None = None,
+) -> Forest:
     """Return the mean of scikit-learn trees: their values, or shares of the second class.
 
-    With several `outputs`, the share of each class, which is 0 where no row had it.
+    With several `outputs`, the share of each class; `codes` are those of the classes that training
+    rows had, the shares of all others are 0.
     """
     nodes = _Nodes(outputs)
     for number, estimator in enumerate(estimators):
@@ -226,9 +232,7 @@ def forest_of_sklearn(estimators: list[Any], link: Link = IDENTITY, outputs: int
         values = tree.value[:, 0, :]
         if values.shape[1] > 1:
             values = values / values.sum(axis=1, keepdims=True)
-        columns = {values.shape[1] - 1: 0}
-        if outputs > 1:
-            columns = {at: int(code) for at, code in enumerate(estimator.classes_)}
+        columns = {values.shape[1] - 1: 0} if codes is None else dict(enumerate(codes.tolist()))
         for node in range(tree.node_count):
             if tree.children_left[node] < 0:
                 shares = values[node] / len(estimators)
