@@ -1,4 +1,4 @@
-"""From probabilities to a class, and to whether a person has to look: calibration, costs, reviews."""
+"""From probabilities to a class, and to whether a person has to look at it."""
 
 from typing import Any, NamedTuple
 

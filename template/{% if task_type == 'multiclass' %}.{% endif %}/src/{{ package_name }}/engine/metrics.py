@@ -43,7 +43,7 @@ class Rows:
     @cached_property
     def right(self) -> Array:
         """1 where the most probable class came, else 0."""
-        return (self.predicted == self.y).astype(np.float64)
+        return np.asarray(self.predicted == self.y, np.float64)
 
     @cached_property
     def of_actual(self) -> Array:
@@ -107,7 +107,8 @@ class Draw:
     def f1(self) -> Array:
         """Return the F1 of each class, NaN of one that neither came nor was predicted."""
         both = self.actual + self.taken
-        return np.divide(2 * self.hits, both, out=np.full(len(both), np.nan), where=both > 0)
+        nothing = np.full(len(both), np.nan)
+        return np.asarray(np.divide(2 * self.hits, both, out=nothing, where=both > 0))
 
 
 def binned(values: Array) -> NDArray[np.intp]:

@@ -71,7 +71,6 @@ def moved(
     """
     from scipy.special import ndtr, ndtri
 
-
     classes = p.shape[1]
     observed = np.bincount(y.astype(np.intp), minlength=classes).astype(np.float64)
     usual = np.asarray(known["observed_to_expected"])

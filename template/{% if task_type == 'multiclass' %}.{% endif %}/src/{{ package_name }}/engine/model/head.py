@@ -51,8 +51,9 @@ class Head(NamedTuple):
         return {"probabilities": self.apply(p)}
 
     def emit(self, graph: Graph, p: str) -> list[onnx.ValueInfoProto]:
-        """Add the outputs `probabilities` float32 [rows, classes], and where there are levels
-        `decision` string and `accepted` int64, both [rows, 1].
+        """Add the output `probabilities` float32 [rows, classes], and what is decided by levels.
+
+        That is `decision` string and `accepted` int64, both [rows, 1].
         """
         graph.node("Cast", [self._calibrated(graph, p)], "probabilities", to=FLOAT)
         outputs = [info("probabilities", FLOAT, len(self.levels) or None)]
