@@ -82,4 +82,4 @@ def moved(
     z = -float(ndtri(min(0.5, classes * float(ndtr(-away[place])))))
     level = shifted(float(np.abs(observed / expected - 1)[place]), z, settings)
     shares = {"observed": observed[place] / len(y), "expected": expected[place] / len(y)}
-    return {"shares": {"class": known["levels"][place], **shares, "level": level}}
+    return {"shares": {"worst": known["levels"][place], **shares, "level": level}}

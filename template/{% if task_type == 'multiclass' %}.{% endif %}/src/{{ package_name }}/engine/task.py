@@ -30,7 +30,7 @@ OUTPUTS = (
 )
 NAMES = tuple(output.name for output in OUTPUTS)
 LABELS_NEEDED = True  # a row without its target teaches nothing
-LIMIT = "metric_limit"  # the answer that limits the primary metric
+LIMIT = "score_limit"  # the answer that limits the primary metric
 BY_CHANCE, BY_ENTITY = "stratified", "stratified_group"  # the splits that are not by time
 NEEDS = "rows of at least two classes"  # without which no metric has a value
 MIN_STRATUM = 10  # rows of a class: splits do not keep the share of a rarer one

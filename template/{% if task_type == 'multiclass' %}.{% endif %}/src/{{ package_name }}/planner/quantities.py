@@ -70,15 +70,17 @@ class Evidence(Compared):
     @cached_property
     def reviewed(self) -> Report:
         """The share of rows that people look at, with its interval; empty without a report."""
-        found = self._measured("accepted_share")
-        if not found:
+        if not (business := self.metrics.get("business")):
             return {}
-        low, high = (None if found[end] is None else 1 - found[end] for end in ("high", "low"))
-        return {"value": 1 - found["value"], "low": low, "high": high}
+        rows = int(self.metrics["data"]["test_rows"])
+        return wilson(round(business["reviewed_share"] * rows), rows)
 
-    def _measured(self, name: str) -> Report:
-        found: Report | None = self.metrics.get("champion", {}).get("metrics", {}).get(name)
-        return found or {}
+    @cached_property
+    def right(self) -> Report:
+        """The share of accepted rows that is right, with its interval; empty without any."""
+        business = self.metrics.get("business", {})
+        ends = {"value": "", "low": "_low", "high": "_high"}
+        return {name: business.get(f"accepted_accuracy{end}") for name, end in ends.items()}
 
     def _facts(self) -> Report:
         return {
@@ -117,19 +119,10 @@ class Evidence(Compared):
         if found > SLACK * limit:
             message = f"{percent(found)} of the rows go to people, who can look at {percent(limit)}"
             yield Contradiction("ev.review", "EVAL-05", message)
-        right, least = self._right, self._least_right
+        right, least = self.right, self._least_right
         if right.get("high") is not None and least is not None and right["high"] < least:
             message = f"{percent(least)} of the accepted rows are to be right, measured are "
             yield Contradiction("ev.accepted", "EVAL-05", message + interval(right, share=True))
-
-    @cached_property
-    def _right(self) -> Report:
-        """The share of accepted rows that is right, with its interval; empty without a report."""
-        business = self.metrics.get("business", {})
-        if business.get("accepted_accuracy") is None:
-            return {}
-        ends = {name: business[f"accepted_accuracy_{name}"] for name in ("low", "high")}
-        return {"value": business["accepted_accuracy"], **ends}
 
     @property
     def _least_right(self) -> float | None:
@@ -148,7 +141,7 @@ class Evidence(Compared):
             yield self._row("DATA-02", quantity, planned, interval(found, share=True), rule)
 
     def _decision_rows(self) -> Iterator[Row]:
-        right, least = self._right, self._least_right
+        right, least = self.right, self._least_right
         planned = "no limit" if least is None else self._from(f"at least {percent(least)}")
         found = interval(right, share=True)
         low = least is not None and (right.get("value") or 1.0) < least

@@ -14,7 +14,9 @@ from ..errors import ProjectError
 from .contract import Column, Contract
 from .validation import parse
 
-SCALE = 2.2  # of the utilities: standard deviation before noise
+SCALE = (
+    8.0  # of the utilities, before noise: what is hard is that each class has effects of its own
+)
 MIN_CLASS_ROWS = 60  # rare classes are less rare in a sample, so that it can be split
 MIN_CLASS_SHARE = 0.02
 STEPS = 60  # of fitting shares
