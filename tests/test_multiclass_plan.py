@@ -341,6 +341,18 @@ def rules_of(task: str) -> list[dict[str, Any]]:
     return [rule for d in tables.rules(task)["decisions"].values() for rule in d["rules"]]
 
 
+def test_what_is_measured_is_judged_by_answers_alone(projects: dict[str, Path]) -> None:
+    """`ml plan check` has no number of a formula but those of the plan."""
+    judged = 0
+    for project in projects.values():
+        found = plan(project)
+        for decision in found["decisions"].values():
+            for _, condition, _ in decision["judged"]:
+                assert tables.gen_rules.names_in(condition) <= found["answers"].keys(), condition
+                judged += 1
+    assert judged > 10
+
+
 def test_every_source_is_used_and_every_value_has_words(projects: dict[str, Path]) -> None:
     table, found = tables.rules("multiclass"), plan(projects["defect_type"])
     rules = [rule for decision in table["decisions"].values() for rule in decision["rules"]]

@@ -246,7 +246,10 @@ def _judged(decision: dict[str, Any], table: dict[str, Any]) -> list[tuple[str, 
         for rule in decision["rules"]
     }
     moved = {id for id, answers in behind.items() if answers & MEASURED}
-    counted = {r["id"] for r in decision["rules"] if names_in(r["when"]) & {*table["numbers"]}}
+    spelled = {
+        rule["id"]: names_in(_spelled_out(rule["when"], table)) for rule in decision["rules"]
+    }
+    counted = {id for id, names in spelled.items() if names & {*table["numbers"]}}
     rules = [rule for rule in decision["rules"] if chain or rule["id"] in moved - counted]
     if chain:
         rules = [*takewhile(lambda rule: rule["id"] not in counted, rules)]
