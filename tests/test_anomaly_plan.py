@@ -12,7 +12,7 @@ import yaml
 from copier.errors import UserMessageError
 from helpers import tables
 from helpers.jinja import evaluate_all
-from helpers.rendering import copy_template, recorded, render
+from helpers.rendering import ROOT, copy_template, recorded, render
 from reference import rules as reference
 
 CASE = "machine_monitoring"
@@ -290,3 +290,14 @@ def test_every_source_is_used_and_every_value_has_words(made: dict[str, Path]) -
     for id, decision in table["decisions"].items():
         for then in (rule["then"] for rule in decision["rules"]):
             assert {*([then] if isinstance(then, str) else then)} <= decision["words"].keys(), id
+
+
+def test_questions_fit_the_terminal_and_give_an_example() -> None:
+    path = ROOT / "questions/anomaly/questions.yml"
+    for name, question in yaml.safe_load(path.read_text("utf-8")).items():
+        if "help" not in question:
+            continue
+        lines = question["help"].replace("{{ currency }}", "EUR").splitlines()
+        assert max(len(line) for line in lines if "──" not in line) <= 78, name
+        assert "Example: " in question["help"], name
+        assert "ask" in question or "choices" not in question, f"{name} would be asked of all"
