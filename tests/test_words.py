@@ -8,7 +8,11 @@ from helpers.rendering import copy_template, render
 
 OTHERS = {
     "binary": r"regression model|tabular-regression|\bpinball|value to plan with|"
-    r"\binterval and value\b|target_unit|target_mean|interval_coverage|cost_over|cost_under",
+    r"\binterval and value\b|target_unit|target_mean|interval_coverage|cost_over|cost_under|"
+    r"multiclass|macro F1|rarest|cost_wrong|cost_pairs|review_share",
+    "multiclass": r"positives?\b|prevalence|threshold|\broc\b|false alarm|binary|pos_rate|"
+    r"cost_f[pn]|regression model|tabular-regression|\bpinball|conformal|target_unit|target_mean|"
+    r"interval_coverage|cost_over|cost_under",
     "regression": r"positives?\b|prevalence|probabilit(?:y|ies)|threshold|\bclass(?:es)?\b|"
     r"\broc\b|false alarm|confusion|binary|cost_fp|cost_fn|pos_rate",
 }
@@ -17,13 +21,13 @@ READ = ("README.md", "config.yaml", "docs/*.md", "monitoring/*.yml")
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the template with regression among its choices, as long as it is not offered."""
+    """Return the template with several classes among its choices, as long as it is not offered."""
     folder = copy_template(tmp_path_factory.mktemp("words") / "template")
     for name in ("questions/asked/project.yml", "questions/project.yml", "questions/given.jinja"):
         path = folder / name
         text = path.read_text(encoding="utf-8")
-        text = re.sub(r"\n *validator: regression is not built yet", "", text)
-        path.write_text(text.replace("regression is not built yet", ""), encoding="utf-8")
+        text = re.sub(r"\n *validator: multiclass is not built yet", "", text)
+        path.write_text(text.replace("multiclass is not built yet", ""), encoding="utf-8")
     return folder
 
 

@@ -155,7 +155,7 @@ class Evidence(Compared):
         )
         if self.plan.value("acceptance") != "accept_all":
             found = MISSING if used is None else f"{number(used, 3)} {self.currency}"
-            moved = used is not None and abs(used - level) > 0.005 * level
+            moved = used is not None and used > 1.05 * level
             says = "moved by capacity" if moved else "as planned"
             planned = self._from(f"{number(level, 3)} {self.currency}")
             yield self._row(
