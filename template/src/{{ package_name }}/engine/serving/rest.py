@@ -328,9 +328,9 @@ class Service:
         """Return the whole body from its first sign on; None when the caller has gone away."""
         limit = self.limits.max_body_mb * 1_000_000
         message = await receive()
-        chunks = [message.get("body", b"")]
-        size = len(chunks[0])
+        body = message.get("body", b"")
         if message.get("more_body"):
+            chunks, size = [body], len(body)
             try:
                 async with asyncio.timeout(self.limits.read_seconds):
                     while message.get("more_body") and size <= limit:
@@ -340,12 +340,13 @@ class Service:
                         size += len(chunks[-1])
             except TimeoutError:
                 raise too_slow(self.limits.read_seconds) from None
+            body = b"".join(chunks)
         if message["type"] == "http.disconnect":
             return None
-        if size > limit:
+        if len(body) > limit:
             hint = f"send at most {self.limits.max_body_mb:g} MB at once"
             raise refused(413, "body too large", hint)
-        return b"".join(chunks).lstrip()
+        return body.lstrip()
 
 
 class Ready:
