@@ -1,9 +1,13 @@
 """Which features the model sees; what is learnt from training rows is kept as plain data."""
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from .engine.data.contract import Contract
+from .engine.errors import ProjectError
 from .engine.features import value_of
+from .engine.model.output import Context
 from .engine.model.scorer import (
     CategoricalFeature,
     FeatureSpec,
@@ -17,28 +21,21 @@ DATE_PARTS: tuple[Part, ...] = ("year", "month", "day", "weekday")
 TIME_PARTS: tuple[Part, ...] = ("hour", "minute")
 
 
-def fit(frame: pl.DataFrame, contract: Contract) -> FeatureSpec:
+def fit(frame: pl.DataFrame, contract: Contract, context: Sequence[Context] = ()) -> FeatureSpec:
     """Learn the features from training rows only.
 
     Categories keep their levels of at least MIN_LEVEL_ROWS rows, the most frequent first; rarer
     and unseen ones share one code. Dates give their parts, where a part varies, and the days that
     have passed until the row's time; without a time column, until the end of the
-    latest year of training, which the bundle holds.
+    latest year of training, which the bundle holds. `context` names what says for whom and when a
+    row is: "entity", or a part of the row's time.
     """
     numeric: list[NumericFeature] = []
     categorical: list[CategoricalFeature] = []
     for column in contract.features:
         name = column.name
         if column.kind == "category":
-            counts = (
-                frame.select(pl.col(name).fill_null("").alias("level"))
-                .group_by("level")
-                .len()
-                .filter(pl.col("len") >= min(MIN_LEVEL_ROWS, max(1, frame.height // 100)))
-                .sort("len", "level", descending=[True, False])
-                .head(MAX_LEVELS)
-            )
-            categorical.append(CategoricalFeature(name, name, tuple(counts["level"])))
+            categorical.append(CategoricalFeature(name, name, _levels(frame[name])))
         elif column.kind in ("date", "timestamp"):
             parts = DATE_PARTS + (TIME_PARTS if column.kind == "timestamp" else ())
             for part in parts:
@@ -47,7 +44,38 @@ def fit(frame: pl.DataFrame, contract: Contract) -> FeatureSpec:
             numeric += _elapsed(frame, name, contract.time.name if contract.time else None)
         else:
             numeric.append(NumericFeature(name, name))
-    return FeatureSpec(tuple(numeric), tuple(categorical))
+    named = []
+    for what in context:
+        column = contract.entity if what == "entity" else contract.time
+        if column is None:
+            raise ProjectError(f"normal_by is {what}, but no column of the contract says that")
+        needed = {"entity": "category", "hour": "timestamp"}.get(what, column.kind)
+        if column.kind != needed:
+            raise ProjectError(
+                f"normal_by is {what}, but {column.name} is {column.kind}: the contract needs "
+                f"{'string' if what == 'entity' else 'timestamp'} there, or override MOD-05"
+            )
+        name = f"{column.name}.{what}"
+        named.append(name)
+        if what == "entity":
+            categorical.append(CategoricalFeature(name, column.name, _levels(frame[column.name])))
+        else:
+            numeric.append(NumericFeature(name, column.name, what))
+    return FeatureSpec(tuple(numeric), tuple(categorical), tuple(named))
+
+
+def _levels(values: pl.Series) -> tuple[str, ...]:
+    counts = (
+        values.fill_null("")
+        .alias("level")
+        .to_frame()
+        .group_by("level")
+        .len()
+        .filter(pl.col("len") >= min(MIN_LEVEL_ROWS, max(1, len(values) // 100)))
+        .sort("len", "level", descending=[True, False])
+        .head(MAX_LEVELS)
+    )
+    return tuple(counts["level"])
 
 
 def _elapsed(frame: pl.DataFrame, name: str, time: str | None) -> list[NumericFeature]:

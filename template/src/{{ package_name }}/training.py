@@ -143,7 +143,7 @@ def keep(
 
 def development_data(project: Project, rows: pl.DataFrame, agreed: contract.Contract) -> Data:
     """Return the development rows as a matrix; features are learnt from these rows only."""
-    spec = features.fit(rows, agreed)
+    spec = features.fit(rows, agreed, task.context(project.facts))
     if not spec.names:
         raise ProjectError("no feature varies: give at least one contract column the role feature")
     threads = project.config.training.threads
@@ -228,7 +228,7 @@ def run(project: Project) -> dict[str, Any]:
     kept = keep(development, test, tested, agreed, settings.seed)
     data = development_data(project, development, agreed)
     del test, development
-    x, y, places = task.probed(data.x, data.y, len(data.spec.numeric), settings.seed)
+    x, y, places = task.probed(data.x, data.y, data.spec.measured, settings.seed)
     data, parts = data._replace(x=x, y=y), parts.probed(places)
     tuned = _tuned(project)
     baselines, candidates = facts.baselines, facts.candidates

@@ -411,6 +411,12 @@ def _champion(project: Project) -> tuple[Scorer, Contract]:
 
 def _file(project: Project, scorer: Scorer, agreed: Contract, data: Path) -> Window:
     raw = ingest.read_table(data, project.config.data.encoding)
+    for column in (agreed.entity, agreed.time):  # which new data need not have for every model
+        asked = column and column.name in {served.name for served in scorer.columns}
+        if column and asked and column.name not in raw.columns:
+            raise ProjectError(
+                f"{data.name}: column {column.name!r} is missing: the model needs it"
+            )
     definition = agreed.target.definition
     needed = contracts.definition_columns(definition) if definition else [agreed.target.name]
     labelled = definition is not None and set(needed) <= set(raw.columns)

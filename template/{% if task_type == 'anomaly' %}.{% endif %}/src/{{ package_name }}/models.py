@@ -23,9 +23,7 @@ def ordinary(data: Data) -> Matrix:
 
 
 def _normal(data: Data, rows: Matrix) -> Normal:
-    spec = data.spec
-    sizes = [len(feature.levels) for feature in spec.categorical]
-    return normal(rows, spec.names, len(spec.numeric), sizes)
+    return normal(rows, data.spec)
 
 
 def largest_z(data: Data, seed: int, params: dict[str, Any]) -> Fitted:

@@ -119,7 +119,7 @@ def stability(project: Project, cut: float) -> dict[str, float]:
     )
     seed = project.config.training.seed
     chosen = storage.read_json(project.path("reports/training.json"), dict[str, Any])["chosen"]
-    spec = features.fit(rows, agreed)
+    spec = features.fit(rows, agreed, task.context(project.facts))
     order = np.random.default_rng(seed).permutation(rows.height)[: 2 * STABILITY_ROWS]
     some = encode(spec, test.head(STABILITY_ROWS))
     scores = []

@@ -1,6 +1,7 @@
 """Save a trained model as a bundle of plain data, after proving that it answers as trained."""
 
 import datetime as dt
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from .. import privacy, storage, task
 from ..data import validation
-from ..data.contract import Contract
+from ..data.contract import Column, Contract
 from ..errors import ProjectError
 from ..features import encode
 from . import graph
@@ -22,7 +23,15 @@ TOLERANCE = 1e-5
 GOLDEN_ROWS = 50
 
 
-def served_columns(contract: Contract) -> tuple[ServedColumn, ...]:
+def sent(contract: Contract, spec: FeatureSpec | None) -> tuple[Column, ...]:
+    """Return what callers send: what is served, and for whom and when a row is if features ask."""
+    read = {item.column for item in (*spec.numeric, *spec.categorical)} if spec else set()
+    served = contract.served
+    others = (contract.entity, contract.time)
+    return served + tuple(c for c in others if c and c.name in read and c not in served)
+
+
+def served_columns(contract: Contract, spec: FeatureSpec | None = None) -> tuple[ServedColumn, ...]:
     """Return what callers send, with the hard rules of the contract."""
     return tuple(
         ServedColumn(
@@ -37,7 +46,7 @@ def served_columns(contract: Contract) -> tuple[ServedColumn, ...]:
             personal=column.personal,
             description=column.description,
         )
-        for column in contract.served
+        for column in sent(contract, spec)
     )
 
 
@@ -63,8 +72,10 @@ def save(
     model = graph.emit(predictor, spec, encoded=False)
     encoded = graph.emit(predictor, spec, encoded=True)
     _prove(predictor, spec, sample, x, model, encoded)
-    chosen = _without_personal(sample.head(GOLDEN_ROWS), contract)
-    rows = tuple(_plain(row, contract) for row in chosen.to_dicts())
+    columns = sent(contract, spec)
+    shown = served_columns(contract, spec)
+    chosen = _without_personal(sample.head(GOLDEN_ROWS), columns, shown)
+    rows = tuple(_plain(row, columns) for row in chosen.to_dicts())
     scores = [output.name for output in outputs if output.role == "score"]
     answers = session(encoded).run(scores, {"x": encode(spec, chosen)})
     golden = {n: tuple(_flat(a).tolist()) for n, a in zip(scores, answers, strict=True)}
@@ -74,7 +85,7 @@ def save(
             "model_encoded.onnx": encoded,
             "contract.odcs.yaml": contract_text.encode("utf-8"),
             "features.json": storage.json_bytes(spec),
-            "columns.json": storage.json_bytes(served_columns(contract)),
+            "columns.json": storage.json_bytes(served_columns(contract, spec)),
             "golden.json": storage.json_bytes(Golden(rows=rows, scores=golden)),
             **{name: storage.json_bytes(report) for name, report in reports.items()},
         }
@@ -155,20 +166,23 @@ def _flat(values: NDArray[Any]) -> NDArray[np.float64]:
     return double[:, 0] if double.shape[1] == 1 else double
 
 
-def _without_personal(rows: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+def _without_personal(
+    rows: pl.DataFrame, columns: Sequence[Column], served: Sequence[ServedColumn]
+) -> pl.DataFrame:
     """Put what `read_golden` gives back in place of the values of personal columns."""
-    columns = {column.name: column for column in served_columns(contract)}
-    for column in filter(privacy.hidden, contract.served):
-        value = example(columns[column.name]) if column.required else None
+    for column, shown in zip(columns, served, strict=True):
+        if not privacy.hidden(column):
+            continue
+        value = example(shown) if shown.required else None
         same = pl.Series(column.name, [value], strict=False).new_from_index(0, rows.height)
         typed = validation.parse(same.cast(pl.String) if value is None else same, column)
         rows = rows.with_columns(typed.alias(column.name))
     return rows
 
 
-def _plain(row: dict[str, Any], contract: Contract) -> dict[str, Any]:
+def _plain(row: dict[str, Any], columns: Sequence[Column]) -> dict[str, Any]:
     return {
         column.name: value.isoformat() if hasattr(value, "isoformat") else value
-        for column in contract.served
+        for column in columns
         if not privacy.hidden(column) and (value := row[column.name]) is not None
     }

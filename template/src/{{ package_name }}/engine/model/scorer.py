@@ -78,11 +78,20 @@ class CategoricalFeature(msgspec.Struct, frozen=True):
     levels: tuple[str, ...]
 
 
-class FeatureSpec(msgspec.Struct, frozen=True):
-    """How raw columns become the model's matrix: first the numbers, then the codes."""
+class FeatureSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How raw columns become the model's matrix: first the numbers, then the codes.
+
+    `context` names features, the last of their kind, that say for whom and when a row is.
+    """
 
     numeric: tuple[NumericFeature, ...]
     categorical: tuple[CategoricalFeature, ...]
+    context: tuple[str, ...] = ()
+
+    @property
+    def measured(self) -> int:
+        """How many numbers, the first ones, are no context."""
+        return sum(item.name not in self.context for item in self.numeric)
 
     @property
     def names(self) -> list[str]:

@@ -63,7 +63,7 @@ def score(
     x, y, places = task.probed(
         encode(scorer.spec, frame),
         targets.values(frame, agreed.target),
-        len(scorer.spec.numeric),
+        scorer.spec.measured,
         settings.seed,
     )
     progress.tell(f"scoring {number(len(x))} test rows")

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .model.output import Output
+from .facts import Facts
+from .model.output import Context, Output
 from .model.stored_graph import Stored
 
 Floats = NDArray[np.float64]
@@ -41,6 +42,11 @@ KINDS = {MOVED: "moved", BROKEN: "broken"}
 PROBES = 0.05  # of the rows, for each kind
 FEWEST, MOST = 30, 1000  # probes of a kind
 NEAREST, FARTHEST = 4.0, 8.0  # robust deviations by which a value is moved
+
+
+def context(facts: Facts) -> tuple[Context, ...]:
+    """Return what says for whom and when a row is, where what is normal differs by that."""
+    return tuple(what for what in facts.normal_by if what != "all_rows")
 
 
 def real(y: Floats) -> NDArray[np.bool_]:

@@ -1,5 +1,7 @@
 """What code reads of the plan in anomaly detection alone."""
 
+from typing import Literal
+
 
 class TaskFacts:
     """Decisions by their output and answers by their name, as `Facts` reads them.
@@ -9,7 +11,7 @@ class TaskFacts:
 
     # Decisions
     alert_rule: str
-    normal_by: list[str]
+    normal_by: list[Literal["all_rows", "entity", "hour", "weekday", "month"]]
     # Answers
     alerts_per_day: float
     anomaly_share: float

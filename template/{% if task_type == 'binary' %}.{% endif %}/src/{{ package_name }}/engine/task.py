@@ -7,7 +7,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .model.output import Output
+from .facts import Facts
+from .model.output import Context, Output
 from .model.stored_graph import Stored
 
 TASK = "binary"
@@ -34,6 +35,11 @@ LABELS_NEEDED = True  # a row without its target teaches nothing
 LIMIT = "min_metric"  # the answer that limits the primary metric
 BY_CHANCE, BY_ENTITY = "stratified", "stratified_group"  # the splits that are not by time
 NEEDS = "rows of both classes"  # without which no metric has a value
+
+
+def context(facts: Facts) -> tuple[Context, ...]:
+    """Return what says for whom and when a row is, beside its features: nothing."""
+    return ()
 
 
 def probed(

@@ -7,7 +7,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .model.output import Output
+from .facts import Facts
+from .model.output import Context, Output
 from .model.stored_graph import Stored
 
 Floats = NDArray[np.float64]
@@ -42,6 +43,11 @@ def outputs(y: Floats) -> tuple[Output, ...]:
         else output
         for output in OUTPUTS
     )
+
+
+def context(facts: Facts) -> tuple[Context, ...]:
+    """Return what says for whom and when a row is, beside its features: nothing."""
+    return ()
 
 
 def probed(

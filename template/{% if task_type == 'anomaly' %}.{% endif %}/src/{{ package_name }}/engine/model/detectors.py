@@ -4,7 +4,8 @@ Sums of trees and steps are exact: their weights are multiples of a power of two
 for the sum in single precision, so that every runtime gives the same bits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,61 +14,73 @@ from onnx import TensorProto
 
 from .builder import Graph
 from .plain import Matrix
+from .scorer import FeatureSpec
 
 FLOAT, DOUBLE = TensorProto.FLOAT, TensorProto.DOUBLE
 FAR = np.float32(1e30)  # no deviation is infinite, which no tree of scikit-learn takes
 CAP = 20.0  # deviations beyond which a value is not more unusual
 NORMAL = 1.349  # interquartile range of a standard normal
+FEWEST = 30  # rows of an entity or of a part of the time that tell what is normal for it
 Floats = NDArray[np.float64]
 
 
 class Normal(NamedTuple):
-    """What is normal of each column: numbers come first, then codes of categories.
+    """What is normal of each feature, for whom and when.
 
-    `center` and `spread` have shape (numbers,); `gaps` (numbers, 2) says how unusual it is that a
-    number is there or missing, and a table how unusual each code is. Both are told as deviations:
-    where a value is the share r as frequent as the most frequent one, sqrt(-2 ln r), at which a
-    normal density has fallen to r.
+    `names` are of the features that are judged: `numbers` says in which columns of the matrix
+    numbers stand, `codes` those of categories. `center` and `spread` have a row for each code of
+    the column `entity`, or one for all, and `season` one for each value of the column `part`, which
+    is added to the center; shape (rows, numbers). `gaps` (numbers, 2) says how unusual it is that
+    a number is there or missing, and a table how unusual each code is. Both are told as
+    deviations: where a value is the share r as frequent as the most frequent one, sqrt(-2 ln r), at
+    which a normal density has fallen to r.
     """
 
     names: tuple[str, ...]
+    numbers: tuple[int, ...]
+    codes: tuple[int, ...]
     center: NDArray[np.float32]
     spread: NDArray[np.float32]
     gaps: NDArray[np.float32]
     tables: tuple[NDArray[np.float32], ...]
+    entity: int | None = None
+    part: int | None = None
+    season: NDArray[np.float32] = np.zeros((0, 0), np.float32)
 
     def away(self, x: Matrix) -> Matrix:
         """Return deviations of a matrix (rows, features): of numbers, of their gaps, of codes.
 
         A missing number is at its center, and unusual by its gap.
         """
-        width = len(self.center)
-        numbers = x[:, :width]
+        numbers = x[:, list(self.numbers)]
         missing = np.isnan(numbers)
+        who = _codes(x, self.entity, len(self.center))
         with np.errstate(over="ignore"):
-            moved = np.clip((numbers - self.center) / self.spread, -FAR, FAR)
+            moved = numbers - self.center[who]
+            if self.part is not None:
+                moved = moved - self.season[_codes(x, self.part, len(self.season))]
+            moved = np.clip(moved / self.spread[who], -FAR, FAR)
         gaps = np.where(missing, self.gaps[:, 1], self.gaps[:, 0])
         codes = [
-            table[np.minimum(x[:, width + place], len(table) - 1).astype(np.intp)]
-            for place, table in enumerate(self.tables)
+            table[_codes(x, place, len(table))][:, None]
+            for place, table in zip(self.codes, self.tables, strict=True)
         ]
-        parts = [np.where(missing, np.float32(0), moved), gaps, *(c[:, None] for c in codes)]
-        return np.concatenate(parts, axis=1)
+        return np.concatenate([np.where(missing, np.float32(0), moved), gaps, *codes], axis=1)
 
     def emit(self, graph: Graph) -> str:
         """Add the nodes of `away`; leave `columns` and `surprise` [rows, features] for the head.
 
         The surprise of a feature is the size of its deviation.
         """
-        width, floats = len(self.center), np.float32
-        parts, sizes = [], []
-        if width:
-            numbers = graph.node(
-                "Gather", ["x", graph.constant(np.arange(width), np.int64)], axis=1
-            )
+        floats, parts, sizes = np.float32, [], []
+        if self.numbers:
+            columns = graph.constant(np.array(self.numbers), np.int64)
+            numbers = graph.node("Gather", ["x", columns], axis=1)
             missing = graph.node("IsNaN", [numbers])
-            moved = graph.node("Sub", [numbers, graph.constant(self.center[None], floats)])
-            moved = graph.node("Div", [moved, graph.constant(self.spread[None], floats)])
+            moved = graph.node("Sub", [numbers, _of(graph, self.entity, self.center)])
+            if self.part is not None:
+                moved = graph.node("Sub", [moved, _of(graph, self.part, self.season)])
+            moved = graph.node("Div", [moved, _of(graph, self.entity, self.spread)])
             bounds = [graph.constant(-FAR, floats), graph.constant(FAR, floats)]
             moved = graph.node("Clip", [moved, *bounds])
             moved = graph.node("Where", [missing, graph.constant([[0.0]], floats), moved])
@@ -75,38 +88,108 @@ class Normal(NamedTuple):
             gaps = graph.node("Where", [missing, *both])
             parts += [moved, gaps]
             sizes.append(graph.node("Max", [graph.node("Abs", [moved]), gaps]))
-        for place, table in enumerate(self.tables):
-            code = graph.node("Gather", ["x", graph.constant([width + place], np.int64)], axis=1)
-            last = graph.constant([[len(table) - 1]], floats)
-            code = graph.node("Cast", [graph.node("Min", [code, last])], to=TensorProto.INT64)
-            parts.append(graph.node("Gather", [graph.constant(table, floats), code]))
+        for place, table in zip(self.codes, self.tables, strict=True):
+            parts.append(_of(graph, place, table[:, None]))
             sizes.append(parts[-1])
         graph.node("Concat", sizes, "surprise", axis=1)
         graph.node("Constant", [], "columns", value_strings=list(self.names))
         return graph.node("Concat", parts, axis=1)
 
 
-def normal(x: Matrix, names: Sequence[str], numbers: int, sizes: Sequence[int]) -> Normal:
-    """Learn what is normal from training rows (rows, features); `sizes` are those of categories.
+def _codes(x: Matrix, column: int | None, size: int) -> NDArray[np.intp]:
+    """Return the row of a table for each value of a column, the last one for all that follow."""
+    if column is None:
+        return np.zeros(len(x), np.intp)
+    known = np.where(np.isnan(x[:, column]), size - 1, x[:, column])
+    return np.clip(known, 0, size - 1).astype(np.intp)
 
-    Center is the median, spread the interquartile range as that of a normal; where half of the
-    values are one, the mean distance from it.
+
+def _of(graph: Graph, column: int | None, table: NDArray[np.float32]) -> str:
+    """Add the nodes that look up a column in a table, float32 [rows, width of the table]."""
+    if column is None:
+        return graph.constant(table, np.float32)
+    first, last = graph.constant(0, np.float32), graph.constant(len(table) - 1, np.float32)
+    value = graph.node("Gather", ["x", graph.constant(column, np.int64)], axis=1)
+    value = graph.node("Where", [graph.node("IsNaN", [value]), last, value])
+    value = graph.node("Clip", [value, first, last])
+    code = graph.node("Cast", [value], to=TensorProto.INT64)
+    return graph.node("Gather", [graph.constant(table, np.float32), code])
+
+
+def normal(x: Matrix, spec: FeatureSpec) -> Normal:
+    """Learn what is normal from training rows (rows, features).
+
+    The center is the median: of an entity with FEWEST rows its own, and beside it how far the rows
+    of a part of the time lie from it. The spread is the interquartile range as that of a normal
+    distribution; where half of the values are one, their mean distance from it.
     """
-    center, spread = np.zeros(numbers, np.float32), np.ones(numbers, np.float32)
-    gaps = np.zeros((numbers, 2), np.float32)
-    for place in range(numbers):
-        known = x[:, place][~np.isnan(x[:, place])].astype(np.float64)
-        gaps[place] = rarity(np.array([len(known), len(x) - len(known)]))
-        if not len(known):
-            continue
-        low, middle, high = np.quantile(known, [0.25, 0.5, 0.75])
-        wide = (high - low) / NORMAL or np.abs(known - middle).mean() or 1.0
-        center[place], spread[place] = middle, max(wide, float(np.finfo(np.float32).tiny))
-    tables = []
-    for place, size in enumerate(sizes, numbers):
-        codes = np.minimum(x[:, place], size).astype(np.intp)
-        tables.append(rarity(np.bincount(codes, minlength=size + 1)))
-    return Normal(tuple(names), center, spread, gaps, tuple(tables))
+    width, columns = len(spec.numeric), range(len(spec.names))
+    context = [place for place in columns if spec.names[place] in spec.context]
+    entity = next((place for place in context if place >= width), None)
+    part = next((place for place in context if place < width), None)
+    numbers = tuple(place for place in columns[:width] if place != part)
+    codes = tuple(place for place in columns[width:] if place != entity)
+    sizes = {place: len(item.levels) + 1 for place, item in enumerate(spec.categorical, width)}
+
+    known = x[:, list(numbers)].astype(np.float64)
+    nothing = np.zeros(len(numbers))
+    middle = _of_group(_median, known, nothing, 1)
+    who = _codes(x, entity, people := sizes.get(-1 if entity is None else entity, 1))
+    center = _by(who, people, _median, known, middle)
+    left, season = known - center[who], np.zeros((0, len(numbers)))
+    if part is not None:
+        when = _codes(x, part, times := int(np.nanmax(x[:, part], initial=0)) + 2)
+        season = _by(when, times, _median, left, nothing)
+        left = left - season[when]
+    every = _of_group(_wide, left, nothing, 1)
+    spread = _by(who, people, _wide, left, every)
+    spread = np.where(spread > 0, spread, np.where(every > 0, every, 1.0))
+    gaps = [rarity(np.array([(~gap).sum(), gap.sum()])) for gap in np.isnan(known).T]
+    seen = [np.bincount(_codes(x, at, sizes[at]), minlength=sizes[at]) for at in codes]
+    return Normal(
+        tuple(spec.names[place] for place in (*numbers, *codes)),
+        numbers,
+        codes,
+        center.astype(np.float32),
+        np.maximum(spread, np.finfo(np.float32).tiny).astype(np.float32),
+        np.array(gaps, np.float32).reshape(len(numbers), 2),
+        tuple(map(rarity, seen)),
+        entity,
+        part,
+        season.astype(np.float32),
+    )
+
+
+Statistic = Callable[[Floats], Floats]
+
+
+def _median(rows: Floats) -> Floats:
+    return np.asarray(np.nanmedian(rows, axis=0))
+
+
+def _wide(rows: Floats) -> Floats:
+    low, middle, high = np.nanquantile(rows, [0.25, 0.5, 0.75], axis=0)
+    around = np.nanmean(np.abs(rows - middle), axis=0)
+    return np.where(high > low, (high - low) / NORMAL, around)
+
+
+def _by(
+    codes: NDArray[np.intp], size: int, statistic: Statistic, rows: Floats, otherwise: Floats
+) -> Floats:
+    """Return a statistic of each column (size, columns) by group of rows."""
+    order = np.argsort(codes, kind="stable")
+    bounds = np.searchsorted(codes[order], np.arange(size + 1))
+    parts = (rows[order[first:last]] for first, last in pairwise(bounds))
+    return np.array([_of_group(statistic, part, otherwise, FEWEST) for part in parts])
+
+
+def _of_group(statistic: Statistic, rows: Floats, otherwise: Floats, fewest: int) -> Floats:
+    """Return a statistic of each column, `otherwise` where it has fewer values."""
+    found = otherwise.copy()
+    enough = (~np.isnan(rows)).sum(axis=0) >= fewest
+    if enough.any():
+        found[enough] = statistic(rows[:, enough])
+    return found
 
 
 def rarity(counts: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
