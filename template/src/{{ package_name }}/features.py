@@ -46,21 +46,20 @@ def fit(frame: pl.DataFrame, contract: Contract, context: Sequence[Context] = ()
             numeric.append(NumericFeature(name, name))
     named = []
     for what in context:
-        column = contract.entity if what == "entity" else contract.time
-        if column is None:
+        of = contract.entity if what == "entity" else contract.time
+        if of is None:
             raise ProjectError(f"normal_by is {what}, but no column of the contract says that")
-        needed = {"entity": "category", "hour": "timestamp"}.get(what, column.kind)
-        if column.kind != needed:
+        needed = {"entity": "category", "hour": "timestamp"}.get(what, of.kind)
+        if of.kind != needed:
             raise ProjectError(
-                f"normal_by is {what}, but {column.name} is {column.kind}: the contract needs "
+                f"normal_by is {what}, but {of.name} is {of.kind}: the contract needs "
                 f"{'string' if what == 'entity' else 'timestamp'} there, or override MOD-05"
             )
-        name = f"{column.name}.{what}"
-        named.append(name)
+        named.append(f"{of.name}.{what}")
         if what == "entity":
-            categorical.append(CategoricalFeature(name, column.name, _levels(frame[column.name])))
+            categorical.append(CategoricalFeature(named[-1], of.name, _levels(frame[of.name])))
         else:
-            numeric.append(NumericFeature(name, column.name, what))
+            numeric.append(NumericFeature(named[-1], of.name, what))
     return FeatureSpec(tuple(numeric), tuple(categorical), tuple(named))
 
 

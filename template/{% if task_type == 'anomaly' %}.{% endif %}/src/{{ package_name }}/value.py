@@ -1,6 +1,5 @@
 """What the alerts of a detector are worth, and whether they are of any use."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,8 @@ from .engine.data import contract, validation
 from .engine.features import encode
 from .engine.formats import number, percent
 from .engine.model.fitting import Data
-from .engine.resampling import Interval, intervals, redrawn, resamples
-from .engine.settings import Project
+from .engine.resampling import Interval, Measured, Places, intervals, resamples
+from .engine.settings import DAYS_A_MONTH, Project
 from .engine.severity import Judged
 from .planner.compared import losses
 
@@ -127,7 +126,8 @@ def stability(project: Project, cut: float) -> dict[str, float]:
         part = encode(spec, rows[np.sort(half)])
         data = Data(part, np.full(len(part), np.nan), spec, project.config.training.threads)
         scores.append(models.FITTERS[chosen](data, seed, {}).predict(some))
-    return metrics.agreement(*scores, cut)
+    first, second = scores
+    return metrics.agreement(first, second, cut)
 
 
 def _alerts(project: Project, alert: NDArray[np.bool_], named: NDArray[Any]) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def _business(
     """
     facts = project.facts
     prevalence, yearly = facts.anomaly_share, 12 * facts.predictions_per_month
-    rows_a_day = facts.predictions_per_month / decision.DAYS_A_MONTH
+    rows_a_day = facts.predictions_per_month / DAYS_A_MONTH
     known = ~np.isnan(labels)
     y, flagged = labels[known] == 1, alert[known]
     w = np.where(y, prevalence / max(y.sum(), 1), (1 - prevalence) / max((~y).sum(), 1))
@@ -172,7 +172,7 @@ def _business(
     draws = resamples(project.config.evaluation.bootstrap, max(1, len(y)))
     seed = project.config.training.seed
     inner = None if groups is None else groups[known]
-    cost = _mean(y, per_row, prevalence, redrawn(_classes(y), draws, seed, inner))
+    cost = _mean(y, per_row, prevalence, {"draws": draws, "seed": seed, "groups": inner})
     checks = min(1.0, facts.today_checks / max(rows_a_day, 1e-9))
     policies = {
         "today's process": checks * facts.cost_check
@@ -204,12 +204,8 @@ def _business(
     }
 
 
-def _classes(y: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
-    return [np.flatnonzero(y), np.flatnonzero(~y)]
-
-
 def _mean(
-    y: NDArray[np.bool_], values: Floats, prevalence: float, resamples: Iterator[Floats]
+    y: NDArray[np.bool_], values: Floats, prevalence: float, drawn: dict[str, Any]
 ) -> Interval:
     """Return the mean of values where the share `prevalence` of the rows is of class `y`.
 
@@ -217,14 +213,20 @@ def _mean(
     """
     if not y.any() or y.all():
         return Interval(np.nan, np.nan, np.nan)
-    shares = (prevalence, 1 - prevalence)
 
-    def mean(weights: Floats | None) -> list[float]:
-        w = np.ones(len(y)) if weights is None else weights
-        total = 0.0
-        for share, rows in zip(shares, _classes(y), strict=True):
-            size = float(w[rows].sum())
-            total += share * float(w[rows] @ values[rows]) / size if size else np.nan
-        return [total]
+    def of(some: Places) -> Measured:
+        part, hit = values[some], y[some]
+        classes = [np.flatnonzero(hit), np.flatnonzero(~hit)]
 
-    return intervals(mean, resamples)[0]
+        def mean(weights: Floats | None) -> list[float]:
+            w = np.ones(len(hit)) if weights is None else weights
+            sums = [(float(w[rows].sum()), float(np.sum(w[rows] * part[rows]))) for rows in classes]
+            shares = (prevalence, 1 - prevalence)
+            means = [
+                s * total / n if n else np.nan for s, (n, total) in zip(shares, sums, strict=True)
+            ]
+            return [sum(means)]
+
+        return mean, classes
+
+    return intervals(of, **drawn)[0]

@@ -25,7 +25,9 @@ GOLDEN_ROWS = 50
 
 def sent(contract: Contract, spec: FeatureSpec | None) -> tuple[Column, ...]:
     """Return what callers send: what is served, and for whom and when a row is if features ask."""
-    read = {item.column for item in (*spec.numeric, *spec.categorical)} if spec else set()
+    read: set[str] = set()
+    if spec:
+        read = {item.column for item in spec.numeric} | {item.column for item in spec.categorical}
     served = contract.served
     others = (contract.entity, contract.time)
     return served + tuple(c for c in others if c and c.name in read and c not in served)

@@ -195,7 +195,8 @@ def _of_group(statistic: Statistic, rows: Floats, otherwise: Floats, fewest: int
 def rarity(counts: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
     """Return how unusual each of several values is, as a deviation; never seen counts as half."""
     shares = np.maximum(counts, 0.5)
-    return np.minimum(np.sqrt(-2 * np.log(shares / shares.max())), CAP).astype(np.float32)
+    far = np.minimum(np.sqrt(-2 * np.log(shares / shares.max())), CAP)
+    return np.asarray(far, np.float32)
 
 
 class Deviations(NamedTuple):
@@ -330,4 +331,4 @@ def _balanced(
 def on_grid(weights: Floats, most: float) -> NDArray[np.float32]:
     """Round weights so that any sum of them up to `most` is exact in single precision."""
     step = 2.0 ** (int(np.ceil(np.log2(max(most, 1.0)))) - 23)
-    return (np.round(weights / step) * step).astype(np.float32)
+    return np.asarray(np.round(weights / step) * step, np.float32)
