@@ -7,7 +7,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .model.output import Output, levels
+from .facts import Facts
+from .model.output import Context, Output, levels
 from .model.stored_graph import Stored
 
 Floats = NDArray[np.float64]
@@ -45,6 +46,11 @@ def outputs(classes: tuple[str, ...]) -> tuple[Output, ...]:
         msgspec.structs.replace(decision, levels=classes),
         accepted,
     )
+
+
+def context(facts: Facts) -> tuple[Context, ...]:
+    """Return what says for whom and when a row is, beside its features: nothing."""
+    return ()
 
 
 def probed(
