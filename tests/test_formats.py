@@ -8,6 +8,7 @@ import pytest
 from helpers.jinja import environment
 from helpers.plan import render_plan
 
+from package_name.engine import formats
 from package_name.engine.formats import apart, count, number, percent, signed
 from package_name.engine.settings import Number
 from package_name.planner.measured import amount
@@ -128,6 +129,11 @@ def test_what_is_written_is_near_and_on_the_right_side() -> None:
             assert back < 1
             assert math.isclose(1 - back, 1 - value, rel_tol=0.0051)
             assert float(percent(value).removesuffix("\u00a0%")) < 100
+
+
+def test_several_numbers_stand_with_commas_between_them() -> None:
+    assert formats.numbers(0.5) == "0.5"
+    assert formats.numbers([0.25, 3, 0.00004]) == "0.25, 3, 0.00004"
 
 
 def test_one_is_singular_and_a_gain_has_its_sign() -> None:

@@ -8,7 +8,7 @@ from .engine import console, progress
 from .engine.cli import app as engine_app
 from .engine.console import AsJson, show
 from .engine.data.cli import app as contract_app
-from .engine.formats import number, percent, signed
+from .engine.formats import numbers, percent, signed
 from .engine.settings import find_project
 from .engine.storage import project_lock
 from .planner.cli import app as plan_app
@@ -102,7 +102,9 @@ def explain(
     if row is not None:
         found = report["rows"][0]
         score = report["score"]
-        lines = [f"{score} {number(found[score])} (mean {number(report['base'])})"]
+        lines = [f"{score} {numbers(found[score])} (mean {numbers(report['base'])})"]
+        if "against" in found:  # of several numbers, the first less the second is explained
+            lines.append(f"for {found['class']} against {found['against']}:")
         lines += [
             f"  {signed(item['contribution'])} {item['feature']} = {item['value']}"
             for item in found["contributions"]

@@ -21,6 +21,11 @@ def number(value: float | None, digits: int | None = None) -> str:
     return _written(value, digits, 1)
 
 
+def numbers(value: float | list[float]) -> str:
+    """Write a number, or several with commas between them."""
+    return ", ".join(map(number, value)) if isinstance(value, list) else number(value)
+
+
 def percent(share: float | None) -> str:
     """Write a share: 4 %, 12.5 %, 99.95 %."""
     return UNKNOWN if share is None else f"{_written(share * 100, None, 100)}{NBSP}%"
