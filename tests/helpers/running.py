@@ -2,9 +2,13 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +38,32 @@ class Made:
         """Read a report."""
         found: dict[str, Any] = json.loads((self.folder / f"reports/{name}.json").read_text())
         return found
+
+    @contextmanager
+    def serving(self) -> Iterator[Callable[..., Any]]:
+        """Run the service; give a function that asks an address, and posts what it is given."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [sys.executable, "-m", self.package, "serve", "--port", str(port)]
+        running = subprocess.Popen(command, cwd=self.folder, env=self.env)
+
+        def ask(path: str, content: Any = None) -> Any:
+            body = None if content is None else json.dumps(content).encode()
+            head = {"Content-Type": "application/json"}
+            request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, head)
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                text = answer.read().decode()
+            return json.loads(text) if text.startswith(("{", "[")) else text
+
+        try:
+            for _ in range(120):
+                try:
+                    ask("/ready")
+                    break
+                except OSError:
+                    time.sleep(0.25)
+            yield ask
+        finally:
+            running.terminate()
+            running.wait(30)
