@@ -103,8 +103,8 @@ def ours(
     classes = counts["target"].to_list()
     answers = {"task_type": "multiclass", "target": "target", "entity": "", "time_column": ""}
     answers |= {"classes": ", ".join(classes), "n_rows": str(train.height)}
-    answers |= {"largest_share": f"{counts['count'][0] / train.height:.4f}"}
-    answers |= {"rarest_share": f"{counts['count'][-1] / train.height:.4f}"}
+    answers |= {"largest_share": f"{counts['count'][0] / train.height:.6f}"}
+    answers |= {"rarest_share": f"{counts['count'][-1] / train.height:.6f}"}
     render(project, **answers, deployment_modes="[batch]", cost_pairs="")
     if python is None:
         call("uv", "sync", "-q", "--no-install-project", cwd=project)

@@ -8,11 +8,9 @@ from numpy.typing import NDArray
 
 from .engine import metrics
 from .engine.facts import Facts
-from .engine.model import boosting, linear
+from .engine.model import boosting, families, linear
 from .engine.model.fitting import Data, Fitted, Fitter
-from .engine.model.plain import SOFTMAX, Link, Matrix, forest_of_sklearn
-
-UNCERTAIN = 0.005  # of the shares in leaves goes to all classes alike: none is impossible
+from .engine.model.plain import SOFTMAX
 
 
 def class_prior(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
@@ -27,29 +25,19 @@ def single_rule(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
 
     tree = DecisionTreeClassifier(max_depth=1, min_samples_leaf=10, random_state=seed)
     tree.fit(data.x, data.y)
-    return _of_shares(data, tree, [tree], tree.predict_proba)
+    return families.of_shares(data, tree)
 
 
 def logistic_regression(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     """Standardised numbers with missing indicators, one-hot levels, L2 penalty, softmax."""
     from sklearn.linear_model import LogisticRegression
 
-    design, classes = linear.design(data), len(data.levels)
+    design = linear.design(data)
     estimator = LogisticRegression(C=1.0, max_iter=500, random_state=seed)
     estimator.fit(design.columns, data.y)
-    weights, intercepts = estimator.coef_, estimator.intercept_
-    if len(estimator.classes_) == 2:  # one class' log-odds against the other
-        weights, intercepts = (
-            np.vstack([0 * weights, weights]),
-            np.append(0 * intercepts, intercepts),
-        )
-    coefficients = np.zeros((design.columns.shape[1], classes))
-    coefficients[:, estimator.classes_] = weights.T
-    # A class that no row has is as improbable as half a row of them.
-    floor = float(np.log(0.5 / len(data.y)))
-    intercept = np.full(classes, float(np.mean(intercepts)) + floor)
-    intercept[estimator.classes_] = intercepts
-    return linear.fitted(design, coefficients, intercept, SOFTMAX)
+    sums = estimator.coef_.T, estimator.intercept_
+    weights, intercepts = linear.of_classes(*sums, estimator.classes_, data)
+    return linear.fitted(design, weights, intercepts, SOFTMAX)
 
 
 def extra_trees(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
@@ -67,25 +55,7 @@ def extra_trees(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
         random_state=seed,
     )
     forest.fit(data.x, data.y)
-
-    def predict(x: Matrix) -> NDArray[np.float64]:
-        forest.n_jobs = data.workers(x)
-        return np.asarray(forest.predict_proba(x))
-
-    return _of_shares(data, forest, list(forest.estimators_), predict)
-
-
-def _of_shares(data: Data, fitted: Any, trees: list[Any], shares: Any) -> Fitted:
-    """Return trees whose leaves hold shares of classes, all of which stay possible."""
-    classes = len(data.levels)
-    link = Link("identity", 1 - UNCERTAIN, UNCERTAIN / classes)
-
-    def predict(x: Matrix) -> NDArray[np.float64]:
-        known = np.zeros((len(x), classes))
-        known[:, fitted.classes_] = shares(x)
-        return link.apply(known)
-
-    return Fitted(forest_of_sklearn(trees, link, classes, fitted.classes_), predict)
+    return families.of_shares(data, forest)
 
 
 OBJECTIVE = {"objective": "multiclass", "metric": "multi_logloss"}
@@ -105,10 +75,14 @@ FITTERS: dict[str, Fitter] = {
     "single_rule": single_rule,
     "logistic_regression": logistic_regression,
     "extra_trees": extra_trees,
+    **{name: partial(fit, classify=True) for name, fit in families.FITTERS.items()},
     **{name: partial(boosting.fit, kind) for name, kind in KINDS.items()},
 }
 # From simple to complex: a later one is chosen only when it is clearly better.
-LADDER = ("class_prior", "single_rule", "logistic_regression", "extra_trees", "lightgbm", "blend")
+LADDER = (
+    *("class_prior", "single_rule", "decision_tree", "logistic_regression", "nearest_neighbours"),
+    *("random_forest", "extra_trees", "kernel_machine", "neural_network", "lightgbm", "blend"),
+)
 # What a blend has beside the plan's candidates: nothing, and after `ml tune` two kinds of trees.
 STATISTICS: dict[str, str] = {}
 TUNED = ("extra_trees", "lightgbm_extra")

@@ -1,7 +1,8 @@
 """Families of models beside linear ones and boosting, each from training rows to plain data.
 
-A fitter here takes what the target is: `classify` with 0 and 1 or with the codes of `levels`, or
-numbers. Fewer rows than there are may be enough to fit one; they are drawn at random.
+A fitter here takes what the target is: `classify` with 0 and 1, or with the codes of the levels
+that `Data` has, or numbers. Fewer rows than there are may be enough to fit one; they are drawn at
+random.
 """
 
 from typing import Any
@@ -9,16 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import boosting
+from . import boosting, linear
 from .dense import Floats, Layer, Neighbours, Network, kernel_means, learn, squared_distances
 from .fitting import Data, Fitted, drawn
-from .plain import IDENTITY, LOGIT, Link, Matrix, forest_of_sklearn
+from .plain import IDENTITY, LOGIT, SOFTMAX, Link, Matrix, forest_of_sklearn
 
 TREE_LEAVES = 32  # that a person can still follow
 WAVES = 500  # random features of the kernel machine
 KERNEL_ROWS, NETWORK_ROWS, KNOWN_ROWS = 50_000, 100_000, 2000
 NEIGHBOURS = (10, 25, 60, 150)
 LAYERS = (64, 32)
+UNCERTAIN = 0.005  # of the shares of several classes goes to all alike: none is impossible
 
 
 def decision_tree(data: Data, seed: int, params: dict[str, Any], *, classify: bool) -> Fitted:
@@ -53,6 +55,8 @@ def random_forest(data: Data, seed: int, params: dict[str, Any], *, classify: bo
 def _trees(estimator: Any, data: Data, classify: bool) -> Fitted:
     goal, link = (data.y, IDENTITY) if classify else _standardised(data.y)
     estimator.fit(data.x, goal)
+    if data.levels:
+        return of_shares(data, estimator)
     members = list(getattr(estimator, "estimators_", [estimator]))
 
     def predict(x: Matrix) -> Floats:
@@ -61,6 +65,22 @@ def _trees(estimator: Any, data: Data, classify: bool) -> Fitted:
         return link.apply(estimator.predict_proba(x)[:, 1] if classify else estimator.predict(x))
 
     return Fitted(forest_of_sklearn(members, link), predict)
+
+
+def of_shares(data: Data, estimator: Any) -> Fitted:
+    """Return fitted trees of scikit-learn whose leaves hold shares of the levels of `data`."""
+    codes, levels = estimator.classes_, len(data.levels)
+    link = Link("identity", 1 - UNCERTAIN, UNCERTAIN / levels)
+    members = list(getattr(estimator, "estimators_", [estimator]))
+
+    def predict(x: Matrix) -> Floats:
+        if hasattr(estimator, "n_jobs"):
+            estimator.n_jobs = data.workers(x)
+        shares = np.zeros((len(x), levels))
+        shares[:, codes] = estimator.predict_proba(x)
+        return link.apply(shares)
+
+    return Fitted(forest_of_sklearn(members, link, levels, codes), predict)
 
 
 def kernel_machine(data: Data, seed: int, params: dict[str, Any], *, classify: bool) -> Fitted:
@@ -84,7 +104,7 @@ def kernel_machine(data: Data, seed: int, params: dict[str, Any], *, classify: b
     if classify:
         estimator = LogisticRegression(C=1.0, max_iter=500, random_state=seed)
         estimator.fit(features, data.y)
-        last, link = Layer(estimator.coef_.T, estimator.intercept_), LOGIT
+        last, link = _last(estimator.coef_.T, estimator.intercept_, estimator, data)
     else:
         goal, link = _standardised(data.y)
         estimator = RidgeCV(np.logspace(-3, 3, 7)).fit(features, goal)
@@ -98,26 +118,39 @@ def neural_network(data: Data, seed: int, params: dict[str, Any], *, classify: b
 
     data = data.rows(drawn(np.arange(len(data.y)), NETWORK_ROWS, seed))
     inputs = learn(data.x, data.spec)
-    goal, link = (data.y, LOGIT) if classify else _standardised(data.y)
+    goal, link = (data.y, IDENTITY) if classify else _standardised(data.y)
     kind = MLPClassifier if classify else MLPRegressor
+    alone = classify and np.unique(data.y, return_counts=True)[1].min() < 2  # in no tenth of rows
     estimator = kind(
         hidden_layer_sizes=LAYERS,
         alpha=1e-3,
         batch_size=128,
-        early_stopping=True,
+        early_stopping=not alone,
         random_state=seed,
     )
     estimator.fit(inputs.apply(data.x), goal)
     pairs = list(zip(estimator.coefs_, estimator.intercepts_, strict=True))
     hidden = [Layer(weight, bias, "relu") for weight, bias in pairs[:-1]]
-    return _whole(Network(inputs, (*hidden, Layer(*pairs[-1])), link))
+    last = Layer(*pairs[-1])
+    if classify:
+        last, link = _last(*pairs[-1], estimator, data)
+    return _whole(Network(inputs, (*hidden, last), link))
+
+
+def _last(weight: Floats, bias: Floats, estimator: Any, data: Data) -> tuple[Layer, Link]:
+    """Return the last layer of a classifier and its link."""
+    if not data.levels:
+        return Layer(weight, bias), LOGIT
+    return Layer(*linear.of_classes(weight, bias, estimator.classes_, data)), SOFTMAX
 
 
 def nearest_neighbours(data: Data, seed: int, params: dict[str, Any], *, classify: bool) -> Fitted:
     """Keep KNOWN_ROWS rows; how many neighbours count is chosen by leaving each row out."""
     data = data.rows(drawn(np.arange(len(data.y)), KNOWN_ROWS, seed))
     inputs = learn(data.x, data.spec)
-    rows, values = inputs.apply(data.x), data.y.astype(np.float64)[:, None]
+    rows, values, link = inputs.apply(data.x), data.y.astype(np.float64)[:, None], IDENTITY
+    if levels := len(data.levels):
+        values, link = np.eye(levels)[data.y], Link("identity", 1 - UNCERTAIN, UNCERTAIN / levels)
     squares = squared_distances(rows, rows)
     np.fill_diagonal(squares, np.inf)
     most = max(1, len(rows) - 2)
@@ -125,7 +158,7 @@ def nearest_neighbours(data: Data, seed: int, params: dict[str, Any], *, classif
         k: float(np.square(kernel_means(squares, values, k) - values).mean())
         for k in dict.fromkeys(min(k, most) for k in NEIGHBOURS)
     }
-    return _whole(Neighbours(inputs, rows, values, min(errors, key=errors.__getitem__)))
+    return _whole(Neighbours(inputs, rows, values, min(errors, key=errors.__getitem__), link))
 
 
 def _standardised(y: NDArray[Any]) -> tuple[Floats, Link]:

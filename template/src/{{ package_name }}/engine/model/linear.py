@@ -69,6 +69,25 @@ def design(data: Data) -> Design:
     return Design(columns, center, spread, sizes)
 
 
+def of_classes(
+    weights: NDArray[np.float64], intercepts: NDArray[np.float64], codes: NDArray[Any], data: Data
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return weights (inputs, levels) and intercepts (levels,) of which softmax is taken.
+
+    `weights` (inputs, sums) are of the classes `codes` that training rows had, or of two classes
+    the log-odds of the second. A class that no row had is as improbable as half a row of them all.
+    """
+    if weights.shape[1] < len(codes):
+        weights = np.column_stack([0 * weights, weights])
+        intercepts = np.append(0 * intercepts, intercepts)
+    whole = np.zeros((len(weights), len(data.levels)))
+    whole[:, codes.astype(np.intp)] = weights
+    least = float(np.mean(intercepts)) + float(np.log(0.5 / len(data.y)))
+    moved = np.full(len(data.levels), least)
+    moved[codes.astype(np.intp)] = intercepts
+    return whole, moved
+
+
 def fitted(
     design: Design,
     coefficients: NDArray[np.float64],
