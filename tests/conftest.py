@@ -1,7 +1,38 @@
-"""The same examples in every run, and the template's package under the name `package_name`."""
+"""The same examples in every run, the template's package as `package_name`, and the tiers.
+
+The workers of pytest take files in this order: the longest come first, so that none is left alone
+with one at the end.
+"""
 
 import helpers.package  # noqa: F401  makes `package_name` importable, for every file of tests
+import pytest
 from hypothesis import settings
 
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.load_profile("same")
+
+TIERS = {
+    "install": ("test_projects", "test_tutorial", "test_bounds"),
+    "project": (
+        *("test_survival", "test_regression_project", "test_monorepo", "test_privacy"),
+        *("test_regression_use", "test_threads", "test_large_tables"),
+    ),
+    "update": (
+        *("test_ml_update", "test_bridge", "test_change_of_mind", "test_update_lab"),
+        *("test_releases", "test_plan_updates", "test_adoption"),
+    ),
+}
+PLACES = {name: (tier, place) for tier, names in TIERS.items() for place, name in enumerate(names)}
+
+
+def tier(item: pytest.Item) -> tuple[str, int]:
+    """Return the tier of a test, which its file tells, and the place of the file in it."""
+    return PLACES.get(item.path.stem, ("unit", 0))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with its tier, and put the longest files first."""
+    for item in items:
+        item.add_marker(tier(item)[0])
+    order = [*TIERS, "unit"]
+    items.sort(key=lambda item: (order.index(tier(item)[0]), tier(item)[1]))

@@ -33,6 +33,7 @@ CHOICES: dict[str, dict[str, str]] = {
         "project_name": "Größe 🚀: \"fraud\" & 'returns'",
         "package_name": "alarms",
         "problem": "Which orders are fraud | or not? 100 % of them; $5 `each`",
+        "detail": "full",
         "entity": "",
     },
     "rest": {"preset": "fraud", "detail": "full", "latency_ms": "40"},
@@ -74,7 +75,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
 
-@pytest.mark.parametrize("choices", CHOICES.values(), ids=CHOICES)
+# The defaults are made by other tests of this file, by both tools.
+DAILY = ("names", "batch")
+BY_NIGHT = [
+    pytest.param(choices, id=name, marks=() if name in DAILY else pytest.mark.nightly)
+    for name, choices in CHOICES.items()
+]
+
+
+@pytest.mark.parametrize("choices", BY_NIGHT)
 def test_cookiecutter_and_cruft_make_the_same_project(
     repository: Path, tmp_path: Path, choices: dict[str, str]
 ) -> None:
@@ -89,7 +98,7 @@ def test_cookiecutter_and_cruft_make_the_same_project(
 
 @given(answers())
 @settings(
-    max_examples=4,
+    max_examples=2,
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
@@ -195,7 +204,11 @@ WRITTEN = "We lose 4 % of them a month."
 
 
 @pytest.mark.parametrize(
-    "known", [True, False], ids=["in git before the edit", "edited before git"]
+    "known",
+    [
+        pytest.param(True, id="in git before the edit"),
+        pytest.param(False, id="edited before git", marks=pytest.mark.nightly),
+    ],
 )
 def test_cruft_updates_and_marks_conflicts(repository: Path, tmp_path: Path, known: bool) -> None:
     template = tmp_path / "template"

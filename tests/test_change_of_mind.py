@@ -329,7 +329,10 @@ def errors(folder: Path, package: str) -> list[str]:
 @pytest.mark.parametrize("to", ["batch", "rest"])
 def test_a_project_that_has_run_runs_on(template: Path, tmp_path: Path, to: str) -> None:
     """Trained with one way of delivery, then delivered in another way, under another metric."""
-    before = {"deployment_modes": ["rest", "batch"] if to == "batch" else ["batch"]}
+    before = {
+        "deployment_modes": ["rest", "batch"] if to == "batch" else ["batch"],
+        "plan_depth": "regulated" if to == "batch" else "standard",
+    }
     folder = render(tmp_path / "project", template, "v1.0.0", **before)
     publish(folder)
     run(folder, "-m", "churn_model", "run")
@@ -346,8 +349,11 @@ def test_a_project_that_has_run_runs_on(template: Path, tmp_path: Path, to: str)
     )
     run(folder, "-m", package, "run")
     assert errors(folder, package) == []
+    assert "not measured yet" not in (folder / "PLAN.md").read_text("utf-8").lower()
+    # Its own tests: all of them are there for this mode, and one starts the service and asks it.
+    run(folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--collect-only")
     if to == "batch":
         run(folder, "-m", package, "score", "data/sample/dataset.parquet", "scores.parquet")
         assert (folder / "scores.parquet").exists()
-    else:  # the project's own test starts the service and asks it
+    else:
         run(folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/code/test_rest.py")

@@ -267,3 +267,16 @@ def test_requirements_are_counted() -> None:
     text = (ROOT / "docs" / "requirements.md").read_text()
     states = [row[2] for row in requirements()]
     assert ", ".join(f"{states.count(state)} {state}" for state in STATES) in text
+
+
+def test_the_glossary_holds_the_words_of_metrics_and_methods() -> None:
+    text = (ROOT / "docs/reference/glossary.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (?!Term)([^|]+) \| [^|]+ \|$", text, re.MULTILINE)
+    terms = [term for row in rows for term in row.split("; ")]
+    assert len(terms) == len(set(terms)), "a term is told twice"
+    others = {"warnings", "duties", "verdict", "serving", "rollout", "monitoring", "retrain"}
+    for path in (ROOT / "questions").rglob("rules.yaml"):
+        for decision in yaml.safe_load(path.read_text(encoding="utf-8"))["decisions"].values():
+            if decision.get("output") not in others:
+                missing = set(decision.get("words", {}).values()) - set(terms)
+                assert not missing, f"{path.parent.name}: give docs/reference/glossary.md a line"

@@ -1,8 +1,8 @@
 """Real projects: made by the real command, installed, linted, typed, trained, served and tested.
 
 One project per set of deployment modes, each with another depth of the plan; the tests of a project
-share it, so they run in order. The one with both modes is installed as users do. The others run
-with the packages of this environment, and are installed in the nightly run.
+share it, so they run in order. By default it is the one with both modes: those of one mode run in
+tests/test_change_of_mind.py, and those of another task in tests/test_regression_project.py.
 """
 
 import json
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 from helpers import package  # noqa: F401  (makes `package_name` importable)
-from helpers.shared import clean_environment, shared_environment
+from helpers.shared import clean_environment
 
 from package_name.planner.blocks import survey
 
@@ -34,15 +34,11 @@ TRAINING = ("lightgbm", "sklearn", "pyarrow", "onnx", "optuna", "mlflow")
 class Made:
     """A rendered project on disk."""
 
-    def __init__(self, folder: Path, modes: str, env: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, modes: str) -> None:
         self.folder = folder
         self.modes = modes
-        self.installed = env is None
-        self.env = (
-            clean_environment() if env is None else {**env, "PYTHONPATH": str(folder / "src")}
-        )
-        serving = folder / ".venv-serve/bin" if env is None else Path(env["PATH"].split(":")[0])
-        self.served_by = str(serving / "ml")
+        self.env = clean_environment()
+        self.served_by = str(folder / ".venv-serve/bin/ml")
 
     def call(
         self, *command: str, code: int = 0, env: dict[str, str] | None = None
@@ -78,23 +74,20 @@ def types_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tmp_path_factory.mktemp("mypy"))
 
 
-INSTALLED = [pytest.param(f"{modes} installed", marks=pytest.mark.nightly) for modes in MODES][1:]
+SETS = ["both", *(pytest.param(modes, marks=pytest.mark.nightly) for modes in ("rest", "batch"))]
 
 
-@pytest.fixture(scope="module", params=["both installed", "rest", "batch", *INSTALLED])
+@pytest.fixture(scope="module", params=SETS)
 def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    modes, *installed = request.param.split()
+    modes: str = request.param
     folder = tmp_path_factory.mktemp("real") / f"churn-{modes}"
     answers = ["--data", f"deployment_modes={MODES[modes]}"]
     answers += ["--data", f"plan_depth={DEPTHS[modes]}"]
     command = [sys.executable, "-m", "copier", "copy", "--defaults", "--vcs-ref", "HEAD", *answers]
     subprocess.run([*command, str(ROOT), str(folder)], check=True, capture_output=True)
-    made = Made(
-        folder, modes, None if installed else shared_environment(tmp_path_factory.mktemp("bin"))
-    )
+    made = Made(folder, modes)
     made.call("git", "init", "-q")
-    if installed:
-        made.call("uv", "sync", "-q")
+    made.call("uv", "sync", "-q")
     made.call("git", "add", "-A")
     made.call("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", "start")
     return made
@@ -105,14 +98,6 @@ def same_in_all(project: Made) -> Made:
     """Return the project with both modes: in the others the same code would do the same."""
     if project.modes != "both":
         pytest.skip("the same in every mode: it runs with both")
-    return project
-
-
-@pytest.fixture
-def installed(project: Made) -> Made:
-    """Return a project with environments of its own."""
-    if not project.installed:
-        pytest.skip("it runs with the packages of this environment: installed in the nightly run")
     return project
 
 
@@ -203,8 +188,7 @@ def test_its_workflow_runs(same_in_all: Made, tmp_path: Path) -> None:
     assert "Success - Main uv run ml plan check" in done.stdout
 
 
-def test_serving_environment_has_no_training_library(installed: Made) -> None:
-    project = installed
+def test_serving_environment_has_no_training_library(project: Made) -> None:
     env = {"UV_PROJECT_ENVIRONMENT": ".venv-serve"}
     project.call("uv", "sync", "-q", "--no-default-groups", env=env)
     python = str(project.folder / ".venv-serve/bin/python")
@@ -218,8 +202,7 @@ def test_serving_environment_has_no_training_library(installed: Made) -> None:
     assert found.stdout.strip() == "[]"
 
 
-def test_the_list_of_parts_holds_what_the_image_installs(installed: Made) -> None:
-    project = installed
+def test_the_list_of_parts_holds_what_the_image_installs(project: Made) -> None:
     workflow = (project.folder / ".github/workflows/ci.yml").read_text()
     (command,) = re.findall(r"run: (uv export .*)", workflow)
     path = project.folder / "sbom.json"

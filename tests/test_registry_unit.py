@@ -430,3 +430,17 @@ def test_a_model_of_another_task_says_so_in_one_line(project):
     path.write_bytes(path.read_bytes().replace(b'"task": "binary"', b'"task": "regression"'))
     with pytest.raises(ProjectError, match=r"v1: it is a model for task_type regression, this"):
         Scorer.load(folder)
+
+
+def test_no_rollback_leads_to_a_model_of_another_task(project, monkeypatch):
+    """As after `ml update --data task_type=...`: the versions before it stay in the registry."""
+    for seed in range(2):
+        registry.promote(project, small.train(project, rows=400, seed=seed))
+    before = project.path("models/registry.json").read_bytes()
+    monkeypatch.setattr(task, "TASK", "regression")
+    back = (
+        r"v1: it is a model for task_type binary, .*`ml update --data task_type=binary` goes back"
+    )
+    with pytest.raises(ProjectError, match=back):
+        registry.rollback(project)
+    assert project.path("models/registry.json").read_bytes() == before

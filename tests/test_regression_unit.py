@@ -285,8 +285,8 @@ def test_the_page_tells_errors_intervals_and_money_in_words_of_regression(tmp_pa
             "target_unit": "kEUR",
             "prediction_unit": "house",
         },
-        named=lambda name: name.replace("_", " "),
-        value=lambda output: ["rmse", "r2", "coverage"],
+        named=lambda name: {"medae": "median absolute error"}.get(name, name.replace("_", " ")),
+        value=lambda output: ["rmse", "medae", "coverage"],
     )
     example = {"row": 3, "value": 120.0, "low": 80.0, "high": 170.0, "decision": 131.0}
     contributions = [{"feature": "area", "value": "90", "contribution": 12.5}]
@@ -307,7 +307,7 @@ def test_the_page_tells_errors_intervals_and_money_in_words_of_regression(tmp_pa
     }  # fmt: skip
     page = tmp_path / "evaluation.html"
     report.render("evaluation.html", page, **context)
-    report.render("drift.html", tmp_path / "drift.html", drift=drifted())
+    report.render("drift.html", tmp_path / "drift.html", drift=drifted(), plan=plan)
     html = page.read_text(encoding="utf-8")
     text, drift = readable(html), readable((tmp_path / "drift.html").read_text(encoding="utf-8"))
     assert "On average the model says 4 more than what came" in drift
@@ -318,6 +318,7 @@ def test_the_page_tells_errors_intervals_and_money_in_words_of_regression(tmp_pa
     ):  # fmt: skip
         assert words.replace(" %", "\u00a0%") in html + text
     assert html.count('class="dot"') == 500
+    assert "median absolute error" in text and "medae" not in text.lower()
     other = r"positiv|prevalence|probabilit|threshold|\bclass\b|\broc\b|alarm|confusion|flagged"
     assert not re.search(other, text + drift, re.IGNORECASE)
 

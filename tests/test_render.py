@@ -149,17 +149,36 @@ def test_what_a_team_edits_is_small_and_the_readme_names_it(tmp_path: Path) -> N
     assert len(places) > 10 and all(there)
 
 
-@given(answers())
-@settings(
-    max_examples=120,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
-def test_any_valid_answers(tmp_path: Path, chosen: dict[str, Any]) -> None:
-    folder = tmp_path / "project"
-    try:
-        check_project(render(folder, **chosen), chosen)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+@pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.nightly)])
+def test_any_valid_answers(tmp_path: Path, count: int) -> None:
+    @given(answers())
+    @settings(max_examples=count, suppress_health_check=[HealthCheck.too_slow])
+    def valid(chosen: dict[str, Any]) -> None:
+        folder = tmp_path / "project"
+        try:
+            check_project(render(folder, **chosen), chosen)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    valid()
+
+
+@pytest.mark.parametrize("modes", [["rest"], ["batch"]], ids="+".join)
+def test_code_of_one_mode_imports_what_is_there(tmp_path: Path, modes: list[str]) -> None:
+    source = render(tmp_path / "project", deployment_modes=modes) / "src"
+    files = {path.relative_to(source): ast.parse(path.read_text()) for path in source.rglob("*.py")}
+    there = {path.with_suffix("") for path in files}
+    there |= {path.parent for path in files if path.name == "__init__.py"}
+    for path, code in files.items():
+        for node in ast.walk(code):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                module = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+                own = ast.unparse(files.get(module / "__init__.py", ast.parse("")))
+                lost = [
+                    n.name for n in node.names if module / n.name not in there and n.name not in own
+                ]
+                whole = module.with_suffix(".py") in files or not lost
+                assert module in there and whole, f"{path}: {ast.unparse(node)}"
 
 
 def test_same_answers_give_the_same_bytes(tmp_path: Path) -> None:

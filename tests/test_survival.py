@@ -28,7 +28,7 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
-from helpers import package  # noqa: F401  makes `package_name` importable
+from helpers import package, warm  # noqa: F401  makes `package_name` importable
 from helpers.rendering import render
 
 from package_name import evaluation, pipeline, training
@@ -77,10 +77,10 @@ class Made:
 
     def ml(self, *command: str, **env: str) -> tuple[int, str, str]:
         """Run `ml`; return its exit code, stdout and stderr."""
-        process = self.start(*command, **env)
-        out, err = process.communicate(timeout=300)
+        env = {**os.environ, "PYTHONPATH": "src", **SMALL, **env}
+        code, out, err = warm.ml("churn_model", command, self.folder, env)
         lines = [line for line in err.splitlines(keepends=True) if not line.startswith("... ")]
-        return process.returncode, out, "".join(lines)  # without the lines of long steps
+        return code, out, "".join(lines)  # without the lines of long steps
 
     def good(self, *command: str, **env: str) -> str:
         """Run `ml`, which must succeed without a word on stderr; return its stdout."""

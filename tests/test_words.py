@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers.rendering import copy_template, render
+import yaml
+from helpers.package import own
+from helpers.rendering import ROOT, copy_template, render
 
 OTHERS = {
     "binary": r"regression model|tabular-regression|\bpinball|value to plan with|"
@@ -21,23 +23,28 @@ READ = ("README.md", "config.yaml", "docs/*.md", "monitoring/*.yml")
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the template with several classes among its choices, as long as it is not offered."""
+    """Return the template with each task among its choices, also those not offered yet."""
     folder = copy_template(tmp_path_factory.mktemp("words") / "template")
     for name in ("questions/asked/project.yml", "questions/project.yml", "questions/given.jinja"):
         path = folder / name
         text = path.read_text(encoding="utf-8")
-        text = re.sub(r"\n *validator: multiclass is not built yet", "", text)
-        path.write_text(text.replace("multiclass is not built yet", ""), encoding="utf-8")
+        text = re.sub(r"\n *validator: \w+ (?:is|are) not built yet", "", text)
+        path.write_text(re.sub(r"\w+ (?:is|are) not built yet", "", text), encoding="utf-8")
     return folder
 
 
-@pytest.mark.parametrize("task", OTHERS)
-@pytest.mark.parametrize("depth", ["light", "standard"])
-def test_documents_hold_no_word_of_another_task(
-    template: Path, tmp_path: Path, task: str, depth: str
-) -> None:
+@pytest.fixture(scope="module", params=[(t, d) for t in OTHERS for d in ("light", "standard")])
+def made(
+    template: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> tuple[str, Path]:
+    """Return a task and a project of it, in two depths."""
+    task, depth = request.param
     answers = {"task_type": task, "plan_depth": depth, "deployment_modes": ["rest", "batch"]}
-    project = render(tmp_path / "p", template, **answers)
+    return task, render(tmp_path_factory.mktemp(task) / "p", template, **answers)
+
+
+def test_documents_hold_no_word_of_another_task(made: tuple[str, Path]) -> None:
+    task, project = made
     files = [path for pattern in READ for path in sorted(project.glob(pattern))]
     assert len(files) > 6
     found = [
@@ -50,3 +57,43 @@ def test_documents_hold_no_word_of_another_task(
     for path in project.glob("src/*/engine/report/templates/*.html"):
         text = re.sub(r"<style>.*?</style>|\bclass=", "", path.read_text("utf-8"), flags=re.DOTALL)
         assert not (hit := re.search(OTHERS[task], text, re.IGNORECASE)), f"{path.name}: {hit}"
+
+
+def of_task(task: str) -> tuple[set[str], set[str], set[str]]:
+    """Return what only a task may have: names of its files, of its questions, and ids of rules."""
+    folder = ROOT / "questions" / task
+    asked, ruled = (
+        yaml.safe_load((folder / name).read_text(encoding="utf-8")) or {}
+        for name in ("questions.yml", "rules.yaml")
+    )
+    ids = {rule["id"] for made in ruled["decisions"].values() for rule in made.get("rules", ())}
+    files = {path.relative_to(own(task)).as_posix() for path in own(task).rglob("*.*")}
+    common = (
+        yaml.safe_load(path.read_text("utf-8")) for path in (ROOT / "questions").glob("*.yml")
+    )
+    return files, set(asked).difference(*common), ids
+
+
+def test_no_file_question_or_rule_of_another_task(made: tuple[str, Path]) -> None:
+    task, project = made
+    tasks = {path.parent.name for path in (ROOT / "questions").glob("*/rules.yaml")}
+    assert {task, "binary", "regression"} <= tasks
+    package = next((project / "src").iterdir()).name
+    texts = {
+        path.relative_to(project).as_posix(): path.read_text(encoding="utf-8")
+        for path in project.rglob("*")
+        if path.is_file()
+    }
+    names = {name.replace(f"src/{package}/", "src/{{ package_name }}/") for name in texts}
+    code = "\n".join(text for name, text in texts.items() if name.endswith((".py", ".html")))
+    mine = of_task(task)
+    for other in tasks - {task}:
+        files, asked, ids = (
+            theirs - ours for theirs, ours in zip(of_task(other), mine, strict=True)
+        )
+        assert not {name.removesuffix(".jinja") for name in files} & names
+        assert not set(yaml.safe_load(texts[".copier-answers.yml"])) & asked
+        words = set(re.findall(r"[\w.]+", "\n".join(texts.values())))
+        assert not words & ids, other
+        assert not set(re.findall(r"\w+", code)) & {name for name in asked if "_" in name}, other
+        assert not re.search(rf"[\"']{other}[\"']", code), other

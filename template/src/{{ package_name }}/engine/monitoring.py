@@ -278,7 +278,8 @@ def run(project: Project, data: Path | None = None) -> dict[str, Any]:
     if (level := worst([report["level"], *(part["level"] for part in parts)])) != "ok":
         report["level"] = level
     storage.write_json(project.path("reports/drift.json"), report)
-    render("drift.html", project.path("reports/drift.html"), drift=report)
+    page = project.path("reports/drift.html")
+    render("drift.html", page, drift=report, plan=project.plan)
     if report["level"] == "act" and window.source != TEST_SET:
         rows = [*report["features"], report["prediction"]]
         causes = [f"{r['feature']} ({r['statistic']})" for r in rows if r["level"] == "act"]

@@ -429,7 +429,8 @@ class Scorer:
         if manifest.task != task.TASK:
             raise ProjectError(
                 f"bundle {folder.name}: it is a model for task_type {manifest.task}, this project "
-                f"is for {task.TASK}; train again"
+                f"is for {task.TASK}: train again, or `ml update --data "
+                f"task_type={manifest.task}` goes back to that task"
             )
         graphs = _verified(folder, manifest)
         scorer = cls(

@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from .. import metrics, storage
+from .. import storage
 from ..formats import number, percent, signed
 from ..settings import Project
 from . import charts
@@ -39,10 +39,8 @@ def _there(written: Callable[..., str], value: float | None, *digits: int) -> st
 
 
 def words(name: str) -> str:
-    """Write a name from a report as words: known abbreviations in capitals."""
-    return " ".join(
-        part.upper() if part in metrics.ABBREVIATED else part for part in name.split("_")
-    )
+    """Write a name as words; what may be decided, such as a metric, has those of the plan."""
+    return name.replace("_", " ")
 
 
 def value(content: Any) -> str:

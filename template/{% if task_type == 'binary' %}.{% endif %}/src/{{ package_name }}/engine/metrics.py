@@ -160,7 +160,6 @@ _METRICS: dict[str, Callable[[Draw], float]] = {
     "f1": lambda d: _ratio(2 * d.tp, 2 * d.tp + d.fp + d.fn),
     "mcc": _mcc,
 }
-ABBREVIATED = ("auc", "ece", "f1", "mcc", "pr", "roc")  # in capitals on pages
 NAMES = tuple(_METRICS)
 # calibration_slope is not in the table: it is best at 1.
 HIGHER_IS_BETTER = {

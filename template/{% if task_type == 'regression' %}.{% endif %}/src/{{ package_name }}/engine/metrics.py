@@ -110,7 +110,6 @@ _METRICS: dict[str, Callable[[Rows, Array], float]] = {
     "pinball": lambda r, w: _mean(r.pinball, w),
 }
 NAMES = tuple(_METRICS)
-ABBREVIATED = ("mae", "rmse", "r2", "medae", "mape", "wape")  # in capitals on pages
 # bias is not in the table: it is best at 0.
 HIGHER_IS_BETTER = {name: name == "r2" for name in NAMES if name != "bias"}
 
