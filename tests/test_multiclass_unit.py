@@ -530,3 +530,9 @@ def test_a_bundle_answers_rows_and_files_alike(tmp_path: Any) -> None:
         "decision": (0,),
         "accepted": (0,),
     }
+
+
+def test_a_key_that_is_named_as_an_answer_is_refused() -> None:
+    outputs = task.outputs(NAMES)
+    with pytest.raises(ProjectError, match="probabilities_other"):
+        batch._schema({"probabilities_other": pl.String()}, (), outputs)

@@ -168,7 +168,7 @@ def squared_distances(vectors: Floats, rows: Floats) -> Floats:
     """Return the squared Euclidean distances, shape (vectors, rows)."""
     own = np.square(vectors).sum(axis=1, keepdims=True)
     known = np.square(rows).sum(axis=1)
-    return np.maximum(vectors @ (-2 * rows.T) + own + known, 0.0)
+    return np.asarray(np.maximum(vectors @ (-2 * rows.T) + own + known, 0.0))
 
 
 def kernel_means(squares: Floats, values: Floats, k: int) -> Floats:

@@ -197,6 +197,10 @@ def _schema(
     texts = dict.fromkeys(("model_version", "problem", "warning"), pl.String())
     named = ((name, output.kind) for output in outputs for name in columns_of(output))
     results = {name: POLARS[kind] for name, kind in named} | texts
+    if both := sorted(keys.keys() & results.keys()):
+        raise ProjectError(
+            f"the key {both[0]!r} is the name of a column with answers: rename it in the data"
+        )
     is_named = primary_key and {*primary_key} <= keys.keys()
     number = {} if is_named else {"row": pl.Int64()}
     return pl.Schema(number | keys | results)

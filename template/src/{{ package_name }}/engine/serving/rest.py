@@ -328,7 +328,7 @@ class Service:
         """Return the whole body from its first sign on; None when the caller has gone away."""
         limit = self.limits.max_body_mb * 1_000_000
         message = await receive()
-        body = message.get("body", b"")
+        body: bytes = message.get("body", b"")
         if message.get("more_body"):
             chunks, size = [body], len(body)
             try:
