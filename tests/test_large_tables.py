@@ -167,3 +167,16 @@ def test_intervals_of_drawn_rows_are_as_wide_as_those_of_all(
     seen.clear()
     found()
     assert max(seen) > 14_000 if not members else max(seen) > 5000
+
+
+def test_a_case_that_repeats_tells_its_outcome_in_a_large_table_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(leakage, "MAX_ROWS", 2000)
+    case = np.random.default_rng(0).permutation(np.arange(40_000) // 8)
+    y = pl.Series(case % 3 == 0).cast(pl.Int64)
+    told = leakage.association(pl.Series([f"case {number}" for number in case]), y)
+    assert told > 0.95  # drawn rows alone hold one row of most cases, which tells nothing
+    few = pl.Series([f"level {number % 5}" for number in case])
+    rows = leakage.sampled(len(few))
+    assert leakage.association(few, y) == leakage.targets.association(few[rows], y[rows])

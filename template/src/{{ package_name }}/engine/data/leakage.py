@@ -14,6 +14,7 @@ Signs, not proofs: people decide. The idea of 1 and 3: Kaufman et al. 2012, Leak
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -24,6 +25,7 @@ from . import target as targets
 
 MIN_ROWS = 20  # fewer rows say nothing
 MAX_ROWS = 100_000
+LEVEL_ROWS = 10  # of a level among drawn rows, below which it tells too little
 PAIR_ROWS = 2000
 EQUAL = 0.999  # correlation that counts as the same
 
@@ -54,10 +56,10 @@ def suspects(
     `known` names columns that are out already, such as those of the target's definition. Large
     tables are judged by MAX_ROWS rows, drawn the same way every time.
     """
+    scores = {name: association(frame[name], target) for name in columns}
     if frame.height > MAX_ROWS:
         rows = sampled(frame.height)
         frame, target = frame[rows], target[rows]
-    scores = {name: targets.association(frame[name], target) for name in columns}
     found: dict[str, list[tuple[str, float]]] = {}
     for name, reason, strength in (
         *targets.signs(frame, target, scores),
@@ -73,6 +75,21 @@ def suspects(
         for name, signs in found.items()
     ]
     return sorted(merged, key=lambda suspicion: -suspicion.strength)
+
+
+def association(values: pl.Series, target: pl.Series) -> float:
+    """Return what a column alone tells of the target, by about MAX_ROWS rows of a large table.
+
+    Of a text whose levels would be torn apart, such as the number of a case, whole levels are
+    drawn: a level tells of its other rows.
+    """
+    rows: NDArray[Any] = sampled(len(values))
+    is_torn = len(rows) < len(values) and values.dtype == pl.String
+    if is_torn and values[rows].n_unique() * LEVEL_ROWS > len(rows):
+        levels, share = values.unique().sort(), len(rows) / len(values)
+        some = np.random.default_rng(0).permutation(len(levels))[: round(share * len(levels))]
+        rows = values.is_in(levels[some].implode()).fill_null(False).arg_true().to_numpy()
+    return targets.association(values[rows], target[rows])
 
 
 def sampled(rows: int) -> NDArray[np.intp]:

@@ -97,8 +97,7 @@ def _describe(column: Column, values: pl.Series, y: pl.Series) -> dict[str, Any]
         "distinct": present.n_unique(),
     }
     if column.role != "target":
-        some = leakage.sampled(len(values))
-        facts["relation"] = targets.association(values[some], y[some])
+        facts["relation"] = leakage.association(values, y)
     if privacy.hidden(column) or column.role == "entity" or not len(present):
         return facts
     counts = present.alias("value").value_counts(name="n")
