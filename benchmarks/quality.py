@@ -232,7 +232,7 @@ def measured(work: Path, task: str, name: str, seed: int, tool: str, budget: flo
 def read(path: Path) -> dict[tuple[str, str, int, str], Result]:
     """Return the results by task, table, seed and tool; the last of several counts."""
     lines = path.read_text().splitlines() if path.exists() else []
-    found = [json.loads(line) for line in lines if line.endswith("}")]
+    found = [json.loads(line) for line in lines if line]
     return {(one["task"], one["table"], one["seed"], one["tool"]): one for one in found}
 
 
@@ -264,7 +264,7 @@ def measure(asked: argparse.Namespace) -> None:
             print(f"{name} {seed} {tool}: {error}", file=sys.stderr)
             continue
         with asked.results.open("a") as file:
-            file.write(json.dumps(found) + "\n")
+            file.write(json.dumps(found) + "\n")  # in one piece: it is shorter than a block
         print(f"{name} {seed} {tool}: {found}", file=sys.stderr)
 
 
