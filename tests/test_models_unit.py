@@ -4,6 +4,7 @@ import importlib
 from functools import partial
 from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import onnx
 import onnxruntime
@@ -175,12 +176,11 @@ def test_a_blend_has_what_the_plan_names_and_statistics_never_alone(task: str) -
         "lightgbm",
         *(["lightgbm_statistics"] if task != "multiclass" else []),
     ]
-    numbers = given._replace(spec=given.spec.__class__(given.spec.numeric, ()))
-    assert blended([linear, "lightgbm", "blend"], numbers, tuned=True) == [
-        linear,
-        "lightgbm",
-        *tuned,
-    ]
+    yes_or_no = msgspec.structs.replace(given.spec.categorical[0], levels=("no", "yes"))
+    for categories in ((), (yes_or_no,)):
+        few = given._replace(spec=msgspec.structs.replace(given.spec, categorical=categories))
+        names = blended([linear, "lightgbm", "blend"], few, tuned=True)
+        assert names == [linear, "lightgbm", *tuned]
     assert set(code.models.LADDER) - {"blend"} <= set(code.models.FITTERS)
     assert not {*code.models.STATISTICS.values()} & set(code.models.LADDER)
 

@@ -185,11 +185,14 @@ def cross_validate(
 
 
 def blended(candidates: Sequence[str], data: Data, *, tuned: bool) -> list[str]:
-    """Return what a blend is chosen from, the plan's candidates first."""
+    """Return what a blend is chosen from, the plan's candidates first.
+
+    Trees split two levels alike by their codes and by their means: only a third tells these apart.
+    """
     if "blend" not in candidates:
         return []
     names = [name for name in candidates if name != "blend"]
-    if data.spec.categorical:
+    if any(len(feature.levels) > 2 for feature in data.spec.categorical):
         names += [models.STATISTICS[name] for name in names if name in models.STATISTICS]
     return list(dict.fromkeys([*names, *(models.TUNED if tuned else ())]))
 
