@@ -150,9 +150,10 @@ class Project:
         answers = {"task_type": task, "target": "target", "entity": "", "time_column": ""}
         target = pd.read_parquet(self.files[0])["target"]
         answers |= {"n_rows": str(len(target)), "deployment_modes": "[batch]"}
+        answers |= {"min_gain": "0.001"}  # all that helps is wanted
         if task == "binary":
             share = f"{target.mean():.4f}"
-            answers |= {"pos_rate": share, "min_gain": "0.001", "min_metric": "0.5"}
+            answers |= {"pos_rate": share, "min_metric": "0.5"}
         else:  # peers are asked for the least RMSE as well
             shape = "positive" if target.min() > 0 else "any"
             answers |= {"target_shape": shape, "large_errors": "true"}
