@@ -291,6 +291,7 @@ def run(project: Project) -> dict[str, Any]:
                 "std": float(np.std(result.scores)),
                 "fit_seconds": seconds[name],
                 "rounds": result.params.get("rounds"),
+                "parts": len(shares) if name == "blend" else 1,
             }
             for name, result in found.items()
             if name in compared

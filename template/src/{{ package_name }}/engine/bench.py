@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from . import progress, storage
+from . import progress, scorecard, storage
 from .errors import CheckFailed
 from .formats import number
 from .git import start
@@ -41,7 +41,8 @@ def run(project: Project) -> dict[str, Any]:
     single = _single_row_ms(scorer, golden)
     progress.tell("starting a new process")
     fresh = _fresh_process(project)
-    progress.tell("timing batches")
+    progress.tell("timing batches and rivals")
+    rows = [msgspec.convert(row, scorer.row_type) for row in golden.rows]
     report = {
         "version": scorer.version,
         "run": scorer.manifest.run,
@@ -52,6 +53,7 @@ def run(project: Project) -> dict[str, Any]:
         "model_mb": (folder / "model_encoded.onnx").stat().st_size / 1e6,
         "memory_mb": fresh["memory_mb"],
         "cold_start_ms": fresh["cold_start_ms"],
+        "scorecard": scorecard.judge(project, folder, scorer, scorer.encode_rows(rows)),
         "cpu": platform.processor() or platform.machine(),
         "threads": threads,
     }

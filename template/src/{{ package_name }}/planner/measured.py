@@ -54,6 +54,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "MOD-04": ("training", "measured: {chosen:name}{selected}"),
     "MOD-02": ("metrics", "measured: {primary_metric:name} of {tried}; baselines {plain}"),
+    "MOD-06": ("bench", "measured: points of 1 in all: {totals}; {best}"),
     "EVAL-03": (
         "metrics",
         "measured: {champion[name]:name} {champion[version]:code} has {primary_metric:name} "
@@ -312,13 +313,29 @@ def _explain(report: Report, project: Project) -> Report:
 
 
 def _bench(report: Report, project: Project) -> Report:
-    answers = project.plan.answers
+    answers, card = project.plan.answers, _card(report["scorecard"]["points"], project)
     if "rest" not in answers["deployment_modes"]:
-        return {"size": ""}
+        return {"size": "", **card}
     # Little's law as in DEP-02, with the measured time in place of the limit.
     busy = answers["peak_qps"] * report["single_row_ms"]["p95"] / 1000
     qps = count(answers["peak_qps"], "request")
-    return {"size": f"; {max(2, math.ceil(busy / 0.6))} instances for {qps} a second"}
+    return {"size": f"; {max(2, math.ceil(busy / 0.6))} instances for {qps} a second", **card}
+
+
+def _card(points: dict[str, dict[str, float]], project: Project) -> Report:
+    """Name the models by their total, and which is the best in each criterion."""
+    order = sorted(points, key=lambda name: -points[name]["total"])
+    named = {name: escape(project.plan.named(name)) for name in order}
+    first = points[order[0]]
+    leads = {criterion: max(order, key=lambda name: points[name][criterion]) for criterion in first}
+    return {
+        "totals": ", ".join(f"{named[name]} {number(points[name]['total'], 2)}" for name in order),
+        "best": ", ".join(
+            f"{escape(project.plan.named(criterion))}: {named[name]}"
+            for criterion, name in leads.items()
+            if criterion != "total"
+        ),
+    }
 
 
 def _drift(report: Report, project: Project) -> Report:

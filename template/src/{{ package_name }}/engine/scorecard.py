@@ -1,0 +1,97 @@
+"""All models that were tried, side by side in seven criteria."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import metrics, storage
+from .model.scorer import Scorer, session
+from .settings import Project
+
+SECONDS = 0.2  # of each timing
+BATCH_ROWS = 8192
+# What each criterion is measured by, and whether more of it is better. Quality has a sign of its
+# own; a model is easier to read the fewer numbers it holds, and to keep up the fewer parts it has.
+MEASURED = {
+    "interpretability": ("numbers", False),
+    "scalability": ("rows_per_s", True),
+    "training_time": ("fit_seconds", False),
+    "latency": ("row_ms", False),
+    "resources": ("model_mb", False),
+    "maintainability": ("parts", False),
+}
+CRITERIA = ("quality", *MEASURED)
+
+
+def judge(project: Project, folder: Path, scorer: Scorer, x: NDArray[np.float32]) -> dict[str, Any]:
+    """Measure each model of a version, and give points from 0 (the worst here) to 1 (the best).
+
+    Quality counts in proportion, all else by orders of magnitude. A total is the mean of the
+    points, in which the criteria of decision MOD-06 count twice. `x` holds encoded rows.
+    """
+    tested = storage.read_json(folder / "metrics.json", dict[str, Any])
+    trained = storage.read_json(folder / "training.json", dict[str, Any])
+    metric, twice = tested["primary_metric"], project.facts.criteria
+    scores = {**tested["baselines"], **tested["candidates"]}
+    models: dict[str, dict[str, float]] = {}
+    for name, costs in trained["candidates"].items():
+        path = folder / f"rivals/{name}.onnx"
+        if name == tested["champion"]["name"]:
+            path = folder / "model_encoded.onnx"
+        if scores.get(name, {}).get(metric) is None or not path.exists():
+            continue
+        known = {"quality": scores[name][metric], "fit_seconds": costs["fit_seconds"]}
+        models[name] = {**known, "parts": costs["parts"], **_measured(path, scorer.score, x)}
+    points: dict[str, dict[str, float]] = {name: {} for name in models}
+    columns = {"quality": ("quality", metrics.sign(metric) > 0), **MEASURED}
+    for criterion, (key, more) in columns.items():
+        values = {name: measured[key] for name, measured in models.items()}
+        if key != "quality":
+            values = {name: math.log(max(value, 1e-9)) for name, value in values.items()}
+        low, high = min(values.values(), default=0.0), max(values.values(), default=0.0)
+        for name, value in values.items():
+            place = (value - low) / (high - low) if high > low else 1.0
+            points[name][criterion] = place if more or high == low else 1 - place
+    weights = {criterion: 2 if criterion in twice else 1 for criterion in CRITERIA}
+    for given in points.values():
+        total = sum(weights[criterion] * given[criterion] for criterion in CRITERIA)
+        given["total"] = total / sum(weights.values())
+    return {"twice": list(twice), "measured": models, "points": points}
+
+
+def _measured(path: Path, score: str, x: NDArray[np.float32]) -> dict[str, float]:
+    """Return what a graph holds and how fast it answers."""
+    import onnx
+
+    content = path.read_bytes()
+    graph = onnx.load_model_from_string(content).graph
+    numbers = sum(math.prod(constant.dims) for constant in graph.initializer)
+    for node in graph.node:
+        numbers += sum(len(a.floats) for a in node.attribute if a.name == "nodes_values")
+    opened = session(content)
+    batch = np.tile(x, (BATCH_ROWS // len(x) + 1, 1))[:BATCH_ROWS]
+    names = [output.name for output in opened.get_outputs()]
+    asked = [score] if score in names else names[:1]
+    one = [_seconds(lambda row=row: opened.run(asked, {"x": row})) for row in (x[:1], batch)]
+    return {
+        "numbers": numbers,
+        "row_ms": 1000 * one[0],
+        "rows_per_s": len(batch) / one[1],
+        "model_mb": len(content) / 1e6,
+    }
+
+
+def _seconds(call: Any) -> float:
+    """Return the median time of a call, the first of which does not count."""
+    call()
+    taken: list[float] = []
+    end = time.perf_counter() + SECONDS
+    while len(taken) < 3 or time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - start)
+    return float(np.median(taken))
