@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -201,6 +202,8 @@ def compare(
     project: Project, data: Data, parts: Split, tuned: dict[str, dict[str, Any]]
 ) -> tuple[dict[str, CrossValidated], dict[str, float]]:
     """Cross-validate all models that the plan names, and blend; also return the shares of that."""
+    for library in ("sklearn.ensemble", "lightgbm"):
+        import_module(library)  # now, or the first model that needs it would seem slow
     facts = project.facts
     members = blended(facts.candidates, data, tuned=bool(tuned))
     boosted, kinds = tuned.get("lightgbm", {}), models.kinds(facts)

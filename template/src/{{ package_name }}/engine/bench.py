@@ -17,6 +17,7 @@ from .formats import number
 from .git import start
 from .model import registry
 from .model.scorer import Golden, Scorer, read_golden
+from .report import evaluation_page
 from .settings import Project, find_project
 from .threads import workers
 
@@ -58,6 +59,8 @@ def run(project: Project) -> dict[str, Any]:
         "threads": threads,
     }
     storage.write_json(project.path("reports/bench.json"), report)
+    if project.path("reports/evaluation.html").exists():
+        evaluation_page(project)
     if single["p99"] > limit:
         raise CheckFailed(
             f"{scorer.version}: 99 % of single rows take up to {number(single['p99'])} ms, more "

@@ -12,7 +12,7 @@ from . import metrics, storage
 from .model.scorer import Scorer, session
 from .settings import Project
 
-SECONDS = 0.2  # of each timing
+SECONDS = 0.1  # of each timing
 BATCH_ROWS = 8192
 # What each criterion is measured by, and whether more of it is better. Quality has a sign of its
 # own; a model is easier to read the fewer numbers it holds, and to keep up the fewer parts it has.

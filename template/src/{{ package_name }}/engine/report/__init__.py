@@ -62,10 +62,13 @@ def evaluation_page(project: Project) -> Path:
             ("training", project.path("reports/training.json")),
             ("explain", project.path("reports/explain.json")),
             ("data_quality", project.path("reports/data_quality.json")),
+            ("bench", project.path("reports/bench.json")),
         )
     }
     explained, measured = found["explain"], found["metrics"]
     if explained and measured and explained["version"] != measured["version"]:
         found["explain"] = None
+    if (bench := found["bench"]) and measured and bench["version"] != measured["version"]:
+        found["bench"] = None
     render("evaluation.html", path, plan=project.plan, **found)
     return path
