@@ -118,6 +118,12 @@ REPORTS: dict[str, dict[str, Any]] = {
         "model_mb": 0.6,
         "memory_mb": 102.0,
         "cold_start_ms": 530.0,
+        "scorecard": {
+            "points": {
+                "lightgbm": {"quality": 1.0, "latency": 0.2, "total": 0.6},
+                "logistic_regression": {"quality": 0.8, "latency": 1.0, "total": 0.9},
+            }
+        },
     },
     "drift": {
         "run": "t1",
