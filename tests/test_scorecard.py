@@ -1,0 +1,93 @@
+"""The score card: seven criteria, points by order of magnitude, weights by the plan."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from helpers import package  # noqa: F401  makes `package_name` importable
+from helpers.bundles import project, train
+
+from package_name.engine import scorecard
+from package_name.engine.model.scorer import Scorer, read_golden
+from package_name.planner import measured
+
+COSTS = {
+    "rule": {"numbers": 10, "row_ms": 0.01, "rows_per_s": 1e6, "model_mb": 0.001},
+    "line": {"numbers": 100, "row_ms": 0.01, "rows_per_s": 1e5, "model_mb": 0.01},
+    "trees": {"numbers": 1000, "row_ms": 0.01, "rows_per_s": 1e4, "model_mb": 0.1},
+}
+
+
+@pytest.fixture
+def version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of a version whose models have the costs above."""
+    scores = {"rule": 0.6, "line": 0.7, "trees": 0.8}
+    tested = {
+        "primary_metric": "roc_auc",
+        "champion": {"name": "trees"},
+        "baselines": {"rule": {"roc_auc": scores["rule"]}, "odd": {"roc_auc": None}},
+        "candidates": {name: {"roc_auc": scores[name]} for name in ("line", "trees")},
+    }
+    trained = {"candidates": {name: {"fit_seconds": 1.0, "parts": 1} for name in (*scores, "odd")}}
+    trained["candidates"]["trees"]["parts"] = 4
+    (tmp_path / "rivals").mkdir()
+    for name in ("rivals/rule", "rivals/line", "model_encoded"):
+        (tmp_path / f"{name}.onnx").touch()
+    (tmp_path / "metrics.json").write_text(json.dumps(tested))
+    (tmp_path / "training.json").write_text(json.dumps(trained))
+
+    def costs(path: Path, score: str, x: Any) -> dict[str, float]:
+        return COSTS["trees" if path.stem == "model_encoded" else path.stem]
+
+    monkeypatch.setattr(scorecard, "_measured", costs)
+    return tmp_path
+
+
+def judged(version: Path, *twice: str) -> dict[str, Any]:
+    facts = SimpleNamespace(facts=SimpleNamespace(criteria=list(twice)))
+    scorer = SimpleNamespace(score="probability")
+    return scorecard.judge(facts, version, scorer, np.zeros((1, 1), np.float32))  # type: ignore[arg-type]
+
+
+def test_points_go_from_the_worst_to_the_best(version: Path) -> None:
+    points = judged(version)["points"]
+    assert set(points) == {"rule", "line", "trees"}  # without a score there is no card
+    line = {name: round(value, 3) for name, value in points["line"].items()}
+    middle = dict.fromkeys(("quality", "interpretability", "scalability", "resources"), 0.5)
+    same = dict.fromkeys(("training_time", "latency", "maintainability"), 1.0)
+    assert line == {**middle, **same, "total": round((4 * 0.5 + 3) / 7, 3)}
+    assert (points["trees"]["quality"], points["trees"]["maintainability"]) == (1.0, 0.0)
+    assert points["rule"]["interpretability"] == 1.0
+
+
+def test_what_the_plan_asks_for_counts_twice(version: Path) -> None:
+    once, twice = judged(version), judged(version, "quality")
+    assert twice["twice"] == ["quality"]
+    trees = [found["points"]["trees"]["total"] for found in (once, twice)]
+    assert trees[1] == pytest.approx((7 * trees[0] + 1) / 8)
+
+
+def test_graphs_are_measured(tmp_path: Path) -> None:
+    made = project(tmp_path)
+    train(made, rows=400, seed=0)
+    folder = made.path("models/v1")
+    scorer = Scorer.load(folder)
+    golden = read_golden(folder, scorer.columns)
+    rows = [msgspec.convert(row, scorer.row_type) for row in golden.rows]
+    path = folder / "model_encoded.onnx"
+    found = scorecard._measured(path, scorer.score, scorer.encode_rows(rows))
+    assert found["model_mb"] == path.stat().st_size / 1e6
+    assert found["numbers"] > len(scorer.manifest.features)
+    assert 0 < found["row_ms"] < 1000
+    assert found["rows_per_s"] > 1000
+
+
+def test_the_plan_names_totals_and_leaders(version: Path) -> None:
+    plan = SimpleNamespace(named=str)
+    told = measured._card(judged(version)["points"], SimpleNamespace(plan=plan))  # type: ignore[arg-type]
+    assert told["totals"].startswith("rule 0.8")
+    assert told["best"].startswith("quality: trees, interpretability: rule")
