@@ -11,13 +11,13 @@ import pytest
 import yaml
 from helpers import tables
 from helpers.jinja import environment, evaluate_all
-from helpers.rendering import copy_template, recorded, render
+from helpers.rendering import command, copy_template, recorded, render
+from helpers.terminal import Terminal
 from reference import rules as reference
 
 CASES = ("ticket_routing", "defect_type")
 RULES = "questions/multiclass/rules.jinja"
 FORMULAS = "questions/multiclass/formulas.jinja"
-WAITS = "multiclass is not built yet"
 KEPT = ("PLAN.md.jinja", "plan", "contracts", "docs", "README.md.jinja", "config.yaml.jinja")
 OF_OTHERS = (
     r"positives?\b(?! effect)|prevalence|threshold|false alarm|missed case|\bpos_rate|cost_[ft][pn]"
@@ -32,19 +32,10 @@ OF_CLASSES = (
 Z = 1.959963984540054
 
 
-def waiting(folder: Path) -> Path:
-    """Let a copy of the template offer the task, as long as it is not offered."""
-    for path in (folder / "questions").rglob("*.*"):
-        text = path.read_text(encoding="utf-8")
-        nothing = "''" if path.suffix == ".yml" else ""
-        path.write_text(text.replace(WAITS, nothing), encoding="utf-8")
-    return folder
-
-
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the template with nothing but plan, contract and documents, which are made fast."""
-    folder = waiting(copy_template(tmp_path_factory.mktemp("template") / "planner"))
+    folder = copy_template(tmp_path_factory.mktemp("template") / "planner")
     for path in (folder / "template").iterdir():
         if path.name not in KEPT and "answers_file" not in path.name:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -207,6 +198,40 @@ def test_a_wrong_answer_is_refused(
     with pytest.raises(Exception, match=re.escape(says)):
         render(tmp_path / "p", source=template, task_type="multiclass", **answers)
     assert not (tmp_path / "p").exists() or not any((tmp_path / "p").iterdir())
+
+
+def test_a_person_who_types_is_told_at_once(template: Path, tmp_path: Path) -> None:
+    """Of the full questions only those of classes are asked: a file answers the others."""
+    first = recorded(render(tmp_path / "first", template, task_type="multiclass", detail="full"))
+    asks = ("classes", "cost_wrong", "cost_pairs", "score_limit")
+    others = {name: value for name, value in first.items() if name not in asks}
+    (tmp_path / "others.yml").write_text(yaml.safe_dump(others))
+    given = ["--data-file", str(tmp_path / "others.yml"), str(template), str(tmp_path / "p")]
+    terminal = Terminal("copier", "copy", *given)
+    terminal.answer(
+        {
+            "Which classes are there": "billing; technical\r",
+            "billing; technical: letters": "\x15billing, technical\r",
+            "name 3 to 100": ", delivery, outage\r",
+            "in a wrong class cost": "1.889,50\r",
+            "Which errors cost something else": "outage > biling = 60\r",
+            "biling is none of the classes": "\x15outage > billing = 4000\r",
+            "Which value of the primary metric": "\r",
+        }
+    )
+    code, shown = terminal.end()
+    assert code == 0, shown
+    found = recorded(tmp_path / "p")
+    assert found["classes"] == "billing, technical, delivery, outage"
+    assert (found["cost_wrong"], found["cost_pairs"]) == (1889.5, "outage > billing = 4000")
+    assert found["score_limit"] == 0.94  # of a log loss
+
+
+def test_no_pair_is_an_answer_as_no_column_is(template: Path, tmp_path: Path) -> None:
+    given = ["--data", "task_type=multiclass", "--data", "cost_pairs=-", "--defaults"]
+    done = command("copier", "copy", *given, str(template), str(tmp_path / "p"))
+    assert done.returncode == 0 and "cost_pairs: - is read as none" in done.stdout + done.stderr
+    assert recorded(tmp_path / "p")["cost_pairs"] == ""
 
 
 @pytest.mark.parametrize("count", [3, 5, 30, 100])
