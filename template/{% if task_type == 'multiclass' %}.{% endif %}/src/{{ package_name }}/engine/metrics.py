@@ -148,7 +148,6 @@ _METRICS: dict[str, Callable[[Draw], float]] = {
     "mcc": _mcc,
     "top2_accuracy": lambda d: d.mean(d.rows.in_top_two),
 }
-ABBREVIATED = ("ece", "f1", "mcc")  # in capitals on pages
 NAMES = tuple(_METRICS)
 LOSSES = ("log_loss", "brier", "ece", "classwise_ece")
 HIGHER_IS_BETTER = {name: name not in LOSSES for name in NAMES}
