@@ -110,9 +110,9 @@ class Evidence(Compared):
             message = f"{interval(found, 1)} alerts a day were measured, people can look at "
             yield Contradiction("ev.alerts", "EVAL-05", message + number(budget, 1))
         if self.labels and self.labels["quality"] != "measured":
-            judge = number(self.plan.number("EVAL-08", "alerts_to_judge"))
+            judge = number(self.plan.number("EVAL-05", "alerts_to_judge"))
             message = f"how many alerts are true is unknown until people have judged {judge}"
-            yield Contradiction("ev.unknown", "EVAL-08", f"{message} of them")
+            yield Contradiction("ev.unknown", "EVAL-05", f"{message} of them")
 
     def _target_rows(self) -> Iterator[Row]:
         found = STATES.get(self.labels.get("state", ""), MISSING)

@@ -42,7 +42,7 @@ def metrics(report: Report, project: Project) -> Report:
 
 def _known(report: Report, project: Project) -> str:
     """Say which alerts are true, and of which rows that is known."""
-    labels, judge = report["labels"], project.plan.number("EVAL-08", "alerts_to_judge")
+    labels, judge = report["labels"], project.plan.number("EVAL-05", "alerts_to_judge")
     if labels["quality"] == "unknown":
         known = f"{number(labels['known'])} of the rows have a label"
         return f"how many are true is unknown: {known}, {number(judge)} judged alerts would tell"
