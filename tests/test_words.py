@@ -9,6 +9,9 @@ from helpers.package import own
 from helpers.rendering import ROOT, copy_template, render
 
 OTHERS = {
+    "anomaly": r"positives?\b|prevalence|probabilit(?:y|ies)|threshold|\bclass(?:es)?\b|confusion|"
+    r"false alarm|binary|regression|\bpinball|calibrat|pos_rate|cost_f[pn]|cost_over|cost_under|"
+    r"target_unit|multiclass|macro F1|rarest",
     "binary": r"regression model|tabular-regression|\bpinball|value to plan with|"
     r"\binterval and value\b|target_unit|target_mean|interval_coverage|cost_over|cost_under|"
     r"multiclass|macro F1|rarest|cost_wrong|cost_pairs|review_share",
