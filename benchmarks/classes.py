@@ -124,6 +124,7 @@ def ours(
     ml("score", str(files[1]), str(work / "answers.parquet"), "--force")
     scored = pl.read_parquet(work / "answers.parquet")
     p = scored.select(f"probabilities_{name}" for name in names).to_numpy()
+    p /= p.sum(axis=1, keepdims=True)  # to more digits than single precision has
     best = np.array(names)[p.argmax(axis=1)]
     truth = test["target"].to_numpy()
     return log_loss(truth, p, labels=names), accuracy_score(truth, best)
