@@ -14,8 +14,9 @@ settings.load_profile("same")
 TIERS = {
     "install": ("test_projects", "test_tutorial", "test_bounds"),
     "project": (
-        *("test_survival", "test_regression_project", "test_multiclass_project", "test_monorepo"),
-        *("test_privacy", "test_regression_use", "test_threads", "test_large_tables"),
+        *("test_survival", "test_regression_project", "test_multiclass_project"),
+        *("test_features_project", "test_monorepo", "test_privacy"),
+        *("test_regression_use", "test_threads", "test_large_tables"),
     ),
     "update": (
         *("test_ml_update", "test_bridge", "test_change_of_mind", "test_update_lab"),

@@ -106,7 +106,6 @@ _METRICS: dict[str, Callable[[Rows, Array], float]] = {
     "injected_recall": lambda r, w: _share(r.alert, r.made, w),
 }
 NAMES = tuple(_METRICS)
-ABBREVIATED = ("roc_auc",)  # in capitals on pages
 HIGHER_IS_BETTER = dict.fromkeys(NAMES, True)
 
 
