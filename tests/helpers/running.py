@@ -22,8 +22,15 @@ class Made:
 
     def ml(self, *command: str, code: int = 0) -> str:
         """Run `ml`; its exit code must be `code`. Return what it said."""
+        return self._run("-m", self.package, *command, code=code)
+
+    def python(self, code: str) -> str:
+        """Run a text of Python in the project; return what it printed."""
+        return self._run("-c", code)
+
+    def _run(self, *command: str, code: int = 0) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", self.package, *command],
+            [sys.executable, *command],
             cwd=self.folder,
             env=self.env,
             capture_output=True,

@@ -7,13 +7,34 @@ import polars as pl
 from .engine.data.contract import Contract
 from .engine.errors import ProjectError
 from .engine.features import value_of
-from .engine.model.output import Context
-from .engine.model.scorer import (
-    CategoricalFeature,
-    FeatureSpec,
-    NumericFeature,
-    Part,
+from .engine.model.lookups import Frequency, OneHot, Ordinal, Rare, TargetEncoding  # noqa: F401
+from .engine.model.operators import (  # noqa: F401
+    PCA,
+    Bin,
+    Clip,
+    Cyclical,
+    Difference,
+    Fill,
+    Log1p,
+    MissingFlag,
+    Operator,
+    Polynomial,
+    Power,
+    Product,
+    Ratio,
+    Scale,
+    Winsorise,
 )
+from .engine.model.output import Context
+from .engine.model.scorer import CategoricalFeature, FeatureSpec, NumericFeature, Part
+from .engine.model.selection import Selection
+
+# Features made of columns, one a line, alike in training and service; nothing else has to change.
+# What each operator does stands in its class; what none can do belongs to engine/data/ingest.py.
+FEATURES: Sequence[Operator] = [
+    # Ratio("debt_ratio", of=("debt", "income")),
+]
+SELECTION = Selection("none", keep=30)
 
 MIN_LEVEL_ROWS = 10
 MAX_LEVELS = 1000
@@ -25,11 +46,12 @@ def fit(frame: pl.DataFrame, contract: Contract, context: Sequence[Context] = ()
     """Learn the features from training rows only.
 
     Categories keep their levels of at least MIN_LEVEL_ROWS rows, the most frequent first; rarer
-    and unseen ones share one code. Dates give their parts, where a part varies, and the days that
-    have passed until the row's time; without a time column, until the end of the
+    and unseen ones share one code. Dates give their parts, where a part varies or FEATURES use it,
+    and the days that have passed until the row's time; without a time column, until the end of the
     latest year of training, which the bundle holds. `context` names what says for whom and when a
     row is: "entity", or a part of the row's time.
     """
+    used = {source for operator in FEATURES for source in operator.sources}
     numeric: list[NumericFeature] = []
     categorical: list[CategoricalFeature] = []
     for column in contract.features:
@@ -37,10 +59,10 @@ def fit(frame: pl.DataFrame, contract: Contract, context: Sequence[Context] = ()
         if column.kind == "category":
             categorical.append(CategoricalFeature(name, name, _levels(frame[name])))
         elif column.kind in ("date", "timestamp"):
-            parts = DATE_PARTS + (TIME_PARTS if column.kind == "timestamp" else ())
-            for part in parts:
-                if frame.select(value_of(NumericFeature("", name, part)).n_unique()).item() > 1:
-                    numeric.append(NumericFeature(f"{name}.{part}", name, part))
+            for part in DATE_PARTS + (TIME_PARTS if column.kind == "timestamp" else ()):
+                feature = NumericFeature(f"{name}.{part}", name, part)
+                if feature.name in used or frame.select(value_of(feature).n_unique()).item() > 1:
+                    numeric.append(feature)
             numeric += _elapsed(frame, name, contract.time.name if contract.time else None)
         else:
             numeric.append(NumericFeature(name, name))

@@ -15,9 +15,10 @@ from .engine import metrics, monitoring, progress, storage, task
 from .engine.data import contract, validation
 from .engine.data import target as targets
 from .engine.errors import ProjectError
-from .engine.features import encode
+from .engine.features import encode, moments
 from .engine.formats import number
 from .engine.model import boosting, bundle, graph, registry
+from .engine.model.derived import declared, view_of
 from .engine.model.fitting import Data, Fitted, blend_shares, drawn, known
 from .engine.model.output import levels
 from .engine.settings import Project
@@ -144,20 +145,25 @@ def keep(
 
 def development_data(project: Project, rows: pl.DataFrame, agreed: contract.Contract) -> Data:
     """Return the development rows as a matrix; features are learnt from these rows only."""
+    recipe = declared(features.FEATURES, features.SELECTION, project, agreed)
     spec = features.fit(rows, agreed, task.context(project.facts))
     if not spec.names:
         raise ProjectError("no feature varies: give at least one contract column the role feature")
     threads = project.config.training.threads
     y = targets.values(rows, agreed.target)
-    return Data(encode(spec, rows), y, spec, threads, levels(targets.outputs(agreed.target, y)))
+    names = levels(targets.outputs(agreed.target, y))
+    data = Data(encode(spec, rows), y, spec, threads, names, recipe)
+    timed = recipe and agreed.time
+    return data._replace(time=moments(rows, timed.name)) if timed else data
 
 
 def fit(project: Project, name: str, data: Data, params: dict[str, Any]) -> Fitted:
     """Fit a model by its name."""
     seed = project.config.training.seed
+    rows, sees = data.learnt(view_of(name))
     if kind := models.kinds(project.facts).get(name):
-        return boosting.fit(kind, data, seed, params)
-    return models.FITTERS[name](data, seed, params)
+        return boosting.fit(kind, rows, seed, params).of_columns(sees)
+    return models.FITTERS[name](rows, seed, params).of_columns(sees)
 
 
 def cross_validate(
@@ -235,7 +241,8 @@ def run(project: Project) -> dict[str, Any]:
     data = development_data(project, development, agreed)
     del test, development
     x, y, places = task.probed(data.x, data.y, data.spec.measured, settings.seed)
-    data, parts = data._replace(x=x, y=y), parts.probed(places)
+    when = None if data.time is None else data.time[places]
+    data, parts = data._replace(x=x, y=y, time=when), parts.probed(places)
     tuned = _tuned(project)
     baselines, candidates = facts.baselines, facts.candidates
     found, shares = compare(project, data, parts, tuned)
@@ -258,8 +265,8 @@ def run(project: Project) -> dict[str, Any]:
     alone = (name for name in compared if name in fitted)
     predictors = {name: graph.Predictor((graph.Member(*fitted[name]),)) for name in alone}
     if "blend" in found:
-        parts_of_blend = (graph.Member(*fitted[name], share) for name, share in shares.items())
-        predictors["blend"] = graph.Predictor(tuple(parts_of_blend))
+        blend = (graph.Member(*fitted[name], share=share) for name, share in shares.items())
+        predictors["blend"] = graph.Predictor(tuple(blend))
     largest = chosen if chosen in fitted else max(shares, key=shares.__getitem__)
     final = predictors[chosen]._replace(head=head)
 

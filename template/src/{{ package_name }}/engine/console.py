@@ -4,6 +4,8 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from traceback import extract_tb
 from typing import Annotated, Any
 
 import msgspec
@@ -33,6 +35,9 @@ def run(app: Callable[[], Any]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except Exception as error:
+        if line := _declared_on(error):
+            print(f"error: features.py, line {line}: {error}", file=sys.stderr)
+            sys.exit(2)
         text = " ".join(str(error).split())
         hint = next((hint for words, hint in TROUBLE.items() if re.search(words, text)), text)
         if hint == text and not isinstance(error, OSError):
@@ -40,6 +45,13 @@ def run(app: Callable[[], Any]) -> None:
         place = getattr(error, "filename", None)
         print(f"error: {hint}" + (f" ({place})" if place and hint != text else ""), file=sys.stderr)
         sys.exit(2)
+
+
+def _declared_on(error: Exception) -> int | None:
+    """Return the line of features.py that declares what cannot be read, such as a wrong keyword."""
+    own = str(Path(__file__).parents[1] / "features.py")
+    frames = [frame for frame in extract_tb(error.__traceback__) if frame.filename == own]
+    return frames[0].lineno if frames and frames[0].name == "<module>" else None
 
 
 def show(result: Any, as_json: bool, text: str) -> None:

@@ -28,6 +28,11 @@ def encode(spec: FeatureSpec, frame: pl.DataFrame) -> NDArray[np.float32]:
     return np.ascontiguousarray(frame.select(named).to_numpy(), dtype=np.float32)
 
 
+def moments(frame: pl.DataFrame, name: str) -> NDArray[np.int64]:
+    """Return the time of each row in microseconds, shape (rows,)."""
+    return frame[name].cast(pl.Datetime("us")).to_physical().to_numpy()
+
+
 def value_of(feature: NumericFeature) -> pl.Expr:
     """Return a number of a row: the column's value, a part of its date, or the days since it."""
     column = pl.col(feature.column)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from .. import progress
 from ..errors import ProjectError
+from .derived import Sees
 from .fitting import Data, Fitted, Fold, Target
 from .plain import LOGIT, SOFTMAX, Link, Matrix, forest_of_lightgbm, looked_up
 
@@ -139,11 +140,14 @@ def cross_validate(
     """
     settings = {"num_leaves": leaves(len(data.y)), **params}
     found: list[_Boosted] = []
+    views: list[Sees | None] = []
     curves: list[NDArray[np.float64]] = []
     for train, valid in folds:
         progress.tell(f"cross-validating {name}, fold", len(found) + 1, len(folds))
         curve: dict[str, Any] = {}
-        parts = data.rows(train), data.rows(valid)
+        rows, sees = data.rows(train).learnt("trees")
+        parts = rows, data.rows(valid).seen(sees)
+        views.append(sees)
         found.append(_boost(kind, *parts, seed, max_rounds, settings, curve))
         curves.append(np.array(next(iter(curve["valid"].values()))))
     length = max(len(curve) for curve in curves)
@@ -152,8 +156,8 @@ def cross_validate(
     padded = [np.pad(curve, (0, length - len(curve)), mode="edge") for curve in curves]
     rounds = int(np.average(padded, axis=0, weights=sizes).argmin()) + 1
     predictions = [
-        one.link.apply(one.sums(data.x[valid], rounds))
-        for one, (_, valid) in zip(found, folds, strict=True)
+        one.link.apply(one.sums(data.rows(valid).seen(sees).x, rounds))
+        for one, sees, (_, valid) in zip(found, views, folds, strict=True)
     ]
     settings |= {"rounds": rounds}
     if not kind.smearing:

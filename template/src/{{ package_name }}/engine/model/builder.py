@@ -9,9 +9,10 @@ from onnx import helper, numpy_helper
 
 
 class Graph:
-    """Collects nodes and constants."""
+    """Collects nodes and constants; `matrix` names the tensor that models read."""
 
     def __init__(self) -> None:
+        self.matrix = "x"
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
 
@@ -33,6 +34,12 @@ class Graph:
         name = f"constant_{len(self.initializers)}"
         self.initializers.append(numpy_helper.from_array(np.asarray(value, dtype=dtype), name))
         return name
+
+    def split(self, value: str, width: int) -> list[str]:
+        """Return the columns of a matrix, each of shape (rows, 1)."""
+        names = [f"{value}_{column}" for column in range(width)]
+        self.nodes.append(helper.make_node("Split", [value], names, axis=1, num_outputs=width))
+        return names
 
     def interpolated(self, value: str, knots_x: NDArray[Any], knots_y: NDArray[Any]) -> str:
         """Interpolate as a sum of one clipped ramp per segment: y0 + sum of slope * clip(v - x).

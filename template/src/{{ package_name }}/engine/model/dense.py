@@ -54,7 +54,7 @@ class Dense(NamedTuple):
         width, parts = len(self.center), []
         if width:
             columns = graph.constant(np.arange(width), np.int64)
-            single = graph.node("Gather", ["x", columns], axis=1)
+            single = graph.node("Gather", [graph.matrix, columns], axis=1)
             missing = graph.node("IsNaN", [single])
             numbers = graph.node("Cast", [single], to=TensorProto.DOUBLE)
             moved = graph.node("Sub", [numbers, graph.constant(self.center[None])])
@@ -67,7 +67,7 @@ class Dense(NamedTuple):
                 gaps = graph.constant(list(self.gaps), np.int64)
                 parts.append(graph.node("Gather", [flags, gaps], axis=1))
         for index, size in enumerate(self.sizes, width):
-            column = graph.node("Gather", ["x", graph.constant([index], np.int64)], axis=1)
+            column = graph.node("Gather", [graph.matrix, graph.constant([index], np.int64)], axis=1)
             capped = graph.node("Min", [column, graph.constant([[size - 1]], np.float32)])
             codes = graph.constant(np.arange(size)[None], np.float32)
             same = graph.node("Equal", [capped, codes])

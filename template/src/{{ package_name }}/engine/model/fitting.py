@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import threads
+from .derived import Recipe, Sees
 from .plain import Matrix, Model, Predict
 from .scorer import FeatureSpec
 
@@ -19,7 +20,8 @@ class Data(NamedTuple):
     """Training rows: matrix of shape (rows, features) and target of shape (rows,).
 
     `levels` are those of the target that a model answers one number each for, in the order of the
-    codes in `y`; none of a single number.
+    codes in `y`; none of a single number. `recipe` makes further features, which are learnt anew
+    from the rows of each fit; `time` holds microseconds, shape (rows,).
     """
 
     x: Matrix
@@ -27,10 +29,29 @@ class Data(NamedTuple):
     spec: FeatureSpec
     threads: int  # 0: as many as the size asks for
     levels: tuple[str, ...] = ()
+    recipe: Recipe | None = None
+    time: NDArray[np.int64] | None = None
 
     def rows(self, index: NDArray[np.intp]) -> "Data":
         """Return some of the rows."""
-        return self._replace(x=self.x[index], y=self.y[index])
+        time = None if self.time is None else self.time[index]
+        return self._replace(x=self.x[index], y=self.y[index], time=time)
+
+    def learnt(self, view: str) -> tuple["Data", Sees | None]:
+        """Return the rows as one kind of model trains on them, and what it sees of other rows."""
+        if self.recipe is None:
+            return self, None
+        derived, values = self.recipe.learn(self.x, self.y, self.time, self.spec)
+        sees = Sees(derived, view)
+        x = self.recipe.training(derived, view, self.x, values)
+        return self._replace(x=x, spec=sees.spec, recipe=None), sees
+
+    def seen(self, sees: Sees | None) -> "Data":
+        """Return the rows as a model sees them that was fitted to others."""
+        if sees is None:
+            return self
+        x = sees.matrix(self.x, self.workers(self.x))
+        return self._replace(x=x, spec=sees.spec, recipe=None)
 
     def workers(self, x: Matrix) -> int:
         """Return how many threads fit a matrix or predict its rows."""
@@ -38,10 +59,17 @@ class Data(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """A fitted model as plain data, and its prediction by the training library."""
+    """A fitted model as plain data, its prediction by the training library, and what it sees."""
 
     model: Model
     predict: Predict
+    sees: Sees | None = None
+
+    def of_columns(self, sees: Sees | None) -> "Fitted":
+        """Return the model as one that predicts from the columns that `sees` is made of."""
+        if sees is None:
+            return self
+        return Fitted(self.model, lambda x: self.predict(sees.matrix(x)), sees)
 
 
 Fitter = Callable[[Data, int, dict[str, Any]], Fitted]

@@ -9,19 +9,21 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from .builder import Graph, info
+from .derived import Sees, model_of
 from .head import Head
 from .plain import Forest, Linear, Link, Matrix, Model, Predict
 from .scorer import FeatureSpec
 
 
 class Member(NamedTuple):
-    """A fitted model and its share in the blend."""
+    """A fitted model, what it sees of the columns (None: all), and its share in the blend."""
 
     model: Model
     predict: Predict
+    sees: Sees | None = None
     share: float = 1.0
 
 
@@ -56,19 +58,23 @@ def emit(predictor: Predictor, spec: FeatureSpec, *, encoded: bool) -> bytes:
     else:
         inputs = _raw_inputs(graph, spec)
     shares = []
+    made: dict[str, str] = {}  # tensors of features that are learnt, for all members alike
+    views: dict[str, str] = {}
     for member in predictor.members:
-        predicted = _model(graph, member.model, spec)
+        seen = spec
+        if member.sees:
+            seen, view = member.sees.spec, member.sees.view
+            if view not in views:
+                views[view] = member.sees.derived.emit(graph, view, made)
+            graph.matrix = views[view]
+        predicted = _model(graph, member.model, seen)
         share = graph.constant([[member.share]])
         shares.append(graph.node("Mul", [predicted, share]))
     blend = shares[0]
     for other in shares[1:]:
         blend = graph.node("Add", [blend, other])
     outputs = predictor.head.emit(graph, blend)
-    body = helper.make_graph(graph.nodes, "model", inputs, outputs, graph.initializers)
-    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
-    model = helper.make_model(body, opset_imports=opsets, ir_version=10)
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString(deterministic=True))
+    return model_of(graph, inputs, outputs)
 
 
 def _raw_inputs(graph: Graph, spec: FeatureSpec) -> list[onnx.ValueInfoProto]:
@@ -127,10 +133,10 @@ def linked(graph: Graph, link: Link, total: str) -> str:
 
 
 def _forest(graph: Graph, forest: Forest, width: int) -> str:
-    source = "x"
+    source = graph.matrix
     if forest.tables:
         columns = graph.constant(np.arange(width), np.int64)
-        parts = [graph.node("Gather", ["x", columns], axis=1)] if width else []
+        parts = [graph.node("Gather", [graph.matrix, columns], axis=1)] if width else []
         parts += _looked_up(graph, forest.tables, width)
         source = graph.node("Concat", parts, axis=1)
     leaves = forest.leaves
@@ -161,7 +167,7 @@ def _linear(graph: Graph, model: Linear, width: int) -> str:
     total = graph.constant(np.reshape(model.intercept, (1, -1)))
     if width:
         columns = graph.constant(np.arange(width), np.int64)
-        numbers = graph.node("Gather", ["x", columns], axis=1)
+        numbers = graph.node("Gather", [graph.matrix, columns], axis=1)
         missing = graph.node("IsNaN", [numbers])
         fill = graph.constant(model.fill[None], np.float32)
         filled = graph.node("Where", [missing, fill, numbers])
@@ -179,7 +185,9 @@ def _looked_up(graph: Graph, tables: tuple[NDArray[np.float32], ...], width: int
     """Return for each category what its table holds for the code, float32 [rows, 1 or outputs]."""
     found = []
     for index, table in enumerate(tables):
-        column = graph.node("Gather", ["x", graph.constant([width + index], np.int64)], axis=1)
+        column = graph.node(
+            "Gather", [graph.matrix, graph.constant([width + index], np.int64)], axis=1
+        )
         capped = graph.node("Min", [column, graph.constant([[len(table) - 1]], np.float32)])
         code = graph.node("Cast", [capped], to=TensorProto.INT64)
         gathered = graph.node("Gather", [graph.constant(table, np.float32), code])

@@ -75,7 +75,7 @@ class Normal(NamedTuple):
         floats, parts, sizes = np.float32, [], []
         if self.numbers:
             columns = graph.constant(np.array(self.numbers), np.int64)
-            numbers = graph.node("Gather", ["x", columns], axis=1)
+            numbers = graph.node("Gather", [graph.matrix, columns], axis=1)
             missing = graph.node("IsNaN", [numbers])
             moved = graph.node("Sub", [numbers, _of(graph, self.entity, self.center)])
             if self.part is not None:
@@ -109,7 +109,7 @@ def _of(graph: Graph, column: int | None, table: NDArray[np.float32]) -> str:
     if column is None:
         return graph.constant(table, np.float32)
     first, last = graph.constant(0, np.float32), graph.constant(len(table) - 1, np.float32)
-    value = graph.node("Gather", ["x", graph.constant(column, np.int64)], axis=1)
+    value = graph.node("Gather", [graph.matrix, graph.constant(column, np.int64)], axis=1)
     value = graph.node("Where", [graph.node("IsNaN", [value]), last, value])
     value = graph.node("Clip", [value, first, last])
     code = graph.node("Cast", [value], to=TensorProto.INT64)

@@ -1,0 +1,109 @@
+"""Features that a team declares, in a project: one line in one file, served at once."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from helpers import package  # noqa: F401  makes `package_name` importable
+from helpers.rendering import publish, render
+from helpers.running import Made
+
+from package_name.engine import console
+
+SMALL = {
+    "ML_TRAINING__TRACK": "false",
+    "ML_TRAINING__FOLDS": "3",
+    "ML_TRAINING__MEMBERS": "1",
+    "ML_TRAINING__THREADS": "1",
+    "ML_EVALUATION__BOOTSTRAP": "100",
+}
+EXAMPLE = '    # Ratio("debt_ratio", of=("debt", "income")),\n'
+ADDED = """    Ratio("use", of=("data_usage_gb", "monthly_charge")),
+    TargetEncoding("region_mean", of="region"),
+    Cyclical("season", of="tenure_months", period=12),
+    Winsorise("usage", of="data_usage_gb"),
+"""
+
+
+def declare(project: Made, lines: str) -> None:
+    """Write lines into the list of features.py."""
+    path = project.folder / "src" / project.package / "features.py"
+    text = path.read_text(encoding="utf-8")
+    start = text.index("FEATURES: Sequence[Operator] = [\n")
+    end = text.index("]\n", start + 40)
+    path.write_text(
+        f"{text[:start]}FEATURES: Sequence[Operator] = [\n{lines}{text[end:]}", encoding="utf-8"
+    )
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = render(tmp_path_factory.mktemp("made") / "p", deployment_modes=["rest", "batch"])
+    publish(folder)
+    made = Made(folder, "churn_model", SMALL)
+    declare(made, EXAMPLE + ADDED)
+    for step in ("ingest", "validate", "train"):
+        made.ml(step)
+    return made
+
+
+def test_a_row_of_the_service_and_of_a_file_have_one_answer(project: Made) -> None:
+    """Nothing but features.py has changed: callers send the contract's columns."""
+    rows = pl.read_parquet(project.folder / "data/processed/test.parquet").head(200)
+    project.ml("promote", "v1", "--force", "a test")
+    rows.write_parquet(project.folder / "in.parquet")
+    project.ml("score", "in.parquet", "out.parquet")
+    batch = pl.read_parquet(project.folder / "out.parquet")["probability"].to_numpy()
+    code = """
+import json, sys, msgspec
+from pathlib import Path
+from churn_model.engine.model.scorer import Scorer
+scorer = Scorer.load(Path("models/v1"))
+names = {column.name for column in scorer.columns}
+lines = [json.loads(line) for line in open("in.jsonl")]
+rows = [scorer.read_row({k: v for k, v in row.items() if k in names}) for row in lines]
+alone = [float(scorer.score_rows([row])["probability"][0]) for row in rows]
+print(json.dumps(alone))
+"""
+    rows.write_ndjson(project.folder / "in.jsonl")
+    alone = json.loads(project.python(code))
+    np.testing.assert_allclose(alone, batch, rtol=1e-6)
+
+
+def test_what_is_served_holds_no_training_library(project: Made) -> None:
+    code = """
+import sys
+from pathlib import Path
+from churn_model.engine.model.scorer import Scorer
+Scorer.load(Path("models/v1"))
+print([name for name in ("onnx", "sklearn", "churn_model.features") if name in sys.modules])
+"""
+    assert project.python(code).strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('Ratio("r", of=("data_usage_gb", "charge"))', "Ratio 'r': there is no 'charge' before it"),
+        ('Ratio("r", off=("tenure_months", "region"))', "features.py, line "),
+        ('Ration("r", of=("tenure_months", "region"))', "name 'Ration' is not defined"),
+        ('Cyclical("c", of="snapshot_date", part="month")', "'snapshot_date' is no feature of"),
+        ('Log1p("l", of="churned_next_30d")', "'churned_next_30d' is no feature of the contract"),
+    ],
+)
+def test_a_wrong_line_ends_a_run_in_one_line(project: Made, line: str, said: str) -> None:
+    declare(project, f"    {line},\n")
+    try:
+        for command in ("run", "train"):
+            error = project.ml(command, code=2)
+            assert "Traceback" not in error and said in error.splitlines()[-1]
+    finally:
+        declare(project, EXAMPLE + ADDED)
+
+
+def test_only_what_features_py_says_wrong_is_told_so(tmp_path: Path) -> None:
+    """A fault elsewhere keeps its traceback, for it is a bug."""
+    with pytest.raises(TypeError):
+        console.run(lambda: int([]))
