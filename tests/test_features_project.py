@@ -72,6 +72,23 @@ print(json.dumps(alone))
     np.testing.assert_allclose(alone, batch, rtol=1e-6)
 
 
+def test_plan_and_reports_tell_what_each_brings_and_costs(project: Made) -> None:
+    project.ml("evaluate", code=None)
+    project.ml("explain")
+    made = {item["feature"]: item for item in project.report("explain")["made"]}
+    assert list(made) == sorted(made, key=lambda name: -made[name]["gain"])
+    assert made.keys() == {"use", "region_mean", "season", "usage"}
+    assert made["use"]["of"] == ["data_usage_gb", "monthly_charge"]
+    seen = [item for item in made.values() if "microseconds" in item]
+    assert len(seen) >= 3 and all(item["microseconds"] > 0 for item in seen)
+    assert any(item["gain"] > 0 for item in seen) and made["use"]["why"]
+    page = (project.folder / "reports/evaluation.html").read_text(encoding="utf-8")
+    assert "Features of features.py" in page and "<td>region_mean" in page
+    project.ml("plan", "sync")
+    plan = (project.folder / "PLAN.md").read_text(encoding="utf-8")
+    assert "made features, gain: " in plan and "`use` (Ratio of `data_usage_gb`" in plan
+
+
 def test_what_is_served_holds_no_training_library(project: Made) -> None:
     code = """
 import sys

@@ -1,5 +1,6 @@
 """Explain the champion: what matters over all, how, and for single rows."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from .engine.data import target as targets
 from .engine.errors import ProjectError
 from .engine.features import encode
 from .engine.formats import number
-from .engine.model import registry
+from .engine.model import made, registry
 from .engine.model.plain import Matrix
 from .engine.model.scorer import Scorer
 from .engine.report import evaluation_page
@@ -66,6 +67,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
         "score": scorer.score,
         "base": scorer.predict(background)[scorer.score].mean(axis=0).tolist(),
         "global": importance,
+        "made": _declared(folder, scorer, probed[some], labels[some], np.random.default_rng(seed)),
         "rows": [
             {
                 "row": index,
@@ -108,17 +110,34 @@ def _some(y: NDArray[Any], rng: np.random.Generator) -> NDArray[np.intp]:
     return np.sort(np.unique(np.concatenate([rare, drawn[: ROWS - len(rare)]])))
 
 
+def _score(scorer: Scorer, y: NDArray[Any], answers: dict[str, NDArray[Any]]) -> float:
+    """Return the primary metric of answers, the larger the better."""
+    name, level = scorer.manifest.primary_metric, task.level(scorer.manifest.decision)
+    return metrics.sign(name) * metrics.score(name, y, answers[scorer.score], level)
+
+
+def _declared(
+    folder: Path, scorer: Scorer, x: Matrix, y: NDArray[Any], rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    """Return what features.py declares, the most useful first, with what each brings and costs."""
+    trained = storage.read_json(folder / "training.json", dict[str, Any])
+    if not (declared := trained.get("made")):
+        return []
+    model = (folder / "model_encoded.onnx").read_bytes()
+    found = made.measured(model, x, lambda answers: _score(scorer, y, answers), rng)
+    every = [item | found.get(item["feature"], {"gain": 0.0}) for item in declared]
+    return sorted(every, key=lambda item: -item["gain"])
+
+
 def permutation_importance(
     scorer: Scorer, x: Matrix, y: NDArray[Any], rng: np.random.Generator
 ) -> list[dict[str, Any]]:
     """Return by how much the primary metric falls when a feature is shuffled (Breiman 2001)."""
-    name = scorer.manifest.primary_metric
     if y.min() == y.max():
         raise ProjectError(f"importance has no meaning on this test set: it needs {task.NEEDS}")
-    level, sign = task.level(scorer.manifest.decision), metrics.sign(name)
 
     def score(rows: Matrix) -> float:
-        return sign * metrics.score(name, y, scorer.predict(rows)[scorer.score], level)
+        return _score(scorer, y, scorer.predict(rows))
 
     full = score(x)
     result = []

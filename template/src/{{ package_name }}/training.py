@@ -17,7 +17,7 @@ from .engine.data import target as targets
 from .engine.errors import ProjectError
 from .engine.features import encode, moments
 from .engine.formats import number
-from .engine.model import boosting, bundle, graph, registry
+from .engine.model import boosting, bundle, graph, made, registry
 from .engine.model.derived import declared, view_of
 from .engine.model.fitting import Data, Fitted, blend_shares, drawn, known
 from .engine.model.output import levels
@@ -318,6 +318,7 @@ def run(project: Project) -> dict[str, Any]:
         - float(np.mean(found[chosen].scores)),
         "learning_curve": _learning_curve(project, data, parts, largest, found),
         "features": data.spec.names,
+        "made": made.described(features.FEATURES),
         "tuned": sorted(tuned),
     }
     scores = head.apply(found[chosen].oof[tested])

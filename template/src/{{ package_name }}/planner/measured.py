@@ -62,7 +62,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{gate[gain_low]:4} to {gain_high:4}); gate {verdict}",
     ),
     "EVAL-06": ("metrics", "measured: {width} slices by {primary_metric:name}; weakest: {weakest}"),
-    "EXPL-01": ("explain", "measured: most important are {top}"),
+    "EXPL-01": ("explain", "measured: most important are {top}{own}"),
     "DEP-02": (
         "bench",
         "measured: one row in {single_row_ms[p50]:2} ms (p95 {single_row_ms[p95]:2}, p99 "
@@ -309,7 +309,16 @@ def _metrics(report: Report, project: Project) -> Report:
 
 def _explain(report: Report, project: Project) -> Report:
     top = [f"{code(i['feature'])} {number(i['importance'], 4)}" for i in report["global"][:5]]
-    return {"top": ", ".join(top)}
+    own = [
+        f"{code(i['feature'])} ({i['operator']} of {', '.join(map(code, i['of']))}; {i['why']}) "
+        + (
+            f"{number(i['gain'], 4)}, {number(i['microseconds'], 2)} µs a row"
+            if "microseconds" in i
+            else "seen by no chosen model"
+        )
+        for i in report.get("made", [])
+    ]
+    return {"top": ", ".join(top), "own": f"\nmade features, gain: {'; '.join(own)}" if own else ""}
 
 
 def _bench(report: Report, project: Project) -> Report:

@@ -18,6 +18,7 @@ from ..data.contract import Contract
 from ..errors import ProjectError
 from ..settings import Project
 from .builder import Graph, info
+from .made import PREFIX
 from .operators import Floats, Learnt, Operator, Rows
 from .plain import Matrix
 from .scorer import (
@@ -78,7 +79,8 @@ class Derived:
             if step.operator.name in self._needed(steps) and step.operator.name not in made:
                 inputs = [made[source] for source in step.operator.sources]
                 tensor = step.operator.emit(graph, inputs, step.learnt)
-                made[step.operator.name] = graph.node("Identity", [tensor], tensor_of(step))
+                named = graph.node("Identity", [tensor], tensor_of(step))
+                made[step.operator.name] = named
         plain = [places[item.name] for item in spec.numeric if item.name in places]
         codes = [places[item.name] for item in spec.categorical]
         parts = [_taken(graph, plain)] if plain else []
@@ -253,7 +255,7 @@ def goals(y: NDArray[Any] | None) -> Floats | None:
 
 def tensor_of(step: Step) -> str:
     """Return the name of a feature's tensor in the graph."""
-    return f"feature:{step.operator.name}"
+    return f"{PREFIX}{step.operator.name}"
 
 
 def refused(operator: Operator, problem: str) -> ProjectError:
