@@ -30,7 +30,7 @@ from .engine.model.scorer import CategoricalFeature, FeatureSpec, NumericFeature
 from .engine.model.selection import Selection
 
 # Features made of columns, one a line, alike in training and service; nothing else has to change.
-# What each operator does stands in its class; what none can do belongs to engine/data/ingest.py.
+# What each operator does stands in its class; callers have to send what none of them can make.
 FEATURES: Sequence[Operator] = [
     # Ratio("debt_ratio", of=("debt", "income")),
 ]
