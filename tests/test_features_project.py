@@ -40,7 +40,9 @@ def declare(project: Made, lines: str) -> None:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    folder = render(tmp_path_factory.mktemp("made") / "p", deployment_modes=["rest", "batch"])
+    folder = render(
+        tmp_path_factory.mktemp("made") / "p", deployment_modes=["rest", "batch"], n_rows=3000
+    )
     publish(folder)
     made = Made(folder, "churn_model", SMALL)
     declare(made, EXAMPLE + ADDED)
@@ -85,8 +87,8 @@ def test_plan_and_reports_tell_what_each_brings_and_costs(project: Made) -> None
     page = (project.folder / "reports/evaluation.html").read_text(encoding="utf-8")
     assert "Features of features.py" in page and "<td>region_mean" in page
     project.ml("plan", "sync")
-    plan = (project.folder / "PLAN.md").read_text(encoding="utf-8")
-    assert "made features, gain: " in plan and "`use` (Ratio of `data_usage_gb`" in plan
+    plan = (project.folder / "PLAN.md").read_text(encoding="utf-8").replace("\u00a0", " ")
+    assert "Made features, gain: " in plan and "`use` (Ratio of `data_usage_gb`" in plan
 
 
 def test_what_is_served_holds_no_training_library(project: Made) -> None:
