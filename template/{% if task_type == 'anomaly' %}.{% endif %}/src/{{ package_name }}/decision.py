@@ -52,7 +52,9 @@ def ranked(raw: Floats, share: float) -> Head:
     rows = len(ordered)
     ends = np.geomspace(1, max(1, rows // 2), 200).astype(np.intp)
     even = np.linspace(0, rows - 1, 200).astype(np.intp)
-    places = np.unique(np.concatenate([even, rows - ends]))
+    edge = first_alert(ordered, share)
+    around = np.clip([edge - 1, edge], 0, rows - 1)  # so that the cut is exact
+    places = np.unique(np.concatenate([even, rows - ends, around]))
     knots = np.unique(ordered[places])
     apart = 1e-9 * max(1.0, float(np.abs(knots).max()))
     knots = knots[np.concatenate([[True], np.diff(knots) > apart])]
@@ -63,17 +65,17 @@ def ranked(raw: Floats, share: float) -> Head:
     beyond = ordered[-1] + reach * FARTHEST
     left = (1 - shares[-1]) / (1 + FARTHEST)
     knots, shares = np.append(knots, beyond), np.append(shares, 1 - left)
-    return Head(knots, shares, cut_of(ordered, share))
+    # Halfway between two rows: safe from rounding.
+    cut = (edge - 0.5) / rows if edge < rows else max(1 - share, 1 - 0.5 / rows)
+    return Head(knots, shares, max(cut, 0.0))
 
 
-def cut_of(ordered: Floats, share: float) -> float:
-    """Return the share below at which at most `share` of the ordered rows are reached."""
+def first_alert(ordered: Floats, share: float) -> int:
+    """Return the place from which on at most `share` of the ordered rows are alerts."""
     rows = len(ordered)
     place = rows - int(np.floor(share * rows + 1e-9))
-    if place >= rows:  # not one row of these: as rare as the budget says
-        return 1 - share
-    first = np.searchsorted(ordered, ordered[place], side="left")
-    if first < place:  # rows are equal there, and not all of them fit in
-        first = np.searchsorted(ordered, ordered[place], side="right")
-    # Halfway between two rows: safe from rounding.
-    return float(max((first - 0.5) / rows, 0.0))
+    if place >= rows or (place and ordered[place - 1] == ordered[place]):
+        # Not one row, or rows are equal there and not all of them fit in.
+        value = ordered[min(place, rows - 1)]
+        return int(np.searchsorted(ordered, value, side="right"))
+    return place
