@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def measured(
     for name in names:
         part = session(_part(whole, name))
         started = time.perf_counter()
-        (values,) = in_parts(lambda rows, part=part: part.run(None, {"x": rows}), x)
+        (values,) = in_parts(partial(_run, part), x)
         taken = time.perf_counter() - started
         rest = session(_rest(whole, name, values.shape[1]))
         losses = [
@@ -63,6 +64,10 @@ def measured(
             "microseconds": taken / len(x) * 1e6,
         }
     return found
+
+
+def _run(model: Any, rows: Matrix) -> list[NDArray[Any]]:
+    return list(model.run(None, {"x": rows}))
 
 
 def _answers(model: Any, inputs: dict[str, NDArray[Any]]) -> Answers:
