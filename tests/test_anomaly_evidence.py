@@ -126,6 +126,7 @@ def test_labelled_rows_are_told_as_what_they_are(measured: Project) -> None:
     few = LABELS | {"state": "few", "known": 300, "anomalies": 60, "quality": "of labelled rows"}
     report = REPORTS["metrics"] | {"labels": few}
     write(measured.root, "metrics", report)
+    assert told(measured)["ev.chosen"] == "EVAL-05"
     row = table(measured)["True alerts"]
     assert row.measured == "60 % (50 % to 70 %) of labelled rows" and row.says == "says little"
     assert table(measured)["Share of anomalies"].measured == "not measured"

@@ -55,6 +55,11 @@ def test_one_of_several_classes(reader: Reader) -> None:
     reader.follow(ROOT / "docs" / "how-to" / "choose-among-classes.md")
 
 
+@pytest.mark.nightly
+def test_anomalies(reader: Reader) -> None:
+    reader.follow(ROOT / "docs" / "how-to" / "find-anomalies.md")
+
+
 @pytest.mark.parametrize(
     "guides", [DAILY, pytest.param(GUIDES, marks=pytest.mark.nightly)], ids=["daily", "all"]
 )
@@ -71,6 +76,7 @@ def test_readme_and_guides(reader: Reader, clone: Path, guides: tuple[str, ...])
 def test_every_document_with_commands_is_followed() -> None:
     followed = {"README.md", "docs/tutorial.md", *(f"docs/how-to/{name}.md" for name in GUIDES)}
     followed |= {"docs/how-to/predict-a-number.md", "docs/how-to/choose-among-classes.md"}
+    followed |= {"docs/how-to/find-anomalies.md"}
     followed |= {"docs/how-to/monorepo.md"}  # by tests/test_monorepo.py
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
     found = {

@@ -109,7 +109,10 @@ class Evidence(Compared):
         if found and found["low"] > budget:
             message = f"{interval(found, 1)} alerts a day were measured, people can look at "
             yield Contradiction("ev.alerts", "EVAL-05", message + number(budget, 1))
-        if self.labels and self.labels["quality"] != "measured":
+        if self.labels.get("quality") == "of labelled rows":
+            message = "how many alerts are true is known of labelled rows alone, which nobody drew "
+            yield Contradiction("ev.chosen", "EVAL-05", f"{message}by chance")
+        if self.labels.get("quality") == "unknown":
             judge = number(self.plan.number("EVAL-05", "alerts_to_judge"))
             message = f"how many alerts are true is unknown until people have judged {judge}"
             yield Contradiction("ev.unknown", "EVAL-05", f"{message} of them")
