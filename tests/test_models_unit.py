@@ -203,25 +203,23 @@ def test_shares_of_a_blend_are_found_out_of_fold(task: str) -> None:
 
 
 def test_a_large_table_is_told_by_one_fold_of_drawn_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    training = TASKS["binary"].training
-    monkeypatch.setattr(training, "HOLDOUT_ROWS", 60)
-    monkeypatch.setattr(training, "FIT_ROWS", 150)
+    training, fitting = TASKS["binary"].training, TASKS["binary"].fitting
+    monkeypatch.setattr(fitting, "HOLDOUT_ROWS", 60)
+    monkeypatch.setattr(fitting, "FIT_ROWS", 150)
     folds = [(np.arange(200), np.arange(200, 300)), (np.arange(300), np.arange(300, 400))]
     y = np.arange(400) % 2
-    split = training.Split(np.arange(400), np.arange(0), folds, ["a"])
-    found = training.eased(split, y, "stratified", 1)
-    ((train, valid),) = found.folds
-    assert len(train) == 150 and len(valid) == 60 and found.notes[0] == "a"
-    assert "fitted to 150 of its rows" in found.notes[1]
-    assert "fitted to 150 of these rows" in found.notes[2]
+    some, notes = fitting.eased(folds, y, 1, by_time=False)
+    ((train, valid),) = some
+    assert len(train) == 150 and len(valid) == 60
+    assert "fitted to 150 of its rows" in notes[0] and "fitted to 150 of these rows" in notes[1]
     assert (np.diff(train) > 0).all() and train.max() < 300 <= valid.min()
-    few = training.Split(np.arange(50), np.arange(0), folds, [])
-    assert training.eased(few, y, "stratified", 1) is few
+    assert fitting.eased(folds, y[:50], 1, by_time=False) == (folds, [])
     # Each window of time tells with its share, and a class that is too rare to draw stays whole.
-    windows = training.eased(split, y, "time", 1)
-    assert [(len(train), len(valid)) for train, valid in windows.folds] == [(75, 30), (75, 30)]
-    assert "a fold's models are fitted to 75 of its rows" in windows.notes[1]
-    assert training.eased(split, (y > 0) & (np.arange(400) > 395), "time", 1) is split
+    windows, notes = fitting.eased(folds, y, 1, by_time=True)
+    assert [(len(train), len(valid)) for train, valid in windows] == [(75, 30), (75, 30)]
+    assert "a fold's models are fitted to 75 of its rows" in notes[0]
+    assert fitting.eased(folds, np.arange(400) > 395, 1, by_time=True) == (folds, [])
+    found = training.Split(np.arange(400), np.arange(0), some, [])
     # One fold scored in parts, so that a difference has a standard error.
     monkeypatch.setattr(training, "_score", lambda _, y, p: float(p.mean()))
     given = data("binary")

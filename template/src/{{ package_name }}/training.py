@@ -14,20 +14,27 @@ from . import decision, features, models
 from .engine import metrics, monitoring, progress, storage, task
 from .engine.data import contract, validation
 from .engine.data import target as targets
+from .engine.data.kept import keep, taken, told
 from .engine.errors import ProjectError
 from .engine.features import encode, moments
 from .engine.formats import number
 from .engine.model import boosting, bundle, graph, made, registry
 from .engine.model.derived import declared, view_of
-from .engine.model.fitting import Data, Fitted, blend_shares, drawn, known
+from .engine.model.fitting import (
+    FIT_ROWS,
+    HOLDOUT_ROWS,
+    Data,
+    Fitted,
+    blend_shares,
+    drawn,
+    eased,
+    known,
+)
 from .engine.model.output import levels
 from .engine.settings import Project
 from .splitting import Split, require_role, split
 
-PARITY_ROWS = 2000
-HOLDOUT_ROWS = 200_000  # training rows from which on one fold tells enough
 HOLDOUT_PARTS = 5
-FIT_ROWS = 1_000_000  # that a model is fitted to; of more, as many are drawn
 CURVE_SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
 CURVE_ROWS = 300_000  # of the learning curve's last point: larger fits take the time of a model
 GAP_ROWS = 100_000  # training rows that are scored once more
@@ -44,20 +51,6 @@ class CrossValidated(NamedTuple):
     scores: list[float]
     seconds: float
     params: dict[str, Any]
-
-
-class Kept(NamedTuple):
-    """What training needs at its end of a table that, large, must not stay in memory beside models.
-
-    Both parts as Parquet, what the report tells of the test, rows that prove the graph, and the
-    features of the rows that a fold tests.
-    """
-
-    development: bytes
-    test: bytes
-    told: dict[str, float]
-    parity: pl.DataFrame
-    served: pl.DataFrame
 
 
 class Behind(NamedTuple):
@@ -97,50 +90,9 @@ def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split, s
         embargo_days=project.facts.label_delay_days,
         seed=settings.seed,
     )
-    return frame, agreed, eased(parts, y[parts.development], scheme, settings.seed), digest
-
-
-def eased(parts: Split, y: NDArray[Any], scheme: str, seed: int) -> Split:
-    """Let drawn rows of a large table tell, in one fold: more take minutes and add nothing.
-
-    Split by time, all folds tell, each with its share of the rows: one window of time may differ
-    from all others. `y` is the target of the development rows.
-    """
-    rows = len(parts.development)
-    if rows < HOLDOUT_ROWS:
-        return parts
-    folds, notes = parts.folds if scheme == "time" else parts.folds[-1:], list(parts.notes)
-    learnt, tested = FIT_ROWS // len(folds), HOLDOUT_ROWS // len(folds)
-    if max(len(train) for train, _ in folds) > learnt:
-        notes.append(f"a fold's models are fitted to {number(learnt)} of its rows, drawn at random")
-    if rows > FIT_ROWS:
-        notes.append(f"each model is fitted to {number(FIT_ROWS)} of these rows, drawn at random")
-    some = [(drawn(train, learnt, seed), drawn(valid, tested, seed)) for train, valid in folds]
-    if any(task.lacks(y[part]) for fold in some for part in fold):
-        return parts  # too rare to draw
-    return parts._replace(folds=some, notes=notes)
-
-
-def taken(frame: pl.DataFrame, rows: NDArray[np.intp]) -> pl.DataFrame:
-    """Return rows of a table, which is emptied meanwhile: two large ones take too much memory."""
-    return pl.DataFrame([frame.drop_in_place(name)[rows] for name in frame.columns])
-
-
-def keep(
-    development: pl.DataFrame,
-    test: pl.DataFrame,
-    tested: NDArray[np.intp],
-    agreed: contract.Contract,
-    seed: int,
-) -> Kept:
-    """Return what is needed later of both parts; `tested` are the places that a fold tests."""
-    return Kept(
-        development=validation.parquet(development),
-        test=validation.parquet(test),
-        told=told("test", targets.values(test, agreed.target)),
-        parity=development.sample(min(PARITY_ROWS, len(development)), seed=seed, shuffle=True),
-        served=development[tested].select(column.name for column in agreed.features),
-    )
+    told_by = y[parts.development]
+    folds, notes = eased(parts.folds, told_by, settings.seed, by_time=scheme == "time")
+    return frame, agreed, parts._replace(folds=folds, notes=[*parts.notes, *notes]), digest
 
 
 def development_data(project: Project, rows: pl.DataFrame, agreed: contract.Contract) -> Data:
@@ -347,11 +299,6 @@ def run(project: Project) -> dict[str, Any]:
     registry.register(project, version, run=run_id)
     storage.write_json(project.path("reports/training.json"), report)
     return report
-
-
-def told(part: str, y: NDArray[Any]) -> dict[str, Any]:
-    """Return what the report says of the target in a part of the rows."""
-    return {f"{part}_{name}": value for name, value in task.summary(y).items()}
 
 
 def paired_differences(

@@ -7,6 +7,7 @@ import numpy as np
 from . import models, training
 from .engine import progress, storage
 from .engine.data import validation
+from .engine.data.kept import taken
 from .engine.errors import ProjectError
 from .engine.model import boosting
 from .engine.model.fitting import known
@@ -39,7 +40,7 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
     settings = project.config.tuning
     trials = trials or settings.trials
     frame, agreed, parts, data_sha256 = training.prepare(project)
-    data = training.development_data(project, training.taken(frame, parts.development), agreed)
+    data = training.development_data(project, taken(frame, parts.development), agreed)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     journal = project.path("data/processed/tuning.log")
     journal.parent.mkdir(parents=True, exist_ok=True)

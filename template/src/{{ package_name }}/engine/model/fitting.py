@@ -6,13 +6,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import threads
+from .. import task, threads
+from ..formats import number
 from .derived import Recipe, Sees
 from .plain import Matrix, Model, Predict
 from .scorer import FeatureSpec
 
 Target = NDArray[Any]
 BLEND_STEPS = 25
+HOLDOUT_ROWS = 200_000  # training rows from which on one fold tells enough
+FIT_ROWS = 1_000_000  # that a model is fitted to; of more, as many are drawn
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]  # places of training and of other rows
 
 
@@ -85,6 +88,28 @@ def drawn(places: NDArray[np.intp], most: int, seed: int) -> NDArray[np.intp]:
     if len(places) <= most:
         return places
     return np.sort(np.random.default_rng(seed).permutation(places)[:most])
+
+
+def eased(
+    folds: list[Fold], y: Target, seed: int, *, by_time: bool
+) -> tuple[list[Fold], list[str]]:
+    """Let drawn rows of a large table tell, in one fold: more take minutes and add nothing.
+
+    Split by time, all folds tell, each with its share of the rows: one window of time may differ
+    from all others. `y` is the target of the development rows. Also return what was done.
+    """
+    if len(y) < HOLDOUT_ROWS:
+        return folds, []
+    told, notes = folds if by_time else folds[-1:], []
+    learnt, tested = FIT_ROWS // len(told), HOLDOUT_ROWS // len(told)
+    if max(len(train) for train, _ in told) > learnt:
+        notes.append(f"a fold's models are fitted to {number(learnt)} of its rows, drawn at random")
+    if len(y) > FIT_ROWS:
+        notes.append(f"each model is fitted to {number(FIT_ROWS)} of these rows, drawn at random")
+    some = [(drawn(train, learnt, seed), drawn(valid, tested, seed)) for train, valid in told]
+    if any(task.lacks(y[part]) for fold in some for part in fold):
+        return folds, []  # too rare to draw
+    return some, notes
 
 
 def blend_shares(

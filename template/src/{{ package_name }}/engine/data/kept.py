@@ -1,0 +1,55 @@
+"""What training keeps of a table: a large one must not stay in memory beside models."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from .. import task
+from . import target as targets
+from . import validation
+from .contract import Contract
+
+PARITY_ROWS = 2000
+
+
+class Kept(NamedTuple):
+    """What training needs at its end.
+
+    Both parts as Parquet, what the report tells of the test, rows that prove the graph, and the
+    features of the rows that a fold tests.
+    """
+
+    development: bytes
+    test: bytes
+    told: dict[str, float]
+    parity: pl.DataFrame
+    served: pl.DataFrame
+
+
+def taken(frame: pl.DataFrame, rows: NDArray[np.intp]) -> pl.DataFrame:
+    """Return rows of a table, which is emptied meanwhile: two large ones take too much memory."""
+    return pl.DataFrame([frame.drop_in_place(name)[rows] for name in frame.columns])
+
+
+def told(part: str, y: NDArray[Any]) -> dict[str, Any]:
+    """Return what the report says of the target in a part of the rows."""
+    return {f"{part}_{name}": value for name, value in task.summary(y).items()}
+
+
+def keep(
+    development: pl.DataFrame,
+    test: pl.DataFrame,
+    tested: NDArray[np.intp],
+    agreed: Contract,
+    seed: int,
+) -> Kept:
+    """Return what is needed later of both parts; `tested` are the places that a fold tests."""
+    return Kept(
+        development=validation.parquet(development),
+        test=validation.parquet(test),
+        told=told("test", targets.values(test, agreed.target)),
+        parity=development.sample(min(PARITY_ROWS, len(development)), seed=seed, shuffle=True),
+        served=development[tested].select(column.name for column in agreed.features),
+    )
