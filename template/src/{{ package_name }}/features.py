@@ -86,17 +86,10 @@ def fit(frame: pl.DataFrame, contract: Contract, context: Sequence[Context] = ()
 
 
 def _levels(values: pl.Series) -> tuple[str, ...]:
-    counts = (
-        values.fill_null("")
-        .alias("level")
-        .to_frame()
-        .group_by("level")
-        .len()
-        .filter(pl.col("len") >= min(MIN_LEVEL_ROWS, max(1, len(values) // 100)))
-        .sort("len", "level", descending=[True, False])
-        .head(MAX_LEVELS)
-    )
-    return tuple(counts["level"])
+    counts = values.fill_null("").alias("level").value_counts(name="len")
+    least = min(MIN_LEVEL_ROWS, max(1, len(values) // 100))
+    frequent = counts.filter(pl.col("len") >= least).sort("len", "level", descending=[True, False])
+    return tuple(frequent["level"].head(MAX_LEVELS))
 
 
 def _elapsed(frame: pl.DataFrame, name: str, time: str | None) -> list[NumericFeature]:
