@@ -371,7 +371,7 @@ def test_a_graph_tells_its_constants(method, members):
     model = plain.Linear(0.0, zero, zero, zero, (), plain.LOGIT)
     knots = np.array([0.1, 0.9], np.float32)
     found = Head(method, 1.2, 0.1, knots, knots, 0.3)
-    member = graph.Member(model, lambda x: np.zeros(len(x)), 1 / members)
+    member = graph.Member(model, lambda x: np.zeros(len(x)), share=1 / members)
     predictor = graph.Predictor((member,) * members, found)
     for encoded in (True, False):
         content = graph.emit(predictor, spec, encoded=encoded)
