@@ -42,10 +42,7 @@ Floats = NDArray[np.float64]
 
 
 class CrossValidated(NamedTuple):
-    """A candidate's predictions out of fold and costs.
-
-    They have shape (rows,) or (rows, levels), with NaN where no fold tested the row.
-    """
+    """A candidate's out-of-fold predictions (NaN where no fold tested the row) and costs."""
 
     oof: Floats
     scores: list[float]
