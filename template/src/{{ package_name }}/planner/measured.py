@@ -54,7 +54,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "MOD-04": ("training", "measured: {chosen:name}{selected}"),
     "MOD-02": ("metrics", "measured: {primary_metric:name} of {tried}; baselines {plain}"),
-    "MOD-06": ("bench", "measured: points of 1 in all: {totals}; {best}"),
+    "MOD-06": ("bench", "measured: points of 1 over all criteria: {totals}"),
     "EVAL-03": (
         "metrics",
         "measured: {champion[name]:name} {champion[version]:code} has {primary_metric:name} "
@@ -332,19 +332,10 @@ def _bench(report: Report, project: Project) -> Report:
 
 
 def _card(points: dict[str, dict[str, float]], project: Project) -> Report:
-    """Name the models by their total, and which is the best in each criterion."""
+    """Name the models by their points, the best first."""
     order = sorted(points, key=lambda name: -points[name]["total"])
-    named = {name: escape(project.plan.named(name)) for name in order}
-    first = points[order[0]]
-    leads = {criterion: max(order, key=lambda name: points[name][criterion]) for criterion in first}
-    return {
-        "totals": ", ".join(f"{named[name]} {number(points[name]['total'], 2)}" for name in order),
-        "best": ", ".join(
-            f"{escape(project.plan.named(criterion))}: {named[name]}"
-            for criterion, name in leads.items()
-            if criterion != "total"
-        ),
-    }
+    totals = (f"{escape(project.plan.named(n))} {number(points[n]['total'], 2)}" for n in order)
+    return {"totals": ", ".join(totals)}
 
 
 def _drift(report: Report, project: Project) -> Report:
