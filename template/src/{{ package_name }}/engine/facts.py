@@ -20,7 +20,7 @@ class Facts(TaskFacts):
     # Decisions
     baselines: list[str]
     candidates: list[str]
-    criteria: list[str] | None  # the light plan weighs none
+    criteria: list[str]
     cv: str
     drift_test: str
     explain: str
