@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from . import warm
+
 
 class Made:
     """A project in `folder`; `settings` are variables that make its runs short."""
@@ -22,15 +24,14 @@ class Made:
 
     def ml(self, *command: str, code: int | None = 0) -> str:
         """Run `ml`; its exit code must be `code` (None: any). Return what it said."""
-        return self._run("-m", self.package, *command, code=code)
+        found, out, err = warm.ml(self.package, command, self.folder, self.env)
+        assert code in (None, found), f"{command}: {out}\n{err}"
+        return out + err
 
     def python(self, code: str) -> str:
         """Run a text of Python in the project; return what it printed."""
-        return self._run("-c", code)
-
-    def _run(self, *command: str, code: int | None = 0) -> str:
         done = subprocess.run(
-            [sys.executable, *command],
+            [sys.executable, "-c", code],
             cwd=self.folder,
             env=self.env,
             capture_output=True,
@@ -38,7 +39,7 @@ class Made:
             timeout=300,
             check=False,
         )
-        assert code in (None, done.returncode), f"{command}: {done.stdout}\n{done.stderr}"
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 
     def report(self, name: str) -> dict[str, Any]:

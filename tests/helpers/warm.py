@@ -18,10 +18,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+# None that starts threads while it is imported, as Polars and PyArrow do: a fork would lack them.
 LIBRARIES = (
-    *("jinja2", "jsonschema", "lightgbm", "markdown_it", "msgspec", "numpy", "onnx", "onnx.helper"),
-    *("onnxruntime", "polars", "pyarrow", "rich.console", "rich.table", "scipy.special"),
-    *("scipy.stats", "sklearn.ensemble", "sklearn.linear_model", "typer", "yaml"),
+    *("jinja2", "jsonschema", "markdown_it", "msgspec", "numpy", "onnx", "onnx.helper"),
+    *("rich.console", "rich.table", "scipy.special", "scipy.stats", "typer", "yaml"),
 )
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
