@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import onnx
 import onnxruntime
+import optuna
 import pytest
 from helpers import package
 from onnx import TensorProto, helper
@@ -21,7 +22,13 @@ def load(task: str) -> SimpleNamespace:
     (folder / "models.py").unlink()
     (folder / "models.py").symlink_to(package.own(task) / package.PACKAGE / "models.py")
     package.load(name := f"models_of_{task}", folder)
-    names = ("models", "training", "engine.model.boosting", "engine.model.graph")
+    names = (
+        "models",
+        "training",
+        "engine.model.search",
+        "engine.model.boosting",
+        "engine.model.graph",
+    )
     names += ("engine.model.fitting", "engine.model.scorer")
     found = {n.split(".")[-1]: importlib.import_module(f"{name}.{n}") for n in names}
     return SimpleNamespace(**found)
@@ -225,3 +232,26 @@ def test_a_large_table_is_told_by_one_fold_of_drawn_rows(monkeypatch: pytest.Mon
     given = data("binary")
     scores = training._scores(None, given, found, np.arange(ROWS, dtype=float))
     assert len(scores) == training.HOLDOUT_PARTS and np.std(scores) > 0
+
+
+@pytest.mark.parametrize("search", ["tpe", "random", "grid"])
+def test_a_search_stays_in_its_space_and_repeats_itself(search: str) -> None:
+    code = TASKS["binary"].search
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+    def found() -> list[dict[str, float]]:
+        study = optuna.create_study(sampler=code.sampler(search, 0))
+        study.enqueue_trial({"num_leaves": 15, "min_data_in_leaf": 10, "feature_fraction": 0.6})
+        study.optimize(lambda trial: sum(code.suggested(trial).values()), n_trials=12)
+        return [trial.params for trial in study.trials]
+
+    tried = found()
+    assert tried == found()
+    for name, (low, high, steps) in code.SPACE.items():
+        values = [params[name] for params in tried]
+        assert all(low <= value <= high for value in values)
+        assert len({*values}) > 2
+        if search == "grid":
+            assert {*values} <= {*steps}
+    if search == "grid":
+        assert len({tuple(params.values()) for params in tried[1:]}) == 11

@@ -9,7 +9,7 @@ from .engine import progress, storage
 from .engine.data import validation
 from .engine.data.kept import taken
 from .engine.errors import ProjectError
-from .engine.model import boosting
+from .engine.model import boosting, search
 from .engine.model.fitting import known
 from .engine.settings import Project
 
@@ -47,13 +47,12 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
     # The project's lock is ours, so this one is what a kill left; Optuna would wait for it.
     journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
     # Trials on other data or another split are no help: each such state has a study of its own.
-    state = storage.sha256_text(
-        data_sha256 + agreed.fingerprint + repr((project.facts.split, project.config.training))
-    )[:12]
+    planned = repr((project.facts.split, project.facts.tuning, project.config.training))
+    state = storage.sha256_text(data_sha256 + agreed.fingerprint + planned)[:12]
     study = optuna.create_study(
         study_name=state,
         storage=JournalStorage(JournalFileBackend(str(journal))),
-        sampler=optuna.samplers.TPESampler(seed=project.config.training.seed, multivariate=True),
+        sampler=search.sampler(project.facts.tuning, project.config.training.seed),
         load_if_exists=True,
     )
 
@@ -65,11 +64,7 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
         study.enqueue_trial({"num_leaves": boosting.leaves(len(data.y)), **preset})
 
     def objective(trial: Any) -> float:
-        params = {
-            "num_leaves": trial.suggest_int("num_leaves", 7, 127, log=True),
-            "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 3, 100, log=True),
-            "feature_fraction": trial.suggest_float("feature_fraction", 0.2, 1.0),
-        }
+        params = search.suggested(trial)
         with progress.part("trial", finished() + 1, trials):
             result = training.cross_validate(kinds[0], data, parts, project, params)
         tested = known(result.oof)

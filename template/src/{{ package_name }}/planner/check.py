@@ -315,8 +315,8 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
         message = f"the cross-validation ({cv}) does not go with the split ({split})"
         yield Finding("error", plan.decision_id("cv"), f"{message}: override both")
     tuned = plan.overrides.get("TRAIN-03")
-    if tuned and tuned.value == "tpe" and "lightgbm" not in " ".join(plan.value("candidates")):
-        message = "TPE searches LightGBM, which is no candidate: override MOD-02 too"
+    if tuned and tuned.value != "none" and "lightgbm" not in " ".join(plan.value("candidates")):
+        message = "tuning searches LightGBM, which is no candidate: override MOD-02 too"
         yield Finding("error", "TRAIN-03", message)
     if plan.value("verdict") == "stop":
         identifier = plan.decision_id("verdict")
