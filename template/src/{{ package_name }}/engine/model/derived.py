@@ -275,8 +275,7 @@ def declared(
             kinds |= {f"{column.name}.{part}": "number" for part in parts}
         else:
             kinds[column.name] = "category" if column.kind == "category" else "number"
-    others = {contract.target.name, *(item.name for item in contract.columns)} - kinds.keys()
-    check(operators, selection, kinds, others)
+    check(operators, selection, kinds, {item.name for item in contract.columns} - kinds.keys())
     if not operators and selection.method == "none":
         return None
     delay = round(project.facts.label_delay_days * MICROSECONDS_A_DAY)
