@@ -109,7 +109,7 @@ print([name for name in ("onnx", "sklearn", "churn_model.features") if name in s
         ('Ratio("r", off=("tenure_months", "region"))', "features.py, line "),
         ('Ration("r", of=("tenure_months", "region"))', "name 'Ration' is not defined"),
         ('Cyclical("c", of="snapshot_date", part="month")', "'snapshot_date' is no feature of"),
-        ('Log1p("l", of="churned_next_30d")', "'churned_next_30d' is no feature of the contract"),
+        ('Log1p("l", of="churned")', "'churned' is no feature of the contract"),
     ],
 )
 def test_a_wrong_line_ends_a_run_in_one_line(project: Made, line: str, said: str) -> None:
