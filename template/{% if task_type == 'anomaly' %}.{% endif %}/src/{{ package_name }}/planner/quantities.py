@@ -81,7 +81,8 @@ class Evidence(Compared):
         quality = self.labels.get("quality", "unknown")
         if quality == "unknown" or found.get("value") is None:
             return MISSING
-        return interval(found, share=True) + f" {quality}" * (quality != "measured")
+        told = "" if quality == "measured" else f" {quality}"
+        return interval(found, share=True) + told
 
     def _facts(self) -> Report:
         return {"anomaly_share": self.share.get("value")}
