@@ -95,7 +95,9 @@ def test_the_service_answers_what_the_file_does(project: Made) -> None:
         document = ask("/openapi.json")["components"]["schemas"]["Prediction"]
         assert document["properties"]["probabilities"]["type"] == "array"
         assert ", ".join(CLASSES) in document["properties"]["probabilities"]["description"]
-        assert 'ml_decisions_total{decision="' in ask("/metrics")
+        counted = ask("/metrics")
+        assert 'ml_decisions_total{decision="' in counted
+        assert 'ml_accepted_total{accepted="' in counted
 
 
 def test_a_shift_is_noticed_and_none_where_there_is_none(project: Made) -> None:

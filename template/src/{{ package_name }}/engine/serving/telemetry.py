@@ -95,7 +95,8 @@ class Telemetry:
         scores = [output for output in outputs if output.cuts]
         self.scores = {o.name: histogram(f"ml_{o.name}", one, list(o.cuts)) for o in scores}
         decided = [o.name for o in outputs if o.role == "decision" and o.kind != "number"]
-        self.decisions = {name: counter(f"ml_{name}s", one, [name]) for name in decided}
+        many = {name: name if name.endswith("ed") else f"{name}s" for name in decided}
+        self.decisions = {name: counter(f"ml_{many[name]}", one, [name]) for name in decided}
         self.model = gauge("ml_model_info", "The model in use", ["version"])
         self.reload_failed = gauge("ml_model_reload_failed", "1: the champion cannot be loaded")
         self.ended = counter("ml_connections_ended", "Of callers that took too much", ["status"])
