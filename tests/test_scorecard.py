@@ -47,8 +47,8 @@ def version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def judged(version: Path, *twice: str) -> dict[str, Any]:
-    facts = SimpleNamespace(facts=SimpleNamespace(criteria=list(twice)))
+def judged(version: Path, *twice: str, limit: float | None = None) -> dict[str, Any]:
+    facts = SimpleNamespace(facts=SimpleNamespace(criteria=list(twice), metric_limit=limit))
     scorer = SimpleNamespace(score="probability")
     return scorecard.judge(facts, version, scorer, np.zeros((1, 1), np.float32))  # type: ignore[arg-type]
 
@@ -69,6 +69,13 @@ def test_what_the_plan_asks_for_counts_twice(version: Path) -> None:
     assert twice["twice"] == ["quality"]
     trees = [found["points"]["trees"]["total"] for found in (once, twice)]
     assert trees[1] == pytest.approx((7 * trees[0] + 1) / 8)
+
+
+def test_only_what_reaches_the_goal_gets_points(version: Path) -> None:
+    found = judged(version, limit=0.65)
+    assert (set(found["points"]), set(found["measured"])) == ({"line", "trees"}, {*COSTS})
+    assert found["points"]["line"]["interpretability"] == 1.0
+    assert set(judged(version, limit=0.99)["points"]) == {*COSTS}
 
 
 def test_graphs_are_measured(tmp_path: Path) -> None:

@@ -30,8 +30,9 @@ CRITERIA = ("quality", *MEASURED)
 def judge(project: Project, folder: Path, scorer: Scorer, x: NDArray[np.float32]) -> dict[str, Any]:
     """Measure each model of a version, and give points from 0 (the worst here) to 1 (the best).
 
-    Quality counts in proportion, all else by orders of magnitude. A total is the mean of the
-    points, in which the criteria of decision MOD-06 count twice. `x` holds encoded rows.
+    A model below the plan's goal gets none, unless all are. Quality counts in proportion, all else
+    by orders of magnitude. A total is the mean of the points, in which the criteria of decision
+    MOD-06 count twice. `x` holds encoded rows.
     """
     tested = storage.read_json(folder / "metrics.json", dict[str, Any])
     trained = storage.read_json(folder / "training.json", dict[str, Any])
@@ -46,10 +47,16 @@ def judge(project: Project, folder: Path, scorer: Scorer, x: NDArray[np.float32]
             continue
         known = {"quality": scores[name][metric], "fit_seconds": costs["fit_seconds"]}
         models[name] = {**known, "parts": costs["parts"], **_measured(path, scorer.score, x)}
-    points: dict[str, dict[str, float]] = {name: {} for name in models}
-    columns = {"quality": ("quality", metrics.sign(metric) > 0), **MEASURED}
+    sign, limit = metrics.sign(metric), project.facts.metric_limit
+    able = [
+        name
+        for name, measured in models.items()
+        if limit is None or sign * measured["quality"] >= sign * limit
+    ]
+    points: dict[str, dict[str, float]] = {name: {} for name in able or models}
+    columns = {"quality": ("quality", sign > 0), **MEASURED}
     for criterion, (key, more) in columns.items():
-        values = {name: measured[key] for name, measured in models.items()}
+        values = {name: models[name][key] for name in points}
         if key != "quality":
             values = {name: math.log(max(value, 1e-9)) for name, value in values.items()}
         low, high = min(values.values(), default=0.0), max(values.values(), default=0.0)
