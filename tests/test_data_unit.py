@@ -796,6 +796,17 @@ def test_charts_are_well_formed_and_escape_every_text():
         assert "<a" not in page
 
 
+def test_each_line_has_a_colour_of_its_own_in_light_dark_and_print():
+    six = {str(n): [(0, n), (1, n)] for n in range(6)}  # as many classes as a page draws
+    kinds = re.findall(r'polyline class="(s\d)"', charts.lines(six, "x", "y", "classes"))
+    style = (Path(charts.__file__).parent / "templates/base.html").read_text(encoding="utf-8")
+    colours = [re.search(rf"\.{kind}{{stroke:var\((--\w)\)}}", style) for kind in kinds]
+    assert all(colours) and len({found[1] for found in colours if found}) == 6
+    for found in colours:
+        assert found and len(set(re.findall(rf"{found[1]}:(#\w+)", style))) == 2
+        assert style.count(f"{found[1]}:#") == 3
+
+
 def test_bars_and_intervals_are_to_scale():
     svg = charts.bars([("a", 1.0, ""), ("b", 0.25, ""), ("c", -0.5, "")], "x")
     a, b, c = numbers_in(svg, "width")
