@@ -774,6 +774,10 @@ def parsed(svg: str) -> ElementTree.Element:
     return root
 
 
+def height_of(svg: str) -> float:
+    return float(parsed(svg).get("viewBox", "").split()[-1])
+
+
 ODD = '<a href="x">&amp; "Größe" </script>'
 
 
@@ -805,6 +809,16 @@ def test_each_line_has_a_colour_of_its_own_in_light_dark_and_print():
     for found in colours:
         assert found and len(set(re.findall(rf"{found[1]}:(#\w+)", style))) == 2
         assert style.count(f"{found[1]}:#") == 3
+
+
+def test_long_names_of_axes_take_a_line_more():
+    long = "share of the others that is right"
+    series = {"a": [(0, 1), (1, 2)], "b": [(0, 2), (1, 1)]}
+    short, two = (charts.lines(series, x, x, "x") for x in ("ab", long))
+    for svg in (two, charts.scatter([(0, 1)], long, long, "x")):
+        texts = [text.text or "" for text in parsed(svg).iter() if text.tag == "text"]
+        assert max(map(len, texts)) <= 60 and any(text.endswith("(up)") for text in texts)
+    assert height_of(two) == height_of(short) + 16  # the key of the lines moves down
 
 
 def test_bars_and_intervals_are_to_scale():

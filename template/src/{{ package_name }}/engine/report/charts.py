@@ -159,11 +159,13 @@ def lines(
         at = across(mark[0])
         anchor, gap = ("end", -5) if at > WIDTH / 2 else ("start", 5)
         parts += [_line(at, 12, at, bottom, "mark"), _text(at + gap, 22, mark[1], anchor)]
-    parts.append(_text(start, bottom + 34, f"{x} (across), {y} (up)"))
+    axes = _axes(start, bottom + 34, x, y)
+    end = bottom + 18 + 16 * len(axes)
     for index, name in enumerate(clean if len(clean) > 1 else ()):
-        at = bottom + 50 + 18 * index
+        at = end + 16 + 18 * index
         parts += [_line(start, at, start + 24, at, f"s{index}"), _text(start + 32, at + 4, name)]
-    return _svg(bottom + 40 + (18 * len(clean) if len(clean) > 1 else 0), label, parts)
+    keys = 18 * len(clean) if len(clean) > 1 else 0
+    return _svg(end + 6 + keys, label, parts + axes)
 
 
 def scatter(points: Sequence[Sequence[float]], x: str, y: str, label: str) -> Markup:
@@ -189,8 +191,8 @@ def scatter(points: Sequence[Sequence[float]], x: str, y: str, label: str) -> Ma
         f'<circle class="dot" fill-opacity="0.5" cx="{across(a):.1f}" cy="{up(b):.1f}" r="3"/>'
         for a, b in points
     ]
-    parts.append(_text(start, bottom + 34, f"{x} (across), {y} (up)"))
-    return _svg(bottom + 40, label, parts)
+    axes = _axes(start, bottom + 34, x, y)
+    return _svg(bottom + 24 + 16 * len(axes), label, parts + axes)
 
 
 def intervals(
@@ -275,6 +277,12 @@ def _columns(names: Sequence[str], texts: Sequence[str]) -> tuple[float, float]:
     """Return where the drawing starts and its width, beside names and texts of these lengths."""
     start = 12 + 7.2 * max([8, *(len(_short(name)) for name in names)])
     return start, WIDTH - start - (12 + 7.2 * max((len(text) for text in texts), default=-1))
+
+
+def _axes(x: float, y: float, across: str, up: str) -> list[str]:
+    """Return what the axes are called, in as many lines as that takes."""
+    said = wrap(f"{across} (across), {up} (up)", LINE - round(x / 7))
+    return [_text(x, y + 16 * index, line) for index, line in enumerate(said)]
 
 
 def _text(x: float, y: float, text: str, anchor: str = "start", kind: str = "") -> str:
