@@ -821,6 +821,12 @@ def test_long_names_of_axes_take_a_line_more():
     assert height_of(two) == height_of(short) + 16  # the key of the lines moves down
 
 
+def test_a_line_without_points_has_no_key():
+    none = charts.lines({"training rows": [(1, None)], "valid": [(0, 1), (1, 2)]}, "x", "y", "x")
+    assert none == charts.lines({"valid": [(0, 1), (1, 2)]}, "x", "y", "x")
+    assert "training rows" not in none
+
+
 def test_bars_and_intervals_are_to_scale():
     svg = charts.bars([("a", 1.0, ""), ("b", 0.25, ""), ("c", -0.5, "")], "x")
     a, b, c = numbers_in(svg, "width")

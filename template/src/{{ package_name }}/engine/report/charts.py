@@ -113,12 +113,14 @@ def lines(
     """Draw lines through points over named axes.
 
     `diagonal` adds the line y = x, `level` a dotted horizontal, `mark` a dotted vertical with its
-    text, `dots` points of (x, y, weight), `ticks` texts on x; `zero` lets y begin at 0.
+    text, `dots` points of (x, y, weight), `ticks` texts on x; `zero` lets y begin at 0. A line without
+    a point has no key.
     """
-    clean = {
+    known = {
         name: [(float(a), float(b)) for a, b in points if a is not None and b is not None]
         for name, points in series.items()
     }
+    clean = {name: points for name, points in known.items() if points}
     xs, ys = [[p[axis] for points in (*clean.values(), dots) for p in points] for axis in (0, 1)]
     if not xs:
         return _svg(24, label, [_text(0, 16, "no values")])
