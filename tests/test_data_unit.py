@@ -950,6 +950,7 @@ TRAINED = {
 EXPLAINED = {
     "global": [{"feature": "age", "importance": 0.1}, {"feature": ODD, "importance": -0.01}],
     "method": "permutation",
+    "made": [],
     "rows": [
         {
             "row": 12,
@@ -961,6 +962,12 @@ EXPLAINED = {
         }
     ],
     "partial_dependence": {"age": [[20, 0.1], [60, 0.4]], "plan": [[ODD, 0.2], ["b", 0.1]]},
+}
+COSTS = {"numbers": 9, "fit_seconds": 1.5, "row_ms": 0.1, "rows_per_s": 9e3, "model_mb": 0.1}
+CARD = {
+    "measured": {"lightgbm": {"quality": 0.4, "parts": 1, **COSTS}},
+    "points": {"lightgbm": {"total": 0.75}},
+    "twice": ["quality", "training_time"],
 }
 PLAN = SimpleNamespace(
     project=SimpleNamespace(name=f"Shop {ODD}"),
@@ -991,6 +998,7 @@ def page(path: Path, template: str, **context: Any) -> str:
 def test_evaluation_page_says_the_verdict_first(tmp_path):
     quality = {"rows": 5100, "valid": 5000, "rejected": 100, "contract_sha256": "cd" * 32}
     context = {"plan": PLAN, "training": TRAINED, "explain": EXPLAINED, "data_quality": quality}
+    context["bench"] = {"scorecard": CARD}
     text = page(tmp_path / "e.html", "evaluation.html", metrics=evaluation(), **context)
     assert text.index("Gate passed") < text.index("Against what?")
     assert "the verdict at the top of PLAN.md" in text
@@ -999,10 +1007,11 @@ def test_evaluation_page_says_the_verdict_first(tmp_path):
     assert "The interval holds zero" in text and "made up" not in text
     for name in ("lightgbm", "class_prior", "logistic_regression"):  # words, no code names
         assert f"the {name.replace('_', ' ')} (" in text and ("_" not in name or name not in text)
+    assert "Points of 1 the pr auc" in text and "Counting twice: quality, training time." in text
     failed = evaluation()
     failed["made_up"] = failed["business"]["says_nothing"] = True
     failed["gate"] |= {"passed": False, "reasons": ["pr_auc is 0.100; the plan asks for 0.200"]}
-    alone = {"plan": PLAN, "training": None, "explain": None, "data_quality": None}
+    alone = {"plan": PLAN, "training": None, "explain": None, "data_quality": None, "bench": None}
     text = page(tmp_path / "f.html", "evaluation.html", metrics=failed, **alone)
     assert "Gate not passed: do not put this version to work" in text
     assert "the plan asks for 0.200" in text and "Gate passed" not in text
@@ -1015,7 +1024,7 @@ def test_evaluation_page_when_nothing_is_flagged(tmp_path):
     metrics["confusion"] = {"tp": 0, "fp": 0, "fn": 100, "tn": 900}
     metrics["business"]["flagged_share"] = 0.0
     metrics["slices"] = []
-    alone = {"plan": PLAN, "training": None, "explain": None, "data_quality": None}
+    alone = {"plan": PLAN, "training": None, "explain": None, "data_quality": None, "bench": None}
     text = page(tmp_path / "e.html", "evaluation.html", metrics=metrics, **alone)
     assert "Of 100 positives it finds 0 , and raises 0 false alarms" in text
 

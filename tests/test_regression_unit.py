@@ -206,7 +206,7 @@ def test_errors_without_actual_values_are_estimated_by_size() -> None:
     larger = p > 100
     found = performance.estimate(p[larger], known)
     assert found["mae"] == pytest.approx(np.abs(y - p)[larger].mean(), rel=0.1)
-    manifest: Any = SimpleNamespace(primary_metric="mae", decision={"quantile": 0.5})
+    manifest: Any = SimpleNamespace(primary_metric="mae", decision={"quantile": 0.5}, outputs=())
     settings: Any = SimpleNamespace(warn=0.1, act=0.25)
     error = float(np.abs(y - p).mean())
     tested = Interval(error, error * 0.96, error * 1.04)
@@ -224,7 +224,7 @@ def test_errors_without_actual_values_are_estimated_by_size() -> None:
 def test_new_rows_like_the_old_are_quiet() -> None:
     y, p = world(5000)
     known = performance.known(p, y) | {"rows": len(y)}
-    manifest: Any = SimpleNamespace(primary_metric="rmse", decision={"quantile": 0.5})
+    manifest: Any = SimpleNamespace(primary_metric="rmse", decision={"quantile": 0.5}, outputs=())
     settings: Any = SimpleNamespace(warn=0.1, act=0.25)
     tested = resampling.bootstrap(y, p, 0.5, ["rmse"], draws=200, seed=0)["rmse"]
     levels = []
@@ -292,7 +292,7 @@ def test_the_page_tells_errors_intervals_and_money_in_words_of_regression(tmp_pa
     contributions = [{"feature": "area", "value": "90", "contribution": 12.5}]
     curve = [{"rows": 500, "train": 20.0, "valid": 30.0}, {"rows": 1600, "train": 22, "valid": 25}]
     context = {
-        "plan": plan, "metrics": evaluated(y, p), "data_quality": None,
+        "plan": plan, "metrics": evaluated(y, p), "data_quality": None, "bench": None,
         "training": {
             "cv": {"scheme": "k_fold", "folds": 2, "scores": {"lightgbm": [24.0, 25.0]}},
             "split": {"scheme": "random", "development_rows": 8000, "test_rows": 2000},
@@ -300,7 +300,8 @@ def test_the_page_tells_errors_intervals_and_money_in_words_of_regression(tmp_pa
             "chosen": "lightgbm", "learning_curve": curve, "features": ["area", "town"],
         },
         "explain": {
-            "method": "Shapley values", "rows": [example | {"contributions": contributions}],
+            "method": "Shapley values", "made": [],
+            "rows": [example | {"contributions": contributions}],
             "global": [{"feature": "area", "importance": 9.0}],
             "partial_dependence": {"area": [[50, 80.0], [90, 120.0]], "town": [["north", 99.5]]},
         },
@@ -333,7 +334,7 @@ def drifted() -> dict[str, Any]:
     """Return a drift.json whose model says too much."""
     y, p = world(3000)
     known = performance.known(p, y) | {"rows": len(y)}
-    manifest: Any = SimpleNamespace(primary_metric="mae", decision={"quantile": 0.5})
+    manifest: Any = SimpleNamespace(primary_metric="mae", decision={"quantile": 0.5}, outputs=())
     settings: Any = SimpleNamespace(warn=0.1, act=0.25)
     bias = 4 - float((p - y).mean())
     live = comparison.compare(p + bias, y, known, manifest, Interval(24, 23, 25), settings)
