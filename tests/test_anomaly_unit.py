@@ -1,5 +1,8 @@
 """Anomaly detection: detectors against their libraries, labels that may be missing, budgets."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
@@ -10,7 +13,7 @@ from sklearn.ensemble import IsolationForest
 package.anomaly()
 
 from anomaly_package import decision, features, models, splitting, value  # noqa: E402
-from anomaly_package.engine import metrics, performance, task  # noqa: E402
+from anomaly_package.engine import comparison, metrics, performance, task  # noqa: E402
 from anomaly_package.engine.data import (  # noqa: E402
     drafting,
     leakage,
@@ -31,6 +34,7 @@ from anomaly_package.engine.model.scorer import (  # noqa: E402
     NumericFeature,
     session,
 )
+from anomaly_package.engine.resampling import Interval  # noqa: E402
 from anomaly_package.engine.settings import Monitoring  # noqa: E402
 
 ROWS = 1500
@@ -328,3 +332,19 @@ def test_more_alerts_than_in_training_are_told_without_labels() -> None:
     assert calm["level"] == "ok" and calm["before"] == pytest.approx(0.02, abs=0.006)
     assert loud["level"] == "act" and loud["now"] > 3 * loud["before"]
     assert performance.estimate(rng.random(9), known) == {}
+
+
+def test_labels_measure_no_metric_of_made_rows() -> None:
+    """Else monitoring says that it realised nothing, and `ml retrain-check` has no number."""
+    rng = np.random.default_rng(0)
+    known = performance.known(rng.random(5000), np.full(5000, NAN)) | {"rows": 5000}
+    labels = np.where(np.arange(2000) < 200, rng.random(2000) < 0.2, NAN)
+    manifest: Any = SimpleNamespace(
+        primary_metric="injected_average_precision", decision={"cut": 0.98}, outputs=()
+    )
+    rest = known, manifest, Interval(0.7, 0.6, 0.8), Monitoring()
+    found = comparison.compare(rng.random(2000), labels, *rest, draws=20)
+    assert (found["kind"], found["value"], found["level"]) == ("estimated", None, "ok")
+    manifest.primary_metric = "average_precision"
+    found = comparison.compare(rng.random(2000), labels, *rest, draws=20)
+    assert found["kind"] == "realised" and 0 < found["value"] < 1

@@ -41,12 +41,15 @@ def compare(
     allowed = tested.value - tested.low if sign > 0 else tested.high - tested.value
     at = task.level(manifest.decision)
     answered = performance.answered(scores, known, at, settings)
-    if len(y) < MIN_TEST_ROWS or y.min() == y.max():
+    enough = len(y) >= MIN_TEST_ROWS and y.min() < y.max()
+    now = (
+        resampling.bootstrap(y, p, at, [primary], draws=draws, seed=0)[primary] if enough else None
+    )
+    if now is None or np.isnan(now.value):  # labels tell nothing of rows that were made to measure
         before = known["estimated"].get(primary)
         worse = estimated is not None and sign * (before - estimated) > allowed
         level = worst(["warn" if worse else "ok", *(item["level"] for item in answered.values())])
         return report | {"kind": "estimated", "value": estimated, **answered, "level": level}
-    now = resampling.bootstrap(y, p, at, [primary], draws=draws, seed=0)[primary]
     spread = now.high - now.value if sign > 0 else now.value - now.low
     drop = sign * (tested.value - now.value) / max(1e-12, float(np.hypot(spread, allowed)))
     named = known | {"levels": levels(manifest.outputs)}
