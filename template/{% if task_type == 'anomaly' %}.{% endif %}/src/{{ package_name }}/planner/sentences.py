@@ -50,7 +50,8 @@ def _known(report: Report, project: Project) -> str:
         interval(report["champion"]["metrics"][f"{name}_at_budget"], share=True)
         for name in ("precision", "recall")
     )
-    rows = "" if labels["quality"] == "measured" else " of the labelled rows, drawn by nobody,"
+    chosen = " of the labelled rows, which nobody drew by chance,"
+    rows = "" if labels["quality"] == "measured" else chosen
     true, caught = shown
     return f"{true} of them{rows} are true, and {caught} of the known anomalies are found"
 
