@@ -130,7 +130,8 @@ def test_labelled_rows_are_told_as_what_they_are(measured: Project) -> None:
     row = table(measured)["True alerts"]
     assert row.measured == "60 % (50 % to 70 %) of labelled rows" and row.says == "says little"
     assert table(measured)["Share of anomalies"].measured == "not measured"
-    assert "of the labelled rows, which nobody drew by chance," in sentences.metrics(report, measured)["known"]
+    said = sentences.metrics(report, measured)["known"]
+    assert "of the labelled rows, which nobody drew by chance," in said
 
 
 def test_measured_blocks_say_what_was_found(measured: Project) -> None:

@@ -113,8 +113,8 @@ def lines(
     """Draw lines through points over named axes.
 
     `diagonal` adds the line y = x, `level` a dotted horizontal, `mark` a dotted vertical with its
-    text, `dots` points of (x, y, weight), `ticks` texts on x; `zero` lets y begin at 0. A line without
-    a point has no key.
+    text, `dots` points of (x, y, weight), `ticks` texts on x; `zero` lets y begin at 0. A line
+    without a point has no key.
     """
     known = {
         name: [(float(a), float(b)) for a, b in points if a is not None and b is not None]
