@@ -20,7 +20,7 @@ class Facts(TaskFacts):
     # Decisions
     baselines: list[str]
     candidates: list[str]
-    criteria: list[str]
+    criteria: list[str] | None  # the light plan, of four pages, has none
     cv: str
     drift_test: str
     explain: str

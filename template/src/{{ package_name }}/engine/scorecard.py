@@ -36,7 +36,7 @@ def judge(project: Project, folder: Path, scorer: Scorer, x: NDArray[np.float32]
     """
     tested = storage.read_json(folder / "metrics.json", dict[str, Any])
     trained = storage.read_json(folder / "training.json", dict[str, Any])
-    metric, twice = tested["primary_metric"], project.facts.criteria
+    metric, twice = tested["primary_metric"], project.facts.criteria or []
     scores = {**tested["baselines"], **tested["candidates"]}
     models: dict[str, dict[str, float]] = {}
     for name, costs in trained["candidates"].items():
