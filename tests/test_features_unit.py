@@ -354,6 +354,8 @@ WRONG = [
     ([team.Log1p("y", of="b")], "'y': this name is taken"),
     ([team.Log1p("l", of="y")], "'y' is no feature of the contract"),
     ([team.Log1p(3, of="a")], "Expected str, got int: name"),
+    ([team.Log1p("l", of="when")], "there is no 'when' before it; did you mean 'when.month'?"),
+    ([team.Log1p("l", of="when.hour")], "there is no 'when.hour' before it"),
     ([team.Scale("s", of="a", how="huge")], "Invalid enum value 'huge': how"),
     ([team.Bin("s", of="a", bins=1)], "bins"),
     ([team.Clip("s", of="a")], "give low, high or both"),
@@ -368,8 +370,14 @@ WRONG = [
 @pytest.mark.parametrize(("operators", "said"), WRONG)
 def test_a_wrong_declaration_is_one_line(operators: list, said: str) -> None:
     with pytest.raises(ProjectError) as error:
-        derived.check(operators, Selection(), KINDS, {"y"})
+        derived.check(operators, Selection(), KINDS, {"y", "when"})  # a date itself is no number
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_part_of_a_date_is_a_feature_though_the_date_is_none() -> None:
+    cycle = team.Cyclical("season", of="when", part="month")
+    parts = [cycle, team.Ratio("r", of=("a", "when.month"))]
+    derived.check(parts, Selection(), KINDS, {"y", "when"})
 
 
 def test_a_wrong_selection_is_one_line() -> None:

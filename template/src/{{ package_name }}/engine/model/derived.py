@@ -290,7 +290,7 @@ def check(
     `kinds` maps what a feature may be made of to "number" or "category", `others` are columns
     that are no features.
     """
-    known = dict(kinds)
+    known, dates = dict(kinds), {name.rpartition(".")[0] for name in kinds}
     for operator in operators:
         if not isinstance(operator, Operator):
             raise ProjectError(f"features.py: FEATURES holds {operator!r}, which is no operator")
@@ -303,10 +303,11 @@ def check(
         if problem := operator.problem():
             raise refused(operator, problem)
         for source in operator.sources:
-            for column in {source, source.rpartition(".")[0]} & others:  # or a part of a date
+            for column in {source, source.rpartition(".")[0]} & (others - dates):  # or a part
                 raise refused(operator, f"{column!r} is no feature of the contract")
             if source not in known:
                 near = difflib.get_close_matches(source, known, 1)
+                near = near or [name for name in known if name.startswith(f"{source}.")]
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise refused(operator, f"there is no {source!r} before it{hint}")
             if known[source] != operator.takes:
