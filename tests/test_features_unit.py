@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
 from helpers import package  # noqa: F401  makes `package_name` importable
 from scipy.stats import yeojohnson
@@ -14,6 +15,7 @@ from package_name import features as team
 from package_name import models
 from package_name.engine.errors import ProjectError
 from package_name.engine.model import derived, graph
+from package_name.engine.model import made as engine_made
 from package_name.engine.model.fitting import Data
 from package_name.engine.model.scorer import (
     CategoricalFeature,
@@ -338,6 +340,23 @@ def test_the_graph_repeats_models_on_made_features(name: str) -> None:
     for rows in (X, table(200, 9), hostile()[:12]):
         found = opened.run(["probability"], {"x": rows})[0][:, 0]
         np.testing.assert_allclose(found, predictor.predict(rows), atol=1e-6)
+
+
+def test_the_time_of_a_feature_is_not_that_of_the_model() -> None:
+    ratio = team.Ratio("ratio", of=("a", "b"))
+    recipe = derived.Recipe(
+        [ratio, team.Log1p("of_it", of="ratio", to="all", instead=False)], Selection(), 0
+    )
+    seen, sees = Data(X, labels(X), SPEC, 1, recipe=recipe).learnt("trees")
+    fitted = models.FITTERS["lightgbm"](seen, 0, {"rounds": 20}).of_columns(sees)
+    predictor = graph.Predictor((graph.Member(*fitted, share=1.0),))
+    whole = onnx.load_from_string(graph.emit(predictor, SPEC, encoded=True))
+    for name, steps in (("ratio", {"Div"}), ("of_it", {"Div", "Log"})):
+        cut = engine_made._part(whole, f"{engine_made.PREFIX}{name}")
+        found = {node.op_type for node in onnx.load_from_string(cut).graph.node}
+        assert steps == found & {"Div", "Log", "TreeEnsembleRegressor", "TreeEnsemble"}
+        (values,) = session(cut).run(None, {"x": X})
+        np.testing.assert_allclose(values[:, 0], made([*recipe.operators], X).columns(X)[name])
 
 
 # --- declarations ---
