@@ -950,7 +950,16 @@ TRAINED = {
 EXPLAINED = {
     "global": [{"feature": "age", "importance": 0.1}, {"feature": ODD, "importance": -0.01}],
     "method": "permutation",
-    "made": [],
+    "made": [
+        {
+            "feature": "share",
+            "operator": "Ratio",
+            "of": ["age", ODD],
+            "why": ODD,
+            "gain": 0.02,
+            "microseconds": 0.05,
+        }
+    ],
     "rows": [
         {
             "row": 12,
@@ -1008,6 +1017,9 @@ def test_evaluation_page_says_the_verdict_first(tmp_path):
     for name in ("lightgbm", "class_prior", "logistic_regression"):  # words, no code names
         assert f"the {name.replace('_', ' ')} (" in text and ("_" not in name or name not in text)
     assert "Points of 1 the pr auc" in text and "Counting twice: quality, training time." in text
+    html = (tmp_path / "e.html").read_text(encoding="utf-8")
+    looks = html.index("What does it look at?")  # beside a chart the last columns are out of sight
+    assert "grid" not in html[looks : html.index("Made feature")]
     failed = evaluation()
     failed["made_up"] = failed["business"]["says_nothing"] = True
     failed["gate"] |= {"passed": False, "reasons": ["pr_auc is 0.100; the plan asks for 0.200"]}
