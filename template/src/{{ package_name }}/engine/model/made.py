@@ -82,7 +82,8 @@ def _answers(model: Any, inputs: dict[str, NDArray[Any]]) -> Answers:
 
 def _part(whole: onnx.ModelProto, name: str) -> bytes:
     """Return the graph from `x` to a feature: onnxruntime would compute other nodes as well."""
-    part, needed, nodes = onnx.ModelProto(), {name}, []
+    part, needed = onnx.ModelProto(), {name}
+    nodes: list[onnx.NodeProto] = []
     part.CopyFrom(whole)
     for node in reversed(whole.graph.node):
         if needed & {*node.output}:
