@@ -1,7 +1,6 @@
 """The plan of anomaly detection: rules, numbers, its case, and what labels let one know."""
 
 import math
-import random
 import re
 import shutil
 from pathlib import Path
@@ -11,12 +10,12 @@ import pytest
 import yaml
 from copier.errors import UserMessageError
 from helpers import tables
+from helpers.firing import fired
 from helpers.jinja import evaluate_all
 from helpers.rendering import ROOT, copy_template, recorded, render
 from reference import rules as reference
 
 CASE = "machine_monitoring"
-RULES = "questions/anomaly/rules.jinja"
 FORMULAS = "questions/anomaly/formulas.jinja"
 NOT_YET = "anomaly is not built yet"
 OF_OTHERS = (
@@ -260,19 +259,7 @@ FIXED = {"entity": "", "task_type": "anomaly", "cases": 1e5, "result_weeks": 2, 
 
 def test_jinja_fires_the_rules_that_python_does_and_each_fires() -> None:
     table = tables.rules("anomaly")
-    rng = random.Random(7)
-    other = dict.fromkeys(tables.inputs(table), 1) | FIXED
-    cases = [other | {n: rng.choice(v) for n, v in CHOICES.items()} for _ in range(1000)]
-    outputs = {id: decision["output"] for id, decision in table["decisions"].items()}
-    seen = set()
-    for answers, fired in zip(
-        cases, evaluate_all(RULES, "fire", [[c] for c in cases]), strict=True
-    ):
-        expected = reference.decide(answers, table)
-        for id, hits in fired.items():
-            rules = [hit[0] for hit in hits if hit]
-            assert ", ".join(rules) == expected[outputs[id]][1], (id, answers)
-            seen |= {*rules}
+    seen = fired("anomaly", CHOICES, FIXED, 1000)
     of_binary = tables.rules("binary")["decisions"].values()
     common = {rule["id"] for decision in of_binary for rule in decision["rules"]}
     mine = {rule["id"] for d in table["decisions"].values() for rule in d["rules"]}

@@ -70,7 +70,7 @@ alone = [float(scorer.score_rows([row])["probability"][0]) for row in rows]
 print(json.dumps(alone))
 """
     rows.write_ndjson(project.folder / "in.jsonl")
-    alone = json.loads(project.python(code))
+    alone = json.loads(project.python("-c", code))
     np.testing.assert_allclose(alone, batch, rtol=1e-6)
 
 
@@ -99,7 +99,7 @@ from churn_model.engine.model.scorer import Scorer
 Scorer.load(Path("models/v1"))
 print([name for name in ("onnx", "sklearn", "churn_model.features") if name in sys.modules])
 """
-    assert project.python(code).strip() == "[]"
+    assert project.python("-c", code).strip() == "[]"
 
 
 @pytest.mark.parametrize(

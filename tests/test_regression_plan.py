@@ -1,7 +1,6 @@
 """The plan of regression: its rules, numbers and cases, and that neither task names the other."""
 
 import math
-import random
 import re
 import shutil
 from pathlib import Path
@@ -10,13 +9,12 @@ from typing import Any
 import pytest
 import yaml
 from helpers import tables
+from helpers.firing import fired
 from helpers.jinja import evaluate_all
 from helpers.package import PACKAGE, TEMPLATE, own
 from helpers.rendering import copy_template, recorded, render
-from reference import rules as reference
 
 CASES = ("house_price", "delivery_time")
-RULES = "questions/regression/rules.jinja"
 FORMULAS = "questions/regression/formulas.jinja"
 OF_BINARY = (
     r"positives?\b(?! effect)|prevalence|threshold|false alarm|missed case|\bpos_rate|cost_[ft][pn]"
@@ -180,20 +178,7 @@ FIXED = {"entity": "", "task_type": "regression", "cases": 1e5, "result_weeks": 
 
 
 def test_jinja_fires_the_rules_that_python_does_and_each_fires() -> None:
-    table = tables.rules("regression")
-    rng = random.Random(7)
-    other = dict.fromkeys(tables.inputs(table), 1) | FIXED
-    cases = [other | {n: rng.choice(v) for n, v in CHOICES.items()} for _ in range(3000)]
-    outputs = {id: decision["output"] for id, decision in table["decisions"].items()}
-    seen = set()
-    for answers, fired in zip(
-        cases, evaluate_all(RULES, "fire", [[c] for c in cases]), strict=True
-    ):
-        expected = reference.decide(answers, table)
-        for id, hits in fired.items():
-            rules = [hit[0] for hit in hits if hit]
-            assert ", ".join(rules) == expected[outputs[id]][1], (id, answers)
-            seen |= {*rules}
+    seen = fired("regression", CHOICES, FIXED, 3000)
     # What binary has as well, tests/test_rules.py sees fire.
     assert rules_of("regression") - rules_of("binary") <= seen
 

@@ -2,11 +2,6 @@
 
 import json
 import re
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import polars as pl
@@ -79,34 +74,16 @@ def test_rows_get_value_interval_and_what_to_plan_with(project: Made, tmp_path: 
 
 
 def test_the_service_answers_what_the_file_does(project: Made) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", project.package, "serve", "--port", str(port)]
-    running = subprocess.Popen(command, cwd=project.folder, env=project.env)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(f"{address}/ready", timeout=1)
-                break
-            except OSError:
-                time.sleep(0.25)
-        (version,) = {p.name for p in (project.folder / "models").iterdir() if p.is_dir()}
-        golden = json.loads((project.folder / f"models/{version}/golden.json").read_text())
-        body = json.dumps({"rows": golden["rows"]}).encode()
-        head = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{address}/predict", body, head)
-        answer = json.load(urllib.request.urlopen(request, timeout=10))
+    (version,) = {p.name for p in (project.folder / "models").iterdir() if p.is_dir()}
+    golden = json.loads((project.folder / f"models/{version}/golden.json").read_text())
+    with project.serving() as ask:
+        answer = ask("/predict", {"rows": golden["rows"]})
         assert (answer["quantile"], answer["coverage"]) == (0.5, 0.9)
         for found, told in zip(answer["predictions"], golden["scores"]["value"], strict=True):
             assert found["value"] == pytest.approx(told, rel=1e-4)
             assert found["low"] <= found["value"] <= found["high"]
-        text = urllib.request.urlopen(f"{address}/metrics", timeout=10).read().decode()
+        text = ask("/metrics")
         assert "ml_value_bucket" in text and "ml_decision_bucket" in text
-    finally:
-        running.terminate()
-        running.wait(30)
 
 
 def test_a_shift_is_noticed_and_none_where_there_is_none(project: Made) -> None:
@@ -115,16 +92,8 @@ def test_a_shift_is_noticed_and_none_where_there_is_none(project: Made) -> None:
 
 
 def test_its_own_tests_pass_and_its_types_are_right(project: Made) -> None:
-    for command in (["pytest", "-q", "-n0", "tests"], ["mypy", "--strict", "src"]):
-        done = subprocess.run(
-            [sys.executable, "-m", *command],
-            cwd=project.folder,
-            env=project.env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout[-3000:]
+    project.python("-m", "pytest", "-q", "-n0", "tests")
+    project.python("-m", "mypy", "--strict", "src")
 
 
 def test_costs_that_differ_move_what_to_plan_with(tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def test_every_model_is_fitted_and_asked_by_the_rule(
     boosting.cross_validate(kind, data, folds, 0, {}, 3)
     models.FITTERS["lightgbm"](data, 0, {"rounds": 2, "members": 2}).predict(x)
     assert told == [expected] * 6
-    models.extra_trees(data, 0, {}).predict(x)
+    models.FITTERS["extra_trees"](data, 0, {}).predict(x)
     assert len(told) >= 8 and set(told[6:]) == {expected}
     monkeypatch.setattr(scorer, "ASKED_ROWS", 64)
     scorer.in_parts(lambda part: [part], x, setting)

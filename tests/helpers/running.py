@@ -28,10 +28,10 @@ class Made:
         assert code in (None, found), f"{command}: {out}\n{err}"
         return out + err
 
-    def python(self, code: str) -> str:
-        """Run a text of Python in the project; return what it printed."""
+    def python(self, *given: str) -> str:
+        """Run Python with these arguments in the project; return what it printed."""
         done = subprocess.run(
-            [sys.executable, "-c", code],
+            [sys.executable, *given],
             cwd=self.folder,
             env=self.env,
             capture_output=True,

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,28 +36,42 @@ def judge(project: Project, folder: Path, scorer: Scorer, x: NDArray[np.float32]
     MOD-06 count twice. `x` holds encoded rows.
     """
     tested = storage.read_json(folder / "metrics.json", dict[str, Any])
+    twice, limit = project.facts.criteria or [], project.facts.metric_limit
+    models = _models(folder, tested, scorer.score, x)
+    sign = metrics.sign(tested["primary_metric"])
+    able = {
+        name: measured
+        for name, measured in models.items()
+        if limit is None or sign * measured["quality"] >= sign * limit
+    }
+    points = _points(able or models, sign, twice)
+    return {"twice": list(twice), "measured": models, "points": points}
+
+
+def _models(
+    folder: Path, tested: dict[str, Any], score: str, x: NDArray[np.float32]
+) -> dict[str, dict[str, float]]:
+    """Return what is measured of each model that has a score on the test set and a graph."""
     trained = storage.read_json(folder / "training.json", dict[str, Any])
-    metric, twice = tested["primary_metric"], project.facts.criteria or []
     scores = {**tested["baselines"], **tested["candidates"]}
     models: dict[str, dict[str, float]] = {}
     for name, costs in trained["candidates"].items():
-        path = folder / f"rivals/{name}.onnx"
-        if name == tested["champion"]["name"]:
-            path = folder / "model_encoded.onnx"
-        if scores.get(name, {}).get(metric) is None or not path.exists():
-            continue
-        known = {"quality": scores[name][metric], "fit_seconds": costs["fit_seconds"]}
-        models[name] = {**known, "parts": costs["parts"], **_measured(path, scorer.score, x)}
-    sign, limit = metrics.sign(metric), project.facts.metric_limit
-    able = [
-        name
-        for name, measured in models.items()
-        if limit is None or sign * measured["quality"] >= sign * limit
-    ]
-    points: dict[str, dict[str, float]] = {name: {} for name in able or models}
-    columns = {"quality": ("quality", sign > 0), **MEASURED}
-    for criterion, (key, more) in columns.items():
-        values = {name: models[name][key] for name in points}
+        champion = name == tested["champion"]["name"]
+        path = folder / ("model_encoded.onnx" if champion else f"rivals/{name}.onnx")
+        quality = scores.get(name, {}).get(tested["primary_metric"])
+        if quality is not None and path.exists():
+            known = {"quality": quality, **{n: costs[n] for n in ("fit_seconds", "parts")}}
+            models[name] = known | _measured(path, score, x)
+    return models
+
+
+def _points(
+    models: dict[str, dict[str, float]], sign: float, twice: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Return the points of each model in each criterion, and in all."""
+    points: dict[str, dict[str, float]] = {name: {} for name in models}
+    for criterion, (key, more) in {"quality": ("quality", sign > 0), **MEASURED}.items():
+        values = {name: measured[key] for name, measured in models.items()}
         if key != "quality":
             values = {name: math.log(max(value, 1e-9)) for name, value in values.items()}
         low, high = min(values.values(), default=0.0), max(values.values(), default=0.0)
@@ -67,7 +82,7 @@ def judge(project: Project, folder: Path, scorer: Scorer, x: NDArray[np.float32]
     for given in points.values():
         total = sum(weights[criterion] * given[criterion] for criterion in CRITERIA)
         given["total"] = total / sum(weights.values())
-    return {"twice": list(twice), "measured": models, "points": points}
+    return points
 
 
 def _measured(path: Path, score: str, x: NDArray[np.float32]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from .engine.features import encode
 from .engine.formats import number, percent
 from .engine.model.fitting import Data
 from .engine.resampling import Interval, Measured, Places, intervals, resamples
+from .engine.saving import saved
 from .engine.settings import DAYS_A_MONTH, Project
 from .engine.severity import Judged
 from .planner.compared import losses
@@ -180,13 +181,7 @@ def _business(
         "check nothing": prevalence * facts.cost_missed,
     }
     baseline = min(policies, key=policies.__getitem__)
-    given_up = policies[baseline]
     share = float(w @ flagged) if len(y) else float(alert.mean())
-    worth = {
-        "value": (given_up - cost.value) * yearly,
-        "low": (given_up - cost.high) * yearly,
-        "high": (given_up - cost.low) * yearly,
-    }
     caught = float(flagged[y].mean()) if y.any() else None
     return {
         "currency": facts.currency,
@@ -196,11 +191,7 @@ def _business(
         "alerts_a_year": share * yearly,
         "caught": caught,
         "precision": None if caught is None or not share else prevalence * caught / share,
-        "cost_per_1000": cost.value * 1000,
-        "cost_per_1000_baseline": given_up * 1000,
-        "baseline_policy": baseline,
-        **{f"value_{'per_year' if name == 'value' else name}": v for name, v in worth.items()},
-        "over": {"policy": baseline, **worth},
+        **saved(policies, baseline, cost, yearly),
     }
 
 

@@ -10,22 +10,13 @@ from .engine import metrics
 from .engine.facts import Facts
 from .engine.model import boosting, families, linear
 from .engine.model.fitting import Data, Fitted, Fitter
-from .engine.model.plain import LOGIT, Matrix, forest_of_sklearn
+from .engine.model.plain import LOGIT
 
 
 def class_prior(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     """Predict the share of positives for every row."""
     rate = float(data.y.mean())
     return linear.constant(data, float(np.log(rate / (1 - rate))), LOGIT)
-
-
-def single_rule(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
-    """Predict by the best single cut on a single column: a rule of thumb, found in the data."""
-    from sklearn.tree import DecisionTreeClassifier
-
-    tree = DecisionTreeClassifier(max_depth=1, min_samples_leaf=10, random_state=seed)
-    tree.fit(data.x, data.y)
-    return Fitted(forest_of_sklearn([tree]), lambda x: tree.predict_proba(x)[:, 1])
 
 
 def logistic_regression(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
@@ -36,29 +27,6 @@ def logistic_regression(data: Data, seed: int, params: dict[str, Any]) -> Fitted
     estimator = LogisticRegression(C=1.0, max_iter=500, random_state=seed)
     estimator.fit(design.columns, data.y)
     return linear.fitted(design, estimator.coef_[0], float(estimator.intercept_[0]), LOGIT)
-
-
-def extra_trees(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
-    """Average 100 extremely randomised trees (Geurts 2006), which err otherwise than boosting.
-
-    The least rows of a leaf grow with the data, so that the graph stays small.
-    """
-    from sklearn.ensemble import ExtraTreesClassifier
-
-    forest = ExtraTreesClassifier(
-        100,
-        min_samples_leaf=max(5, len(data.y) // 2000),
-        max_features=0.5,
-        n_jobs=data.workers(data.x),
-        random_state=seed,
-    )
-    forest.fit(data.x, data.y)
-
-    def predict(x: Matrix) -> NDArray[np.float64]:
-        forest.n_jobs = data.workers(x)
-        return np.asarray(forest.predict_proba(x)[:, 1])
-
-    return Fitted(forest_of_sklearn(list(forest.estimators_)), predict)
 
 
 OBJECTIVE = {"objective": "binary", "metric": "binary_logloss"}
@@ -76,9 +44,8 @@ def kinds(facts: Facts) -> dict[str, boosting.Kind]:
 
 FITTERS: dict[str, Fitter] = {
     "class_prior": class_prior,
-    "single_rule": single_rule,
+    "single_rule": partial(families.single_rule, classify=True),
     "logistic_regression": logistic_regression,
-    "extra_trees": extra_trees,
     **{name: partial(fit, classify=True) for name, fit in families.FITTERS.items()},
     **{name: partial(boosting.fit, kind) for name, kind in KINDS.items()},
 }

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from . import decision
 from .engine import metrics
 from .engine.formats import number, percent
-from .engine.resampling import resamples
+from .engine.resampling import Interval, resamples
+from .engine.saving import saved
 from .engine.settings import Project
 from .engine.severity import Judged
 from .planner.compared import losses
@@ -151,11 +152,9 @@ def _business(
         alarms = prevalence * caught * (1 / facts.today_precision - 1) / (1 - prevalence)
     policies = {"today's process": policy(caught, alarms), "act on nobody": policy(0, 0)}
     baseline = min(policies, key=policies.__getitem__)
-    given_up = policies[baseline]
-    ending_today = policies["today's process"] - given_up
+    ending_today = policies["today's process"] - policies[baseline]
     if capacity is None or capacity >= 1:
         policies["act on everybody"] = policy(1, 1)
-    best = min(policies, key=lambda name: policies[name])
     draws = resamples(project.config.evaluation.bootstrap, len(y))
     seed = project.config.training.seed
     means = metrics.class_means(y, per_row, groups, draws=draws, seed=seed)
@@ -166,19 +165,8 @@ def _business(
     return {
         "currency": facts.currency,
         "prevalence": prevalence,
-        "cost_per_1000": float(cost[0] * 1000),
-        "cost_per_1000_baseline": given_up * 1000,
-        "baseline_policy": baseline,
+        **saved(policies, baseline, Interval(float(cost[0]), low, high), yearly),
         "ending_today": ending_today * yearly,
-        "value_per_year": float((given_up - cost[0]) * yearly),
-        "value_low": float((given_up - high) * yearly),
-        "value_high": float((given_up - low) * yearly),
-        "over": {
-            "policy": best,
-            "value": float((policies[best] - cost[0]) * yearly),
-            "low": float((policies[best] - high) * yearly),
-            "high": float((policies[best] - low) * yearly),
-        },
         "flagged_share": flagged,
         "acted_on_share": taken,
         "precision": float(weights @ (acted * y)) / taken if taken else None,

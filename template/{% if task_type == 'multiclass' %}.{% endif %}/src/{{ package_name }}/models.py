@@ -19,15 +19,6 @@ def class_prior(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     return linear.constant(data, np.log(np.maximum(counts, 0.5) / len(data.y)), SOFTMAX)
 
 
-def single_rule(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
-    """Predict by the best single cut on a single column: a rule of thumb, found in the data."""
-    from sklearn.tree import DecisionTreeClassifier
-
-    tree = DecisionTreeClassifier(max_depth=1, min_samples_leaf=10, random_state=seed)
-    tree.fit(data.x, data.y)
-    return families.of_shares(data, tree)
-
-
 def logistic_regression(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     """Standardised numbers with missing indicators, one-hot levels, L2 penalty, softmax."""
     from sklearn.linear_model import LogisticRegression
@@ -38,24 +29,6 @@ def logistic_regression(data: Data, seed: int, params: dict[str, Any]) -> Fitted
     sums = estimator.coef_.T, estimator.intercept_
     weights, intercepts = linear.of_classes(*sums, estimator.classes_, data)
     return linear.fitted(design, weights, intercepts, SOFTMAX)
-
-
-def extra_trees(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
-    """Average 100 extremely randomised trees (Geurts 2006), which err otherwise than boosting.
-
-    The least rows of a leaf grow with the data, so that the graph stays small.
-    """
-    from sklearn.ensemble import ExtraTreesClassifier
-
-    forest = ExtraTreesClassifier(
-        100,
-        min_samples_leaf=max(5, len(data.y) // 2000),
-        max_features=0.5,
-        n_jobs=data.workers(data.x),
-        random_state=seed,
-    )
-    forest.fit(data.x, data.y)
-    return families.of_shares(data, forest)
 
 
 OBJECTIVE = {"objective": "multiclass", "metric": "multi_logloss"}
@@ -72,9 +45,8 @@ def kinds(facts: Facts) -> dict[str, boosting.Kind]:
 
 FITTERS: dict[str, Fitter] = {
     "class_prior": class_prior,
-    "single_rule": single_rule,
+    "single_rule": partial(families.single_rule, classify=True),
     "logistic_regression": logistic_regression,
-    "extra_trees": extra_trees,
     **{name: partial(fit, classify=True) for name, fit in families.FITTERS.items()},
     **{name: partial(boosting.fit, kind) for name, kind in KINDS.items()},
 }

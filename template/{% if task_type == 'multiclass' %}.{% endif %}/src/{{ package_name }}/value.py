@@ -11,6 +11,7 @@ from .engine.data import contract
 from .engine.errors import ProjectError
 from .engine.formats import percent
 from .engine.resampling import Interval, mean_interval, resamples
+from .engine.saving import saved
 from .engine.settings import Project
 from .engine.severity import Judged
 from .planner.compared import losses
@@ -140,8 +141,6 @@ def _business(
         "today's process": today,
         "the same class for all": float(found.matrix[y].mean(axis=0).min()),
     }
-    best = min(policies, key=lambda name: policies[name])
-    yearly = 12 * facts.predictions_per_month
     right = (decided == y).astype(np.float64)
     among: Interval | None = None
     if accepted.any():
@@ -149,18 +148,7 @@ def _business(
         among = mean_interval(right[accepted], **{**drawn, "groups": groups})
     return {
         "currency": facts.currency,
-        "cost_per_1000": now.value * 1000,
-        "cost_per_1000_baseline": today * 1000,
-        "baseline_policy": "today's process",
-        "value_per_year": (today - now.value) * yearly,
-        "value_low": (today - now.high) * yearly,
-        "value_high": (today - now.low) * yearly,
-        "over": {
-            "policy": best,
-            "value": (policies[best] - now.value) * yearly,
-            "low": (policies[best] - now.high) * yearly,
-            "high": (policies[best] - now.low) * yearly,
-        },
+        **saved(policies, "today's process", now, 12 * facts.predictions_per_month),
         "reviewed_share": float(1 - accepted.mean()),
         "accepted_share": float(accepted.mean()),
         "accepted_accuracy": among.value if among else None,

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from .engine.facts import Facts
 from .engine.model import boosting, families, linear
 from .engine.model.fitting import Data, Fitted, Fitter
-from .engine.model.plain import Matrix, forest_of_sklearn
 
 PENALTIES = np.logspace(-1, 4, 11)
 PENALTY_ROWS = 10_000  # are enough to choose one
@@ -18,16 +17,6 @@ PENALTY_ROWS = 10_000  # are enough to choose one
 def median(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     """Predict the median of the target for every row."""
     return linear.constant(data, float(np.median(data.y)))
-
-
-def single_rule(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
-    """Predict by the best single cut on a single column: a rule of thumb, found in the data."""
-    from sklearn.tree import DecisionTreeRegressor
-
-    goal, link = boosting.standardised(data.y)
-    tree = DecisionTreeRegressor(max_depth=1, min_samples_leaf=10, random_state=seed)
-    tree.fit(data.x, goal(data.y))
-    return Fitted(forest_of_sklearn([tree], link), lambda x: link.apply(tree.predict(x)))
 
 
 def ridge(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
@@ -40,30 +29,6 @@ def ridge(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     penalty = RidgeCV(PENALTIES).fit(design.columns[some], y[some]).alpha_
     estimator = Ridge(penalty, random_state=seed).fit(design.columns, y)
     return linear.fitted(design, estimator.coef_, float(estimator.intercept_), link)
-
-
-def extra_trees(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
-    """Average 100 extremely randomised trees (Geurts 2006), which err otherwise than boosting.
-
-    The least rows of a leaf grow with the data, so that the graph stays small.
-    """
-    from sklearn.ensemble import ExtraTreesRegressor
-
-    goal, link = boosting.standardised(data.y)
-    forest = ExtraTreesRegressor(
-        100,
-        min_samples_leaf=max(5, len(data.y) // 2000),
-        max_features=0.5,
-        n_jobs=data.workers(data.x),
-        random_state=seed,
-    )
-    forest.fit(data.x, goal(data.y))
-
-    def predict(x: Matrix) -> NDArray[np.float64]:
-        forest.n_jobs = data.workers(x)
-        return link.apply(forest.predict(x))
-
-    return Fitted(forest_of_sklearn(list(forest.estimators_), link), predict)
 
 
 OBJECTIVES = {
@@ -96,9 +61,8 @@ def kinds(facts: Facts) -> dict[str, boosting.Kind]:
 
 FITTERS: dict[str, Fitter] = {
     "median": median,
-    "single_rule": single_rule,
+    "single_rule": partial(families.single_rule, classify=False),
     "ridge": ridge,
-    "extra_trees": extra_trees,
     **{name: partial(fit, classify=False) for name, fit in families.FITTERS.items()},
     **{name: partial(boosting.fit, kind) for name, kind in of_objective("squared").items()},
 }

@@ -9,6 +9,7 @@ from . import decision
 from .engine import metrics
 from .engine.formats import number, percent
 from .engine.resampling import Interval, mean_interval, resamples
+from .engine.saving import saved
 from .engine.settings import Project
 from .engine.severity import Judged
 from .planner.compared import losses
@@ -91,22 +92,9 @@ def _business(
         "today's process": facts.today_error * sum(found) / 2,
         "the same value for all": float(same.mean()),
     }
-    best = min(policies, key=lambda name: policies[name])
-    today, yearly = policies["today's process"], 12 * facts.predictions_per_month
     return {
         "currency": facts.currency,
         "quantile": quantile,
-        "cost_per_1000": now.value * 1000,
-        "cost_per_1000_baseline": today * 1000,
-        "baseline_policy": "today's process",
-        "value_per_year": (today - now.value) * yearly,
-        "value_low": (today - now.high) * yearly,
-        "value_high": (today - now.low) * yearly,
-        "over": {
-            "policy": best,
-            "value": (policies[best] - now.value) * yearly,
-            "low": (policies[best] - now.high) * yearly,
-            "high": (policies[best] - now.low) * yearly,
-        },
+        **saved(policies, "today's process", now, 12 * facts.predictions_per_month),
         "planned_above": float((planned > y).mean()),
     }

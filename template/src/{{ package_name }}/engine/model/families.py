@@ -23,6 +23,14 @@ LAYERS = (64, 32)
 UNCERTAIN = 0.005  # of the shares of several classes goes to all alike: none is impossible
 
 
+def single_rule(data: Data, seed: int, params: dict[str, Any], *, classify: bool) -> Fitted:
+    """Predict by the best single cut on a single column: a rule of thumb, found in the data."""
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+    kind = DecisionTreeClassifier if classify else DecisionTreeRegressor
+    return _trees(kind(max_depth=1, min_samples_leaf=10, random_state=seed), data, classify)
+
+
 def decision_tree(data: Data, seed: int, params: dict[str, Any], *, classify: bool) -> Fitted:
     """Fit one tree of TREE_LEAVES leaves at most (Breiman et al. 1984): a model to read."""
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -52,11 +60,29 @@ def random_forest(data: Data, seed: int, params: dict[str, Any], *, classify: bo
     return _trees(forest, data, classify)
 
 
+def extra_trees(data: Data, seed: int, params: dict[str, Any], *, classify: bool) -> Fitted:
+    """Average 100 extremely randomised trees (Geurts 2006), which err otherwise than boosting.
+
+    The least rows of a leaf grow with the data, so that the graph stays small.
+    """
+    from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
+
+    kind = ExtraTreesClassifier if classify else ExtraTreesRegressor
+    forest = kind(
+        100,
+        min_samples_leaf=max(5, len(data.y) // 2000),
+        max_features=0.5,
+        n_jobs=data.workers(data.x),
+        random_state=seed,
+    )
+    return _trees(forest, data, classify)
+
+
 def _trees(estimator: Any, data: Data, classify: bool) -> Fitted:
     goal, link = (data.y, IDENTITY) if classify else _standardised(data.y)
     estimator.fit(data.x, goal)
     if data.levels:
-        return of_shares(data, estimator)
+        return _shares(data, estimator)
     members = list(getattr(estimator, "estimators_", [estimator]))
 
     def predict(x: Matrix) -> Floats:
@@ -67,7 +93,7 @@ def _trees(estimator: Any, data: Data, classify: bool) -> Fitted:
     return Fitted(forest_of_sklearn(members, link), predict)
 
 
-def of_shares(data: Data, estimator: Any) -> Fitted:
+def _shares(data: Data, estimator: Any) -> Fitted:
     """Return fitted trees of scikit-learn whose leaves hold shares of the levels of `data`."""
     codes, levels = estimator.classes_, len(data.levels)
     link = Link("identity", 1 - UNCERTAIN, UNCERTAIN / levels)
@@ -171,6 +197,7 @@ def _whole(model: Network | Neighbours) -> Fitted:
 
 
 FITTERS = {
+    "extra_trees": extra_trees,
     "decision_tree": decision_tree,
     "nearest_neighbours": nearest_neighbours,
     "random_forest": random_forest,
