@@ -43,11 +43,12 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     drawn["groups"] = tested.groups
     progress.tell(f"{number(draws)} resamples of {number(len(y))} test rows")
     intervals = resampling.measure(y, p, tested.answers, level, **drawn)
-    plain = {name: metrics.evaluate(y, other, level) for name, other in scores.items()}
+    among = task.compared(level)
+    plain = {name: metrics.evaluate(y, other, among) for name, other in scores.items()}
     seconds = {name: facts["fit_seconds"] for name, facts in trained["candidates"].items()}
     progress.tell(f"{draws} resamples of the gain over {len(scores) - 1} models")
     gains = {
-        name: resampling.paired_gain(y, p, other, primary, level, **drawn)
+        name: resampling.paired_gain(y, p, other, primary, among, **drawn)
         for name, other in scores.items()
         if name != champion
     }

@@ -81,15 +81,9 @@ def require_role(contract: Contract, scheme: str) -> None:
 def _stratified(
     y: NDArray[Any], groups: NDArray[np.object_] | None, folds: int, seed: int
 ) -> list[tuple[Rows, Rows]]:
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-
     if missing := task.lacks(y):
         raise ProjectError(f"too few rows to split: {missing}")
-    strata = task.strata(y)
-    folds = min(folds, int(np.unique(strata, return_counts=True)[1].min()))
-    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
-    splitter = kind(folds, shuffle=True, random_state=seed)
-    return list(splitter.split(np.zeros(len(strata)), strata, groups))
+    return task.dealt(y, groups, folds, seed)
 
 
 def _by_time(

@@ -90,14 +90,14 @@ def _sampled(
 def bootstrap(
     y: Values,
     p: Values,
-    level: float,
+    level: Any,
     names: Sequence[str],
     *,
     draws: int,
     seed: int,
     groups: Values | None = None,
 ) -> dict[str, Interval]:
-    """Return each metric with its 95 % percentile interval; decisions are made at `level`.
+    """Return each metric with its 95 % percentile interval; decisions are made at `task.level`.
 
     The expected calibration error is biased upwards in resamples: its interval can lie above it.
     """
@@ -114,7 +114,7 @@ def measure(
     y: Values,
     p: Values,
     answers: dict[str, Values],
-    level: float,
+    level: Any,
     *,
     draws: int,
     seed: int,
@@ -149,7 +149,7 @@ def paired_gain(
     p_new: Values,
     p_old: Values,
     metric: str,
-    level: float = 0.5,
+    level: Any = 0.5,
     *,
     draws: int,
     seed: int,

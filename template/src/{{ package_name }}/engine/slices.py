@@ -20,7 +20,7 @@ def run(
     y: NDArray[Any],
     p: NDArray[np.float64],
     primary: str,
-    at: float,
+    at: Any,
 ) -> list[dict[str, Any]]:
     """Measure the primary metric on each level of the chosen columns, with its interval.
 

@@ -28,6 +28,7 @@ class Candidate:
     extra: dict[str, Any] = field(default_factory=dict)  # customProperties of the target
     options: dict[str, Any] = field(default_factory=dict)  # logicalTypeOptions of the target
     definition: str | None = None
+    several: bool = False  # a value names several levels
 
     def exclude(self, what: str, reason: str) -> None:
         """Note why no model should see it; an entity, a time or the target keeps its role."""
@@ -59,7 +60,8 @@ class Candidate:
     @property
     def listed(self) -> bool:
         """Whether the contract lists its values: few, and nobody's."""
-        return self.kind == "category" and not self.personal and 0 < self.different <= MAX_LEVELS
+        few = not self.several and 0 < self.different <= MAX_LEVELS
+        return self.kind == "category" and not self.personal and few
 
     @property
     def names_things(self) -> bool:

@@ -333,7 +333,7 @@ def _interpret(content: Any) -> tuple[Contract | None, list[str]]:
     contract = Contract(
         name=table.name,
         version=document.version,
-        columns=tuple(columns),
+        columns=tuple(target_fields.joined(columns)),
         primary_key=tuple(k.name for k in sorted(keys, key=lambda k: k.primary_key_position)),
     )
     return contract, problems or list(_problems(contract))

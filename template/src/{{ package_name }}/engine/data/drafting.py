@@ -144,6 +144,8 @@ def _draft(
     name: str,
 ) -> Draft:
     columns, findings = _read(frame)
+    if definition is None and target not in columns:
+        definition = target_draft.defined(told, columns)
     used = [] if definition is None else _define(columns, target, definition)
     if target not in columns and not task.LABELS_NEEDED:
         nothing = pl.repeat(None, frame.height, dtype=pl.Boolean, eager=True).alias(target)

@@ -14,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from .. import task
 from ..data.contract import Contract
 from ..errors import ProjectError
 from ..settings import Project
@@ -242,15 +243,13 @@ def view_of(model: str) -> str:
 
 
 def goals(y: NDArray[Any] | None) -> Floats | None:
-    """Return targets of shape (rows, goals): of several classes, whether it is each.
+    """Return what features learn of the target, shape (rows, goals).
 
     None without a target, or where it is not known of every row.
     """
     if y is None or (y.dtype.kind == "f" and np.isnan(y).any()):
         return None
-    if y.ndim == 1 and y.dtype.kind in "iu" and len(y) and y.max() > 1:
-        return np.asarray(np.eye(int(y.max()) + 1)[y], dtype=np.float64)
-    return np.asarray(y.reshape(len(y), -1), dtype=np.float64)
+    return task.goals(y)
 
 
 def tensor_of(step: Step) -> str:

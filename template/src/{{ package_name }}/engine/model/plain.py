@@ -223,16 +223,19 @@ def forest_of_sklearn(
     """Return the mean of scikit-learn trees: their values, or shares of the second class.
 
     With several `outputs`, the share of each class; `codes` are those of the classes that training
-    rows had, the shares of all others are 0.
+    rows had, the shares of all others are 0. Of trees that regress on several targets, each one's.
     """
     nodes = _Nodes(outputs)
     for number, estimator in enumerate(estimators):
         tree = estimator.tree_
         thresholds = floor32(tree.threshold)
-        values = tree.value[:, 0, :]
-        if values.shape[1] > 1:
+        targets, width = tree.value.shape[1:]
+        values = tree.value.reshape(tree.node_count, -1)
+        if targets > 1:
+            codes = np.arange(targets)
+        elif width > 1:
             values = values / values.sum(axis=1, keepdims=True)
-        columns = {values.shape[1] - 1: 0} if codes is None else dict(enumerate(codes.tolist()))
+        columns = {width - 1: 0} if codes is None else dict(enumerate(codes.tolist()))
         for node in range(tree.node_count):
             if tree.children_left[node] < 0:
                 shares = values[node] / len(estimators)

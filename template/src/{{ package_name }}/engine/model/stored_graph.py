@@ -35,10 +35,14 @@ class Stored(NamedTuple):
 
     def number(self, name: str) -> float:
         """Return the one float32 of a constant."""
+        (value,) = self.numbers(name)
+        return value
+
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """Return the float32 of a constant."""
         fields = _messages(self.tensors[name])
         found = next(value for number, value in fields if number in (FLOATS, RAW))
-        (value,) = struct.unpack("<f", found)
-        return float(value)
+        return struct.unpack(f"<{len(found) // 4}f", found)
 
 
 def stated(

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .dealing import Places, by_strata
 from .facts import Facts
 from .model.output import Context, Output
 from .model.stored_graph import Stored
@@ -118,9 +119,26 @@ def strata(y: Floats) -> NDArray[np.int8]:
     return (known if known.sum() >= FEWEST_KNOWN else np.zeros(len(y), bool)).astype(np.int8)
 
 
+def dealt(
+    y: Floats, groups: NDArray[np.object_] | None, folds: int, seed: int
+) -> list[tuple[Places, Places]]:
+    """Return training and other places of folds, which keep the shares of `strata`."""
+    return by_strata(strata(y), groups, folds, seed)
+
+
+def goals(y: Floats) -> Floats:
+    """Return what features learn of the target, shape (rows, goals): the target itself."""
+    return np.asarray(y.reshape(len(y), -1), dtype=np.float64)
+
+
 def level(decision: Mapping[str, float]) -> float:
     """Return the score from which on rows are alerts."""
     return decision["cut"]
+
+
+def compared(level: float) -> float:
+    """Return the level at which all models are compared: that of the champion."""
+    return level
 
 
 def stated(graph: Stored) -> dict[str, float | str]:

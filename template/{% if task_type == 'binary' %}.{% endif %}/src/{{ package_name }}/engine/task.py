@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from .dealing import Places, by_strata
 from .facts import Facts
 from .model.output import Context, Output
 from .model.stored_graph import Stored
@@ -70,9 +71,26 @@ def strata(y: NDArray[np.int8]) -> NDArray[np.int8]:
     return y
 
 
+def dealt(
+    y: NDArray[np.int8], groups: NDArray[np.object_] | None, folds: int, seed: int
+) -> list[tuple[Places, Places]]:
+    """Return training and other places of folds, which keep the shares of `strata`."""
+    return by_strata(strata(y), groups, folds, seed)
+
+
+def goals(y: NDArray[np.int8]) -> NDArray[np.float64]:
+    """Return what features learn of the target, shape (rows, goals): the target itself."""
+    return np.asarray(y.reshape(len(y), -1), dtype=np.float64)
+
+
 def level(decision: Mapping[str, float]) -> float:
     """Return the threshold among the numbers that decisions follow from."""
     return decision["threshold"]
+
+
+def compared(level: float) -> float:
+    """Return the level at which all models are compared: that of the champion."""
+    return level
 
 
 def stated(graph: Stored) -> dict[str, float | str]:

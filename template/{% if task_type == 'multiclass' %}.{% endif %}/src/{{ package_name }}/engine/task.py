@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from .dealing import Places, by_strata
 from .facts import Facts
 from .model.output import Context, Output, levels
 from .model.stored_graph import Stored
@@ -90,9 +91,26 @@ def strata(y: Codes) -> Codes:
     return np.where(counts[y] < MIN_STRATUM, int(counts.argmax()), y)
 
 
+def dealt(
+    y: Codes, groups: NDArray[np.object_] | None, folds: int, seed: int
+) -> list[tuple[Places, Places]]:
+    """Return training and other places of folds, which keep the shares of `strata`."""
+    return by_strata(strata(y), groups, folds, seed)
+
+
+def goals(y: Codes) -> Floats:
+    """Return what features learn of the target, shape (rows, goals): whether it is each class."""
+    return np.asarray(np.eye(int(y.max()) + 1)[y], dtype=np.float64)
+
+
 def level(decision: Mapping[str, float]) -> float:
     """Return the expected cost above which a decision is reviewed."""
     return decision["review_level"]
+
+
+def compared(level: float) -> float:
+    """Return the level at which all models are compared: that of the champion."""
+    return level
 
 
 def stated(graph: Stored) -> dict[str, float | str]:

@@ -1,5 +1,6 @@
 """What a draft takes for the label of anomalies: any of two values, few of them, or none yet."""
 
+from collections.abc import Collection
 from typing import Any
 
 import polars as pl
@@ -34,6 +35,11 @@ def kind(dtype: pl.DataType) -> Kind | None:
 
 def answered(target: str, answers: dict[str, Any]) -> str | None:
     """Return None: no answer of the plan says which value is the anomaly."""
+    return None
+
+
+def defined(told: str | None, columns: Collection[str]) -> str | None:
+    """Return the definition of a target that `told` names the columns of: None."""
     return None
 
 

@@ -51,6 +51,11 @@ class Custom(msgspec.Struct, kw_only=True, rename="camel"):
         }
 
 
+def joined(columns: list[Any]) -> list[Any]:
+    """Return the contract's columns with one target: as they are."""
+    return columns
+
+
 def problems(target: Fields, kind: str, levels: tuple[str, ...]) -> Iterator[str]:
     """Yield what is wrong with the type, the levels and the fields of a target."""
     values = {"boolean": ("true", "false"), "integer": ("0", "1")}.get(kind, levels)

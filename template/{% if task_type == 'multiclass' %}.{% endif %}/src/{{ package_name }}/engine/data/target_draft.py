@@ -1,6 +1,6 @@
 """What a draft takes for the class to predict: its classes, their shares, and doubts about it."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import polars as pl
@@ -25,6 +25,11 @@ def kind(dtype: pl.DataType) -> Kind | None:
 
 def answered(target: str, answers: dict[str, Any]) -> str | None:
     """Return None: a file tells its classes itself."""
+    return None
+
+
+def defined(told: str | None, columns: Collection[str]) -> str | None:
+    """Return the definition of a target that `told` names the columns of: None."""
     return None
 
 

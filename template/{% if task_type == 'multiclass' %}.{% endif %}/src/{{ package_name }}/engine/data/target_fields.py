@@ -54,6 +54,11 @@ class Custom(msgspec.Struct, kw_only=True, rename="camel"):
         return {"class_shares": {level(str(k)): v for k, v in self.class_shares.items()}}
 
 
+def joined(columns: list[Any]) -> list[Any]:
+    """Return the contract's columns with one target: as they are."""
+    return columns
+
+
 def problems(target: Fields, kind: str, levels: tuple[str, ...]) -> Iterator[str]:
     """Yield what is wrong with the type, the classes and the fields of a target."""
     odd = [name for name in levels if name != name.strip() or set(name) & set(",;>=")]

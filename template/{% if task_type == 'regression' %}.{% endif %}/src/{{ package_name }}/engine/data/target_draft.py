@@ -1,6 +1,6 @@
 """What a draft takes for the number to predict: its unit, its limits, and doubts about it."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import polars as pl
@@ -44,6 +44,11 @@ def _named(target: str) -> str:
     """Return the unit that ends the name of a column, or ""."""
     word = personal.snake(target).rpartition("_")[2]
     return word if word in UNITS else ""
+
+
+def defined(told: str | None, columns: Collection[str]) -> str | None:
+    """Return the definition of a target that `told` names the columns of: None."""
+    return None
 
 
 def propose(target: Candidate, written: pl.Series, told: str | None) -> tuple[pl.Series, str]:

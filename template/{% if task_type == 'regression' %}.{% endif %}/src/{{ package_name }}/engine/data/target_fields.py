@@ -41,6 +41,11 @@ class Custom(msgspec.Struct, kw_only=True):
         return {"unit": self.unit.strip()}
 
 
+def joined(columns: list[Any]) -> list[Any]:
+    """Return the contract's columns with one target: as they are."""
+    return columns
+
+
 def problems(target: Fields, kind: str, levels: tuple[str, ...]) -> Iterator[str]:
     """Yield what is wrong with the type, the levels and the fields of a target."""
     if kind not in ("number", "integer"):

@@ -1,0 +1,118 @@
+"""A model for each label, joined to one that answers for all of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..label_sets import unpacked
+from . import boosting
+from .fitting import Data, Fitted
+from .plain import LOGIT, Forest, Leaves, Link, Matrix, forest_of_sklearn
+
+Floats = NDArray[np.float64]
+HOLDOUT = 5  # one of so many parts tells after how many trees boosting a label is best
+MAX_ROUNDS = 500
+LEAST = 0.5  # rows that a label counts as having, or lacking, in no row of training
+UNCERTAIN = 0.005  # of the shares in leaves goes to both sides alike: none is impossible
+
+
+def truth(data: Data) -> Floats:
+    """Return 0 and 1 of each label, shape (rows, labels)."""
+    return unpacked(data.y, len(data.levels)).astype(np.float64)
+
+
+def odds_of_shares(sets: Floats) -> Floats:
+    """Return the log-odds of each label's share, kept LEAST rows away from 0 and 1."""
+    counts, rows = sets.sum(axis=0), len(sets)
+    having = np.clip(counts, LEAST, rows - LEAST)
+    return np.asarray(np.log(having / (rows - having)))
+
+
+def of_trees(data: Data, estimator: Any) -> Fitted:
+    """Fit trees of scikit-learn that regress on all labels at once: leaves hold their shares.
+
+    Of 0 and 1 the squared error is half of Gini's impurity, so these are trees of classification.
+    """
+    sets = truth(data)
+    estimator.fit(data.x, sets)
+    link = Link("identity", 1 - UNCERTAIN, UNCERTAIN / 2)
+    members = list(getattr(estimator, "estimators_", [estimator]))
+
+    def predict(x: Matrix) -> Floats:
+        if hasattr(estimator, "n_jobs"):
+            estimator.n_jobs = data.workers(x)
+        return link.apply(estimator.predict(x).reshape(len(x), -1))
+
+    return Fitted(forest_of_sklearn(members, link, sets.shape[1]), predict)
+
+
+def boosted(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
+    """Boost trees for each label by LightGBM, each as long as rows held out gain by it."""
+    sets, kind = truth(data), boosting.Kind({"objective": "binary", **params}, boosting.labels)
+    places = np.random.default_rng(seed).permutation(len(sets))
+    part = len(sets) // HOLDOUT
+    fold = (np.sort(places[part:]), np.sort(places[:part]))
+    prior = odds_of_shares(sets)
+    forests, predictions = [], []
+    for label in range(sets.shape[1]):
+        one = data._replace(y=sets[:, label], levels=())
+        if any(len(np.unique(one.y[rows])) < 2 for rows in fold):
+            forests.append(_constant(float(prior[label])))
+            predictions.append(None)
+            continue
+        settings, _ = boosting.cross_validate(kind, one, [fold], seed, {}, MAX_ROUNDS)
+        found = boosting.fit(kind, one, seed, settings)
+        assert isinstance(found.model, Forest)
+        forests.append(found.model)
+        predictions.append(found.predict)
+
+    def predict(x: Matrix) -> Floats:
+        columns = [
+            np.full(len(x), float(LOGIT.apply(prior[[label]])[0])) if each is None else each(x)
+            for label, each in enumerate(predictions)
+        ]
+        return np.column_stack(columns)
+
+    return Fitted(joined(forests), predict)
+
+
+def joined(forests: Sequence[Forest]) -> Forest:
+    """Return forests of one sum each as one of as many sums, which all have the first one's link."""
+    trees = np.cumsum([0, *(int(forest.tree.max()) + 1 for forest in forests)])
+    nodes = np.cumsum([0, *(len(forest.tree) for forest in forests)])
+
+    def all_of(name: str) -> Any:
+        return np.concatenate([getattr(forest, name) for forest in forests])
+
+    places = [
+        forest.leaves.place + start for forest, start in zip(forests, nodes[:-1], strict=True)
+    ]
+    leaves = Leaves(
+        np.concatenate(places),
+        np.concatenate([np.full(len(f.leaves.place), to) for to, f in enumerate(forests)]),
+        np.concatenate([forest.leaves.weight for forest in forests]),
+    )
+    moved = [forest.tree + start for forest, start in zip(forests, trees[:-1], strict=True)]
+    return Forest(
+        tree=np.concatenate(moved),
+        node=all_of("node"),
+        feature=all_of("feature"),
+        mode=[mode for forest in forests for mode in forest.mode],
+        value=all_of("value"),
+        true=all_of("true"),
+        false=all_of("false"),
+        missing_true=all_of("missing_true"),
+        leaves=leaves,
+        outputs=len(forests),
+        link=forests[0].link,
+    )
+
+
+def _constant(odds: float) -> Forest:
+    """Return a forest of one leaf."""
+    zero, weight = np.zeros(1, np.int64), np.array([odds], np.float32)
+    leaves = Leaves(zero, zero, weight)
+    shape = (zero, zero, zero, ["LEAF"], weight, zero, zero, zero)
+    return Forest(*shape, leaves=leaves, link=LOGIT)

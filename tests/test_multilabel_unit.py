@@ -1,0 +1,346 @@
+"""Several labels a row: metrics, thresholds, calibration, splits, graph, models."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import sklearn.metrics as sk
+from helpers.package import load, sources
+
+load("multilabel_package", sources("multilabel"))
+from multilabel_package import decision, models  # noqa: E402
+from multilabel_package.engine import metrics, task  # noqa: E402
+from multilabel_package.engine.errors import ProjectError  # noqa: E402
+from multilabel_package.engine.iterative import dealt_out  # noqa: E402
+from multilabel_package.engine.label_sets import packed, unpacked  # noqa: E402
+from multilabel_package.engine.model import graph, stored_graph  # noqa: E402
+from multilabel_package.engine.model.fitting import Data  # noqa: E402
+from multilabel_package.engine.model.output import answer  # noqa: E402
+from multilabel_package.engine.model.scorer import (  # noqa: E402
+    CategoricalFeature,
+    FeatureSpec,
+    NumericFeature,
+    session,
+)
+
+NAMES = ("billing", "urgent", "legal", "spam")
+ROWS = 4000
+
+
+def world(rows: int = ROWS, seed: int = 0, power: float = 1.0) -> tuple[Any, Any]:
+    """Return sets that came as codes, and true probabilities whose log-odds are times `power`."""
+    rng = np.random.default_rng(seed)
+    odds = rng.normal([0.5, -0.5, -1.5, -3.0], 1.5, (rows, 4))
+    p = 1 / (1 + np.exp(-odds))
+    y = packed(rng.random(p.shape) < p)
+    return y, 1 / (1 + np.exp(-power * odds))
+
+
+def project(**facts: Any) -> Any:
+    """Return what decisions read of a project."""
+    known = {
+        "label_names": "billing, urgent, legal, spam",
+        "cost_missed_label": 10.0,
+        "cost_extra_label": 2.0,
+        "label_costs": "",
+        "label_thresholds": "by_metric",
+        "primary_metric": "micro_f1",
+        "calibration": "best_of_two",
+        "currency": "EUR",
+        "predictions_per_month": 1000.0,
+        "rarest_label_share": 0.1,
+        "labels_per_row": 1.5,
+        "today_label_recall": 0.5,
+        "today_label_precision": 0.8,
+        "today_label_cost": 1.0,
+    }
+    config = SimpleNamespace(
+        training=SimpleNamespace(seed=0), evaluation=SimpleNamespace(bootstrap=100)
+    )
+    return SimpleNamespace(facts=SimpleNamespace(**(known | facts)), config=config)
+
+
+def given(y: Any) -> Data:
+    spec = FeatureSpec((NumericFeature("a", "a"),), ())
+    return Data(np.zeros((len(y), 1), np.float32), y, spec, 1, NAMES)
+
+
+def test_sets_survive_as_codes() -> None:
+    sets = np.random.default_rng(0).random((300, 50)) < 0.3
+    y = packed(sets)
+    assert (unpacked(y, 50) == sets).all()
+    assert (unpacked(y.astype(np.float64), 50) == sets).all()  # as labels of monitoring are
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_metrics_are_those_of_scikit_learn(weighted: bool) -> None:
+    y, p = world(600)
+    truth = unpacked(y, 4)
+    w = np.random.default_rng(1).integers(1, 4, len(y)).astype(float) if weighted else None
+    level = np.array([0.5, 0.4, 0.3, 0.2])
+    decided = p >= level
+    of: dict[str, Any] = {"sample_weight": w}
+    losses = [sk.log_loss(truth[:, k], p[:, k], labels=[0, 1], **of) for k in range(4)]
+    reference = {
+        "log_loss": np.mean(losses),
+        "brier": np.mean([sk.brier_score_loss(truth[:, k], p[:, k], **of) for k in range(4)]),
+        "hamming_loss": sk.hamming_loss(truth, decided, **of),
+        "micro_f1": sk.f1_score(truth, decided, average="micro", **of),
+        "macro_f1": sk.f1_score(truth, decided, average="macro", **of),
+        "samples_f1": sk.f1_score(truth, decided, average="samples", zero_division=1, **of),
+        "subset_accuracy": sk.accuracy_score(truth, decided, **of),
+        "lrap": sk.label_ranking_average_precision_score(truth, p, **of),
+        "macro_average_precision": sk.average_precision_score(truth, p, average="macro", **of),
+    }
+    for name, expected in reference.items():
+        assert metrics.score(name, y, p, level, w) == pytest.approx(expected), name
+    tied = np.round(p, 1)
+    expected = sk.average_precision_score(truth, tied, average="macro", **of)
+    assert metrics.score("macro_average_precision", y, tied, weights=w) == pytest.approx(expected)
+    expected = sk.label_ranking_average_precision_score(truth, tied, **of)
+    assert metrics.score("lrap", y, tied, weights=w) == pytest.approx(expected)
+    assert set(metrics.evaluate(y, p, level)) == set(metrics.NAMES)
+
+
+def test_each_label_is_told_as_scikit_learn_counts_it() -> None:
+    y, p = world(600)
+    truth, level = unpacked(y, 4), np.array([0.5, 0.4, 0.3, 0.2])
+    precision, recall, f1, rows = sk.precision_recall_fscore_support(truth, p >= level)
+    for code, row in enumerate(metrics.by_label(NAMES, y, p, level)):
+        found = [row[name] for name in ("precision", "recall", "f1", "rows")]
+        assert found == pytest.approx([precision[code], recall[code], f1[code], rows[code]])
+        told = sk.average_precision_score(truth[:, code], p[:, code])
+        assert row["average_precision"] == pytest.approx(told)
+    pairs = metrics.together(truth)
+    assert pairs == pytest.approx(np.corrcoef(truth.T.astype(float)))
+    assert pairs[0, 1] == pytest.approx(sk.matthews_corrcoef(truth[:, 0], truth[:, 1]))
+
+
+def test_calibration_error_is_0_of_true_probabilities_and_not_of_sharpened_ones() -> None:
+    y, p = world(40_000)
+    assert metrics.score("ece", y, p) < 0.01
+    assert metrics.score("ece", y, world(40_000, power=3)[1]) > 0.05
+
+
+def test_without_a_level_each_metric_gets_the_thresholds_that_true_probabilities_ask_for() -> None:
+    y, p = world(8000)
+    truth = unpacked(y, 4)
+    grid = np.linspace(0.1, 0.7, 31)
+    micro = max(sk.f1_score(truth, p >= at, average="micro") for at in grid)
+    assert metrics.score("micro_f1", y, p) == pytest.approx(micro, abs=0.005)
+    macro = np.mean([max(sk.f1_score(truth[:, k], p[:, k] >= at) for at in grid) for k in range(4)])
+    assert metrics.score("macro_f1", y, p) == pytest.approx(macro, abs=0.01)
+    shares = np.tile(truth.mean(axis=0), (len(y), 1))
+    sets = [np.arange(4) < n for n in range(1, 5)]
+    best = max(sk.f1_score(truth, np.tile(each, (len(y), 1)), average="micro") for each in sets)
+    assert metrics.score("micro_f1", y, shares) == pytest.approx(best)
+
+
+@pytest.mark.parametrize("metric", ["micro_f1", "macro_f1", "samples_f1", "subset_accuracy"])
+def test_thresholds_are_chosen_for_the_metric_of_the_plan(metric: str) -> None:
+    y, p = world()
+    truth = unpacked(y, 4)
+    skewed = p * [0.5, 0.9, 0.7, 0.3]  # no longer true: each label needs a threshold of its own
+    found = decision.ascended(metric, truth, skewed)
+    other = "macro_f1" if metric == "micro_f1" else "micro_f1"
+    ours = metrics.score(metric, y, skewed, found)
+    assert ours >= metrics.score(metric, y, skewed, decision.ascended(other, truth, skewed))
+    assert ours > metrics.score(metric, y, skewed) + 0.002
+    fresh, q = world(seed=5)
+    at_half = metrics.score(metric, fresh, q * [0.5, 0.9, 0.7, 0.3], np.full(4, 0.5))
+    assert metrics.score(metric, fresh, q * [0.5, 0.9, 0.7, 0.3], found) > at_half + 0.02
+    for label in range(4):  # no single step is better
+        for at in np.quantile(skewed[:, label], np.linspace(0.02, 0.98, 25)):
+            moved = found.copy()
+            moved[label] = at
+            assert metrics.score(metric, y, skewed, moved) <= ours + 2e-3
+
+
+def test_macro_thresholds_are_paid_for_in_micro_f1() -> None:
+    y, p = world()
+    truth = unpacked(y, 4)
+    macro, micro = (decision.ascended(name, truth, p) for name in ("macro_f1", "micro_f1"))
+    assert metrics.score("micro_f1", y, p, macro) < metrics.score("micro_f1", y, p, micro)
+    assert metrics.score("macro_f1", y, p, micro) < metrics.score("macro_f1", y, p, macro)
+
+
+def test_hamming_loss_and_orders_ask_for_one_half() -> None:
+    y, p = world(500)
+    for name in ("hamming_loss", "lrap", "log_loss"):
+        assert decision.ascended(name, unpacked(y, 4), p).tolist() == [0.5] * 4
+
+
+def test_platt_mends_what_was_sharpened() -> None:
+    y, p = world(power=2.5)
+    head, losses = decision.calibrate("best_of_two", unpacked(y, 4), p)
+    assert head.method == "platt"
+    assert 1 / np.diagonal(head.weight) == pytest.approx(2.5, rel=0.2)
+    assert losses["platt"] < losses["none"]
+    assert decision.calibrate("none", unpacked(y, 4), p)[0].method == "none"
+
+
+def test_labels_that_tell_of_each_other_are_calibrated_together() -> None:
+    rng = np.random.default_rng(3)
+    y, p = world()
+    truth = unpacked(y, 4)
+    truth[:, 3] = np.where(rng.random(ROWS) < 0.9, truth[:, 0], truth[:, 3])  # spam follows billing
+    head, losses = decision.calibrate("best_of_two", truth, p)
+    assert head.method == "joint"
+    assert losses["joint"] < losses["platt"] - 0.02
+    assert head.weight[0, 3] > 0.3
+    assert decision.calibrate("platt", truth, p)[0].method == "platt"
+
+
+def test_costs_set_the_threshold_of_each_label() -> None:
+    here = project(label_costs="legal = 98 / 2; spam = 1 / 9", label_thresholds="by_costs")
+    y, p = world(600)
+    head, told = decision.decide(here, given(y), p)
+    assert head.thresholds == pytest.approx([2 / 12, 2 / 12, 0.02, 0.9])
+    assert told["labels"] == list(NAMES)
+    assert list(task.level(head.decision)) == pytest.approx(head.thresholds)
+    found = decision.costs(here, NAMES)
+    truth, decided = unpacked(y, 4), head.apply(p) >= head.thresholds
+    per_row = found.of(truth, decided).sum(axis=1)
+    for row in range(20):  # by hand
+        by_hand = 0.0
+        for k, (missed, extra) in enumerate([(10, 2), (10, 2), (98, 2), (1, 9)]):
+            by_hand += missed * (truth[row, k] and not decided[row, k])
+            by_hand += extra * (decided[row, k] and not truth[row, k])
+        assert per_row[row] == by_hand
+    assert told["decisions"]["cost"] == pytest.approx(per_row.mean())
+
+
+@pytest.mark.parametrize(
+    "text", ["nobody = 5 / 1", "legal", "legal = 5", "legal = dear / 1", "legal = 0 / 1", "= 5 / 1"]
+)
+def test_what_is_no_label_with_two_costs_is_named(text: str) -> None:
+    with pytest.raises(ProjectError, match="label_costs") as raised:
+        decision.costs(project(label_costs=text), NAMES)
+    assert repr(text) in str(raised.value)
+
+
+def test_plan_and_contract_must_name_the_same_labels() -> None:
+    with pytest.raises(ProjectError, match="legaal"):
+        decision.costs(project(label_names="billing, urgent, legaal, spam"), NAMES)
+
+
+def test_parts_keep_the_share_of_the_rarest_label() -> None:
+    rng = np.random.default_rng(0)
+    sets = rng.random((1000, 5)) < [0.5, 0.3, 0.1, 0.03, 0.012]
+    part = dealt_out(sets, None, 5, 1)
+    assert np.bincount(part).tolist() == pytest.approx([200] * 5, abs=3)
+    counts = np.array([sets[part == n].sum(axis=0) for n in range(5)])
+    assert (counts.max(axis=0) - counts.min(axis=0)).max() <= 4
+    assert np.ptp(counts[:, 4]) <= 1  # rows of the rarest are dealt first
+    at_random = np.array([sets[rng.permutation(1000)[:200]].sum(axis=0) for _ in range(200)])
+    even = sets.sum(axis=0) / 5
+    away = np.abs(counts - even).mean(axis=0)
+    assert (away < np.abs(at_random - even).mean(axis=0) / 2).all()
+    assert (dealt_out(sets, None, 5, 1) == part).all()
+
+
+def test_parts_keep_groups_together() -> None:
+    rng = np.random.default_rng(1)
+    groups = np.repeat(np.arange(200), 5).astype(str).astype(object)
+    sets = rng.random((1000, 3)) < [0.5, 0.2, 0.03]
+    part = dealt_out(sets, groups, 4, 1)
+    for name in np.unique(groups):
+        assert len(set(part[groups == name])) == 1
+    counts = np.array([sets[part == n].sum(axis=0) for n in range(4)])
+    assert (np.abs(counts / counts.mean(axis=0) - 1) < 0.15).all()
+
+
+def test_a_label_of_few_rows_makes_no_more_folds_than_it_has_rows() -> None:
+    sets = np.zeros((100, 2), bool)
+    sets[:40, 0] = sets[:3, 1] = True
+    folds = task.dealt(packed(sets), None, 5, 0)
+    assert len(folds) == 3
+    assert all(sets[valid, 1].sum() == 1 for _, valid in folds)
+    assert task.lacks(packed(sets)) == ""
+    assert "label" in task.lacks(np.zeros(50, np.int64))
+
+
+SPEC = FeatureSpec(
+    (NumericFeature("a", "a"), NumericFeature("b", "b")),
+    (CategoricalFeature("c", "c", ("x", "y")),),
+)
+
+
+def learnable(rows: int = 1500) -> Data:
+    rng = np.random.default_rng(3)
+    x = np.column_stack([rng.normal(size=(rows, 2)), rng.integers(0, 3, rows)]).astype(np.float32)
+    odds = np.column_stack([2 * x[:, 0], x[:, 1] * x[:, 0], x[:, 2] - 2.5, np.full(rows, -99)])
+    return Data(x, packed(rng.random(odds.shape) < 1 / (1 + np.exp(-odds))), SPEC, 1, NAMES)
+
+
+def hostile(x: Any) -> Any:
+    near = np.nextafter(x[:, :2], np.float32(np.inf))
+    return np.concatenate(
+        [
+            x,
+            np.column_stack([near, x[:, 2]]),
+            np.column_stack([np.full((3, 2), np.nan), [2, 9, 0]]).astype(np.float32),
+            np.column_stack([np.full((2, 2), 3e38), [0, 1]]).astype(np.float32),
+            np.column_stack([x[:9, :2] * np.float32(1e-30), x[:9, 2]]),
+        ]
+    ).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", list(models.FITTERS))
+def test_every_model_has_a_probability_for_each_label_and_one_graph(name: str) -> None:
+    data = learnable(600)
+    fitted = models.FITTERS[name](data, 0, {})
+    rows = hostile(data.x)
+    p = fitted.predict(data.x)
+    assert p.shape == (600, 4)
+    assert (p > 0).all()  # what no row had is improbable, not impossible
+    assert (p[:, 3] < 0.1).all()
+    assert p.sum(axis=1).std() > 0.01 or name == "label_shares"
+    one = graph.Predictor((graph.Member(*fitted),))
+    emitted = session(graph.emit(one, SPEC, encoded=True)).run(None, {"x": rows})
+    assert len(emitted) == 1
+    assert np.abs(emitted[0] - one.predict(rows)).max() < 1e-5
+
+
+@pytest.mark.parametrize("method", ["none", "platt", "joint"])
+def test_the_graph_calibrates_and_sets_labels_as_the_head(method: str) -> None:
+    data = learnable()
+    y, p = world()
+    level = np.array([0.5, 0.25, 0.125, 0.0625])
+    head = decision.fitted(method, unpacked(y, 4), p)._replace(levels=NAMES, thresholds=level)
+    members = [
+        graph.Member(*models.FITTERS[name](data, 1, {})[:2], share=share)
+        for name, share in (("lightgbm", 0.6), ("logistic_regression", 0.4))
+    ]
+    predictor = graph.Predictor(tuple(members), head)
+    model = graph.emit(predictor, SPEC, encoded=True)
+    told = {f"threshold_{n}": value for n, value in enumerate(level, 1)}
+    assert stored_graph.stated(model, task.stated) == told | {"head": method}
+    assert predictor.head.decision == told
+    rows = hostile(data.x)
+    found, names = session(model).run(None, {"x": rows})
+    assert np.abs(found - predictor.predict(rows)).max() < 1e-5
+    texts = answer(task.outputs(NAMES)[1], names)
+    for row, text in zip(found, texts, strict=True):
+        assert text == ", ".join(n for n, v, t in zip(NAMES, row, level, strict=True) if v >= t)
+
+
+def test_drift_watches_labels_and_how_many_there_are() -> None:
+    _, p = world(500)
+    watched = task.watched(p)
+    assert next(iter(watched)) == "prediction"
+    assert set(watched["prediction"]) <= {"0", "1", "2", "3"}
+    assert watched["labels a row"] == pytest.approx(p.sum(axis=1), abs=1e-4)
+
+
+def test_a_row_is_explained_by_its_most_probable_label() -> None:
+    score = np.array([0.1, 0.5, 0.3, 0.6])
+    told, number_of = task.contrast(score, task.outputs(NAMES))
+    assert told == {"label": "spam", "probability": 0.6}
+    assert number_of(score[None]) == pytest.approx([0.6])
+
+
+def test_features_learn_of_each_label_apart() -> None:
+    y, _ = world(50)
+    assert (task.goals(y) == unpacked(y)).all()
