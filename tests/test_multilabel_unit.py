@@ -1,28 +1,41 @@
-"""Several labels a row: metrics, thresholds, calibration, splits, graph, models."""
+"""Several labels a row: metrics, thresholds, splits, graph, contract, drafts, drift, value."""
 
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import sklearn.metrics as sk
 from helpers.package import load, sources
 
 load("multilabel_package", sources("multilabel"))
-from multilabel_package import decision, models  # noqa: E402
-from multilabel_package.engine import metrics, task  # noqa: E402
+from multilabel_package import decision, features, models, value  # noqa: E402
+from multilabel_package.engine import comparison, metrics, performance, resampling, task  # noqa: E402
+from multilabel_package.engine.data import (  # noqa: E402
+    contract,
+    drafting,
+    leakage,
+    sample,
+    target,
+    validation,
+)
 from multilabel_package.engine.errors import ProjectError  # noqa: E402
+from multilabel_package.engine.features import encode  # noqa: E402
 from multilabel_package.engine.iterative import dealt_out  # noqa: E402
 from multilabel_package.engine.label_sets import packed, unpacked  # noqa: E402
-from multilabel_package.engine.model import graph, stored_graph  # noqa: E402
+from multilabel_package.engine.model import bundle, graph, stored_graph  # noqa: E402
 from multilabel_package.engine.model.fitting import Data  # noqa: E402
-from multilabel_package.engine.model.output import answer  # noqa: E402
+from multilabel_package.engine.model.output import answer, levels  # noqa: E402
 from multilabel_package.engine.model.scorer import (  # noqa: E402
     CategoricalFeature,
     FeatureSpec,
     NumericFeature,
+    Scorer,
     session,
 )
+from multilabel_package.engine.resampling import Interval  # noqa: E402
+from multilabel_package.engine.serving import batch  # noqa: E402
 
 NAMES = ("billing", "urgent", "legal", "spam")
 ROWS = 4000
@@ -344,3 +357,359 @@ def test_a_row_is_explained_by_its_most_probable_label() -> None:
 def test_features_learn_of_each_label_apart() -> None:
     y, _ = world(50)
     assert (task.goals(y) == unpacked(y)).all()
+
+
+def column(name: str, kind: str = "number", **more: Any) -> contract.Column:
+    return contract.Column(**({"name": name, "kind": kind, "role": "feature"} | more))
+
+
+TARGET = column(
+    "tags",
+    "category",
+    role="target",
+    labels=NAMES,
+    label_shares={"billing": 0.5, "urgent": 0.3, "legal": 0.2, "spam": 0.05},
+)
+FEATURES = (
+    *(column(name, mean=0.0, std=1.0) for name in "abcd"),
+    column("channel", "category", levels=("mail", "phone", "web")),
+)
+AGREED = contract.Contract(name="t", version="1", columns=(*FEATURES, TARGET))
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("billing, spam", [1, 0, 0, 1]),
+        ("spam;billing", [1, 0, 0, 1]),
+        ("urgent|legal", [0, 1, 1, 0]),
+        ('["urgent", "legal"]', [0, 1, 1, 0]),
+        ("['urgent']", [0, 1, 0, 0]),
+        ("none", [0, 0, 0, 0]),
+        ("legal, none of ours", [0, 0, 1, 0]),
+    ],
+)
+def test_a_cell_lists_labels(text: str, labels: list[int]) -> None:
+    found = target.values(pl.DataFrame({"tags": [text]}), TARGET)
+    assert unpacked(found, 4)[0].tolist() == [bool(each) for each in labels]
+
+
+def test_an_empty_cell_is_not_known_and_none_is_no_label() -> None:
+    frame = pl.DataFrame({"tags": [None, "none", "spam"]})
+    assert target.outcome(frame, TARGET).to_list() == [None, 0, 8]
+    checked = validation.apply(
+        contract.Contract(name="t", version="1", columns=(column("a"), TARGET)),
+        pl.DataFrame({"a": ["1", "2", "3", "4"], "tags": ["", "none", "spam", None]}),
+    )
+    assert checked.valid["tags"].to_list() == ["none", "spam"]
+    assert checked.unlabelled == 2
+
+
+def test_the_sample_has_the_shares_of_the_contract_a_signal_and_labels_that_go_together() -> None:
+    frame = sample.generate(AGREED, 6000, 3)
+    y = target.outcome(frame, TARGET)
+    sets = unpacked(y.to_numpy(), 4)
+    assert sets.mean(axis=0) == pytest.approx([0.5, 0.3, 0.2, 0.05], abs=0.03)
+    told = {name: target.association(frame[name], y) for name in ("a", "b", "channel")}
+    assert 0.6 < max(told.values()) < target.STRIKING
+    assert target.fault(frame, TARGET) == ""
+    assert frame.equals(sample.generate(AGREED, 6000, 3))
+    pairs = metrics.together(sets)[np.triu_indices(4, 1)]
+    assert np.abs(pairs).max() > 0.15
+
+
+JOINT = """
+apiVersion: v3.1.0
+kind: DataContract
+id: t
+name: t
+version: 1.0.0
+status: draft
+schema:
+  - name: posts
+    properties:
+      - name: length
+        logicalType: number
+        customProperties: [{property: role, value: feature}]
+      - name: toxic
+        logicalType: boolean
+        customProperties: [{property: role, value: target}]
+      - name: it's spam
+        logicalType: KIND
+        customProperties: [{property: role, value: target}]
+      - name: threat
+        logicalType: boolean
+        customProperties:
+          - {property: role, value: target}
+          - {property: observed, value: {mean: 0.1}}
+"""
+
+
+def test_several_boolean_targets_are_one_list_of_labels(tmp_path: Any) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(JOINT.replace("KIND", "boolean"), encoding="utf-8")
+    assert contract.lint(path) == []
+    agreed = contract.read(path)
+    assert agreed.target.name == "label_set"
+    assert agreed.target.labels == ("toxic", "it's spam", "threat")
+    assert [c.role for c in agreed.columns] == ["feature", *["excluded"] * 3, "target"]
+    raw = pl.DataFrame(
+        {
+            "length": ["1", "2", "3", "4"],
+            "toxic": ["yes", "0", "1", "no"],
+            "it's spam": ["true", "false", "", "0"],
+            "threat": ["0", "0", "1", "1"],
+        }
+    )
+    checked = validation.apply(agreed, raw)
+    assert checked.valid["label_set"].to_list() == ["toxic, it's spam", "none", "threat"]
+    assert target.values(checked.valid, agreed.target).tolist() == [3, 0, 4]
+    assert checked.unlabelled == 1  # one of its labels is not known
+    made = sample.generate(agreed, 1500, 1)
+    sets = unpacked(target.values(made, agreed.target), 3)
+    assert sets.mean(axis=0) == pytest.approx([0.2, 0.2, 0.1], abs=0.04)
+    assert (made["toxic"].to_numpy() == sets[:, 0]).all()
+    path.write_text(JOINT.replace("KIND", "number"), encoding="utf-8")
+    with pytest.raises(ProjectError, match="3 columns have role target: only one may"):
+        contract.read(path)
+
+
+def test_a_planted_leak_is_caught_and_honest_columns_are_not() -> None:
+    frame = sample.generate(AGREED, 3000, 3)
+    y = target.outcome(frame, TARGET)
+    sets = unpacked(y.to_numpy(), 4)
+    names = ["a", "b", "c", "d", "channel"]
+    assert leakage.suspects(frame, y, names, outcome="tags") == []
+    rng = np.random.default_rng(0)
+    numbers = pl.Series("lawyer", np.where(sets[:, 2], rng.normal(size=3000), np.nan))
+    planted = frame.with_columns(
+        pl.Series("queue", np.where(sets[:, 1], "fast", "slow")),
+        numbers.fill_nan(None),
+        pl.Series("score_of_spam", sets[:, 3] + rng.normal(0, 0.05, 3000)),
+    )
+    found = leakage.suspects(
+        planted, y, [*names, "queue", "lawyer", "score_of_spam"], outcome="tags"
+    )
+    assert {item.column for item in found} == {"queue", "lawyer", "score_of_spam"}
+
+
+def draft(tmp_path: Any, frame: pl.DataFrame, **more: Any) -> drafting.Draft:
+    path = tmp_path / "data.csv"
+    frame.write_csv(path)
+    return drafting.draft(path, more.pop("target", "tags"), **more)
+
+
+def test_a_draft_finds_the_labels_of_a_list(tmp_path: Any) -> None:
+    frame = sample.generate(AGREED, 900, 3)
+    drafted = draft(tmp_path, frame)
+    (tmp_path / "c.yaml").write_text(drafted.text, encoding="utf-8")
+    assert contract.lint(tmp_path / "c.yaml") == []
+    agreed = contract.read(tmp_path / "c.yaml").target
+    assert agreed.labels == NAMES  # the most frequent first
+    assert agreed.label_shares["billing"] == pytest.approx(0.5, abs=0.05)
+    assert agreed.levels == ()
+    assert "4 labels in 900 rows" in drafted.decisions[0].evidence
+    some = draft(tmp_path, frame, told="legal, billing")
+    (tmp_path / "c.yaml").write_text(some.text, encoding="utf-8")
+    assert contract.read(tmp_path / "c.yaml").target.labels == ("billing", "legal")
+    with pytest.raises(ProjectError, match="'legl' is no label"):
+        draft(tmp_path, frame, told="legl, billing")
+
+
+def test_a_draft_joins_columns_that_say_of_one_label_each(tmp_path: Any) -> None:
+    made = sample.generate(AGREED, 900, 3)
+    sets = unpacked(target.values(made, TARGET), 4)
+    columns = [pl.Series(name, sets[:, k].astype(int)) for k, name in enumerate(NAMES)]
+    frame = made.drop("tags").with_columns(columns)
+    drafted = draft(tmp_path, frame, told=", ".join(NAMES))
+    (tmp_path / "c.yaml").write_text(drafted.text, encoding="utf-8")
+    agreed = contract.read(tmp_path / "c.yaml")
+    assert agreed.target.name == "tags"
+    assert set(agreed.target.labels) == set(NAMES)
+    checked = validation.apply(agreed, frame.cast(pl.String))
+    bits = {name: k for k, name in enumerate(agreed.target.labels)}
+    found = unpacked(target.values(checked.valid, agreed.target), 4)
+    assert (found[:, [bits[name] for name in NAMES]] == sets).all()
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (["a", "b", "c"], "task_type multiclass"),
+        (["a", "a", "none"], "needs two"),
+        (["a, b:=c", "a", "b:=c"], "label 'b:=c'"),
+        ([f"l{n}, l{n + 1}" for n in range(60)], "name those that count with --labels"),
+    ],
+)
+def test_a_draft_says_why_a_column_lists_no_labels(
+    tmp_path: Any, cells: list[str], said: str
+) -> None:
+    many = (cells * 240)[:240]
+    frame = pl.DataFrame({"x": np.arange(240) % 7, "tags": many})
+    with pytest.raises(ProjectError, match="target 'tags'") as raised:
+        draft(tmp_path, frame)
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "said"),
+    [
+        ("integer", {"labels": NAMES}, "not one integer"),
+        ("category", {"labels": ("a",)}, "2 to 50"),
+        ("category", {"labels": ("a", "b; c")}, "b; c"),
+        ("category", {"labels": ("a", "None")}, "other than none"),
+        ("category", {"labels": ("a", "b", "a")}, "repeat 'a'"),
+        ("category", {"labels": ("a", "b"), "label_shares": {"c": 0.1}}, "'c'"),
+        ("category", {"labels": ("a", "b"), "label_shares": {"a": 1.1}}, "not shares"),
+        ("category", {"labels": ("a", "b"), "levels": ("a", "b")}, "validValues"),
+    ],
+)
+def test_a_contract_says_what_is_wrong_with_its_labels(
+    kind: str, more: dict[str, Any], said: str
+) -> None:
+    of = contract.Column(**({"name": "t", "kind": kind, "role": "target"} | more))
+    assert said in " ".join(contract.target_fields.problems(of, kind, of.levels))
+
+
+def test_plan_and_contract_that_differ_are_told_with_the_command_that_mends_it() -> None:
+    answers = {
+        "label_names": "billing, urgent, legal, spam",
+        "labels_per_row": 1.05,
+        "rarest_label_share": 0.05,
+    }
+    assert TARGET.contradiction(answers) == ""
+    assert "legaal" in TARGET.contradiction(answers | {"label_names": "billing, urgent, legaal"})
+    assert "labels_per_row" in TARGET.contradiction(answers | {"labels_per_row": 3.0})
+    assert "rarest" in TARGET.contradiction(answers | {"rarest_label_share": 0.2})
+
+
+def test_labels_that_are_rare_or_in_no_contract_are_counted() -> None:
+    cells = ["billing"] * 60 + ["urgent, spma"] * 30 + ["none"] * 10
+    frame = pl.DataFrame({"tags": cells})
+    counted = target.doubts(frame, TARGET)
+    assert counted["tags: other label spma"] == 30
+    assert counted["tags: rare label spam"] == 0
+    assert "tags: rare label billing" not in counted
+    assert target.fault(frame, TARGET) == ""
+    only = pl.DataFrame({"tags": ["Billing, Spam"] * 50 + ["billing"] * 50})
+    assert "cells have Billing, Spam" in target.fault(only, TARGET)
+
+
+def manifest() -> Any:
+    return SimpleNamespace(
+        primary_metric="micro_f1",
+        decision={f"threshold_{n}": value for n, value in enumerate([0.4, 0.4, 0.35, 0.3], 1)},
+        outputs=task.outputs(NAMES),
+    )
+
+
+def test_monitoring_is_quiet_on_such_rows_and_acts_on_other_labels() -> None:
+    y, p = world(3000)
+    known = {"rows": 3000} | performance.known(p, y)
+    at = task.level(manifest().decision)
+    found = resampling.bootstrap(y, p, at, ["micro_f1"], draws=100, seed=0)["micro_f1"]
+    tested, settings = Interval(*found), SimpleNamespace(warn=0.1, act=0.25)
+    fresh, q = world(1500, seed=4)
+    quiet = comparison.compare(q, fresh.astype(float), known, manifest(), tested, settings)
+    assert (quiet["kind"], quiet["level"]) == ("realised", "ok")
+    words, broken = performance.broken(fresh.astype(float), np.random.default_rng(0))
+    loud = comparison.compare(q, broken, known, manifest(), tested, settings)
+    assert loud["level"] == "act"
+    assert "label" in words
+    more = unpacked(fresh, 4)
+    more[:, 3] |= np.random.default_rng(1).random(1500) < 0.2
+    moved = comparison.compare(q, packed(more).astype(float), known, manifest(), tested, settings)
+    assert (moved["labels"]["worst"], moved["labels"]["level"]) == ("spam", "act")
+    unknown = np.full(1500, np.nan)
+    estimated = comparison.compare(q, unknown, known, manifest(), tested, settings)
+    assert estimated["kind"] == "estimated"
+    assert estimated["value"] == pytest.approx(metrics.score("micro_f1", fresh, q), abs=0.04)
+
+
+def test_metrics_are_estimated_without_labels() -> None:
+    y, p = world(30_000)
+    for name, found in performance.estimate(p, {}).items():
+        assert found == pytest.approx(metrics.score(name, y, p), abs=0.01), name
+
+
+def judged(decided: Any, **facts: Any) -> Any:
+    y, p = world(600)
+    here, level = project(**facts), np.full(4, 0.4)
+    truth, found = unpacked(y, 4), decision.costs(project(**facts), NAMES)
+    drawn: dict[str, Any] = {"seed": 0, "groups": None, "draws": 50}
+    business = value._business(here, truth, decided, found, drawn) | {"says_nothing": False}
+    labels = metrics.by_label(NAMES, y, p, level)
+    return business, value.usefulness(p, decided, labels, business)
+
+
+def test_labels_are_worth_what_they_save() -> None:
+    y, p = world(600)
+    truth, decided = unpacked(y, 4), p >= 0.3
+    business, (reasons, _) = judged(decided)
+    missed, extra = truth & ~decided, decided & ~truth
+    by_hand = (10 * missed.sum(axis=1) + 2 * extra.sum(axis=1)).mean()
+    assert business["cost_per_1000"] == pytest.approx(1000 * by_hand)
+    shares = truth.mean(axis=0)
+    today = 1 + sum(share * (0.5 * 10 + 0.5 * (1 / 0.8 - 1) * 2) for share in shares)
+    assert business["cost_per_1000_baseline"] == pytest.approx(1000 * today)
+    assert business["value_per_year"] == pytest.approx(12_000 * (today - by_hand))
+    same = sum(min(10 * share, 2 * (1 - share)) for share in shares)
+    assert business["over"]["policy"] == "the same labels for all"
+    assert business["over"]["value"] == pytest.approx(12_000 * (same - by_hand))
+    assert business["right_rows_share"] == pytest.approx((truth == decided).all(axis=1).mean())
+    assert reasons == []
+
+
+def test_the_same_labels_for_all_close_the_gate() -> None:
+    _, (reasons, _) = judged(np.tile([True, False, False, False], (600, 1)))
+    assert any("same labels in every row" in reason for reason in reasons)
+
+
+def test_residuals_tell_what_labels_say_of_each_other_beyond_the_features() -> None:
+    y, p = world(4000)
+    truth = unpacked(y, 4)
+    independent = value.dependence(NAMES, truth, p >= 0.5, p)
+    assert max(abs(pair[4]) for pair in independent["pairs"]) < 0.06
+    truth[:, 3] = np.where(np.random.default_rng(0).random(4000) < 0.5, truth[:, 0], truth[:, 3])
+    first, *_ = value.dependence(NAMES, truth, p >= 0.5, p)["pairs"]
+    assert first[:2] == ["billing", "spam"]
+    assert first[2] > 0.3
+    assert first[4] > 0.3
+
+
+def test_a_bundle_answers_rows_and_files_alike(tmp_path: Any) -> None:
+    frame = sample.generate(AGREED, 700, 2)
+    y = target.values(frame, TARGET)
+    spec = features.fit(frame, AGREED)
+    outputs = target.outputs(TARGET, y)
+    data = Data(encode(spec, frame), y, spec, 1, levels(outputs))
+    member = graph.Member(*models.FITTERS["logistic_regression"](data, 0, {}))
+    head, _ = decision.decide(project(), data, member.predict(data.x))
+    facts = dict.fromkeys(("champion", "primary_metric", "target", "data_sha256", "run"), "x")
+    bundle.save(
+        tmp_path / "v1",
+        graph.Predictor((member,), head),
+        spec,
+        AGREED,
+        frame,
+        contract_text="",
+        rivals={},
+        facts=facts | {"version": "v1", "task": "multilabel", "outputs": outputs},
+        reports={},
+    )
+    scorer = Scorer.load(tmp_path / "v1")
+    table = batch.score(scorer, frame)
+    names = [f"probabilities_{name}" for name in NAMES]
+    expected = scorer.predict(encode(spec, frame))
+    assert table[names].to_numpy() == pytest.approx(expected["probabilities"])
+    assert table["labels"].to_list() == expected["labels"].tolist()
+    broken = batch.score(scorer, frame.with_columns(pl.lit("far").alias("a")))
+    assert broken[names[0]].null_count() == broken["labels"].null_count() == frame.height
+    answers = scorer.score_rows([scorer.read_row({"a": 1.0, "channel": "mail"})])
+    assert answers["probabilities"].shape == (1, 4)
+    assert set(filter(None, answers["labels"][0].split(", "))) <= set(NAMES)
+    nothing = scorer.predict(np.empty((0, len(spec.names)), np.float32))
+    assert {name: values.shape for name, values in nothing.items()} == {
+        "probabilities": (0, 4),
+        "labels": (0,),
+    }

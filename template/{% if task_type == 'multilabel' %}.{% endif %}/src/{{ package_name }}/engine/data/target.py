@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from .. import task
-from ..formats import number, percent
+from ..formats import number
 from ..label_sets import Codes, Sets, unpacked
 from ..model.output import Output
 from . import alone
@@ -18,9 +18,9 @@ from .target_fields import listed
 
 # Of a group of rows: the mean number of labels.
 AGGREGATES = (pl.col("y").bitwise_count_ones().mean().alias("y"),)
-NOTHING = 0.0  # association of a column that says nothing about the target
-SURE = 0.98  # share of a label's entropy that no honest feature tells alone
-STRIKING = 0.9  # share that is suspect when every other column leaves four times as much
+NOTHING = 0.5  # association of a column that says nothing about the target
+SURE = 0.98  # ROC AUC of one column for a label that no honest feature reaches
+STRIKING = 0.95  # ROC AUC that is suspect when every other column errs four times as much
 MIN_ROWS = 20  # fewer rows, with a label as of all, say nothing
 EVENTS_PER_FEATURE = 20  # of the rarest label, as in DATA-02
 PRESENT, ABSENT = 0.98, 0.02  # shares of rows between which a value is there by label
@@ -82,12 +82,12 @@ def fault(frame: pl.DataFrame, target: Column) -> str:
 
 
 def _others(frame: pl.DataFrame, target: Column) -> list[tuple[str, int]]:
-    """Return the labels that the contract does not name with their rows, the most frequent first."""
+    """Return the labels that the contract does not name with their rows, most frequent first."""
     found: Counter[str] = Counter()
     cells = frame[target.name].cast(pl.String).drop_nulls().value_counts(name="n")
     for text, rows in cells.iter_rows():
         found.update(dict.fromkeys(set(listed(text)) - set(target.labels), rows))
-    return found.most_common()
+    return sorted(found.items(), key=lambda item: (-item[1], item[0]))
 
 
 def doubts(frame: pl.DataFrame, target: Column) -> dict[str, int]:
@@ -129,40 +129,43 @@ def enough(y: pl.Series, features: int) -> float:
 
 
 def association(values: pl.Series, y: pl.Series) -> float:
-    """Return the share of a label's entropy that one column tells alone; 0 when unknown.
+    """Return the ROC AUC of one column against the label of which it tells most; 0.5 when unknown.
 
-    Theil's uncertainty coefficient, of the label of which it tells most, by the shares per level or
-    quantile (missing is one), learnt on other rows than it is judged on.
+    The better of two readings: the order of the values where there are any, and the share of rows
+    with the label per level or quantile (missing is one), learnt on other rows than it is judged
+    on.
     """
-    known = y.is_not_null()
-    codes, sets = alone.coded(values.filter(known))[2], _sets(y)
-    told = [NOTHING, *(_told(codes, sets[:, label]) for label in range(sets.shape[1]))]
-    return max(told)
+    present, ranks, codes = alone.coded(values.filter(y.is_not_null()))
+    found = [NOTHING]
+    for having in _sets(y).T.astype(np.float64):
+        order = _rank_auc(ranks, having[present]) if len(ranks) else NOTHING
+        rate = pl.Series(alone.mean_out_of_fold(codes, having)).rank().to_numpy()
+        found += [order, 1 - order, _rank_auc(rate, having)]
+    return max(found)
 
 
-def _told(codes: Codes, having: NDArray[np.bool_]) -> float:
-    share = float(having.mean()) if len(having) else 0.0
-    if min(having.sum(), (~having).sum()) < MIN_ROWS:
+def _rank_auc(ranks: Floats, having: Floats) -> float:
+    """Return the Mann-Whitney form of the ROC AUC; 0.5 when too few rows have the label, or not."""
+    positives = float(having.sum())
+    negatives = len(having) - positives
+    if min(positives, negatives) < MIN_ROWS:
         return NOTHING
-    entropy = -share * float(np.log(share)) - (1 - share) * float(np.log(1 - share))
-    p = alone.mean_out_of_fold(codes, having.astype(np.float64))
-    of_actual = np.where(having, p, 1 - p)
-    return float(np.clip(1 + np.log(np.maximum(of_actual, 1e-9)).mean() / entropy, 0, 1))
+    return float(ranks @ having - positives * (positives + 1) / 2) / (positives * negatives)
 
 
 def signs(
     frame: pl.DataFrame, y: pl.Series, scores: dict[str, float]
 ) -> Iterator[tuple[str, str, float]]:
     """Yield the columns whose relation to a label no honest feature has: name, reason, share."""
-    first, second = (*sorted((s for s in scores.values() if s < SURE), reverse=True), 0.0, 0.0)[:2]
+    first, second = (*sorted((s for s in scores.values() if s < SURE), reverse=True), 0.5, 0.5)[:2]
     for name, score in scores.items():
         if score >= SURE:
-            yield name, f"alone it tells {percent(score)} of a label's entropy", score
+            yield name, f"alone it tells who has a label (ROC AUC {number(score, 3)})", score
         elif score == first >= STRIKING and (1 - score) * 4 <= 1 - second:
             yield (
                 name,
-                f"alone it tells {percent(score)} of a label's entropy, the next column "
-                f"{percent(second)}",
+                f"ROC AUC {number(score, 3)} alone for a label, the next column has "
+                f"{number(second, 3)}",
                 score,
             )
         elif reason := _there_by_label(frame[name], y):

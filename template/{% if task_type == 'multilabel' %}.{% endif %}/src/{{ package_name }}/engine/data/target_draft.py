@@ -1,4 +1,4 @@
-"""What a draft takes for the labels to predict: their names, their shares, and doubts about them."""
+"""What a draft takes for labels to predict: their names, their shares, and doubts about them."""
 
 from collections.abc import Collection, Iterator
 from typing import Any

@@ -20,7 +20,8 @@ HELP = "The labels that count, with commas between them; or the boolean columns 
 DEFINITION = "How to compute the target, such as \"CONCAT_WS(', ', topic_1, topic_2)\"."
 JOINED = "label_set"  # the name of several columns of role target together
 NOTHING = "none"  # what a row says that has no label
-ODD = set(",;|>=[]\"'")
+ODD = set(",;|>=")
+ENDS = " \t[]\"'"  # of a name in a cell: they are of the list
 
 
 class Fields(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,16 +144,16 @@ def problems(target: Fields, kind: str, levels: tuple[str, ...]) -> Iterator[str
         yield "labelShares are not shares of all rows"
 
 
-NAMED = f"a name without , ; | > = [ ] and quotes, and it is not {NOTHING}, which says no label"
+NAMED = f"a name without , ; | > = and brackets or quotes at its ends, other than {NOTHING}"
 
 
 def faulty(name: str) -> bool:
     """Whether a label cannot be listed among others."""
-    return name != name.strip() or not name or bool(set(name) & ODD) or name.lower() == NOTHING
+    return name != name.strip(ENDS) or not name or bool(set(name) & ODD) or name.lower() == NOTHING
 
 
 def listed(text: str) -> list[str]:
     """Return the labels of a cell such as "a, b", "a;b", "a|b" or '["a", "b"]'."""
-    parts = (part.strip(" \t[]\"'") for part in re.split("[,;|]", text))
+    parts = (part.strip(ENDS) for part in re.split("[,;|]", text))
     found = [level(part) for part in parts if part]
     return [] if [name.lower() for name in found] == [NOTHING] else found

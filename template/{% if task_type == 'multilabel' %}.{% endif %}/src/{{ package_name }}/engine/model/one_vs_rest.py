@@ -79,7 +79,7 @@ def boosted(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
 
 
 def joined(forests: Sequence[Forest]) -> Forest:
-    """Return forests of one sum each as one of as many sums, which all have the first one's link."""
+    """Return forests of one sum each as one of as many sums, with the link of the first."""
     trees = np.cumsum([0, *(int(forest.tree.max()) + 1 for forest in forests)])
     nodes = np.cumsum([0, *(len(forest.tree) for forest in forests)])
 
