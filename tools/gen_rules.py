@@ -22,6 +22,7 @@ FORMATS = {"count", "pct", "num"}
 # Answers that runs measure: `ml plan check` judges again by them.
 MEASURED = {
     *("n_rows", "history_months", "pos_rate", "largest_share", "rarest_share", "anomaly_share"),
+    "rarest_label_share",
 }
 OTHERWISE = "otherwise"  # the condition of a rule for when no other of its decision matches
 
