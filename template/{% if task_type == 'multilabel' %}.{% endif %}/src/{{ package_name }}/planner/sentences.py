@@ -1,0 +1,91 @@
+"""What the measured parts of PLAN.md say of several labels a row; measured.py tells how."""
+
+from ..engine.formats import count, number, percent
+from ..engine.settings import Project
+from .blocks import escape
+from .compared import Report, more
+
+WEAKEST = 3  # labels, and pairs of labels, that are named
+TOGETHER = 0.1  # a smaller correlation of two labels says little
+
+TEXTS: dict[str, tuple[str, str]] = {
+    "TRAIN-01": (
+        "training",
+        "measured: {split[development_rows]:0} development rows of "
+        "{split[development_cardinality]:2} labels each ({split[development_rarest]:0} with the "
+        "rarest) and {split[test_rows]:0} test rows of {split[test_cardinality]:2} "
+        "({split[test_rarest]:0} with it), {cv[folds]} folds{notes}",
+    ),
+    "EVAL-05": (
+        "metrics",
+        "measured: {per_row}\n"
+        "weakest labels: {weakest}\n"
+        "labels that come together: {together}\n"
+        "cost: {business[cost_per_1000]:0} {currency} per {thousand:0} rows, without a model "
+        "{business[cost_per_1000_baseline]:0} {currency} ({business[baseline_policy]})",
+    ),
+    "EVAL-07": (
+        "metrics",
+        "measured: expected calibration error {calibration[ece]:4}, the mean over labels",
+    ),
+}
+
+
+def metrics(report: Report, project: Project) -> Report:
+    """Return what TEXTS says of metrics.json beside what stands there."""
+    return {
+        "worth": _worth(report["business"]),
+        "per_row": _per_row(report),
+        "weakest": _weakest(report["labels"]),
+        "together": _together(report["dependence"]["pairs"]),
+    }
+
+
+def _per_row(report: Report) -> str:
+    """Say how many labels a row gets and has, and how many rows are right in all of them."""
+    rows, business = report["data"]["test_rows"], report["business"]
+    given, true = (sum(label[name] for label in report["labels"]) for name in ("decided", "rows"))
+    said = (
+        f"{number(given / rows, 2)} labels a row are set, {number(true / rows, 2)} are true; per "
+    )
+    said += f"{number(1000)} rows {count(business['missed_per_1000'], 'label')} are missed and "
+    said += f"{number(business['extra_per_1000'])} are extra; "
+    return f"{said}{percent(business['right_rows_share'])} of the rows are right in every label"
+
+
+def _weakest(labels: list[Report]) -> str:
+    """Name the labels with the lowest F1, and what each threshold is."""
+    known = [label for label in labels if label["f1"] is not None]
+    return (
+        ", ".join(
+            f"{escape(label['name'])} with an F1 of {number(label['f1'], 3)} (set from "
+            f"{percent(label['threshold'])} on)"
+            for label in sorted(known, key=lambda label: label["f1"])[:WEAKEST]
+        )
+        or "none could be judged"
+    )
+
+
+def _together(pairs: list[tuple[str, str, float | None, float | None]]) -> str:
+    """Name the pairs of labels that depend on each other most: as they came, and as set."""
+    strong = [pair for pair in pairs if pair[2] is not None and abs(pair[2]) >= TOGETHER]
+    said = [
+        f"{escape(one)} and {escape(other)} (correlation {number(came, 2)}, as they are set "
+        f"{'unknown' if given is None else number(given, 2)})"
+        for one, other, came, given in strong[:WEAKEST]
+    ]
+    return ", ".join(said) or f"none with a correlation of {number(TOGETHER)} or more"
+
+
+def _worth(business: Report) -> str:
+    """Say what the model adds to what is done without one, and to the cheapest policy."""
+    if business["says_nothing"]:  # as the table of evidence has it
+        return "value: not measured, made-up data of other shares than the plan's say nothing"
+    money = f" {escape(business['currency'])}"
+    difference, low, high = (business[f"value_{name}"] for name in ("per_year", "low", "high"))
+    said = f"measured: {more(difference, 0, f'{money} a year')} {business['baseline_policy']} (95 %"
+    said += f" interval of the difference: {number(low, 0)} to {number(high, 0)}), at full use"
+    over = business["over"]
+    if over["policy"] == business["baseline_policy"]:
+        return said
+    return f"{said}; {more(over['value'], 0, f'{money} a year')} {over['policy']}"
