@@ -79,9 +79,9 @@ REPORTS: dict[str, dict[str, Any]] = {
         ],
         "dependence": {
             "pairs": [
-                ["gift", "seasonal", 0.41, 0.44],
-                ["outdoor", "premium", -0.2, None],
-                ["gift", "premium", 0.04, 0.01],
+                ["gift", "seasonal", 0.41, 0.44, 0.06],
+                ["outdoor", "premium", -0.2, None, None],
+                ["gift", "premium", 0.04, 0.01, 0.0],
             ]
         },
         "calibration": {"ece": 0.0123},
@@ -207,8 +207,9 @@ def test_sentences_name_what_is_missed_weak_and_together(project: Project) -> No
     assert said["weakest"].startswith("premium with an F1 of 0.615 (set from 31\u00a0% on), ")
     assert said["weakest"].count("F1") == 3
     assert said["together"] == (
-        "gift and seasonal (correlation 0.41, as they are set 0.44), "
-        "outdoor and premium (correlation -0.2, as they are set unknown)"
+        "gift and seasonal (correlation 0.41, as they are set 0.44, beyond the probabilities "
+        "0.06), outdoor and premium (correlation -0.2, as they are set unknown, beyond the "
+        "probabilities unknown)"
     )
     assert "464\u00a0000 EUR a year more than today's" in said["worth"]
     assert "936\u00a0000 EUR a year more than no label at all" in said["worth"]

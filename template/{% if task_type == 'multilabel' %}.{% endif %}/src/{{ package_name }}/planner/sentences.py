@@ -1,6 +1,8 @@
 """What the measured parts of PLAN.md say of several labels a row; measured.py tells how."""
 
-from ..engine.formats import count, number, percent
+from typing import Any
+
+from ..engine.formats import UNKNOWN, count, number, percent
 from ..engine.settings import Project
 from .blocks import escape
 from .compared import Report, more
@@ -66,15 +68,23 @@ def _weakest(labels: list[Report]) -> str:
     )
 
 
-def _together(pairs: list[tuple[str, str, float | None, float | None]]) -> str:
-    """Name the pairs of labels that depend on each other most: as they came, and as set."""
+def _together(pairs: list[tuple[Any, ...]]) -> str:
+    """Name the pairs of labels that depend on each other most.
+
+    A pair is two labels and their correlation as they came, as they are set, and of what the
+    probabilities leave: far from 0 there, labels tell of each other what columns do not.
+    """
     strong = [pair for pair in pairs if pair[2] is not None and abs(pair[2]) >= TOGETHER]
     said = [
         f"{escape(one)} and {escape(other)} (correlation {number(came, 2)}, as they are set "
-        f"{'unknown' if given is None else number(given, 2)})"
-        for one, other, came, given in strong[:WEAKEST]
+        f"{_known(given)}, beyond the probabilities {_known(left)})"
+        for one, other, came, given, left in strong[:WEAKEST]
     ]
     return ", ".join(said) or f"none with a correlation of {number(TOGETHER)} or more"
+
+
+def _known(value: float | None) -> str:
+    return UNKNOWN if value is None else number(value, 2)
 
 
 def _worth(business: Report) -> str:
