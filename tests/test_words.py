@@ -18,6 +18,9 @@ OTHERS = {
     "multiclass": r"positives?\b|prevalence|threshold|\broc\b|false alarm|binary|pos_rate|"
     r"cost_f[pn]|regression model|tabular-regression|\bpinball|conformal|target_unit|target_mean|"
     r"interval_coverage|cost_over|cost_under",
+    "multilabel": r"positives?\b|prevalence|false alarm|binary|pos_rate|cost_f[pn]|"
+    r"regression model|tabular-regression|\bpinball|conformal|target_unit|target_mean|"
+    r"interval_coverage|cost_over|cost_under|multiclass|rarest class|cost_wrong|cost_pairs",
     "regression": r"positives?\b|prevalence|probabilit(?:y|ies)|threshold|\bclass(?:es)?\b|"
     r"\broc\b|false alarm|confusion|binary|cost_fp|cost_fn|pos_rate",
 }
