@@ -112,9 +112,21 @@ def test_formulas_equal_golden_values() -> None:
         ],
         "label_threshold": [([9, 1], 0.1), ([2, 2], 0.5)],
         # a for all rows: 2 x 0.5 / (1 + 0.8); a and b: 2 x 0.7 / 2.8; all: 1.6 / 3.8.
-        "micro_of_shares": [([[0.2, 0.5, 0.1]], 1.0 / 1.8), ([[0.5, 0.45]], 1.9 / 2.95)],
-        "macro_of_shares": [([[1 / 3, 1.0]], 0.75)],
-        "usual_limit": [([[0.2, 0.5, 0.1], False], 0.6), ([[1 / 3, 1.0], True], 0.775)],
+        "f1_of_shares": [
+            ([[0.2, 0.5, 0.1], [], False], 1.0 / 1.8),
+            ([[0.5, 0.45], [], False], 1.9 / 2.95),
+            ([[1 / 3, 1.0], [], True], 0.75),
+            # By costs of 9 and 1 from 0.1 on, so all three; of 3 and 1 from 0.25 on, so one.
+            ([[0.2, 0.5, 0.1], [[9, 1]] * 3, False], 1.6 / 3.8),
+            ([[0.2, 0.5, 0.1], [[3, 1]] * 3, True], 1 / 1.5 / 3),
+            ([[0.2, 0.5, 0.1], [[1, 9]] * 3, True], 0),
+        ],
+        "costs_of_thresholds": [(["a, b", 2, 2, ""], [])],
+        "usual_limit": [
+            ([[0.2, 0.5, 0.1], [], False], 0.6),
+            ([[1 / 3, 1.0], [], True], 0.775),
+            ([[0.2, 0.5, 0.1], [[3, 1]] * 3, True], 0.3),
+        ],
         "none_if_independent": [([[0.5, 0.2]], 0.4)],
     }
     for macro, cases in golden.items():
@@ -245,8 +257,8 @@ def test_a_person_who_types_is_told_at_once(template: Path, tmp_path: Path) -> N
     assert found["label_names"] == "wear, loose, hot, tight, leak"
     assert found["label_shares"] == "wear = 40 %; loose = 0.3"
     assert (found["cost_missed_label"], found["label_costs"]) == (1889.5, "leak = 4000 / 3")
-    shares = [0.4, 0.3, 0.21, 0.21, 0.08]  # macro F1, as one label costs something else
-    nothing = sum(2 * share / (1 + share) for share in shares) / 5
+    # Macro F1, as the leak costs something else; each pays for all rows, from 4 / 1893.5 on.
+    nothing = sum(2 * share / (1 + share) for share in [0.4, 0.3, 0.21, 0.21, 0.08]) / 5
     assert found["label_limit"] == pytest.approx(nothing + (1 - nothing) / 10, abs=1e-3)
 
 
@@ -293,7 +305,7 @@ def test_costs_and_rarity_decide_metric_thresholds_and_calibration(
         ({"cost_extra_label": 1}, ("micro_f1", "by_costs", "best_of_two", "time")),
         ({"label_costs": "premium = 60 / 4"}, ("macro_f1", "by_costs", "best_of_two", "time")),
         ({"n_rows": 1500, **no_time}, ("micro_f1", "by_metric", "platt", "iterative")),
-        ({"n_rows": 500, **no_time}, ("micro_f1", "by_metric", "none", "iterative")),
+        ({"n_rows": 500, **no_time}, ("micro_f1", "by_metric", "platt", "iterative")),
         ({**no_time, **again}, ("micro_f1", "by_metric", "best_of_two", "iterative_group")),
     ]
     outputs = ("primary_metric", "label_thresholds", "calibration", "split")
