@@ -160,7 +160,8 @@ def _micro_f1(d: Draw) -> float:
 
 def f1_of(hits: Floats, both: Floats) -> Floats:
     """Return the F1 of each label, NaN of one that no row has and none is set."""
-    return np.divide(2 * hits, both, out=np.full(len(both), np.nan), where=both > 0)
+    nothing = np.full(len(both), np.nan)
+    return np.asarray(np.divide(2 * hits, both, out=nothing, where=both > 0))
 
 
 def _macro_f1(d: Draw) -> float:
@@ -172,7 +173,7 @@ def of_samples(truth: Sets, decided: Sets) -> Floats:
     """Return the F1 of the labels of each row, shape (rows,); 1 where it has none and gets none."""
     both = truth.sum(axis=1) + decided.sum(axis=1)
     hits = (truth & decided).sum(axis=1)
-    return np.divide(2 * hits, both, out=np.ones(len(both)), where=both > 0)
+    return np.asarray(np.divide(2 * hits, both, out=np.ones(len(both)), where=both > 0))
 
 
 def _macro_precision(d: Draw) -> float:
@@ -255,7 +256,7 @@ def by_label(names: Sequence[str], y: Array, p: Array, level: Array) -> list[dic
     ]
 
 
-def together(sets: Sets) -> Floats:
+def together(sets: Array) -> Floats:
     """Return the correlation phi of each pair of labels, shape (labels, labels).
 
     NaN where all rows have a label, or none.
@@ -265,7 +266,8 @@ def together(sets: Sets) -> Floats:
     spread = np.sqrt((away**2).mean(axis=0))
     both = np.outer(spread, spread)
     shared = np.einsum("ij,ik->jk", away, away) / len(sets)
-    return np.divide(shared, both, out=np.full(both.shape, np.nan), where=both > 0)
+    nothing = np.full(both.shape, np.nan)
+    return np.asarray(np.divide(shared, both, out=nothing, where=both > 0))
 
 
 def calibration_bins(y: Array, p: Array) -> list[dict[str, float]]:

@@ -102,7 +102,7 @@ def level(decision: Mapping[str, float]) -> Floats:
     return np.array(list(decision.values()))
 
 
-def compared(level: Floats) -> None:
+def compared(level: Floats) -> Floats | None:
     """Return the level at which all models are compared: each at the best one of its own."""
     return
 

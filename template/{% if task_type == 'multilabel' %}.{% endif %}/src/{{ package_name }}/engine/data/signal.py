@@ -92,4 +92,4 @@ def _shares(target: Column, rows: int) -> Floats:
     """Return the share of each label: that of the contract where it says so, but not too few."""
     given = np.array([target.label_shares.get(name, SHARE) for name in target.labels])
     least = min(0.5, MIN_LABEL_ROWS / rows)
-    return np.clip(given, least, max(least, 1 - least))
+    return np.asarray(np.clip(given, least, max(least, 1 - least)))

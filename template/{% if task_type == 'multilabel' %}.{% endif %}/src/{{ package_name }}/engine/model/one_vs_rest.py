@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..label_sets import unpacked
-from . import boosting
+from . import boosting, linear
 from .fitting import Data, Fitted
-from .plain import LOGIT, Forest, Leaves, Link, Matrix, forest_of_sklearn
+from .plain import LOGIT, Forest, Leaves, Link, Matrix, Predict, forest_of_sklearn
 
 Floats = NDArray[np.float64]
 HOLDOUT = 5  # one of so many parts tells after how many trees boosting a label is best
@@ -50,30 +50,28 @@ def of_trees(data: Data, estimator: Any) -> Fitted:
 
 def boosted(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     """Boost trees for each label by LightGBM, each as long as rows held out gain by it."""
-    sets, kind = truth(data), boosting.Kind({"objective": "binary", **params}, boosting.labels)
+    sets, kind = truth(data), boosting.Kind({"objective": "cross_entropy", **params}, boosting.labels)
     places = np.random.default_rng(seed).permutation(len(sets))
     part = len(sets) // HOLDOUT
     fold = (np.sort(places[part:]), np.sort(places[:part]))
     prior = odds_of_shares(sets)
-    forests, predictions = [], []
+    forests: list[Forest] = []
+    predictions: list[Predict] = []
     for label in range(sets.shape[1]):
         one = data._replace(y=sets[:, label], levels=())
         if any(len(np.unique(one.y[rows])) < 2 for rows in fold):
             forests.append(_constant(float(prior[label])))
-            predictions.append(None)
+            predictions.append(linear.constant(one, float(prior[label]), LOGIT).predict)
             continue
-        settings, _ = boosting.cross_validate(kind, one, [fold], seed, {}, MAX_ROUNDS)
+        name = f"lightgbm, label {label + 1} of {sets.shape[1]}"
+        settings, _ = boosting.cross_validate(kind, one, [fold], seed, {}, MAX_ROUNDS, name)
         found = boosting.fit(kind, one, seed, settings)
         assert isinstance(found.model, Forest)
         forests.append(found.model)
         predictions.append(found.predict)
 
     def predict(x: Matrix) -> Floats:
-        columns = [
-            np.full(len(x), float(LOGIT.apply(prior[[label]])[0])) if each is None else each(x)
-            for label, each in enumerate(predictions)
-        ]
-        return np.column_stack(columns)
+        return np.column_stack([each(x) for each in predictions])
 
     return Fitted(joined(forests), predict)
 
