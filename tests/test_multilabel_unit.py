@@ -347,11 +347,12 @@ def test_drift_watches_labels_and_how_many_there_are() -> None:
     assert watched["labels a row"] == pytest.approx(p.sum(axis=1), abs=1e-4)
 
 
-def test_a_row_is_explained_by_its_most_probable_label() -> None:
+def test_a_row_is_explained_label_by_label() -> None:
     score = np.array([0.1, 0.5, 0.3, 0.6])
     told, number_of = task.contrast(score, task.outputs(NAMES))
-    assert told == {"label": "spam", "probability": 0.6}
-    assert number_of(score[None]) == pytest.approx([0.6])
+    assert [one["of"] for one in told["each"]] == ["spam", "urgent", "legal", "billing"]
+    assert [one["score"] for one in told["each"]] == [0.6, 0.5, 0.3, 0.1]
+    assert number_of(score[None]) == pytest.approx(np.array([[0.6, 0.5, 0.3, 0.1]]))
 
 
 def test_features_learn_of_each_label_apart() -> None:

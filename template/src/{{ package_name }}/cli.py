@@ -105,10 +105,12 @@ def explain(
         lines = [f"{score} {numbers(found[score])} (mean {numbers(report['base'])})"]
         if "against" in found:  # of several numbers, the first less the second is explained
             lines.append(f"for {found['class']} against {found['against']}:")
-        lines += [
-            f"  {signed(item['contribution'])} {item['feature']} = {item['value']}"
-            for item in found["contributions"]
-        ]
+        for one in found.get("each", [found]):
+            lines += [f"for {one['of']}, {numbers(one['score'])}:"] if "of" in one else []
+            lines.extend(
+                f"  {signed(item['contribution'])} {item['feature']} = {item['value']}"
+                for item in one["contributions"]
+            )
     show(report, as_json, "\n".join(lines))
 
 

@@ -21,12 +21,11 @@ def explained(
 ) -> dict[str, Any]:
     """Return each feature's share of what is explained of `row` minus the background's mean.
 
-    That is one number of its score (`task.contrast`). Features of a background row are replaced by
-    the row's one by one, in random order and in the reverse order; the change at each step is the
-    feature's contribution.
+    That is one number of its score (`task.contrast`), or several, each told of in `each`. Features
+    of a background row are replaced by the row's one by one, in random order and in the reverse
+    order; the change at each step is the feature's contribution.
     """
     width = len(row)
-    total = np.zeros(width)
     starts = background[rng.integers(0, len(background), PERMUTATIONS)]
     orders = [rng.permutation(width) for _ in range(PERMUTATIONS // 2)]
     orders = [
@@ -38,16 +37,23 @@ def explained(
             steps[index, step:, feature] = row[feature]
     p = scorer.predict(steps.reshape(-1, width))[scorer.score]
     told, number_of = task.contrast(scorer.predict(row[None])[scorer.score][0], scorer.outputs)
-    p = number_of(p).reshape(len(orders), width + 1)
+    p = number_of(p).reshape(len(orders), width + 1, -1)
+    total = np.zeros((width, p.shape[2]))
     for index, order in enumerate(orders):
-        total[order] += np.diff(p[index])
-    shares = total / len(orders)
+        total[order] += np.diff(p[index], axis=0)
+    parts = [_sorted(scorer.spec.names, texts, shares) for shares in (total / len(orders)).T]
+    for one, part in zip(told.get("each", ()), parts, strict=False):
+        one["contributions"] = part
+    return {"contributions": parts[0]} | told
+
+
+def _sorted(names: list[str], texts: list[str], shares: NDArray[Any]) -> list[dict[str, Any]]:
+    """Return what each feature contributes, the most first."""
     found = [
-        {"feature": name, "value": text, "contribution": float(share)}
-        for name, text, share in zip(scorer.spec.names, texts, shares, strict=True)
+        {"feature": name, "value": text, "contribution": share}
+        for name, text, share in zip(names, texts, shares.tolist(), strict=True)
     ]
-    found.sort(key=lambda item: -abs(float(str(item["contribution"]))))
-    return {"contributions": found} | told
+    return sorted(found, key=lambda item: -abs(item["contribution"]))
 
 
 def partial_dependence(scorer: Scorer, x: Matrix, feature: str) -> list[list[Any]]:

@@ -25,6 +25,7 @@ NAMES = tuple(output.name for output in OUTPUTS)
 LABELS_NEEDED = True  # a row without its target teaches nothing
 LIMIT = "label_limit"  # the answer that limits the primary metric
 BY_CHANCE, BY_ENTITY = "iterative", "iterative_group"  # the splits that are not by time
+EXPLAINED = 5  # labels of a row, at most
 NEEDS = "a label that two rows have and two have not"  # without which no metric has a value
 
 
@@ -162,10 +163,10 @@ def ordered(scores: Floats) -> Floats:
 def contrast(
     score: Floats, outputs: tuple[Output, ...]
 ) -> tuple[dict[str, Any], Callable[[Floats], Floats]]:
-    """Return what of a row's probabilities is explained: that of the most probable label."""
-    label = int(score.argmax())
-    told = {"label": levels(outputs)[label], "probability": float(score[label])}
-    return told, lambda scores: scores[:, label]
+    """Return what of a row's probabilities is explained: each of the most probable labels."""
+    first, names = np.argsort(-score, kind="stable")[:EXPLAINED], levels(outputs)
+    each = [{"of": names[label], "score": float(score[label])} for label in first]
+    return {"each": each}, lambda scores: scores[:, first]
 
 
 def rounded(scores: Floats) -> Floats:

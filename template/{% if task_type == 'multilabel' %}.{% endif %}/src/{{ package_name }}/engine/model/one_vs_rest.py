@@ -50,7 +50,10 @@ def of_trees(data: Data, estimator: Any) -> Fitted:
 
 def boosted(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     """Boost trees for each label by LightGBM, each as long as rows held out gain by it."""
-    sets, kind = truth(data), boosting.Kind({"objective": "cross_entropy", **params}, boosting.labels)
+    sets, kind = (
+        truth(data),
+        boosting.Kind({"objective": "cross_entropy", **params}, boosting.labels),
+    )
     places = np.random.default_rng(seed).permutation(len(sets))
     part = len(sets) // HOLDOUT
     fold = (np.sort(places[part:]), np.sort(places[:part]))
