@@ -105,7 +105,7 @@ def level(decision: Mapping[str, float]) -> Floats:
 
 def compared(level: Floats) -> Floats | None:
     """Return the level at which all models are compared: each at the best one of its own."""
-    return
+    return None
 
 
 def stated(graph: Stored) -> dict[str, float | str]:
