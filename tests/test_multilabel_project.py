@@ -1,0 +1,122 @@
+"""A project that sets several labels a row, from the copy to a served model."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from helpers.rendering import copy_template, publish, render
+from helpers.running import Made
+
+SMALL = {
+    "ML_TRAINING__TRACK": "false",
+    "ML_TRAINING__FOLDS": "2",
+    "ML_TRAINING__THREADS": "1",
+    "ML_EVALUATION__BOOTSTRAP": "100",
+}
+NOT_YET = "multilabel is not built yet"
+LABELS = ["gift", "outdoor", "seasonal", "sustainable", "premium"]
+PROBABILITIES = [f"probabilities_{name}" for name in LABELS]
+
+
+def opened(folder: Path) -> Path:
+    """Return a copy of the template that offers the task."""
+    copy_template(folder)
+    for path in (folder / "questions").rglob("*.*"):
+        text = path.read_text(encoding="utf-8")
+        if NOT_YET in text:
+            nothing = "''" if path.suffix == ".yml" else ""
+            path.write_text(text.replace(NOT_YET, nothing), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    root = tmp_path_factory.mktemp("labels")
+    folder = render(
+        root / "p",
+        source=opened(root / "template"),
+        task_type="multilabel",
+        deployment_modes=["rest", "batch"],
+    )
+    publish(folder)
+    made = Made(folder, "product_tags", SMALL)
+    made.ml("run")
+    return made
+
+
+def test_a_run_passes_its_gate_and_measures_what_the_plan_asks(project: Made) -> None:
+    metrics, training = project.report("metrics"), project.report("training")
+    assert metrics["gate"]["passed"]
+    assert training["labels"] == LABELS
+    assert set(training["calibration"]["losses"]) == {"none", "platt", "joint"}
+    assert metrics["champion"]["metrics"]["micro_f1"]["low"] > 0.6
+    assert [row["name"] for row in metrics["labels"]] == LABELS
+    limits = [row["threshold"] for row in training["thresholds"]]
+    assert len(set(limits)) > 1  # a label has one of its own
+    assert [metrics["champion"][f"threshold_{n}"] for n in range(1, 6)] == pytest.approx(limits)
+    first, second, together, *_ = metrics["dependence"]["pairs"][0]
+    assert {first, second} < set(LABELS)
+    assert abs(together) > 0.2
+    assert sum(metrics["cardinality"]["actual"]) == metrics["data"]["test_rows"]
+    (row, *_) = project.report("explain")["rows"]
+    base = dict(zip(LABELS, project.report("explain")["base"], strict=True))
+    for one in row["each"]:
+        total = base[one["of"]] + sum(part["contribution"] for part in one["contributions"])
+        assert total == pytest.approx(one["score"], abs=0.1)  # the background is drawn
+    assert project.report("drift")["level"] == "ok"
+    page = (project.folder / "reports/evaluation.html").read_text(encoding="utf-8")
+    for said in ("How good is each label?", "Which labels go together?", "From probability"):
+        assert said in page, said
+
+
+def test_a_file_gets_labels_and_a_probability_for_each(project: Made, tmp_path: Path) -> None:
+    valid = pl.read_parquet(project.folder / "data/processed/test.parquet").head(300)
+    valid.drop("tags").write_csv(tmp_path / "new.csv")
+    project.ml("score", str(tmp_path / "new.csv"), str(tmp_path / "out.csv"))
+    scored = pl.read_csv(tmp_path / "out.csv")
+    limits = [row["threshold"] for row in project.report("training")["thresholds"]]
+    reached = scored[PROBABILITIES].to_numpy() >= np.array(limits)
+    names = np.array(LABELS)
+    assert scored["labels"].fill_null("").to_list() == [", ".join(names[row]) for row in reached]
+    came = np.array([[name in text for name in LABELS] for text in valid["tags"]])
+    both = reached.sum() + came.sum()
+    assert 2 * (reached & came).sum() / both > 0.6
+
+
+def test_the_service_answers_what_the_file_does(project: Made) -> None:
+    (version,) = {p.name for p in (project.folder / "models").iterdir() if p.is_dir()}
+    golden = json.loads((project.folder / f"models/{version}/golden.json").read_text())
+    with project.serving() as ask:
+        answer = ask("/predict", {"rows": golden["rows"]})
+        limits = [answer[f"threshold_{n}"] for n in range(1, 6)]
+        told = golden["scores"]["probabilities"]
+        for found, scores in zip(answer["predictions"], told, strict=True):
+            assert found["probabilities"] == pytest.approx(scores, abs=1e-5)
+            assert found["labels"] == ", ".join(
+                n for n, p, t in zip(LABELS, found["probabilities"], limits, strict=True) if p >= t
+            )
+        document = ask("/openapi.json")["components"]["schemas"]["Prediction"]
+        assert ", ".join(LABELS) in document["properties"]["probabilities"]["description"]
+
+
+def test_a_shift_is_noticed_and_none_where_there_is_none(project: Made) -> None:
+    project.ml("simulate-drift")
+    assert all(item["level"] == "act" for item in project.report("simulated_drift")["planted"])
+
+
+@pytest.mark.nightly
+def test_its_own_tests_pass_and_its_types_are_right(project: Made) -> None:
+    for command in (["pytest", "-q", "-n0", "tests"], ["mypy", "--strict", "src"]):
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=project.folder,
+            env=project.env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-3000:]
