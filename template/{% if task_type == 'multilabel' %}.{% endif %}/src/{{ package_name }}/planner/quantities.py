@@ -151,8 +151,8 @@ class Evidence(Compared):
         shown = MISSING if found is None else number(found, 3)
         yield self._row("DATA-02", "Labels a row", planned, shown, "ev.labels_per_row")
         planned = self._from(percent(self.answers["rarest_label_share"]), "rarest_label_share")
-        found = interval(self.rarest, share=True)
-        yield self._row("DATA-02", "Share of the rarest label", planned, found, "ev.rarest_label")
+        shown = interval(self.rarest, share=True)
+        yield self._row("DATA-02", "Share of the rarest label", planned, shown, "ev.rarest_label")
 
     def _decision_rows(self) -> Iterator[Row]:
         names = ("today_label_recall", "today_label_precision")
