@@ -24,8 +24,9 @@ from multilabel_package.engine.errors import ProjectError  # noqa: E402
 from multilabel_package.engine.features import encode  # noqa: E402
 from multilabel_package.engine.iterative import dealt_out  # noqa: E402
 from multilabel_package.engine.label_sets import packed, unpacked  # noqa: E402
-from multilabel_package.engine.model import bundle, graph, stored_graph  # noqa: E402
+from multilabel_package.engine.model import bundle, derived, graph, stored_graph  # noqa: E402
 from multilabel_package.engine.model.fitting import Data  # noqa: E402
+from multilabel_package.engine.model.lookups import TargetEncoding  # noqa: E402
 from multilabel_package.engine.model.output import answer, levels  # noqa: E402
 from multilabel_package.engine.model.scorer import (  # noqa: E402
     CategoricalFeature,
@@ -34,6 +35,7 @@ from multilabel_package.engine.model.scorer import (  # noqa: E402
     Scorer,
     session,
 )
+from multilabel_package.engine.model.selection import Selection  # noqa: E402
 from multilabel_package.engine.resampling import Interval  # noqa: E402
 from multilabel_package.engine.serving import batch  # noqa: E402
 
@@ -714,3 +716,14 @@ def test_a_bundle_answers_rows_and_files_alike(tmp_path: Any) -> None:
         "probabilities": (0, 4),
         "labels": (0,),
     }
+
+
+def test_a_declared_feature_learns_of_each_label_and_stays_one_graph() -> None:
+    data = learnable(800)
+    recipe = derived.Recipe([TargetEncoding("rate", of="c")], Selection("none"), 0)
+    rows, sees = data._replace(recipe=recipe).learnt("linear")
+    assert rows.x.shape[1] == data.x.shape[1] + 3  # a label that no row has tells nothing
+    fitted = models.FITTERS["logistic_regression"](rows, 0, {}).of_columns(sees)
+    one = graph.Predictor((graph.Member(*fitted),))
+    (emitted,) = session(graph.emit(one, SPEC, encoded=True)).run(None, {"x": data.x})
+    assert np.abs(emitted - one.predict(data.x)).max() < 1e-5
