@@ -1,7 +1,6 @@
 """The plan of several labels a row: rules, numbers, its case, checks; no word of another task."""
 
 import math
-import random
 import re
 import shutil
 from pathlib import Path
@@ -10,13 +9,12 @@ from typing import Any
 import pytest
 import yaml
 from helpers import tables
+from helpers.firing import fired
 from helpers.jinja import environment, evaluate_all
 from helpers.rendering import command, copy_template, recorded, render
 from helpers.terminal import Terminal
-from reference import rules as reference
 
 CASE = "machine_faults"
-RULES = "questions/multilabel/rules.jinja"
 FORMULAS = "questions/multilabel/formulas.jinja"
 KEPT = ("PLAN.md.jinja", "plan", "contracts", "docs", "README.md.jinja", "config.yaml.jinja")
 NOT_YET = "multilabel is not built yet"
@@ -380,19 +378,7 @@ FIXED = {
 
 
 def test_jinja_fires_the_rules_that_python_does_and_each_fires() -> None:
-    table = tables.rules("multilabel")
-    rng = random.Random(7)
-    other = dict.fromkeys(tables.inputs(table), 1) | FIXED
-    cases = [other | {n: rng.choice(v) for n, v in CHOICES.items()} for _ in range(500)]
-    outputs = {id: decision["output"] for id, decision in table["decisions"].items()}
-    seen = set()
-    fires = evaluate_all(RULES, "fire", [[case] for case in cases])
-    for answers, fired in zip(cases, fires, strict=True):
-        expected = reference.decide(answers, table)
-        for id, hits in fired.items():
-            rules = [hit[0] for hit in hits if hit]
-            assert ", ".join(rules) == expected[outputs[id]][1], (id, answers)
-            seen |= {*rules}
+    seen = fired("multilabel", CHOICES, FIXED, 500)
     elsewhere = [rule for task in ("binary", "multiclass") for rule in rules_of(task)]
     assert {rule["id"] for rule in rules_of("multilabel") if rule not in elsewhere} <= seen
 

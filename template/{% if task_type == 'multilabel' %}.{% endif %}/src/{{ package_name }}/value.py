@@ -11,6 +11,7 @@ from .engine.data import contract
 from .engine.errors import ProjectError
 from .engine.label_sets import Codes, Sets, unpacked
 from .engine.resampling import mean_interval, resamples
+from .engine.saving import saved
 from .engine.settings import Project
 from .engine.severity import Judged
 from .planner.compared import losses
@@ -137,22 +138,9 @@ def _business(
         "no label at all": float((shares * found.missed).sum()),
         "the same labels for all": float(same.sum()),
     }
-    best = min(policies, key=lambda name: policies[name])
-    yearly = 12 * facts.predictions_per_month
     return {
         "currency": facts.currency,
-        "cost_per_1000": now.value * 1000,
-        "cost_per_1000_baseline": today * 1000,
-        "baseline_policy": "today's process",
-        "value_per_year": (today - now.value) * yearly,
-        "value_low": (today - now.high) * yearly,
-        "value_high": (today - now.low) * yearly,
-        "over": {
-            "policy": best,
-            "value": (policies[best] - now.value) * yearly,
-            "low": (policies[best] - now.high) * yearly,
-            "high": (policies[best] - now.low) * yearly,
-        },
+        **saved(policies, "today's process", now, 12 * facts.predictions_per_month),
         "missed_per_1000": 1000 * float((truth & ~decided).sum(axis=1).mean()),
         "extra_per_1000": 1000 * float((decided & ~truth).sum(axis=1).mean()),
         "labels_per_row": float(decided.sum(axis=1).mean()),

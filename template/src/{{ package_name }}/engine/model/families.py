@@ -1,8 +1,8 @@
 """Families of models beside linear ones and boosting, each from training rows to plain data.
 
 A fitter here takes what the target is: `classify` with 0 and 1, or with the codes of the levels
-that `Data` has, or numbers. Fewer rows than there are may be enough to fit one; they are drawn at
-random.
+that `Data` has, or numbers. Trees and networks also take 0 and 1 of several labels, of shape (rows,
+labels). Fewer rows than there are may be enough to fit one; they are drawn at random.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ WAVES = 500  # random features of the kernel machine
 KERNEL_ROWS, NETWORK_ROWS, KNOWN_ROWS = 50_000, 100_000, 2000
 NEIGHBOURS = (10, 25, 60, 150)
 LAYERS = (64, 32)
-UNCERTAIN = 0.005  # of the shares of several classes goes to all alike: none is impossible
+UNCERTAIN = 0.005  # of the shares in leaves goes to all alike: none is impossible
 
 
 def single_rule(data: Data, seed: int, params: dict[str, Any], *, classify: bool) -> Fitted:
@@ -80,6 +80,9 @@ def extra_trees(data: Data, seed: int, params: dict[str, Any], *, classify: bool
 
 def _trees(estimator: Any, data: Data, classify: bool) -> Fitted:
     goal, link = (data.y, IDENTITY) if classify else _standardised(data.y)
+    outputs = data.y.shape[1] if data.y.ndim > 1 else 1
+    if outputs > 1:  # the squared error of 0 and 1 is half of Gini's impurity: leaves hold shares
+        goal, link = data.y, Link("identity", 1 - UNCERTAIN, UNCERTAIN / 2)
     estimator.fit(data.x, goal)
     if data.levels:
         return _shares(data, estimator)
@@ -90,7 +93,7 @@ def _trees(estimator: Any, data: Data, classify: bool) -> Fitted:
             estimator.n_jobs = data.workers(x)
         return link.apply(estimator.predict_proba(x)[:, 1] if classify else estimator.predict(x))
 
-    return Fitted(forest_of_sklearn(members, link), predict)
+    return Fitted(forest_of_sklearn(members, link, outputs), predict)
 
 
 def _shares(data: Data, estimator: Any) -> Fitted:

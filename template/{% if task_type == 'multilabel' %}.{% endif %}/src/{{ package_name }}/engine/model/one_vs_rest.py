@@ -8,14 +8,13 @@ from numpy.typing import NDArray
 
 from ..label_sets import unpacked
 from . import boosting, linear
-from .fitting import Data, Fitted
-from .plain import LOGIT, Forest, Leaves, Link, Matrix, Predict, forest_of_sklearn
+from .fitting import Data, Fitted, Fitter
+from .plain import LOGIT, Forest, Leaves, Matrix, Predict
 
 Floats = NDArray[np.float64]
 HOLDOUT = 5  # one of so many parts tells after how many trees boosting a label is best
 MAX_ROUNDS = 500
 LEAST = 0.5  # rows that a label counts as having, or lacking, in no row of training
-UNCERTAIN = 0.005  # of the shares in leaves goes to both sides alike: none is impossible
 
 
 def truth(data: Data) -> Floats:
@@ -30,22 +29,9 @@ def odds_of_shares(sets: Floats) -> Floats:
     return np.asarray(np.log(having / (rows - having)))
 
 
-def of_trees(data: Data, estimator: Any) -> Fitted:
-    """Fit trees of scikit-learn that regress on all labels at once: leaves hold their shares.
-
-    Of 0 and 1 the squared error is half of Gini's impurity, so these are trees of classification.
-    """
-    sets = truth(data)
-    estimator.fit(data.x, sets)
-    link = Link("identity", 1 - UNCERTAIN, UNCERTAIN / 2)
-    members = list(getattr(estimator, "estimators_", [estimator]))
-
-    def predict(x: Matrix) -> Floats:
-        if hasattr(estimator, "n_jobs"):
-            estimator.n_jobs = data.workers(x)
-        return link.apply(estimator.predict(x).reshape(len(x), -1))
-
-    return Fitted(forest_of_sklearn(members, link, sets.shape[1]), predict)
+def of_labels(fit: Fitter, data: Data, seed: int, params: dict[str, Any]) -> Fitted:
+    """Fit one model of a family to all labels at once."""
+    return fit(data._replace(y=truth(data), levels=()), seed, params)
 
 
 def boosted(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
