@@ -17,7 +17,6 @@ from helpers.terminal import Terminal
 CASE = "machine_faults"
 FORMULAS = "questions/multilabel/formulas.jinja"
 KEPT = ("PLAN.md.jinja", "plan", "contracts", "docs", "README.md.jinja", "config.yaml.jinja")
-NOT_YET = "multilabel is not built yet"
 OF_OTHERS = (
     r"positives?\b(?! effect)|prevalence|false alarm|missed case|\bpos_rate|cost_[ft][pn]"
     r"|AUC|rarer\b|binary|churn|today_caught|daily_capacity|two classes|pinball|\bMAE\b|RMSE"
@@ -35,16 +34,11 @@ Z = 1.959963984540054
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the template with plan, contract and documents, made fast; it offers the task."""
+    """Return the template with plan, contract and documents, made fast."""
     folder = copy_template(tmp_path_factory.mktemp("template") / "planner")
     for path in (folder / "template").iterdir():
         if path.name not in KEPT and "answers_file" not in path.name:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for path in (folder / "questions").rglob("*.*"):
-        text = path.read_text(encoding="utf-8")
-        if NOT_YET in text:
-            opened = "''" if path.suffix == ".yml" else ""
-            path.write_text(text.replace(NOT_YET, opened), encoding="utf-8")
     return folder
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from helpers.rendering import copy_template, publish, render
+from helpers.rendering import publish, render
 from helpers.running import Made
 
 SMALL = {
@@ -15,31 +15,14 @@ SMALL = {
     "ML_TRAINING__THREADS": "1",
     "ML_EVALUATION__BOOTSTRAP": "100",
 }
-NOT_YET = "multilabel is not built yet"
 LABELS = ["gift", "outdoor", "seasonal", "sustainable", "premium"]
 PROBABILITIES = [f"probabilities_{name}" for name in LABELS]
-
-
-def opened(folder: Path) -> Path:
-    """Return a copy of the template that offers the task."""
-    copy_template(folder)
-    for path in (folder / "questions").rglob("*.*"):
-        text = path.read_text(encoding="utf-8")
-        if NOT_YET in text:
-            nothing = "''" if path.suffix == ".yml" else ""
-            path.write_text(text.replace(NOT_YET, nothing), encoding="utf-8")
-    return folder
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Made:
     root = tmp_path_factory.mktemp("labels")
-    folder = render(
-        root / "p",
-        source=opened(root / "template"),
-        task_type="multilabel",
-        deployment_modes=["rest", "batch"],
-    )
+    folder = render(root / "p", task_type="multilabel", deployment_modes=["rest", "batch"])
     publish(folder)
     made = Made(folder, "product_tags", SMALL)
     made.ml("run")

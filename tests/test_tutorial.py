@@ -56,6 +56,11 @@ def test_one_of_several_classes(reader: Reader) -> None:
 
 
 @pytest.mark.nightly
+def test_several_labels(reader: Reader) -> None:
+    reader.follow(ROOT / "docs" / "how-to" / "give-several-labels.md")
+
+
+@pytest.mark.nightly
 def test_anomalies(reader: Reader) -> None:
     reader.follow(ROOT / "docs" / "how-to" / "find-anomalies.md")
 
