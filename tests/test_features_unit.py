@@ -316,13 +316,6 @@ def test_what_needs_a_target_says_so() -> None:
             made(operators, X, y=y, selection=Selection(method))
 
 
-def test_several_classes_have_a_mean_each() -> None:
-    y = (X[:, 1] % 3).astype(np.int8)
-    one = made([team.TargetEncoding("mean", of="shop")], X, y=y)
-    found = np.column_stack([one.columns(X)[f"mean.{n}"] for n in (1, 2, 3)])
-    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-6)
-
-
 # --- the graph ---
 
 

@@ -14,9 +14,10 @@ from multiclass_package import decision, models, value  # noqa: E402
 from multiclass_package.engine import comparison, metrics, performance, resampling, task  # noqa: E402
 from multiclass_package.engine.data import contract, drafting, leakage, sample, target  # noqa: E402
 from multiclass_package.engine.errors import ProjectError  # noqa: E402
-from multiclass_package.engine.model import bundle, graph, plain, stored_graph  # noqa: E402
+from multiclass_package.engine.model import bundle, derived, graph, plain, stored_graph  # noqa: E402
 from multiclass_package.engine.model.fitting import Data  # noqa: E402
 from multiclass_package.engine.model.head import Head  # noqa: E402
+from multiclass_package.engine.model.lookups import TargetEncoding  # noqa: E402
 from multiclass_package.engine.model.output import levels  # noqa: E402
 from multiclass_package.engine.model.scorer import (  # noqa: E402
     CategoricalFeature,
@@ -25,6 +26,7 @@ from multiclass_package.engine.model.scorer import (  # noqa: E402
     Scorer,
     session,
 )
+from multiclass_package.engine.model.selection import Selection  # noqa: E402
 from multiclass_package.engine.resampling import Interval  # noqa: E402
 from multiclass_package.engine.serving import batch  # noqa: E402
 
@@ -536,3 +538,16 @@ def test_a_key_that_is_named_as_an_answer_is_refused() -> None:
     outputs = task.outputs(NAMES)
     with pytest.raises(ProjectError, match="probabilities_other"):
         batch._schema({"probabilities_other": pl.String()}, (), outputs)
+
+
+def test_a_feature_of_the_target_has_a_mean_for_each_class() -> None:
+    codes = np.random.default_rng(3).integers(0, 3, (300, 1)).astype(np.float32)
+    shop = CategoricalFeature("shop", "shop", ("red", "blue", "green"))
+    operators = [TargetEncoding("mean", of="shop")]
+    recipe = derived.Recipe(operators, Selection("none"), 0)
+    y = (codes[:, 0] + np.arange(300) % 2).astype(np.int64)
+    data = Data(codes, y, FeatureSpec((), (shop,)), 1, NAMES, recipe=recipe)
+    rows, _ = data.learnt("linear")
+    found = rows.x[:, [name.startswith("mean") for name in rows.spec.names]]
+    assert found.shape == (300, 4)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-6)

@@ -70,10 +70,10 @@ def extra_trees(data: Data, seed: int, params: dict[str, Any], *, classify: bool
     kind = ExtraTreesClassifier if classify else ExtraTreesRegressor
     forest = kind(
         100,
+        random_state=seed,
         min_samples_leaf=max(5, len(data.y) // 2000),
         max_features=0.5,
         n_jobs=data.workers(data.x),
-        random_state=seed,
     )
     return _trees(forest, data, classify)
 
