@@ -204,7 +204,7 @@ def test_every_source_is_used_and_every_value_has_words(project: Path) -> None:
         assert then <= decision["words"].keys(), id
 
 
-@pytest.mark.parametrize("task", ["binary", "regression", "multiclass"])
+@pytest.mark.parametrize("task", ["binary", "regression", "multiclass", "multilabel"])
 def test_what_code_reads_of_one_task_is_in_its_plan(
     task: str, template: Path, tmp_path: Path
 ) -> None:
