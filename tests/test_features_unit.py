@@ -1,6 +1,8 @@
 """Operators of the team's features.py: what each makes, and that nothing leaks into training."""
 
+import sys
 from types import SimpleNamespace
+from zlib import crc32
 
 import numpy as np
 import onnx
@@ -60,6 +62,7 @@ EVERY = [
     team.Ordinal("order", of="shop", order=("green", "red")),
     team.Frequency("share", of="shop"),
     team.Rare("rare", of="shop", below=0.2),
+    team.Hashed("hashed", of="shop", buckets=4, to="all", instead=False),
     team.TargetEncoding("mean", of="shop"),
 ]
 
@@ -111,6 +114,7 @@ def expected(x: np.ndarray) -> dict[str, np.ndarray]:
     counts, total = np.bincount(codes, minlength=4), np.bincount(codes, MADE.y, 4)
     means = (total + 20 * MADE.y.mean()) / (counts + 20)
     place = shop.astype(int)
+    buckets = np.array([crc32(level.encode()) % 4 for level in LEVELS])
     with np.errstate(all="ignore"):
         poly = PolynomialFeatures(3, include_bias=False)
         powers = poly.fit_transform(np.nan_to_num(np.column_stack([a, b])))[:, 2:]
@@ -146,6 +150,7 @@ def expected(x: np.ndarray) -> dict[str, np.ndarray]:
             "share": np.where(place == 3, 0, counts[place] / len(X)),
             "rare": place >= 2,
             "mean": means[place],
+            **{f"hashed.{n + 1}": np.append(buckets == n, False)[place] for n in range(4)},
         }
     return found | {f"poly.{n + 1}": powers[:, n] for n in range(powers.shape[1])}
 
@@ -175,6 +180,48 @@ def test_components_are_those_of_the_correlations() -> None:
     for place, want in enumerate(decomposition.PCA(2).fit_transform(scaled).T):
         near = [np.abs(found[f"pca.{place + 1}"] - sign * want).max() for sign in (1, -1)]
         assert min(near) < 1e-4
+
+
+PARTS = ("year", "month", "day")
+DAYS = FeatureSpec(tuple(NumericFeature(f"when.{part}", "when") for part in PARTS), ())
+
+
+def dates(*days: str) -> np.ndarray:
+    """Return rows of year, month and day; a gap for an empty text."""
+    parts = [day.split("-") if day else [NAN] * 3 for day in days]
+    return np.array(parts, dtype=np.float32)
+
+
+def test_holidays_are_those_of_the_country_and_ones_own() -> None:
+    """Easter Monday moves; Corpus Christi is one of some regions; five years are known."""
+    learnt = dates("2023-05-01", "2024-02-28")
+    one = made(
+        [
+            team.Holiday("public", of="when", country="DE"),
+            team.Holiday("region", of="when", country="DE-BY"),
+            team.Holiday("own", of="when", days=("02-29", "12-24", "2025-07-01")),
+        ],
+        learnt,
+        DAYS,
+        y=np.array([0, 1]),
+    )
+    asked = ("2024-04-01", "2025-04-21", "2025-06-19", "2024-12-24", "2025-07-01", "2024-07-01")
+    leap = ("2024-02-29", "2028-02-29", "2029-12-25", "2030-12-25", "")
+    found = one.columns(dates(*asked, *leap))
+    want = {
+        "public": [1, 1, 0, 0, 0, 0, 0, 0, 1, NAN, NAN],
+        "region": [1, 1, 1, 0, 0, 0, 0, 0, 1, NAN, NAN],
+        "own": [0, 0, 0, 1, 1, 0, 1, 1, 0, NAN, NAN],
+    }
+    for name, values in want.items():
+        np.testing.assert_array_equal(found[name], np.array(values, dtype=np.float32), name)
+
+
+def test_holidays_need_their_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "holidays", None)
+    said = team.Holiday("h", of="when", country="DE").problem()
+    assert said == "country needs the library holidays: `uv add --group train holidays`"
+    assert team.Holiday("h", of="when", days=("12-24",)).problem() == ""
 
 
 def test_one_row_and_a_table_give_the_same() -> None:
@@ -373,6 +420,11 @@ WRONG = [
     ([team.Clip("s", of="a")], "give low, high or both"),
     ([team.Clip("s", of="a", low=2, high=1)], "low must be below high"),
     ([team.Cyclical("s", of="when")], "give part (of a date) or period (of a number)"),
+    ([team.Holiday("s", of="when")], 'give country, such as "DE", or days, such as "12-24"'),
+    ([team.Holiday("s", of="when", days=("24.12.",))], "days must be dates"),
+    ([team.Holiday("s", of="when", days=("02-30",))], "days must be dates"),
+    ([team.Holiday("s", of="when", country="Utopia")], "knows no country 'Utopia'"),
+    ([team.Hashed("s", of="shop", buckets=1)], "buckets"),
     ([team.PCA("s", of=("a", "b"), keep=3)], "keep must be at most"),
     ([team.TargetEncoding("s", of="shop", smoothing="x")], "smoothing"),
     (["debt / income"], "FEATURES holds 'debt / income'"),

@@ -7,7 +7,8 @@ import polars as pl
 from .engine.data.contract import Contract
 from .engine.errors import ProjectError
 from .engine.features import value_of
-from .engine.model.lookups import Frequency, OneHot, Ordinal, Rare, TargetEncoding  # noqa: F401
+from .engine.model.calendar import Holiday  # noqa: F401
+from .engine.model.lookups import Frequency, Hashed, OneHot, Ordinal, Rare, TargetEncoding  # noqa: F401
 from .engine.model.operators import (  # noqa: F401
     PCA,
     Bin,

@@ -4,6 +4,7 @@ The last row stands for every level that is rare or unseen in training.
 """
 
 from typing import Annotated, ClassVar
+from zlib import crc32
 
 import msgspec
 import numpy as np
@@ -86,6 +87,25 @@ class Rare(Table, frozen=True, kw_only=True):
         rare = counts < self.below * len(columns)
         rare[-1] = True
         return {"table": rare.astype(np.float64)[:, None]}
+
+
+class Hashed(Table, frozen=True, kw_only=True):
+    """One of `buckets` columns is 1, by the CRC-32 of the level; all 0 for rare and unseen ones.
+
+    Levels that share a bucket are one to the model (Weinberger et al. 2009).
+    """
+
+    buckets: Annotated[int, msgspec.Meta(ge=2, le=1024)] = 16
+    to: To = "linear"
+    instead: bool = True
+    purpose: ClassVar[str] = "many levels in few columns, without the target"
+
+    def learn(self, columns: Floats, levels: tuple[str, ...], rows: Rows) -> Learnt:
+        """Nothing is learnt but which code a level has."""
+        table = np.zeros((len(levels) + 1, self.buckets))
+        buckets = [crc32(level.encode()) % self.buckets for level in levels]
+        table[np.arange(len(levels)), buckets] = 1.0
+        return {"table": table}
 
 
 class TargetEncoding(Table, frozen=True, kw_only=True):

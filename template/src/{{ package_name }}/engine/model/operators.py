@@ -294,9 +294,9 @@ class Bin(Operator, frozen=True, kw_only=True):
         """Count the edges that a value has reached."""
         edges, one = learnt["edges"], graph.constant([1], np.int64)
         reached = graph.node("GreaterOrEqual", [inputs[0], graph.constant(edges[None])])
-        steps = _number(graph, reached)
+        steps = as_number(graph, reached)
         if self.indicators:
-            known = _number(graph, graph.node("Equal", [inputs[0], inputs[0]]))
+            known = as_number(graph, graph.node("Equal", [inputs[0], inputs[0]]))
             end = graph.node("Mul", [known, graph.constant([[0.0]])])
             pairs = [_joined(graph, [known, steps]), _joined(graph, [steps, end])]
             return graph.node("Sub", pairs)
@@ -342,7 +342,7 @@ class MissingFlag(Operator, frozen=True, kw_only=True):
 
     def emit(self, graph: Graph, inputs: list[str], learnt: Learnt) -> str:
         """Ask whether it is a number."""
-        return _number(graph, graph.node("IsNaN", inputs))
+        return as_number(graph, graph.node("IsNaN", inputs))
 
 
 class Fill(Operator, frozen=True, kw_only=True):
@@ -421,7 +421,8 @@ def _multiplied(graph: Graph, parts: list[str]) -> str:
     return total
 
 
-def _number(graph: Graph, condition: str) -> str:
+def as_number(graph: Graph, condition: str) -> str:
+    """Return 1 where a condition holds, else 0."""
     return graph.node("Cast", [condition], to=11)  # onnx.TensorProto.DOUBLE
 
 
