@@ -49,15 +49,7 @@ def random_forest(data: Data, seed: int, params: dict[str, Any], *, classify: bo
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
     kind = RandomForestClassifier if classify else RandomForestRegressor
-    least = max(5, len(data.y) // 2000)
-    forest = kind(
-        100,
-        min_samples_leaf=least,
-        max_features="sqrt" if classify else 1 / 3,
-        n_jobs=data.workers(data.x),
-        random_state=seed,
-    )
-    return _trees(forest, data, classify)
+    return _trees(_many(kind, data, seed, "sqrt" if classify else 1 / 3), data, classify)
 
 
 def extra_trees(data: Data, seed: int, params: dict[str, Any], *, classify: bool) -> Fitted:
@@ -68,14 +60,13 @@ def extra_trees(data: Data, seed: int, params: dict[str, Any], *, classify: bool
     from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
     kind = ExtraTreesClassifier if classify else ExtraTreesRegressor
-    forest = kind(
-        100,
-        random_state=seed,
-        min_samples_leaf=max(5, len(data.y) // 2000),
-        max_features=0.5,
-        n_jobs=data.workers(data.x),
-    )
-    return _trees(forest, data, classify)
+    return _trees(_many(kind, data, seed, 0.5), data, classify)
+
+
+def _many(kind: type[Any], data: Data, seed: int, tried: float | str) -> Any:
+    """Return 100 trees to be fitted; `tried` is the share of columns that a cut may choose from."""
+    least, workers = max(5, len(data.y) // 2000), data.workers(data.x)
+    return kind(100, min_samples_leaf=least, max_features=tried, n_jobs=workers, random_state=seed)
 
 
 def _trees(estimator: Any, data: Data, classify: bool) -> Fitted:
