@@ -1,6 +1,9 @@
 """A project that sets several labels a row, from the copy to a served model."""
 
 import json
+import shutil
+import urllib.error
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -93,3 +96,73 @@ def test_a_shift_is_noticed_and_none_where_there_is_none(project: Made) -> None:
 def test_its_own_tests_pass_and_its_types_are_right(project: Made) -> None:
     project.python("-m", "pytest", "-q", "-n0", "tests")
     project.python("-m", "mypy", "--strict", "src")
+
+
+def of_one_label(folder: Path) -> None:
+    frame = pl.read_parquet(folder / "data/sample/dataset.parquet")
+    frame.with_columns(tags=pl.lit("gift, gremlins")).write_csv(folder / "my.csv")
+
+
+def of_no_label(folder: Path) -> None:
+    frame = pl.read_parquet(folder / "data/sample/dataset.parquet")
+    frame.with_columns(tags=pl.lit(None, pl.String)).write_csv(folder / "my.csv")
+
+
+def of_another_plan(folder: Path) -> None:
+    replace(folder / "plan/plan.yaml", "sustainable, premium", "sustainable, luxury")
+
+
+def of_a_label_more(folder: Path) -> None:
+    replace(folder / "contracts/dataset.odcs.yaml", '"premium"]', '"premium", "None"]')
+
+
+def of_a_label_twice(folder: Path) -> None:
+    replace(folder / "contracts/dataset.odcs.yaml", '"premium"]', '"gift"]')
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "command", "code", "says"),
+    [
+        (of_one_label, "ingest validate", 1, "needs two; cells have gremlins; mend the source"),
+        (of_no_label, "ingest validate", 2, "column 'tags' has no value in any row"),
+        (of_another_plan, "evaluate", 2, "contract and plan name other labels (luxury, premium)"),
+        (of_a_label_more, "contract check", 1, "label 'None'"),
+        (of_a_label_twice, "contract check", 1, "labels repeat 'gift'"),
+    ],
+)
+def test_what_spoils_labels_is_told_in_a_line(
+    project: Made, tmp_path: Path, spoil: Callable[[Path], None], command: str, code: int, says: str
+) -> None:
+    folder = shutil.copytree(project.folder, tmp_path / "p")
+    spoil(folder)
+    source = {"ML_DATA__SOURCE": "my.csv"} if (folder / "my.csv").exists() else {}
+    made = Made(folder, project.package, SMALL | source)
+    models = sorted(path.name for path in (folder / "models").iterdir())
+    if command == "ingest validate":
+        made.ml("ingest")
+        said = made.ml("validate", code=code)
+    else:
+        said = made.ml(*command.split(), code=code)
+    assert says in said
+    assert sorted(path.name for path in (folder / "models").iterdir()) == models
+
+
+def test_labels_that_nobody_named_and_requests_that_are_none(project: Made, tmp_path: Path) -> None:
+    """Unknown labels are left out of what is measured; what is no row of numbers is refused."""
+    frame = pl.read_parquet(project.folder / "data/processed/test.parquet").head(200)
+    some = pl.when(pl.int_range(pl.len()) % 2 == 0)
+    tags = some.then(pl.col("tags") + ", gremlins").otherwise("tags").alias("tags")
+    frame.with_columns(tags).write_csv(tmp_path / "odd.csv")
+    project.ml("monitor", str(tmp_path / "odd.csv"), code=None)
+    performance = project.report("drift")["performance"]
+    assert (performance["kind"], performance["labels"]["level"]) == ("realised", "ok")
+    with project.serving() as ask:
+        for body in ({"rows": "gift"}, {"rows": [["gift"]]}, {"rows": [{"price": "cheap"}]}):
+            with pytest.raises(urllib.error.HTTPError, match="HTTP Error 4"):
+                ask("/predict", body)
