@@ -58,7 +58,7 @@ def imports(name: str) -> set[str]:
 
 def test_imports_are_found() -> None:
     assert {"engine.storage", "models"} <= imports("training")
-    assert "engine.serving.telemetry" in imports("engine.serving.rest")
+    assert "engine.serving.service" in imports("engine.serving.rest")
     assert all(target in MODULES for name in MODULES for target in imports(name))
 
 

@@ -32,7 +32,8 @@ from package_name.engine.errors import ProjectError
 from package_name.engine.features import encode
 from package_name.engine.model import bundle
 from package_name.engine.model.scorer import Scorer, breach, read_value
-from package_name.engine.serving import batch, rest
+from package_name.engine.serving import batch, requests
+from package_name.engine.serving.refusal import Refused
 
 words = str.split
 GOOD = {"n": 1, "i": 1, "b": True, "c": "a", "l": "x", "d": "2024-01-01", "t": "2024-01-01"}
@@ -118,7 +119,7 @@ def served(scorer: Scorer, row: dict) -> Any:
 
 
 def answered(scorer: Scorer, body: bytes) -> Any:
-    model = rest.Model.__new__(rest.Model)
+    model = requests.Model.__new__(requests.Model)
     model.__dict__ |= vars(
         SimpleNamespace(
             scorer=scorer,
@@ -129,7 +130,7 @@ def answered(scorer: Scorer, body: bytes) -> Any:
     )
     try:
         (encoded,) = scorer.encode_rows(model.rows(body, 1))
-    except rest.Refused as refusal:
+    except Refused as refusal:
         first = refusal.problems[0]
         return f"{first.field}: {first.problem}"
     return encoded.tolist()

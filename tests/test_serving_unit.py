@@ -39,7 +39,7 @@ from package_name.engine.features import encode
 from package_name.engine.model import bundle, graph, registry
 from package_name.engine.model.output import Output
 from package_name.engine.model.scorer import FeatureSpec, Manifest, Scorer, ServedColumn, read_value
-from package_name.engine.serving import batch, rest, telemetry
+from package_name.engine.serving import batch, requests, rest, service, telemetry
 from package_name.engine.settings import Project
 
 ROW = {"amount": 12.5, "calls": 2, "plan": "basic", "online": True, "since": "2026-03-01"}
@@ -234,7 +234,7 @@ def test_limits(project):
 def test_a_long_refusal_is_cut(project):
     with TestClient(rest.create_app(configure(project, max_rows=10_000))) as client:
         answer = client.post("/predict", json=[{"x" * 5000: 1}] * 300)
-        assert len(answer.json()["errors"]) == rest.MAX_PROBLEMS
+        assert len(answer.json()["errors"]) == requests.MAX_PROBLEMS
         assert len(answer.content) < 100_000
 
 
@@ -335,7 +335,7 @@ def test_a_full_disk_costs_log_lines_but_no_answer(project):
     project.path("data/predictions").write_text("a file where the folder should be")
     with TestClient(rest.create_app(project)) as client:
         assert client.post("/predict", json=[ROW] * 5).status_code == 200
-        time.sleep(rest.TICK_SECONDS * 2)
+        time.sleep(service.TICK_SECONDS * 2)
         assert "ml_prediction_log_lost_total 5.0" in client.get("/metrics").text
         assert client.post("/predict", json=ROW).status_code == 200
 
@@ -363,7 +363,7 @@ def test_neighbours_of_a_row_that_breaks_are_answered(project, monkeypatch):
     """Rows of one turn are scored together; only the request that breaks may fail."""
     import asyncio
 
-    model = rest.Model(project.path("models/v1"))
+    model = requests.Model(project.path("models/v1"))
     predict = model.predict
 
     def broken(rows):
@@ -375,7 +375,7 @@ def test_neighbours_of_a_row_that_breaks_are_answered(project, monkeypatch):
     row = model.scorer.row_type
 
     async def all_at_once():
-        turn = rest.Turn()
+        turn = service.Turn()
         calls = [turn.predict(model, [msgspec.convert({"calls": n}, row)]) for n in (1, 13, 2)]
         return await asyncio.gather(*calls, return_exceptions=True)
 
@@ -389,7 +389,7 @@ def test_neighbours_of_a_row_that_breaks_are_answered(project, monkeypatch):
 
 
 def test_promotion_rollback_and_a_broken_champion(project, monkeypatch):
-    monkeypatch.setattr(rest, "TICK_SECONDS", 0.05)
+    monkeypatch.setattr(service, "TICK_SECONDS", 0.05)
     with TestClient(rest.create_app(project)) as client:
         version = lambda: client.get("/ready").json()["model_version"]  # noqa: E731
         assert version() == "v1"
@@ -415,7 +415,7 @@ def test_promotion_rollback_and_a_broken_champion(project, monkeypatch):
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"champion": "v9", "versions": {}}'])
 def test_a_damaged_registry_leaves_the_model_serving(project, monkeypatch, damage):
-    monkeypatch.setattr(rest, "TICK_SECONDS", 0.05)
+    monkeypatch.setattr(service, "TICK_SECONDS", 0.05)
     with TestClient(rest.create_app(project)) as client:
         project.path("models/registry.json").write_text(damage)
         until(lambda: client.get("/ready").json()["problem"])
@@ -477,7 +477,7 @@ def test_all_that_is_answered_follows_the_declared_outputs(tmp_path):
         Output("order", "integer", "decision"),
     )
     empty = dict.fromkeys(Manifest.__struct_fields__, "") | {"outputs": outputs}
-    prediction, answer = rest.answer_types(Manifest(**empty | {"decision": {"quantile": 0.7}}))
+    prediction, answer = requests.answer_types(Manifest(**empty | {"decision": {"quantile": 0.7}}))
     said = msgspec.json.encode(answer("v1", 0.7, [prediction(1.5, 1.0, 3)]))
     assert said == (
         b'{"model_version":"v1","quantile":0.7,"predictions":[{"value":1.5,"low":1.0,"order":3}]}'

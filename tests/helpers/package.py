@@ -17,11 +17,17 @@ def own(task: str) -> Path:
     return TEMPLATE / f"{{% if task_type == '{task}' %}}.{{% endif %}}"
 
 
+def of_modes() -> list[Path]:
+    """Return the folders of the template that only projects with some modes get."""
+    return sorted(TEMPLATE.glob("{% if * in deployment_modes %}.{% endif %}"))
+
+
 def sources(task: str) -> Path:
-    """Return a folder with links to the modules of a project of this task, common and own."""
+    """Return a folder with links to the modules of a project of this task with every mode."""
     folder = Path(tempfile.mkdtemp(prefix=f"{task}-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    for part in (TEMPLATE / PACKAGE, own(task) / PACKAGE):
+    for whole in (TEMPLATE, own(task), *of_modes()):
+        part = whole / PACKAGE
         for path in part.rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
                 link = folder / path.relative_to(part)

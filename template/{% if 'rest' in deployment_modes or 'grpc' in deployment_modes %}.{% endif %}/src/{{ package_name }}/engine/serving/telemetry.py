@@ -1,4 +1,4 @@
-"""What the REST service remembers of its answers: metrics, and a log that `ml monitor` reads."""
+"""What a service remembers of its answers: metrics, and a log that `ml monitor` reads."""
 
 import collections
 import datetime as dt
@@ -89,7 +89,7 @@ class Telemetry:
         # Around the plan's limit, which must be a bound itself for an exact alert.
         bounds = [round(latency_s * part, 6) for part in (0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5)]
         self.latency = histogram("ml_request_seconds", "Time to answer", bounds)
-        self.requests = counter("ml_requests", "Requests to /predict", ["status"])
+        self.requests = counter("ml_requests", "Requests for predictions", ["status"])
         self.requests.labels("500")  # there from the start, or a rate would miss the first one
         one = "One per row"
         scores = [output for output in outputs if output.cuts]

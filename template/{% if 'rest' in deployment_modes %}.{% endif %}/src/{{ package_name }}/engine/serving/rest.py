@@ -1,0 +1,263 @@
+"""The REST service: `create_app` gives the ASGI application, `run` serves it in one process.
+
+POST /predict is a bare ASGI endpoint, because a web framework would take longer than checking,
+scoring and answering together. FastAPI does everything else and describes both.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+
+from ..model.scorer import example, row_type
+from ..settings import Project
+from . import expected, guard
+from .refusal import Refusal, Refused, refused, too_slow
+from .requests import Model, Rows
+from .service import DRAIN_SECONDS, REQUEST_ID, Service, cannot_listen, log_lines
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Message, Receive, Send], Awaitable[None]]
+log = logging.getLogger("serving")
+
+
+class Http(Service):
+    """The service for callers over HTTP, who together hold no more than a budget of bytes."""
+
+    def __init__(self, project: Project) -> None:
+        super().__init__(project)
+        self.budget = guard.Budget(self.limits.max_held_mb * 1_000_000)
+
+    async def answer(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer /predict; every outcome is counted and carries the request id."""
+        start = time.perf_counter()
+        request_id = next(self.ids)
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
+                request_id = value.decode()
+        model = self.model
+        hold = guard.Hold(self.budget)
+        rows: Rows = ()
+        predictions: Rows = ()
+        try:
+            if scope["method"] != "POST":
+                raise refused(405, "method not allowed", "use POST")
+            body = await self._body(receive, hold)
+            if body is None:
+                return
+            start = time.perf_counter()  # a slow upload is not a slow answer
+            self.check_room()
+            rows = model.rows(body, self.limits.max_rows)
+            predictions = await self.predict(model, rows)
+            status, content = 200, msgspec.json.encode(model.answer_type(*model.head, predictions))
+        except Refused as refusal:
+            status, content = refusal.status, refusal.body(request_id)
+        except Exception as error:  # whatever breaks in scoring, the caller gets an answer
+            failure = self.failure(request_id, error)
+            status, content, rows = failure.status, failure.body(request_id), ()
+        finally:
+            hold.release()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(content)),
+            (b"x-request-id", request_id.encode()),
+        ]
+        if status == 405:
+            headers.append((b"allow", b"POST"))
+        elif status == 503:
+            headers.append((b"retry-after", b"1"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+        self.note(model, start, status, request_id, rows, predictions)
+
+    async def _body(self, receive: Receive, hold: guard.Hold) -> bytes | None:
+        """Return the whole body from its first sign on; None when the caller has gone away."""
+        limit = self.limits.max_body_mb * 1_000_000
+        message = await receive()
+        body: bytes = message.get("body", b"")
+        if message.get("more_body"):
+            chunks, size = [body], len(body)
+            try:
+                async with asyncio.timeout(self.limits.read_seconds):
+                    while message.get("more_body") and size <= limit:
+                        hold.take(size)
+                        message = await receive()
+                        chunks.append(message.get("body", b""))
+                        size += len(chunks[-1])
+            except TimeoutError:
+                raise too_slow(self.limits.read_seconds) from None
+            body = b"".join(chunks)
+        if message["type"] == "http.disconnect":
+            return None
+        if len(body) > limit:
+            hint = f"send at most {self.limits.max_body_mb:g} MB at once"
+            raise refused(413, "body too large", hint)
+        return body.lstrip()
+
+
+def create_app(project: Project) -> ASGIApp:
+    """Return the service as an ASGI application; ProjectError when there is no usable champion."""
+    return application(Http(project))
+
+
+def application(service: Http) -> ASGIApp:
+    """Return a service as an ASGI application."""
+    telemetry = service.telemetry
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(service.tick())
+        yield
+        task.cancel()
+        service.close()
+
+    # Without the pages /docs and /redoc: they load script from a foreign host.
+    name = service.project.plan.project.name
+    api = FastAPI(title=name, lifespan=lifespan, docs_url=None, redoc_url=None)
+
+    @api.get("/health")
+    async def health() -> dict[str, str]:
+        """Tell that the process is up."""
+        return {"status": "up"}
+
+    @api.get("/ready")
+    async def ready(response: Response) -> dict[str, Any]:
+        """Tell whether the model in use repeats its golden rows; 503 when it does not."""
+        model = service.model
+        problem = await service.ready.problem_of(model)
+        if problem:
+            response.status_code = 503
+        return {
+            "ready": not problem,
+            "model_version": model.scorer.version,
+            "problem": problem or service.problem,
+        }
+
+    @api.get("/metrics")
+    async def metrics() -> Response:
+        """Give the metrics to Prometheus."""
+        telemetry.settle()
+        return Response(generate_latest(telemetry.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @api.get("/model")
+    async def model() -> dict[str, Any]:
+        """Describe the model in use."""
+        manifest = service.model.scorer.manifest
+        return {
+            "version": manifest.version,
+            "champion": manifest.champion,
+            "primary_metric": manifest.primary_metric,
+            "metrics": service.model.metrics.get("champion", {}).get("metrics", {}),
+            **manifest.decision,
+            "contract_sha256": manifest.contract_sha256,
+            "features": manifest.features,
+        }
+
+    @api.exception_handler(HTTPException)
+    async def other_errors(_: Request, error: HTTPException) -> Response:
+        content = refused(error.status_code, str(error.detail), "see /openapi.json").body()
+        return Response(content, error.status_code, error.headers, "application/json")
+
+    described = api.openapi
+
+    def openapi() -> dict[str, Any]:
+        return _describe(described(), service.model, service.limits.max_rows)
+
+    api.openapi = openapi  # type: ignore[method-assign]
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/predict":
+            await service.answer(scope, receive, send)
+        else:
+            await api(scope, receive, send)
+
+    return app
+
+
+def _describe(document: dict[str, Any], model: Model, max_rows: int) -> dict[str, Any]:
+    """Add /predict, as the contract of the model in use has it, to an OpenAPI document."""
+    columns = {name: column.public() for name, column in model.columns.items()}
+    (row, answer, refusal), schemas = msgspec.json.schema_components(
+        (row_type(tuple(columns.values())), model.answer_type, Refusal),
+        ref_template="#/components/schemas/{name}",
+    )
+    schemas["Row"]["example"] = {name: example(column) for name, column in columns.items()}
+    for name, schema in schemas["Row"]["properties"].items():
+        schema["description"] = columns[name].description or expected(columns[name])
+    many = {"type": "array", "items": row, "maxItems": max_rows}
+    wrapped = {"type": "object", "properties": {"rows": many}, "required": ["rows"]}
+    answers = {
+        "200": ("One prediction per row", answer),
+        "400": ("Not JSON", refusal),
+        "405": ("Not POST", refusal),
+        "408": ("Too slow to arrive", refusal),
+        "413": ("Too many rows or bytes", refusal),
+        "422": ("Rows that break the contract, field by field", refusal),
+        "431": ("Headers too large", refusal),
+        "500": ("Scoring failed", refusal),
+        "503": ("Too busy: send it again after the seconds of `retry-after`", refusal),
+    }
+    operation = {
+        "summary": "Predict one row or many",
+        "description": "The body is read as JSON, whatever its content type says. An "
+        "`x-request-id` header comes back; without one, one is made.",
+        "requestBody": {"required": True, "content": _json({"oneOf": [row, many, wrapped]})},
+        "responses": {
+            status: {"description": text, "content": _json(schema)}
+            for status, (text, schema) in answers.items()
+        },
+    }
+    return document | {
+        "paths": document["paths"] | {"/predict": {"post": operation}},
+        "components": {"schemas": schemas},
+    }
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
+
+
+def run(project: Project, host: str, port: int) -> None:
+    """Serve until SIGTERM or Ctrl-C, finish what is running, exit 0; ProjectError at startup."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    if os.name == "posix":
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))  # the port is ours; nobody can connect before uvicorn listens
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise cannot_listen(host, port, reason) from None
+    service = Http(project)
+    log_lines()
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))  # uvicorn raises it again once it is done
+    log.info("serving on http://%s:%d, see /openapi.json", host, listener.getsockname()[1])
+    config = uvicorn.Config(
+        application(service),
+        http=guard.protocol(service.limits, service.telemetry.end),  # type: ignore[arg-type]
+        access_log=False,
+        log_config=None,
+        ws="none",
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=65,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    gc.freeze()  # what is there now stays: no need to look through it for garbage again and again
+    guard.Server(config).run(sockets=[listener])

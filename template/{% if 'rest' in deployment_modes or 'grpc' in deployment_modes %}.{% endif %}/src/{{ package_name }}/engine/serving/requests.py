@@ -1,0 +1,152 @@
+"""What services make of a request: a champion with decoders of its rows, and its answers."""
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import astuple
+
+from .. import dialect, storage
+from ..model.output import fields
+from ..model.scorer import Manifest, Scorer, breach, read_golden, read_value
+from . import expected
+from .refusal import Problem, Refused, refused
+
+MAX_PROBLEMS = 100  # a refusal lists no more
+# Of a second: msgspec rounds the seventh digit, every other reader cuts it off.
+NANOSECONDS = re.compile(rb":\d\d\.\d{7}")
+
+Rows = Sequence[msgspec.Struct]
+
+
+def answer_types(manifest: Manifest) -> tuple[type[msgspec.Struct], type[msgspec.Struct]]:
+    """Return the types of a prediction and of an answer, which is one prediction per row.
+
+    The warning of a prediction, where there is one, names a category that training has not learnt.
+    """
+    prediction = msgspec.defstruct(
+        "Prediction",
+        [*fields(manifest.outputs), ("warning", str, "")],
+        frozen=True,
+        omit_defaults=True,
+    )
+    numbers = [(name, float) for name in manifest.decision]
+    many = ("predictions", Sequence[prediction])  # type: ignore[valid-type]
+    answer = msgspec.defstruct("Answer", [("model_version", str), *numbers, many], frozen=True)
+    return prediction, answer
+
+
+class Model:
+    """A verified bundle with the decoders of its rows. A reload replaces the whole object."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.scorer = Scorer.load(folder)
+        self.golden = read_golden(folder, self.scorer.columns)
+        self.metrics: dict[str, Any] = storage.read_json(folder / "metrics.json")
+        self.columns = {column.name: column for column in self.scorer.columns}
+        row = self.scorer.row_type
+        self.prediction_type, self.answer_type = answer_types(self.scorer.manifest)
+        # What every answer begins with.
+        self.head = (self.scorer.version, *self.scorer.manifest.decision.values())
+        self.decode_row = msgspec.json.Decoder(row).decode
+        self.decode_rows = msgspec.json.Decoder(list[row]).decode  # type: ignore[valid-type]
+        self.read_rows = partial(msgspec.convert, type=list[row])  # type: ignore[valid-type]
+
+    def predict(self, rows: Rows) -> list[msgspec.Struct]:
+        """Score rows."""
+        encoded = self.scorer.encode_rows(rows)
+        found = [column.tolist() for column in self.scorer.predict(encoded).values()]
+        return list(map(self.prediction_type, *found, self.scorer.unseen(rows, encoded)))
+
+    def rows(self, body: bytes, max_rows: int) -> Rows:
+        """Decode one row, a list of rows or {"rows": [...]}; Refused when a rule is broken."""
+        try:
+            rows = [self.decode_row(body)] if body.startswith(b"{") else self.decode_rows(body)
+            _refuse_twice(body, rows)
+            if self.scorer.is_odd(rows) or (self.scorer.has_times and NANOSECONDS.search(body)):
+                rows = self._checked(body, max_rows)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            rows = self._checked(body, max_rows)
+        if len(rows) > max_rows:
+            raise _too_many(max_rows)
+        return rows
+
+    def rows_of(self, objects: list[dict[str, Any]], body: bytes, max_rows: int) -> Rows:
+        """Read the rows of a decoded `body` by the same rules; Refused when one is broken."""
+        if len(objects) > max_rows:
+            raise _too_many(max_rows)
+        try:
+            rows: Rows = self.read_rows(objects)
+        except msgspec.ValidationError:
+            return self._read(objects)
+        odd = self.scorer.is_odd(rows) or (self.scorer.has_times and NANOSECONDS.search(body))
+        return self._read(objects) if odd else rows
+
+    def _checked(self, body: bytes, max_rows: int) -> list[msgspec.Struct]:
+        """Decode field by field, so that a refusal can name everything that is wrong at once."""
+        try:
+            content = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            _, _, fault = dialect.json_fault(body, "").partition(": ")
+            hint = fault or "send one row, a list of rows or {rows: [...]}"
+            raise refused(400, "not valid JSON", hint) from None
+        _refuse_key_twice(body, content)
+        if isinstance(content, dict) and content.keys() == {"rows"}:
+            content = content["rows"]
+        rows = content if isinstance(content, list) else [content]
+        if len(rows) > max_rows:
+            raise _too_many(max_rows)
+        return self._read(rows)
+
+    def _read(self, rows: list[Any]) -> list[msgspec.Struct]:
+        read: list[msgspec.Struct] = []
+        problems: list[Problem] = []
+        for number, row in enumerate(rows):
+            values: list[Any] = []
+            problems += self._problems(number, row, values)
+            if len(problems) >= MAX_PROBLEMS:
+                break
+            if not problems:
+                read.append(self.scorer.row_of(values))
+        if problems:
+            raise Refused(422, *problems[:MAX_PROBLEMS])
+        return read
+
+    def _problems(self, number: int, row: Any, values: list[Any]) -> Iterator[Problem]:
+        """Say what is wrong with a row; add to `values` what is read of each column."""
+        if not isinstance(row, dict):
+            yield Problem(number, None, "type", "send one object per row")
+            return
+        for name in sorted(row.keys() - self.columns.keys()):
+            near = difflib.get_close_matches(name[:100], self.columns, 1)
+            hint = f"did you mean {near[0]}?" if near else "leave it out"
+            yield Problem(number, name[:100], "unknown field", hint)
+        for name, column in self.columns.items():
+            value = read_value(row.get(name), column)
+            values.append(value)
+            if rule := breach(value, column):
+                yield Problem(number, name, rule, f"send {expected(column)}")
+
+
+def _refuse_twice(body: bytes, rows: Rows) -> None:
+    """Refuse an object that has a key twice: each value that was read has a colon in the body."""
+    given = sum(len(values) - values.count(None) for values in map(astuple, rows))
+    if body.count(b":") != given:  # or a null or a time is there: look closer
+        _refuse_key_twice(body, msgspec.json.decode(body))
+
+
+def _refuse_key_twice(body: bytes, content: Any) -> None:
+    inner = content.get("rows") if isinstance(content, dict) else content
+    objects = [content, *inner] if isinstance(inner, list) else [content]
+    keys = sum(len(found) for found in objects if isinstance(found, dict))
+    if (key := dialect.key_twice(body, keys)) is not None:
+        raise Refused(422, Problem(None, key[:100], "key twice", "send it once"))
+
+
+def _too_many(max_rows: int) -> Refused:
+    return refused(413, "too many rows", f"send at most {max_rows} rows at once")
