@@ -36,6 +36,33 @@ def render(folder: Path, **answers: str) -> float:
     return call(*command, *data, ROOT, folder, cwd=ROOT)[0]
 
 
+def scored(work: Path, python: Path | None, target: str, **answers: str) -> Path:
+    """Use a project as its owner would: draft the contract, train, promote, score.
+
+    `work` has train.parquet and test.parquet; `python` is an interpreter with the project's
+    packages, None to install them. Return the file of answers to the test rows.
+    """
+    project, train = work / "project", work / "train.parquet"
+    render(project, **answers, deployment_modes="[batch]", entity="", time_column="")
+    if python is None:
+        call("uv", "sync", "-q", "--no-install-project", cwd=project)
+        python = project / ".venv/bin/python"
+    package = next((project / "src").iterdir()).name
+    env = {"PYTHONPATH": str(project / "src"), "ML_DATA__SOURCE": str(train)}
+    env |= {"ML_TRAINING__TEST_SHARE": "0.05", "ML_TRAINING__TRACK": "false"}
+
+    def ml(*command: str | Path, check: bool = True) -> None:
+        call(python, "-m", package, *command, cwd=project, check=check, **env)
+
+    ml("contract", "infer", train, "--target", target, "--force")
+    for step in ("ingest", "validate", "train"):
+        ml(step)
+    ml("evaluate", check=False)  # the gate judges a small part: here the benchmark does
+    ml("promote", "v1", "--force", "benchmark")
+    ml("score", work / "test.parquet", work / "answers.parquet", "--force")
+    return work / "answers.parquet"
+
+
 def median(values: list[float]) -> float:
     """Return the median."""
     return statistics.median(values)
