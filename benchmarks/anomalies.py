@@ -138,7 +138,7 @@ def ours(
     answers |= {"labels": "none" if labels is None else "full", "n_rows": str(len(train))}
     answers |= {"anomaly_share": f"{share:.6f}", "predictions_per_month": "30437.5"}
     answers |= {"alerts_per_day": f"{1000 * share:.3f}"}  # of 1,000 rows a day
-    answered = pl.read_parquet(scored(work, python, "anomaly", **answers))
+    answered = pl.read_parquet(scored(work, python, **answers))
     return answered["score"].to_numpy()
 
 

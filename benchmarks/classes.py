@@ -179,7 +179,7 @@ def ours(
     answers |= {"n_rows": str(train.height), "cost_wrong": "1", "cost_pairs": "; ".join(pairs)}
     answers |= {"largest_share": f"{counts['count'][0] / train.height:.6f}"}
     answers |= {"rarest_share": f"{counts['count'][-1] / train.height:.6f}"}
-    answered = pl.read_parquet(scored(work, python, "target", **answers))
+    answered = pl.read_parquet(scored(work, python, **answers))
     p = answered.select(f"probabilities_{name}" for name in names).to_numpy()
     loss, right, _ = figures(p.astype(np.float64), test, names, matrix)
     decided = zip(test["target"], answered["decision"], strict=True)

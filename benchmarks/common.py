@@ -36,7 +36,7 @@ def render(folder: Path, **answers: str) -> float:
     return call(*command, *data, ROOT, folder, cwd=ROOT)[0]
 
 
-def scored(work: Path, python: Path | None, target: str, **answers: str) -> Path:
+def scored(work: Path, python: Path | None, **answers: str) -> Path:
     """Use a project as its owner would: draft the contract, train, promote, score.
 
     `work` has train.parquet and test.parquet; `python` is an interpreter with the project's
@@ -54,7 +54,7 @@ def scored(work: Path, python: Path | None, target: str, **answers: str) -> Path
     def ml(*command: str | Path, check: bool = True) -> None:
         call(python, "-m", package, *command, cwd=project, check=check, **env)
 
-    ml("contract", "infer", train, "--target", target, "--force")
+    ml("contract", "infer", train, "--target", answers["target"], "--force")
     for step in ("ingest", "validate", "train"):
         ml(step)
     ml("evaluate", check=False)  # the gate judges a small part: here the benchmark does

@@ -61,7 +61,8 @@ def split(
     development, test = _stratified(y, groups, max(2, round(1 / test_share)), seed)[0]
     inner = None if groups is None else groups[development]
     parts = _stratified(y[development], inner, folds, seed)
-    return _checked(Split(development, test, parts, []), y)
+    notes = _repeats(frame, contract, development, test)
+    return _checked(Split(development, test, parts, notes), y)
 
 
 def require_role(contract: Contract, scheme: str) -> None:
@@ -130,7 +131,17 @@ def _by_time(
         notes.append(
             f"{percent(float(str(shared or 0)))} of the test rows are of entities seen before"
         )
+    notes += _repeats(frame, contract, development, test)
     return _checked(Split(development, test, parts, notes), y)
+
+
+def _repeats(frame: pl.DataFrame, contract: Contract, development: Rows, test: Rows) -> list[str]:
+    """Tell test rows that are copies of development rows: a model may know them by heart."""
+    names = [column.name for column in (*contract.features, contract.target)]
+    rows = frame.select(names).hash_rows()
+    share = float(str(rows[test].is_in(rows[development].implode()).mean() or 0))
+    told = f"{percent(share)} of the test rows equal a development row in every feature and target"
+    return [told] if share else []
 
 
 def _boundaries(ordered: NDArray[np.datetime64], shares: list[float]) -> list[np.datetime64]:

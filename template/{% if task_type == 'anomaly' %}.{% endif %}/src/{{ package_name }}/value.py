@@ -182,6 +182,7 @@ def _business(
     }
     baseline = min(policies, key=policies.__getitem__)
     share = float(w @ flagged) if len(y) else float(alert.mean())
+    true = float(w @ (flagged & y))
     caught = float(flagged[y].mean()) if y.any() else None
     return {
         "currency": facts.currency,
@@ -190,7 +191,7 @@ def _business(
         "flagged_share": share,
         "alerts_a_year": share * yearly,
         "caught": caught,
-        "precision": None if caught is None or not share else prevalence * caught / share,
+        "precision": None if caught is None or not share else true / share,
         **saved(policies, baseline, cost, yearly),
     }
 

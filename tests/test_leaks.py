@@ -1,0 +1,153 @@
+"""Each leak that is planted is caught, for each task: in a column, between parts, in a fold."""
+
+from collections.abc import Iterator
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from helpers.package import load, sources
+
+from package_name import features as team
+from package_name.engine.model import derived
+from package_name.engine.model.scorer import CategoricalFeature, FeatureSpec, NumericFeature
+from package_name.engine.model.selection import Selection
+
+ROWS = 2000
+TARGETS: dict[str, dict[str, Any]] = {
+    "binary": {"kind": "boolean", "positive": "true"},
+    "regression": {"kind": "number"},
+    "multiclass": {"kind": "category", "levels": ("low", "mid", "high")},
+    "anomaly": {"kind": "boolean", "positive": "true"},
+}
+HOUR = np.timedelta64(1, "h")
+
+
+@pytest.fixture(scope="module", params=TARGETS)
+def of(request: pytest.FixtureRequest) -> Iterator[SimpleNamespace]:
+    """Return the modules of a task with honest rows, their contract and their target."""
+    task = request.param
+    name = f"leaks_in_{task}"
+    load(name, sources(task))
+    parts = ("splitting", "engine.task", "engine.data.leakage", "engine.data.target")
+    modules = {part.split(".")[-1]: import_module(f"{name}.{part}") for part in parts}
+    contract = import_module(f"{name}.engine.data.contract")
+    column = contract.Column
+    columns = (
+        column(name="who", kind="category", role="entity"),
+        column(name="at", kind="timestamp", role="time"),
+        *(column(name=name, kind="number", role="feature") for name in ("a", "b", "c")),
+        column(name="y", role="target", **TARGETS[task]),
+    )
+    agreed = contract.Contract(name="rows", version="1", columns=columns)
+    frame = rows(task)
+    told = modules["target"].outcome(frame, agreed.target)
+    y = modules["target"].values(
+        frame.drop_nulls("y") if task != "anomaly" else frame, agreed.target
+    )
+    yield SimpleNamespace(frame=frame, contract=agreed, told=told, y=y, kind=task, **modules)
+
+
+def rows(task: str) -> pl.DataFrame:
+    """Return rows of 400 entities with a target that two columns tell in part, and some gaps."""
+    rng = np.random.default_rng(4)
+    a, b, c = rng.normal(size=(3, ROWS))
+    latent = a + b + rng.logistic(size=ROWS)
+    y: Any = {
+        "binary": latent > 1,
+        "regression": np.round(50 + 10 * latent, 1),
+        "multiclass": np.array(["low", "mid", "high"])[np.digitize(latent, [-1, 1.5])],
+        "anomaly": latent > np.quantile(latent, 0.95),
+    }[task]
+    known = rng.random(ROWS) > (0.4 if task == "anomaly" else 0.1)
+    at = np.datetime64("2026-01-01", "us") + np.sort(rng.integers(0, 3000, ROWS)) * HOUR
+    who = pl.Series([f"w{number}" for number in rng.integers(0, 400, ROWS)])
+    frame = pl.DataFrame({"who": who, "at": at, "a": a, "b": b, "c": c, "y": y})
+    return frame.with_columns(pl.when(pl.Series(known)).then(pl.col("y")))
+
+
+def planted(frame: pl.DataFrame, told: pl.Series) -> dict[str, pl.Series]:
+    """Return columns that nobody has when the prediction is made."""
+    rng = np.random.default_rng(6)
+    noise, hours = pl.Series(rng.normal(size=ROWS)), pl.Series(rng.integers(1, 90, ROWS))
+    known = told.cast(pl.Float64).is_not_nan() & told.is_not_null()
+    copied = told.cast(pl.Float64) * 3 + 1
+    moment = frame["at"] + hours * 3_600_000_000 * pl.Series([1]).cast(pl.Duration("us"))[0]
+    return {
+        "a copy of the target": copied,
+        "a time after the row": moment,
+        "written down with the outcome": noise.zip_with(
+            known, pl.Series([None] * ROWS, dtype=pl.Float64)
+        ),
+    }
+
+
+def suspected(of: SimpleNamespace, frame: pl.DataFrame) -> set[str]:
+    names = [name for name in frame.columns if name not in ("who", "at", "y")]
+    found = of.leakage.suspects(frame, of.told, names, "at", outcome="y")
+    return {item.column for item in found}
+
+
+def test_a_column_that_knows_the_outcome_is_suspected_and_no_other(of: SimpleNamespace) -> None:
+    assert suspected(of, of.frame) == set()
+    for leak, column in planted(of.frame, of.told).items():
+        assert suspected(of, of.frame.with_columns(column.alias("x"))) == {"x"}, leak
+
+
+def parts(of: SimpleNamespace, scheme: str, frame: pl.DataFrame | None = None) -> Any:
+    frame = of.frame if frame is None else frame
+    frame = frame if of.kind == "anomaly" else frame.drop_nulls("y")
+    y = of.target.values(frame, of.contract.target)
+    options = {"test_share": 0.2, "folds": 3, "embargo_days": 2, "seed": 1}
+    return frame, of.splitting.split(frame, y, of.contract, scheme, **options)
+
+
+def test_no_entity_is_on_both_sides(of: SimpleNamespace) -> None:
+    frame, made = parts(of, of.task.BY_ENTITY)
+    sides = [(made.development, made.test)]
+    sides += [(made.development[one], made.development[two]) for one, two in made.folds]
+    for one, two in sides:
+        assert len(two) and not set(frame["who"][one]) & set(frame["who"][two])
+    frame, made = parts(of, of.task.BY_CHANCE)  # which does not keep them apart
+    assert set(frame["who"][made.development]) & set(frame["who"][made.test])
+
+
+def test_no_row_is_learnt_from_whose_outcome_was_not_known_yet(of: SimpleNamespace) -> None:
+    frame, made = parts(of, "time")
+    at, embargo = frame["at"].to_numpy(), np.timedelta64(2, "D")
+    sides = [(made.development, made.test)]
+    sides += [(made.development[one], made.development[two]) for one, two in made.folds]
+    for one, two in sides:
+        assert at[one].max() < at[two].min() - embargo
+
+
+def test_copies_on_both_sides_are_told(of: SimpleNamespace) -> None:
+    said = "of the test rows equal a development row in every feature and target"
+    assert said not in " ".join(parts(of, of.task.BY_CHANCE)[1].notes)
+    for scheme in (of.task.BY_CHANCE, "time"):
+        copies = of.frame.head(400).with_columns(of.frame["at"].tail(400).alias("at"))
+        assert said in " ".join(parts(of, scheme, pl.concat([of.frame, copies]))[1].notes), scheme
+
+
+@pytest.mark.parametrize("kind", ["binary", "regression", "multiclass"])
+def test_means_of_the_target_are_those_of_other_folds(kind: str) -> None:
+    """Of pure noise a mean by level tells nothing, unless a row's own target is in it."""
+    rng = np.random.default_rng(3)
+    names = tuple(map(str, range(300)))
+    spec = FeatureSpec((NumericFeature("a", "a"),), (CategoricalFeature("shop", "shop", names),))
+    x = np.column_stack([rng.normal(size=3000), rng.integers(0, 300, 3000)]).astype(np.float32)
+    y = {
+        "binary": (rng.random(3000) < 0.4).astype(np.int8),
+        "regression": rng.normal(50, 9, 3000),
+        "multiclass": rng.integers(0, 3, 3000).astype(np.int8),
+    }[kind]
+    mean = team.TargetEncoding("mean", of="shop", smoothing=5)
+    recipe = derived.Recipe([mean], Selection(), 0)
+    learnt, values = recipe.learn(x, y, None, spec)
+    outcome = y if kind != "multiclass" else (y == 0).astype(np.float64)
+    names = learnt.spec_of("trees").names
+    served = learnt.matrix(x, "trees")[:, [name.startswith("mean") for name in names].index(True)]
+    assert np.corrcoef(served, outcome)[0, 1] > 0.15  # what a naive encoding would show
+    assert abs(np.corrcoef(values["mean"][:, 0], outcome)[0, 1]) < 0.06
