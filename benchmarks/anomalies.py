@@ -8,7 +8,7 @@
 """Anomalies of real tables, beside pyod's ECOD and isolation forest and scikit-learn's LOF.
 
 Three fifths of each table are learnt from with its anomalies among them, and the rest tests. No
-model is told a label; the project of "with labels" has those of its rows, which no peer can use.
+model is told a label; with --labels a second project has those of its rows, which no peer can use.
 The project is used as its owner would: draft the contract, train, promote, score. Peers have their
 defaults, on the same numbers (scaled for LOF, which measures distances). The budget is as many
 alerts as there are anomalies; its precision is by the rank of rows, for all models alike.
@@ -142,15 +142,16 @@ def ours(
     return answered["score"].to_numpy()
 
 
-def measured(name: str, seed: int, python: Path | None) -> dict[str, Figures]:
+def measured(name: str, seed: int, python: Path | None, *, labels: bool) -> dict[str, Figures]:
     """Return the figures of all models on one table and split."""
     x, y = TABLES[name](seed)
     train, test = train_test_split(np.arange(len(y)), test_size=0.4, stratify=y, random_state=seed)
     parts, truth, share = (x[train], x[test]), y[test], float(y[train].mean())
+    told = {"project": None} | ({"with labels": y[train]} if labels else {})
     with tempfile.TemporaryDirectory() as folder:
         found = {
-            said: figures(truth, ours(Path(folder) / said, python, *parts, labels, share))
-            for said, labels in (("project", None), ("with labels", y[train]))
+            said: figures(truth, ours(Path(folder) / said, python, *parts, known, share))
+            for said, known in told.items()
         }
     return found | peers(*parts, truth, seed)
 
@@ -161,12 +162,13 @@ def main() -> None:
     parser.add_argument("--tables", nargs="*", default=[*TABLES], choices=TABLES)
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--python", type=Path, help="an interpreter with the project's packages")
+    parser.add_argument("--labels", action="store_true", help="also a project with labels")
     asked = parser.parse_args()
     print("| Table | Model | Average precision | ROC AUC | Precision in the budget |")
     print("|---|---|--:|--:|--:|")
     means: dict[str, dict[str, list[float]]] = {}
     for name in asked.tables:
-        runs = [measured(name, seed, asked.python) for seed in asked.seeds]
+        runs = [measured(name, seed, asked.python, labels=asked.labels) for seed in asked.seeds]
         for model in runs[0]:
             found = [statistics.mean(run[model][at] for run in runs) for at in range(3)]
             means.setdefault(model, {})[name] = found

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from helpers import hostile
 from helpers.rendering import copy_template, publish, render
 from helpers.running import Made
 
@@ -14,6 +15,12 @@ SMALL = {
     "ML_TRAINING__FOLDS": "3",
     "ML_TRAINING__THREADS": "1",
     "ML_EVALUATION__BOOTSTRAP": "100",
+}
+
+BAD: dict[str, tuple[hostile.Change, int, str]] = {
+    "labels that say neither": (hostile.put("fault", "maybe"), 2, "can be read as boolean"),
+    "no sensor": (hostile.without("power_kw"), 2, "column 'power_kw' is missing from the data"),
+    "too few rows": (lambda frame: frame.head(45), 1, "45 of 45 rows are usable"),
 }
 
 
@@ -82,6 +89,21 @@ def test_the_service_answers_what_the_file_does(project: Made) -> None:
         document = ask("/openapi.json")["components"]["schemas"]["Prediction"]
         assert document["properties"]["alert"]["type"] == "boolean"
         assert 'ml_alerts_total{alert="true"}' in ask("/metrics")
+
+
+@hostile.hostile_rows(BAD)
+def test_a_bad_table_stops_the_run_and_leaves_the_champion(
+    project: Made, tmp_path: Path, change: hostile.Change, code: int, says: str
+) -> None:
+    hostile.survive_rows(project, tmp_path, change, code, says)
+
+
+def test_hostile_requests_and_damage_are_survived(project: Made, tmp_path: Path) -> None:
+    (version,) = (path.name for path in (project.folder / "models").iterdir() if path.is_dir())
+    golden = json.loads((project.folder / f"models/{version}/golden.json").read_text())
+    with project.serving() as ask:
+        hostile.survive_requests(ask, golden["rows"])
+    hostile.survive_damage(project, tmp_path)
 
 
 def test_a_shift_is_noticed_and_none_where_there_is_none(project: Made) -> None:

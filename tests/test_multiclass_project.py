@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from helpers import hostile
 from helpers.rendering import publish, render
 from helpers.running import Made
 
@@ -18,6 +19,12 @@ SMALL = {
 }
 CLASSES = ["billing", "technical", "delivery", "contract", "outage"]
 PROBABILITIES = [f"probabilities_{name}" for name in CLASSES]
+
+BAD: dict[str, tuple[hostile.Change, int, str]] = {
+    "one team": (hostile.put("team", "billing"), 1, "a multiclass task needs three"),
+    "teams that nobody knows": (hostile.put("team", "sales"), 1, "0 of 8 000 rows are usable"),
+    "no team": (hostile.without("team"), 2, "column 'team' is missing from the data"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +103,21 @@ def test_the_service_answers_what_the_file_does(project: Made) -> None:
         counted = ask("/metrics")
         assert 'ml_decisions_total{decision="' in counted
         assert 'ml_accepted_total{accepted="' in counted
+
+
+@hostile.hostile_rows(BAD)
+def test_a_bad_table_stops_the_run_and_leaves_the_champion(
+    project: Made, tmp_path: Path, change: hostile.Change, code: int, says: str
+) -> None:
+    hostile.survive_rows(project, tmp_path, change, code, says)
+
+
+def test_hostile_requests_and_damage_are_survived(project: Made, tmp_path: Path) -> None:
+    (version,) = (path.name for path in (project.folder / "models").iterdir() if path.is_dir())
+    golden = json.loads((project.folder / f"models/{version}/golden.json").read_text())
+    with project.serving() as ask:
+        hostile.survive_requests(ask, golden["rows"])
+    hostile.survive_damage(project, tmp_path)
 
 
 def test_a_shift_is_noticed_and_none_where_there_is_none(project: Made) -> None:

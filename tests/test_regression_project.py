@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from helpers import hostile
 from helpers.rendering import publish, render
 from helpers.running import Made
 
@@ -15,6 +16,17 @@ SMALL = {
     "ML_TRAINING__MEMBERS": "1",
     "ML_TRAINING__THREADS": "1",
     "ML_EVALUATION__BOOTSTRAP": "100",
+}
+
+BAD: dict[str, tuple[hostile.Change, int, str]] = {
+    "prices in words": (hostile.put("sale_price", "dear"), 2, "such as 'dear', can be read as"),
+    "one price": (
+        hostile.put("sale_price", 250_000),
+        1,
+        "a regression needs a number that differs",
+    ),
+    "no price": (hostile.without("sale_price"), 2, "column 'sale_price' is missing from the data"),
+    "prices without end": (hostile.put("sale_price", "inf"), 1, "0 of 8 000 rows are usable"),
 }
 
 
@@ -84,6 +96,21 @@ def test_the_service_answers_what_the_file_does(project: Made) -> None:
             assert found["low"] <= found["value"] <= found["high"]
         text = ask("/metrics")
         assert "ml_value_bucket" in text and "ml_decision_bucket" in text
+
+
+@hostile.hostile_rows(BAD)
+def test_a_bad_table_stops_the_run_and_leaves_the_champion(
+    project: Made, tmp_path: Path, change: hostile.Change, code: int, says: str
+) -> None:
+    hostile.survive_rows(project, tmp_path, change, code, says)
+
+
+def test_hostile_requests_and_damage_are_survived(project: Made, tmp_path: Path) -> None:
+    (version,) = (path.name for path in (project.folder / "models").iterdir() if path.is_dir())
+    golden = json.loads((project.folder / f"models/{version}/golden.json").read_text())
+    with project.serving() as ask:
+        hostile.survive_requests(ask, golden["rows"])
+    hostile.survive_damage(project, tmp_path)
 
 
 def test_a_shift_is_noticed_and_none_where_there_is_none(project: Made) -> None:

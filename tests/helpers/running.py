@@ -19,7 +19,7 @@ class Made:
     """A project in `folder`; `settings` are variables that make its runs short."""
 
     def __init__(self, folder: Path, package: str, settings: Mapping[str, str]) -> None:
-        self.folder, self.package = folder, package
+        self.folder, self.package, self.settings = folder, package, settings
         self.env = {**os.environ, **settings, "PYTHONPATH": str(folder / "src")}
 
     def ml(self, *command: str, code: int | None = 0) -> str:
@@ -57,7 +57,9 @@ class Made:
         running = subprocess.Popen(command, cwd=self.folder, env=self.env)
 
         def ask(path: str, content: Any = None) -> Any:
-            body = None if content is None else json.dumps(content).encode()
+            body = content
+            if not isinstance(content, bytes | None):
+                body = json.dumps(content).encode()
             head = {"Content-Type": "application/json"}
             request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, head)
             with urllib.request.urlopen(request, timeout=10) as answer:
