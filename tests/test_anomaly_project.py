@@ -111,6 +111,7 @@ def test_a_shift_is_noticed_and_none_where_there_is_none(project: Made) -> None:
     assert all(item["level"] == "act" for item in project.report("simulated_drift")["planted"])
 
 
+@pytest.mark.nightly
 def test_its_own_tests_pass_and_its_types_are_right(project: Made) -> None:
     project.python("-m", "pytest", "-q", "-n0", "tests")
     project.python("-m", "mypy", "--strict", "src")
