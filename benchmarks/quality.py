@@ -70,6 +70,8 @@ TABLES: dict[str, dict[str, Table]] = {
         "lending": Table("modeldata", "lending_club", "Class", 6000, (), "bad"),
         "happy": Table("wooldridge", "happiness", "vhappy", 9000, ("happy",), "1"),
         "vote": Table("stevedata", "TV16", "votetrump", 35_000, ("uid",), "1.0", True),
+        "smoking": Table("AER", "SmokeBan", "smoker", 7000, (), "yes", True),
+        "spam": Table("DAAG", "spam7", "yesno", 3000, (), "y", True),
         "late": Table("nycflights13", "flights", "arr_delay", 60_000, FLOWN, 15.0, True),
     },
     "regression": {
@@ -82,6 +84,8 @@ TABLES: dict[str, dict[str, Table]] = {
         "loans": Table("openintro", "loans_full_schema", "interest_rate", 6000, TOLD),
         "checks": Table("modeldata", "check_times", "check_time", 10_000, ("package",)),
         "star": Table("mlmRev", "star", "math", 18_000, ("id", "tch")),
+        "pay": Table("AER", "CPS1988", "wage", 18_000, (), "", True),
+        "food": Table("Ecdat", "BudgetFood", "wfood", 15_000, (), "", True),
         "movies": Table("ggplot2movies", "movies", "rating", 50_000, ("title", *PARTS), "", True),
     },
 }
