@@ -129,6 +129,15 @@ def test_every_answer_of_the_case_is_taken(made: dict[str, Path]) -> None:
     assert not {"has_labels", "ab_effect", "pos_rate"} & answers.keys()
 
 
+def test_a_season_without_rows_enough_is_told(template: Path, tmp_path: Path) -> None:
+    answers = {"season": "hour", "n_rows": 1000, "entities": 40}
+    few = render(tmp_path / "p", source=template, task_type="anomaly", **answers)
+    found = decided(few)
+    assert found["normal_by"] == ["all_rows"] and "too_few_rows_of_each_season" in found["warnings"]
+    text = (few / "PLAN.md").read_text("utf-8").replace("\u00a0", " ")
+    assert re.search(r"follow the hour, but each of 24 has about 41\.\d+ rows to be held", text)
+
+
 def test_labels_decide_what_can_be_known(made: dict[str, Path]) -> None:
     for labels, metric, warned in (
         ("none", "injected_average_precision", "quality_is_unknown"),
@@ -195,7 +204,7 @@ def test_documents_say_what_an_alert_is(made: dict[str, Path]) -> None:
 @pytest.mark.parametrize(
     ("answers", "said"),
     [
-        ({"anomaly_share": 0.6}, "anomaly_share: give 1e-06 to 0.5"),
+        ({"anomaly_share": 0.6}, "anomaly_share: give 0.000001 to 0.5, such as 0.01"),
         ({"labels": "none", "labelled_anomalies": 3}, "labelled_anomalies: give 0, or answer"),
         ({"labels": "few", "labelled_anomalies": 0}, "labelled_anomalies: give 1 or more"),
         ({"labels": "some"}, "labels: give one of none, few, full"),

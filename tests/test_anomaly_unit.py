@@ -13,7 +13,7 @@ from sklearn.ensemble import IsolationForest
 package.anomaly()
 
 from anomaly_package import decision, features, models, splitting, value  # noqa: E402
-from anomaly_package.engine import comparison, metrics, performance, task  # noqa: E402
+from anomaly_package.engine import comparison, metrics, performance, slices, task  # noqa: E402
 from anomaly_package.engine.data import (  # noqa: E402
     drafting,
     leakage,
@@ -321,6 +321,25 @@ def test_a_context_that_the_contract_lacks_is_refused() -> None:
     plain = Contract(name="t", version="1", columns=CONTRACT.columns[2:])
     with pytest.raises(ProjectError, match="normal_by is entity"):
         features.fit(made, plain, ("entity",))
+
+
+def test_a_slice_counts_rows_of_the_data_once() -> None:
+    levels = ["a"] * 80 + ["b"] * 30
+    column = Column(name="mode", kind="category", role="feature")
+    agreed = Contract(name="t", version="1", columns=(*CONTRACT.columns, column))
+    frame = pl.DataFrame({"mode": levels})
+    rng = np.random.default_rng(0)
+    y = np.concatenate([np.zeros(110), np.full(60, task.MOVED), np.full(60, task.BROKEN)])
+    places = np.concatenate([np.arange(110), rng.integers(0, 110, 120)])
+    settings = SimpleNamespace(
+        evaluation=SimpleNamespace(slices=("mode",), min_slice_rows=50),
+        training=SimpleNamespace(seed=0),
+    )
+    project = SimpleNamespace(config=settings)
+    metric = "injected_average_precision"
+    p = rng.random(len(y)) + (y > 1)
+    found = slices.run(project, agreed, frame, places, y, p, metric, 0.9)
+    assert [(item["level"], item["n"]) for item in found] == [("a", 80)]
 
 
 def test_more_alerts_than_in_training_are_told_without_labels() -> None:

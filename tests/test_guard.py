@@ -167,6 +167,18 @@ def test_headers_are_bounded(service: Running) -> None:
         assert ended(caller).startswith(b"HTTP/1.1 431")
 
 
+@pytest.mark.parametrize("size", [40_000, 200_000])
+def test_one_large_header_is_told_apart_from_no_http(service: Running, size: int) -> None:
+    large = b"POST /predict HTTP/1.1\r\nx-a: " + b"a" * size + b"\r\n\r\n"
+    with service.connect() as caller:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            caller.sendall(large)
+        assert ended(caller).startswith(b"HTTP/1.1 431")
+    with service.connect() as caller:
+        caller.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")
+        assert ended(caller).startswith(b"HTTP/1.1 400")
+
+
 def test_trailers_and_chunks_are_bounded(service: Running) -> None:
     before = service.memory()
     with service.connect() as caller:

@@ -137,6 +137,25 @@ def test_a_run_that_stops_leaves_the_plan_as_the_reports(project: Project, ml: M
     assert ml("plan", "sync") == (0, "measured blocks written: none\n")
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("config.yaml", "slices: []", "slices: [color]", "evaluation.slices: the contract has no"),
+        ("plan/overrides.yaml", None, "top_k_by_capacity", "which needs the answer daily_capacity"),
+    ],
+)
+def test_what_a_late_step_would_refuse_is_told_before_the_first(
+    project: Project, ml: Ml, file: str, old: str | None, new: str, message: str
+) -> None:
+    if old:
+        edit(project.path(file), old, new)
+    else:
+        project.path(file).write_text(f"EVAL-05: {{value: {new}, reason: people are few}}\n")
+    code, said = ml("run")
+    assert code == 2 and message in said
+    assert not project.path("data/raw").exists()
+
+
 def test_a_target_of_two_readings_writes_nothing_until_told(project: Project, ml: Ml) -> None:
     name = file(project, churned=[1 + (n % 3 == 0) for n in range(60)])
     before = project.contract_path.read_bytes()

@@ -251,7 +251,10 @@ def test_a_new_version_with_conflicts_fails_loudly_and_keeps_everything(project:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "pos_rate=15"], "pos_rate: give 0.0001 to 0.9999 (--data=pos_rate=15)"),
+        (
+            ["--data", "pos_rate=15"],
+            "pos_rate: give 0.0001 to 0.9999, such as 0.15 (--data=pos_rate=15)",
+        ),
         (
             ["--data", "owner=Eva", "--data", "n_rows=many"],
             "n_rows: give a number, such as 50000 (--data=o",
@@ -522,6 +525,19 @@ def test_a_dry_run_says_all_and_changes_nothing(project: Path, fast: None) -> No
     assert "DEP-03" in report.plan
     assert report.result == "a dry run: nothing has changed"
     assert different(tree(project), before) in ([], [".git/index"])  # which `git status` refreshes
+
+
+def test_a_figure_that_nobody_gave_follows(project: Path, fast: None) -> None:
+    update.run(project, ["build_cost=90000"], "v1.0.0", dry_run=False)
+    commit(project)
+    report = update.run(project, ["pos_rate=0.05"], "v1.0.0", dry_run=False)
+    assert report.answers["min_metric"] == (0.65, 0.075)
+    plan = yaml.safe_load((project / "plan/plan.yaml").read_text())
+    origins = plan["origins"]
+    assert {name for name, origin in origins.items() if origin == "given"} == {
+        *("pos_rate", "build_cost")
+    }
+    assert plan["answers"]["build_cost"] == 90000, "what somebody gave stays"
 
 
 def test_a_dry_run_takes_files_as_they_are(project: Path, tmp_path: Path, fast: None) -> None:

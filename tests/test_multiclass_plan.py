@@ -184,8 +184,11 @@ def test_a_fault_of_the_costs_is_one_clear_line(pairs: str, says: str) -> None:
     [
         ({"classes": "a, b"}, "classes: name 3 to 100 classes"),
         ({"cost_pairs": "outage > billing = 60"}, "cost_pairs: outage is none of the classes"),
-        ({"largest_share": 0.1}, "largest_share: give 0.2499 to 0.9999"),
-        ({"largest_share": 0.7, "rarest_share": 0.2}, "rarest_share: give 1e-05 to 0.100001"),
+        ({"largest_share": 0.1}, "largest_share: give 0.25 to 0.9999, such as 0.4"),
+        (
+            {"largest_share": 0.7, "rarest_share": 0.2},
+            "rarest_share: give 0.00001 to 0.1, such as 0.1",
+        ),
         ({"score_limit": 1.5}, "score_limit: give 0 to 1"),
         ({"review_share": 1.3}, "review_share: give 0 to 1"),
     ],

@@ -203,7 +203,7 @@ def test_a_fault_of_the_costs_is_one_clear_line(costs: str, says: str) -> None:
     [
         ({"label_names": "gift"}, "label_names: name 2 to 40 labels"),
         ({"labels_per_row": 5}, "labels_per_row: give at most 4.75: there are 5 labels"),
-        ({"rarest_label_share": 0.3}, "rarest_label_share: give 1e-05 to 0.240001"),
+        ({"rarest_label_share": 0.3}, "rarest_label_share: give 0.00001 to 0.24, such as 0.08"),
         ({"label_shares": "gifts = 0.4"}, "label_shares: gifts is none of the labels: gift,"),
         ({"label_costs": "gift = 4"}, "label_costs: write gift = 4 as label = missed / extra"),
         (

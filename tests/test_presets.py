@@ -4,14 +4,17 @@ import math
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import copier
 import jinja2
+import polars as pl
 import pytest
 import yaml
 from copier.errors import UserMessageError
+from helpers import package
 from helpers.rendering import ROOT, fast_copier, plain_template, recorded, render
 from reference import formulas
 
@@ -112,6 +115,12 @@ DECIDED: dict[str, dict[str, Any]] = {
 }
 
 
+PRESETS_OF = {
+    "binary": ["", "fraud", "credit"],
+    "regression": ["", "house_price", "delivery_time"],
+}
+
+
 @pytest.fixture(scope="module", params=list(DECIDED))
 def preset(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -151,6 +160,36 @@ def test_an_answer_of_a_preset_can_be_changed(tmp_path: Path) -> None:
     cheap = recorded(render(tmp_path / "q", preset="fraud", cost_fn=5))  # less than its cost_tp
     assert cheap["cost_tp"] == 0
     assert not recorded(render(tmp_path / "r", preset="fraud", entity=""))["entity_repeats"]
+
+
+def module(task: str, name: str) -> Any:
+    package.regression()
+    loaded = {"binary": "package_name", "regression": "regression_package"}[task]
+    return import_module(f"{loaded}.engine.data.{name}")
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_a_sample_moves_its_target_the_way_that_its_owner_expects(
+    task: str, tmp_path: Path
+) -> None:
+    ways = set()
+    for name in PRESETS_OF[task]:
+        given = {"preset": name} if name else {"task_type": task}
+        folder = render(tmp_path / (name or "start"), **given)
+        agreed = module(task, "contract").read(folder / "contracts/dataset.odcs.yaml")
+        frame = module(task, "sample").generate(agreed, 6000, seed=42)
+        y = frame[agreed.target.name].cast(pl.Float64)
+        for column in agreed.features:
+            values = frame[column.name]
+            if column.kind == "category":
+                codes = {level: code for code, level in enumerate(column.levels)}
+                values = values.replace_strict(codes, return_dtype=pl.Int64)
+            pair = pl.DataFrame({"x": values.cast(pl.Float64), "y": y}).drop_nulls()
+            if column.effect:
+                found = pair.select(pl.corr("x", "y", method="spearman")).item()
+                assert (found > 0) == (column.effect == "up"), (name, column.name, found)
+                ways.add(column.name)
+    assert ways >= {"binary": {"income", "tenure_months"}, "regression": {"living_area_m2"}}[task]
 
 
 def test_a_preset_trains_at_once(project: Path, preset: str) -> None:

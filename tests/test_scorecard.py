@@ -1,6 +1,7 @@
 """The score card: seven criteria, points by order of magnitude, weights by the plan."""
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -95,5 +96,32 @@ def test_graphs_are_measured(tmp_path: Path) -> None:
 
 def test_the_plan_names_the_models_by_their_points(version: Path) -> None:
     plan = SimpleNamespace(named=str)
-    told = measured._card(judged(version)["points"], SimpleNamespace(plan=plan))  # type: ignore[arg-type]
+    told = measured._card(judged(version), SimpleNamespace(plan=plan))  # type: ignore[arg-type]
     assert told["totals"] == "rule 0.86, line 0.71, trees 0.43"
+    assert told["differs"] == (
+        "; MOD-04 took trees, not rule: it is a baseline to be beaten, no candidate"
+    )
+
+
+@pytest.mark.parametrize(
+    ("behind", "rule", "why"),
+    [
+        ((0.03, 0.01), "one_standard_error", "0.03 behind the best, more than a standard error"),
+        ((0.03, 0.05), "best_score", "0.03 behind the best$"),
+        ((0.0, 0.01), "one_standard_error", "the simpler one is no more than a standard error"),
+    ],
+)
+def test_the_card_says_why_another_model_was_chosen(
+    version: Path, behind: tuple[float, float], rule: str, why: str
+) -> None:
+    trained = json.loads((version / "training.json").read_text())
+    gaps = {"rule": dict(zip(("mean", "se"), behind, strict=True))}
+    trained["selection"] = {"rule": rule, "behind": gaps, "gains_too_little": []}
+    (version / "training.json").write_text(json.dumps(trained))
+    found = judged(version)
+    assert (found["chosen"], found["most"]) == ("trees", "rule")
+    assert re.search(why, found["why"])
+    trained["selection"]["gains_too_little"] = ["rule"]
+    (version / "training.json").write_text(json.dumps(trained))
+    assert judged(version)["why"] == "it gains too little over the best baseline"
+    assert judged(version, limit=0.75)["why"] == "", "it has the most points"

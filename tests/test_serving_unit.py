@@ -141,6 +141,18 @@ def test_every_broken_field_of_every_row_is_named(client):
     assert "basic, plus, pro, team" in hints["plan"]
 
 
+def test_a_whole_record_is_taken_and_what_the_contract_lacks_is_not(client):
+    alone = client.post("/predict", json=ROW).json()["predictions"]
+    for value in (True, None, {"any": ["thing"]}):  # the target, which the model does not read
+        answer = client.post("/predict", json=[ROW | {"y": value}])
+        assert answer.json()["predictions"] == alone
+    for rows in (ROW | {"yy": 1}, [ROW, ROW | {"y": 1, "yy": None}], {"rows": [ROW | {"yy": 1}]}):
+        (problem,) = client.post("/predict", json=rows).json()["errors"]
+        assert (problem["field"], problem["problem"]) == ("yy", "unknown field")
+    twice = json.dumps(ROW | {"y": 1})[:-1] + ', "y": 1}'
+    assert client.post("/predict", content=twice).status_code == 422
+
+
 def test_missing_is_null_absent_or_an_empty_text(client):
     bare = {"calls": 2}
     full = bare | {"amount": None, "plan": "", "online": None, "since": None}
@@ -278,7 +290,9 @@ def test_openapi_describes_predict_by_the_contract(client):
         "503",
     }
     row = document["components"]["schemas"]["Row"]
-    assert set(row["properties"]) == set(ROW) and row["required"] == ["calls"]
+    assert set(row["properties"]) == {*ROW, "y"} and row["required"] == ["calls"]
+    assert row["properties"]["y"]["description"] == "Not used by this model: ignored"
+    assert not row["additionalProperties"]
     assert row["properties"]["calls"]["minimum"] == 0
     assert client.post("/predict", json=row["example"]).status_code == 200
     references = {

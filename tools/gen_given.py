@@ -55,7 +55,7 @@ CHECK = """\
 """
 VALIDATION = """\
 {{% if {others} %}}{{% set fault %}}{validator}{{% endset %}}
-{{{{ refuse(fault, "{name}") }}}}{{% endif %}}
+{{{{ refuse(fault, "{name}"{example}) }}}}{{% endif %}}
 """
 # What other answers are compared with, where nobody is asked.
 DEFAULT = """\
@@ -190,25 +190,32 @@ def choices(details: dict[str, Any]) -> dict[str, str]:
 
 
 def unfit(name: str, details: dict[str, Any]) -> list[Any]:
-    """Return what the macro `unfit` has to know of a question."""
+    """Return what the macro `unfit` has to know of a question; bounds where they are fixed."""
     kind = "list" if details.get("multiselect") else details["type"]
     read = ("", "")
     if kind in ("int", "float"):
         read = json.loads(f"[{reading(details)}]")
     elif optional(name, details):
         read = ("column", "")
-    return [kind, choices(details), *read]
+    return [kind, choices(details), *read, *fixed_bounds(details)]
+
+
+def fixed_bounds(details: dict[str, Any]) -> list[float]:
+    """Return the bounds of a number that follow from no other answer, or nothing."""
+    found = re.search(r"between\(\w+, (-?[\d.]+), (-?[\d.]+)\)", details.get("validator", ""))
+    return [json.loads(bound) for bound in found.groups()] if found else []
 
 
 def check(name: str, details: dict[str, Any]) -> str:
     """Return what looks at the answer to one question, in the light of others."""
-    kind = unfit(name, details)[0]
+    kind, _, _, example = unfit(name, details)[:4]
     validator = details.get("validator", "").strip()
     used = meta.find_undeclared_variables(jinja2.Environment().parse(validator))
     used -= {name, *(n for some in IMPORTS.findall(validator) for n in some.split(", "))}
     others = " and ".join(f"{other} is defined" for other in sorted(used)) or "true"
     validator = CHECKS.sub("", validator)
-    validation = VALIDATION.format(name=name, others=others, validator=validator)
+    such = f', "{example}"' if example else ""
+    validation = VALIDATION.format(name=name, others=others, validator=validator, example=such)
     before, default = plain(details["default"])
     return CHECK.format(
         name=name,

@@ -92,7 +92,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
             "hash": scorer.manifest.data_sha256,
             "test_set_used": trial.log_access(project, version, tested.sha256),
         },
-        "slices": slices.run(project, agreed, tested.frame[tested.places], y, p, primary, level),
+        "slices": slices.run(project, agreed, tested.frame, tested.places, y, p, primary, level),
         **judged.report,
     }
     # What reports and the plan read back is what JSON holds: NaN has become null.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from .engine.data.contract import Contract
+from .engine.data.contract import Column, Contract
 from .engine.errors import ProjectError
 from .engine.features import value_of
 from .engine.model.calendar import Holiday  # noqa: F401
@@ -68,6 +68,18 @@ def fit(frame: pl.DataFrame, contract: Contract, context: Sequence[Context] = ()
         else:
             numeric.append(NumericFeature(name, name))
     named = []
+    for what, of in context_columns(contract, context):
+        named.append(f"{of.name}.{what}")
+        if what == "entity":
+            categorical.append(CategoricalFeature(named[-1], of.name, _levels(frame[of.name])))
+        else:
+            numeric.append(NumericFeature(named[-1], of.name, what))
+    return FeatureSpec(tuple(numeric), tuple(categorical), tuple(named))
+
+
+def context_columns(contract: Contract, context: Sequence[Context]) -> list[tuple[Context, Column]]:
+    """Return the column that each `context` comes from; ProjectError where there is none."""
+    found = []
     for what in context:
         of = contract.entity if what == "entity" else contract.time
         if of is None:
@@ -78,12 +90,8 @@ def fit(frame: pl.DataFrame, contract: Contract, context: Sequence[Context] = ()
                 f"normal_by is {what}, but {of.name} is {of.kind}: the contract needs "
                 f"{'string' if what == 'entity' else 'timestamp'} there, or override MOD-05"
             )
-        named.append(f"{of.name}.{what}")
-        if what == "entity":
-            categorical.append(CategoricalFeature(named[-1], of.name, _levels(frame[of.name])))
-        else:
-            numeric.append(NumericFeature(named[-1], of.name, what))
-    return FeatureSpec(tuple(numeric), tuple(categorical), tuple(named))
+        found.append((what, of))
+    return found
 
 
 def _levels(values: pl.Series) -> tuple[str, ...]:

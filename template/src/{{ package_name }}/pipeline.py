@@ -72,15 +72,17 @@ def run(project: Project, tell: Callable[[str], None], *, force: bool = False) -
 
 def _check_contract(project: Project, tell: Callable[[str], None]) -> None:
     """Stop before the first step for what the last one would find in contract and plan."""
-    from . import features, training
+    from . import training
     from .engine.data import contract
-    from .engine.model.derived import declared
 
     agreed = contract.read(project.contract_path)
-    training.check_split(project, agreed)
-    declared(features.FEATURES, features.SELECTION, project, agreed)
-    if problem := contract.contradiction(agreed, project.plan.answers):
-        tell(f"warning: {problem}")
+    training.check(project, agreed)
+    for problem in (
+        contract.contradiction(agreed, project.plan.answers),
+        agreed.target.contradiction(project.plan.answers),
+    ):
+        if problem:
+            tell(f"warning: {problem}")
 
 
 def train(project: Project) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from . import decision, features, models
-from .engine import metrics, monitoring, progress, storage, task
+from .engine import metrics, monitoring, progress, slices, storage, task
 from .engine.data import contract, validation
 from .engine.data import target as targets
 from .engine.data.kept import keep, taken, told
@@ -57,6 +57,15 @@ class Behind(NamedTuple):
     se: float
 
 
+def check(project: Project, agreed: contract.Contract) -> None:
+    """ProjectError for what a step would refuse of contract, plan, config.yaml and features.py."""
+    check_split(project, agreed)
+    declared(features.FEATURES, features.SELECTION, project, agreed)
+    features.context_columns(agreed, task.context(project.facts))
+    decision.check(project, agreed.target)
+    slices.chosen(project, agreed)
+
+
 def check_split(project: Project, agreed: contract.Contract) -> None:
     """ProjectError when the contract lacks the column that the plan splits by."""
     scheme = project.facts.split
@@ -75,7 +84,7 @@ def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split, s
     name, mend = "data/processed/valid.parquet", "run `ml validate`"
     frame, digest = validation.stored_hashed(project, name, mend, agreed)
     settings, scheme = project.config.training, project.facts.split
-    check_split(project, agreed)
+    check(project, agreed)
     y = targets.values(frame, agreed.target)
     parts = split(
         frame,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import metrics, storage
+from .formats import number
 from .model.scorer import Scorer, session
 from .settings import Project
 
@@ -33,7 +34,8 @@ def judge(project: Project, folder: Path, scorer: Scorer, x: NDArray[np.float32]
 
     A model below the plan's goal gets none, unless all are. Quality counts in proportion, all else
     by orders of magnitude. A total is the mean of the points, in which the criteria of decision
-    MOD-06 count twice. `x` holds encoded rows.
+    MOD-06 count twice. `x` holds encoded rows. `chosen`, `most` and `why` say which model the rule
+    of MOD-04 took, which has the most points, and why these are two.
     """
     tested = storage.read_json(folder / "metrics.json", dict[str, Any])
     twice, limit = project.facts.criteria or [], project.facts.metric_limit
@@ -45,7 +47,33 @@ def judge(project: Project, folder: Path, scorer: Scorer, x: NDArray[np.float32]
         if limit is None or sign * measured["quality"] >= sign * limit
     }
     points = _points(able or models, sign, twice)
-    return {"twice": list(twice), "measured": models, "points": points}
+    trained = storage.read_json(folder / "training.json", dict[str, Any])
+    card = {"twice": list(twice), "measured": models, "points": points}
+    return card | _told(points, tested["champion"]["name"], trained.get("selection", {}))
+
+
+def _told(
+    points: dict[str, dict[str, float]], chosen: str, selection: dict[str, Any]
+) -> dict[str, str]:
+    """Name the chosen model and the one with the most points, with the reason where they differ."""
+    most = max(points, key=lambda name: points[name]["total"], default=chosen)
+    behind, too_little = selection.get("behind", {}), selection.get("gains_too_little", [])
+    if most == chosen:
+        why = ""
+    elif most not in behind:
+        why = "it is a baseline to be beaten, no candidate"
+    elif most in too_little:
+        why = "it gains too little over the best baseline"
+    elif selection.get("rule") == "one_standard_error" and behind[most]["mean"] > 0:
+        gap, error = (number(behind[most][key], 4) for key in ("mean", "se"))
+        why = (
+            f"in cross-validation it is {gap} behind the best, more than a standard error ({error})"
+        )
+    elif behind[most]["mean"] > 0:
+        why = f"in cross-validation it is {number(behind[most]['mean'], 4)} behind the best"
+    else:
+        why = "in cross-validation the simpler one is no more than a standard error behind it"
+    return {"chosen": chosen, "most": most, "why": why}
 
 
 def _models(

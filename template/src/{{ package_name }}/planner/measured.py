@@ -54,7 +54,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "MOD-04": ("training", "measured: {chosen:name}{selected}"),
     "MOD-02": ("metrics", "measured: {primary_metric:name} of {tried}; baselines {plain}"),
-    "MOD-06": ("bench", "measured: points of 1 over all criteria: {totals}"),
+    "MOD-06": ("bench", "measured: points of 1 over all criteria: {totals}{differs}"),
     "EVAL-03": (
         "metrics",
         "measured: {champion[name]:name} {champion[version]:code} has {primary_metric:name} "
@@ -322,7 +322,7 @@ def _explain(report: Report, project: Project) -> Report:
 
 
 def _bench(report: Report, project: Project) -> Report:
-    answers, card = project.plan.answers, _card(report["scorecard"]["points"], project)
+    answers, card = project.plan.answers, _card(report["scorecard"], project)
     if "rest" not in answers["deployment_modes"]:
         return {"size": "", **card}
     # Little's law as in DEP-02, with the measured time in place of the limit.
@@ -331,11 +331,16 @@ def _bench(report: Report, project: Project) -> Report:
     return {"size": f"; {max(2, math.ceil(busy / 0.6))} instances for {qps} a second", **card}
 
 
-def _card(points: dict[str, dict[str, float]], project: Project) -> Report:
-    """Name the models by their points, the best first."""
+def _card(card: Report, project: Project) -> Report:
+    """Name the models by their points, the best first; say why MOD-04 took another one."""
+    points = card["points"]
     order = sorted(points, key=lambda name: -points[name]["total"])
-    totals = (f"{escape(project.plan.named(n))} {number(points[n]['total'], 2)}" for n in order)
-    return {"totals": ", ".join(totals)}
+    named = {name: escape(project.plan.named(name)) for name in (*order, card.get("chosen", ""))}
+    totals = ", ".join(f"{named[n]} {number(points[n]['total'], 2)}" for n in order)
+    differs = ""
+    if card.get("why"):
+        differs = f"; MOD-04 took {named[card['chosen']]}, not {named[card['most']]}: {card['why']}"
+    return {"totals": totals, "differs": differs}
 
 
 def _drift(report: Report, project: Project) -> Report:

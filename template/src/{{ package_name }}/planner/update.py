@@ -82,6 +82,8 @@ def run(root: Path, given: Sequence[str], to: str | None, dry_run: bool) -> Upda
                 to = ":current:"  # it may be past the newest version that has a number
         if to == ":current:" and not given and not _earlier(root):
             return update
+        if given:
+            _forget(new / file.name, was, load_yaml(root / PLAN).get("origins") or {})
         chosen = [f"--data={item}" for item in given] + ([f"--vcs-ref={to}"] if to else [])
         options = ("recopy", "--defaults", "--overwrite")
         _copier(new, file, was, *options, *chosen)
@@ -184,6 +186,14 @@ def _ready(root: Path, given: Sequence[str], dry_run: bool) -> tuple[Path, dict[
         mend = f"restore it with git, then `ml update --data {next(iter(edited))}=VALUE`"
         raise ProjectError(f"{_some(edited)} was edited in {file.name} or {PLAN}: {mend}")
     return file, was, uncommitted
+
+
+def _forget(file: Path, was: Mapping[str, Any], origins: Mapping[str, str]) -> None:
+    """Take figures that nobody gave out of the answers: they follow those that they come from."""
+    import yaml
+
+    kept = {name: value for name, value in was.items() if origins.get(name, "given") == "given"}
+    storage.write_text(file, yaml.safe_dump(kept, allow_unicode=True, sort_keys=False))
 
 
 def _reachable(root: Path, file: Path, address: str) -> None:

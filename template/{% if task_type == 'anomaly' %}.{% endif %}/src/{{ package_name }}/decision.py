@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .engine import task
+from .engine.data.contract import Column
 from .engine.errors import ProjectError
 from .engine.model.fitting import Data
 from .engine.model.head import Head
@@ -21,6 +22,11 @@ def alert_share(project: Project) -> float:
     if facts.alerts_per_day <= 0:
         raise ProjectError("alerts_per_day: 0 alerts a day need no model: `ml update --data`")
     return min(1.0, facts.alerts_per_day * DAYS_A_MONTH / max(facts.predictions_per_month, 1e-9))
+
+
+def check(project: Project, target: Column) -> None:
+    """ProjectError now, before anything is trained, for what `decide` would refuse."""
+    alert_share(project)
 
 
 def needed_gain(project: Project, other: float) -> float:

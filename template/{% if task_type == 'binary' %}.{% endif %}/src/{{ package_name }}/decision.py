@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .engine import metrics
+from .engine.data.contract import Column
 from .engine.errors import ProjectError
 from .engine.metrics import Array
 from .engine.model.fitting import Data
@@ -95,6 +96,13 @@ def decision_costs(project: Project) -> Costs:
     fp, fn, tp, tn = facts.cost_fp, facts.cost_fn, facts.cost_tp, facts.cost_tn
     works = facts.action_success
     return Costs(fp, fn, works * tp + (1 - works) * (fn + fp - tn), tn)
+
+
+def check(project: Project, target: Column) -> None:
+    """ProjectError now, before anything is trained, for what `decide` would refuse."""
+    facts, few = project.facts, np.array([0.25, 0.75])
+    given = decision_costs(project), capacity_share(project)
+    choose_threshold(facts.threshold, np.array([0, 1], np.int8), few, *given)
 
 
 def needed_gain(project: Project, other: float) -> float:

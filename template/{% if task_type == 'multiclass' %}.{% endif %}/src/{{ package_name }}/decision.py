@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .engine.data.contract import Column
 from .engine.errors import ProjectError
 from .engine.facts import Facts
 from .engine.model.fitting import Data, drawn, known
@@ -96,6 +97,11 @@ def decide(project: Project, data: Data, oof: Floats) -> tuple[Head, dict[str, A
 
 def _temperature(head: Head) -> dict[str, float]:
     return {"temperature": 1 / float(head.weight[0, 0])} if head.method == "temperature" else {}
+
+
+def check(project: Project, target: Column) -> None:
+    """ProjectError now, before anything is trained, for what `decide` would refuse."""
+    costs(project, target.levels)
 
 
 def needed_gain(project: Project, other: float) -> float:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .engine import metrics
+from .engine.data.contract import Column
 from .engine.errors import ProjectError
 from .engine.facts import Facts
 from .engine.label_sets import Sets, unpacked
@@ -105,6 +106,11 @@ def decide(project: Project, data: Data, oof: Floats) -> tuple[Head, dict[str, A
         },
     }
     return head._replace(levels=data.levels, thresholds=limits), told
+
+
+def check(project: Project, target: Column) -> None:
+    """ProjectError now, before anything is trained, for what `decide` would refuse."""
+    costs(project, target.labels)
 
 
 def needed_gain(project: Project, other: float) -> float:

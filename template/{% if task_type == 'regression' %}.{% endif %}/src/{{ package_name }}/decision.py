@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .engine.data.contract import Column
 from .engine.errors import ProjectError
 from .engine.model.fitting import Data
 from .engine.model.head import Head
@@ -39,6 +40,11 @@ def plan_quantile(found: Costs) -> float:
     The newsvendor's critical ratio (Arrow, Harris & Marschak 1951, Optimal inventory policy).
     """
     return found.under / (found.under + found.over)
+
+
+def check(project: Project, target: Column) -> None:
+    """ProjectError now, before anything is trained, for what `decide` would refuse."""
+    costs(project)
 
 
 def needed_gain(project: Project, other: float) -> float:

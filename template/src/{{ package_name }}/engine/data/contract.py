@@ -27,6 +27,7 @@ from . import target_fields
 Kind = Literal["number", "integer", "boolean", "category", "date", "timestamp"]
 Role = Literal["feature", "target", "entity", "time", "excluded"]
 Severity = Literal["error", "warning"]
+Effect = Literal["", "up", "down"]  # on the target of sample data, where a column's values rise
 INTERNAL = ("_row", "_rules")  # columns of our own in tables and in the quarantine
 # What scoring adds to the keys.
 SCORED = (*task.NAMES, "model_version", "problem", "warning")
@@ -58,6 +59,7 @@ class Column(target_fields.Fields, frozen=True, kw_only=True):
     mean: float | None = None
     std: float | None = None
     missing_share: float = 0.0
+    effect: Effect = ""
     description: str = ""
 
 
@@ -269,6 +271,7 @@ class _Observed(msgspec.Struct, rename="camel"):
     mean: float | None = None
     std: float | None = None
     missing_share: float = 0.0
+    effect: Effect = ""
 
 
 class _Extras(target_fields.Custom, kw_only=True, rename="camel"):
@@ -361,6 +364,7 @@ def _column(item: _Property) -> Column:
         mean=extras.observed.mean,
         std=extras.observed.std,
         missing_share=extras.observed.missing_share,
+        effect=extras.observed.effect,
         description=item.description,
         **extras.fields(),
     )

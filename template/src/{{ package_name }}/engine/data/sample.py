@@ -1,7 +1,8 @@
 """Sample data for any contract: they satisfy it, and hold a signal that a model can learn.
 
-What drives the target are main effects of the features, one square and one product, so that
-boosted trees find more than a linear model; `signal` makes the target of it, and adds noise.
+What drives the target are main effects of the features, one bend and one product, so that boosted
+trees find more than a linear model; `signal` makes the target of it, and adds noise. A column moves
+it up or down where `observed` says so (`effect`), else one way or the other by chance.
 """
 
 from functools import partial
@@ -22,7 +23,8 @@ from .contract import Column, Contract, definition_columns
 from .spread import scaled
 from .validation import DTYPES, parquet, parse
 
-WEIGHTS = (1.0, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
+WEIGHTS = (1.0, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)  # of the first features
+LEAST = 0.15  # of any other whose direction is known
 VISITS = 6  # rows of one entity, a month apart
 MONTHS = 24  # from the first row to the last, until END; longer where labels come late
 ENDLESS = 10**6  # different values of a column without limits
@@ -182,9 +184,10 @@ def _values(
         shares = np.cumsum(1 / np.arange(1, len(levels) + 1) ** 0.7)
         limits = [NormalDist().inv_cdf(share) for share in shares[:-1] / shares[-1]]
         codes = np.searchsorted(limits, latent)
+        effects = rng.standard_normal(len(levels))
         return (
             pl.Series(np.array(levels, dtype=object)[codes], dtype=pl.String),
-            rng.standard_normal(len(levels))[codes],
+            codes.astype(np.float64) if column.effect else effects[codes],
         )
     minutes = (np.abs(latent) * 200 * 1440).astype(np.int64)
     moments = start.astype("datetime64[us]") - minutes * np.timedelta64(1, "m")
@@ -193,11 +196,17 @@ def _values(
 
 def _score(effects: list[tuple[Column, Floats]], rows: int, rng: np.random.Generator) -> Floats:
     """Weigh the effects, of which two form a product; mean 0 and spread 1, at most 4."""
-    signs = rng.choice([-1.0, 1.0], len(WEIGHTS))
+    known, drawn = {"up": 1.0, "down": -1.0}, rng.choice([-1.0, 1.0], len(WEIGHTS))
+    signs = [known.get(c.effect, s) for s, (c, _) in zip(drawn, effects, strict=False)]
     terms = [w * s * effect for w, s, (_, effect) in zip(WEIGHTS, signs, effects, strict=False)]
-    numeric = [effect for column, effect in effects if column.kind in ("number", "integer")]
-    terms += [0.6 * (numeric[0] ** 2 - 1)] if numeric else []
-    pair = [effect for _, effect in effects if not numeric or effect is not numeric[0]][:2]
+    terms += [LEAST * known[c.effect] * e for c, e in effects[len(WEIGHTS) :] if c.effect]
+    numeric = [(c, effect) for c, effect in effects if c.kind in ("number", "integer")]
+    column, bent = min(numeric, key=lambda item: bool(item[0].effect), default=(None, None))
+    if column is not None and bent is not None:
+        # Lowest or highest in the middle, or, where its direction is known, steeper at one end.
+        way = known.get(column.effect, 0.0)
+        terms.append(1.2 * np.maximum(way * bent, 0) if way else 0.6 * (bent**2 - 1))
+    pair = [effect for _, effect in effects if effect is not bent][:2]
     terms += [0.8 * pair[0] * pair[1]] if len(pair) == 2 else []
     score = np.sum(terms, axis=0) if terms else np.zeros(rows)
     clipped: Floats = np.clip((score - score.mean()) / (score.std() or 1), -4, 4)

@@ -103,6 +103,7 @@ def save(
             files={name: storage.sha256(temporary / name) for name in sorted(content)},
             decision=predictor.head.decision,
             head=predictor.head.method,
+            ignored=tuple(c.name for c in contract.columns if c not in columns),
             **facts,
         )
         storage.write_json(temporary / "manifest.json", manifest)

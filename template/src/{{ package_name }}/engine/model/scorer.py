@@ -131,7 +131,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What a bundle is and the SHA-256 of each of its files.
 
     `decision` holds the numbers that decisions follow from; `head` names the last step of the
-    graph.
+    graph. `ignored` are the other columns of the contract, which a row may hold or lack.
     """
 
     format: int
@@ -149,6 +149,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     created: str
     features: tuple[str, ...]
     files: dict[str, str]
+    ignored: tuple[str, ...] = ()
 
 
 class Golden(msgspec.Struct, frozen=True, kw_only=True):
@@ -247,8 +248,8 @@ def _verified(folder: Path, manifest: Manifest) -> dict[str, bytes]:
     return graphs
 
 
-def row_type(columns: Sequence[ServedColumn]) -> type[msgspec.Struct]:
-    """Build the typed request row: wrong types, ranges and unknown names are refused.
+def row_type(columns: Sequence[ServedColumn], *, closed: bool = True) -> type[msgspec.Struct]:
+    """Build the typed request row: wrong types and ranges are refused, other names if `closed`.
 
     Its decoder takes plainly written rows at once; what it refuses `read_row` looks at again. The
     texts of `dialect.MISSING` mean missing, as they do in training.
@@ -281,9 +282,8 @@ def row_type(columns: Sequence[ServedColumn]) -> type[msgspec.Struct]:
         fields.append((f"f{index}", kind if column.required else kind | None, default))
     # Column names need not be Python identifiers, so fields are numbered and renamed.
     names = {f"f{index}": column.name for index, column in enumerate(columns)}
-    return msgspec.defstruct(
-        "Row", fields, rename=names, kw_only=True, frozen=True, forbid_unknown_fields=True, gc=False
-    )
+    options = {"kw_only": True, "frozen": True, "gc": False, "forbid_unknown_fields": closed}
+    return msgspec.defstruct("Row", fields, rename=names, **options)  # type: ignore[call-overload]
 
 
 def _utc(moment: Any) -> Any:
@@ -383,7 +383,7 @@ class Scorer:
         self.score = next((o.name for o in self.outputs if o.role == "score"), "")
         self.spec = spec
         self.columns = columns
-        self.row_type = row_type(columns)
+        self.row_type = row_type(columns, closed=not manifest.ignored)
         self._session = session(model)
         self._threads = threads
         moments = (i for i, column in enumerate(columns) if column.kind in ("date", "timestamp"))

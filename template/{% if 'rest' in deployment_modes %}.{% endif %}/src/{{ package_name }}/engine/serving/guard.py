@@ -66,6 +66,7 @@ class Connection(HttpToolsProtocol):
         self.most_bytes = HEAD_BYTES + 2 * limits.max_body_mb * 1_000_000
         self.bytes = 0  # of the request that arrives
         self.in_head = True
+        self.head = 0  # bytes of it so far
         self.whole = False  # a request ended in the bytes that came last
         self.arriving: float | None = None  # since when, in seconds of the loop
         self.unread: float | None = None  # since when its answer waits for the caller
@@ -84,29 +85,46 @@ class Connection(HttpToolsProtocol):
         if self.arriving is None:
             self.arriving, self.bytes = self.loop.time(), 0
         self.whole = False
+        self.bytes += len(data)
         super().data_received(data)
-        self.bytes = 0 if self.whole else self.bytes + len(data)
+        if self.whole:
+            self.bytes = 0
         if self.in_head and self.bytes > HEAD_BYTES:
-            hint = f"send at most {HEAD_BYTES} bytes of headers"
-            self._end(refused(431, "headers too large", hint))
+            self._end(_too_large_head())
         elif self.bytes > self.most_bytes:
             hint = f"send at most {self.limits.max_body_mb:g} MB at once"
             self._end(refused(413, "body too large", hint))
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, unless the connection has been ended for another reason."""
+        if self.in_head and self.bytes > HEAD_BYTES:
+            self._end(_too_large_head())
+        if not self.transport.is_closing():
+            super().send_400_response(msg)
+
     def on_message_begin(self) -> None:
         """Note that a request begins, perhaps behind another one in the same bytes."""
         super().on_message_begin()
-        self.in_head = True
+        self.in_head, self.head = True, 0
         if self.arriving is None:
             self.arriving = self.loop.time()
+
+    def on_url(self, url: bytes) -> None:
+        """Take the address, or a part of it."""
+        super().on_url(url)
+        self.head += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; what comes behind a body in chunks is left out."""
         if self.in_head:
             super().on_header(name, value)
+            self.head += len(name) + len(value) + 4
 
     def on_headers_complete(self) -> None:
-        """Note that the head has arrived."""
+        """Note that the head has arrived; one that came at once is measured here."""
+        if self.head > HEAD_BYTES:
+            self._end(_too_large_head())
+            return
         super().on_headers_complete()
         self.in_head = False
 
@@ -154,6 +172,10 @@ class Connection(HttpToolsProtocol):
             self.transport.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
         self.transport.close()
         self.ended(why.status)
+
+
+def _too_large_head() -> Refused:
+    return refused(431, "headers too large", f"send at most {HEAD_BYTES} bytes of headers")
 
 
 class Server(uvicorn.Server):

@@ -199,6 +199,8 @@ def _describe(document: dict[str, Any], model: Model, max_rows: int) -> dict[str
     schemas["Row"]["example"] = {name: example(column) for name, column in columns.items()}
     for name, schema in schemas["Row"]["properties"].items():
         schema["description"] = columns[name].description or expected(columns[name])
+    for name in model.scorer.manifest.ignored:
+        schemas["Row"]["properties"][name] = {"description": "Not used by this model: ignored"}
     many = {"type": "array", "items": row, "maxItems": max_rows}
     wrapped = {"type": "object", "properties": {"rows": many}, "required": ["rows"]}
     answers = {

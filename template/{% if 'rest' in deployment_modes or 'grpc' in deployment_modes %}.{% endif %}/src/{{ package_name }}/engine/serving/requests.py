@@ -49,6 +49,7 @@ class Model:
         self.golden = read_golden(folder, self.scorer.columns)
         self.metrics: dict[str, Any] = storage.read_json(folder / "metrics.json")
         self.columns = {column.name: column for column in self.scorer.columns}
+        self.known = {*self.columns, *self.scorer.manifest.ignored}
         row = self.scorer.row_type
         self.prediction_type, self.answer_type = answer_types(self.scorer.manifest)
         # What every answer begins with.
@@ -67,8 +68,8 @@ class Model:
         """Decode one row, a list of rows or {"rows": [...]}; Refused when a rule is broken."""
         try:
             rows = [self.decode_row(body)] if body.startswith(b"{") else self.decode_rows(body)
-            _refuse_twice(body, rows)
-            if self.scorer.is_odd(rows) or (self.scorer.has_times and NANOSECONDS.search(body)):
+            odd = self.scorer.is_odd(rows) or (self.scorer.has_times and NANOSECONDS.search(body))
+            if self._has_others(body, rows) or odd:
                 rows = self._checked(body, max_rows)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             rows = self._checked(body, max_rows)
@@ -85,7 +86,21 @@ class Model:
         except msgspec.ValidationError:
             return self._read(objects)
         odd = self.scorer.is_odd(rows) or (self.scorer.has_times and NANOSECONDS.search(body))
-        return self._read(objects) if odd else rows
+        others = any(found.keys() - self.known for found in objects)
+        return self._read(objects) if odd or others else rows
+
+    def _has_others(self, body: bytes, rows: Rows) -> bool:
+        """Whether rows hold what the contract does not; Refused when an object has a key twice.
+
+        Each value that was read has a colon in the body.
+        """
+        given = sum(len(values) - values.count(None) for values in map(astuple, rows))
+        if body.count(b":") == given:
+            return False
+        content = msgspec.json.decode(body)  # a null, a time or another field is there
+        _refuse_key_twice(body, content)
+        objects = content if isinstance(content, list) else [content]
+        return any(found.keys() - self.known for found in objects)
 
     def _checked(self, body: bytes, max_rows: int) -> list[msgspec.Struct]:
         """Decode field by field, so that a refusal can name everything that is wrong at once."""
@@ -122,7 +137,7 @@ class Model:
         if not isinstance(row, dict):
             yield Problem(number, None, "type", "send one object per row")
             return
-        for name in sorted(row.keys() - self.columns.keys()):
+        for name in sorted(row.keys() - self.known):
             near = difflib.get_close_matches(name[:100], self.columns, 1)
             hint = f"did you mean {near[0]}?" if near else "leave it out"
             yield Problem(number, name[:100], "unknown field", hint)
@@ -131,13 +146,6 @@ class Model:
             values.append(value)
             if rule := breach(value, column):
                 yield Problem(number, name, rule, f"send {expected(column)}")
-
-
-def _refuse_twice(body: bytes, rows: Rows) -> None:
-    """Refuse an object that has a key twice: each value that was read has a colon in the body."""
-    given = sum(len(values) - values.count(None) for values in map(astuple, rows))
-    if body.count(b":") != given:  # or a null or a time is there: look closer
-        _refuse_key_twice(body, msgspec.json.decode(body))
 
 
 def _refuse_key_twice(body: bytes, content: Any) -> None:
