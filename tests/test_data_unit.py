@@ -19,6 +19,7 @@ import jinja2
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -1138,3 +1139,42 @@ def test_a_setting_that_the_data_refuse_says_where_it_was_set(tmp_path, monkeypa
     monkeypatch.setenv("ML_DATA__ENCODING", "klingon")
     said = str(refused("data.encoding", "no such"))
     assert said.startswith("environment: ML_DATA__ENCODING: data.encoding: no such: set such as")
+
+
+# Columns of the team, at ingest
+
+
+def test_what_columns_py_adds_becomes_a_column_of_the_contract(shop):
+    def add(frame):
+        return frame.with_columns(pl.lit(1.5).alias("extra"))
+
+    put(shop, rows())
+
+    with pytest.raises(ProjectError, match=r"columns\.py adds 'extra', which"):
+        ingest.run(shop, add)
+    document = yaml.safe_load(shop.contract_path.read_text())
+    role = {"property": "role", "value": "feature"}
+    column = {"name": "extra", "logicalType": "number", "customProperties": [role]}
+    document["schema"][0]["properties"].append(column)
+    write(shop.contract_path, yaml.safe_dump(document))
+    assert ingest.run(shop, add)["added"] == ["extra"]
+    assert validation.run(shop)["added"] == ("extra",)
+    valid = pl.read_parquet(shop.path("data/processed/valid.parquet"))
+    assert valid["extra"].to_list() == [1.5] * valid.height
+
+
+@pytest.mark.parametrize(
+    ("add", "said"),
+    [
+        (lambda rows: rows.head(1), "returned 1 rows of"),
+        (lambda rows: rows.lazy(), "returned LazyFrame, not pl.DataFrame"),
+        (lambda rows: rows.select(pl.first()), "lost the column"),
+        (lambda rows: rows.with_columns(pl.col("nowhere") + 1), "add failed: ColumnNotFoundError"),
+        (lambda rows: rows.select(pl.lit("secret").cast(pl.Float64)), "InvalidOperationError$"),
+    ],
+)
+def test_a_fault_of_columns_py_is_one_line_without_values(shop, add, said):
+    put(shop, rows())
+    with pytest.raises(ProjectError, match=said) as error:
+        ingest.run(shop, add)
+    assert "secret" not in str(error.value) and "\n" not in str(error.value)

@@ -1,6 +1,6 @@
 """The `ml` command: thin; heavy libraries are imported by the command that needs them."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,6 +28,18 @@ app.add_typer(plan_app, name="plan")
 def main() -> None:
     """Run the command; every expected problem is one line on stderr."""
     console.run(app)
+
+
+@app.callback()
+def start(context: typer.Context) -> None:
+    """Hand columns.py, which only some commands need, to those that read a source."""
+
+    def add(frame: Any) -> Any:
+        from . import columns
+
+        return columns.add(frame)
+
+    context.obj = add
 
 
 @app.command()

@@ -13,7 +13,7 @@ from .engine.steps import Step
 
 def planned(project: Project) -> list[Step]:
     """Return the steps in their order."""
-    from . import evaluation, explain
+    from . import columns, evaluation, explain
     from .engine import bench
     from .engine.data import ingest, profiling, validation
 
@@ -26,9 +26,10 @@ def planned(project: Project) -> list[Step]:
     metrics, settings = "reports/metrics.json", ("evaluation", "training")
     judged = (metrics, "reports/evaluation.html")
     watched = ("reports/drift.json", "reports/drift.html", "reports/retrain.json")
+    snapshot = partial(ingest.run, add=columns.add)
     of_champion = partial(Step, may_fail=True, needs_champion=True)
     return [  # name, function, files read, files left, settings
-        Step("ingest", ingest.run, (project.config.data.source,), (raw,), ("data",)),
+        Step("ingest", snapshot, (project.config.data.source,), (raw,), ("data",)),
         Step("validate", validation.run, (raw, contract), (valid, quality), ("data",)),
         Step("profile", profiling.run, (valid, contract), (profile, profile_page)),
         Step("train", train, (valid, tuned, contract), trained, ("training",)),

@@ -36,7 +36,7 @@ def run(app: Callable[[], Any]) -> None:
         sys.exit(141)
     except Exception as error:
         if line := _declared_on(error):
-            print(f"error: features.py, line {line}: {error}", file=sys.stderr)
+            print(f"error: {line}: {error}", file=sys.stderr)
             sys.exit(2)
         text = " ".join(str(error).split())
         hint = next((hint for words, hint in TROUBLE.items() if re.search(words, text)), text)
@@ -47,11 +47,16 @@ def run(app: Callable[[], Any]) -> None:
         sys.exit(2)
 
 
-def _declared_on(error: Exception) -> int | None:
-    """Return the line of features.py that declares what cannot be read, such as a wrong keyword."""
-    own = str(Path(__file__).parents[1] / "features.py")
-    frames = [frame for frame in extract_tb(error.__traceback__) if frame.filename == own]
-    return frames[0].lineno if frames and frames[0].name == "<module>" else None
+def _declared_on(error: Exception) -> str:
+    """Name the line of features.py or columns.py that cannot be read, such as a wrong keyword."""
+    for name in ("features.py", "columns.py"):
+        own = str(Path(__file__).parents[1] / name)
+        if isinstance(error, SyntaxError) and error.filename == own:
+            return f"{name}, line {error.lineno}"
+        frames = [frame for frame in extract_tb(error.__traceback__) if frame.filename == own]
+        if frames and frames[0].name == "<module>":
+            return f"{name}, line {frames[0].lineno}"
+    return ""
 
 
 def show(result: Any, as_json: bool, text: str) -> None:

@@ -46,7 +46,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "DATA-02": (
         "data_quality",
         "measured: {rows:0} rows, {rejected:0} rejected ({rejected_share:%}{broken}), "
-        "{duplicates:0} duplicates, score {score:3}{missing}",
+        "{duplicates:0} duplicates, score {score:3}{missing}{made}",
     ),
     "DATA-03": (
         "profile",
@@ -229,7 +229,9 @@ def _overrides(project: Project) -> list[str]:
 def _data_quality(report: Report, project: Project) -> Report:
     broken = max(report["rules"].items(), key=lambda item: item[1], default=None)
     column, share = max(report["missing_share"].items(), key=lambda item: item[1], default=("", 0))
+    own = ", ".join(map(code, report.get("added", [])))
     return {
+        "made": f"; made by columns.py, so that each caller sends it: {own}" if own else "",
         "broken": f", most for {escape(broken[0])}" if broken else "",
         "missing": f"; most missing: {code(column)} {percent(share)}" if share else "",
     }

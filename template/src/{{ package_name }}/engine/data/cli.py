@@ -17,6 +17,7 @@ app = typer.Typer(help="The data contract: draft, check, sample.", no_args_is_he
 
 @app.command("infer")
 def infer(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(help="CSV, Parquet or JSON lines.")],
     target: Annotated[str, typer.Option(help="The column to predict.")],
     definition: Annotated[str | None, typer.Option(help=target_fields.DEFINITION)] = None,
@@ -31,7 +32,8 @@ def infer(
     with project_lock(project.root), progress.shown("contract infer"):
         from . import drafting
 
-        draft = drafting.run(project, file, target, definition, entity, time, told, force)
+        given = target, definition, entity, time, told, force
+        draft = drafting.run(project, file, *given, add=context.obj)
     lines = [f"wrote {project.config.data.contract}; decided:"]
     lines += [f"  {line}" for line in drafting.table(draft.decisions)]
     evidence = {decision.evidence for decision in draft.decisions}

@@ -9,7 +9,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from keyword import iskeyword
 from pathlib import Path
@@ -169,6 +169,20 @@ def written_down(path: Path) -> list[str]:
                 "that is committed: remove them, or decide that they name nobody"
             )
     return found
+
+
+def lacking(path: Path, added: Sequence[str]) -> str:
+    """Say which columns that columns.py adds the contract has no place for, or ""."""
+    if not added:
+        return ""
+    names = {column.name for column in read(path).columns}
+    absent = [name for name in added if name not in names]
+    return (
+        f"columns.py adds {', '.join(map(repr, absent))}, which the contract does not have: give "
+        f"it a column in {path.name}, or draft it anew with `ml contract infer`"
+        if absent
+        else ""
+    )
 
 
 def contradiction(contract: Contract, answers: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ from . import leakage, personal, target_draft
 from .candidate import MAX_LEVELS, Candidate, short
 from .contract import UNSERVED, Column, Kind, Role, contradiction, definition_columns, read
 from .inference import infer
-from .ingest import read_table
+from .ingest import Add, read_table, unchanged, with_columns
 from .validation import DTYPES, parse
 
 NEAR_UNIQUE = 0.95  # share of different values that makes text an identifier or free text
@@ -94,6 +94,7 @@ def run(
     time_column: str | None = None,
     told: str | None = None,
     force: bool = False,
+    add: Add = unchanged,
 ) -> Draft:
     """Write a draft for `file` to the project's contract; return it.
 
@@ -105,7 +106,7 @@ def run(
     if edited and not force:
         raise ProjectError(f"{path.name} was edited: --force replaces it and keeps it as .bak")
     progress.tell(f"reading {file.name}")
-    frame = read_table(file, project.config.data.encoding)
+    frame = with_columns(read_table(file, project.config.data.encoding), add)
     progress.tell(f"judging {frame.width} columns of {number(frame.height)} rows")
     known = {name: project.plan.answers.get(name) for name in ("entity", "time_column")}
     known = {name: column for name, column in known.items() if column in frame.columns}

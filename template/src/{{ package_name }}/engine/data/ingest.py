@@ -2,7 +2,9 @@
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 import polars as pl
@@ -10,7 +12,19 @@ import polars as pl
 from .. import dialect, progress, settings, storage
 from ..errors import ProjectError
 from ..formats import number
+from . import contract as contracts
 from . import reading, sample, validation
+
+Add = Callable[[pl.DataFrame], pl.DataFrame]  # of the team's columns.py
+
+
+def unchanged(frame: pl.DataFrame) -> pl.DataFrame:
+    """Add no column."""
+    return frame
+
+
+# Errors that name a column or an attribute, and no value.
+NAMING = (pl.exceptions.ColumnNotFoundError, AttributeError, NameError)
 
 
 def read_table(path: Path, encoding: str = "utf-8") -> pl.DataFrame:
@@ -26,8 +40,30 @@ def read_table(path: Path, encoding: str = "utf-8") -> pl.DataFrame:
     return frame
 
 
-def run(project: settings.Project) -> dict[str, Any]:
-    """Snapshot the configured source; return data/raw/manifest.json.
+def with_columns(frame: pl.DataFrame, add: Add) -> pl.DataFrame:
+    """Return rows with the columns that `add` adds; ProjectError for a fault or a lost row."""
+    try:
+        found = add(frame)
+    except Exception as error:
+        own = [f for f in extract_tb(error.__traceback__) if Path(f.filename).name == "columns.py"]
+        line = f", line {own[-1].lineno}" if own else ""
+        told = str(error).splitlines()[0] if isinstance(error, NAMING) else ""
+        why = f"{type(error).__name__}{f' {told}' if told else ''}"  # others may repeat values
+        raise ProjectError(f"columns.py{line}: add failed: {why}") from error
+    if not isinstance(found, pl.DataFrame):
+        raise ProjectError(f"columns.py: add returned {type(found).__name__}, not pl.DataFrame")
+    if found.height != frame.height:
+        raise ProjectError(
+            f"columns.py: add returned {number(found.height)} rows of {number(frame.height)}: "
+            "one row stays one row; what shall not count, the contract refuses"
+        )
+    if lost := [name for name in frame.columns if name not in found.columns]:
+        raise ProjectError(f"columns.py: add lost the column {lost[0]!r}: keep what is there")
+    return found
+
+
+def run(project: settings.Project, add: Add = unchanged) -> dict[str, Any]:
+    """Snapshot the configured source, with what `add` adds; return data/raw/manifest.json.
 
     The snapshot is named by its content: the same content is the same file, and another one
     never replaces it. The default sample is generated when it is not there.
@@ -36,6 +72,11 @@ def run(project: settings.Project) -> dict[str, Any]:
     source = project.path(config.source)
     make_sample(project)
     frame, source_sha256 = _read_hashed(project, source, config.encoding)
+    read = frame.columns
+    frame = with_columns(frame, add)
+    added = [name for name in frame.columns if name not in read]
+    if missing := contracts.lacking(project.contract_path, added):
+        raise ProjectError(missing)
     progress.tell(f"writing the snapshot of {number(frame.height)} rows")
     content = validation.parquet(frame)
     digest = storage.sha256_bytes(content)
@@ -52,6 +93,7 @@ def run(project: settings.Project) -> dict[str, Any]:
         "source_sha256": source_sha256,
         "rows": frame.height,
         "columns": frame.width,
+        "added": added,
         "bytes": len(content),
     }
     storage.write_json(project.path("data/raw/manifest.json"), manifest)

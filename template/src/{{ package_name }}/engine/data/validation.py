@@ -82,6 +82,7 @@ class _Snapshot(msgspec.Struct):
     file: str
     sha256: str
     made_up: bool = False
+    added: tuple[str, ...] = ()
 
 
 class _Report(msgspec.Struct):
@@ -192,6 +193,7 @@ def run(project: Project) -> dict[str, Any]:
         "run": storage.sha256_text(inputs)[:12],
         "data_sha256": snapshot.sha256,
         "made_up": snapshot.made_up,
+        "added": snapshot.added,
         **summary(contract, result),
     }
     report["failures"] = _failures(contract.target, result, project.config.data.max_rejected_share)
