@@ -79,7 +79,7 @@ def check_project(folder: Path, given: dict[str, Any]) -> None:
             del faults["it holds a path of this machine"]
         found = [fault for fault, there in faults.items() if there]
         assert not found, f"{name}: {found}"
-    for mode in {"rest", "batch"} - set(remembered["deployment_modes"]):
+    for mode in {"rest", "grpc", "batch"} - set(remembered["deployment_modes"]):
         strangers = [name for name in files if re.search(rf"(?<![a-z]){mode}(?![a-z])", name)]
         assert not strangers, f"files of a mode that was not chosen: {strangers}"
     plan = yaml.load(files["plan/plan.yaml"], yaml.CSafeLoader)
@@ -485,7 +485,7 @@ BAD = [
     ("horizon_months", 4, "give 5 to 120"),
     ("discount_rate", 1.5, "give 0 to 1"),
     ("interpretability", "some", "give one of none, global"),
-    ("deployment_modes", [], "choose rest, batch or both"),
+    ("deployment_modes", [], "choose at least one of rest, grpc, batch"),
     ("deployment_modes", ["rest", "kafka"], "give a list, such as [rest, batch]"),
     ("latency_ms", 0, "give 1 to"),
     ("batch_schedule", "0 5 * *", "five fields"),

@@ -36,7 +36,7 @@ CHOICES: dict[str, list[Any]] = {
     "entity_repeats": [True, False],
     "has_labels": [True, False],
     "interpretability": ["none", "global", "local", "inherent"],
-    "deployment_modes": [["rest"], ["batch"], ["rest", "batch"], ["batch", "rest"]],
+    "deployment_modes": [["rest"], ["batch"], ["grpc"], ["rest", "batch"], ["batch", "rest"]],
     "decision_mode": ["human_in_loop", "automated"],
     "n_rows": [100, 999, 1000, 8000, 50_000, 10**12],
     "pos_rate": [0.0001, 0.02, 0.0999, 0.1, 0.15, 0.5, 0.9999],

@@ -34,7 +34,7 @@ def run(project: Project) -> dict[str, Any]:
     """
     facts = project.facts
     used = facts.note()
-    limit = facts.latency_ms if "rest" in facts.deployment_modes else float("inf")
+    limit = facts.latency_ms if _services(project) else float("inf")
     folder = registry.champion_folder(project)
     scorer = Scorer.load(folder)
     golden = read_golden(folder, scorer.columns)
@@ -68,6 +68,11 @@ def run(project: Project) -> dict[str, Any]:
             f"than latency_ms {number(limit)}: train fewer members or rounds, or change the answer"
         )
     return report
+
+
+def _services(project: Project) -> list[str]:
+    """Return the modes that callers wait for."""
+    return [mode for mode in project.facts.deployment_modes if mode != "batch"]
 
 
 def _single_row_ms(scorer: Scorer, golden: Golden) -> dict[str, float]:
@@ -113,8 +118,8 @@ def _fresh_process(project: Project) -> dict[str, Any]:
 def _become_ready() -> None:
     """Do what a serving process does until its first prediction; print its memory in MB."""
     project = find_project()
-    if "rest" in project.facts.deployment_modes:
-        importlib.import_module(".serving.rest", __package__).create_app(project)
+    if services := _services(project):
+        importlib.import_module(f".serving.{services[0]}", __package__).create_app(project)
     else:
         Scorer.load(registry.champion_folder(project))
     status = Path("/proc/self/statm")  # Linux has it, others not

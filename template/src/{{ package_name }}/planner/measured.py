@@ -325,7 +325,7 @@ def _explain(report: Report, project: Project) -> Report:
 
 def _bench(report: Report, project: Project) -> Report:
     answers, card = project.plan.answers, _card(report["scorecard"], project)
-    if "rest" not in answers["deployment_modes"]:
+    if answers["deployment_modes"] == ["batch"]:
         return {"size": "", **card}
     # Little's law as in DEP-02, with the measured time in place of the limit.
     busy = answers["peak_qps"] * report["single_row_ms"]["p95"] / 1000
