@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .engine import metrics, privacy, progress, storage, task
+from .engine import history, metrics, privacy, progress, storage, task
 from .engine.data import contract, validation
 from .engine.data import target as targets
 from .engine.errors import ProjectError
@@ -43,6 +43,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
     frame = validation.stored(project, "data/processed/test.parquet", "run `ml train`", agreed)
     if row is not None and not 0 <= row < frame.height:
         raise ProjectError(f"row {row}: the test set has rows 0 to {frame.height - 1}")
+    frame = history.looked_up(frame, scorer.state)
     x, seed = encode(scorer.spec, frame), project.config.training.seed
     y = targets.values(frame, agreed.target)
     rng = np.random.default_rng(seed)

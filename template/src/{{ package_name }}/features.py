@@ -8,6 +8,7 @@ from .engine.data.contract import Column, Contract
 from .engine.errors import ProjectError
 from .engine.features import value_of
 from .engine.model.calendar import Holiday  # noqa: F401
+from .engine.model.history import DaysSince, Lag, Past, Window  # noqa: F401
 from .engine.model.lookups import Frequency, Hashed, OneHot, Ordinal, Rare, TargetEncoding  # noqa: F401
 from .engine.model.operators import (  # noqa: F401
     PCA,
@@ -32,8 +33,9 @@ from .engine.model.selection import Selection
 
 # Features made of columns, one a line, alike in training and service; nothing else has to change.
 # What each operator does stands in its class; callers have to send what none of them can make.
-FEATURES: Sequence[Operator] = [
+FEATURES: Sequence[Operator | Past] = [
     # Ratio("debt_ratio", of=("debt", "income")),
+    # Window("orders_28d", days=28),
 ]
 SELECTION = Selection("none", keep=30)
 

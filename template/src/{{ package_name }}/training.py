@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from . import decision, features, models
-from .engine import metrics, monitoring, progress, slices, storage, task
+from .engine import history, metrics, monitoring, progress, slices, storage, task
 from .engine.data import contract, validation
 from .engine.data import target as targets
 from .engine.data.kept import keep, taken, told
@@ -30,6 +30,7 @@ from .engine.model.fitting import (
     eased,
     known,
 )
+from .engine.model.history import State
 from .engine.model.output import levels
 from .engine.settings import Project
 from .splitting import Split, require_role, split
@@ -85,6 +86,7 @@ def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split, s
     frame, digest = validation.stored_hashed(project, name, mend, agreed)
     settings, scheme = project.config.training, project.facts.split
     check(project, agreed)
+    frame = history.looked_up(frame, state_of(project, agreed))
     y = targets.values(frame, agreed.target)
     parts = split(
         frame,
@@ -101,10 +103,17 @@ def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split, s
     return frame, agreed, parts._replace(folds=folds, notes=[*parts.notes, *notes]), digest
 
 
+def state_of(project: Project, agreed: contract.Contract) -> State | None:
+    """Return what answers the features that look back; None without any."""
+    past = history.declared(features.FEATURES, project, agreed)
+    return history.state_of(past, agreed, history.events(project, agreed)) if past else None
+
+
 def development_data(project: Project, rows: pl.DataFrame, agreed: contract.Contract) -> Data:
     """Return the development rows as a matrix; features are learnt from these rows only."""
     recipe = declared(features.FEATURES, features.SELECTION, project, agreed)
     spec = features.fit(rows, agreed, task.context(project.facts))
+    spec = history.added(spec, history.declared(features.FEATURES, project, agreed))
     if not spec.names:
         raise ProjectError("no feature varies: give at least one contract column the role feature")
     threads = project.config.training.threads
@@ -301,6 +310,7 @@ def run(project: Project) -> dict[str, Any]:
             "run": run_id,
         },
         reports={"profile.json": reference, "training.json": report},
+        state=state_of(project, agreed),
     )
     registry.register(project, version, run=run_id)
     storage.write_json(project.path("reports/training.json"), report)

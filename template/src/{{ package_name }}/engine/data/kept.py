@@ -46,9 +46,10 @@ def keep(
     seed: int,
 ) -> Kept:
     """Return what is needed later of both parts; `tested` are the places that a fold tests."""
+    columns = [column.name for column in agreed.columns]
     return Kept(
-        development=validation.parquet(development),
-        test=validation.parquet(test),
+        development=validation.parquet(development.select(columns)),
+        test=validation.parquet(test.select(columns)),
         told=told("test", targets.values(test, agreed.target)),
         parity=development.sample(min(PARITY_ROWS, len(development)), seed=seed, shuffle=True),
         served=development[tested].select(column.name for column in agreed.features),

@@ -14,7 +14,7 @@ from ..data import validation
 from ..data.contract import Column, Contract
 from ..errors import ProjectError
 from ..features import encode
-from . import graph
+from . import graph, history
 from .output import Output
 from .plain import Matrix
 from .scorer import FORMAT, FeatureSpec, Golden, Manifest, Scorer, ServedColumn, example, session
@@ -25,9 +25,7 @@ GOLDEN_ROWS = 50
 
 def sent(contract: Contract, spec: FeatureSpec | None) -> tuple[Column, ...]:
     """Return what callers send: what is served, and for whom and when a row is if features ask."""
-    read: set[str] = set()
-    if spec:
-        read = {item.column for item in spec.numeric} | {item.column for item in spec.categorical}
+    read = spec.columns if spec else set()
     served = contract.served
     others = (contract.entity, contract.time)
     return served + tuple(c for c in others if c and c.name in read and c not in served)
@@ -63,11 +61,12 @@ def save(
     rivals: dict[str, graph.Predictor],
     facts: dict[str, Any],
     reports: dict[str, Any],
+    state: history.State | None = None,
 ) -> None:
     """Write the bundle to the new folder `folder`, at once.
 
     `sample` holds contract-typed rows for parity and golden answers; `facts` are the remaining
-    fields of the manifest. ProjectError when a graph does not repeat the model: no bundle then.
+    fields of the manifest. `state` answers the features that look back. ProjectError when a graph does not repeat the model: no bundle then.
     """
     x = encode(spec, sample)
     outputs: tuple[Output, ...] = facts["outputs"]
@@ -81,6 +80,7 @@ def save(
     scores = [output.name for output in outputs if output.role == "score"]
     answers = session(encoded).run(scores, {"x": encode(spec, chosen)})
     golden = {n: tuple(_flat(a).tolist()) for n, a in zip(scores, answers, strict=True)}
+    past = chosen.select(feature.name for feature in spec.history).fill_nan(None).rows()
     with storage.replacing_folder(folder) as temporary:
         content: dict[str, bytes] = {
             "model.onnx": model,
@@ -88,7 +88,9 @@ def save(
             "contract.odcs.yaml": contract_text.encode("utf-8"),
             "features.json": storage.json_bytes(spec),
             "columns.json": storage.json_bytes(served_columns(contract, spec)),
-            "golden.json": storage.json_bytes(Golden(rows=rows, scores=golden)),
+            "golden.json": storage.json_bytes(
+                Golden(rows=rows, scores=golden, history=tuple(past))
+            ),
             **{name: storage.json_bytes(report) for name, report in reports.items()},
         }
         for name, rival in rivals.items():
@@ -107,6 +109,8 @@ def save(
             **facts,
         )
         storage.write_json(temporary / "manifest.json", manifest)
+        if state:
+            history.write(temporary, state, dt.datetime.now(dt.UTC))
         Scorer.load(temporary)
 
 

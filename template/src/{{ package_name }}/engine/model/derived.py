@@ -14,11 +14,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from .. import task
+from .. import history, task
 from ..data.contract import Contract
 from ..errors import ProjectError
 from ..settings import Project
 from .builder import Graph, info
+from .history import Past
 from .made import PREFIX
 from .operators import Floats, Learnt, Operator, Rows
 from .plain import Matrix
@@ -257,13 +258,13 @@ def tensor_of(step: Step) -> str:
     return f"{PREFIX}{step.operator.name}"
 
 
-def refused(operator: Operator, problem: str) -> ProjectError:
+def refused(operator: Operator | Past, problem: str) -> ProjectError:
     """Return the error that names the declaration."""
     return ProjectError(f"features.py, {type(operator).__name__} {operator.name!r}: {problem}")
 
 
 def declared(
-    operators: Sequence[Operator], selection: Selection, project: Project, contract: Contract
+    features: Sequence[Operator | Past], selection: Selection, project: Project, contract: Contract
 ) -> Recipe | None:
     """Return what a team declares, checked against the contract; None when it is nothing."""
     kinds: dict[str, str] = {}
@@ -274,7 +275,14 @@ def declared(
             kinds |= {f"{column.name}.{part}": "number" for part in parts}
         else:
             kinds[column.name] = "category" if column.kind == "category" else "number"
-    check(operators, selection, kinds, {item.name for item in contract.columns} - kinds.keys())
+    past = history.declared(features, project, contract)
+    operators = [item for item in features if not isinstance(item, Past)]
+    others = {item.name for item in contract.columns} - kinds.keys()
+    for item in past:
+        if item.name in kinds or item.name in others:
+            raise refused(item, "this name is taken: give it another")
+        kinds[item.name] = "number"
+    check(operators, selection, kinds, others)
     if not operators and selection.method == "none":
         return None
     delay = round(project.facts.label_delay_days * MICROSECONDS_A_DAY)

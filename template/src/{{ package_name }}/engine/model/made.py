@@ -10,6 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from .history import Past
 from .operators import Operator
 from .plain import Matrix
 from .scorer import in_parts, session
@@ -19,7 +20,7 @@ REPEATS = 3
 Answers = dict[str, NDArray[Any]]
 
 
-def described(operators: Sequence[Operator]) -> list[dict[str, Any]]:
+def described(operators: Sequence[Operator | Past]) -> list[dict[str, Any]]:
     """Return what reports say of each declared feature."""
     return [
         {

@@ -21,6 +21,9 @@ from .. import dialect, privacy, storage, task
 from ..errors import ProjectError
 from ..threads import workers
 from . import stored_graph
+from .history import FILES as STATE_FILES
+from .history import Lookback, State, key_of, moment_of
+from .history import read as read_state
 from .output import Output, answer
 
 FORMAT = 3
@@ -81,12 +84,14 @@ class CategoricalFeature(msgspec.Struct, frozen=True):
 class FeatureSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """How raw columns become the model's matrix: first the numbers, then the codes.
 
-    `context` names features, the last of their kind, that say for whom and when a row is.
+    `context` names features, the last of their kind, that say for whom and when a row is. Those of
+    `history` are numbers that no column holds: a state has them.
     """
 
     numeric: tuple[NumericFeature, ...]
     categorical: tuple[CategoricalFeature, ...]
     context: tuple[str, ...] = ()
+    history: tuple[Lookback, ...] = ()
 
     @property
     def measured(self) -> int:
@@ -97,6 +102,13 @@ class FeatureSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     def names(self) -> list[str]:
         """Names of the matrix columns, in order."""
         return [item.name for item in self.numeric] + [item.name for item in self.categorical]
+
+    @property
+    def columns(self) -> set[str]:
+        """Names of the columns that are read of a row."""
+        made = {feature.name for feature in self.history}
+        read = {item.column for item in (*self.numeric, *self.categorical)} - made
+        return read | {name for feature in self.history for name in (feature.by, feature.on)}
 
 
 class ServedColumn(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,11 +164,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ignored: tuple[str, ...] = ()
 
 
-class Golden(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows with the scores, by output, that every runtime must repeat."""
+class Golden(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Rows with the scores, by output, that every runtime must repeat.
+
+    `history` are the features that look back, as they were: the state goes on.
+    """
 
     rows: tuple[dict[str, Any], ...]
     scores: dict[str, tuple[float | tuple[float, ...], ...]]
+    history: tuple[tuple[float | None, ...], ...] = ()
 
 
 def _shown(value: float | str | None) -> str:
@@ -232,6 +248,7 @@ def _verified(folder: Path, manifest: Manifest) -> dict[str, bytes]:
         )
     there = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
     names = {path.as_posix() for path in there if not re.search(r"(^|/)\.", path.as_posix())}
+    names = {name for name in names if not STATE_FILES.fullmatch(name)}  # has a hash of its own
     if unknown := sorted(names - {MANIFEST, EVALUATED, *manifest.files}):
         raise ProjectError(f"bundle {folder.name}: {unknown[0]} is no file of it; remove it")
     graphs = {}
@@ -376,7 +393,9 @@ class Scorer:
         columns: tuple[ServedColumn, ...],
         model: bytes,
         threads: int = 1,
+        state: State | None = None,
     ) -> None:
+        self.state = state
         self.manifest = manifest
         self.version = manifest.version
         self.outputs = manifest.outputs
@@ -390,6 +409,9 @@ class Scorer:
         self._moments = [f"f{index}" for index in moments]
         self.has_times = any(column.kind == "timestamp" for column in columns)
         position = {column.name: index for index, column in enumerate(columns)}
+        self._position = dict(position)
+        looking_back = (feature.name for feature in spec.history)
+        position |= {name: index for index, name in enumerate(looking_back, len(columns))}
         self._numeric = [
             (
                 position[feature.column],
@@ -433,12 +455,14 @@ class Scorer:
                 f"task_type={manifest.task}` goes back to that task"
             )
         graphs = _verified(folder, manifest)
+        spec = storage.read_json(folder / "features.json", FeatureSpec)
         scorer = cls(
             manifest,
-            storage.read_json(folder / "features.json", FeatureSpec),
+            spec,
             storage.read_json(folder / "columns.json", tuple[ServedColumn, ...]),
             graphs["model_encoded.onnx"],
             threads,
+            read_state(folder, spec.history) if spec.history else None,
         )
         scorer.check_graphs(folder.name, graphs)
         scorer.replay(read_golden(folder, scorer.columns))
@@ -465,7 +489,8 @@ class Scorer:
 
     def replay(self, golden: Golden) -> None:
         """Score the golden rows; ProjectError when an answer differs from training."""
-        found = self.score_rows(list(map(self.read_row, golden.rows)))
+        rows = list(map(self.read_row, golden.rows))
+        found = self.predict(self.encode_rows(rows, golden.history))
         told = {name: np.asarray(scores) for name, scores in golden.scores.items()}
         apart = [np.abs(found[n] - scores) / task.unit(scores) for n, scores in told.items()]
         worst = float(max(each.max(initial=0) for each in apart))
@@ -495,11 +520,31 @@ class Scorer:
             for row in rows
         )
 
-    def encode_rows(self, rows: Sequence[msgspec.Struct]) -> NDArray[np.float32]:
-        """Turn rows of `row_type` into the model's matrix, shape (rows, features)."""
+    def encode_rows(
+        self, rows: Sequence[msgspec.Struct], past: Sequence[tuple[float | None, ...]] = ()
+    ) -> NDArray[np.float32]:
+        """Turn rows of `row_type` into the model's matrix, shape (rows, features).
+
+        `past` are the features of each row that look back; without it the state is asked.
+        """
         width = len(self._numeric) + len(self._categorical)
-        matrix = [self._encode(msgspec.structs.astuple(row)) for row in rows]
+        values = [msgspec.structs.astuple(row) for row in rows]
+        if self.state:
+            past = past or self._past(self.state, values)
+            values = [row + tuple(found) for row, found in zip(values, past, strict=True)]
+        matrix = [self._encode(row) for row in values]
         return np.array(matrix, dtype=np.float32).reshape(len(rows), width)
+
+    def _past(self, state: State, rows: Sequence[tuple[Any, ...]]) -> list[list[float]]:
+        """Ask the state for the features of rows that look back."""
+        keys = {
+            by: np.array([key_of(row[self._position[by]]) for row in rows], np.uint64)
+            for by in state.events
+        }
+        on = self._position[state.features[0].on]
+        moments = [moment_of(row[on] and _moment(row[on])) for row in rows]
+        found: list[list[float]] = state.ask(keys, np.array(moments, np.int64)).tolist()
+        return found
 
     def _encode(self, values: tuple[Any, ...]) -> list[float]:
         encoded = []

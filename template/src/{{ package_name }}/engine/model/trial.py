@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .. import progress, storage, task
+from .. import history, progress, storage, task
 from ..data import target as targets
 from ..data import validation
 from ..data.contract import Contract
@@ -61,7 +61,7 @@ def score(
     validation.check_columns(frame, name, mend, agreed)
     settings = project.config.training
     x, y, places = task.probed(
-        encode(scorer.spec, frame),
+        encode(scorer.spec, history.looked_up(frame, scorer.state)),
         targets.values(frame, agreed.target),
         scorer.spec.measured,
         settings.seed,

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .. import dialect, features, progress, storage, threads
+from .. import dialect, features, history, progress, storage, threads
 from ..data import contract, reading, validation
 from ..errors import ProjectError
 from ..model import registry
@@ -76,6 +76,7 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
     job: dict[str, Any] = {
         "version": scorer.version,
         "model_sha256": storage.sha256(folder / "manifest.json"),
+        **({"state_sha256": scorer.state.origin.sha256} if scorer.state else {}),
         "input_sha256": storage.sha256(source),
         "encoding": project.config.data.encoding,
         "part_rows": reading.ROWS,
@@ -304,7 +305,8 @@ def encode(scorer: Scorer, frame: pl.DataFrame) -> Encoded:
         typed[column.name] = checked.values
         for rule, broken in checked.broken:
             problem = _first(problem, broken, f"{column.name}: {rule}")
-    matrix = features.encode(scorer.spec, pl.DataFrame(typed))
+    table = history.looked_up(pl.DataFrame(typed), scorer.state)
+    matrix = features.encode(scorer.spec, table)
     warning = pl.Series([None], dtype=pl.String).new_from_index(0, frame.height)
     for index, category in enumerate(scorer.spec.categorical, len(scorer.spec.numeric)):
         is_other = pl.Series(matrix[:, index] == len(category.levels))

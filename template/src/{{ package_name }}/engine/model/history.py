@@ -1,0 +1,412 @@
+"""Features that look back, and the state that answers them: one definition, asked everywhere.
+
+The state holds events, which are rows of the table, by key and in the order of time; a feature of a
+row is made of the events strictly before the row's time. Training, files and service ask the same
+state by the same function, so that they cannot differ.
+"""
+
+import datetime as dt
+import hashlib
+import io
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import dialect, storage
+from ..errors import ProjectError
+
+Floats = NDArray[np.float64]
+Places = NDArray[np.int64]
+Moments = NDArray[np.int64]  # microseconds since 1970 in UTC
+Keys = NDArray[np.uint64]
+Join = Callable[[Floats, Floats], Floats]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Days = Annotated[float, msgspec.Meta(gt=0, le=100_000)]
+Delay = Annotated[float, msgspec.Meta(ge=0, le=100_000)]
+DAY = 86_400_000_000  # microseconds
+EPOCH = dt.datetime(1970, 1, 1)
+NO_TIME = np.iinfo(np.int64).min
+NO_KEY = 0
+ASKED_ROWS = 1 << 17  # at a time: memory stays flat
+LARGEST = float(np.finfo(np.float32).max)
+STATE = "state.json"
+FILES = re.compile(r"state(\.json|-[0-9a-f]{16}\.npz)")
+MEND = "run `ml features build`"
+# How events join, and what stands for one without a value.
+JOINS: dict[str, tuple[Join, float]] = {
+    "sum": (np.add, 0.0),
+    "mean": (np.add, 0.0),
+    "min": (np.minimum, np.inf),
+    "max": (np.maximum, -np.inf),
+}
+
+
+class _Named(msgspec.Struct, frozen=True, tag=True):
+    name: str
+
+
+class Past(_Named, frozen=True, kw_only=True):
+    """A feature made of earlier rows with the same value in the column `by`.
+
+    Earlier is strictly before the row's time; with `delay_days` also by more than that, for what a
+    row tells only later must not be known before. Missing where there is no earlier row, no key or
+    no time. `by` is the contract's entity if nothing is named. `why` is for the plan.
+    """
+
+    by: str = ""
+    delay_days: Delay | None = None
+    why: str = ""
+    on: str = ""  # the column of the time, which the contract names
+    to: ClassVar[str] = "all"
+    purpose: ClassVar[str] = ""
+
+    @property
+    def column(self) -> str:
+        """The column whose earlier values count; "" where only the rows do."""
+        return ""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the columns that it is made of."""
+        return tuple(filter(None, (self.column, self.by)))
+
+    @property
+    def delay(self) -> int:
+        """Microseconds after which an event is known."""
+        return round((self.delay_days or 0) * DAY)
+
+    def problem(self) -> str:
+        """Return what is wrong with the declaration beyond types, or ""."""
+        return ""
+
+    def prepare(self, events: "Events") -> None:
+        """Compute once what many rows are answered from."""
+
+    def answer(self, events: "Events", asked: "Asked") -> Floats:
+        """Return the feature of rows that have an earlier one, shape (rows,)."""
+        raise NotImplementedError
+
+
+class Lag(Past, frozen=True, kw_only=True):
+    """The value that the column had `back` rows before."""
+
+    of: str
+    back: Count = 1
+    purpose: ClassVar[str] = "what was before tells what comes"
+
+    @property
+    def column(self) -> str:
+        """The column whose earlier value it is."""
+        return self.of
+
+    def answer(self, events: "Events", asked: "Asked") -> Floats:
+        """Take the value; missing where fewer rows were before."""
+        place = asked.first + asked.known - self.back
+        values = events.columns[self.of][np.maximum(place, 0)]
+        return np.where(asked.known >= self.back, values, np.nan)
+
+
+class Window(Past, frozen=True, kw_only=True):
+    """How many rows there were in the last `days`, or what their values give; `days=None`: ever.
+
+    With `of`, count is that of rows with a value; gaps are left out. The sum of no value is 0, its
+    mean, min and max are missing.
+    """
+
+    of: str = ""
+    stat: Literal["count", "sum", "mean", "min", "max"] = "count"
+    days: Days | None = None
+    purpose: ClassVar[str] = "how much there was lately, which no single row tells"
+
+    @property
+    def column(self) -> str:
+        """The column whose earlier values count."""
+        return self.of
+
+    def problem(self) -> str:
+        """Ask for a column where one is needed."""
+        return "" if self.of or self.stat == "count" else f"{self.stat} needs a column: give of"
+
+    def prepare(self, events: "Events") -> None:
+        """Join neighbouring events."""
+        if self.of:
+            events.values(self.of)
+        if self.of and self.stat != "count":
+            events.blocks(self.of, self.stat)
+
+    def answer(self, events: "Events", asked: "Asked") -> Floats:
+        """Join the events between the two ends of the window."""
+        start = np.zeros_like(asked.known)
+        if self.days is not None:
+            start = events.before(asked.entity, asked.moments - self.delay - round(self.days * DAY))
+        if not self.of:
+            return (asked.known - start).astype(np.float64)
+        values = events.values(self.of)
+        counted = values[asked.first + asked.known] - values[asked.first + start]
+        if self.stat == "count":
+            return counted.astype(np.float64)
+        found = events.joined(self.of, self.stat, asked.first, start, asked.known)
+        if self.stat == "sum":
+            return found
+        found = found / np.maximum(counted, 1) if self.stat == "mean" else found
+        return np.where(counted > 0, found, np.nan)
+
+
+class DaysSince(Past, frozen=True, kw_only=True):
+    """Days since the last earlier row."""
+
+    purpose: ClassVar[str] = "how long ago the last one was"
+
+    def answer(self, events: "Events", asked: "Asked") -> Floats:
+        """Take the time from the last event to the row."""
+        return (asked.moments - events.times[asked.first + asked.known - 1]) / DAY
+
+
+Lookback = Lag | Window | DaysSince
+
+
+class Asked(NamedTuple):
+    """Rows that have an earlier one: place of the key, its first event, how many are earlier."""
+
+    entity: Places
+    first: Places
+    known: Places
+    moments: Moments
+
+
+class Events:
+    """The events of each key, the keys in order, the events of a key in the order of time.
+
+    `counts` are those of the keys, the columns have NaN where an event has no value.
+    """
+
+    def __init__(
+        self, keys: Keys, counts: Places, times: Moments, columns: Mapping[str, Floats]
+    ) -> None:
+        self.keys, self.counts, self.times, self.columns = keys, counts, times, columns
+        self.first = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
+        self._moments = np.unique(times)
+        self._steps = len(self._moments) + 1
+        # One number a event that rises by key and time: a search in it is one within a key.
+        ranks = np.searchsorted(self._moments, times)
+        self._order = np.repeat(np.arange(len(keys)), counts) * self._steps + ranks
+        self._values: dict[str, Places] = {}
+        self._blocks: dict[tuple[Join, str], list[Floats]] = {}
+
+    def places(self, keys: Keys) -> Places:
+        """Return the place of each key, -1 for one that no event has."""
+        if not len(self.keys):
+            return np.full(len(keys), -1)
+        found = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.where((self.keys[found] == keys) & (keys != NO_KEY), found, -1)
+
+    def before(self, entity: Places, moments: Moments) -> Places:
+        """Return how many events of each key are strictly before a time."""
+        steps = entity * self._steps + np.searchsorted(self._moments, moments)
+        return np.searchsorted(self._order, steps) - self.first[entity]
+
+    def values(self, column: str) -> Places:
+        """Return how many values stand before each event, and before the end."""
+        if column not in self._values:
+            known = ~np.isnan(self.columns[column])
+            self._values[column] = np.concatenate([[0], np.cumsum(known)])
+        return self._values[column]
+
+    def blocks(self, column: str, stat: str) -> list[Floats]:
+        """Return what 1, 2, 4 ... neighbouring events of a key give.
+
+        Block b of 2**n events of a key stands at (first event >> n) + b: blocks of two keys cannot
+        meet there. Unlike differences of running totals, sums of blocks lose nothing where large
+        values stand beside small ones, and they depend on no other key.
+        """
+        join, nothing = JOINS[stat]
+        if (join, column) not in self._blocks:
+            values = self.columns[column]
+            levels = [np.where(np.isnan(values), nothing, values)]
+            while int(self.counts.max(initial=0)) >> len(levels):
+                level = len(levels)
+                halves = self.counts >> level
+                entity = np.repeat(np.arange(len(halves)), halves)
+                ends = np.cumsum(halves)
+                block = np.arange(len(entity)) - (ends - halves)[entity]
+                left = (self.first[entity] >> (level - 1)) + 2 * block
+                joined = np.full((len(self.times) >> level) + 1, nothing)
+                joined[(self.first[entity] >> level) + block] = join(
+                    levels[-1][left], levels[-1][left + 1]
+                )
+                levels.append(joined)
+            self._blocks[join, column] = levels
+        return self._blocks[join, column]
+
+    def joined(self, column: str, stat: str, first: Places, start: Places, end: Places) -> Floats:
+        """Join events `start` to `end` of each row's key, in blocks as large as fit."""
+        join, nothing = JOINS[stat]
+        left, right = np.full(len(first), nothing), np.full(len(first), nothing)
+        rows = np.flatnonzero(start < end)
+        start, end = start[rows], end[rows]
+        for level, blocks in enumerate(self.blocks(column, stat)):
+            if not len(rows):
+                break
+            base, odd = first[rows] >> level, (start & 1).astype(bool)
+            left[rows[odd]] = join(left[rows[odd]], blocks[(base + start)[odd]])
+            start = (start + odd) >> 1
+            odd = (end & 1).astype(bool)
+            end = end - odd
+            right[rows[odd]] = join(blocks[(base + end)[odd]], right[rows[odd]])
+            end >>= 1
+            open_ = start < end
+            rows, start, end = rows[open_], start[open_], end[open_]
+        return join(left, right)
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a state comes from: state.json, which names its file, and the bundle it belongs to.
+
+    `built` is when it was, `until` the time of its last event, both in UTC.
+    """
+
+    bundle: str
+    file: str
+    sha256: str
+    built: str
+    until: str | None
+    events: int
+    keys: int
+
+    def age_days(self, now: dt.datetime) -> float:
+        """Return the days since it was built."""
+        return (now - dt.datetime.fromisoformat(self.built)) / dt.timedelta(days=1)
+
+
+class State:
+    """The events of each column of keys, and the features that they answer."""
+
+    def __init__(
+        self,
+        features: tuple[Lookback, ...],
+        events: Mapping[str, Events],
+        origin: Origin | None = None,
+    ) -> None:
+        self.features, self.events, self.origin = features, events, origin
+        for feature in features:
+            feature.prepare(events[feature.by])
+
+    def ask(self, keys: Mapping[str, Keys], moments: Moments) -> Floats:
+        """Return the features of rows, shape (rows, features), NaN where missing.
+
+        `keys` are those of the rows by column, `moments` their times (rows,).
+        """
+        found = np.full((len(moments), len(self.features)), np.nan)
+        for start in range(0, len(moments), ASKED_ROWS):
+            part = slice(start, start + ASKED_ROWS)
+            for by, events in self.events.items():
+                self._ask(by, events, events.places(keys[by][part]), moments[part], found[part])
+        return np.where(np.abs(found) <= LARGEST, found, np.nan)
+
+    def _ask(
+        self, by: str, events: Events, entity: Places, moments: Moments, found: Floats
+    ) -> None:
+        """Write the features of one column of keys into `found`."""
+        seen = np.flatnonzero((entity >= 0) & (moments != NO_TIME))
+        if not len(seen):
+            return
+        entity, moments = entity[seen], moments[seen]
+        known: dict[int, tuple[Places, Asked]] = {}
+        for index, feature in enumerate(self.features):
+            if feature.by != by:
+                continue
+            if feature.delay not in known:
+                count = events.before(entity, moments - feature.delay)
+                have = count > 0
+                rows = entity[have]
+                asked = Asked(rows, events.first[rows], count[have], moments[have])
+                known[feature.delay] = seen[have], asked
+            places, asked = known[feature.delay]
+            found[places, index] = feature.answer(events, asked)
+
+
+def key_of(value: Any) -> int:
+    """Return a number for a key, NO_KEY for a missing one: the state names nobody."""
+    text = "" if value is None else dialect.level(str(value))
+    if text in dialect.MISSING:
+        return NO_KEY
+    digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest) or 1
+
+
+def moment_of(value: dt.datetime | None) -> int:
+    """Return the microseconds of a time in UTC without an offset, NO_TIME for none."""
+    return NO_TIME if value is None else (value - EPOCH) // dt.timedelta(microseconds=1)
+
+
+def write(folder: Path, state: State, built: dt.datetime) -> Origin:
+    """Write a state into the folder of its bundle: the old one is there or the new one."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for index, events in enumerate(state.events.values()):
+        arrays[f"{index}.keys"], arrays[f"{index}.counts"] = events.keys, events.counts
+        arrays[f"{index}.times"] = events.times
+        arrays |= {f"{index}.{n}": values for n, values in enumerate(events.columns.values())}
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    content = buffer.getvalue()
+    digest = storage.sha256_bytes(content)
+    latest = [int(events.times.max()) for events in state.events.values() if len(events.times)]
+    until = EPOCH + dt.timedelta(microseconds=max(latest)) if latest else None
+    origin = Origin(
+        bundle=storage.sha256(folder / "manifest.json"),
+        file=f"state-{digest[:16]}.npz",
+        sha256=digest,
+        built=built.isoformat(timespec="seconds"),
+        until=until.isoformat() if until else None,
+        events=max((len(events.times) for events in state.events.values()), default=0),
+        keys=max((len(events.keys) for events in state.events.values()), default=0),
+    )
+    storage.write_bytes(folder / origin.file, content)
+    storage.write_json(folder / STATE, origin)
+    for old in folder.glob("state-*.npz"):
+        if old.name != origin.file:
+            old.unlink()
+    return origin
+
+
+def read(folder: Path, features: tuple[Lookback, ...]) -> State:
+    """Read the state of a bundle; ProjectError when it is missing, changed or of another one."""
+    where = f"bundle {folder.name}: its features look back, but"
+    if not (folder / STATE).is_file():
+        raise ProjectError(f"{where} {STATE} is missing: {MEND}")
+    try:
+        origin = storage.read_json(folder / STATE, Origin)
+    except ProjectError:
+        raise ProjectError(f"{where} {STATE} is damaged: {MEND}") from None
+    if origin.bundle != storage.sha256(folder / "manifest.json"):
+        raise ProjectError(f"{where} its state is of another bundle: {MEND}")
+    path = folder / origin.file
+    if not FILES.fullmatch(origin.file) or not path.is_file():
+        raise ProjectError(f"{where} {origin.file} is missing: {MEND}")
+    content, digest = storage.read_hashed(path)
+    if digest != origin.sha256:
+        raise ProjectError(f"{where} {origin.file} is changed: {MEND}")
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            events = {by: _events(arrays, n, of) for n, (by, of) in enumerate(read_of(features))}
+            return State(features, events, origin)
+    except (KeyError, ValueError, IndexError, OSError, zipfile.BadZipFile):
+        raise ProjectError(f"{where} {origin.file} is not usable: {MEND}") from None
+
+
+def read_of(features: tuple[Lookback, ...]) -> list[tuple[str, list[str]]]:
+    """Return each column of keys with the columns whose values its features read, sorted."""
+    every = {feature.by for feature in features}
+    return [(by, sorted({f.column for f in features if f.by == by} - {""})) for by in sorted(every)]
+
+
+def _events(arrays: Mapping[str, NDArray[Any]], index: int, columns: list[str]) -> Events:
+    values = {name: arrays[f"{index}.{place}"] for place, name in enumerate(columns)}
+    keys, counts, times = (arrays[f"{index}.{part}"] for part in ("keys", "counts", "times"))
+    return Events(keys, counts, times, values)
