@@ -66,7 +66,8 @@ def save(
     """Write the bundle to the new folder `folder`, at once.
 
     `sample` holds contract-typed rows for parity and golden answers; `facts` are the remaining
-    fields of the manifest. `state` answers the features that look back. ProjectError when a graph does not repeat the model: no bundle then.
+    fields of the manifest, `state` answers the features that look back. ProjectError when a graph
+    does not repeat the model: no bundle then.
     """
     x = encode(spec, sample)
     outputs: tuple[Output, ...] = facts["outputs"]
@@ -79,8 +80,9 @@ def save(
     rows = tuple(_plain(row, columns) for row in chosen.to_dicts())
     scores = [output.name for output in outputs if output.role == "score"]
     answers = session(encoded).run(scores, {"x": encode(spec, chosen)})
-    golden = {n: tuple(_flat(a).tolist()) for n, a in zip(scores, answers, strict=True)}
+    told = {n: tuple(_flat(a).tolist()) for n, a in zip(scores, answers, strict=True)}
     past = chosen.select(feature.name for feature in spec.history).fill_nan(None).rows()
+    golden = Golden(rows=rows, scores=told, history=tuple(past))
     with storage.replacing_folder(folder) as temporary:
         content: dict[str, bytes] = {
             "model.onnx": model,
