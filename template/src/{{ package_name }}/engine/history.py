@@ -17,6 +17,7 @@ from .data import target as targets
 from .data import validation
 from .data.contract import Column, Contract
 from .errors import ProjectError
+from .features import encode
 from .model import registry
 from .model.history import (
     NO_TIME,
@@ -30,7 +31,8 @@ from .model.history import (
     read_of,
     write,
 )
-from .model.scorer import FeatureSpec, NumericFeature
+from .model.plain import Matrix
+from .model.scorer import FeatureSpec, NumericFeature, Scorer
 from .settings import Project
 
 VALID, REJECTED = "data/processed/valid.parquet", "data/quarantine/rejected.parquet"
@@ -160,6 +162,8 @@ def state_of(features: tuple[Lookback, ...], contract: Contract, rows: pl.DataFr
 
 def keys(values: pl.Series) -> Keys:
     """Return the number of each row's key, shape (rows,)."""
+    if values.is_empty():
+        return np.empty(0, np.uint64)
     texts = values.cast(pl.String).fill_null("")
     different = texts.unique()
     numbers = pl.Series(list(map(key_of, different)), dtype=pl.UInt64)
@@ -185,6 +189,11 @@ def looked_up(frame: pl.DataFrame, state: State | None) -> pl.DataFrame:
     found = state.ask(asked, times(frame[state.features[0].on]))
     names = [feature.name for feature in state.features]
     return frame.with_columns(pl.Series(n, found[:, place]) for place, n in enumerate(names))
+
+
+def matrix_for(scorer: Scorer, frame: pl.DataFrame) -> Matrix:
+    """Return the model's matrix of typed rows, shape (rows, features)."""
+    return encode(scorer.spec, looked_up(frame, scorer.state))
 
 
 def run(project: Project) -> dict[str, Any]:

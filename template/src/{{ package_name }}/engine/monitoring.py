@@ -10,24 +10,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import (
-    comparison,
-    history,
-    metrics,
-    performance,
-    privacy,
-    progress,
-    resampling,
-    storage,
-    task,
-)
+from . import comparison, metrics, performance, privacy, progress, resampling, storage, task
 from .data import contract as contracts
 from .data import ingest, validation
 from .data import target as targets
 from .data.contract import Contract
 from .errors import CheckFailed, ProjectError
-from .features import encode
 from .formats import number
+from .history import matrix_for
 from .model import registry
 from .model.output import fields
 from .model.scorer import Scorer
@@ -457,9 +447,7 @@ def _made_up(project: Project, folder: Path, window: Window) -> bool:
 
 def _scored(source: str, scorer: Scorer, agreed: Contract, frame: pl.DataFrame) -> Window:
     progress.tell(f"scoring {number(frame.height)} rows of the {source}")
-    scores = scorer.predict(encode(scorer.spec, history.looked_up(frame, scorer.state)))[
-        scorer.score
-    ]
+    scores = scorer.predict(matrix_for(scorer, frame))[scorer.score]
     progress.tell("comparing them with training")
     labels = _floats(targets.outcome(frame, agreed.target))
     return Window(source, frame, scores, labels)

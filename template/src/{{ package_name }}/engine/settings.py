@@ -94,6 +94,7 @@ class Monitoring(Strict, frozen=True):
     act: Positive = 0.25
     min_rows: Count = 500
     window_days: Count = 7
+    max_state_days: Positive = 2.0
 
 
 class Config(Strict, frozen=True):

@@ -94,6 +94,15 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def stamp(path: Path) -> tuple[int, int] | None:
+    """Return what changes when a file is replaced, None without one."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino
+
+
 def read_hashed(path: Path) -> tuple[bytes, str]:
     """Return a file's bytes and their SHA-256: what was read is what was hashed."""
     content = path.read_bytes()

@@ -90,9 +90,7 @@ def save(
             "contract.odcs.yaml": contract_text.encode("utf-8"),
             "features.json": storage.json_bytes(spec),
             "columns.json": storage.json_bytes(served_columns(contract, spec)),
-            "golden.json": storage.json_bytes(
-                Golden(rows=rows, scores=golden, history=tuple(past))
-            ),
+            "golden.json": storage.json_bytes(golden),
             **{name: storage.json_bytes(report) for name, report in reports.items()},
         }
         for name, rival in rivals.items():

@@ -279,9 +279,10 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     events: int
     keys: int
 
-    def age_days(self, now: dt.datetime) -> float:
+    def age_days(self) -> float:
         """Return the days since it was built."""
-        return (now - dt.datetime.fromisoformat(self.built)) / dt.timedelta(days=1)
+        since = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(self.built)
+        return since / dt.timedelta(days=1)
 
 
 class State:

@@ -10,13 +10,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .. import history, progress, storage, task
+from .. import progress, storage, task
 from ..data import target as targets
 from ..data import validation
 from ..data.contract import Contract
 from ..errors import ProjectError
-from ..features import encode
 from ..formats import number
+from ..history import matrix_for
 from ..settings import Project
 from .output import answer
 from .scorer import Scorer, in_parts, session
@@ -61,7 +61,7 @@ def score(
     validation.check_columns(frame, name, mend, agreed)
     settings = project.config.training
     x, y, places = task.probed(
-        encode(scorer.spec, history.looked_up(frame, scorer.state)),
+        matrix_for(scorer, frame),
         targets.values(frame, agreed.target),
         scorer.spec.measured,
         settings.seed,

@@ -17,9 +17,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .. import dialect, features, history, progress, storage, threads
+from .. import dialect, progress, storage, threads
 from ..data import contract, reading, validation
 from ..errors import ProjectError
+from ..history import matrix_for
 from ..model import registry
 from ..model.output import Output
 from ..model.scorer import UNSEEN, Scorer, ServedColumn
@@ -76,13 +77,17 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
     job: dict[str, Any] = {
         "version": scorer.version,
         "model_sha256": storage.sha256(folder / "manifest.json"),
-        **({"state_sha256": scorer.state.origin.sha256} if scorer.state else {}),
         "input_sha256": storage.sha256(source),
         "encoding": project.config.data.encoding,
         "part_rows": reading.ROWS,
         "part_characters": reading.CHARACTERS,
         "format": FORMAT,
     }
+    looked_up: dict[str, Any] = {}
+    if (state := scorer.state) and state.origin:  # another state gives other answers
+        job["state_sha256"] = state.origin.sha256
+        age, limit = state.origin.age_days(), project.config.monitoring.max_state_days
+        looked_up = {"state_built": state.origin.built, "state_is_stale": age > limit}
     receipt = output.with_name(f"{output.name}.done.json")
     done = _recorded(receipt)
     known = job.items() <= done.items() and output.is_file()
@@ -108,7 +113,7 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
             shutil.rmtree(parts, ignore_errors=True)
             raise
         totals = _assemble(finished, schema, output)
-    report = job | totals | _unmatched(opened.names, agreed, scorer)
+    report = job | looked_up | totals | _unmatched(opened.names, agreed, scorer)
     report["output_sha256"] = storage.sha256(output)
     storage.write_json(receipt, report)
     shutil.rmtree(parts, ignore_errors=True)
@@ -305,8 +310,7 @@ def encode(scorer: Scorer, frame: pl.DataFrame) -> Encoded:
         typed[column.name] = checked.values
         for rule, broken in checked.broken:
             problem = _first(problem, broken, f"{column.name}: {rule}")
-    table = history.looked_up(pl.DataFrame(typed), scorer.state)
-    matrix = features.encode(scorer.spec, table)
+    matrix = matrix_for(scorer, pl.DataFrame(typed))
     warning = pl.Series([None], dtype=pl.String).new_from_index(0, frame.height)
     for index, category in enumerate(scorer.spec.categorical, len(scorer.spec.numeric)):
         is_other = pl.Series(matrix[:, index] == len(category.levels))

@@ -146,6 +146,7 @@ def application(service: Http) -> ASGIApp:
             "ready": not problem,
             "model_version": model.scorer.version,
             "problem": problem or service.problem,
+            **telemetry.state_now(),
         }
 
     @api.get("/metrics")

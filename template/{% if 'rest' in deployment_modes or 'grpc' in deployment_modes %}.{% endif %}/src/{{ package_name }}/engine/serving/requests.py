@@ -11,6 +11,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from .. import dialect, storage
+from ..model.history import STATE
 from ..model.output import fields
 from ..model.scorer import Manifest, Scorer, breach, read_golden, read_value
 from . import expected
@@ -45,6 +46,7 @@ class Model:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.state_seen = storage.stamp(folder / STATE)
         self.scorer = Scorer.load(folder)
         self.golden = read_golden(folder, self.scorer.columns)
         self.metrics: dict[str, Any] = storage.read_json(folder / "metrics.json")

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import msgspec
 
+from .. import storage
 from ..errors import ProjectError
 from ..model import registry
+from ..model.history import STATE
 from ..settings import Project
 from ..threads import workers
 from .refusal import Refused, refused, too_busy
@@ -69,7 +71,8 @@ class Service:
         self.project = project
         self.limits = project.config.serving
         folder = project.path("data/predictions") if self.limits.log_predictions else None
-        self.seen = self._registry_state()
+        self.registry = project.path("models/registry.json")
+        self.seen = storage.stamp(self.registry)
         model = self.load(registry.champion_folder(project))
         latency_s = project.facts.latency_ms / 1000
         self.telemetry = Telemetry(latency_s, folder, model.scorer.outputs)
@@ -81,13 +84,6 @@ class Service:
         self.problem: str | None = None
         self._use(model)
 
-    def _registry_state(self) -> tuple[int, int] | None:
-        try:
-            found = self.project.path("models/registry.json").stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_ino
-
     def load(self, folder: Path) -> Model:
         """Open a bundle; ProjectError when it cannot be served."""
         return Model(folder)
@@ -96,16 +92,20 @@ class Service:
         self.model = model
         self.telemetry.model.clear()
         self.telemetry.model.labels(model.scorer.version).set(1)
+        origin = model.scorer.state and model.scorer.state.origin
+        limit = self.project.config.monitoring.max_state_days
+        self.telemetry.follow(model.scorer.version, origin, limit)
 
     def reload(self) -> None:
-        """Follow the registry, again and again while its champion cannot be loaded."""
-        state = self._registry_state()
-        if state == self.seen and self.problem is None:
+        """Follow registry and state, again and again while the champion cannot be loaded."""
+        state = storage.stamp(self.registry)
+        is_renewed = storage.stamp(self.model.folder / STATE) != self.model.state_seen
+        if state == self.seen and not is_renewed and self.problem is None:
             return
         problem = None
         try:
             folder = registry.champion_folder(self.project)
-            if folder != self.model.folder:
+            if folder != self.model.folder or is_renewed:
                 model = self.load(folder)
                 if model.scorer.outputs != self.model.scorer.outputs:
                     raise ProjectError(f"{folder.name} has other outputs: start the service again")

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import logging
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from .. import privacy
+from ..model.history import Origin
 from ..model.output import Output, fields
 from ..model.scorer import ServedColumn
 
@@ -99,8 +100,22 @@ class Telemetry:
         self.decisions = {name: counter(f"ml_{many[name]}", one, [name]) for name in decided}
         self.model = gauge("ml_model_info", "The model in use", ["version"])
         self.reload_failed = gauge("ml_model_reload_failed", "1: the champion cannot be loaded")
+        age, stale = "Since it was built", "1: it is older than monitoring.max_state_days"
+        self.state_age = gauge("ml_feature_state_age_seconds", age, ["version"])
+        self.state_stale = gauge("ml_feature_state_stale", stale, ["version"])
+        self.state_now: Callable[[], dict[str, Any]] = dict
         self.ended = counter("ml_connections_ended", "Of callers that took too much", ["status"])
         self.lost = counter("ml_prediction_log_lost", "Rows that could not be logged")
+
+    def follow(self, version: str, origin: Origin | None, limit: float) -> None:
+        """Tell the age of the state of features that look back, nothing where there is none."""
+        self.state_age.clear()
+        self.state_stale.clear()
+        self.state_now = dict if origin is None else functools.partial(_told, origin, limit)
+        if origin is None:
+            return
+        self.state_age.labels(version).set_function(lambda: origin.age_days() * 86_400)
+        self.state_stale.labels(version).set_function(lambda: origin.age_days() > limit)
 
     def end(self, status: int) -> None:
         """Note a connection that was ended, with the status that its caller was sent."""
@@ -171,6 +186,13 @@ class Telemetry:
             answer = astuple(found)[: len(self.names)]  # without the warning
             lines.append(ENCODE(self.line_type(*head, *answer, digest, msgspec.Raw(features))))
         return lines
+
+
+def _told(origin: Origin, limit: float) -> dict[str, Any]:
+    """Return what /ready says of a state."""
+    age = origin.age_days()
+    facts = {"built": origin.built, "until": origin.until, "age_days": round(age, 2)}
+    return {"state": facts | {"stale": age > limit}}
 
 
 def _line_type(outputs: Sequence[Output]) -> type[msgspec.Struct]:
