@@ -165,6 +165,14 @@ def test_what_comes_later_changes_nothing() -> None:
         assert made(asked, ended).to_numpy().tobytes() == then.to_numpy().tobytes()
 
 
+def test_one_row_and_many_have_the_same_bits() -> None:
+    """A service asks one row at a time, training all at once."""
+    rows = table(300, seed=4)
+    of = state(rows)
+    alone = pl.concat([made(rows[[place]], of) for place in range(rows.height)])
+    assert alone.to_numpy().tobytes() == made(rows, of).to_numpy().tobytes()
+
+
 def test_the_order_of_the_rows_changes_nothing() -> None:
     rows = table(2000, seed=2).with_row_index("place")
     mixed = rows.sample(fraction=1, shuffle=True, seed=3)

@@ -1,5 +1,6 @@
 """Explain the champion: what matters over all, how, and for single rows."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from .engine.explaining import explained, partial_dependence
 from .engine.features import encode
 from .engine.formats import number
 from .engine.model import made, registry
+from .engine.model.history import State
 from .engine.model.plain import Matrix
 from .engine.model.scorer import Scorer
 from .engine.report import evaluation_page
@@ -68,7 +70,8 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
         "score": scorer.score,
         "base": scorer.predict(background)[scorer.score].mean(axis=0).tolist(),
         "global": importance,
-        "made": _declared(folder, scorer, probed[some], labels[some], np.random.default_rng(seed)),
+        "made": _declared(folder, scorer, probed[some], labels[some], np.random.default_rng(seed))
+        + _looking_back(folder, scorer, frame, importance),
         "rows": [
             {
                 "row": index,
@@ -122,12 +125,37 @@ def _declared(
 ) -> list[dict[str, Any]]:
     """Return what features.py declares, the most useful first, with what each brings and costs."""
     trained = storage.read_json(folder / "training.json", dict[str, Any])
-    if not (declared := trained.get("made")):
+    every = trained.get("made", [])
+    if not (declared := [item for item in every if "by" not in item]):
         return []
     model = (folder / "model_encoded.onnx").read_bytes()
     found = made.measured(model, x, lambda answers: _score(scorer, y, answers), rng)
     every = [item | found.get(item["feature"], {"gain": 0.0}) for item in declared]
     return sorted(every, key=lambda item: -item["gain"])
+
+
+def _looking_back(
+    folder: Path, scorer: Scorer, frame: pl.DataFrame, importance: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return what features that look back bring, which is their importance, and cost in the state.
+
+    The time is that of a row among `ROWS`.
+    """
+    if not (state := scorer.state):
+        return []
+    trained = storage.read_json(folder / "training.json", dict[str, Any])
+    declared = {item["feature"]: item for item in trained["made"] if "by" in item}
+    gains = {item["feature"]: item for item in importance}
+    rows, found = frame.head(ROWS), []
+    for feature in state.features:
+        alone = State((feature,), {feature.by: state.events[feature.by]})
+        started = time.perf_counter()
+        history.looked_up(rows, alone)
+        taken = (time.perf_counter() - started) / rows.height * 1e6
+        gain = gains[feature.name]
+        told = {"gain": gain["importance"], "std": gain["std"], "microseconds": taken}
+        found.append(declared[feature.name] | told)
+    return sorted(found, key=lambda item: -item["gain"])
 
 
 def permutation_importance(
@@ -166,15 +194,17 @@ def _shown(
     spec = scorer.spec
     columns = {item.name: item.column for item in spec.numeric}
     columns |= {item.name: item.column for item in spec.categorical}
+    columns |= {feature.name: feature.column for feature in spec.history}
     return [item for item in importance if columns[item["feature"]] not in personal]
 
 
 def _texts(scorer: Scorer, frame: pl.DataFrame, index: int, personal: set[str]) -> list[str]:
     texts = []
     spec = scorer.spec
+    read = {feature.name: feature.column for feature in spec.history}
     columns = [item.column for item in spec.numeric] + [item.column for item in spec.categorical]
     for column in columns:
         value = frame[column][index]
-        hidden = column in personal
+        hidden = read.get(column, column) in personal
         texts.append(privacy.HIDDEN if hidden else "(missing)" if value is None else str(value))
     return texts

@@ -285,7 +285,7 @@ def run(project: Project) -> dict[str, Any]:
         - float(np.mean(found[chosen].scores)),
         "learning_curve": _learning_curve(project, data, parts, largest, found),
         "features": data.spec.names,
-        "made": made.described(features.FEATURES),
+        "made": made.described(history.known(features.FEATURES, data.spec)),
         "tuned": sorted(tuned),
     }
     scores = head.apply(found[chosen].oof[tested])

@@ -121,6 +121,11 @@ def added(spec: FeatureSpec, features: tuple[Lookback, ...]) -> FeatureSpec:
     return msgspec.structs.replace(spec, numeric=numeric, history=features)
 
 
+def known(features: Sequence[Any], spec: FeatureSpec) -> list[Any]:
+    """Return the declared features; those that look back with their key, time and delay."""
+    return [*spec.history, *(item for item in features if not isinstance(item, Past))]
+
+
 def events(project: Project, contract: Contract) -> pl.DataFrame:
     """Return the rows that history is made of: the valid ones, and good ones without a target yet.
 
