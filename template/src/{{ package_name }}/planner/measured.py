@@ -52,6 +52,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "profile",
         "leakage: {leaks}\nmeasured: {width} columns{strongest}",
     ),
+    "FEAT-03": ("training", "measured: {looks_back}"),
     "MOD-04": ("training", "measured: {chosen:name}{selected}"),
     "MOD-02": ("metrics", "measured: {primary_metric:name} of {tried}; baselines {plain}"),
     "MOD-06": ("bench", "measured: points of 1 over all criteria: {totals}{differs}"),
@@ -262,7 +263,13 @@ def _training(report: Report, project: Project) -> Report:
     less = f"; less than {least} better than a simpler baseline: " if small else ""
     less += ", ".join(escape(project.plan.named(name)) for name in small)
     notes = "".join(f"; {escape(note)}" for note in report["split"].get("notes", []))
-    return {"notes": notes, "selected": "".join(gaps) + less}
+    past = [item for item in report.get("made", []) if "by" in item]
+    keys = ", ".join(sorted({code(item["by"]) for item in past}))
+    names = ", ".join(code(item["feature"]) for item in past)
+    looks_back = "no state is needed because no feature looks back"
+    if past:
+        looks_back = f"{names} look back by {keys}; `ml features build` builds their state again"
+    return {"notes": notes, "selected": "".join(gaps) + less, "looks_back": looks_back}
 
 
 def _verdict(gate: Report) -> str:
