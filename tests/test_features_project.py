@@ -31,10 +31,11 @@ def declare(project: Made, lines: str) -> None:
     """Write lines into the list of features.py."""
     path = project.folder / "src" / project.package / "features.py"
     text = path.read_text(encoding="utf-8")
-    start = text.index("FEATURES: Sequence[Operator] = [\n")
-    end = text.index("]\n", start + 40)
+    start = text.index("FEATURES: Sequence[Operator | Past] = [\n")
+    end = text.index("]\n", start + 46)
     path.write_text(
-        f"{text[:start]}FEATURES: Sequence[Operator] = [\n{lines}{text[end:]}", encoding="utf-8"
+        f"{text[:start]}FEATURES: Sequence[Operator | Past] = [\n{lines}{text[end:]}",
+        encoding="utf-8",
     )
 
 
