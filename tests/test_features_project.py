@@ -24,7 +24,13 @@ ADDED = """    Ratio("use", of=("data_usage_gb", "monthly_charge")),
     TargetEncoding("region_mean", of="region"),
     Cyclical("season", of="tenure_months", period=12),
     Winsorise("usage", of="data_usage_gb"),
+    Window("calls_90d", of="support_calls_90d", stat="sum", days=90),
+    Window("left", of="churned", stat="mean"),
+    Lag("charge_before", of="monthly_charge"),
+    Difference("charge_rise", of=("monthly_charge", "charge_before")),
+    DaysSince("since"),
 """
+BACK = {"calls_90d", "left", "charge_before", "since"}
 
 
 def declare(project: Made, lines: str) -> None:
@@ -80,7 +86,7 @@ def test_plan_and_reports_tell_what_each_brings_and_costs(project: Made) -> None
     project.ml("explain")
     made = {item["feature"]: item for item in project.report("explain")["made"]}
     assert list(made) == sorted(made, key=lambda name: -made[name]["gain"])
-    assert made.keys() == {"use", "region_mean", "season", "usage"}
+    assert made.keys() == {"use", "region_mean", "season", "usage", "charge_rise"} | BACK
     assert made["use"]["of"] == ["data_usage_gb", "monthly_charge"]
     seen = [item for item in made.values() if "microseconds" in item]
     assert len(seen) >= 3 and all(item["microseconds"] > 0 for item in seen)
@@ -90,6 +96,50 @@ def test_plan_and_reports_tell_what_each_brings_and_costs(project: Made) -> None
     project.ml("plan", "sync")
     plan = (project.folder / "PLAN.md").read_text(encoding="utf-8").replace("\u00a0", " ")
     assert "Made features, gain: " in plan and "`use` (Ratio of `data_usage_gb`" in plan
+
+
+def test_the_service_looks_back_to_the_same_bits_as_training(project: Made) -> None:
+    """Each row of the table: what training saw of it is what a request for it gets."""
+    code = """
+import json
+from pathlib import Path
+import numpy as np
+from churn_model import training
+from churn_model.engine.features import encode
+from churn_model.engine.model.scorer import Scorer
+from churn_model.engine.settings import find_project
+frame, agreed, _, _ = training.prepare(find_project())
+scorer = Scorer.load(Path("models/v1"))
+trained = encode(scorer.spec, frame)[:300]
+names = {column.name for column in scorer.columns}
+rows = [{k: v.isoformat() if hasattr(v, "isoformat") else v for k, v in row.items() if k in names}
+        for row in frame.head(300).to_dicts()]
+served = np.concatenate([scorer.encode_rows([scorer.read_row(row)]) for row in rows])
+past = [scorer.spec.names.index(feature.name) for feature in scorer.spec.history]
+unseen = scorer.encode_rows([scorer.read_row(rows[0] | {"customer_id": "nobody"})])[0, past]
+print(json.dumps([trained.tobytes() == served.tobytes(), len(past), float(np.isnan(unseen).sum()),
+                  float(np.isfinite(trained[:, past]).mean())]))
+"""
+    same, features, missing, known = json.loads(project.python("-c", code))
+    assert same and features == missing == len(BACK) and known > 0.3
+
+
+def test_the_state_is_built_again_without_a_new_model(project: Made) -> None:
+    folder = project.folder / "models/v1"
+    manifest, first = (folder / "manifest.json").read_bytes(), (folder / "state.json").read_bytes()
+    said = project.ml("features", "build")
+    assert "v1: " in said and " events of " in said
+    again = json.loads((folder / "state.json").read_bytes())
+    assert again["sha256"] == json.loads(first)["sha256"]
+    assert (folder / "manifest.json").read_bytes() == manifest
+    assert project.ml("models")
+    state = (folder / "state.json").read_bytes()
+    (folder / "state.json").unlink()
+    assert "run `ml features build`" in project.ml("score", "in.parquet", "new.parquet", code=2)
+    project.ml("features", "build")
+    old = json.loads(state) | {"built": "2020-01-01T00:00:00+00:00"}
+    (folder / "state.json").write_text(json.dumps(old))
+    assert "`ml features build`" in project.ml("score", "in.parquet", "new.parquet")
 
 
 def test_what_is_served_holds_no_training_library(project: Made) -> None:

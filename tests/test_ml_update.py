@@ -41,6 +41,7 @@ from package_name.engine import git as git_child
 from package_name.engine.errors import ProjectError
 from package_name.planner import blocks, update
 
+FEATURES = "src/churn_model/features.py"
 SERVICE = "src/churn_model/engine/serving/rest.py"
 TOUCHED = {".copier-answers.yml", "PLAN.md", "docs/model_card.md", "plan/plan.yaml"}  # by cost_fn
 TRAINING = "src/churn_model/training.py"
@@ -337,8 +338,12 @@ def test_the_whole_address_of_a_local_template_is_recorded(
 
 def test_another_task_and_back_keeps_what_people_wrote(project: Path, fast: None) -> None:
     edit(project, "PLAN.md", "_No answer yet._", "Calls of the second week show it.")
+    listed = "FEATURES: Sequence[Operator | Past] = [\n"
+    declared = '    Ratio("use", of=("a", "b")),\n    Lag("before", of="a"),\n'
+    edit(project, FEATURES, listed, f"{listed}{declared}")
     commit(project)
     owned = ("PLAN.md", "config.yaml", "contracts/dataset.odcs.yaml", "plan/overrides.yaml")
+    owned = (*owned, FEATURES)
     before = {name: (project / name).read_bytes() for name in owned}
     for task in ("regression", "multiclass", "multilabel", "anomaly", "binary"):
         done = update.run(project, [f"task_type={task}"], "v1.0.0", dry_run=False)

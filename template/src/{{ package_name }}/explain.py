@@ -70,8 +70,11 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
         "score": scorer.score,
         "base": scorer.predict(background)[scorer.score].mean(axis=0).tolist(),
         "global": importance,
-        "made": _declared(folder, scorer, probed[some], labels[some], np.random.default_rng(seed))
-        + _looking_back(folder, scorer, frame, importance),
+        "made": sorted(
+            _declared(folder, scorer, probed[some], labels[some], np.random.default_rng(seed))
+            + _looking_back(folder, scorer, frame, importance),
+            key=lambda item: -item["gain"],
+        ),
         "rows": [
             {
                 "row": index,
@@ -123,15 +126,14 @@ def _score(scorer: Scorer, y: NDArray[Any], answers: dict[str, NDArray[Any]]) ->
 def _declared(
     folder: Path, scorer: Scorer, x: Matrix, y: NDArray[Any], rng: np.random.Generator
 ) -> list[dict[str, Any]]:
-    """Return what features.py declares, the most useful first, with what each brings and costs."""
+    """Return what features.py declares of columns, with what each brings and costs."""
     trained = storage.read_json(folder / "training.json", dict[str, Any])
     every = trained.get("made", [])
     if not (declared := [item for item in every if "by" not in item]):
         return []
     model = (folder / "model_encoded.onnx").read_bytes()
     found = made.measured(model, x, lambda answers: _score(scorer, y, answers), rng)
-    every = [item | found.get(item["feature"], {"gain": 0.0}) for item in declared]
-    return sorted(every, key=lambda item: -item["gain"])
+    return [item | found.get(item["feature"], {"gain": 0.0}) for item in declared]
 
 
 def _looking_back(
@@ -155,7 +157,7 @@ def _looking_back(
         gain = gains[feature.name]
         told = {"gain": gain["importance"], "std": gain["std"], "microseconds": taken}
         found.append(declared[feature.name] | told)
-    return sorted(found, key=lambda item: -item["gain"])
+    return found
 
 
 def permutation_importance(
