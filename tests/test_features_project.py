@@ -1,6 +1,7 @@
 """Features that a team declares, in a project: one line in one file, served at once."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,7 @@ def test_the_service_looks_back_to_the_same_bits_as_training(project: Made) -> N
     """Each row of the table: what training saw of it is what a request for it gets."""
     code = """
 import json
+import time
 from pathlib import Path
 import numpy as np
 from churn_model import training
@@ -140,6 +142,24 @@ def test_the_state_is_built_again_without_a_new_model(project: Made) -> None:
     old = json.loads(state) | {"built": "2020-01-01T00:00:00+00:00"}
     (folder / "state.json").write_text(json.dumps(old))
     assert "`ml features build`" in project.ml("score", "in.parquet", "new.parquet")
+
+
+def test_a_running_service_takes_a_new_state_and_tells_its_age(project: Made) -> None:
+    path = project.folder / "models/v1/state.json"
+    project.ml("features", "build")
+    with project.serving() as ask:
+        state = ask("/ready")["state"]
+        assert not state["stale"] and state["age_days"] < 1 and state["until"]
+        assert 'ml_feature_state_stale{version="v1"} 0.0' in ask("/metrics")
+        old = json.loads(path.read_bytes()) | {"built": "2020-01-01T00:00:00+00:00"}
+        (path.parent / "new").write_text(json.dumps(old))
+        (path.parent / "new").replace(path)
+        for _ in range(100):
+            if ask("/ready")["state"]["stale"]:
+                break
+            time.sleep(0.2)
+        assert 'ml_feature_state_stale{version="v1"} 1.0' in ask("/metrics")
+    project.ml("features", "build")
 
 
 def test_what_is_served_holds_no_training_library(project: Made) -> None:

@@ -13,8 +13,8 @@ from .engine.steps import Step
 
 def planned(project: Project) -> list[Step]:
     """Return the steps in their order."""
-    from . import columns, evaluation, explain
-    from .engine import bench
+    from . import columns, evaluation, explain, features
+    from .engine import bench, history
     from .engine.data import ingest, profiling, validation
 
     contract, raw = project.config.data.contract, "data/raw/manifest.json"
@@ -27,12 +27,13 @@ def planned(project: Project) -> list[Step]:
     judged = (metrics, "reports/evaluation.html")
     watched = ("reports/drift.json", "reports/drift.html", "reports/retrain.json")
     snapshot = partial(ingest.run, add=columns.add)
+    rows = (valid, history.REJECTED) if history.looking_back(features.FEATURES) else (valid,)
     of_champion = partial(Step, may_fail=True, needs_champion=True)
     return [  # name, function, files read, files left, settings
         Step("ingest", snapshot, (project.config.data.source,), (raw,), ("data",)),
         Step("validate", validation.run, (raw, contract), (valid, quality), ("data",)),
         Step("profile", profiling.run, (valid, contract), (profile, profile_page)),
-        Step("train", train, (valid, tuned, contract), trained, ("training",)),
+        Step("train", train, (*rows, tuned, contract), trained, ("training",)),
         Step("evaluate", evaluation.run, (training, test), judged, settings, may_fail=True),
         Step("explain", explain.run, (training, test), ("reports/explain.json",)),
         Step("promote", _promote, (metrics,), (registry,)),
