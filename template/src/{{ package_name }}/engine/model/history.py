@@ -161,7 +161,7 @@ class Window(Past, frozen=True, kw_only=True):
         values = events.values(self.of)
         counted = values[asked.first + asked.known] - values[asked.first + start]
         if self.stat == "count":
-            return counted.astype(np.float64)
+            return np.asarray(counted, dtype=np.float64)
         found = events.joined(self.of, self.stat, asked.first, start, asked.known)
         if self.stat == "sum":
             return found
@@ -176,7 +176,8 @@ class DaysSince(Past, frozen=True, kw_only=True):
 
     def answer(self, events: "Events", asked: "Asked") -> Floats:
         """Take the time from the last event to the row."""
-        return (asked.moments - events.times[asked.first + asked.known - 1]) / DAY
+        last = events.times[asked.first + asked.known - 1]
+        return np.asarray((asked.moments - last) / DAY)
 
 
 Lookback = Lag | Window | DaysSince
@@ -383,7 +384,7 @@ def write(folder: Path, state: State, built: dt.datetime) -> Origin:
         arrays[f"{index}.times"] = events.times
         arrays |= {f"{index}.{n}": values for n, values in enumerate(events.columns.values())}
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    np.savez(buffer, allow_pickle=False, **arrays)
     content = buffer.getvalue()
     digest = storage.sha256_bytes(content)
     latest = [int(events.times.max()) for events in state.events.values() if len(events.times)]

@@ -107,8 +107,8 @@ class FeatureSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     def columns(self) -> set[str]:
         """Names of the columns that are read of a row."""
         made = {feature.name for feature in self.history}
-        read = {item.column for item in (*self.numeric, *self.categorical)} - made
-        return read | {name for feature in self.history for name in (feature.by, feature.on)}
+        read = {item.column for item in self.numeric} | {item.column for item in self.categorical}
+        return read - made | {name for feature in self.history for name in (feature.by, feature.on)}
 
 
 class ServedColumn(msgspec.Struct, frozen=True, kw_only=True):
@@ -521,7 +521,7 @@ class Scorer:
         )
 
     def encode_rows(
-        self, rows: Sequence[msgspec.Struct], past: Sequence[tuple[float | None, ...]] = ()
+        self, rows: Sequence[msgspec.Struct], past: Sequence[Sequence[float | None]] = ()
     ) -> NDArray[np.float32]:
         """Turn rows of `row_type` into the model's matrix, shape (rows, features).
 

@@ -92,7 +92,7 @@ class Service:
         self.model = model
         self.telemetry.model.clear()
         self.telemetry.model.labels(model.scorer.version).set(1)
-        origin = model.scorer.state and model.scorer.state.origin
+        origin = model.scorer.state.origin if model.scorer.state else None
         limit = self.project.config.monitoring.max_state_days
         self.telemetry.follow(model.scorer.version, origin, limit)
 
