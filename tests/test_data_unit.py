@@ -23,7 +23,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from package_name.engine import report
+from package_name.engine import report, storage
 from package_name.engine.data import inference, ingest, profiling, validation
 from package_name.engine.data.contract import Column, Contract
 from package_name.engine.errors import CheckFailed, ProjectError
@@ -31,6 +31,7 @@ from package_name.engine.model.scorer import ServedColumn
 from package_name.engine.report import charts
 from package_name.engine.serving import batch
 from package_name.engine.settings import VARIABLES, Project, refused
+from package_name.planner import check as plan_check
 
 
 def contract(*columns: Column, key: tuple[str, ...] = ()) -> Contract:
@@ -1178,3 +1179,39 @@ def test_a_fault_of_columns_py_is_one_line_without_values(shop, add, said):
     with pytest.raises(ProjectError, match=said) as error:
         ingest.run(shop, add)
     assert "secret" not in str(error.value) and "\n" not in str(error.value)
+
+
+# Far values
+
+
+def test_the_treatment_of_far_values_follows_their_shares():
+    rng = np.random.default_rng(0)
+    calm = rng.normal(size=5000)
+    few = np.concatenate([calm, [-60.0] * 20])
+    many = np.concatenate([calm, rng.normal(-60, 1, 200)])
+    long = np.exp(2 * rng.normal(size=5000))
+    found = [profiling.outliers(x) for x in (calm, few, many, long, np.ones(50))]
+    treat = ["none", "Winsorise", 'Scale(how="robust")', "Log1p", "none"]
+    assert [item["treat"] for item in found] == treat
+    assert found[1]["share"] == pytest.approx(20 / 5020)
+
+
+def test_far_values_that_reach_a_linear_model_are_told(tmp_path):
+    far = {"role": "feature", "outliers": {"share": 0.02, "treat": "Log1p"}}
+    columns = {"amount": far, "calm": {"role": "feature", "outliers": {"share": 0.0}}}
+    trained = {"add_up": ["ridge"], "made": []}
+
+    def told(**changed):
+        storage.write_json(tmp_path / "reports/profile.json", {"columns": columns})
+        storage.write_json(tmp_path / "reports/training.json", trained | changed)
+        plan = SimpleNamespace(named=str)
+        project = SimpleNamespace(plan=plan, path=lambda name: tmp_path / name)
+        return [finding.message.replace("\u00a0", " ") for finding in plan_check._outliers(project)]
+
+    (message,) = told()
+    assert message.startswith("2 % of the values of amount lie far out, which ridge feels")
+    assert "declare Log1p in features.py" in message
+    assert told(add_up=[]) == []  # trees
+    treated = {"operator": "Log1p", "of": ["amount"], "to": "linear"}
+    assert told(made=[treated]) == []
+    assert len(told(made=[treated | {"to": "trees"}])) == 1

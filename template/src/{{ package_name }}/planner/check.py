@@ -14,7 +14,7 @@ from rich.table import Table
 from ..engine import storage, task
 from ..engine.data import contract
 from ..engine.errors import CheckFailed, ProjectError
-from ..engine.formats import number
+from ..engine.formats import number, percent
 from ..engine.settings import WAIVER, Plan, Project, load_yaml
 from . import evidence, gates, links, measured
 from .answers import plain
@@ -45,6 +45,9 @@ MADE_WITH = {
     "retrain": "MON-03",
 }
 COLUMNS = ("open", "written", "approved", "rejected", "overdue", "measured", "unmeasured")
+# Operators of features.py that far values do not pass unchanged.
+TREATING = ("Bin", "Clip", "Log1p", "Power", "Scale", "Winsorise")
+MUCH = 0.001  # of a column's values that are far out: fewer hardly move a coefficient
 
 
 def check(project: Project, gate: str | None = None) -> list[Finding]:
@@ -78,6 +81,7 @@ def _found(
         *_evidence(project, due | (_claimed(project, parts) - waived)),
         *_contract(project),
         *_settings(project),
+        *_outliers(project),
         *_decisions(project, due),
         *_links(project, text, parts),
         *_figures(project),
@@ -281,6 +285,31 @@ def _settings(project: Project) -> Iterator[Finding]:
             for name in [n for n, value in plan.answers.items() if recorded[n] != value]:
                 mend = f"restore it with git, then `ml update --data {name}=VALUE`"
                 yield Finding("error", "PLAN.md", f"{name} was edited in {path.name}: {mend}")
+
+
+def _outliers(project: Project) -> Iterator[Finding]:
+    """Tell of far values that reach a model which adds columns up or measures distances."""
+    reports = (project.path(f"reports/{name}.json") for name in ("training", "profile"))
+    trained, profile = (
+        storage.read_json(path, dict[str, Any]) if path.exists() else {} for path in reports
+    )
+    if profile.get("made_up") or not (models := trained.get("add_up")):
+        return
+    treated = {
+        source
+        for made in trained["made"]
+        if made["operator"] in TREATING and made["to"] != "trees"
+        for source in made["of"]
+    }
+    for name, facts in profile.get("columns", {}).items():
+        far = facts.get("outliers", {})
+        if facts["role"] == "feature" and far.get("share", 0) >= MUCH and name not in treated:
+            message = (
+                f"{percent(far['share'])} of the values of {name} lie far out, which "
+                f"{' and '.join(map(project.plan.named, models))} feels: declare {far['treat']} in "
+                "features.py, and see with `ml explain` whether it gains"
+            )
+            yield Finding("warning", "DATA-03", message)
 
 
 def _waivers(plan: Plan) -> Iterator[Finding]:

@@ -50,7 +50,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "DATA-03": (
         "profile",
-        "leakage: {leaks}\nmeasured: {width} columns{strongest}",
+        "leakage: {leaks}\nmeasured: {width} columns{strongest}{far}",
     ),
     "FEAT-03": ("training", "measured: {looks_back}"),
     "MOD-04": ("training", "measured: {chosen:name}{selected}"),
@@ -244,10 +244,21 @@ def _profile(report: Report, project: Project) -> Report:
     pair = max(report["correlations"], key=lambda item: abs(item[2]), default=None)
     strongest = pair and f"{number(pair[2], 2)} between {code(pair[0])} and {code(pair[1])}"
     return {
+        "far": _far(report["columns"]),
         "leaks": "; ".join(leaks[:3] + more) or "no column is suspected",
         "width": len(report["columns"]),
         "strongest": f", the strongest correlation is {strongest}" if pair else "",
     }
+
+
+def _far(columns: dict[str, Report]) -> str:
+    """Name the columns with the most far values, and what models that add up need for them."""
+    found = {name: facts.get("outliers", {}) for name, facts in columns.items()}
+    features = {name for name, facts in columns.items() if facts.get("role") == "feature"}
+    far = {name: item for name, item in found.items() if name in features and item.get("share")}
+    most = sorted(far, key=lambda name: -far[name]["share"])[:3]
+    named = (f"{code(n)} {percent(far[n]['share'])} ({far[n]['treat']})" for n in most)
+    return f"; far values, which trees do not mind: {', '.join(named)}" if most else ""
 
 
 def _training(report: Report, project: Project) -> Report:

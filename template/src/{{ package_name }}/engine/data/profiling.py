@@ -19,6 +19,9 @@ from .contract import Column, Contract
 BINS = 31  # so that each day of the month has its own
 GROUPS = 8
 TOP = 10
+ROBUST = 'Scale(how="robust")'
+FAR = 3.0  # interquartile ranges
+FEW = 0.01  # of the rows: fewer far values than that pull a mean, and are no tail of their own
 CORRELATED = 10
 MAX_ROWS = 50_000  # for correlations, whose standard error is then below 0.005
 PERIODS = (("1h", 1 / 24), ("1d", 1), ("1w", 7), ("1mo", 30), ("3mo", 91), ("1y", 365))
@@ -116,6 +119,7 @@ def _describe(column: Column, values: pl.Series, y: pl.Series) -> dict[str, Any]
         ends = {"min": present.min(), "median": present.sort()[len(present) // 2]}
         facts |= {name: _plain(end) for name, end in (ends | {"max": present.max()}).items()}
         if column.kind in ("number", "integer"):
+            facts["outliers"] = outliers(_floats(present))
             facts |= {"mean": present.mean(), "std": present.std(), "median": present.median()}
         x = _floats(values)
         facts["histogram"] = _histogram(column, x[~np.isnan(x)])
@@ -133,6 +137,27 @@ def _floats(values: pl.Series) -> NDArray[np.float64]:
     if values.dtype.is_temporal():
         values = values.cast(pl.Datetime("us")).dt.epoch("us")
     return values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
+
+def outliers(x: NDArray[np.float64]) -> dict[str, Any]:
+    """Return the share of far values, and what a model that is no tree needs for them.
+
+    They lie more than FAR interquartile ranges beyond the quartiles (Tukey 1977, 2D, far out). A
+    logarithm is proposed where it brings most of them near, winsorising where they are FEW, else a
+    scale by median and interquartile range. `x` has shape (rows,), without gaps.
+    """
+    share = _far(x)
+    if not share:
+        return {"share": 0.0, "treat": "none"}
+    if x.min() > -1 and _far(np.log1p(x)) <= share / 4:
+        return {"share": share, "treat": "Log1p"}
+    return {"share": share, "treat": "Winsorise" if share <= FEW else ROBUST}
+
+
+def _far(x: NDArray[np.float64]) -> float:
+    low, high = np.quantile(x, [0.25, 0.75])
+    reach = FAR * (high - low)
+    return float(((x < low - reach) | (x > high + reach)).mean()) if reach > 0 else 0.0
 
 
 def _histogram(column: Column, x: NDArray[np.float64]) -> dict[str, Any]:
