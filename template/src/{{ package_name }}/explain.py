@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .engine import history, metrics, privacy, progress, storage, task
+from .engine import history, metrics, picture, privacy, progress, storage, task
 from .engine.data import contract, validation
 from .engine.data import target as targets
 from .engine.errors import ProjectError
@@ -85,6 +85,9 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
             }
             for place, index in enumerate(examples)
         ],
+        "picture": picture.drawn(
+            scorer.spec, x, lambda rows: task.ordered(scorer.predict(rows)[scorer.score]), seed
+        ),
         "partial_dependence": {
             item["feature"]: partial_dependence(scorer, x[some][:CURVE_ROWS], item["feature"])
             for item in _shown(scorer, importance, personal)[:CURVES]

@@ -299,8 +299,15 @@ def row_type(columns: Sequence[ServedColumn], *, closed: bool = True) -> type[ms
         fields.append((f"f{index}", kind if column.required else kind | None, default))
     # Column names need not be Python identifiers, so fields are numbered and renamed.
     names = {f"f{index}": column.name for index, column in enumerate(columns)}
-    options = {"kw_only": True, "frozen": True, "gc": False, "forbid_unknown_fields": closed}
-    return msgspec.defstruct("Row", fields, rename=names, **options)  # type: ignore[call-overload]
+    return msgspec.defstruct(
+        "Row",
+        fields,
+        rename=names,
+        kw_only=True,
+        frozen=True,
+        forbid_unknown_fields=closed,
+        gc=False,
+    )
 
 
 def _utc(moment: Any) -> Any:

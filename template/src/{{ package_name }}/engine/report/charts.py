@@ -197,6 +197,23 @@ def scatter(points: Sequence[Sequence[float]], x: str, y: str, label: str) -> Ma
     return _svg(bottom + 24 + 16 * len(axes), label, parts + axes)
 
 
+def cloud(points: Sequence[Sequence[float]], shades: Sequence[float], label: str) -> Markup:
+    """Draw points (x, y) without axes; a shade from 0 to 1 makes each lighter or darker."""
+    if not points:
+        return _svg(24, label, [_text(0, 16, "no values")])
+    low, high = ([axis(p[i] for p in points) for i in (0, 1)] for axis in (min, max))
+    reach = [(b - a) or 1.0 for a, b in zip(low, high, strict=True)]
+    parts = []
+    for (a, b), shade in sorted(zip(points, shades, strict=True), key=lambda item: item[1]):
+        x = 12 + (a - low[0]) / reach[0] * (WIDTH - 24)
+        y = 318 - (b - low[1]) / reach[1] * 306
+        parts.append(
+            f'<circle class="dot" fill-opacity="{0.1 + 0.8 * shade:.2f}" cx="{x:.1f}" '
+            f'cy="{y:.1f}" r="3.5"/>'
+        )
+    return _svg(330, label, parts)
+
+
 def intervals(
     rows: Sequence[tuple[str, Number, Number, Number]],
     label: str,
