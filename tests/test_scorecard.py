@@ -125,3 +125,16 @@ def test_the_card_says_why_another_model_was_chosen(
     (version / "training.json").write_text(json.dumps(trained))
     assert judged(version)["why"] == "it gains too little over the best baseline"
     assert judged(version, limit=0.75)["why"] == "", "it has the most points"
+
+
+def test_the_plan_tells_what_each_feature_brings_and_which_bring_nothing() -> None:
+    gains = [0.2, 0.1, 0.05, 0.04, 0.03, 0.02, 0.0001]
+    found = [
+        {"feature": f"f{place}", "importance": gain, "std": 0.001}
+        for place, gain in enumerate(gains)
+    ]
+    told = measured._explain({"global": found, "made": []}, SimpleNamespace())  # type: ignore[arg-type]
+    assert told["top"].startswith("`f0` 0.2, `f1` 0.1")
+    assert told["every"] == (
+        "; then `f5` 0.02, `f6` 0.0001\nno more than chance, though callers send them: `f6`"
+    )

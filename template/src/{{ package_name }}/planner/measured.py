@@ -33,6 +33,7 @@ NO_OVERRIDES = "_No override: every decision is the one its rule gives._"
 INSTEAD = "The team decided otherwise than the rules:"
 TABLE = ["| Choice | Measured |", "|---|---|"]
 LACKING = (KeyError, TypeError, ValueError, IndexError, AttributeError)  # of another form
+SHOWN = 25  # features whose gain is told
 ALWAYS = ("OVERRIDES", "GATES")  # what they show is known without a run
 
 # The report of each block and what is said of it. `{x:2}` is a number with at most 2 decimals,
@@ -63,7 +64,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{gate[gain_low]:4} to {gain_high:4}); gate {verdict}",
     ),
     "EVAL-06": ("metrics", "measured: {width} slices by {primary_metric:name}; weakest: {weakest}"),
-    "EXPL-01": ("explain", "measured: most important are {top}{own}"),
+    "EXPL-01": ("explain", "measured: most important are {top}{every}{own}"),
     "DEP-02": (
         "bench",
         "measured: one row in {single_row_ms[p50]:2} ms (p95 {single_row_ms[p95]:2}, p99 "
@@ -338,7 +339,15 @@ def _explain(report: Report, project: Project) -> Report:
         )
         for i in report.get("made", [])
     ]
-    return {"top": ", ".join(top), "own": f"\nmade features, gain: {'; '.join(own)}" if own else ""}
+    found = report["global"]
+    rest = [f"{code(i['feature'])} {number(i['importance'], 4)}" for i in found[5:SHOWN]]
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    idle = [code(i["feature"]) for i in found if i["importance"] <= i.get("std", 0.0)]
+    every = f"; then {', '.join(rest)}{more}" if rest else ""
+    if idle:
+        every += f"\nno more than chance, though callers send them: {', '.join(idle[:SHOWN])}"
+    made = f"\nmade features, gain: {'; '.join(own)}" if own else ""
+    return {"top": ", ".join(top), "every": every, "own": made}
 
 
 def _bench(report: Report, project: Project) -> Report:
