@@ -297,7 +297,7 @@ class Server:
                 self.port = self.server.add_insecure_port(address)
         except RuntimeError as error:
             host, _, port = address.rpartition(":")
-            raise cannot_listen(host, port, str(error).split(";")[0]) from None
+            raise cannot_listen(host, int(port), str(error).split(";")[0]) from None
 
     async def start(self) -> None:
         """Serve; ready once the golden rows are repeated."""

@@ -251,7 +251,7 @@ class Interface:
         self.package = f"{package}.v1"
         self.service = f"{self.package}.{SERVICE}"
         self.pool = descriptor_pool.DescriptorPool()
-        self.pool.Add(self._file())  # type: ignore[no-untyped-call]
+        self.pool.Add(self._file())
         self.request = self._class("PredictRequest")
         self.response = self._class("PredictResponse")
         self.prediction = self._class("Prediction")
@@ -265,7 +265,7 @@ class Interface:
         return [(n, self.outputs[n]) for n in model.prediction_type.__struct_fields__]
 
     def _class(self, name: str) -> Any:
-        found = self.pool.FindMessageTypeByName(f"{self.package}.{name}")  # type: ignore[no-untyped-call]
+        found = self.pool.FindMessageTypeByName(f"{self.package}.{name}")
         return message_factory.GetMessageClass(found)
 
     def _file(self) -> descriptor_pb2.FileDescriptorProto:
