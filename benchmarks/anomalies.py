@@ -40,6 +40,7 @@ from sklearn.preprocessing import StandardScaler
 
 SHUTTLE_AUC, BEHIND = 0.99, 0.02
 READINGS = 20_000  # of Shuttle, drawn by each seed
+OWN_TEST = 60  # rows that the project sets aside for its own test, at least
 Figures = tuple[float, float, float]
 Array = np.ndarray[Any, Any]
 
@@ -148,7 +149,7 @@ def ours(
     answers |= {"labels": "none" if labels is None else "full", "n_rows": str(len(train))}
     answers |= {"anomaly_share": f"{share:.6f}", "predictions_per_month": "30000"}
     answers |= {"alerts_per_day": f"{30_000 / 30.4375 * share:.4f}"}
-    answered = pl.read_parquet(scored(work, python, **answers))
+    answered = pl.read_parquet(scored(work, python, max(0.05, OWN_TEST / len(train)), **answers))
     return answered["score"].to_numpy()
 
 

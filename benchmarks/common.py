@@ -38,7 +38,7 @@ def render(folder: Path, **answers: str) -> float:
     return call(*command, *data, ROOT, folder, cwd=ROOT)[0]
 
 
-def scored(work: Path, python: Path | None, **answers: str) -> Path:
+def scored(work: Path, python: Path | None, test_share: float = 0.05, **answers: str) -> Path:
     """Use a project as its owner would: draft the contract, train, promote, score.
 
     `work` has train.parquet and test.parquet; `python` is an interpreter with the project's
@@ -51,7 +51,7 @@ def scored(work: Path, python: Path | None, **answers: str) -> Path:
         python = project / ".venv/bin/python"
     package = next((project / "src").iterdir()).name
     env = {"PYTHONPATH": str(project / "src"), "ML_DATA__SOURCE": str(train)}
-    env |= {"ML_TRAINING__TEST_SHARE": "0.05", "ML_TRAINING__TRACK": "false"}
+    env |= {"ML_TRAINING__TEST_SHARE": str(test_share), "ML_TRAINING__TRACK": "false"}
 
     def ml(*command: str | Path, check: bool = True) -> None:
         call(python, "-m", package, *command, cwd=project, check=check, **env)
