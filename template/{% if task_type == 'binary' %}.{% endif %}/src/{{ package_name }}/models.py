@@ -34,6 +34,7 @@ KINDS = {
     "lightgbm": boosting.Kind(OBJECTIVE, boosting.labels),
     "lightgbm_statistics": boosting.Kind(OBJECTIVE, boosting.labels, statistics=True),
     "lightgbm_extra": boosting.Kind({**OBJECTIVE, "extra_trees": True}, boosting.labels),
+    **boosting.extras(boosting.labels, "Logloss", "binary:logistic"),
 }
 
 

@@ -35,6 +35,7 @@ OBJECTIVE = {"objective": "multiclass", "metric": "multi_logloss"}
 KINDS = {
     "lightgbm": boosting.Kind(OBJECTIVE, boosting.classes),
     "lightgbm_extra": boosting.Kind({**OBJECTIVE, "extra_trees": True}, boosting.classes),
+    **boosting.extras(boosting.classes, "MultiClass", "multi:softprob"),
 }
 
 

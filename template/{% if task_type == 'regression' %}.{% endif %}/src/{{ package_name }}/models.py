@@ -37,6 +37,13 @@ OBJECTIVES = {
     "poisson": boosting.Kind({"objective": "poisson", "metric": "poisson"}, boosting.rates),
     "tweedie": boosting.Kind({"objective": "tweedie", "metric": "tweedie"}, boosting.rates),
 }
+# The same by CatBoost and XGBoost.
+ELSEWHERE = {
+    "squared": ("RMSE", "reg:squarederror"),
+    "absolute": ("MAE", "reg:absoluteerror"),
+    "poisson": ("Poisson", "count:poisson"),
+    "tweedie": ("Tweedie:variance_power=1.5", "reg:tweedie"),
+}
 
 
 def of_objective(objective: str) -> dict[str, boosting.Kind]:
@@ -51,6 +58,7 @@ def of_objective(objective: str) -> dict[str, boosting.Kind]:
         "lightgbm_log": log,
         "lightgbm_log_statistics": log._replace(statistics=True),
         "lightgbm_extra": raw._replace(objective={**raw.objective, "extra_trees": True}),
+        **boosting.extras(raw.target, *ELSEWHERE[objective]),
     }
 
 

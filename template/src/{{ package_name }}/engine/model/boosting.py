@@ -1,4 +1,4 @@
-"""Boosted trees by LightGBM, of several kinds, as plain data."""
+"""Boosted trees, of several kinds and libraries, as plain data."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,24 +10,9 @@ from .. import progress
 from ..errors import ProjectError
 from .derived import Sees
 from .fitting import Data, Fitted, Fold, Target
-from .plain import LOGIT, SOFTMAX, Link, Matrix, forest_of_lightgbm, looked_up
+from .libraries import LIBRARIES, Booster, Job
+from .plain import LOGIT, SOFTMAX, Link, Matrix, Nodes, looked_up
 
-# The fewest settings that held on fourteen public tables.
-PRESET: dict[str, Any] = {
-    "learning_rate": 0.05,
-    "min_data_in_leaf": 10,
-    "bagging_fraction": 0.8,
-    "bagging_freq": 1,
-    "feature_fraction": 0.6,
-    "lambda_l2": 1.0,
-    "cat_smooth": 20,
-    "max_cat_to_onehot": 8,
-    "deterministic": True,
-    "force_row_wise": True,
-    "verbosity": -1,
-}
-PATIENCE = 50
-SMALL, LARGE = 15_000, 50_000
 SMOOTHING = 20  # rows that the mean of all counts for in the mean of a level
 INNER_FOLDS = 5
 
@@ -48,22 +33,18 @@ class Kind(NamedTuple):
     target: Callable[[Target], tuple[Goal, Link]]
     statistics: bool = False
     smearing: bool = False
+    library: str = "lightgbm"
 
 
 class _Boosted(NamedTuple):
-    booster: Any
+    booster: Booster
     link: Link
     tables: Tables
     workers: Callable[[Matrix], int]
 
     def sums(self, x: Matrix, rounds: int | None = None) -> NDArray[np.float64]:
         """Return what the first `rounds` trees add up to, of shape (rows,) or (rows, outputs)."""
-        seen = _with_tables(x, self.tables)
-        return np.asarray(
-            self.booster.predict(
-                seen, raw_score=True, num_iteration=rounds, num_threads=self.workers(x)
-            )
-        )
+        return self.booster.sums(_with_tables(x, self.tables), rounds, self.workers(x))
 
 
 def labels(y: Target) -> tuple[Goal, Link]:
@@ -107,6 +88,19 @@ def rates(y: Target) -> tuple[Goal, Link]:
     return lambda values: values / mean, Link("log", offset=float(np.log(mean)))
 
 
+def extras(
+    target: Callable[[Target], tuple[Goal, Link]], catboost: str, xgboost: str
+) -> dict[str, Kind]:
+    """Return the kinds of the libraries that are extras, by what each minimises.
+
+    Their trees see the mean target of a level: so they convert, and lose nothing (decision 0020).
+    """
+    return {
+        "catboost": Kind({"loss_function": catboost}, target, True, library="catboost"),
+        "xgboost": Kind({"objective": xgboost}, target, True, library="xgboost"),
+    }
+
+
 def fit(kind: Kind, data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     """Average `members` boosters that differ in their seed, each of `rounds` trees."""
     settings = dict(params)
@@ -121,8 +115,10 @@ def fit(kind: Kind, data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     def predict(x: Matrix) -> NDArray[np.float64]:
         return link.apply(np.mean([one.sums(x) for one in found], axis=0))
 
-    boosters = [one.booster for one in found]
-    return Fitted(forest_of_lightgbm(boosters, link, found[0].tables), predict)
+    nodes, trees = Nodes(len(data.levels) or 1), 0
+    for one in found:
+        trees = one.booster.plant(nodes, trees, 1 / members)
+    return Fitted(nodes.forest(link, found[0].tables), predict)
 
 
 def cross_validate(
@@ -138,18 +134,17 @@ def cross_validate(
 
     One number of rounds serves all folds, so that no fold's score profits from a choice of its own.
     """
-    settings = {"num_leaves": leaves(len(data.y)), **params}
+    settings = {**LIBRARIES[kind.library].sized(len(data.y)), **params}
     found: list[_Boosted] = []
     views: list[Sees | None] = []
     curves: list[NDArray[np.float64]] = []
     for train, valid in folds:
         progress.tell(f"cross-validating {name}, fold", len(found) + 1, len(folds))
-        curve: dict[str, Any] = {}
         rows, sees = data.rows(train).learnt("trees")
         parts = rows, data.rows(valid).seen(sees)
         views.append(sees)
-        found.append(_boost(kind, *parts, seed, max_rounds, settings, curve))
-        curves.append(np.array(next(iter(curve["valid"].values()))))
+        found.append(_boost(kind, *parts, seed, max_rounds, settings))
+        curves.append(np.array(found[-1].booster.curve))
     length = max(len(curve) for curve in curves)
     sizes = [len(valid) for _, valid in folds]
     # A fold that stopped early only grew worse: its last value stands for the rest.
@@ -175,11 +170,6 @@ def cross_validate(
     )
 
 
-def leaves(rows: int) -> int:
-    """Return how many leaves a tree has at most."""
-    return 15 if rows < SMALL else 63
-
-
 def _boost(
     kind: Kind,
     data: Data,
@@ -187,61 +177,55 @@ def _boost(
     seed: int,
     rounds: int,
     params: dict[str, Any],
-    curve: dict[str, Any] | None = None,
     name: str = "round",
 ) -> _Boosted:
-    import lightgbm as lgb
-
-    def told(env: Any) -> None:
-        progress.detail(name, env.iteration + 1, None if valid else rounds)  # or ended early
-
     goal, link = kind.target(data.y)
     y, x = goal(data.y), data.x
     tables: Tables = ()
     if kind.statistics:
         x, tables = _with_statistics(data, y, seed)
-    settings = {**PRESET, "num_leaves": leaves(len(y)), **kind.objective, "seed": seed}
-    if len(y) >= LARGE:
-        settings["learning_rate"] = 0.1
-    if data.levels:
-        settings["num_class"] = len(data.levels)
-    settings |= {**params, "num_threads": data.workers(x)}
-    codes = [] if kind.statistics else list(range(len(data.spec.numeric), x.shape[1]))
-    train = lgb.Dataset(x, y, categorical_feature=codes, free_raw_data=True)
-    others, callbacks = [], [told]
-    if valid is not None:
-        others = [train.create_valid(_with_tables(valid.x, tables), goal(valid.y))]
-        ended = lgb.early_stopping(PATIENCE, verbose=False)
-        callbacks += [ended, lgb.record_evaluation(curve if curve is not None else {})]
-    booster = lgb.train(
-        settings, train, rounds, valid_sets=others, valid_names=["valid"], callbacks=callbacks
+    job = Job(
+        x,
+        y,
+        valid and (_with_tables(valid.x, tables), goal(valid.y)),
+        codes=[] if kind.statistics else list(range(len(data.spec.numeric), x.shape[1])),
+        levels=len(data.levels),
+        rounds=rounds,
+        seed=seed,
+        threads=data.workers(x),
+        settings={**kind.objective, **params},
+        told=lambda done: progress.detail(name, done, None if valid else rounds),  # or ended early
     )
-    return _Boosted(booster, link, tables, data.workers)
+    return _Boosted(LIBRARIES[kind.library](job), link, tables, data.workers)
 
 
 def _with_statistics(data: Data, y: Target, seed: int) -> tuple[Matrix, Tables]:
-    """Return training rows with the mean target of each level of other rows, and that of all."""
-    width, rows = len(data.spec.numeric), len(y)
-    x, tables = data.x.copy(), []
+    """Return training rows with the mean target of each level of other rows, and that of all.
+
+    Of several classes, with the share of each.
+    """
+    width, rows, outputs = len(data.spec.numeric), len(y), len(data.levels) or 1
+    goals = np.eye(outputs)[y] if data.levels else y[:, None].astype(np.float64)
+    columns, tables = [data.x[:, :width]], []
     fold = np.random.default_rng(seed).integers(0, INNER_FOLDS, rows)
-    mean = float(y.mean())
+    mean = goals.mean(axis=0)
     for index, feature in enumerate(data.spec.categorical, width):
         code, size = data.x[:, index].astype(np.intp), len(feature.levels) + 1
         place, cells = code * INNER_FOLDS + fold, size * INNER_FOLDS
-        counts = np.bincount(place, minlength=cells).reshape(size, INNER_FOLDS)
-        sums = np.bincount(place, y, cells).reshape(size, INNER_FOLDS)
-        n, total = counts.sum(axis=1, keepdims=True), sums.sum(axis=1, keepdims=True)
-        others = (total - sums + SMOOTHING * mean) / (n - counts + SMOOTHING)
-        x[:, index] = others.ravel()[place]
-        whole = (total + SMOOTHING * mean) / (n + SMOOTHING)
-        tables.append(whole[:, 0].astype(np.float32))
-    return x, tuple(tables)
+        n = np.bincount(place, minlength=cells).reshape(size, INNER_FOLDS, 1)
+        sums = np.stack([np.bincount(place, goal, cells) for goal in goals.T], axis=1)
+        sums = sums.reshape(size, INNER_FOLDS, outputs)
+        all_n, total = n.sum(axis=1, keepdims=True), sums.sum(axis=1, keepdims=True)
+        others = (total - sums + SMOOTHING * mean) / (all_n - n + SMOOTHING)
+        columns.append(others.reshape(cells, outputs)[place].astype(np.float32))
+        whole = ((total + SMOOTHING * mean) / (all_n + SMOOTHING))[:, 0].astype(np.float32)
+        tables.append(whole if data.levels else whole[:, 0])
+    return np.hstack(columns), tuple(tables)
 
 
 def _with_tables(x: Matrix, tables: Tables) -> Matrix:
     if not tables:
         return x
-    seen, width = x.copy(), x.shape[1] - len(tables)
-    for index, table in enumerate(tables, width):
-        seen[:, index] = looked_up(table, x[:, index])
-    return seen
+    width = x.shape[1] - len(tables)
+    seen = [looked_up(table, x[:, index]) for index, table in enumerate(tables, width)]
+    return np.hstack([x[:, :width], *(part.reshape(len(x), -1) for part in seen)])

@@ -134,8 +134,8 @@ def floor32(values: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.where(near > values, np.nextafter(near, np.float32(-np.inf)), near)
 
 
-class _Nodes:
-    """Collects the nodes of a forest."""
+class Nodes:
+    """Collects the nodes of a forest of `outputs` sums."""
 
     def __init__(self, outputs: int) -> None:
         self.outputs = outputs
@@ -147,7 +147,22 @@ class _Nodes:
         self.leaves += [(len(self.rows), output, weight) for output, weight in weights.items()]
         self.rows.append((tree, node, 0, "LEAF", next(iter(weights.values())), 0, 0, 0))
 
+    def branch(
+        self,
+        tree: int,
+        node: int,
+        feature: int,
+        mode: str,
+        value: float,
+        true: int,
+        false: int,
+        missing_true: int,
+    ) -> None:
+        """Add a node that sends a row to `true` or `false`."""
+        self.rows.append((tree, node, feature, mode, value, true, false, missing_true))
+
     def forest(self, link: Link, tables: tuple[NDArray[np.float32], ...] = ()) -> Forest:
+        """Return the trees with their link and tables."""
         tree, node, feature, mode, value, true, false, missing = zip(*self.rows, strict=True)
         place, output, weight = zip(*self.leaves, strict=True)
         return Forest(
@@ -167,53 +182,6 @@ class _Nodes:
         )
 
 
-def forest_of_lightgbm(
-    boosters: list[Any], link: Link, tables: tuple[NDArray[np.float32], ...] = ()
-) -> Forest:
-    """Return the mean of LightGBM boosters, before the link; their trees take turns by output."""
-    outputs = boosters[0].num_model_per_iteration()
-    nodes = _Nodes(outputs)
-    number = 0
-    for booster in boosters:
-        for place, tree in enumerate(booster.dump_model()["tree_info"]):
-            root, output = tree["tree_structure"], place % outputs
-            _add_lightgbm(nodes, number, root, output, 1 / len(boosters))
-            number += 1
-    return nodes.forest(link, tables)
-
-
-def _add_lightgbm(
-    nodes: _Nodes, tree: int, root: dict[str, Any], output: int, share: float
-) -> None:
-    count = 1
-    waiting = [(root, 0)]
-    while waiting:
-        node, number = waiting.pop()
-        if "leaf_value" in node:
-            nodes.leaf(tree, number, {output: node["leaf_value"] * share})
-            continue
-        left, right = count, count + 1
-        count += 2
-        waiting += [(node["left_child"], left), (node["right_child"], right)]
-        feature = node["split_feature"]
-        if node["decision_type"] == "<=":
-            threshold = float(floor32(np.array([node["threshold"]]))[0])
-            nan_left = node["default_left"] if node["missing_type"] == "NaN" else threshold >= 0
-            nodes.rows.append(
-                (tree, number, feature, "BRANCH_LEQ", threshold, left, right, int(nan_left))
-            )
-            continue
-        # A set of codes becomes a chain of equalities that share their true branch.
-        codes = [float(code) for code in node["threshold"].split("||")]
-        for index, code in enumerate(codes):
-            last = index == len(codes) - 1
-            following = right if last else count
-            nodes.rows.append((tree, number, feature, "BRANCH_EQ", code, left, following, 0))
-            if not last:
-                number = count
-                count += 1
-
-
 def forest_of_sklearn(
     estimators: list[Any],
     link: Link = IDENTITY,
@@ -225,7 +193,7 @@ def forest_of_sklearn(
     With several `outputs`, the share of each class; `codes` are those of the classes that training
     rows had, the shares of all others are 0. Of trees that regress on several targets, each one's.
     """
-    nodes = _Nodes(outputs)
+    nodes = Nodes(outputs)
     for number, estimator in enumerate(estimators):
         tree = estimator.tree_
         thresholds = floor32(tree.threshold)
@@ -241,16 +209,14 @@ def forest_of_sklearn(
                 shares = values[node] / len(estimators)
                 nodes.leaf(number, node, {to: shares[at] for at, to in columns.items()})
             else:
-                nodes.rows.append(
-                    (
-                        number,
-                        node,
-                        int(tree.feature[node]),
-                        "BRANCH_LEQ",
-                        float(thresholds[node]),
-                        int(tree.children_left[node]),
-                        int(tree.children_right[node]),
-                        int(tree.missing_go_to_left[node]),
-                    )
+                nodes.branch(
+                    number,
+                    node,
+                    int(tree.feature[node]),
+                    "BRANCH_LEQ",
+                    float(thresholds[node]),
+                    int(tree.children_left[node]),
+                    int(tree.children_right[node]),
+                    int(tree.missing_go_to_left[node]),
                 )
     return nodes.forest(link)
