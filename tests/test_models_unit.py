@@ -25,7 +25,12 @@ def load(task: str) -> SimpleNamespace:
     names = (
         "models",
         "training",
+        "splitting",
+        "engine.task",
+        "engine.folds",
+        "engine.model.libraries",
         "engine.model.search",
+        "engine.model.stacking",
         "engine.model.boosting",
         "engine.model.graph",
     )
@@ -188,7 +193,7 @@ def test_a_blend_has_what_the_plan_names_and_statistics_never_alone(task: str) -
         few = given._replace(spec=msgspec.structs.replace(given.spec, categorical=categories))
         names = blended([linear, "lightgbm", "blend"], few, tuned=True)
         assert names == [linear, "lightgbm", *tuned]
-    assert set(code.models.LADDER) - {"blend"} <= set(code.models.FITTERS)
+    assert set(code.models.LADDER) - {"blend", "stack"} <= set(code.models.FITTERS)
     assert not {*code.models.STATISTICS.values()} & set(code.models.LADDER)
 
 
@@ -230,28 +235,47 @@ def test_a_large_table_is_told_by_one_fold_of_drawn_rows(monkeypatch: pytest.Mon
     # One fold scored in parts, so that a difference has a standard error.
     monkeypatch.setattr(training, "_score", lambda _, y, p: float(p.mean()))
     given = data("binary")
-    scores = training._scores(None, given, found, np.arange(ROWS, dtype=float))
+    scores = training._scores(None, given, found, [np.arange(60, dtype=float)])
     assert len(scores) == training.HOLDOUT_PARTS and np.std(scores) > 0
 
 
-@pytest.mark.parametrize("search", ["tpe", "random", "grid"])
-def test_a_search_stays_in_its_space_and_repeats_itself(search: str) -> None:
+@pytest.mark.parametrize("library", ["lightgbm", "catboost", "xgboost"])
+@pytest.mark.parametrize("method", ["tpe", "random", "grid"])
+def test_a_search_stays_in_its_space_and_repeats_itself(method: str, library: str) -> None:
     code = TASKS["binary"].search
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-    def found() -> list[dict[str, float]]:
-        study = optuna.create_study(sampler=code.sampler(search, 0))
-        study.enqueue_trial({"num_leaves": 15, "min_data_in_leaf": 10, "feature_fraction": 0.6})
-        study.optimize(lambda trial: sum(code.suggested(trial).values()), n_trials=12)
-        return [trial.params for trial in study.trials]
-
-    tried = found()
-    assert tried == found()
-    for name, (low, high, steps) in code.SPACE.items():
-        values = [params[name] for params in tried]
+    space = code.SPACES[library]
+    first = {name: steps[1] for name, (*_, steps) in space.items()}
+    done = []
+    for _ in range(12):
+        params = code.proposed(method, 0, space, first, done)
+        # Whoever made the trials so far: the next one is the same in another process.
+        assert params == code.proposed(method, 0, space, first, list(done))
+        done.append(code.Trial(params, sum(params.values()), 0.0))
+    assert done[0].params == first
+    for name, (low, high, steps) in space.items():
+        values = [trial.params[name] for trial in done]
         assert all(low <= value <= high for value in values)
         assert len({*values}) > 2
-        if search == "grid":
+        if method == "grid":
             assert {*values} <= {*steps}
-    if search == "grid":
-        assert len({tuple(params.values()) for params in tried[1:]}) == 11
+    if method == "grid":
+        assert len({tuple(trial.params.values()) for trial in done[1:]}) == 11
+
+
+def test_a_checkpoint_keeps_finished_trials_and_no_others(tmp_path) -> None:
+    code, path = TASKS["binary"].search, tmp_path / "tuning.jsonl"
+    made_with = {"data": "abc", "space": {"depth": (4, 8, (4, 6))}}
+    kept = code.Checkpoint(path, made_with)
+    trials = [code.Trial({"depth": depth}, 0.1 * depth, 0.5) for depth in (4, 6)]
+    for trial in trials:
+        kept.add("catboost", trial)
+    kept.add("catboost, fold 1", trials[0])
+    whole = path.read_bytes()
+    for cut in (0, 5, 40):  # a kill cuts the line of the trial that it stops
+        path.write_bytes(whole[: len(whole) - cut])
+        again = code.Checkpoint(path, made_with)
+        assert again.ignored == [] and again.trials("catboost") == trials
+        assert again.trials("catboost, fold 1") == trials[: 1 if not cut else 0]
+    other = code.Checkpoint(path, {**made_with, "data": "abd"})
+    assert other.ignored == ["data"] and other.trials("catboost") == []
+    assert len(path.read_text().splitlines()) == 1

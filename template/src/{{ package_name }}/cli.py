@@ -78,9 +78,14 @@ def tune(
         from . import tuning
 
         report = tuning.run(project, trials)
-    gain = 1 - report["best"]["loss"] / (report["default"]["loss"] or 1)
-    text = f"{report['trials']} trials; loss lower by {percent(gain)}; now run `ml train`"
-    show(report, as_json, text)
+    lines = []
+    for library, found in report["searches"].items():
+        gain = 1 - found["best"]["loss"] / (found["default"]["loss"] or 1)
+        lines.append(f"{library}: {found['trials']} trials; loss lower by {percent(gain)}")
+    if report["ignored"]:
+        other = ", ".join(report["ignored"])
+        lines.append(f"earlier trials were made with other {other}, so it began anew")
+    show(report, as_json, "; ".join([*lines, "now run `ml train`"]))
 
 
 @app.command()

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from .engine import folds as schemes
 from .engine import task
 from .engine.data.contract import Contract
 from .engine.errors import ProjectError
@@ -16,12 +17,18 @@ Rows = NDArray[np.intp]
 
 
 class Split(NamedTuple):
-    """Row numbers: development and test of the whole table, folds of the development part."""
+    """Row numbers: development and test of the whole table, folds of the development part.
+
+    `repeats` times the folds hold each row, one time after the other. Where one row or group at a
+    time is left out, the folds tell together (`pooled`): one alone has no metric.
+    """
 
     development: Rows
     test: Rows
     folds: list[tuple[Rows, Rows]]
     notes: list[str]
+    repeats: int = 1
+    pooled: bool = False
 
     def probed(self, places: Rows) -> "Split":
         """Test the rows that `task.probed` adds where the development rows they come from are."""
@@ -35,6 +42,19 @@ class Split(NamedTuple):
         ]
         return self._replace(folds=folds)
 
+    def within(self, fold: int) -> list[tuple[Rows, Rows]]:
+        """Return folds of the rows that a fold's models are fitted to, as other folds part them.
+
+        Where no other has rows of these, one fold of every fifth row.
+        """
+        train, every = self.folds[fold][0], len(self.folds) // self.repeats
+        first = fold - fold % every
+        others = (self.folds[n] for n in range(first, first + every) if n != fold)
+        parts = [(np.intersect1d(train, a), np.intersect1d(train, b)) for a, b in others]
+        parts = [part for part in parts if min(map(len, part))]
+        fifth = np.arange(len(train)) % 5 == 4
+        return parts or [(train[~fifth], train[fifth])]
+
 
 def split(
     frame: pl.DataFrame,
@@ -42,6 +62,7 @@ def split(
     contract: Contract,
     scheme: str,
     *,
+    cv: str = "",
     test_share: float,
     folds: int,
     embargo_days: float,
@@ -50,8 +71,10 @@ def split(
     """Split by `scheme`: "time", or one of the two that the task names.
 
     "time" tests on the latest rows and drops development rows whose label was not known yet
-    (`embargo_days`) when the test period began; folds expand through time in the same way.
+    (`embargo_days`) when the test period began; folds expand through time in the same way. `cv` is
+    decision TRAIN-02; without one folds are plain.
     """
+    manner = schemes.manner(cv, scheme)
     require_role(contract, scheme)
     if scheme == "time":
         return _by_time(frame, y, contract, test_share, folds, embargo_days)
@@ -60,9 +83,48 @@ def split(
         groups = frame[contract.entity.name].cast(pl.String).fill_null("").to_numpy()
     development, test = _stratified(y, groups, max(2, round(1 / test_share)), seed)[0]
     inner = None if groups is None else groups[development]
-    parts = _stratified(y[development], inner, folds, seed)
-    notes = _repeats(frame, contract, development, test)
-    return _checked(Split(development, test, parts, notes), y)
+    known, notes = y[development], _repeats(frame, contract, development, test)
+    if manner == "leave_one":
+        parts = _left_out(known, inner, seed)
+        return _checked(Split(development, test, parts, notes, pooled=True), y)
+    repeats = schemes.REPEATS if manner == "repeated" else 1
+    parts = [
+        fold
+        for repeat in range(repeats)
+        for fold in _stratified(known, inner, folds, seed + repeat)
+    ]
+    return _checked(Split(development, test, parts, notes, repeats), y)
+
+
+def _left_out(
+    y: NDArray[Any], groups: NDArray[np.object_] | None, seed: int
+) -> list[tuple[Rows, Rows]]:
+    """Return a fold for each row, or each group.
+
+    Without a row of a class the others are more frequent, which a model would take for a sign: a
+    drawn row of each other class is left out of the training rows too (Austin et al. 2025).
+    """
+    unit = np.arange(len(y)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    if (many := int(unit.max()) + 1) > schemes.MOST_LEFT_OUT:
+        kind = "rows" if groups is None else "groups"
+        raise ProjectError(
+            f"plan: TRAIN-02 leaves out {many} {kind} one by one, {schemes.MOST_LEFT_OUT} at most: "
+            "override it in plan/overrides.yaml with repeated folds"
+        )
+    rng = np.random.default_rng(seed)
+    places = np.arange(len(y))
+    folds = []
+    for number in range(many):
+        valid = np.flatnonzero(unit == number)
+        left = unit != number
+        if groups is None and y.dtype.kind in "iu":
+            others = (places[y == level] for level in np.unique(y) if level != y[number])
+            left[[rng.choice(rows) for rows in others]] = False
+        train = np.flatnonzero(left)
+        if missing := task.lacks(y[train]):
+            raise ProjectError(f"too few rows to leave one out: {missing}")
+        folds.append((train, valid))
+    return folds
 
 
 def require_role(contract: Contract, scheme: str) -> None:

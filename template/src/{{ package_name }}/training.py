@@ -18,7 +18,7 @@ from .engine.data.kept import keep, taken, told
 from .engine.errors import ProjectError
 from .engine.features import encode, moments
 from .engine.formats import number
-from .engine.model import boosting, bundle, graph, made, registry
+from .engine.model import boosting, bundle, graph, libraries, made, registry, stacking
 from .engine.model.derived import declared, view_of
 from .engine.model.fitting import (
     FIT_ROWS,
@@ -43,8 +43,9 @@ Floats = NDArray[np.float64]
 
 
 class CrossValidated(NamedTuple):
-    """A candidate's out-of-fold predictions (NaN where no fold tested the row) and costs."""
+    """A candidate's predictions by fold, their mean by row (NaN where no fold tested it), costs."""
 
+    predictions: list[Floats]
     oof: Floats
     scores: list[float]
     seconds: float
@@ -93,6 +94,7 @@ def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split, s
         y,
         agreed,
         scheme,
+        cv=project.facts.cv,
         test_share=settings.test_share,
         folds=settings.folds,
         embargo_days=project.facts.label_delay_days,
@@ -100,7 +102,9 @@ def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split, s
     )
     told_by = y[parts.development]
     folds, notes = eased(parts.folds, told_by, settings.seed, by_time=scheme == "time")
-    return frame, agreed, parts._replace(folds=folds, notes=[*parts.notes, *notes]), digest
+    repeats = parts.repeats if len(folds) == len(parts.folds) else 1
+    parts = parts._replace(folds=folds, notes=[*parts.notes, *notes], repeats=repeats)
+    return frame, agreed, parts, digest
 
 
 def state_of(project: Project, agreed: contract.Contract) -> State | None:
@@ -134,67 +138,139 @@ def fit(project: Project, name: str, data: Data, params: dict[str, Any]) -> Fitt
 
 
 def cross_validate(
-    name: str, data: Data, parts: Split, project: Project, params: dict[str, Any]
+    name: str,
+    data: Data,
+    parts: Split,
+    project: Project,
+    params: dict[str, Any],
+    nested: Sequence[dict[str, Any]] = (),
 ) -> CrossValidated:
-    """Fit `name` on each fold's training rows and predict its other rows."""
+    """Fit `name` on each fold's training rows and predict its other rows.
+
+    `nested` are settings that were searched without the rows of each fold: what is predicted of
+    these comes from such settings then, while `params` are those that the model is fitted with.
+    """
     settings = project.config.training
     started = time.perf_counter()
     progress.tell(f"cross-validating {name} on {len(parts.folds)} folds")
     if kind := models.kinds(project.facts).get(name):
-        params, predictions = boosting.cross_validate(
-            kind, data, parts.folds, settings.seed, params, settings.max_rounds, name
-        )
+        asked = settings.seed, params, settings.max_rounds, name
+        params, predictions = boosting.cross_validate(kind, data, parts.folds, *asked)
         several = len(parts.folds) > 1 and len(data.y) < HOLDOUT_ROWS
         params |= {"members": settings.members if several else 1}
+        if nested:
+            predictions = [
+                _without(project, kind, data, parts, fold, found)
+                for fold, found in enumerate(nested)
+            ]
     else:
         predictions = [
             fit(project, name, data.rows(train), params).predict(data.x[valid])
             for train, valid in parts.folds
         ]
     seconds = time.perf_counter() - started
-    oof = np.full((len(data.y), *predictions[0].shape[1:]), np.nan)
+    return _validated(project, data, parts, predictions, seconds, params)
+
+
+def _without(
+    project: Project,
+    kind: boosting.Kind,
+    data: Data,
+    parts: Split,
+    fold: int,
+    params: dict[str, Any],
+) -> Floats:
+    """Predict the rows of a fold by a model of which they decided nothing, not even its rounds."""
+    settings = project.config.training
+    train, valid = parts.folds[fold]
+    asked = settings.seed, params, settings.max_rounds, "nested"
+    found, _ = boosting.cross_validate(kind, data, parts.within(fold), *asked)
+    rows, sees = data.rows(train).learnt("trees")
+    fitted = boosting.fit(kind, rows, settings.seed, found).of_columns(sees)
+    return fitted.predict(data.x[valid])
+
+
+def _validated(
+    project: Project,
+    data: Data,
+    parts: Split,
+    predictions: list[Floats],
+    seconds: float = 0.0,
+    params: dict[str, Any] | None = None,
+) -> CrossValidated:
+    total = np.zeros((len(data.y), *predictions[0].shape[1:]))
+    times = np.zeros(len(data.y))
     for (_, valid), predicted in zip(parts.folds, predictions, strict=True):
-        oof[valid] = predicted
-    return CrossValidated(oof, _scores(project, data, parts, oof), seconds, params)
+        total[valid] += predicted
+        times[valid] += 1
+    times[times == 0] = np.nan
+    oof = total / times.reshape(-1, *[1] * (total.ndim - 1))
+    scores = _scores(project, data, parts, predictions)
+    return CrossValidated(predictions, oof, scores, seconds, params or {})
 
 
 def blended(candidates: Sequence[str], data: Data, *, tuned: bool) -> list[str]:
-    """Return what a blend is chosen from, the plan's candidates first.
+    """Return what a blend is chosen from and a stack made of, the plan's candidates first.
 
     Trees split two levels alike by their codes and by their means: only a third tells these apart.
     """
-    if "blend" not in candidates:
+    if not {"blend", "stack"} & set(candidates):
         return []
-    names = [name for name in candidates if name != "blend"]
+    names = [name for name in candidates if name not in ("blend", "stack")]
     if any(len(feature.levels) > 2 for feature in data.spec.categorical):
         names += [models.STATISTICS[name] for name in names if name in models.STATISTICS]
     return list(dict.fromkeys([*names, *(models.TUNED if tuned else ())]))
 
 
+class Compared(NamedTuple):
+    """All models by name; the shares of the blend, the members and the model of the stack."""
+
+    found: dict[str, CrossValidated]
+    shares: dict[str, float]
+    members: list[str]
+    second: stacking.Second | None
+
+    def parts(self, name: str) -> list[str]:
+        """Return the models that one is made of."""
+        return {"blend": list(self.shares), "stack": self.members}.get(name, [name])
+
+
 def compare(
     project: Project, data: Data, parts: Split, tuned: dict[str, dict[str, Any]]
-) -> tuple[dict[str, CrossValidated], dict[str, float]]:
-    """Cross-validate all models that the plan names, and blend; also return the shares of that."""
+) -> Compared:
+    """Cross-validate all models that the plan names, blend and stack among them."""
+    facts, kinds = project.facts, models.kinds(project.facts)
+    members = blended(facts.candidates, data, tuned=bool(tuned))
+    wanted = {*facts.baselines, *facts.candidates, *members}
+    for name in wanted & kinds.keys():
+        libraries.require(kinds[name].library)
     for library in ("sklearn.ensemble", "lightgbm"):
         import_module(library)  # now, or the first model that needs it would seem slow
-    facts = project.facts
-    members = blended(facts.candidates, data, tuned=bool(tuned))
-    boosted, kinds = tuned.get("lightgbm", {}), models.kinds(facts)
-    wanted = {*facts.baselines, *facts.candidates, *members}
-    found = {
-        name: cross_validate(name, data, parts, project, boosted if name in kinds else {})
-        for name in models.FITTERS
-        if name in wanted
-    }
+    found = {}
+    for name in models.FITTERS:
+        if name in wanted:
+            searched = tuned.get(kinds[name].library, {}) if name in kinds else {}
+            given = searched.get("params", {}), searched.get("nested", ())
+            found[name] = cross_validate(name, data, parts, project, *given)
+    compared = Compared(found, {}, members, None)
     if len(members) < 2:
-        return found, {}
+        return compared
     tested = known(found[members[0]].oof)
     loss = partial(models.loss, facts.primary_metric, data.y[tested])
-    shares = blend_shares(loss, {name: found[name].oof[tested] for name in members})
-    if len(shares) > 1 or shares.keys() - set(facts.candidates):
-        oof = np.asarray(sum(share * found[name].oof for name, share in shares.items()))
-        found["blend"] = CrossValidated(oof, _scores(project, data, parts, oof), 0.0, {})
-    return found, shares
+    if "blend" in facts.candidates:
+        shares = blend_shares(loss, {name: found[name].oof[tested] for name in members})
+        compared = compared._replace(shares=shares)
+        if len(shares) > 1 or shares.keys() - set(facts.candidates):
+            folds = zip(*(found[name].predictions for name in shares), strict=True)
+            weights = list(shares.values())
+            mixed = [sum(w * p for w, p in zip(weights, fold, strict=True)) for fold in folds]
+            found["blend"] = _validated(project, data, parts, [np.asarray(fold) for fold in mixed])
+    if "stack" in facts.candidates:
+        predictions = [found[name].predictions for name in members]
+        second, stacked = stacking.out_of_fold(data, parts.folds, parts.repeats, predictions)
+        found["stack"] = _validated(project, data, parts, stacked)
+        compared = compared._replace(second=second)
+    return compared
 
 
 def run(project: Project) -> dict[str, Any]:
@@ -212,29 +288,31 @@ def run(project: Project) -> dict[str, Any]:
     data, parts = data._replace(x=x, y=y, time=when), parts.probed(places)
     tuned = _tuned(project)
     baselines, candidates = facts.baselines, facts.candidates
-    found, shares = compare(project, data, parts, tuned)
-    behind = paired_differences(found, candidates, facts.primary_metric)
+    compared = compare(project, data, parts, tuned)
+    found = compared.found
+    behind = paired_differences(found, candidates, facts.primary_metric, parts.repeats)
     means = {name: float(np.mean(result.scores)) for name, result in found.items()}
     eligible = gaining(project, behind, baselines, means)
     chosen = choose(eligible, facts.selection)
     head, decided = decision.decide(project, data, found[chosen].oof)
     fitted: dict[str, Fitted] = {}
     seconds: dict[str, float] = {}
-    names = [name for name in found if name in {*baselines, *candidates, *shares} - {"blend"}]
+    used_by = {part for name in found for part in compared.parts(name)}
+    names = [
+        name for name in found if name in {*baselines, *candidates, *used_by} & {*models.FITTERS}
+    ]
     some = data.rows(drawn(np.arange(len(data.y)), FIT_ROWS, settings.seed))
     for name in names:
         started = time.perf_counter()
         progress.tell(f"fitting {name} to {number(len(some.y))} rows", len(fitted) + 1, len(names))
         fitted[name] = fit(project, name, some, found[name].params)
         seconds[name] = found[name].seconds + time.perf_counter() - started
-    seconds["blend"] = sum(seconds[name] for name in shares)
-    compared = [name for name in found if name in {*baselines, *candidates}]
-    alone = (name for name in compared if name in fitted)
-    predictors = {name: graph.Predictor((graph.Member(*fitted[name]),)) for name in alone}
-    if "blend" in found:
-        blend = (graph.Member(*fitted[name], share=share) for name, share in shares.items())
-        predictors["blend"] = graph.Predictor(tuple(blend))
-    largest = chosen if chosen in fitted else max(shares, key=shares.__getitem__)
+    for name in found.keys() - fitted.keys():
+        seconds[name] = sum(seconds[part] for part in compared.parts(name))
+    shown = [name for name in found if name in {*baselines, *candidates}]
+    predictors = {name: predictor(compared, name, fitted) for name in shown}
+    weights = compared.shares or dict.fromkeys(compared.members, 1.0)
+    largest = chosen if chosen in fitted else max(weights, key=weights.__getitem__)
     final = predictors[chosen]._replace(head=head)
 
     validation.keep(project, "data/processed/development.parquet", kept.development)
@@ -258,8 +336,10 @@ def run(project: Project) -> dict[str, Any]:
         },
         "cv": {
             "scheme": facts.cv,
-            "folds": len(parts.folds),
-            "scores": {name: found[name].scores for name in compared},
+            "folds": len(parts.folds) // parts.repeats,
+            "repeats": parts.repeats,
+            "scores": {name: found[name].scores for name in shown},
+            "spread": {name: spread(found[name], parts) for name in shown},
         },
         "baselines": baselines,
         "candidates": {
@@ -268,10 +348,10 @@ def run(project: Project) -> dict[str, Any]:
                 "std": float(np.std(result.scores)),
                 "fit_seconds": seconds[name],
                 "rounds": result.params.get("rounds"),
-                "parts": len(shares) if name == "blend" else 1,
+                "parts": len(compared.parts(name)),
             }
             for name, result in found.items()
-            if name in compared
+            if name in shown
         },
         "chosen": chosen,
         "selection": {
@@ -279,7 +359,7 @@ def run(project: Project) -> dict[str, Any]:
             "behind": {name: gap._asdict() for name, gap in behind.items()},
             "gains_too_little": [name for name in behind if name not in eligible],
         },
-        "blend": shares if chosen == "blend" else {},
+        "blend": compared.shares if chosen == "blend" else {},
         **decided,
         "gap_train_valid": _seen_score(project, data, predictors[chosen])
         - float(np.mean(found[chosen].scores)),
@@ -320,13 +400,30 @@ def run(project: Project) -> dict[str, Any]:
     return report
 
 
+def predictor(compared: Compared, name: str, fitted: Mapping[str, Fitted]) -> graph.Predictor:
+    """Return a model, a blend or a stack of fitted ones."""
+    parts = compared.parts(name)
+    shares = compared.shares if name == "blend" else {}
+    members = tuple(graph.Member(*fitted[part], share=shares.get(part, 1.0)) for part in parts)
+    return graph.Predictor(members, second=compared.second if name == "stack" else None)
+
+
+def spread(result: CrossValidated, parts: Split) -> float:
+    """Return the standard deviation of the mean score over repeats, or of the score over folds."""
+    scores = np.array(result.scores)
+    if parts.repeats > 1:
+        scores = scores.reshape(parts.repeats, -1).mean(axis=1)
+    return float(scores.std(ddof=1)) if len(scores) > 1 else 0.0
+
+
 def paired_differences(
-    found: dict[str, CrossValidated], candidates: Sequence[str], metric: str
+    found: dict[str, CrossValidated], candidates: Sequence[str], metric: str, repeats: int = 1
 ) -> dict[str, Behind]:
     """Return by how much each candidate's score is behind the best, simplest first.
 
     Both are scored on the same folds, so that what makes a fold hard is in no difference. Without
-    two folds the standard error is 0: nothing tells a difference from chance.
+    two folds the standard error is 0: nothing tells a difference from chance. Repeated folds share
+    most training rows: their variance is corrected (Nadeau & Bengio 2003).
     """
     names = found.keys() & set(candidates)
     sign = metrics.sign(metric)
@@ -335,7 +432,8 @@ def paired_differences(
     result = {}
     for name, values in scores.items():
         gaps = best - values
-        se = float(gaps.std(ddof=1)) / len(gaps) ** 0.5 if len(gaps) > 1 else 0.0
+        tested = 1 / (len(gaps) / repeats - 1) if repeats > 1 else 0.0  # to training rows
+        se = float(gaps.std(ddof=1)) * (1 / len(gaps) + tested) ** 0.5 if len(gaps) > 1 else 0.0
         result[name] = Behind(float(gaps.mean()), se)
     return result
 
@@ -388,15 +486,24 @@ def _tuned(project: Project) -> dict[str, dict[str, Any]]:
     return storage.read_json(path, dict[str, dict[str, Any]])
 
 
-def _scores(project: Project, data: Data, parts: Split, oof: Floats) -> list[float]:
-    """Score each fold, or parts of a single one, so that a difference has a standard error."""
-    rows = [valid for _, valid in parts.folds]
+def _scores(
+    project: Project, data: Data, parts: Split, predictions: Sequence[Floats]
+) -> list[float]:
+    """Score each fold, or parts of a single one, so that a difference has a standard error.
+
+    So are the rows of folds that tell together.
+    """
+    rows, values = [valid for _, valid in parts.folds], list(predictions)
+    if parts.pooled:
+        rows, values = [np.concatenate(rows)], [np.concatenate(values)]
     if len(rows) == 1:
-        split = [rows[0][part::HOLDOUT_PARTS] for part in range(HOLDOUT_PARTS)]
-        scores = [_score(project, data.y[part], oof[part]) for part in split if len(part)]
+        places = [slice(part, None, HOLDOUT_PARTS) for part in range(HOLDOUT_PARTS)]
+        split = [(rows[0][part], values[0][part]) for part in places]
+        scores = [_score(project, data.y[part], found) for part, found in split if len(part)]
         if np.isfinite(scores).all():
             return scores
-    return [_score(project, data.y[valid], oof[valid]) for valid in rows]
+    pairs = zip(rows, values, strict=True)
+    return [_score(project, data.y[valid], found) for valid, found in pairs]
 
 
 def _score(project: Project, y: NDArray[Any], p: Floats) -> float:

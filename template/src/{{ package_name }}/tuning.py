@@ -1,6 +1,7 @@
 """Spend more time on the model: search settings of boosting, and let `ml train` blend more."""
 
-from typing import Any
+import time
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -9,81 +10,133 @@ from .engine import progress, storage
 from .engine.data import validation
 from .engine.data.kept import taken
 from .engine.errors import ProjectError
-from .engine.model import boosting, search
-from .engine.model.fitting import known
+from .engine.model import libraries, search
+from .engine.model.fitting import Data, known
 from .engine.settings import Project
+from .splitting import Split
+
+
+class Search(NamedTuple):
+    """What one search tries, and how often: a kind of boosting, on these folds."""
+
+    name: str
+    kind: str
+    library: str
+    parts: Split
 
 
 def run(project: Project, trials: int | None = None) -> dict[str, Any]:
-    """Search settings of boosting by the loss out of fold; resumes where it was stopped.
+    """Search settings of boosting by the loss out of fold; goes on where it was stopped.
 
-    Searched with the plan's first kind of boosting, they serve every kind.
-
-    The preset is the first trial, so that the best is never worse out of fold. Leaves
-    data/processed/tuned.json, which `ml train` uses, and reports/tuning.json.
+    Each library is searched with the plan's first kind of it, and serves all of them. The preset is
+    the first trial, so that the best is never worse out of fold. Where decision TRAIN-04 says so, the
+    search runs again without the rows of each fold, for settings of which they decided nothing.
+    Leaves data/processed/tuned.json, which `ml train` uses, and reports/tuning.json.
     """
     import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
 
-    boosted = models.kinds(project.facts)
-    kinds = [name for name in project.facts.candidates if name in boosted]
-    if not kinds:
-        raise ProjectError(
-            "nothing to tune: the plan's candidates (MOD-02) have no lightgbm; "
-            "`ml plan why MOD-02` tells the reason"
-        )
-    if project.facts.tuning == "none":
-        raise ProjectError(
-            "the plan tunes nothing (TRAIN-03): `ml plan why TRAIN-03` tells the reason"
-        )
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    searched, boosted = _kinds(project), models.kinds(project.facts)
     settings = project.config.tuning
     trials = trials or settings.trials
     frame, agreed, parts, data_sha256 = training.prepare(project)
     data = training.development_data(project, taken(frame, parts.development), agreed)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    journal = project.path("data/processed/tuning.log")
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    # The project's lock is ours, so this one is what a kill left; Optuna would wait for it.
-    journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
-    # Trials on other data or another split are no help: each such state has a study of its own.
-    planned = repr((project.facts.split, project.facts.tuning, project.config.training))
-    state = storage.sha256_text(data_sha256 + agreed.fingerprint + planned)[:12]
-    study = optuna.create_study(
-        study_name=state,
-        storage=JournalStorage(JournalFileBackend(str(journal))),
-        sampler=search.sampler(project.facts.tuning, project.config.training.seed),
-        load_if_exists=True,
-    )
-
-    def finished() -> int:
-        return sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.trials)
-
-    if not finished():  # a kill may have cut the first trial
-        preset = {name: boosting.PRESET[name] for name in ("min_data_in_leaf", "feature_fraction")}
-        study.enqueue_trial({"num_leaves": boosting.leaves(len(data.y)), **preset})
-
-    def objective(trial: Any) -> float:
-        params = search.suggested(trial)
-        with progress.part("trial", finished() + 1, trials):
-            result = training.cross_validate(kinds[0], data, parts, project, params)
-        tested = known(result.oof)
-        trial.set_user_attr("score", float(np.mean(result.scores)))
-        return models.loss(project.facts.primary_metric, data.y[tested], result.oof[tested])
-
-    study.optimize(objective, n_trials=max(0, trials - finished()), timeout=settings.time_limit_s)
-    done = [trial for trial in study.trials if trial.value is not None]
+    nested = project.facts.judging == "nested"
+    if nested and parts.pooled:
+        raise ProjectError(
+            f"to search again for each of {len(parts.folds)} rows or groups that are left out takes "
+            "too long: override TRAIN-02 with repeated folds, or TRAIN-04 with `flat`"
+        )
+    searches = [Search(library, kind, library, parts) for library, kind in searched.items()]
+    if nested:
+        searches += [
+            Search(f"{library}, fold {fold + 1}", kind, library, parts._replace(folds=inner))
+            for library, kind in searched.items()
+            for fold, inner in enumerate(map(parts.within, range(len(parts.folds))))
+        ]
+    made_with = {
+        "data": storage.sha256_text(data_sha256 + agreed.fingerprint),
+        "space": {library: search.SPACES[library] for library in searched},
+        "plan": {
+            "folds": [project.facts.split, project.facts.cv],
+            "search": [project.facts.tuning, project.facts.primary_metric],
+            "objective": [boosted[kind].objective for kind in searched.values()],
+        },
+        "settings": repr(project.config.training),
+    }
+    kept = search.Checkpoint(project.path("data/processed/tuning.jsonl"), made_with)
+    budget = settings.time_limit_s / len(searches)  # each search has its share
+    for one in searches:
+        _search(project, data, one, kept, trials, budget)
+    found = {one.name: kept.trials(one.name) for one in searches}
+    best = {name: min(done, key=lambda trial: trial.loss) for name, done in found.items()}
+    tuned = {
+        library: {
+            "params": best[library].params,
+            "nested": [
+                best[one.name].params
+                for one in searches
+                if one.library == library and one.name != library
+            ],
+        }
+        for library in searched
+    }
+    storage.write_json(project.path("data/processed/tuned.json"), tuned)
     report = {
-        "study": state,
         "made_up": validation.made_up(project),
-        "trials": len(done),
-        "default": {"loss": done[0].value, "score": done[0].user_attrs["score"]},
-        "best": {
-            "loss": study.best_value,
-            "score": study.best_trial.user_attrs["score"],
-            "params": study.best_params,
+        "ignored": kept.ignored,
+        "judging": project.facts.judging,
+        "searches": {
+            library: {
+                "trials": len(found[library]),
+                "default": found[library][0]._asdict(),
+                "best": best[library]._asdict(),
+            }
+            for library in searched
         },
     }
-    storage.write_json(project.path("data/processed/tuned.json"), {"lightgbm": study.best_params})
     storage.write_json(project.path("reports/tuning.json"), report)
     return report
+
+
+def _kinds(project: Project) -> dict[str, str]:
+    """Return the first kind of boosting among the candidates of each library."""
+    if project.facts.tuning == "none":
+        raise ProjectError(
+            "the plan tunes nothing (TRAIN-03): `ml plan why TRAIN-03` tells the reason"
+        )
+    boosted = models.kinds(project.facts)
+    names = [name for name in project.facts.candidates if name in boosted]
+    found: dict[str, str] = {}
+    for name in names:
+        libraries.require(boosted[name].library)
+        found.setdefault(boosted[name].library, name)
+    if not found:
+        raise ProjectError(
+            "nothing to tune: the plan's candidates (MOD-02) have no lightgbm; "
+            "`ml plan why MOD-02` tells the reason"
+        )
+    return found
+
+
+def _search(
+    project: Project,
+    data: Data,
+    asked: Search,
+    kept: search.Checkpoint,
+    trials: int,
+    budget: float,
+) -> None:
+    """Try settings until there are so many trials, or the seconds are over; one at least."""
+    space, seed = search.SPACES[asked.library], project.config.training.seed
+    library = libraries.LIBRARIES[asked.library]
+    preset = {**library.PRESET, **library.sized(len(data.y))}
+    first = {name: preset[name] for name in space}
+    ended = time.monotonic() + budget
+    while len(done := kept.trials(asked.name)) < trials and (not done or time.monotonic() < ended):
+        params = search.proposed(project.facts.tuning, seed, space, first, done)
+        with progress.part(f"{asked.name}, trial", len(done) + 1, trials):
+            result = training.cross_validate(asked.kind, data, asked.parts, project, params)
+        tested = known(result.oof)
+        loss = models.loss(project.facts.primary_metric, data.y[tested], result.oof[tested])
+        kept.add(asked.name, search.Trial(params, loss, float(np.mean(result.scores))))

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ..engine import storage, task
+from ..engine import folds, storage, task
 from ..engine.data import contract
 from ..engine.errors import CheckFailed, ProjectError
 from ..engine.formats import number, percent
@@ -335,8 +335,7 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
         mend = f"give the one of {metric} as `limit:` beside the override"
         yield Finding("error" if "OBJ-01" in due else "warning", "OBJ-01", f"{message}: {mend}")
     split = plan.value("split")
-    folds = {"time": "time_series", "random": "kfold"}.get(split, f"{split}_kfold")
-    if plan.value("cv") != folds:
+    if plan.value("cv") not in folds.fitting(split):
         cv, split = (
             plan.decisions[plan.decision_id(name)].said(plan.value(name))
             for name in ("cv", "split")
@@ -344,8 +343,9 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
         message = f"the cross-validation ({cv}) does not go with the split ({split})"
         yield Finding("error", plan.decision_id("cv"), f"{message}: override both")
     tuned = plan.overrides.get("TRAIN-03")
-    if tuned and tuned.value != "none" and "lightgbm" not in " ".join(plan.value("candidates")):
-        message = "tuning searches LightGBM, which is no candidate: override MOD-02 too"
+    boosted = {"lightgbm", "lightgbm_log", "catboost", "xgboost"} & set(plan.value("candidates"))
+    if tuned and tuned.value != "none" and not boosted:
+        message = "tuning searches boosting, which is no candidate: override MOD-02 too"
         yield Finding("error", "TRAIN-03", message)
     if plan.value("verdict") == "stop":
         identifier = plan.decision_id("verdict")

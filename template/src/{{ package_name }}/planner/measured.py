@@ -54,6 +54,11 @@ TEXTS: dict[str, tuple[str, str]] = {
         "leakage: {leaks}\nmeasured: {width} columns{strongest}{far}",
     ),
     "FEAT-03": ("training", "measured: {looks_back}"),
+    "TRAIN-02": (
+        "training",
+        "measured: {primary_metric:name} of {chosen:name} {own[score]:4} over {tested}, spread "
+        "{spread:4}",
+    ),
     "MOD-04": ("training", "measured: {chosen:name}{selected}"),
     "MOD-02": ("metrics", "measured: {primary_metric:name} of {tried}; baselines {plain}"),
     "MOD-06": ("bench", "measured: points of 1 over all criteria: {totals}{differs}"),
@@ -281,7 +286,17 @@ def _training(report: Report, project: Project) -> Report:
     looks_back = "no state is needed because no feature looks back"
     if past:
         looks_back = f"{names} look back by {keys}; `ml features build` builds their state again"
-    return {"notes": notes, "selected": "".join(gaps) + less, "looks_back": looks_back}
+    cv, chosen = report["cv"], report["chosen"]
+    times = cv.get("repeats", 1)
+    tested = f"{times} times {cv['folds']} folds" if times > 1 else count(cv["folds"], "fold")
+    return {
+        "notes": notes,
+        "selected": "".join(gaps) + less,
+        "looks_back": looks_back,
+        "own": report["candidates"][chosen],
+        "tested": tested,
+        "spread": cv.get("spread", {}).get(chosen),  # of the repeats, or of the folds
+    }
 
 
 def _verdict(gate: Report) -> str:

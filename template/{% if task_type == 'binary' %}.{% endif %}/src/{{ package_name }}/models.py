@@ -53,7 +53,8 @@ FITTERS: dict[str, Fitter] = {
 # From simple to complex: a later one is chosen only when it is clearly better.
 LADDER = (
     *("class_prior", "single_rule", "decision_tree", "logistic_regression", "nearest_neighbours"),
-    *("random_forest", "extra_trees", "kernel_machine", "neural_network", "lightgbm", "blend"),
+    *("bagged_trees", "random_forest", "extra_trees", "kernel_machine", "neural_network"),
+    *("lightgbm", "xgboost", "catboost", "blend", "stack"),
 )
 # What a blend has beside the plan's candidates: trees on the mean target of a level, which are
 # never chosen alone, and after `ml tune` two more kinds of trees.

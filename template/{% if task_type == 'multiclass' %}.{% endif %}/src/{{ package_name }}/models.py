@@ -54,7 +54,8 @@ FITTERS: dict[str, Fitter] = {
 # From simple to complex: a later one is chosen only when it is clearly better.
 LADDER = (
     *("class_prior", "single_rule", "decision_tree", "logistic_regression", "nearest_neighbours"),
-    *("random_forest", "extra_trees", "kernel_machine", "neural_network", "lightgbm", "blend"),
+    *("bagged_trees", "random_forest", "extra_trees", "kernel_machine", "neural_network"),
+    *("lightgbm", "xgboost", "catboost", "blend", "stack"),
 )
 # What a blend has beside the plan's candidates: nothing, and after `ml tune` two kinds of trees.
 STATISTICS: dict[str, str] = {}

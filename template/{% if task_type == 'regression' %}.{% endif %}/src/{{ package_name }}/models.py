@@ -76,8 +76,9 @@ FITTERS: dict[str, Fitter] = {
 }
 # From simple to complex: a later one is chosen only when it is clearly better.
 LADDER = (
-    *("median", "single_rule", "decision_tree", "ridge", "nearest_neighbours", "random_forest"),
-    *("extra_trees", "kernel_machine", "neural_network", "lightgbm", "lightgbm_log", "blend"),
+    *("median", "single_rule", "decision_tree", "ridge", "nearest_neighbours", "bagged_trees"),
+    *("random_forest", "extra_trees", "kernel_machine", "neural_network", "lightgbm"),
+    *("lightgbm_log", "xgboost", "catboost", "blend", "stack"),
 )
 # What a blend has beside the plan's candidates: trees on the mean target of a level, which are
 # never chosen alone, and after `ml tune` two more kinds of trees.

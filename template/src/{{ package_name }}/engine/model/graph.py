@@ -16,6 +16,7 @@ from .derived import Sees, model_of
 from .head import Head
 from .plain import Forest, Linear, Link, Matrix, Model, Predict
 from .scorer import FeatureSpec
+from .stacking import Second
 
 
 class Member(NamedTuple):
@@ -28,10 +29,14 @@ class Member(NamedTuple):
 
 
 class Predictor(NamedTuple):
-    """A blend of models with one last step: score = head(sum of share * prediction)."""
+    """A blend of models with one last step: score = head(sum of share * prediction).
+
+    Where there is a `second` model, it takes the predictions of the members in place of the sum.
+    """
 
     members: tuple[Member, ...]
     head: Head = Head()
+    second: Second | None = None
 
     def predict(self, x: Matrix) -> NDArray[np.float64]:
         """Predict the score with the training libraries, shape (rows,) or (rows, outputs)."""
@@ -42,7 +47,11 @@ class Predictor(NamedTuple):
         return self.head.answers(self._blend(x))
 
     def _blend(self, x: Matrix) -> NDArray[np.float64]:
-        total = sum(member.share * member.predict(x) for member in self.members)
+        predictions = [member.predict(x) for member in self.members]
+        if self.second:
+            return self.second.predict(predictions)
+        shares = (member.share for member in self.members)
+        total = sum(share * values for share, values in zip(shares, predictions, strict=True))
         return np.asarray(total, dtype=np.float64)
 
 
@@ -57,7 +66,7 @@ def emit(predictor: Predictor, spec: FeatureSpec, *, encoded: bool) -> bytes:
         inputs = [info("x", TensorProto.FLOAT, len(spec.names))]
     else:
         inputs = _raw_inputs(graph, spec)
-    shares = []
+    predictions = []
     made: dict[str, str] = {}  # tensors of features that are learnt, for all members alike
     views: dict[str, str] = {}
     for member in predictor.members:
@@ -67,12 +76,16 @@ def emit(predictor: Predictor, spec: FeatureSpec, *, encoded: bool) -> bytes:
             if view not in views:
                 views[view] = member.sees.derived.emit(graph, view, made)
             graph.matrix = views[view]
-        predicted = _model(graph, member.model, seen)
-        share = graph.constant([[member.share]])
-        shares.append(graph.node("Mul", [predicted, share]))
-    blend = shares[0]
-    for other in shares[1:]:
-        blend = graph.node("Add", [blend, other])
+        predictions.append(_model(graph, member.model, seen))
+    if second := predictor.second:
+        blend = linked(graph, second.link, second.emit(graph, predictions))
+    else:
+        shares = [graph.constant([[member.share]]) for member in predictor.members]
+        parts = zip(predictions, shares, strict=True)
+        weighted = [graph.node("Mul", [values, share]) for values, share in parts]
+        blend = weighted[0]
+        for other in weighted[1:]:
+            blend = graph.node("Add", [blend, other])
     outputs = predictor.head.emit(graph, blend)
     return model_of(graph, inputs, outputs)
 

@@ -50,6 +50,7 @@ class Job(NamedTuple):
 class Booster(Protocol):
     """Trained trees. `curve` holds the loss on other rows after each round."""
 
+    PRESET: ClassVar[dict[str, Any]]
     curve: list[float]
 
     def __init__(self, job: Job) -> None: ...
@@ -163,6 +164,7 @@ class CatBoost:
         "l2_leaf_reg": 3.0,
         "bootstrap_type": "Bernoulli",  # by its default one a target that trees know stops them
         "subsample": 0.8,
+        "rsm": 1.0,
     }
 
     def __init__(self, job: Job) -> None:
