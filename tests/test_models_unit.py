@@ -8,7 +8,6 @@ import msgspec
 import numpy as np
 import onnx
 import onnxruntime
-import optuna
 import pytest
 from helpers import package
 from onnx import TensorProto, helper

@@ -28,9 +28,9 @@ class Search(NamedTuple):
 def run(project: Project, trials: int | None = None) -> dict[str, Any]:
     """Search settings of boosting by the loss out of fold; goes on where it was stopped.
 
-    Each library is searched with the plan's first kind of it, and serves all of them. The preset is
-    the first trial, so that the best is never worse out of fold. Where decision TRAIN-04 says so, the
-    search runs again without the rows of each fold, for settings of which they decided nothing.
+    Each library is searched with the plan's first kind of it, and serves all of them. The preset
+    is the first trial, so that the best is never worse out of fold. Where decision TRAIN-04 says
+    so, a search runs again without the rows of each fold, for settings that they did not decide.
     Leaves data/processed/tuned.json, which `ml train` uses, and reports/tuning.json.
     """
     import optuna
@@ -44,8 +44,8 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
     nested = project.facts.judging == "nested"
     if nested and parts.pooled:
         raise ProjectError(
-            f"to search again for each of {len(parts.folds)} rows or groups that are left out takes "
-            "too long: override TRAIN-02 with repeated folds, or TRAIN-04 with `flat`"
+            f"to search again for each of {len(parts.folds)} rows or groups that are left out "
+            "takes too long: override TRAIN-02 with repeated folds, or TRAIN-04 with `flat`"
         )
     searches = [Search(library, kind, library, parts) for library, kind in searched.items()]
     if nested:
