@@ -98,6 +98,11 @@ def answers(task: str, model, spec, x: np.ndarray) -> np.ndarray:
     code = TASKS[task].graph
     graph = code.Graph()
     graph.node("Identity", [code._model(graph, model, spec)], "out")
+    return run(code, graph, x)
+
+
+def run(code, graph, x: np.ndarray) -> np.ndarray:
+    """Return the output `out` of a graph."""
     inputs = [code.info("x", TensorProto.FLOAT, x.shape[1])]
     outputs = [code.info("out", TensorProto.DOUBLE, None)]
     body = helper.make_graph(graph.nodes, "model", inputs, outputs, graph.initializers)
@@ -278,3 +283,113 @@ def test_a_checkpoint_keeps_finished_trials_and_no_others(tmp_path) -> None:
     other = code.Checkpoint(path, {**made_with, "data": "abd"})
     assert other.ignored == ["data"] and other.trials("catboost") == []
     assert len(path.read_text().splitlines()) == 1
+
+
+def project(code: SimpleNamespace, **facts) -> SimpleNamespace:
+    """Return what training reads of a project."""
+    known = {"primary_metric": "roc_auc", "baselines": [], "objective": "squared", "split": "x"}
+    settings = SimpleNamespace(seed=3, members=1, max_rounds=20, threads=1)
+    config = SimpleNamespace(training=settings)
+    return SimpleNamespace(facts=SimpleNamespace(**(known | facts)), config=config)
+
+
+def loss(task: str, y: np.ndarray, p: np.ndarray) -> float:
+    """Return the mean squared error, or the log loss."""
+    if task == "regression":
+        return float(np.square(y - p).mean())
+    known = np.where(y, p, 1 - p) if p.ndim == 1 else p[np.arange(len(y)), y]
+    return float(-np.log(np.maximum(known, 1e-9)).mean())
+
+
+LINEAR = {
+    "binary": "logistic_regression",
+    "regression": "ridge",
+    "multiclass": "logistic_regression",
+}
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def stacked(request: pytest.FixtureRequest):
+    """Return a task's models, compared on folds that are drawn twice, and the stack's predictor."""
+    task = request.param
+    code, given = TASKS[task], data(task)
+    patched = pytest.MonkeyPatch()
+    patched.setattr(code.models, "loss", lambda _, y, p: loss(task, y, p))
+    patched.setattr(code.training, "_score", lambda _, y, p: -loss(task, y, p))
+    folds = [
+        (np.flatnonzero(part != fold), np.flatnonzero(part == fold))
+        for part in (np.random.default_rng(n).permutation(ROWS) % 3 for n in range(2))
+        for fold in range(3)
+    ]
+    parts = code.splitting.Split(np.arange(ROWS), np.arange(0), folds, [], repeats=2)
+    names = [LINEAR[task], "lightgbm", "blend", "stack"]
+    asked = project(code, candidates=names)
+    compared = code.training.compare(asked, given, parts, {})
+    params = {"rounds": 20}
+    fitted = {name: code.training.fit(asked, name, given, params) for name in compared.members}
+    made = code.training.predictor(compared, "stack", fitted)
+    yield task, code, given, parts, compared, made
+    patched.undo()
+
+
+def test_a_stack_is_a_second_model_in_the_graph(stacked) -> None:
+    task, code, given, _, compared, made = stacked
+    assert compared.members[:2] == [LINEAR[task], "lightgbm"]
+    found = compared.found
+    assert len(found["stack"].predictions) == 6 and np.isfinite(found["stack"].oof).all()
+    losses = {name: loss(task, given.y, found[name].oof) for name in found}
+    assert losses["stack"] < 1.02 * min(losses[name] for name in compared.members)
+    for kind, x in variants(given.x).items():
+        expected = made._blend(x)
+        graph = code.graph.Graph()
+        predictions = [
+            code.graph._model(graph, member.model, given.spec) for member in made.members
+        ]
+        total = made.second.emit(graph, predictions)
+        graph.node("Identity", [code.graph.linked(graph, made.second.link, total)], "out")
+        answered = run(code.graph, graph, x)
+        unit = np.maximum(given.y.std(), np.abs(expected)) if task == "regression" else 1.0
+        assert (np.abs(answered - expected) <= 1e-5 * unit).all(), kind
+
+
+def test_a_second_model_never_sees_the_rows_that_it_is_judged_by(stacked) -> None:
+    """A member that knows the answers of noise by heart, in one fold alone, helps no other fold."""
+    _, code, given, parts, *_ = stacked
+    rng = np.random.default_rng(0)
+    y = rng.permutation(given.y)
+    levels = len(given.levels) or 1
+    shape = (ROWS, levels) if levels > 1 else (ROWS,)
+    noise = rng.dirichlet(np.ones(levels), ROWS) if levels > 1 else rng.random(ROWS)
+    told = np.eye(levels)[y] if levels > 1 else y.astype(float)
+    predictions = [noise[valid].reshape(-1, *shape[1:]) for _, valid in parts.folds]
+    knowing = [values.copy() for values in predictions]
+    knowing[0] = told[parts.folds[0][1]]
+    fresh = given._replace(y=y)
+    _, honest = code.stacking.out_of_fold(fresh, parts.folds, 2, [predictions, predictions])
+    _, found = code.stacking.out_of_fold(fresh, parts.folds, 2, [predictions, knowing])
+    # The fold's own model learned from other folds, in which nothing was known.
+    own = code.stacking.out_of_fold(fresh, parts.folds[:3], 1, [predictions[:3], knowing[:3]])[1]
+    assert np.allclose(own[0], found[0])
+    plain = code.stacking.fit(
+        fresh.rows(np.concatenate([parts.folds[n][1] for n in (1, 2)])),
+        [np.concatenate(predictions[1:3])] * 2,
+    )
+    assert np.allclose(found[0], plain.predict([predictions[0], knowing[0]]), atol=1e-6)
+    assert all(np.isfinite(fold).all() for fold in honest)
+
+
+def test_in_time_a_second_model_learns_from_earlier_folds_alone() -> None:
+    code, given = TASKS["regression"].stacking, data("regression")
+    edges = np.array_split(np.arange(ROWS), 4)
+    folds = [(np.concatenate(edges[: n + 1]), edges[n + 1]) for n in range(3)]
+    rng = np.random.default_rng(1)
+    members = [
+        [given.y[valid] + rng.normal(0, s, len(valid)) for _, valid in folds] for s in (1, 2)
+    ]
+    _, found = code.out_of_fold(given, folds, 1, members)
+    assert np.allclose(found[0], np.mean([one[0] for one in members], axis=0))
+    second = code.fit(given.rows(folds[0][1]), [one[0] for one in members])
+    assert np.allclose(found[1], second.predict([one[1] for one in members]))
+    # A single fold of a large table is told in parts.
+    _, alone = code.out_of_fold(given, folds[-1:], 1, [one[-1:] for one in members])
+    assert np.isfinite(alone[0]).all() and len(alone[0]) == len(edges[3])
