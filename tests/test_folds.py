@@ -11,7 +11,7 @@ from package_name import splitting, training, tuning
 from package_name.engine import folds as schemes
 from package_name.engine import task
 from package_name.engine.errors import ProjectError
-from package_name.engine.model import search
+from package_name.engine.model import libraries, search
 from package_name.engine.model.fitting import Data
 from package_name.engine.model.scorer import FeatureSpec, NumericFeature
 
@@ -180,3 +180,42 @@ def test_of_noise_nested_folds_find_nothing_where_the_search_finds_luck(tmp_path
         assert len(kept.trials("0")) == 10
     assert np.mean(flat) > 0.57
     assert abs(np.mean(nested) - 0.5) < 0.06 and np.mean(nested) < np.mean(flat) - 0.06
+
+
+@pytest.mark.parametrize("method", ["tpe", "nested_random", "grid"])
+def test_a_search_that_stops_goes_on_as_if_it_had_not(
+    method: str, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = SimpleNamespace(seed=1, members=1, max_rounds=3, threads=1)
+    facts = SimpleNamespace(tuning=method, primary_metric="roc_auc")
+    project = SimpleNamespace(facts=facts, config=SimpleNamespace(training=settings))
+    data, parts = noise(0)
+    asked = tuning.Search("lightgbm", "lightgbm", "lightgbm", parts)
+    whole = search.Checkpoint(tmp_path / "whole.jsonl", {"seed": 0})
+    tuning._search(project, data, asked, whole, 6, 60)
+    real, calls = training.cross_validate, []
+
+    def stopped(*given):
+        calls.append(given)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    monkeypatch.setattr(training, "cross_validate", stopped)
+    path = tmp_path / "broken.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        tuning._search(project, data, asked, search.Checkpoint(path, {"seed": 0}), 6, 60)
+    again = search.Checkpoint(path, {"seed": 0})
+    assert len(again.trials("lightgbm")) == 3
+    tuning._search(project, data, asked, again, 6, 60)
+    assert again.trials("lightgbm") == whole.trials("lightgbm") and len(calls) == 7
+
+
+def test_a_library_that_is_not_there_is_named_with_a_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libraries, "find_spec", lambda name: None)
+    facts = SimpleNamespace(tuning="tpe", candidates=["logistic_regression", "catboost"])
+    with pytest.raises(ProjectError) as refused:
+        tuning._kinds(SimpleNamespace(facts=facts))
+    said = str(refused.value)
+    assert "catboost, which is not installed: run `uv sync --group catboost`" in said
+    assert "\n" not in said

@@ -18,7 +18,7 @@ from .engine.data.kept import keep, taken, told
 from .engine.errors import ProjectError
 from .engine.features import encode, moments
 from .engine.formats import number
-from .engine.model import boosting, bundle, graph, libraries, made, registry, stacking
+from .engine.model import boosting, bundle, graph, libraries, made, registry, search, stacking
 from .engine.model.derived import declared, view_of
 from .engine.model.fitting import (
     FIT_ROWS,
@@ -286,7 +286,7 @@ def run(project: Project) -> dict[str, Any]:
     x, y, places = task.probed(data.x, data.y, data.spec.measured, settings.seed)
     when = None if data.time is None else data.time[places]
     data, parts = data._replace(x=x, y=y, time=when), parts.probed(places)
-    tuned = _tuned(project)
+    tuned = _tuned(project, parts)
     baselines, candidates = facts.baselines, facts.candidates
     compared = compare(project, data, parts, tuned)
     found = compared.found
@@ -479,11 +479,17 @@ def choose(behind: dict[str, Behind], rule: str) -> str:
     return next(name for name, gap in behind.items() if gap.mean <= slack * gap.se)
 
 
-def _tuned(project: Project) -> dict[str, dict[str, Any]]:
+def _tuned(project: Project, parts: Split) -> dict[str, dict[str, Any]]:
+    """Return what `ml tune` has found, but for settings that were searched on other folds."""
     path = project.path("data/processed/tuned.json")
     if project.facts.tuning == "none" or not path.exists():
         return {}
-    return storage.read_json(path, dict[str, dict[str, Any]])
+    found = storage.read_json(path, dict[str, dict[str, Any]])
+    known = {len(parts.folds)} | (set() if search.is_nested(project.facts.tuning) else {0})
+    fit = {name: one for name, one in found.items() if len(one["nested"]) in known}
+    if fit.keys() != found.keys():
+        parts.notes.append("tuned settings are of other folds and left out: run `ml tune` again")
+    return fit
 
 
 def _scores(

@@ -29,7 +29,7 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
     """Search settings of boosting by the loss out of fold; goes on where it was stopped.
 
     Each library is searched with the plan's first kind of it, and serves all of them. The preset
-    is the first trial, so that the best is never worse out of fold. Where decision TRAIN-04 says
+    is the first trial, so that the best is never worse out of fold. Where decision TRAIN-03 says
     so, a search runs again without the rows of each fold, for settings that they did not decide.
     Leaves data/processed/tuned.json, which `ml train` uses, and reports/tuning.json.
     """
@@ -41,11 +41,11 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
     trials = trials or settings.trials
     frame, agreed, parts, data_sha256 = training.prepare(project)
     data = training.development_data(project, taken(frame, parts.development), agreed)
-    nested = project.facts.judging == "nested"
+    nested = search.is_nested(project.facts.tuning)
     if nested and parts.pooled:
         raise ProjectError(
             f"to search again for each of {len(parts.folds)} rows or groups that are left out "
-            "takes too long: override TRAIN-02 with repeated folds, or TRAIN-04 with `flat`"
+            "takes too long: override TRAIN-02 with repeated folds, or TRAIN-03 with `tpe`"
         )
     searches = [Search(library, kind, library, parts) for library, kind in searched.items()]
     if nested:
@@ -85,7 +85,7 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
     report = {
         "made_up": validation.made_up(project),
         "ignored": kept.ignored,
-        "judging": project.facts.judging,
+        "nested": nested,
         "searches": {
             library: {
                 "trials": len(found[library]),
@@ -101,10 +101,6 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
 
 def _kinds(project: Project) -> dict[str, str]:
     """Return the first kind of boosting among the candidates of each library."""
-    if project.facts.tuning == "none":
-        raise ProjectError(
-            "the plan tunes nothing (TRAIN-03): `ml plan why TRAIN-03` tells the reason"
-        )
     boosted = models.kinds(project.facts)
     names = [name for name in project.facts.candidates if name in boosted]
     found: dict[str, str] = {}
@@ -115,6 +111,10 @@ def _kinds(project: Project) -> dict[str, str]:
         raise ProjectError(
             "nothing to tune: the plan's candidates (MOD-02) have no lightgbm; "
             "`ml plan why MOD-02` tells the reason"
+        )
+    if project.facts.tuning == "none":
+        raise ProjectError(
+            "the plan tunes nothing (TRAIN-03): `ml plan why TRAIN-03` tells the reason"
         )
     return found
 

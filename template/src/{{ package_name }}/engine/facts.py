@@ -24,7 +24,6 @@ class Facts(TaskFacts):
     cv: str
     drift_test: str
     explain: str
-    judging: str
     primary_metric: str
     retrain: str
     selection: str

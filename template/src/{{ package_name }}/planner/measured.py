@@ -54,12 +54,11 @@ TEXTS: dict[str, tuple[str, str]] = {
         "leakage: {leaks}\nmeasured: {width} columns{strongest}{far}",
     ),
     "FEAT-03": ("training", "measured: {looks_back}"),
-    "TRAIN-02": (
+    "MOD-04": (
         "training",
-        "measured: {primary_metric:name} of {chosen:name} {own[score]:4} over {tested}, spread "
-        "{spread:4}",
+        "measured: {chosen:name}, {primary_metric:name} {own[score]:4} over {tested}, spread "
+        "{spread:4}{selected}",
     ),
-    "MOD-04": ("training", "measured: {chosen:name}{selected}"),
     "MOD-02": ("metrics", "measured: {primary_metric:name} of {tried}; baselines {plain}"),
     "MOD-06": ("bench", "measured: points of 1 over all criteria: {totals}{differs}"),
     "EVAL-03": (

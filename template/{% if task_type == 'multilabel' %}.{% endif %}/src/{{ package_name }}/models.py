@@ -46,14 +46,20 @@ FITTERS: dict[str, Fitter] = {
     "logistic_regression": logistic_regression,
     **{
         name: partial(of_labels, partial(families.FITTERS[name], classify=name == "neural_network"))
-        for name in ("decision_tree", "random_forest", "extra_trees", "neural_network")
+        for name in (
+            "decision_tree",
+            "bagged_trees",
+            "random_forest",
+            "extra_trees",
+            "neural_network",
+        )
     },
     "lightgbm": boosted,
 }
 # From simple to complex: a later one is chosen only when it is clearly better.
 LADDER = (
-    *("label_shares", "single_rule", "decision_tree", "logistic_regression", "random_forest"),
-    *("extra_trees", "neural_network", "lightgbm", "blend"),
+    *("label_shares", "single_rule", "decision_tree", "logistic_regression", "bagged_trees"),
+    *("random_forest", "extra_trees", "neural_network", "lightgbm", "blend"),
 )
 # What a blend has beside the plan's candidates: nothing.
 STATISTICS: dict[str, str] = {}

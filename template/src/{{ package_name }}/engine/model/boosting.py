@@ -93,7 +93,7 @@ def extras(
 ) -> dict[str, Kind]:
     """Return the kinds of the libraries that are extras, by what each minimises.
 
-    Their trees see the mean target of a level: so they convert, and lose nothing (decision 0020).
+    Their trees see the mean target of a level: so they convert, and lose nothing (decision 0021).
     """
     return {
         "catboost": Kind({"loss_function": catboost}, target, True, library="catboost"),

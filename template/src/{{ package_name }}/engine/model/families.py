@@ -57,14 +57,7 @@ def bagged_trees(data: Data, seed: int, params: dict[str, Any], *, classify: boo
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
     kind = RandomForestClassifier if classify else RandomForestRegressor
-    bags = kind(
-        100,
-        min_samples_leaf=max(5, len(data.y) // 2000),
-        max_features=None,
-        n_jobs=data.workers(data.x),
-        random_state=seed,
-    )
-    return _trees(bags, data, classify)
+    return _trees(_many(kind, data, seed, 1.0), data, classify)
 
 
 def extra_trees(data: Data, seed: int, params: dict[str, Any], *, classify: bool) -> Fitted:

@@ -76,6 +76,11 @@ class Checkpoint:
             os.fsync(file.fileno())
 
 
+def is_nested(method: str) -> bool:
+    """Whether a search runs again without the rows of each fold."""
+    return method.startswith("nested_")
+
+
 def proposed(
     method: str, seed: int, space: Space, first: dict[str, float], done: list[Trial]
 ) -> dict[str, float]:
@@ -87,7 +92,7 @@ def proposed(
     """
     import optuna
 
-    number = len(done)
+    number, method = len(done), method.removeprefix("nested_")
     if number == 0:
         return first
     if method == "grid":
