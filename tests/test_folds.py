@@ -171,7 +171,7 @@ def test_of_noise_nested_folds_find_nothing_where_the_search_finds_luck(tmp_path
         best = []
         for number, one in enumerate([parts, *inner]):
             asked = tuning.Search(str(number), "lightgbm", "lightgbm", one)
-            tuning._search(project, data, asked, kept, 10, 60)
+            tuning._search(project, data, asked, kept, 10, 1e9)
             best.append(max(kept.trials(asked.name), key=lambda trial: trial.score))
         flat.append(best[0].score)
         params = [trial.params for trial in best[1:]]
@@ -192,7 +192,7 @@ def test_a_search_that_stops_goes_on_as_if_it_had_not(
     data, parts = noise(0)
     asked = tuning.Search("lightgbm", "lightgbm", "lightgbm", parts)
     whole = search.Checkpoint(tmp_path / "whole.jsonl", {"seed": 0})
-    tuning._search(project, data, asked, whole, 6, 60)
+    tuning._search(project, data, asked, whole, 6, 1e9)
     real, calls = training.cross_validate, []
 
     def stopped(*given):
@@ -204,10 +204,10 @@ def test_a_search_that_stops_goes_on_as_if_it_had_not(
     monkeypatch.setattr(training, "cross_validate", stopped)
     path = tmp_path / "broken.jsonl"
     with pytest.raises(KeyboardInterrupt):
-        tuning._search(project, data, asked, search.Checkpoint(path, {"seed": 0}), 6, 60)
+        tuning._search(project, data, asked, search.Checkpoint(path, {"seed": 0}), 6, 1e9)
     again = search.Checkpoint(path, {"seed": 0})
     assert len(again.trials("lightgbm")) == 3
-    tuning._search(project, data, asked, again, 6, 60)
+    tuning._search(project, data, asked, again, 6, 1e9)
     assert again.trials("lightgbm") == whole.trials("lightgbm") and len(calls) == 7
 
 
