@@ -19,8 +19,9 @@ package.regression()
 from regression_package import splitting as of_numbers  # noqa: E402
 
 ROWS = 120
-NO_COLUMN = SimpleNamespace(entity=None, time=None)
-BY_ENTITY = SimpleNamespace(entity=SimpleNamespace(name="who"), time=None)
+WHO = SimpleNamespace(name="who")
+NO_COLUMN = SimpleNamespace(entity=None, time=None, features=[], target=WHO)
+BY_ENTITY = SimpleNamespace(entity=WHO, time=None, features=[], target=WHO)
 OPTIONS = {"test_share": 0.25, "folds": 4, "embargo_days": 0, "seed": 1}
 
 
