@@ -366,9 +366,7 @@ def run(project: Project) -> dict[str, Any]:
         "learning_curve": _learning_curve(project, data, parts, largest, found),
         "features": data.spec.names,
         "made": made.described(history.known(features.FEATURES, data.spec)),
-        "add_up": [name for name in shares if view_of(name) == "linear"]
-        if chosen == "blend"
-        else [chosen] * (view_of(chosen) == "linear"),
+        "add_up": [name for name in compared.parts(chosen) if view_of(name) == "linear"],
         "tuned": sorted(tuned),
     }
     scores = head.apply(found[chosen].oof[tested])
