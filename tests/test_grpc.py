@@ -496,5 +496,6 @@ def test_each_project_has_the_files_and_words_of_its_modes_alone(tmp_path: Path)
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     probed = [container[name]["grpc"]["port"] for name in ("startupProbe", "readinessProbe")]
     assert probed == [50051, 50051] == [port["port"] for port in found["spec"]["ports"]] * 2
-    plan = alone["PLAN.md"].decode()
-    assert "gRPC service in a container" in plan and "Objective: 99.5" in plan
+    plan = yaml.safe_load(alone["plan/plan.yaml"])
+    assert plan["decisions"]["DEP-01"]["value"] == ["grpc_service_container"]
+    assert "Objective: 99.5" in alone["docs/runbook.md"].decode()
