@@ -91,7 +91,7 @@ PROMPTED = """\
 """
 PEOPLE = ("owner", "oncall")  # whom a default names is nobody
 PLAIN = re.compile(r"\s*\{\{-?\s*((?:(?!\{\{|\}\}|\{%).)*?)\s*-?\}\}\s*", re.DOTALL)
-NEVER = "{{ false }}"  # as `when`, of a question that a task has no use for
+NEVER = "{{ false }}"  # as `when` or `ask`, of a question that a task has no use for
 FULL, DEEP = "detail == 'full'", "plan_depth != 'light'"
 FROM_PROMPTS = "{% from 'questions/prompts.jinja' import "
 FROM_CHECKS = FROM_PROMPTS.replace("prompts", "checks")
@@ -258,7 +258,9 @@ def counted() -> dict[str, str]:
     """Return, as expressions, which of how many questions of full detail each is."""
     places: dict[str, dict[str, str]] = {}
     for task in own():
-        for name, place in counted_of(questions(task)).items():
+        never = {name for name, parts in own()[task].items() if parts.get("ask") == NEVER}
+        known = {name: q for name, q in questions(task).items() if name not in never}
+        for name, place in counted_of(known).items():
             places.setdefault(name, {})[task] = place
     found = {}
     for name, by_task in places.items():
