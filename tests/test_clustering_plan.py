@@ -55,7 +55,10 @@ def made(template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     wanted: dict[str, dict[str, Any]] = {
         "case": {"preset": CASE, "plan_depth": "regulated"},
         "light": {"task_type": "clustering"},
-        **{today: start | {"today_segments": today, "build_cost": 60_000} for today in ("none", "rule")},
+        **{
+            today: start | {"today_segments": today, "build_cost": 60_000}
+            for today in ("none", "rule")
+        },
     }
     return {name: render(folder / name, source=template, **a) for name, a in wanted.items()}
 

@@ -61,3 +61,9 @@ def anomaly() -> None:
     """Make `import anomaly_package.models` and the like work, as `package_name` does."""
     if "anomaly_package" not in sys.modules:
         load("anomaly_package", sources("anomaly"))
+
+
+def clustering() -> None:
+    """Make `import clustering_package.models` and the like work, as `package_name` does."""
+    if "clustering_package" not in sys.modules:
+        load("clustering_package", sources("clustering"))
