@@ -133,9 +133,7 @@ class Evidence(Compared):
         )
         even = percent(self.plan.number("VAL-02", "break_even_right"))
         planned, found = self._from(f"{even} to pay"), interval(self.placed, share=True)
-        yield self._row(
-            "VAL-02", "Rows placed alike", planned, found, "ev.placed", says="says little"
-        )
+        yield self._row("VAL-02", "Rows placed alike", planned, found, "ev.placed", says=says)
         pays = percent(self.plan.number("VAL-02", "share_that_pays"))
         planned, found = self._from(f"{pays} to pay"), interval(self.smallest, share=True)
         yield self._row("VAL-02", "Smallest segment", planned, found, "ev.small")
