@@ -15,6 +15,9 @@ OTHERS = {
     "binary": r"regression model|tabular-regression|\bpinball|value to plan with|"
     r"\binterval and value\b|target_unit|target_mean|interval_coverage|cost_over|cost_under|"
     r"multiclass|macro F1|rarest|cost_wrong|cost_pairs|review_share",
+    "clustering": r"positives?\b|prevalence|probabilit(?:y|ies)|threshold|\bclass(?:es)?\b|anomal|"
+    r"confusion|false alarm|binary|regression|\bpinball|calibrat|pos_rate|cost_f[pn]|cost_over|"
+    r"cost_under|target_unit|multiclass|macro F1|rarest|labels? (?:is|are|come)\b",
     "multiclass": r"positives?\b|prevalence|threshold|\broc\b|false alarm|binary|pos_rate|"
     r"cost_f[pn]|regression model|tabular-regression|\bpinball|conformal|target_unit|target_mean|"
     r"interval_coverage|cost_over|cost_under",
