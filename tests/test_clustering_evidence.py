@@ -158,7 +158,8 @@ def test_unstable_segments_contradict_the_floor(project: Project) -> None:
 def test_measured_blocks_say_what_was_found(project: Project) -> None:
     said = sentences.metrics(METRICS, project)
     assert said["tried_numbers"].endswith("2 0.36 and 0.44, 4 0.303 and 0.91")
-    assert said["named"].replace("\u00a0", " ").startswith("many orders, 40 %: orders\\_12m mean 9")
+    named = said["named"].replace("\u00a0", " ")
+    assert named.startswith('"many orders" 40 %: orders\\_12m mean 9, of all 5; "few visits" 30 %')
     assert "at most 768\u00a0000 EUR a year more than today" in said["worth"]
     assert said["loosest"] == ""
     report = METRICS | {

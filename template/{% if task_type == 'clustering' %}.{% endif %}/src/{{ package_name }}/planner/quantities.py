@@ -128,7 +128,8 @@ class Evidence(Compared):
         hoped = f"{number(self.hoped)} {self.currency}"
         hoped = self._agreed(hoped, self.hoped / 12, "monthly_benefit")
         found = MISSING if self.most is None else f"at most {number(self.most)} {self.currency}"
-        says = "says little"  # what segments can bring, not what they do
+        # What segments can bring, not what they do.
+        says = "says nothing" if self.made_up else "says little"
         yield self._row("VAL-02", "Value a year at most", hoped, found, "ev.most", says=says)
         even = percent(self.plan.number("VAL-02", "break_even_right"))
         planned, found = self._from(f"{even} to pay"), interval(self.placed, share=True)

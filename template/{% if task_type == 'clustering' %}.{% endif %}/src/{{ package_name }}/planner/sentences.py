@@ -72,7 +72,7 @@ def _segment(segment: Report) -> str:
     """Name a segment with its share and what sets it apart."""
     told = [f"{escape(name)} {escape(text)}" for name, text, _ in segment["profile"][:TOLD]]
     apart = f": {', '.join(told)}" if told else ""
-    return f"{escape(segment['name'])}, {percent(segment['share'])}{apart}"
+    return f'"{escape(segment["name"])}" {percent(segment["share"])}{apart}'
 
 
 def _today(held: Report | None) -> str:
