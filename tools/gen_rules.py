@@ -108,8 +108,10 @@ def load(task: str, folder: Path = QUESTIONS) -> dict[str, Any]:
     }
     others = _cited(*map(_decisions, (folder, *folder.glob("*/")))) - _cited(decisions)
     shared = {key: found for key, found in common["sources"].items() if key not in others}
+    asked = decisions["REG-01"]["words"]
     return {
         **common,
+        "duties": {id: duty for id, duty in common["duties"].items() if id in asked},
         "names": common["names"] | own["names"],
         "numbers": common["numbers"] | own["numbers"],
         "decisions": decisions,
