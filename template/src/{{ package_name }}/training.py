@@ -134,6 +134,7 @@ def fit(project: Project, name: str, data: Data, params: dict[str, Any]) -> Fitt
     rows, sees = data.learnt(view_of(name))
     if kind := models.kinds(project.facts).get(name):
         return boosting.fit(kind, rows, seed, params).of_columns(sees)
+    params = params | task.asked(project.facts)
     return models.FITTERS[name](rows, seed, params).of_columns(sees)
 
 

@@ -55,6 +55,11 @@ def real(y: Floats) -> NDArray[np.bool_]:
     return ~(y >= min(KINDS))
 
 
+def asked(facts: Facts) -> dict[str, Any]:
+    """Return what fitters are told of the plan: nothing."""
+    return {}
+
+
 def probed(
     x: Matrix, y: Floats, numbers: int, seed: int
 ) -> tuple[Matrix, Floats, NDArray[np.intp]]:

@@ -43,6 +43,11 @@ def context(facts: Facts) -> tuple[Context, ...]:
     return ()
 
 
+def asked(facts: Facts) -> dict[str, Any]:
+    """Return what fitters are told of the plan: nothing."""
+    return {}
+
+
 def probed(
     x: NDArray[np.float32], y: NDArray[np.int8], numbers: int, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int8], NDArray[np.intp]]:

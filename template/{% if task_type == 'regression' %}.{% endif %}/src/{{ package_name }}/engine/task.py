@@ -51,6 +51,11 @@ def context(facts: Facts) -> tuple[Context, ...]:
     return ()
 
 
+def asked(facts: Facts) -> dict[str, Any]:
+    """Return what fitters are told of the plan: nothing."""
+    return {}
+
+
 def probed(
     x: NDArray[np.float32], y: Floats, numbers: int, seed: int
 ) -> tuple[NDArray[np.float32], Floats, NDArray[np.intp]]:

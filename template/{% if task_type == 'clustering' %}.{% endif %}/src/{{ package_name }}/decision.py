@@ -1,0 +1,37 @@
+"""From a position among the segments to what is told: which one, and whether it is near enough."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .engine import task
+from .engine.errors import ProjectError
+from .engine.model.fitting import Data, known
+from .engine.model.head import Head
+from .engine.settings import Project
+
+OUTSIDE = 0.01  # of rows like those learnt from lie beyond the cut
+Floats = NDArray[np.float64]
+
+
+def needed_gain(project: Project, other: float) -> float:
+    """Return by how much the metric must be better than `other`, that of the best baseline."""
+    return project.facts.min_gain
+
+
+def decide(project: Project, data: Data, oof: Floats) -> tuple[Head, dict[str, Any]]:
+    """Learn from how far on rows are outside, by positions out of fold (rows, 4).
+
+    Rows that no fold learnt from lie a little farther away than a radius, which is that of the rows
+    learnt from. Also return what reports/training.json says of it. NaN stands where no fold tested
+    a row.
+    """
+    rule = project.facts.count_rule
+    if rule != "stable_silhouette":
+        raise ProjectError(f"EVAL-05: unknown rule for the number of segments {rule}")
+    if (scaling := project.facts.scaling) != "robust":
+        raise ProjectError(f"MOD-05: unknown scaling {scaling}")
+    reach = oof[known(oof), task.REACH]
+    head = Head(float(np.quantile(reach, 1 - OUTSIDE)))
+    return head, {"outside": {"share": OUTSIDE, "cut": head.cut}}
