@@ -214,6 +214,20 @@ def cloud(points: Sequence[Sequence[float]], shades: Sequence[float], label: str
     return _svg(330, label, parts)
 
 
+def marks(points: Sequence[tuple[float, float, str]], label: str) -> Markup:
+    """Write the text of each point (x, y, text) at its place; axes without a unit, of one scale."""
+    if not points:
+        return _svg(24, label, [_text(0, 16, "no values")])
+    xs, ys = [point[0] for point in points], [point[1] for point in points]
+    left, top, height = min(xs), max(ys), 330
+    step = max((max(xs) - left) / (WIDTH - 40), (top - min(ys)) / (height - 30)) or 1
+    parts = [
+        _text(20 + (x - left) / step, 18 + (top - y) / step, text, "middle", "cell")
+        for x, y, text in points
+    ]
+    return _svg(height, label, parts)
+
+
 def intervals(
     rows: Sequence[tuple[str, Number, Number, Number]],
     label: str,
