@@ -225,37 +225,23 @@ def segments(
 def profile(tested: Tested, here: NDArray[np.bool_]) -> list[list[Any]]:
     """Return [feature, what it is here and among all, deviation], the largest deviations first.
 
-    A deviation is in standard deviations of all rows; that of a level is the difference of shares
-    in the same unit. Values of personal columns are left out.
+    A deviation is in standard deviations of all rows, also that of the share of a level. Values of
+    personal columns are left out.
     """
-    spec, found = tested.spec, []
-    wide = len(spec.numeric)
-    for place, name in enumerate(spec.names):
-        column = (
-            spec.numeric[place].column if place < wide else spec.categorical[place - wide].column
-        )
-        if column in tested.personal:
+    found: list[tuple[str, str, float]] = []
+    for name, level, values in _questions(tested, tested.x):
+        known = ~np.isnan(values)
+        spread = float(values[known].std()) if known.any() else 0.0
+        if not spread or not (here & known).any():
             continue
-        values = tested.x[:, place].astype(np.float64)
-        if place < wide:
-            known = values[~np.isnan(values)]
-            inside = values[here & ~np.isnan(values)]
-            if not len(inside) or not known.std():
-                continue
-            away = (inside.mean() - known.mean()) / known.std()
-            text = (
-                f"mean {number(float(inside.mean()), 3)}, of all {number(float(known.mean()), 3)}"
-            )
-            found.append([name, text, float(away)])
-            continue
-        levels = spec.categorical[place - wide].levels
-        for code, level in enumerate(levels):
-            every, inside = float((values == code).mean()), float((values[here] == code).mean())
-            if 0 < every < 1:
-                away = (inside - every) / (every * (1 - every)) ** 0.5
-                text = f"{percent(inside)}, of all {percent(every)}"
-                found.append([f"{name} = {level or '(missing)'}", text, away])
-    return sorted(found, key=lambda item: -abs(item[2]))[:SHOWN]
+        inside, every = float(values[here & known].mean()), float(values[known].mean())
+        if level:
+            told = f"{name} = {level}", f"{percent(inside)}, of all {percent(every)}"
+        else:
+            told = name, f"mean {number(inside, 3)}, of all {number(every, 3)}"
+        found.append((*told, (inside - every) / spread))
+    found.sort(key=lambda item: -abs(item[2]))
+    return [list(item) for item in found[:SHOWN]]
 
 
 def today(tested: Tested, y: Floats, codes: Codes) -> dict[str, Any] | None:
@@ -299,33 +285,42 @@ def tree(tested: Tested, codes: Codes, names: dict[int, str]) -> dict[str, Any]:
     )
     model.fit(learnt, tested.placed)
     rows = np.column_stack([values for _, _, values in questions])
-    leaves, shown = model.apply(rows), model.tree_
+    shown, reached = model.tree_, model.decision_path(rows)
+    said = _said(model)
     rules: list[dict[str, Any]] = []
     waiting: list[tuple[int, tuple[str, ...]]] = [(0, ())]
     while waiting:
         node, path = waiting.pop()
-        if shown.children_left[node] < 0:
-            here = leaves == node
-            code = int(model.classes_[shown.value[node][0].argmax()])
-            share = float((codes[here] == code).mean()) if here.any() else None
-            name = names.get(code, f"segment {code}")
+        if said[node] is not None:
+            here = reached[:, node].toarray().ravel() > 0
+            share = float((codes[here] == said[node]).mean()) if here.any() else None
+            name = names.get(said[node], f"segment {said[node]}")
             when = " and ".join(path) or "always"
             rules.append({"when": when, "name": name, "rows": int(here.sum()), "share": share})
             continue
-        feature, level, _ = asked[shown.feature[node]]
+        feature, level, values = asked[shown.feature[node]]
         cut = number(float(shown.threshold[node]), 4)
         low = f"{feature} is not {level}" if level else f"{feature} <= {cut}"
         high = f"{feature} is {level}" if level else f"{feature} > {cut}"
-        gap = int(shown.missing_go_to_left[node])
-        if not level and np.isnan(learnt[:, shown.feature[node]]).any():
-            low, high = (
-                f"{text} or missing" if gap == left else text
-                for text, left in ((low, 1), (high, 0))
-            )
+        if np.isnan(values).any():
+            left = shown.missing_go_to_left[node]
+            low, high = f"{low}{' or missing' * left}", f"{high}{' or missing' * (1 - left)}"
         waiting.append((shown.children_right[node], (*path, high)))
         waiting.append((shown.children_left[node], (*path, low)))
     right = float((model.predict(rows) == codes).mean())
     return {"depth": int(model.get_depth()), "agreement": right, "rules": rules}
+
+
+def _said(model: Any) -> list[int | None]:
+    """Return the segment that each node of a tree says, None where its branches say several."""
+    tree = model.tree_
+    said: list[int | None] = [None] * tree.node_count
+    for node in reversed(range(tree.node_count)):  # children come after their parent
+        if tree.children_left[node] < 0:
+            said[node] = int(model.classes_[tree.value[node][0].argmax()])
+        elif said[tree.children_left[node]] == said[tree.children_right[node]]:
+            said[node] = said[tree.children_left[node]]
+    return said
 
 
 def _questions(tested: Tested, x: Matrix) -> list[tuple[str, str, Floats]]:

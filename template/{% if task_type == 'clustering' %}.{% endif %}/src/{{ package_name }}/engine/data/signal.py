@@ -54,9 +54,9 @@ def shaped(
         found[column.name] = series.set(data[column.name].is_null(), None)
     named = [c for c in free if c.kind == "category" and len(c.levels) > 1]
     for column in named[:1]:
-        typical = np.array(column.levels, object)[segment % len(column.levels)]
+        level = np.array(column.levels, object)[segment % len(column.levels)]
         here = pl.Series(rng.random(rows) < TYPICAL) & data[column.name].is_not_null()
-        typical = pl.Series(column.name, typical, dtype=pl.String)
+        typical = pl.Series(column.name, level, dtype=pl.String)
         found[column.name] = data[column.name].zip_with(~here, typical)
     return found
 
