@@ -288,14 +288,15 @@ def tree(tested: Tested, codes: Codes, names: dict[int, str]) -> dict[str, Any]:
     shown, reached = model.tree_, model.decision_path(rows)
     said = _said(model)
     rules: list[dict[str, Any]] = []
+    depth = 0
     waiting: list[tuple[int, tuple[str, ...]]] = [(0, ())]
     while waiting:
         node, path = waiting.pop()
-        if said[node] is not None:
+        if (code := said[node]) is not None:
             here = reached[:, node].toarray().ravel() > 0
-            share = float((codes[here] == said[node]).mean()) if here.any() else None
-            name = names.get(said[node], f"segment {said[node]}")
-            when = " and ".join(path) or "always"
+            share = float((codes[here] == code).mean()) if here.any() else None
+            name = names.get(code, f"segment {code}")
+            when, depth = " and ".join(path) or "always", max(depth, len(path))
             rules.append({"when": when, "name": name, "rows": int(here.sum()), "share": share})
             continue
         feature, level, values = asked[shown.feature[node]]
@@ -308,7 +309,7 @@ def tree(tested: Tested, codes: Codes, names: dict[int, str]) -> dict[str, Any]:
         waiting.append((shown.children_right[node], (*path, high)))
         waiting.append((shown.children_left[node], (*path, low)))
     right = float((model.predict(rows) == codes).mean())
-    return {"depth": int(model.get_depth()), "agreement": right, "rules": rules}
+    return {"depth": depth, "agreement": right, "rules": rules}
 
 
 def _said(model: Any) -> list[int | None]:
