@@ -96,9 +96,10 @@ def test_candidates_find_the_four_segments_of_the_sample(name: str, data: Data) 
     assert (np.diff(counts) <= 0).all()  # the largest is the first
     assert len(set(fitted.model.names)) == len(counts)
     assert len(counts) == 4 or name == "gaussian_mixture"
-    known = set(data.spec.names[: len(data.spec.numeric)])
     for word in ", ".join(fitted.model.names).split(", "):  # names tell no value of a category
-        assert word.split(" ", 1)[0] in ("high", "low") and word.split(" ", 1)[1] in known
+        how, feature = word.split(" ", 1)
+        category = feature in data.spec.names[len(data.spec.numeric) :]
+        assert feature in data.spec.names and how in (("other",) if category else ("high", "low"))
 
 
 def test_the_number_of_segments_is_the_clearest_of_the_stable_ones() -> None:
@@ -201,6 +202,37 @@ def test_a_name_says_what_is_unlike_the_average_and_is_no_other_ones() -> None:
         "high age, low income (2)",
         "high income",
     )
+
+
+def test_segments_of_categories_alone_are_found_and_named_by_their_columns() -> None:
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, 3, 600)
+    codes = [np.where(rng.random(600) < 0.95, group, rng.integers(0, 3, 600)) for _ in range(4)]
+    levels = ("x", "y", "z")
+    spec = FeatureSpec((), tuple(CategoricalFeature(name, name, levels) for name in "abcd"))
+    data = Data(np.column_stack(codes).astype(np.float32), np.full(600, np.nan), spec, 1)
+    for name in ("median_rule", "kmeans", "gaussian_mixture", "hierarchical"):
+        fitted = models.FITTERS[name](data, 7, {})
+        p = fitted.predict(data.x)
+        predictor = graph.Predictor((graph.Member(*fitted),), head.Head(1.0))
+        found = session(graph.emit(predictor, spec, encoded=True)).run(["position"], {"x": data.x})
+        assert np.abs(found[0] - p).max() < 1e-5
+        if name == "kmeans":
+            assert sk.adjusted_rand_score(group, task.codes(p)) > 0.95
+            assert all(word.startswith("other ") for word in fitted.model.names)
+
+
+def test_rows_of_few_different_values_are_no_error() -> None:
+    spec = FeatureSpec((NumericFeature("a", "a"), NumericFeature("b", "b")), ())
+    few = np.repeat(np.array([[0, 0], [1, 0], [5, 5]], np.float32), [60, 30, 10], axis=0)
+    for x in (few, np.zeros((100, 2), np.float32), np.full((100, 2), np.nan, np.float32)):
+        data = Data(x, np.full(100, np.nan), spec, 1)
+        for name, fit in models.FITTERS.items():
+            p = fit(data, 7, {}).predict(x)
+            assert np.isfinite(p).all(), name
+            assert p[:, task.CLUSTER].max() < len(
+                np.unique(x[~np.isnan(x).any(axis=1)], axis=0)
+            ) or (p[:, task.CLUSTER].max() == 0)
 
 
 def test_one_in_a_hundred_rows_is_outside(data: Data) -> None:

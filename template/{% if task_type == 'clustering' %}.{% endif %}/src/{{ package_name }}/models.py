@@ -4,6 +4,7 @@ A clustering that resamples of its rows do not find again counts as none: one se
 neither a baseline nor a candidate is clear by chance.
 """
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ STABLE_ROWS = 2000  # that these are drawn from: more take long and tell the sam
 LEARNT_ROWS = 20_000  # that segments are learnt from
 TREE_ROWS = 2000  # of which all pairs are held against each other
 STARTS = 5
+SMALLEST = 0.02  # share of the rows that a segment has at least
 LEAST, MOST, FLOOR = 2, 8, 0.8  # where the plan says nothing
 Learn = Callable[[Floats, int, int], Cells]
 
@@ -37,14 +39,17 @@ def learn_kmeans(z: Floats, count: int, seed: int) -> Cells:
     """Find means to which rows are nearest (Lloyd 1982, with the start of k-means++)."""
     from sklearn.cluster import KMeans
 
-    return cells(z, KMeans(count, n_init=STARTS, random_state=seed).fit_predict(z))
+    with warnings.catch_warnings(action="ignore"):  # a resample may have fewer different rows
+        codes = KMeans(count, n_init=STARTS, random_state=seed).fit_predict(z)
+    return cells(z, codes)
 
 
 def learn_mixture(z: Floats, count: int, seed: int) -> Cells:
     """Find normal distributions that rows come from (expectation maximisation)."""
     from sklearn.mixture import GaussianMixture
 
-    model = GaussianMixture(count, reg_covar=1e-3, random_state=seed).fit(z)
+    with warnings.catch_warnings(action="ignore"):  # what does not converge is not stable
+        model = GaussianMixture(count, reg_covar=1e-3, random_state=seed).fit(z)
     roots = model.precisions_cholesky_
     sizes = np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
     mixture = Mixture(np.log(model.weights_) + sizes, model.means_, roots)
@@ -100,11 +105,17 @@ def stability(learn: Learn, found: Cells, z: Floats, count: int, seed: int) -> f
 
 
 def tried(learn: Learn, z: Floats, counts: Iterable[int], seed: int) -> dict[int, Tried]:
-    """Return what is found with each number of segments, the clearest first."""
-    several = {}
+    """Return what is found with each number of segments, the clearest first.
+
+    Without those of which one is too small to be treated as one: in columns of few values, a few
+    equal rows that are like no others are clearer than any segment.
+    """
+    several, different = {}, len(np.unique(z, axis=0))
     for count in counts:
-        if 2 <= count < len(z):
+        if 2 <= count <= different:
             found = learn(z, count, seed)
+            if np.bincount(found.codes(z)).min() < SMALLEST * len(z):
+                continue
             several[count] = Tried(found, silhouette(found, z))
     return dict(sorted(several.items(), key=lambda item: -item[1].silhouette))
 
@@ -146,7 +157,7 @@ def _found(name: str, data: Data, seed: int, params: dict[str, Any], several: ra
 def median_rule(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     """Halve the two numbers that vary most with the others: up to four segments, as rules do."""
     learnt, z, _ = points(data, seed)
-    wide = len(learnt.names)
+    wide = len(learnt.center)
     if not wide:
         return _fitted(clusters(learnt, z, cells(z, np.zeros(len(z), np.intp))))
     together = np.abs(np.nan_to_num(np.cov(z[:, :wide].T).reshape(wide, wide))).sum(axis=1)

@@ -27,7 +27,6 @@ from .engine.severity import Judged
 from .training import development_data
 
 RESAMPLES = 20  # in which the segments are found again
-TINY = 0.02  # share of the rows below which a segment is hardly worth a treatment
 NOISY = 0.05  # share of rows that are far from all segments, where 1 % is planned
 SHOWN = 6  # features of a profile
 PICTURED = 600  # rows
@@ -107,7 +106,7 @@ def usefulness(project: Project, report: dict[str, Any]) -> tuple[list[str], lis
             f"plan asks for {number(floor)}"
         )
     for part in parts:
-        if len(parts) > 1 and part["share"] < TINY:
+        if len(parts) > 1 and part["share"] < models.SMALLEST:
             warnings.append(f"segment {part['name']!r} has {percent(part['share'])} of the rows")
     if report["noise"] > NOISY:
         warnings.append(f"{percent(report['noise'])} of the test rows are far from all segments")

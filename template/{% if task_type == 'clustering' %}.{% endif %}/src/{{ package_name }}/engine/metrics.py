@@ -45,9 +45,11 @@ class Rows:
         return adjusted_rand(self.today, self.code[self.here], w[self.here])
 
     def smallest(self, w: Array) -> float:
-        """Return the share of the rows that are in the smallest cluster."""
-        counts = np.bincount(self.code, weights=w)
-        return float(counts[np.bincount(self.code) > 0].min() / w.sum())
+        """Return the share of the rows that are in the smallest cluster, NaN where there is one."""
+        there = np.bincount(self.code) > 0
+        if there.sum() < 2:
+            return float("nan")
+        return float(np.bincount(self.code, weights=w)[there].min() / w.sum())
 
 
 def adjusted_rand(first: Array, second: Array, weights: Array | None = None) -> float:

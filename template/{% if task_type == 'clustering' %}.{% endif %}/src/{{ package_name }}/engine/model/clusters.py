@@ -26,7 +26,8 @@ class Space(NamedTuple):
 
     `center`, `spread` (numbers,) are the median and the interquartile range as that of a normal
     distribution; `mean`, `scale` those of the deviations. A missing number lies at the median. A
-    table for each category has a row for each code, weighed so that a category varies as a number.
+    table for each category has a row for each code, weighed so that a category varies as a number,
+    and `shares` (codes,) are how frequent each is.
     """
 
     names: tuple[str, ...]
@@ -35,6 +36,7 @@ class Space(NamedTuple):
     mean: Floats
     scale: Floats
     tables: tuple[Floats, ...]
+    shares: tuple[Floats, ...]
 
     def rows(self, x: Matrix) -> Floats:
         """Return rows of a matrix (rows, features) as points, shape (rows, dimensions)."""
@@ -91,15 +93,16 @@ def space(x: Matrix, spec: FeatureSpec) -> Space:
     moved = np.clip((numbers - center) / spread, -CAP, CAP)
     moved = np.where(np.isnan(moved), 0.0, moved)
     scale = moved.std(axis=0)
-    tables = []
+    tables, every = [], []
     for place, feature in enumerate(spec.categorical, wide):
         size = len(feature.levels) + 1
         shares = np.bincount(coded(x[:, place], size), minlength=size) / len(x)
+        every.append(shares)
         varies = 1 - float(shares @ shares)
         tables.append(np.eye(size) / varies**0.5 if varies > 1e-9 else np.zeros((size, size)))
-    names = tuple(spec.names[:wide])
     scale = np.where(scale > 0, scale, 1.0)
-    return Space(names, center, spread, moved.mean(axis=0), scale, tuple(tables))
+    mean, names = moved.mean(axis=0), tuple(spec.names)
+    return Space(names, center, spread, mean, scale, tuple(tables), tuple(every))
 
 
 class Mixture(NamedTuple):
@@ -234,17 +237,19 @@ def clusters(learnt: Space, z: Floats, found: Cells) -> Clusters:
 
 
 def named(learnt: Space, centers: Floats) -> tuple[str, ...]:
-    """Name each cluster by the numbers in which its mean is the most unlike that of all rows.
+    """Name each cluster by the features in which its mean is the most unlike that of all rows.
 
-    "high income, low age"; no value of a category, which may be personal. Names are distinct.
+    "high income, low age, other channel": no value of a category, which may be personal. Names are
+    distinct.
     """
     found: list[str] = []
-    for center in centers[:, : len(learnt.names)]:
-        order = np.argsort(-np.abs(center), kind="stable")
+    for center in centers:
+        away = _unlike(learnt, center)
+        order = np.argsort(-np.abs(away), kind="stable")
         words = [
-            f"{'high' if center[at] > 0 else 'low'} {learnt.names[at]}"
-            for at in order
-            if abs(center[at]) >= UNLIKE
+            f"{_word(learnt, place, away[place])} {learnt.names[place]}"
+            for place in order
+            if abs(away[place]) >= UNLIKE
         ]
         name = ", ".join(words[:NAMED]) or "near the average"
         if name in found:
@@ -252,3 +257,20 @@ def named(learnt: Space, centers: Floats) -> tuple[str, ...]:
         count = sum(other == name or other.startswith(f"{name} (") for other in found)
         found.append(f"{name} ({count + 1})" if count else name)
     return tuple(found)
+
+
+def _unlike(learnt: Space, center: Floats) -> Floats:
+    """Return how far a mean lies from that of all rows by feature, in standard deviations."""
+    wide = len(learnt.center)
+    sizes, start = [], wide
+    for table, shares in zip(learnt.tables, learnt.shares, strict=True):
+        part = center[start : start + len(table)]
+        sizes.append(np.linalg.norm(part - shares @ table))
+        start += len(table)
+    return np.concatenate([center[:wide], np.array(sizes)])
+
+
+def _word(learnt: Space, place: int, away: float) -> str:
+    if place >= len(learnt.center):
+        return "other"
+    return "high" if away > 0 else "low"
