@@ -1,0 +1,122 @@
+"""A project that finds segments, from the copy to a served model."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from helpers.rendering import copy_template, publish, render
+from helpers.running import Made
+
+SMALL = {
+    "ML_TRAINING__TRACK": "false",
+    "ML_TRAINING__FOLDS": "3",
+    "ML_TRAINING__THREADS": "1",
+    "ML_EVALUATION__BOOTSTRAP": "100",
+}
+NOT_YET = "clustering is not built yet"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    template = copy_template(tmp_path_factory.mktemp("template") / "segments")
+    for path in (template / "questions").rglob("*.*"):  # it offers the task
+        text = path.read_text(encoding="utf-8")
+        opened = text.replace(NOT_YET, "''" if path.suffix == ".yml" else "")
+        path.write_text(opened, encoding="utf-8")
+    folder = render(
+        tmp_path_factory.mktemp("segments") / "p",
+        template,
+        preset="segmentation",
+        interpretability="local",
+        deployment_modes=["rest", "batch"],
+    )
+    publish(folder)
+    made = Made(folder, "customer_segments", SMALL)
+    made.ml("run")
+    return made
+
+
+def test_a_run_finds_stable_segments_and_tells_people_of_them(project: Made) -> None:
+    metrics, training = project.report("metrics"), project.report("training")
+    assert metrics["gate"]["passed"]
+    assert metrics["quality"]["stability"]["value"] >= 0.8
+    parts = metrics["segments"]
+    assert len(parts) == 4 and sum(part["rows"] for part in parts) == metrics["data"]["test_rows"]
+    assert len({part["name"] for part in parts}) == 4 and all(part["profile"] for part in parts)
+    assert [item["segments"] for item in metrics["numbers"] if item["chosen"]] == [4]
+    assert metrics["tree"]["depth"] <= 3 and metrics["tree"]["agreement"] > 0.9
+    assert metrics["noise"] < 0.05 and training["outside"]["share"] == 0.01
+    assert metrics["business"]["says_nothing"] and metrics["today"]["segments"] == 3
+    assert {"median_rule", "today_rule", "kmeans_2"} == set(metrics["baselines"])
+    page = (project.folder / "reports/evaluation.html").read_text(encoding="utf-8")
+    for said in ("Who is in which segment?", "A rule to use by hand", "How many segments?"):
+        assert said in page, said
+    profile = (project.folder / "reports/profile.html").read_text(encoding="utf-8")
+    assert "Rows with a segment of today" in profile
+    (row, *_) = project.report("explain")["rows"]
+    assert row["name"] in {part["name"] for part in parts} and -1 <= row["clearness"] <= 1
+
+
+def test_the_plan_is_checked_against_what_was_measured(project: Made) -> None:
+    project.ml("plan", "check")
+    assert project.report("drift")["level"] == "ok"
+    assert project.report("drift")["performance"]["outside"]["level"] == "ok"
+
+
+def test_a_file_and_the_service_place_rows_alike(project: Made, tmp_path: Path) -> None:
+    test = pl.read_parquet(project.folder / "data/processed/test.parquet")
+    test.drop("segment").head(200).write_csv(tmp_path / "new.csv")
+    project.ml("score", str(tmp_path / "new.csv"), str(tmp_path / "out.csv"))
+    scored = pl.read_csv(tmp_path / "out.csv")
+    names = {part["segment"]: part["name"] for part in project.report("metrics")["segments"]}
+    assert [names[code] for code in scored["cluster"]] == scored["name"].to_list()
+    assert (scored["position_cluster"] == scored["cluster"]).all()
+    assert (scored["position_reach"] - scored["distance"]).abs().max() < 1e-6  # type: ignore[operator]
+    assert (scored["position_distance"] <= scored["position_next"]).mean() > 0.99
+    (version,) = {p.name for p in (project.folder / "models").iterdir() if p.is_dir()}
+    golden = json.loads((project.folder / f"models/{version}/golden.json").read_text())
+    cut = project.report("metrics")["champion"]["cut"]
+    with project.serving() as ask:
+        found = ask("/predict", {"rows": golden["rows"]})["predictions"]
+        for answer, position in zip(found, golden["scores"]["position"], strict=True):
+            assert answer["position"] == pytest.approx(position, abs=1e-4)
+            assert answer["cluster"] == round(position[0]) and answer["name"] in names.values()
+            assert answer["outside"] == (answer["distance"] > np.float32(cut))
+        told = ask("/metrics")
+        assert 'ml_clusters_total{cluster="' in told and "ml_distance_bucket" in told
+
+
+def test_new_kinds_of_rows_are_noticed_without_labels(project: Made, tmp_path: Path) -> None:
+    project.ml("simulate-drift")
+    assert all(item["level"] == "act" for item in project.report("simulated_drift")["planted"])
+    rows = pl.read_parquet(project.folder / "data/processed/test.parquet").drop("segment")
+    strange = rows.with_columns(pl.col("basket_value") * 5, pl.col("visits_30d") + 30)
+    strange.write_csv(tmp_path / "strange.csv")
+    project.ml("monitor", str(tmp_path / "strange.csv"), code=1)
+    found = project.report("drift")["performance"]
+    assert found["kind"] == "estimated" and found["outside"]["level"] == "act"
+
+
+def test_its_own_tests_pass(project: Made) -> None:
+    check(project, "pytest", "-q", "-n0", "tests")
+
+
+@pytest.mark.nightly
+def test_its_types_are_right(project: Made) -> None:
+    check(project, "mypy", "--strict", "src")
+
+
+def check(project: Made, *command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=project.folder,
+        env=project.env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
