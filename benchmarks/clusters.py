@@ -25,7 +25,7 @@ import numpy as np
 import polars as pl
 from common import call, render
 from sklearn.cluster import HDBSCAN, KMeans
-from sklearn.datasets import load_digits, load_wine
+from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsClassifier
@@ -56,7 +56,7 @@ def loaded(load: Callable[[], Any]) -> pl.DataFrame:
 
 TABLES: dict[str, Callable[[], pl.DataFrame]] = {
     "segments": segments,
-    "wine": lambda: loaded(load_wine),
+    "tumours": lambda: loaded(load_breast_cancer),
     "digits": lambda: loaded(load_digits),
 }
 
