@@ -51,7 +51,7 @@ def test_a_run_finds_stable_segments_and_tells_people_of_them(project: Made) -> 
     assert metrics["tree"]["depth"] <= 3 and metrics["tree"]["agreement"] > 0.9
     assert metrics["noise"] < 0.05 and training["outside"]["share"] == 0.01
     assert metrics["business"]["says_nothing"] and metrics["today"]["segments"] == 3
-    assert {"median_rule", "today_rule", "kmeans_2"} == set(metrics["baselines"])
+    assert {"median_rule", "today_rule"} == set(metrics["baselines"])
     page = (project.folder / "reports/evaluation.html").read_text(encoding="utf-8")
     for said in ("Who is in which segment?", "A rule to use by hand", "How many segments?"):
         assert said in page, said
