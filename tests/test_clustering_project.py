@@ -1,14 +1,12 @@
 """A project that finds segments, from the copy to a served model."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from helpers.rendering import copy_template, publish, render
+from helpers.rendering import publish, render
 from helpers.running import Made
 
 SMALL = {
@@ -17,19 +15,12 @@ SMALL = {
     "ML_TRAINING__THREADS": "1",
     "ML_EVALUATION__BOOTSTRAP": "100",
 }
-NOT_YET = "clustering is not built yet"
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    template = copy_template(tmp_path_factory.mktemp("template") / "segments")
-    for path in (template / "questions").rglob("*.*"):  # it offers the task
-        text = path.read_text(encoding="utf-8")
-        opened = text.replace(NOT_YET, "''" if path.suffix == ".yml" else "")
-        path.write_text(opened, encoding="utf-8")
     folder = render(
         tmp_path_factory.mktemp("segments") / "p",
-        template,
         preset="segmentation",
         interpretability="local",
         deployment_modes=["rest", "batch"],
@@ -101,22 +92,6 @@ def test_new_kinds_of_rows_are_noticed_without_labels(project: Made, tmp_path: P
     assert found["kind"] == "estimated" and found["outside"]["level"] == "act"
 
 
-def test_its_own_tests_pass(project: Made) -> None:
-    check(project, "pytest", "-q", "-n0", "tests")
-
-
-@pytest.mark.nightly
-def test_its_types_are_right(project: Made) -> None:
-    check(project, "mypy", "--strict", "src")
-
-
-def check(project: Made, *command: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=project.folder,
-        env=project.env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
+def test_its_own_tests_pass_and_its_types_are_right(project: Made) -> None:
+    project.python("-m", "pytest", "-q", "-n0", "tests")
+    project.python("-m", "mypy", "--strict", "src")

@@ -463,7 +463,7 @@ BAD = [
     ("package_name", "1st", "a letter first"),
     ("package_name", "abc\n", "a letter first"),
     ("currency", "eur", "ISO 4217"),
-    ("task_type", "clustering", "give one of binary, multiclass, multilabel, regression"),
+    ("task_type", "ranking", "give one of binary, multiclass, multilabel, regression"),
     ("target", "customer id", "letters, digits and _ only"),
     ("target", "churned\n", "letters, digits and _ only"),
     ("target", "class", "rename it"),

@@ -217,5 +217,5 @@ TUNED: tuple[str, ...] = ()
 
 
 def loss(metric: str, y: NDArray[Any], p: Floats) -> float:
-    """Return what a blend would be chosen by: there is none of segments."""
-    raise NotImplementedError(metric)
+    """Return what a blend would be chosen by, the smaller the better."""
+    return -metrics.sign(metric) * metrics.score(metric, y, p)
