@@ -61,8 +61,10 @@ class Evidence(Compared):
     @cached_property
     def most(self) -> float | None:
         """What segments bring a year at most, more than today; None without a report."""
-        worth = self.metrics.get("business", {}).get("value_at_most")
-        return worth and worth - 12 * max(0.0, self.plan.number("VAL-02", "today"))
+        worth: float | None = self.metrics.get("business", {}).get("value_at_most")
+        if worth is None:
+            return None
+        return worth - 12 * max(0.0, self.plan.number("VAL-02", "today"))
 
     @cached_property
     def tried(self) -> bool:
