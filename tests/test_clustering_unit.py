@@ -235,14 +235,36 @@ def test_rows_of_few_different_values_are_no_error() -> None:
             ) or (p[:, task.CLUSTER].max() == 0)
 
 
-def test_one_in_a_hundred_rows_is_outside(data: Data) -> None:
+@pytest.mark.parametrize("noise", [0.0, 0.1, 0.2])
+def test_noise_is_told_and_does_not_widen_the_segments(noise: float) -> None:
+    """Rows that were thrown in anywhere, and beside them rows of four segments."""
+    rng = np.random.default_rng(1)
+    centers = rng.normal(0, 4, (4, 10))
+    rows = centers[rng.choice(4, 1500, p=signal.SHARES)] + 0.6 * rng.normal(size=(1500, 10))
+    strewn = rng.uniform(rows.min(axis=0), rows.max(axis=0), (round(1500 * noise), 10))
+    x = np.concatenate([rows, strewn]).astype(np.float32)
+    spec = FeatureSpec(tuple(NumericFeature(name, name) for name in "abcdefghij"), ())
+    p = models.kmeans(Data(x, np.full(len(x), np.nan), spec, 1), 7, {}).predict(x)
+    far = p[:, task.REACH] > 1
+    assert p[:, task.CLUSTER].max() == 3
+    assert far[:1500].mean() < 0.03 and (not noise or far[1500:].mean() > 0.95)
+
+
+def test_in_columns_of_few_values_rows_that_differ_are_no_noise() -> None:
+    away = np.repeat([0.2, 1.0, 9.0], [800, 196, 4])
+    assert (away > clusters.usual(away)).sum() == 4
+    assert clusters.usual(np.zeros(50)) > 0
+
+
+def test_rows_that_are_farther_than_usual_are_outside(data: Data) -> None:
     facts = SimpleNamespace(count_rule="stable_silhouette", scaling="robust")
     oof = models.kmeans(data, 7, {}).predict(data.x)
     oof[:10] = np.nan
     found, told = decision.decide(SimpleNamespace(facts=facts), data, oof)  # type: ignore[arg-type]
     beyond = np.nanmean(np.where(np.isnan(oof[:, 0]), np.nan, oof[:, task.REACH] > found.cut))
-    assert beyond == pytest.approx(0.01, abs=0.002)
-    assert told == {"outside": {"share": 0.01, "cut": found.cut}}
+    assert found.cut == clusters.usual(oof[10:, task.REACH])
+    assert told == {"outside": {"share": pytest.approx(beyond), "cut": found.cut}}
+    assert beyond < 0.03
     facts.count_rule = "elbow"
     with pytest.raises(ProjectError, match="unknown rule for the number of segments elbow"):
         decision.decide(SimpleNamespace(facts=facts), data, oof)  # type: ignore[arg-type]
@@ -344,7 +366,7 @@ def test_what_is_of_no_use_closes_the_gate_and_doubts_are_told() -> None:
     assert "all rows are in one segment" in judged(segments=[{"name": "a", "share": 1}])[0][0]
     tiny = [{"name": "a", "share": 0.99}, {"name": "b", "share": 0.01}]
     assert judged(segments=tiny)[1] == ["segment 'b' has 1\xa0% of the rows"]
-    assert "10\xa0% of the test rows are far" in judged(noise=0.1)[1][0]
+    assert "20\xa0% of the test rows are far" in judged(noise=0.2)[1][0]
     number = {"segments": 5, "silhouette": 0.3, "stability": 0.9, "chosen": True}
     two = {"segments": 2, "silhouette": 0.4, "stability": 0.4, "chosen": False}
     assert judged(numbers=[two, number])[1] == [

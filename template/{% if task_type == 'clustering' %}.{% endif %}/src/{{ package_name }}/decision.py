@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from .engine import task
 from .engine.errors import ProjectError
+from .engine.model.clusters import usual
 from .engine.model.fitting import Data, known
 from .engine.model.head import Head
 from .engine.settings import Project
 
-OUTSIDE = 0.01  # of rows like those learnt from lie beyond the cut
 Floats = NDArray[np.float64]
 
 
@@ -23,8 +23,7 @@ def needed_gain(project: Project, other: float) -> float:
 def decide(project: Project, data: Data, oof: Floats) -> tuple[Head, dict[str, Any]]:
     """Learn from how far on rows are outside, by positions out of fold (rows, 4).
 
-    Rows that no fold learnt from lie a little farther away than a radius, which is that of the rows
-    learnt from. Also return what reports/training.json says of it. NaN stands where no fold tested
+    Rows that no fold learnt from lie a little farther away than those that a radius is of. Also return what reports/training.json says of it. NaN stands where no fold tested
     a row.
     """
     rule = project.facts.count_rule
@@ -33,5 +32,5 @@ def decide(project: Project, data: Data, oof: Floats) -> tuple[Head, dict[str, A
     if (scaling := project.facts.scaling) != "robust":
         raise ProjectError(f"MOD-05: unknown scaling {scaling}")
     reach = oof[known(oof), task.REACH]
-    head = Head(float(np.quantile(reach, 1 - OUTSIDE)))
-    return head, {"outside": {"share": OUTSIDE, "cut": head.cut}}
+    cut = usual(reach)
+    return Head(cut), {"outside": {"share": float((reach > cut).mean()), "cut": cut}}

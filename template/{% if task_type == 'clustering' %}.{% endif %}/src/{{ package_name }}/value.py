@@ -27,7 +27,7 @@ from .engine.severity import Judged
 from .training import development_data
 
 RESAMPLES = 20  # in which the segments are found again
-NOISY = 0.05  # share of rows that are far from all segments, where 1 % is planned
+NOISY = 0.1  # share of rows that are far from all segments, above which many fit none
 SHOWN = 6  # features of a profile
 PICTURED = 600  # rows
 DEPTH = 3  # of the tree that people use as a rule

@@ -31,7 +31,7 @@ OUTPUTS = (
         "distance",
         "number",
         "extra",
-        "Distance to the center of the segment; within 1 lie 99 % of its training rows.",
+        "Distance to the center of the segment; within 1 lie the rows that are usual in it.",
         cuts=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0, 3.0),
     ),
     Output("outside", "boolean", "decision", "Whether the row is far from all segments: noise."),

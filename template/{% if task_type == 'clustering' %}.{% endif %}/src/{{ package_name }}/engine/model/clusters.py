@@ -14,7 +14,9 @@ CAP = 5.0  # deviations beyond which a number is not farther away
 NORMAL = 1.349  # interquartile range of a standard normal
 UNLIKE = 0.5  # standard deviations from which on a segment is named by a number
 NAMED = 2  # numbers in a name, and one more where two names would be equal
-RADIUS = 0.99  # of the training rows of a cluster lie within
+FAR = 3.5  # robust deviations beyond which a distance is unusual
+ROBUST = 1.4826  # standard deviations of a normal distribution in its median deviation
+MOST = 0.99  # of the rows within the usual distance where deviations tell none
 FEWEST = 100  # rows of a cluster, below which its radius is that of all rows
 DOUBLE = TensorProto.DOUBLE
 Floats = NDArray[np.float64]
@@ -227,13 +229,21 @@ def clusters(learnt: Space, z: Floats, found: Cells) -> Clusters:
     """Return the model of cells that were found among the training points `z`."""
     code, away = found.codes(z), found.distances(z)
     own = away[np.arange(len(z)), code]
-    every = max(float(np.quantile(own, RADIUS)), 1e-9)
+    every = usual(own)
     parts = [own[code == number] for number in range(len(found.centers))]
-    radii = [
-        max(float(np.quantile(part, RADIUS)), 1e-9) if len(part) >= FEWEST else every
-        for part in parts
-    ]
+    radii = [usual(part) if len(part) >= FEWEST else every for part in parts]
     return Clusters(learnt, found, np.array(radii), named(learnt, found.centers))
+
+
+def usual(away: Floats) -> float:
+    """Return up to which of the distances (rows,) rows are no noise: the median and FAR deviations.
+
+    Iglewicz & Hoaglin 1993, but by the nearer half of the rows, as noise is in the other one. In
+    columns of few values that half may lie at one distance: then MOST of the rows are no noise.
+    """
+    near, middle, most = np.quantile(away, [0.25, 0.5, MOST])
+    spread = ROBUST * (middle - near)
+    return max(float(middle + FAR * spread if spread > 0.01 * middle else most), 1e-9)
 
 
 def named(learnt: Space, centers: Floats) -> tuple[str, ...]:
