@@ -23,8 +23,8 @@ def needed_gain(project: Project, other: float) -> float:
 def decide(project: Project, data: Data, oof: Floats) -> tuple[Head, dict[str, Any]]:
     """Learn from how far on rows are outside, by positions out of fold (rows, 4).
 
-    Rows that no fold learnt from lie a little farther away than those that a radius is of. Also return what reports/training.json says of it. NaN stands where no fold tested
-    a row.
+    Rows that no fold learnt from lie a little farther away than those that a radius is of. Also
+    return what reports/training.json says of it. NaN stands where no fold tested a row.
     """
     rule = project.facts.count_rule
     if rule != "stable_silhouette":

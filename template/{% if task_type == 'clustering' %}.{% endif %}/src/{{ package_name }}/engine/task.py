@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .dealing import Places, by_strata
 from .facts import Facts
 from .model.output import Context, Output
 from .model.stored_graph import Stored
@@ -83,9 +84,26 @@ def strata(y: Floats) -> NDArray[np.int8]:
     return np.zeros(len(y), np.int8)
 
 
+def dealt(
+    y: Floats, groups: NDArray[np.object_] | None, folds: int, seed: int
+) -> list[tuple[Places, Places]]:
+    """Return training and other places of folds, which keep the shares of `strata`."""
+    return by_strata(strata(y), groups, folds, seed)
+
+
+def goals(y: Floats) -> Floats | None:
+    """Return what features learn of today's segments: nothing, as new ones would follow them."""
+    return None
+
+
 def level(decision: Mapping[str, float]) -> float:
     """Return the distance in radii beyond which rows are outside."""
     return decision["cut"]
+
+
+def compared(level: float) -> float:
+    """Return the level at which all models are compared: that of the champion."""
+    return level
 
 
 def stated(graph: Stored) -> dict[str, float | str]:

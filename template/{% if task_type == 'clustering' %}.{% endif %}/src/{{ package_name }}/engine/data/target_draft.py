@@ -1,5 +1,6 @@
 """What a draft takes for today's segments: any column of few values, or none yet."""
 
+from collections.abc import Collection
 from typing import Any
 
 import polars as pl
@@ -24,6 +25,11 @@ def kind(dtype: pl.DataType) -> Kind | None:
 
 def answered(target: str, answers: dict[str, Any]) -> str | None:
     """Return None: no answer of the plan says how today's segments come about."""
+    return None
+
+
+def defined(told: str | None, columns: Collection[str]) -> str | None:
+    """Return the definition of a target that `told` names the columns of: None."""
     return None
 
 
