@@ -1,5 +1,6 @@
 """Clustering: stable numbers of segments, positions by the graph, names, rules for people."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +14,8 @@ package.clustering()
 from clustering_package import decision, features, models, value  # noqa: E402
 from clustering_package.engine import metrics, performance, task  # noqa: E402
 from clustering_package.engine.data import (  # noqa: E402
+    contract,
+    drafting,
     sample,
     signal,
     target,
@@ -24,14 +27,16 @@ from clustering_package.engine.data.candidate import Candidate  # noqa: E402
 from clustering_package.engine.data.contract import Column, Contract  # noqa: E402
 from clustering_package.engine.errors import ProjectError  # noqa: E402
 from clustering_package.engine.features import encode  # noqa: E402
-from clustering_package.engine.model import clusters, graph, head  # noqa: E402
+from clustering_package.engine.model import clusters, derived, graph, head  # noqa: E402
 from clustering_package.engine.model.fitting import Data  # noqa: E402
+from clustering_package.engine.model.lookups import TargetEncoding  # noqa: E402
 from clustering_package.engine.model.scorer import (  # noqa: E402
     CategoricalFeature,
     FeatureSpec,
     NumericFeature,
     session,
 )
+from clustering_package.engine.model.selection import Selection  # noqa: E402
 from clustering_package.engine.settings import Monitoring  # noqa: E402
 
 ROWS = 1200
@@ -398,7 +403,8 @@ def test_a_draft_takes_segments_of_today_or_none() -> None:
     assert found.kind == "category" and y.null_count() == 30 and "nothing to compare" in meaning
     names = pl.Series("segment", ["a", "b", None] * 10)
     y, meaning = target_draft.propose(Candidate("segment", "category", names), names, "by spend")
-    assert y.null_count() == 30 and meaning == "2 segments of today, to compare with"
+    assert y.to_list() == [0, 1, None] * 10
+    assert meaning == "2 segments of today, to compare with"
     for kind, values, reason in (
         ("number", [0.5, 1.5] * 200, "is no segment of today, but number"),
         ("category", [f"c{n}" for n in range(400)], "has 400 different values"),
@@ -412,11 +418,52 @@ def test_a_draft_takes_segments_of_today_or_none() -> None:
     )
 
 
-def test_a_column_that_makes_todays_segments_is_related_and_no_leak(data: Data) -> None:
+def test_a_column_is_related_by_the_rows_that_it_places_as_today() -> None:
     today = pl.Series("y", [0, 1, 2] * 200)
     assert target.association(pl.Series("rule", ["x", "y", "z"] * 200), today) > 0.95
     noise = pl.Series("noise", np.random.default_rng(0).normal(size=600))
     assert target.association(noise, today) < 0.15
     assert target.association(noise, pl.Series("y", [None] * 600, dtype=pl.Int64)) == 0
-    frame = pl.DataFrame({"rule": ["x", "y", "z"] * 200})
-    assert list(target.signs(frame, today, {"rule": 1.0})) == []
+
+
+def test_a_planted_leak_is_todays_segment_by_another_name(tmp_path: Path) -> None:
+    """New segments would follow it; columns that today's rule cuts stay, also by definition."""
+    rng = np.random.default_rng(0)
+    spent = rng.gamma(2, 200, 900).round(2)
+    code = np.digitize(spent, [200, 500])
+    wrong = np.where(rng.random(900) < 0.003, (code + 1) % 3, code)
+    unknown = pl.Series(rng.random(900) < 0.1)
+    frame = pl.DataFrame(
+        {
+            "spent": spent,
+            "visits": rng.poisson(5, 900),
+            "town": [f"{'abc'[c]}{n}" for c, n in zip(code, rng.integers(0, 4, 900), strict=True)],
+            "tariff": [("S", "M", "L")[c] for c in code],
+            "level": 10 * code,
+            "nearly": [("i", "ii", "iii")[c] for c in wrong],
+            "segment": pl.Series([("low", "mid", "high")[c] for c in code]).set(unknown, None),
+        }
+    )
+    frame.write_csv(tmp_path / "rows.csv")
+    found = drafting.draft(tmp_path / "rows.csv", "segment").findings
+    leaks = {item.column: item.reason for item in found if item.what == "leakage"}
+    assert leaks.keys() == {"tariff", "level", "nearly"}
+    assert leaks["tariff"] == "it says what today's segments say (adjusted Rand index 1)"
+    rule = "CASE WHEN spent > 500 THEN 'high' ELSE 'low' END"
+    frame.select("spent", "visits").write_csv(tmp_path / "rows.csv")
+    drafted = drafting.draft(tmp_path / "rows.csv", "segment", target_definition=rule)
+    (tmp_path / "contract.yaml").write_text(drafted.text, encoding="utf-8")
+    agreed = contract.read(tmp_path / "contract.yaml")
+    assert [column.name for column in agreed.features] == ["spent", "visits"]
+    assert agreed.target.definition == rule
+
+
+def test_no_feature_learns_of_todays_segments(data: Data) -> None:
+    """A planted leak: an encoding by the target, and a selection by it, are refused."""
+    for operators, selection in (
+        ([TargetEncoding("code", of="plan")], Selection("none")),
+        ([], Selection("importance", keep=2)),
+    ):
+        recipe = derived.Recipe(operators, selection, 7)
+        with pytest.raises(ProjectError, match="it needs a target that every row has"):
+            recipe.learn(data.x, np.zeros(ROWS), None, data.spec)

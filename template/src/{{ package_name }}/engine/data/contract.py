@@ -243,6 +243,11 @@ def definition_columns(definition: str) -> list[str]:
         raise ProjectError(f"definition {definition!r} is not a SQL expression: {reason}") from None
 
 
+def leaking_columns(definition: str | None) -> list[str]:
+    """Return the columns that are no features because the target's definition uses them."""
+    return definition_columns(definition) if definition and target_fields.LEAKS else []
+
+
 # The part of the standard that is read.
 class _Custom(msgspec.Struct):
     property: str
@@ -473,5 +478,5 @@ def _target_problems(column: Column, contract: Contract) -> Iterator[str]:
     for name in used:
         if roles.get(name, "target") == "target":
             yield f"its definition uses {name!r}, which is no other column of the contract"
-        elif roles[name] == "feature":
+        elif roles[name] == "feature" and target_fields.LEAKS:
             yield f"its definition uses {name!r}: as a feature it gives the target away"

@@ -19,7 +19,16 @@ from ..formats import NBSP, count, number, percent
 from ..settings import Project
 from . import leakage, personal, target_draft
 from .candidate import MAX_LEVELS, Candidate, short
-from .contract import UNSERVED, Column, Kind, Role, contradiction, definition_columns, read
+from .contract import (
+    UNSERVED,
+    Column,
+    Kind,
+    Role,
+    contradiction,
+    definition_columns,
+    leaking_columns,
+    read,
+)
 from .inference import infer
 from .ingest import Add, read_table, unchanged, with_columns
 from .validation import DTYPES, parse
@@ -147,7 +156,8 @@ def _draft(
     columns, findings = _read(frame)
     if definition is None and target not in columns:
         definition = target_draft.defined(told, columns)
-    used = [] if definition is None else _define(columns, target, definition)
+    if definition is not None:
+        _define(columns, target, definition)
     if target not in columns and not task.LABELS_NEEDED:
         nothing = pl.repeat(None, frame.height, dtype=pl.Boolean, eager=True).alias(target)
         columns[target] = Candidate(target, "boolean", nothing)
@@ -161,7 +171,7 @@ def _draft(
         _set_role(columns, time_column, "time", ("date", "timestamp"))
     for column in columns.values():
         _judge(column)
-    for name_used in used:
+    for name_used in (used := leaking_columns(definition)):
         columns[name_used].exclude("leakage", f"the definition of {target} uses it")
     whom = entity or _guess_entity(columns)
     time = time_column or _guess_time(columns, whom)
@@ -229,8 +239,8 @@ def _set_role(
     column.role = role
 
 
-def _define(columns: dict[str, Candidate], target: str, definition: str) -> list[str]:
-    """Compute the target; return the columns that its definition uses."""
+def _define(columns: dict[str, Candidate], target: str, definition: str) -> None:
+    """Compute the target."""
     if target in columns:
         raise ProjectError(
             f"the file has a column {target!r}: drop it, or leave out its definition"
@@ -247,7 +257,6 @@ def _define(columns: dict[str, Candidate], target: str, definition: str) -> list
         raise ProjectError(f"definition {definition!r} gives no {target_draft.DEFINED}")
     values = values.cast(DTYPES[kind])
     columns[target] = Candidate(target, kind, values, definition=definition)
-    return used
 
 
 def _guess_time(columns: dict[str, Candidate], entity: str | None) -> str | None:

@@ -54,13 +54,12 @@ def profile(
     """
     target, features = contract.target, contract.features
     y = targets.outcome(frame, target)
-    known = contracts.definition_columns(target.definition) if target.definition else []
     found = leakage.suspects(
         pl.concat([frame, unlabelled.select(frame.columns)]),
         pl.concat([y, pl.repeat(None, unlabelled.height, dtype=y.dtype, eager=True)]),
         [column.name for column in features],
         contract.time.name if contract.time else None,
-        known,
+        contracts.leaking_columns(target.definition),
         target.name,
     )
     numeric = [c.name for c in features if c.kind in ("number", "integer", "boolean")]

@@ -10,6 +10,7 @@ from ..dialect import level
 # Of `ml contract infer`: the option for what data do not tell, and its texts.
 OPTION, HELP = "--positive", "The label's value for an anomaly."
 DEFINITION = 'How to compute the label, such as "returned AND cost > 500".'
+LEAKS = True  # columns of its definition are no features
 
 
 class Fields(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from ..formats import number
 # Of `ml contract infer`: the option for what data do not tell, and its texts.
 OPTION, HELP = "--positive", "The target's value for the event."
 DEFINITION = 'How to compute the target, such as "arr_delay > 15".'
+LEAKS = True  # columns of its definition are no features
 
 
 class Fields(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,14 +7,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .. import task
+from .. import metrics, task
+from ..formats import number
 from ..model.output import Output
 from . import alone
 from .contract import Column
+from .target_fields import MOST_SEGMENTS
 
 # Of a group of rows: the share that today's largest segment has.
 AGGREGATES = ((pl.col("y") == 0).mean().alias("y"),)
 MIN_ROWS = 20  # fewer rows with a segment say nothing
+SAME = 0.98  # adjusted Rand index from which on a column repeats today's segments
 ROWS_PER_FEATURE = 50  # our judgement of what it takes to see groups in so many dimensions
 
 Floats = NDArray[np.float64]
@@ -87,5 +90,18 @@ def association(values: pl.Series, y: pl.Series) -> float:
 def signs(
     frame: pl.DataFrame, y: pl.Series, scores: dict[str, float]
 ) -> Iterator[tuple[str, str, float]]:
-    """Yield the columns that give the target away: none can, as nothing is learnt from it."""
-    yield from ()
+    """Yield the columns that are today's segments by another name: name, reason, share.
+
+    New segments would follow them and be held against themselves. A number that a rule cuts is no
+    such column.
+    """
+    for name in scores:
+        pair = pl.DataFrame({"column": frame[name], "y": y}).drop_nulls()
+        several = 1 < pair["column"].n_unique() <= MOST_SEGMENTS
+        if not several or pair.height < MIN_ROWS or pair["y"].n_unique() < 2:
+            continue
+        codes = pair["column"].cast(pl.String).rank("dense").to_numpy() - 1
+        alike = metrics.adjusted_rand(codes.astype(np.intp), pair["y"].to_numpy())
+        if alike >= SAME:
+            told = f"it says what today's segments say (adjusted Rand index {number(alike, 3)})"
+            yield name, told, alike

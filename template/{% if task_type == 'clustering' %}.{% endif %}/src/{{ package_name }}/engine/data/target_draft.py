@@ -36,15 +36,14 @@ def defined(told: str | None, columns: Collection[str]) -> str | None:
 def propose(target: Candidate, written: pl.Series, told: str | None) -> tuple[pl.Series, str]:
     """Take the column for today's segments; `written` is the column as the file has it.
 
-    Return nulls, because nothing is learnt from them that a column could give away, and what was
-    decided.
+    Return a code for each segment, null where a row has none, and what was decided.
     """
-    nothing = pl.repeat(None, len(target.values), dtype=pl.Int64, eager=True)
+    codes = target.values.cast(pl.String).rank("dense").cast(pl.Int64) - 1
     if told:
         target.notes.append(("target", told.strip()))
     if not target.different:
-        target.kind, target.values = "category", nothing.cast(pl.String).alias(target.name)
-        return nothing, "no row has a segment today: there is nothing to compare with"
+        target.kind, target.values = "category", target.values.cast(pl.String)
+        return codes, "no row has a segment today: there is nothing to compare with"
     if target.kind not in ("category", "integer", "boolean"):
         raise ProjectError(
             f"target {target.name!r} is no segment of today, but {target.kind}: choose a column of "
@@ -58,4 +57,4 @@ def propose(target: Candidate, written: pl.Series, told: str | None) -> tuple[pl
         )
     if missing := target.values.null_count():
         target.notes.append(("target", f"no segment of today in {count(missing, 'row')}"))
-    return nothing, f"{number(target.different)} segments of today, to compare with"
+    return codes, f"{number(target.different)} segments of today, to compare with"

@@ -8,6 +8,7 @@ import msgspec
 # Of `ml contract infer`: the option for what data do not tell, and its texts.
 OPTION, HELP = "--rule", "How today's segments come about, in words; the contract tells it."
 DEFINITION = "How to compute today's segment, such as \"CASE WHEN spent > 900 THEN 'big' END\"."
+LEAKS = False  # columns of its definition may be features
 MOST_SEGMENTS = 100
 
 

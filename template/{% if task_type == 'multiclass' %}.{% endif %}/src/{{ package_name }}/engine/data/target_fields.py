@@ -11,6 +11,7 @@ from ..formats import number
 # Of `ml contract infer`: the option for what data do not tell, and its texts.
 OPTION, HELP = "--classes", "The classes that count, with commas between them; others are dropped."
 DEFINITION = "How to compute the target, such as \"CASE WHEN days > 30 THEN 'late' ELSE 'ok' END\"."
+LEAKS = True  # columns of its definition are no features
 MOST_CLASSES = 50
 
 

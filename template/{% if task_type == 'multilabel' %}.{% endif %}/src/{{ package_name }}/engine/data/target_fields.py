@@ -18,6 +18,7 @@ from ..label_sets import MOST_LABELS
 OPTION = "--labels"
 HELP = "The labels that count, with commas between them; or the boolean columns that say of each."
 DEFINITION = "How to compute the target, such as \"CONCAT_WS(', ', topic_1, topic_2)\"."
+LEAKS = True  # columns of its definition are no features
 JOINED = "label_set"  # the name of several columns of role target together
 NOTHING = "none"  # what a row says that has no label
 ODD = set(",;|>=")

@@ -8,6 +8,7 @@ import msgspec
 # Of `ml contract infer`: the option for what data do not tell, and its texts.
 OPTION, HELP = "--unit", "The target's unit, such as EUR or minutes."
 DEFINITION = 'How to compute the target, such as "price - discount".'
+LEAKS = True  # columns of its definition are no features
 LONGEST_UNIT = 30
 
 
