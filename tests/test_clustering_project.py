@@ -1,6 +1,9 @@
 """A project that finds segments, from the copy to a served model."""
 
 import json
+import shutil
+import urllib.error
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +98,78 @@ def test_new_kinds_of_rows_are_noticed_without_labels(project: Made, tmp_path: P
 def test_its_own_tests_pass_and_its_types_are_right(project: Made) -> None:
     project.python("-m", "pytest", "-q", "-n0", "tests")
     project.python("-m", "mypy", "--strict", "src")
+
+
+def equal_rows(folder: Path) -> None:
+    frame = pl.read_parquet(folder / "data/sample/dataset.parquet")
+    rest = [name for name in frame.columns if name not in ("customer_id", "segment")]
+    frame.with_columns(pl.lit(frame[name][0]).alias(name) for name in rest).write_csv(
+        folder / "my.csv"
+    )
+
+
+def rows_without_segments(folder: Path) -> None:
+    frame = pl.read_parquet(folder / "data/sample/dataset.parquet")
+    rest = [name for name in frame.columns if name not in ("customer_id", "segment")]
+    frame.with_columns(frame[name].shuffle(seed=n) for n, name in enumerate(rest)).write_csv(
+        folder / "my.csv"
+    )
+
+
+def few_rows(folder: Path) -> None:
+    pl.read_parquet(folder / "data/sample/dataset.parquet").head(40).write_csv(folder / "my.csv")
+
+
+def a_segment_for_each_row(folder: Path) -> None:
+    frame = pl.read_parquet(folder / "data/sample/dataset.parquet")
+    frame.with_columns(segment="customer_id").write_csv(folder / "my.csv")
+
+
+def a_segment_that_is_a_number(folder: Path) -> None:
+    path = folder / "contracts/dataset.odcs.yaml"
+    text = path.read_text(encoding="utf-8")
+    start = text.index('- name: "segment"')
+    path.write_text(text[:start] + text[start:].replace("string", "number", 1), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "command", "code", "says"),
+    [
+        (equal_rows, "run", 1, "no number of segments is found again in resamples"),
+        pytest.param(
+            *(rows_without_segments, "run", 1, "no number of segments is found again in resamples"),
+            marks=pytest.mark.nightly,  # by day test_clustering_unit.py looks at rows of noise
+        ),
+        (few_rows, "run", 2, "bring more, at least 50 are needed"),
+        (a_segment_for_each_row, "run", 1, "different values, which are no segments of today"),
+        (a_segment_that_is_a_number, "contract check", 1, "is string, integer or boolean"),
+    ],
+)
+def test_what_gives_no_segments_is_told_in_a_line(
+    project: Made, tmp_path: Path, spoil: Callable[[Path], None], command: str, code: int, says: str
+) -> None:
+    folder = shutil.copytree(project.folder, tmp_path / "p")
+    spoil(folder)
+    source = {"ML_DATA__SOURCE": "my.csv"} if (folder / "my.csv").exists() else {}
+    serving = json.loads((folder / "models/registry.json").read_text())["champion"]
+    said = Made(folder, project.package, SMALL | source).ml(*command.split(), code=code)
+    assert says in said.splitlines()[-1] and "Traceback" not in said
+    assert json.loads((folder / "models/registry.json").read_text())["champion"] == serving
+
+
+def test_rows_without_todays_segment_are_enough_and_odd_requests_are_refused(
+    project: Made, tmp_path: Path
+) -> None:
+    frame = pl.read_parquet(project.folder / "data/processed/test.parquet").head(300)
+    frame.with_columns(segment=pl.lit("never seen")).write_csv(tmp_path / "other.csv")
+    frame.drop("segment").write_csv(tmp_path / "none.csv")
+    for name in ("other", "none"):
+        project.ml("monitor", str(tmp_path / f"{name}.csv"))
+    with project.serving() as ask:
+        row = frame.drop("segment", "customer_id").row(0, named=True)
+        odd = {"orders_12m": 1e300, "channel": "never seen", "region": None, "return_share": None}
+        (answer,) = ask("/predict", {"rows": [row | odd]})["predictions"]
+        assert answer["outside"] in (True, False) and answer["distance"] < 1e3
+        for body in ({"rows": "all"}, {"rows": [[1]]}, {"rows": [row | {"orders_12m": "many"}]}):
+            with pytest.raises(urllib.error.HTTPError, match="HTTP Error 4"):
+                ask("/predict", body)

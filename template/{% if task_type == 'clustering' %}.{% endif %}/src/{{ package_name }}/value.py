@@ -344,7 +344,7 @@ def picture(tested: Tested, codes: Codes) -> dict[str, Any]:
     """Return test rows on the two axes along which they spread most, with their segments."""
     from sklearn.decomposition import PCA
 
-    if tested.z.shape[1] < 2:
+    if tested.z.shape[1] < 2 or not np.ptp(tested.z, axis=0).any():
         return {"points": [], "explained": []}
     model = PCA(2, random_state=0).fit(tested.z)
     some = drawn(np.arange(len(tested.z)), PICTURED, 0)

@@ -37,8 +37,13 @@ def values(frame: pl.DataFrame, target: Column) -> Floats:
 
 
 def fault(frame: pl.DataFrame, target: Column) -> str:
-    """Say why nothing can be learnt from the valid rows: "", segments are found without."""
-    return ""
+    """Say why the valid rows cannot be compared with today's segments, or ""."""
+    if (several := frame[target.name].n_unique()) <= MOST_SEGMENTS:
+        return ""
+    return (
+        f"target {target.name!r} has {number(several)} different values, which are no segments of "
+        "today: name another column in the contract, or one that is not there"
+    )
 
 
 def outputs(target: Column, y: Floats) -> tuple[Output, ...]:
