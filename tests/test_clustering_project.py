@@ -2,13 +2,13 @@
 
 import json
 import shutil
-import urllib.error
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from helpers import hostile
 from helpers.rendering import publish, render
 from helpers.running import Made
 
@@ -17,6 +17,15 @@ SMALL = {
     "ML_TRAINING__FOLDS": "3",
     "ML_TRAINING__THREADS": "1",
     "ML_EVALUATION__BOOTSTRAP": "100",
+}
+SAMPLE = "data/sample/dataset.parquet"
+BAD: dict[str, tuple[hostile.Change, int, str]] = {
+    "no column": (hostile.without("visits_30d"), 2, "column 'visits_30d' is missing from the data"),
+    "too few rows": (lambda frame: frame.head(40), 1, "40 of 40 rows are usable"),
+    "a segment for each row": (
+        lambda frame: frame.with_columns(segment="customer_id"),
+        *(1, "has 4 000 different values, which are no segments of today"),
+    ),
 }
 
 
@@ -100,76 +109,67 @@ def test_its_own_tests_pass_and_its_types_are_right(project: Made) -> None:
     project.python("-m", "mypy", "--strict", "src")
 
 
-def equal_rows(folder: Path) -> None:
-    frame = pl.read_parquet(folder / "data/sample/dataset.parquet")
+def of_equal_rows(folder: Path) -> None:
+    frame = pl.read_parquet(folder / SAMPLE)
     rest = [name for name in frame.columns if name not in ("customer_id", "segment")]
-    frame.with_columns(pl.lit(frame[name][0]).alias(name) for name in rest).write_csv(
-        folder / "my.csv"
-    )
+    equal = [pl.lit(frame[name][0]).alias(name) for name in rest]
+    frame.with_columns(equal).write_parquet(folder / SAMPLE)
 
 
-def rows_without_segments(folder: Path) -> None:
-    frame = pl.read_parquet(folder / "data/sample/dataset.parquet")
+def of_rows_that_nothing_groups(folder: Path) -> None:
+    frame = pl.read_parquet(folder / SAMPLE)
     rest = [name for name in frame.columns if name not in ("customer_id", "segment")]
-    frame.with_columns(frame[name].shuffle(seed=n) for n, name in enumerate(rest)).write_csv(
-        folder / "my.csv"
-    )
+    shuffled = [frame[name].shuffle(seed=place) for place, name in enumerate(rest)]
+    frame.with_columns(shuffled).write_parquet(folder / SAMPLE)
 
 
-def few_rows(folder: Path) -> None:
-    pl.read_parquet(folder / "data/sample/dataset.parquet").head(40).write_csv(folder / "my.csv")
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        of_equal_rows,
+        # By day test_clustering_unit.py looks at rows of noise.
+        pytest.param(of_rows_that_nothing_groups, marks=pytest.mark.nightly),
+    ],
+)
+def test_rows_without_segments_close_the_gate(
+    project: Made, tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    folder = shutil.copytree(project.folder, tmp_path / "p")
+    spoil(folder)
+    made = Made(folder, project.package, project.settings | {"ML_DATA__SOURCE": SAMPLE})
+    said = made.ml("run", code=1).splitlines()[-1]
+    assert "no number of segments is found again in resamples" in said
+    assert json.loads((folder / "models/registry.json").read_text())["champion"] == "v1"
 
 
-def a_segment_for_each_row(folder: Path) -> None:
-    frame = pl.read_parquet(folder / "data/sample/dataset.parquet")
-    frame.with_columns(segment="customer_id").write_csv(folder / "my.csv")
-
-
-def a_segment_that_is_a_number(folder: Path) -> None:
+def test_a_segment_of_today_is_no_number(project: Made, tmp_path: Path) -> None:
+    folder = shutil.copytree(project.folder, tmp_path / "p")
     path = folder / "contracts/dataset.odcs.yaml"
     text = path.read_text(encoding="utf-8")
     start = text.index('- name: "segment"')
     path.write_text(text[:start] + text[start:].replace("string", "number", 1), encoding="utf-8")
+    said = Made(folder, project.package, project.settings).ml("contract", "check", code=1)
+    assert "a segment of today is string, integer or boolean, not number" in said
 
 
-@pytest.mark.parametrize(
-    ("spoil", "command", "code", "says"),
-    [
-        (equal_rows, "run", 1, "no number of segments is found again in resamples"),
-        pytest.param(
-            *(rows_without_segments, "run", 1, "no number of segments is found again in resamples"),
-            marks=pytest.mark.nightly,  # by day test_clustering_unit.py looks at rows of noise
-        ),
-        (few_rows, "run", 2, "bring more, at least 50 are needed"),
-        (a_segment_for_each_row, "run", 1, "different values, which are no segments of today"),
-        (a_segment_that_is_a_number, "contract check", 1, "is string, integer or boolean"),
-    ],
-)
-def test_what_gives_no_segments_is_told_in_a_line(
-    project: Made, tmp_path: Path, spoil: Callable[[Path], None], command: str, code: int, says: str
+@hostile.hostile_rows(BAD)
+def test_a_bad_table_stops_the_run_and_leaves_the_champion(
+    project: Made, tmp_path: Path, change: hostile.Change, code: int, says: str
 ) -> None:
-    folder = shutil.copytree(project.folder, tmp_path / "p")
-    spoil(folder)
-    source = {"ML_DATA__SOURCE": "my.csv"} if (folder / "my.csv").exists() else {}
-    serving = json.loads((folder / "models/registry.json").read_text())["champion"]
-    said = Made(folder, project.package, SMALL | source).ml(*command.split(), code=code)
-    assert says in said.splitlines()[-1] and "Traceback" not in said
-    assert json.loads((folder / "models/registry.json").read_text())["champion"] == serving
+    hostile.survive_rows(project, tmp_path, change, code, says)
 
 
-def test_rows_without_todays_segment_are_enough_and_odd_requests_are_refused(
-    project: Made, tmp_path: Path
-) -> None:
+def test_hostile_requests_and_damage_are_survived(project: Made, tmp_path: Path) -> None:
+    (version,) = (path.name for path in (project.folder / "models").iterdir() if path.is_dir())
+    golden = json.loads((project.folder / f"models/{version}/golden.json").read_text())
+    with project.serving() as ask:
+        hostile.survive_requests(ask, golden["rows"])
+    hostile.survive_damage(project, tmp_path)
+
+
+def test_new_rows_need_no_segment_of_today(project: Made, tmp_path: Path) -> None:
     frame = pl.read_parquet(project.folder / "data/processed/test.parquet").head(300)
     frame.with_columns(segment=pl.lit("never seen")).write_csv(tmp_path / "other.csv")
     frame.drop("segment").write_csv(tmp_path / "none.csv")
     for name in ("other", "none"):
         project.ml("monitor", str(tmp_path / f"{name}.csv"))
-    with project.serving() as ask:
-        row = frame.drop("segment", "customer_id").row(0, named=True)
-        odd = {"orders_12m": 1e300, "channel": "never seen", "region": None, "return_share": None}
-        (answer,) = ask("/predict", {"rows": [row | odd]})["predictions"]
-        assert answer["outside"] in (True, False) and answer["distance"] < 1e3
-        for body in ({"rows": "all"}, {"rows": [[1]]}, {"rows": [row | {"orders_12m": "many"}]}):
-            with pytest.raises(urllib.error.HTTPError, match="HTTP Error 4"):
-                ask("/predict", body)

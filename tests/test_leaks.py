@@ -17,6 +17,7 @@ TARGETS: dict[str, dict[str, Any]] = {
     "multiclass": {"kind": "category", "levels": ("low", "mid", "high")},
     "multilabel": {"kind": "category", "labels": ("low", "mid", "high")},
     "anomaly": {"kind": "boolean", "positive": "true"},
+    "clustering": {"kind": "category"},
 }
 HOUR = np.timedelta64(1, "h")
 
@@ -58,6 +59,7 @@ def rows(task: str) -> pl.DataFrame:
         "multiclass": np.array(["low", "mid", "high"])[np.digitize(latent, [-1, 1.5])],
         "multilabel": np.array(["low", "low, mid", "high"])[np.digitize(latent, [-1, 1.5])],
         "anomaly": latent > np.quantile(latent, 0.95),
+        "clustering": np.array(["low", "mid", "high"])[np.digitize(latent, [-1, 1.5])],
     }[task]
     known = rng.random(ROWS) > (0.4 if task == "anomaly" else 0.1)
     at = np.datetime64("2026-01-01", "us") + np.sort(rng.integers(0, 3000, ROWS)) * HOUR
@@ -138,6 +140,10 @@ def test_means_of_the_target_are_those_of_other_folds(of: SimpleNamespace) -> No
     x = rng.integers(0, 300, (len(y), 1)).astype(np.float32)
     mean = of.features.TargetEncoding("mean", of="shop", smoothing=5)
     recipe = of.derived.Recipe([mean], of.selection.Selection(), 0)
+    if of.derived.goals(y) is None:  # where nothing is learnt of it, not by features either
+        with pytest.raises(Exception, match="it needs a target"):
+            recipe.learn(x, y, None, spec)
+        return
     learnt, values = recipe.learn(x, y, None, spec)
     served = dict(zip(learnt.spec_of("trees").names, learnt.matrix(x, "trees").T, strict=True))
     for name, trained in zip((n for n in served if n != "shop"), values["mean"].T, strict=True):
