@@ -52,7 +52,7 @@ def test_a_run_finds_stable_segments_and_tells_people_of_them(project: Made) -> 
     assert len({part["name"] for part in parts}) == 4 and all(part["profile"] for part in parts)
     assert [item["segments"] for item in metrics["numbers"] if item["chosen"]] == [4]
     assert metrics["tree"]["depth"] <= 3 and metrics["tree"]["agreement"] > 0.9
-    assert max(metrics["noise"], training["outside"]["share"]) < 0.04
+    assert max(metrics["noise"], training["outside"]["share"]) < 0.1
     assert metrics["business"]["says_nothing"] and metrics["today"]["segments"] == 3
     assert {"median_rule", "today_rule"} == set(metrics["baselines"])
     page = (project.folder / "reports/evaluation.html").read_text(encoding="utf-8")
