@@ -104,8 +104,12 @@ def test_new_kinds_of_rows_are_noticed_without_labels(project: Made, tmp_path: P
     assert found["kind"] == "estimated" and found["outside"]["level"] == "act"
 
 
-def test_its_own_tests_pass_and_its_types_are_right(project: Made) -> None:
+def test_its_own_tests_pass(project: Made) -> None:
     project.python("-m", "pytest", "-q", "-n0", "tests")
+
+
+@pytest.mark.nightly
+def test_its_types_are_right(project: Made) -> None:
     project.python("-m", "mypy", "--strict", "src")
 
 
@@ -123,14 +127,8 @@ def of_rows_that_nothing_groups(folder: Path) -> None:
     frame.with_columns(shuffled).write_parquet(folder / SAMPLE)
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        of_equal_rows,
-        # By day test_clustering_unit.py looks at rows of noise.
-        pytest.param(of_rows_that_nothing_groups, marks=pytest.mark.nightly),
-    ],
-)
+@pytest.mark.nightly  # by day test_clustering_unit.py looks at such rows
+@pytest.mark.parametrize("spoil", [of_equal_rows, of_rows_that_nothing_groups])
 def test_rows_without_segments_close_the_gate(
     project: Made, tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:

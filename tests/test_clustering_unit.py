@@ -319,6 +319,8 @@ def test_people_get_a_rule_of_three_questions_and_profiles(data: Data) -> None:
     assert strongest <= {"spent", "visits", "age", "plan"}  # not the two that are noise
     flat = value.picture(rows, rows.placed)
     assert len(flat["points"]) == value.PICTURED and 0 < sum(flat["explained"]) <= 1
+    equal = rows._replace(z=np.ones_like(rows.z))
+    assert value.picture(equal, rows.placed) == {"points": [], "explained": []}
 
 
 def test_no_value_of_a_personal_column_is_told(data: Data) -> None:
