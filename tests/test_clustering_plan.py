@@ -164,7 +164,7 @@ def test_the_contract_takes_rows_without_a_segment(made: dict[str, Path]) -> Non
 
 
 ANSWERS: dict[str, Any] = {
-    "time_column": "", "entity": "", "entity_repeats": False, "has_labels": False, "keep_months": 6,
+    "time_column": "", "entity": "", "entity_repeats": False, "answer_known": False, "keep_months": 6,
     "n_rows": 50_000, "history_months": 12, "label_delay_days": 0, "segments_least": 3,
     "segments_most": 7, "segment_use": "offers", "min_stability": 0.8, "min_silhouette": 0.1,
     "predictions_per_month": 20_000, "segment_gain": 5, "cost_misplaced": 2.5, "cost_segment": 500,
@@ -181,7 +181,7 @@ ANSWERS: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("changed", "output", "value"),
     [
-        ({"has_labels": True}, "warnings", "an_answer_is_known"),
+        ({"answer_known": True}, "warnings", "an_answer_is_known"),
         ({"segment_use": "insight"}, "warnings", "segments_without_a_use"),
         ({"n_rows": 800}, "warnings", "too_few_rows_of_a_segment"),
         ({"cost_segment": 15_000}, "warnings", "more_segments_than_pay"),
@@ -308,7 +308,7 @@ CHOICES: dict[str, list[Any]] = {
     "keep_months": [1, 3, 24],
     "min_stability": [0.5, 0.6, 0.8],
     "min_silhouette": [-0.1, 0.0, 0.25],
-    "has_labels": [True, False],
+    "answer_known": [True, False],
     "today": [-100.0, 0.0, 100.0],
     "n_rows": [100, 150, 2000, 20_000, 50_000, 10**9],
     "label_delay_days": [0, 31],
