@@ -164,7 +164,8 @@ def test_the_contract_takes_rows_without_a_segment(made: dict[str, Path]) -> Non
 
 
 ANSWERS: dict[str, Any] = {
-    "time_column": "", "entity": "", "entity_repeats": False, "answer_known": False, "keep_months": 6,
+    "time_column": "", "entity": "", "entity_repeats": False, "answer_known": False,
+    "keep_months": 6,
     "n_rows": 50_000, "history_months": 12, "label_delay_days": 0, "segments_least": 3,
     "segments_most": 7, "segment_use": "offers", "min_stability": 0.8, "min_silhouette": 0.1,
     "predictions_per_month": 20_000, "segment_gain": 5, "cost_misplaced": 2.5, "cost_segment": 500,

@@ -272,7 +272,7 @@ def test_rows_that_are_farther_than_usual_are_outside(data: Data) -> None:
     assert beyond < 0.03
     facts.count_rule = "elbow"
     with pytest.raises(ProjectError, match="unknown rule for the number of segments elbow"):
-        decision.decide(SimpleNamespace(facts=facts), data, oof)  # type: ignore[arg-type]
+        decision.check(SimpleNamespace(facts=facts), CONTRACT.target)  # type: ignore[arg-type]
 
 
 def test_drift_is_told_without_labels(data: Data) -> None:

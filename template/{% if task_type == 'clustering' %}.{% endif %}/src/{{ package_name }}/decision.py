@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .engine import task
+from .engine.data.contract import Column
 from .engine.errors import ProjectError
 from .engine.model.clusters import usual
 from .engine.model.fitting import Data, known
@@ -13,6 +14,15 @@ from .engine.model.head import Head
 from .engine.settings import Project
 
 Floats = NDArray[np.float64]
+
+
+def check(project: Project, target: Column) -> None:
+    """ProjectError now, before anything is trained, for what the code cannot do."""
+    rule = project.facts.count_rule
+    if rule != "stable_silhouette":
+        raise ProjectError(f"EVAL-05: unknown rule for the number of segments {rule}")
+    if (scaling := project.facts.scaling) != "robust":
+        raise ProjectError(f"MOD-05: unknown scaling {scaling}")
 
 
 def needed_gain(project: Project, other: float) -> float:
@@ -26,11 +36,6 @@ def decide(project: Project, data: Data, oof: Floats) -> tuple[Head, dict[str, A
     Rows that no fold learnt from lie a little farther away than those that a radius is of. Also
     return what reports/training.json says of it. NaN stands where no fold tested a row.
     """
-    rule = project.facts.count_rule
-    if rule != "stable_silhouette":
-        raise ProjectError(f"EVAL-05: unknown rule for the number of segments {rule}")
-    if (scaling := project.facts.scaling) != "robust":
-        raise ProjectError(f"MOD-05: unknown scaling {scaling}")
     reach = oof[known(oof), task.REACH]
     cut = usual(reach)
     return Head(cut), {"outside": {"share": float((reach > cut).mean()), "cut": cut}}
