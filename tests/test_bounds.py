@@ -11,7 +11,7 @@ import pytest
 from helpers.rendering import ROOT, render
 
 UV = str(Path(sys.executable).with_name("uv"))
-REQUIREMENT = re.compile(r"([a-z0-9-]+)(?:\[\w+\])?>=([\d.]+),<\d+")
+REQUIREMENT = re.compile(r"([a-z0-9-]+)(?:\[\w+\])?>=([\d.]+),<\d+(?: ;.*)?")
 
 
 def requirements(pyproject: Path) -> list[str]:

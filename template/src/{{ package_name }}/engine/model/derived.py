@@ -36,8 +36,10 @@ from .selection import Selection
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
 # Models that cut columns where they will; all others add up columns or measure distances.
-TREES = ("single_rule", "decision_tree", "random_forest", "extra_trees", "bagged_trees")
-TREES += ("isolation_forest", "catboost", "xgboost")
+TREES = (
+    *("single_rule", "decision_tree", "random_forest", "extra_trees", "bagged_trees"),
+    *("isolation_forest", "catboost", "xgboost"),
+)
 
 
 class Step(NamedTuple):

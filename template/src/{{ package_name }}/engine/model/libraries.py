@@ -7,6 +7,7 @@ names them as candidates.
 import json
 import tempfile
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -168,7 +169,7 @@ class CatBoost:
     }
 
     def __init__(self, job: Job) -> None:
-        import catboost
+        catboost = import_module("catboost")
 
         settings = {**self.PRESET, "learning_rate": job.rate, "random_seed": job.seed}
         settings |= {"iterations": job.rounds, "thread_count": job.threads, **job.settings}
@@ -184,7 +185,7 @@ class CatBoost:
         self.booster = catboost.CatBoost(settings)
         self.booster.fit(train, eval_set=valid, callbacks=[_Told(job.told)])
         curves = self.booster.get_evals_result().get("validation", {})
-        self.curve = next(iter(curves.values()), [])
+        self.curve: list[float] = next(iter(curves.values()), [])
 
     @staticmethod
     def sized(rows: int) -> dict[str, Any]:
@@ -199,7 +200,7 @@ class CatBoost:
         return found if self.seen is None else self._all(found)
 
     def _pool(self, x: Matrix, y: NDArray[Any], threads: int) -> Any:
-        import catboost
+        catboost = import_module("catboost")
 
         if self.seen is not None:
             known = np.isin(y, self.seen)
@@ -273,7 +274,7 @@ class XGBoost:
     }
 
     def __init__(self, job: Job) -> None:
-        import xgboost
+        xgboost = import_module("xgboost")
 
         settings = {**self.PRESET, "eta": job.rate, "seed": job.seed, "nthread": job.threads}
         settings |= job.settings
@@ -303,7 +304,7 @@ class XGBoost:
 
     def sums(self, x: Matrix, rounds: int | None, threads: int) -> NDArray[np.float64]:
         """Return what the first trees add up to."""
-        import xgboost
+        xgboost = import_module("xgboost")
 
         rows = xgboost.DMatrix(x, nthread=threads)
         ended = min(rounds or 0, self.booster.num_boosted_rounds())  # 0: all
