@@ -282,7 +282,9 @@ class XGBoost:
         if job.levels:
             settings["num_class"] = job.levels
 
-        class Told(xgboost.callback.TrainingCallback):  # type: ignore[misc]
+        base: Any = xgboost.callback.TrainingCallback
+
+        class Told(base):  # type: ignore[misc]
             def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
                 job.told(epoch + 1)
                 return False
