@@ -67,5 +67,5 @@ def _neighbours(columns: Floats, start: Floats, seed: int) -> Floats:
 
     near = min(PERPLEXITY, (len(columns) - 1) / 3)
     begin = (1e-4 * start / start[:, 0].std()).astype(np.float32)
-    model = TSNE(perplexity=near, init=begin, max_iter=500, random_state=seed, n_jobs=1)
+    model = TSNE(perplexity=near, init=begin, max_iter=500, random_state=seed)
     return np.asarray(model.fit_transform(columns.astype(np.float32)), dtype=np.float64)

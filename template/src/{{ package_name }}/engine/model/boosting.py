@@ -192,7 +192,7 @@ def _boost(
         levels=len(data.levels),
         rounds=rounds,
         seed=seed,
-        threads=data.workers(x),
+        workers=data.workers(x),
         settings={**kind.objective, **params},
         told=lambda done: progress.detail(name, done, None if valid else rounds),  # or ended early
     )

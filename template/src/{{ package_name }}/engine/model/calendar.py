@@ -20,7 +20,7 @@ class Holiday(Operator, frozen=True, kw_only=True):
     """1 on a holiday; missing YEARS_AHEAD years past training, for which no day is known.
 
     `country` ("DE", or "DE-BY" with its region) takes public holidays from the library `holidays`,
-    which only training needs. `days` are your own: "2026-11-27", or "12-24" in every year.
+    which only training needs. `days` are your own: year-month-day, or "12-24" in every year.
     """
 
     of: str
@@ -41,7 +41,7 @@ class Holiday(Operator, frozen=True, kw_only=True):
             for day in self.days:
                 dt.date.fromisoformat(f"{LEAP_YEAR}-{day}" if _is_yearly(day) else day)
         except ValueError:
-            return 'days must be dates such as "2026-11-27", or "12-24" in every year'
+            return 'days must be dates as year-month-day, or "12-24" for every year'
         if not self.country:
             return ""
         if find_spec("holidays") is None:
@@ -64,7 +64,7 @@ class Holiday(Operator, frozen=True, kw_only=True):
         return {"days": np.array(sorted(days), dtype=np.float64), "until": np.array(float(last))}
 
     def emit(self, graph: Graph, inputs: list[str], learnt: Learnt) -> str:
-        """Compare the day, as the number 20261127, with each that is named."""
+        """Compare the day, as one number, with each that is named."""
         key = inputs[0]
         for part in inputs[1:]:
             key = graph.node("Add", [graph.node("Mul", [key, graph.constant([[100.0]])]), part])
@@ -81,7 +81,7 @@ def _is_yearly(day: str) -> bool:
 
 
 def _number(day: dt.date) -> int:
-    """Return a day as a number such as 20261127."""
+    """Return year, month and day as one number."""
     return day.year * 10_000 + day.month * 100 + day.day
 
 

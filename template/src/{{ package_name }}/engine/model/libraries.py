@@ -38,7 +38,7 @@ class Job(NamedTuple):
     levels: int
     rounds: int
     seed: int
-    threads: int
+    workers: int
     settings: dict[str, Any]
     told: Callable[[int], None]
 
@@ -61,7 +61,7 @@ class Booster(Protocol):
         """Return settings that follow from the number of rows."""
         ...
 
-    def sums(self, x: Matrix, rounds: int | None, threads: int) -> NDArray[np.float64]:
+    def sums(self, x: Matrix, rounds: int | None, workers: int) -> NDArray[np.float64]:
         """Return what the first `rounds` trees add up to, of shape (rows,) or (rows, outputs)."""
         ...
 
@@ -90,7 +90,7 @@ class LightGBM:
         import lightgbm as lgb
 
         settings = {**self.PRESET, **self.sized(len(job.y)), "learning_rate": job.rate}
-        settings |= {"seed": job.seed, "num_threads": job.threads, **job.settings}
+        settings |= {"seed": job.seed, "num_threads": job.workers, **job.settings}
         if job.levels:
             settings["num_class"] = job.levels
         train = lgb.Dataset(job.x, job.y, categorical_feature=job.codes, free_raw_data=True)
@@ -110,10 +110,10 @@ class LightGBM:
         """Return how many leaves a tree has at most."""
         return {"num_leaves": 15 if rows < SMALL else 63}
 
-    def sums(self, x: Matrix, rounds: int | None, threads: int) -> NDArray[np.float64]:
+    def sums(self, x: Matrix, rounds: int | None, workers: int) -> NDArray[np.float64]:
         """Return what the first trees add up to."""
         return np.asarray(
-            self.booster.predict(x, raw_score=True, num_iteration=rounds, num_threads=threads)
+            self.booster.predict(x, raw_score=True, num_iteration=rounds, num_threads=workers)
         )
 
     def plant(self, nodes: Nodes, first: int, share: float) -> int:
@@ -172,16 +172,16 @@ class CatBoost:
         catboost = import_module("catboost")
 
         settings = {**self.PRESET, "learning_rate": job.rate, "random_seed": job.seed}
-        settings |= {"iterations": job.rounds, "thread_count": job.threads, **job.settings}
+        settings |= {"iterations": job.rounds, "thread_count": job.workers, **job.settings}
         settings |= {"allow_writing_files": False, "logging_level": "Silent"}
         settings |= {"allow_const_label": True, "use_best_model": False}
         # It adds up only what classes it has seen.
         self.seen = np.unique(job.y) if job.levels else None
         self.outputs, self.absent = job.levels or 1, float(np.log(0.5 / len(job.y)))
-        train, valid = self._pool(job.x, job.y, job.threads), None
+        train, valid = self._pool(job.x, job.y, job.workers), None
         if job.valid is not None:
             settings |= {"od_type": "Iter", "od_wait": PATIENCE}
-            valid = self._pool(*job.valid, job.threads)
+            valid = self._pool(*job.valid, job.workers)
         self.booster = catboost.CatBoost(settings)
         self.booster.fit(train, eval_set=valid, callbacks=[_Told(job.told)])
         curves = self.booster.get_evals_result().get("validation", {})
@@ -192,20 +192,20 @@ class CatBoost:
         """Return nothing: the preset serves all."""
         return {}
 
-    def sums(self, x: Matrix, rounds: int | None, threads: int) -> NDArray[np.float64]:
+    def sums(self, x: Matrix, rounds: int | None, workers: int) -> NDArray[np.float64]:
         """Return what the first trees add up to."""
         ended = min(rounds or 0, self.booster.tree_count_)  # 0: all
-        asked = {"prediction_type": "RawFormulaVal", "ntree_end": ended, "thread_count": threads}
+        asked = {"prediction_type": "RawFormulaVal", "ntree_end": ended, "thread_count": workers}
         found = np.asarray(self.booster.predict(_lowest(x), **asked), dtype=np.float64)
         return found if self.seen is None else self._all(found)
 
-    def _pool(self, x: Matrix, y: NDArray[Any], threads: int) -> Any:
+    def _pool(self, x: Matrix, y: NDArray[Any], workers: int) -> Any:
         catboost = import_module("catboost")
 
         if self.seen is not None:
             known = np.isin(y, self.seen)
             x, y = x[known], np.searchsorted(self.seen, y[known])
-        return catboost.Pool(_lowest(x), y, thread_count=threads)
+        return catboost.Pool(_lowest(x), y, thread_count=workers)
 
     def _all(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the sums of all classes: one that no row had counts as half a row."""
@@ -276,7 +276,7 @@ class XGBoost:
     def __init__(self, job: Job) -> None:
         xgboost = import_module("xgboost")
 
-        settings = {**self.PRESET, "eta": job.rate, "seed": job.seed, "nthread": job.threads}
+        settings = {**self.PRESET, "eta": job.rate, "seed": job.seed, "nthread": job.workers}
         settings |= job.settings
         settings["base_score"] = self.START.get(settings["objective"], 0.0)
         if job.levels:
@@ -291,9 +291,9 @@ class XGBoost:
 
         curves: dict[str, Any] = {}
         ended: dict[str, Any] = {}
-        train = xgboost.DMatrix(job.x, job.y, nthread=job.threads)
+        train = xgboost.DMatrix(job.x, job.y, nthread=job.workers)
         if job.valid is not None:
-            valid = xgboost.DMatrix(*job.valid, nthread=job.threads)
+            valid = xgboost.DMatrix(*job.valid, nthread=job.workers)
             ended = {"evals": [(valid, "v")], "early_stopping_rounds": PATIENCE}
             ended |= {"evals_result": curves, "verbose_eval": False}
         self.booster = xgboost.train(settings, train, job.rounds, callbacks=[Told()], **ended)
@@ -304,11 +304,11 @@ class XGBoost:
         """Return nothing: the preset serves all."""
         return {}
 
-    def sums(self, x: Matrix, rounds: int | None, threads: int) -> NDArray[np.float64]:
+    def sums(self, x: Matrix, rounds: int | None, workers: int) -> NDArray[np.float64]:
         """Return what the first trees add up to."""
         xgboost = import_module("xgboost")
 
-        rows = xgboost.DMatrix(x, nthread=threads)
+        rows = xgboost.DMatrix(x, nthread=workers)
         ended = min(rounds or 0, self.booster.num_boosted_rounds())  # 0: all
         found = self.booster.predict(rows, output_margin=True, iteration_range=(0, ended))
         return np.asarray(found, dtype=np.float64)
