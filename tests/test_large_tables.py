@@ -74,7 +74,7 @@ def test_curve_gap_examples_and_relations_look_at_drawn_rows(
     data = fitting.Data(matrix, y, spec, 1)
     fold = (np.arange(800), np.arange(800, 1000))
     parts = training.Split(np.arange(1000), np.arange(0), [fold], [])
-    found = {"logistic_regression": training.CrossValidated(np.empty(0), [], 0.0, {})}
+    found = {"logistic_regression": training.CrossValidated([], np.empty(0), [], 0.0, {})}
     monkeypatch.setattr(training, "_score", lambda _, y, p: float(len(y)))
     monkeypatch.setattr(training, "CURVE_ROWS", 300)
     monkeypatch.setattr(training, "GAP_ROWS", 250)

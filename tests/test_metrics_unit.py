@@ -406,7 +406,7 @@ def test_a_model_is_worth_what_it_adds_to_the_better_of_today_and_nobody(
 
 def chosen_among(rule="one_standard_error", **scores):
     found = {
-        name: training.CrossValidated(np.empty(0), list(values), 0.0, {})
+        name: training.CrossValidated([], np.empty(0), list(values), 0.0, {})
         for name, values in scores.items()
     }
     return training.choose(training.paired_differences(found, list(scores), "roc_auc"), rule)
@@ -425,7 +425,7 @@ def test_choice_gives_nothing_away_that_is_beyond_chance():
     assert chosen_among(logistic_regression=[0.7], lightgbm=[0.71]) == "lightgbm"
     gaps = training.paired_differences(
         {
-            n: training.CrossValidated(np.empty(0), list(v), 0.0, {})
+            n: training.CrossValidated([], np.empty(0), list(v), 0.0, {})
             for n, v in {"lightgbm": clear, "logistic_regression": linear}.items()
         },
         ["lightgbm", "logistic_regression"],
@@ -447,7 +447,7 @@ def test_what_is_chosen_gains_what_the_gate_asks(scores, min_gain, rule):
     names = ["single_rule", "logistic_regression", "extra_trees", "lightgbm"]
     baselines, candidates = names[:2], names[1:]
     found = {
-        name: training.CrossValidated(np.empty(0), values, 0.0, {})
+        name: training.CrossValidated([], np.empty(0), values, 0.0, {})
         for name, values in zip(names, scores, strict=True)
     }
     behind = training.paired_differences(found, candidates, "roc_auc")

@@ -50,6 +50,7 @@ REPORTS: dict[str, dict[str, Any]] = {
     "training": {
         "plan": {"primary_metric": "roc_auc"},
         "run": "t1",
+        "primary_metric": "roc_auc",
         "version": "v1",
         "split": {
             "scheme": "time",
@@ -59,8 +60,9 @@ REPORTS: dict[str, dict[str, Any]] = {
             "test_positives": 250,
             "notes": ["59% of the test rows are of entities seen before"],
         },
-        "cv": {"scheme": "time_series", "folds": 5},
+        "cv": {"scheme": "time_series", "folds": 5, "spread": {"lightgbm": 0.02}},
         "chosen": "lightgbm",
+        "candidates": {"logistic_regression": {"score": 0.7}, "lightgbm": {"score": 0.81}},
         "selection": {
             "rule": "one_standard_error",
             "behind": {"logistic_regression": {"mean": 0.11, "se": 0.01}},
@@ -134,8 +136,8 @@ REPORTS: dict[str, dict[str, Any]] = {
     },
     "retrain": {"run": "t1", "decision": False, "reasons": []},
 }
-# tests/test_progress.py has the first three, tests/test_scorecard.py has the last.
-MEASURED = {*measured.TEXTS} - {"TEAM-02", "SCHED-01", "BUD-01", "MOD-06"}
+# A light plan lacks these: test_progress.py has the first three, test_scorecard.py the others.
+MEASURED = {*measured.TEXTS} - {"TEAM-02", "SCHED-01", "BUD-01", "MOD-06", "FEAT-03"}
 
 
 rendered, project = projects()
@@ -205,6 +207,8 @@ def test_sync_fills_every_measured_block_and_nothing_else(
     text = "\n".join(after["measured", "EVAL-03"].lines)
     assert "LightGBM `v1` has ROC AUC 0.81 (0.78 to 0.84)" in text
     assert "0.11 more than logistic regression (95 % interval of the" in text
+    text = "\n".join(after["measured", "MOD-04"].lines)
+    assert "LightGBM, ROC AUC 0.81 over 5 folds, spread 0.02; logistic regression is" in text
     assert "most for plan: levels" in after["measured", "DATA-02"].lines[0]
     assert "refund_total" in after["measured", "DATA-03"].lines[0]
 

@@ -67,7 +67,9 @@ def test_the_plan_tells_what_was_measured(project: Made) -> None:
         assert f"| {said} |" in plan, said
     assert "of the outcomes are in their interval" in plan
     told = plan.replace("\u00a0", " ")
-    assert re.search(r"has MAE [\d ]+ \([\d ]+ to [\d ]+\) EUR, [\d ]+ less than ridge", told)
+    money = r"\d[\d ]*(\.\d)?"  # below 10 000 with a decimal, as formats.number writes it
+    result = rf"has MAE {money} \({money} to {money}\) EUR, {money} less than ridge \(95 %"
+    assert re.search(result, told)
     assert re.search(
         r"\| at least 5 % less error \(default\) \| [\d.]+ % \(.+\) less error \|", told
     )

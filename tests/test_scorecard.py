@@ -138,3 +138,27 @@ def test_the_plan_tells_what_each_feature_brings_and_which_bring_nothing() -> No
     assert told["every"] == (
         "; then `f5` 0.02, `f6` 0.0001\nno more than chance, though callers send them: `f6`"
     )
+
+
+def test_the_plan_tells_which_features_look_back_and_by_what() -> None:
+    trained: dict[str, Any] = {
+        "split": {},
+        "cv": {"folds": 5},
+        "chosen": "line",
+        "candidates": {"line": {"score": 0.7}},
+    }
+    project = SimpleNamespace(plan=SimpleNamespace(answers={"min_gain": 0.02}))
+    text = measured.TEXTS["FEAT-03"][1]
+    for made, said in (
+        ([], "no state is needed because no feature looks back"),
+        (
+            [
+                {"feature": "use"},
+                {"feature": "calls", "by": "who"},
+                {"feature": "left", "by": "who"},
+            ],
+            "`calls`, `left` look back by `who`; `ml features build` builds their state again",
+        ),
+    ):
+        told = measured._training(trained | {"made": made}, project)  # type: ignore[arg-type]
+        assert text.format_map(told) == f"measured: {said}"

@@ -829,7 +829,9 @@ def test_plan_and_report_tell_how_the_model_was_chosen(trained: Path) -> None:
     assert "| Model choice | Simplest within one standard error." in plan
     chosen = json.loads((trained / "reports/training.json").read_bytes())
     name = Project(trained).plan.named(chosen["chosen"])
-    assert re.search(rf"Model choice \| Measured.*: {name}[.;]", plan)
+    assert re.search(
+        rf"Model choice \| Measured.*: {name}, ROC AUC 0\.\d+ over 3 folds, spread [\d.]+[.;]", plan
+    )
     assert all({"mean", "se"} == set(gap) for gap in chosen["selection"]["behind"].values())
     page = (trained / "reports/evaluation.html").read_text(encoding="utf-8")
     assert "by the rule <em>simplest within one standard error</em> (MOD-04)" in page
