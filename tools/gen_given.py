@@ -315,7 +315,9 @@ def optional(name: str, details: dict[str, Any]) -> bool:
 
 def conditions(details: dict[str, Any]) -> tuple[str, list[str]]:
     """Return who is asked, everybody or by detail or depth as well, and what else decides."""
-    parts = [part for part in details.get("ask", "")[3:-3].split(" and ") if part]
+    asked = details.get("ask", "")[3:-3]
+    by_task = " else " in asked  # which `and` would tear apart
+    parts = [f"({asked})"] if by_task else [part for part in asked.split(" and ") if part]
     group = "deep" if DEEP in parts else "full" if FULL in parts else "every"
     rest = [part for part in parts if part not in (FULL, DEEP)]
     return group, [*rest, *([f"({details['when'][3:-3]})"] if "when" in details else [])]
