@@ -549,7 +549,7 @@ def test_a_search_that_was_killed_gives_what_an_unbroken_one_gives(made: Made) -
     process = made.start("tune", "--trials", "40")
     log = made / "data/processed/tuning.jsonl"
     while process.poll() is None and (not log.exists() or log.read_text().count("\n") < 3):
-        pass
+        time.sleep(0.02)
     process.kill()
     process.communicate()
     finished = [line for line in log.read_text().splitlines(True) if line.endswith("\n")]
