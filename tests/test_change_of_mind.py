@@ -186,7 +186,7 @@ def told(files: Tree) -> dict[str, str]:
     """Return what a project says of itself: not the values that a decision could have instead."""
     plan = yaml.load(files["plan/plan.yaml"], yaml.CSafeLoader)
     for decision in plan["decisions"].values():
-        for other in ("alternatives", "words", "uses"):
+        for other in ("alternatives", "words", "uses", "judged"):
             decision.pop(other, None)
     texts = {path: text.decode() for path, text in files.items() if path not in TEAM}
     hint = re.compile(r"^uv run ml update --data deployment_modes.*$", re.MULTILINE)
