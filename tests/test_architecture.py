@@ -14,6 +14,7 @@ PLANNER_NEEDS = {
     "engine.data",
     "engine.data.contract",
     "engine.errors",
+    "engine.folds",  # which folds go with a split
     "engine.formats",
     "engine.git",
     "engine.progress",
