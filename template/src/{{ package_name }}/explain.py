@@ -1,6 +1,5 @@
 """Explain the champion: what matters over all, how, and for single rows."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from .engine.explaining import explained, partial_dependence
 from .engine.features import encode
 from .engine.formats import number
 from .engine.model import made, registry
-from .engine.model.history import State
 from .engine.model.plain import Matrix
 from .engine.model.scorer import Scorer
 from .engine.report import evaluation_page
@@ -72,7 +70,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
         "global": importance,
         "made": sorted(
             _declared(folder, scorer, probed[some], labels[some], np.random.default_rng(seed))
-            + _looking_back(folder, scorer, frame, importance),
+            + history.useful(folder, scorer, frame.head(ROWS), importance),
             key=lambda item: -item["gain"],
         ),
         "rows": [
@@ -137,30 +135,6 @@ def _declared(
     model = (folder / "model_encoded.onnx").read_bytes()
     found = made.measured(model, x, lambda answers: _score(scorer, y, answers), rng)
     return [item | found.get(item["feature"], {"gain": 0.0}) for item in declared]
-
-
-def _looking_back(
-    folder: Path, scorer: Scorer, frame: pl.DataFrame, importance: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Return what features that look back bring, which is their importance, and cost in the state.
-
-    The time is that of a row among `ROWS`.
-    """
-    if not (state := scorer.state):
-        return []
-    trained = storage.read_json(folder / "training.json", dict[str, Any])
-    declared = {item["feature"]: item for item in trained["made"] if "by" in item}
-    gains = {item["feature"]: item for item in importance}
-    rows, found = frame.head(ROWS), []
-    for feature in state.features:
-        alone = State((feature,), {feature.by: state.events[feature.by]})
-        started = time.perf_counter()
-        history.looked_up(rows, alone)
-        taken = (time.perf_counter() - started) / rows.height * 1e6
-        gain = gains[feature.name]
-        told = {"gain": gain["importance"], "std": gain["std"], "microseconds": taken}
-        found.append(declared[feature.name] | told)
-    return found
 
 
 def permutation_importance(

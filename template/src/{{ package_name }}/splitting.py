@@ -1,7 +1,7 @@
 """Split rows into development and test, and development into folds, as the plan says."""
 
 import datetime as dt
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,49 +11,8 @@ from .engine import folds as schemes
 from .engine import task
 from .engine.data.contract import Contract
 from .engine.errors import ProjectError
+from .engine.folds import Rows, Split
 from .engine.formats import count, percent
-
-Rows = NDArray[np.intp]
-
-
-class Split(NamedTuple):
-    """Row numbers: development and test of the whole table, folds of the development part.
-
-    `repeats` times the folds hold each row, one time after the other. Where one row or group at a
-    time is left out, the folds tell together (`pooled`): one alone has no metric.
-    """
-
-    development: Rows
-    test: Rows
-    folds: list[tuple[Rows, Rows]]
-    notes: list[str]
-    repeats: int = 1
-    pooled: bool = False
-
-    def probed(self, places: Rows) -> "Split":
-        """Test the rows that `task.probed` adds where the development rows they come from are."""
-        added = np.arange(len(self.development), len(places))
-        if not len(added):
-            return self
-        parts = [(train, np.isin(places[added], valid)) for train, valid in self.folds]
-        folds = [
-            (train, np.concatenate([valid, added[here]]))
-            for (train, here), (_, valid) in zip(parts, self.folds, strict=True)
-        ]
-        return self._replace(folds=folds)
-
-    def within(self, fold: int) -> list[tuple[Rows, Rows]]:
-        """Return folds of the rows that a fold's models are fitted to, as other folds part them.
-
-        Where no other has rows of these, one fold of every fifth row.
-        """
-        train, every = self.folds[fold][0], len(self.folds) // self.repeats
-        first = fold - fold % every
-        others = (self.folds[n] for n in range(first, first + every) if n != fold)
-        parts = [(np.intersect1d(train, a), np.intersect1d(train, b)) for a, b in others]
-        parts = [part for part in parts if min(map(len, part))]
-        fifth = np.arange(len(train)) % 5 == 4
-        return parts or [(train[~fifth], train[fifth])]
 
 
 def split(
@@ -83,9 +42,9 @@ def split(
         groups = frame[contract.entity.name].cast(pl.String).fill_null("").to_numpy()
     development, test = _stratified(y, groups, max(2, round(1 / test_share)), seed)[0]
     inner = None if groups is None else groups[development]
-    known, notes = y[development], _repeats(frame, contract, development, test)
+    known, notes = y[development], schemes.copies(frame, contract, development, test)
     if manner == "leave_one":
-        parts = _left_out(known, inner, seed)
+        parts = schemes.left_out(known, inner, seed)
         return _checked(Split(development, test, parts, notes, pooled=True), y)
     repeats = schemes.REPEATS if manner == "repeated" else 1
     parts = [
@@ -94,37 +53,6 @@ def split(
         for fold in _stratified(known, inner, folds, seed + repeat)
     ]
     return _checked(Split(development, test, parts, notes, repeats), y)
-
-
-def _left_out(
-    y: NDArray[Any], groups: NDArray[np.object_] | None, seed: int
-) -> list[tuple[Rows, Rows]]:
-    """Return a fold for each row, or each group.
-
-    Without a row of a class the others are more frequent, which a model would take for a sign: a
-    drawn row of each other class is left out of the training rows too (Austin et al. 2025).
-    """
-    unit = np.arange(len(y)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    if (many := int(unit.max()) + 1) > schemes.MOST_LEFT_OUT:
-        kind = "rows" if groups is None else "groups"
-        raise ProjectError(
-            f"plan: TRAIN-02 leaves out {many} {kind} one by one, {schemes.MOST_LEFT_OUT} at most: "
-            "override it in plan/overrides.yaml with repeated folds"
-        )
-    rng = np.random.default_rng(seed)
-    places = np.arange(len(y))
-    folds = []
-    for number in range(many):
-        valid = np.flatnonzero(unit == number)
-        left = unit != number
-        if groups is None and y.dtype.kind in "iu":
-            others = (places[y == level] for level in np.unique(y) if level != y[number])
-            left[[rng.choice(rows) for rows in others]] = False
-        train = np.flatnonzero(left)
-        if missing := task.lacks(y[train]):
-            raise ProjectError(f"too few rows to leave one out: {missing}")
-        folds.append((train, valid))
-    return folds
 
 
 def require_role(contract: Contract, scheme: str) -> None:
@@ -193,17 +121,8 @@ def _by_time(
         notes.append(
             f"{percent(float(str(shared or 0)))} of the test rows are of entities seen before"
         )
-    notes += _repeats(frame, contract, development, test)
+    notes += schemes.copies(frame, contract, development, test)
     return _checked(Split(development, test, parts, notes), y)
-
-
-def _repeats(frame: pl.DataFrame, contract: Contract, development: Rows, test: Rows) -> list[str]:
-    """Tell test rows that are copies of development rows: a model may know them by heart."""
-    names = [column.name for column in (*contract.features, contract.target)]
-    rows = frame.select(names).hash_rows()
-    share = float(str(rows[test].is_in(rows[development].implode()).mean() or 0))
-    told = f"{percent(share)} of the test rows equal a development row in every feature and target"
-    return [told] if share else []
 
 
 def _boundaries(ordered: NDArray[np.datetime64], shares: list[float]) -> list[np.datetime64]:

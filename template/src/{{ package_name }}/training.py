@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,7 @@ from .engine.data.kept import keep, taken, told
 from .engine.errors import ProjectError
 from .engine.features import encode, moments
 from .engine.formats import number
-from .engine.model import boosting, bundle, graph, libraries, made, registry, search, stacking
+from .engine.model import boosting, bundle, libraries, made, registry, stacking
 from .engine.model.derived import declared, view_of
 from .engine.model.fitting import (
     FIT_ROWS,
@@ -31,32 +31,23 @@ from .engine.model.fitting import (
     known,
 )
 from .engine.model.history import State
+from .engine.model.outcome import (
+    Behind,
+    Compared,
+    CrossValidated,
+    choose,
+    learning_curve,
+    paired_differences,
+    seen_score,
+    spread,
+    tuned_settings,
+    validated,
+)
 from .engine.model.output import levels
 from .engine.settings import Project
 from .splitting import Split, require_role, split
 
-HOLDOUT_PARTS = 5
-CURVE_SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
-CURVE_ROWS = 300_000  # of the learning curve's last point: larger fits take the time of a model
-GAP_ROWS = 100_000  # training rows that are scored once more
 Floats = NDArray[np.float64]
-
-
-class CrossValidated(NamedTuple):
-    """A candidate's predictions by fold, their mean by row (NaN where no fold tested it), costs."""
-
-    predictions: list[Floats]
-    oof: Floats
-    scores: list[float]
-    seconds: float
-    params: dict[str, Any]
-
-
-class Behind(NamedTuple):
-    """The mean difference of a candidate's score to the best one's, and its standard error."""
-
-    mean: float
-    se: float
 
 
 def check(project: Project, agreed: contract.Contract) -> None:
@@ -155,14 +146,16 @@ def cross_validate(
     started = time.perf_counter()
     progress.tell(f"cross-validating {name} on {len(parts.folds)} folds")
     if kind := models.kinds(project.facts).get(name):
-        asked = settings.seed, params, settings.max_rounds, name
-        params, predictions = boosting.cross_validate(kind, data, parts.folds, *asked)
+        seed, most = settings.seed, settings.max_rounds
+        params, predictions = boosting.cross_validate(
+            kind, data, parts.folds, seed, params, most, name
+        )
         several = len(parts.folds) > 1 and len(data.y) < HOLDOUT_ROWS
         params |= {"members": settings.members if several else 1}
         if nested:
             predictions = [
-                _without(project, kind, data, parts, fold, found)
-                for fold, found in enumerate(nested)
+                boosting.without(kind, data, fold, parts.within(n), seed, found, most)
+                for n, (fold, found) in enumerate(zip(parts.folds, nested, strict=True))
             ]
     else:
         predictions = [
@@ -170,44 +163,7 @@ def cross_validate(
             for train, valid in parts.folds
         ]
     seconds = time.perf_counter() - started
-    return _validated(project, data, parts, predictions, seconds, params)
-
-
-def _without(
-    project: Project,
-    kind: boosting.Kind,
-    data: Data,
-    parts: Split,
-    fold: int,
-    params: dict[str, Any],
-) -> Floats:
-    """Predict the rows of a fold by a model of which they decided nothing, not even its rounds."""
-    settings = project.config.training
-    train, valid = parts.folds[fold]
-    asked = settings.seed, params, settings.max_rounds, "nested"
-    found, _ = boosting.cross_validate(kind, data, parts.within(fold), *asked)
-    rows, sees = data.rows(train).learnt("trees")
-    fitted = boosting.fit(kind, rows, settings.seed, found).of_columns(sees)
-    return fitted.predict(data.x[valid])
-
-
-def _validated(
-    project: Project,
-    data: Data,
-    parts: Split,
-    predictions: list[Floats],
-    seconds: float = 0.0,
-    params: dict[str, Any] | None = None,
-) -> CrossValidated:
-    total = np.zeros((len(data.y), *predictions[0].shape[1:]))
-    times = np.zeros(len(data.y))
-    for (_, valid), predicted in zip(parts.folds, predictions, strict=True):
-        total[valid] += predicted
-        times[valid] += 1
-    times[times == 0] = np.nan
-    oof = total / times.reshape(-1, *[1] * (total.ndim - 1))
-    scores = _scores(project, data, parts, predictions)
-    return CrossValidated(predictions, oof, scores, seconds, params or {})
+    return validated(project, data, parts, predictions, seconds, params)
 
 
 def blended(candidates: Sequence[str], data: Data, *, tuned: bool) -> list[str]:
@@ -221,19 +177,6 @@ def blended(candidates: Sequence[str], data: Data, *, tuned: bool) -> list[str]:
     if any(len(feature.levels) > 2 for feature in data.spec.categorical):
         names += [models.STATISTICS[name] for name in names if name in models.STATISTICS]
     return list(dict.fromkeys([*names, *(models.TUNED if tuned else ())]))
-
-
-class Compared(NamedTuple):
-    """All models by name; the shares of the blend, the members and the model of the stack."""
-
-    found: dict[str, CrossValidated]
-    shares: dict[str, float]
-    members: list[str]
-    second: stacking.Second | None
-
-    def parts(self, name: str) -> list[str]:
-        """Return the models that one is made of."""
-        return {"blend": list(self.shares), "stack": self.members}.get(name, [name])
 
 
 def compare(
@@ -265,11 +208,11 @@ def compare(
             folds = zip(*(found[name].predictions for name in shares), strict=True)
             weights = list(shares.values())
             mixed = [sum(w * p for w, p in zip(weights, fold, strict=True)) for fold in folds]
-            found["blend"] = _validated(project, data, parts, [np.asarray(fold) for fold in mixed])
+            found["blend"] = validated(project, data, parts, [np.asarray(fold) for fold in mixed])
     if "stack" in facts.candidates:
         predictions = [found[name].predictions for name in members]
         second, stacked = stacking.out_of_fold(data, parts.folds, parts.repeats, predictions)
-        found["stack"] = _validated(project, data, parts, stacked)
+        found["stack"] = validated(project, data, parts, stacked)
         compared = compared._replace(second=second)
     return compared
 
@@ -287,11 +230,12 @@ def run(project: Project) -> dict[str, Any]:
     x, y, places = task.probed(data.x, data.y, data.spec.measured, settings.seed)
     when = None if data.time is None else data.time[places]
     data, parts = data._replace(x=x, y=y, time=when), parts.probed(places)
-    tuned = _tuned(project, parts)
+    tuned = tuned_settings(project, parts)
     baselines, candidates = facts.baselines, facts.candidates
     compared = compare(project, data, parts, tuned)
     found = compared.found
-    behind = paired_differences(found, candidates, facts.primary_metric, parts.repeats)
+    ordered = [name for name in models.LADDER if name in candidates]
+    behind = paired_differences(found, ordered, facts.primary_metric, parts.repeats)
     means = {name: float(np.mean(result.scores)) for name, result in found.items()}
     eligible = gaining(project, behind, baselines, means)
     chosen = choose(eligible, facts.selection)
@@ -311,7 +255,7 @@ def run(project: Project) -> dict[str, Any]:
     for name in found.keys() - fitted.keys():
         seconds[name] = sum(seconds[part] for part in compared.parts(name))
     shown = [name for name in found if name in {*baselines, *candidates}]
-    predictors = {name: predictor(compared, name, fitted) for name in shown}
+    predictors = {name: compared.predictor(name, fitted) for name in shown}
     weights = compared.shares or dict.fromkeys(compared.members, 1.0)
     largest = chosen if chosen in fitted else max(weights, key=weights.__getitem__)
     final = predictors[chosen]._replace(head=head)
@@ -362,9 +306,11 @@ def run(project: Project) -> dict[str, Any]:
         },
         "blend": compared.shares if chosen == "blend" else {},
         **decided,
-        "gap_train_valid": _seen_score(project, data, predictors[chosen])
+        "gap_train_valid": seen_score(project, data, predictors[chosen])
         - float(np.mean(found[chosen].scores)),
-        "learning_curve": _learning_curve(project, data, parts, largest, found),
+        "learning_curve": learning_curve(
+            partial(fit, project, largest), project, data, parts, largest, found[largest].params
+        ),
         "features": data.spec.names,
         "made": made.described(history.known(features.FEATURES, data.spec)),
         "add_up": [name for name in compared.parts(chosen) if view_of(name) == "linear"],
@@ -399,44 +345,6 @@ def run(project: Project) -> dict[str, Any]:
     return report
 
 
-def predictor(compared: Compared, name: str, fitted: Mapping[str, Fitted]) -> graph.Predictor:
-    """Return a model, a blend or a stack of fitted ones."""
-    parts = compared.parts(name)
-    shares = compared.shares if name == "blend" else {}
-    members = tuple(graph.Member(*fitted[part], share=shares.get(part, 1.0)) for part in parts)
-    return graph.Predictor(members, second=compared.second if name == "stack" else None)
-
-
-def spread(result: CrossValidated, parts: Split) -> float:
-    """Return the standard deviation of the mean score over repeats, or of the score over folds."""
-    scores = np.array(result.scores)
-    if parts.repeats > 1:
-        scores = scores.reshape(parts.repeats, -1).mean(axis=1)
-    return float(scores.std(ddof=1)) if len(scores) > 1 else 0.0
-
-
-def paired_differences(
-    found: dict[str, CrossValidated], candidates: Sequence[str], metric: str, repeats: int = 1
-) -> dict[str, Behind]:
-    """Return by how much each candidate's score is behind the best, simplest first.
-
-    Both are scored on the same folds, so that what makes a fold hard is in no difference. Without
-    two folds the standard error is 0: nothing tells a difference from chance. Repeated folds share
-    most training rows: their variance is corrected (Nadeau & Bengio 2003).
-    """
-    names = found.keys() & set(candidates)
-    sign = metrics.sign(metric)
-    scores = {n: sign * np.array(found[n].scores) for n in models.LADDER if n in names}
-    best = max(scores.values(), key=lambda values: float(values.mean()))
-    result = {}
-    for name, values in scores.items():
-        gaps = best - values
-        tested = 1 / (len(gaps) / repeats - 1) if repeats > 1 else 0.0  # to training rows
-        se = float(gaps.std(ddof=1)) * (1 / len(gaps) + tested) ** 0.5 if len(gaps) > 1 else 0.0
-        result[name] = Behind(float(gaps.mean()), se)
-    return result
-
-
 def gaining(
     project: Project,
     behind: dict[str, Behind],
@@ -466,87 +374,3 @@ def gains_enough(
     others = [scores[other] for other in baselines if other != name]
     best = max(others, key=lambda score: sign * score, default=float("nan"))
     return sign * (scores[name] - best) >= decision.needed_gain(project, best)
-
-
-def choose(behind: dict[str, Behind], rule: str) -> str:
-    """Return the candidate that decision MOD-04 prefers; `behind` is sorted from simple to complex.
-
-    one_standard_error: the simplest that is behind the best by at most one standard error of the
-    difference (Breiman et al. 1984, 3.4.3); best_score: the best.
-    """
-    slack = 1.0 if rule == "one_standard_error" else 0.0
-    return next(name for name, gap in behind.items() if gap.mean <= slack * gap.se)
-
-
-def _tuned(project: Project, parts: Split) -> dict[str, dict[str, Any]]:
-    """Return what `ml tune` has found, but for settings that were searched on other folds."""
-    path = project.path("data/processed/tuned.json")
-    if project.facts.tuning == "none" or not path.exists():
-        return {}
-    found = storage.read_json(path, dict[str, dict[str, Any]])
-    known = {len(parts.folds)} | (set() if search.is_nested(project.facts.tuning) else {0})
-    fit = {name: one for name, one in found.items() if len(one["nested"]) in known}
-    if fit.keys() != found.keys():
-        parts.notes.append("tuned settings are of other folds and left out: run `ml tune` again")
-    return fit
-
-
-def _scores(
-    project: Project, data: Data, parts: Split, predictions: Sequence[Floats]
-) -> list[float]:
-    """Score each fold, or parts of a single one, so that a difference has a standard error.
-
-    So are the rows of folds that tell together.
-    """
-    rows, values = [valid for _, valid in parts.folds], list(predictions)
-    if parts.pooled:
-        rows, values = [np.concatenate(rows)], [np.concatenate(values)]
-    if len(rows) == 1:
-        places = [slice(part, None, HOLDOUT_PARTS) for part in range(HOLDOUT_PARTS)]
-        split = [(rows[0][part], values[0][part]) for part in places]
-        scores = [_score(project, data.y[part], found) for part, found in split if len(part)]
-        if np.isfinite(scores).all():
-            return scores
-    pairs = zip(rows, values, strict=True)
-    return [_score(project, data.y[valid], found) for valid, found in pairs]
-
-
-def _score(project: Project, y: NDArray[Any], p: Floats) -> float:
-    return metrics.score(project.facts.primary_metric, y, p)
-
-
-def _seen_score(project: Project, data: Data, predictor: graph.Predictor) -> float:
-    """Score training rows, or GAP_ROWS of more."""
-    data = data.rows(drawn(np.arange(len(data.y)), GAP_ROWS, project.config.training.seed))
-    return _score(project, data.y, predictor.predict(data.x))
-
-
-def _learning_curve(
-    project: Project,
-    data: Data,
-    parts: Split,
-    name: str,
-    found: dict[str, CrossValidated],
-) -> list[dict[str, float]]:
-    """Fit one kind of model on growing parts of CURVE_ROWS of the last fold's rows."""
-    train, valid = parts.folds[-1]
-    params = dict(found[name].params)
-    if "members" in params:
-        params["members"] = 1
-    order = np.random.default_rng(project.config.training.seed).permutation(train)[:CURVE_ROWS]
-    points: list[dict[str, float]] = []
-    for share in CURVE_SHARES:
-        progress.tell(f"learning curve of {name}", len(points) + 1, len(CURVE_SHARES))
-        rows = order[: max(2, int(share * len(order)))]
-        part = data.rows(rows)
-        if part.y.min() == part.y.max():
-            continue
-        one = fit(project, name, part, params)
-        points.append(
-            {
-                "rows": len(rows),
-                "train": _score(project, part.y, one.predict(part.x)),
-                "valid": _score(project, data.y[valid], one.predict(data.x[valid])),
-            }
-        )
-    return points

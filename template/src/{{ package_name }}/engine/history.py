@@ -2,6 +2,7 @@
 
 import datetime as dt
 import difflib
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -227,3 +228,27 @@ def build(project: Project, folder: Path, features: tuple[Lookback, ...]) -> Any
     agreed = contracts.read(folder / "contract.odcs.yaml")
     state = state_of(features, agreed, events(project, agreed))
     return write(folder, state, dt.datetime.now(dt.UTC))
+
+
+def useful(
+    folder: Path, scorer: Scorer, rows: pl.DataFrame, importance: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return what features that look back bring, which is their importance, and cost in the state.
+
+    The time is that of one among `rows`.
+    """
+    if not (state := scorer.state):
+        return []
+    trained = storage.read_json(folder / "training.json", dict[str, Any])
+    declared = {item["feature"]: item for item in trained["made"] if "by" in item}
+    gains = {item["feature"]: item for item in importance}
+    found = []
+    for feature in state.features:
+        alone = State((feature,), {feature.by: state.events[feature.by]})
+        started = time.perf_counter()
+        looked_up(rows, alone)
+        taken = (time.perf_counter() - started) / rows.height * 1e6
+        gain = gains[feature.name]
+        told = {"gain": gain["importance"], "std": gain["std"], "microseconds": taken}
+        found.append(declared[feature.name] | told)
+    return found

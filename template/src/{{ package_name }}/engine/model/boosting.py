@@ -229,3 +229,22 @@ def _with_tables(x: Matrix, tables: Tables) -> Matrix:
     width = x.shape[1] - len(tables)
     seen = [looked_up(table, x[:, index]) for index, table in enumerate(tables, width)]
     return np.hstack([x[:, :width], *(part.reshape(len(x), -1) for part in seen)])
+
+
+def without(
+    kind: Kind,
+    data: Data,
+    fold: Fold,
+    inner: list[Fold],
+    seed: int,
+    params: dict[str, Any],
+    max_rounds: int,
+) -> NDArray[np.float64]:
+    """Predict the rows of a fold by a model of which they decided nothing, not even its rounds.
+
+    `inner` are folds of the rows that the model is fitted to.
+    """
+    train, valid = fold
+    found, _ = cross_validate(kind, data, inner, seed, params, max_rounds, "nested")
+    rows, sees = data.rows(train).learnt("trees")
+    return fit(kind, rows, seed, found).of_columns(sees).predict(data.x[valid])

@@ -58,8 +58,8 @@ class Booster(Protocol):
 
     @staticmethod
     def sized(rows: int) -> dict[str, Any]:
-        """Return settings that follow from the number of rows."""
-        ...
+        """Return settings that follow from the number of rows: none, where the preset serves all."""
+        return {}
 
     def sums(self, x: Matrix, rounds: int | None, workers: int) -> NDArray[np.float64]:
         """Return what the first `rounds` trees add up to, of shape (rows,) or (rows, outputs)."""
@@ -70,7 +70,7 @@ class Booster(Protocol):
         ...
 
 
-class LightGBM:
+class LightGBM(Booster):
     """The fewest settings that held on fourteen public tables (Ke et al. 2017)."""
 
     PRESET: ClassVar[dict[str, Any]] = {
@@ -154,7 +154,7 @@ def _add_lightgbm(nodes: Nodes, tree: int, root: dict[str, Any], output: int, sh
                 count += 1
 
 
-class CatBoost:
+class CatBoost(Booster):
     """Oblivious trees: all nodes of a level ask the same (Prokhorenkova et al. 2018).
 
     A missing number is given as the lowest one there is, which it may be told from all others by.
@@ -186,11 +186,6 @@ class CatBoost:
         self.booster.fit(train, eval_set=valid, callbacks=[_Told(job.told)])
         curves = self.booster.get_evals_result().get("validation", {})
         self.curve: list[float] = next(iter(curves.values()), [])
-
-    @staticmethod
-    def sized(rows: int) -> dict[str, Any]:
-        """Return nothing: the preset serves all."""
-        return {}
 
     def sums(self, x: Matrix, rounds: int | None, workers: int) -> NDArray[np.float64]:
         """Return what the first trees add up to."""
@@ -254,7 +249,7 @@ def _lowest(x: Matrix) -> Matrix:
     return np.where(np.isnan(x), LOWEST, x)
 
 
-class XGBoost:
+class XGBoost(Booster):
     """Trees by histograms (Chen and Guestrin 2016)."""
 
     PRESET: ClassVar[dict[str, Any]] = {
@@ -298,11 +293,6 @@ class XGBoost:
             ended |= {"evals_result": curves, "verbose_eval": False}
         self.booster = xgboost.train(settings, train, job.rounds, callbacks=[Told()], **ended)
         self.curve = next(iter(curves["v"].values())) if curves else []
-
-    @staticmethod
-    def sized(rows: int) -> dict[str, Any]:
-        """Return nothing: the preset serves all."""
-        return {}
 
     def sums(self, x: Matrix, rounds: int | None, workers: int) -> NDArray[np.float64]:
         """Return what the first trees add up to."""
