@@ -17,6 +17,7 @@ from .engine.data import target as targets
 from .engine.data.kept import keep, taken, told
 from .engine.errors import ProjectError
 from .engine.features import encode, moments
+from .engine.folds import Split
 from .engine.formats import number
 from .engine.model import boosting, bundle, libraries, made, registry, stacking
 from .engine.model.derived import declared, view_of
@@ -45,7 +46,7 @@ from .engine.model.outcome import (
 )
 from .engine.model.output import levels
 from .engine.settings import Project
-from .splitting import Split, require_role, split
+from .splitting import require_role, split
 
 Floats = NDArray[np.float64]
 

@@ -10,10 +10,10 @@ from .engine import progress, storage
 from .engine.data import validation
 from .engine.data.kept import taken
 from .engine.errors import ProjectError
+from .engine.folds import Split
 from .engine.model import libraries, search
 from .engine.model.fitting import Data, known
 from .engine.settings import Project
-from .splitting import Split
 
 
 class Search(NamedTuple):

@@ -58,7 +58,7 @@ class Booster(Protocol):
 
     @staticmethod
     def sized(rows: int) -> dict[str, Any]:
-        """Return settings that follow from the number of rows: none, where the preset serves all."""
+        """Return settings that follow from the number of rows; the preset may serve all."""
         return {}
 
     def sums(self, x: Matrix, rounds: int | None, workers: int) -> NDArray[np.float64]:

@@ -101,7 +101,7 @@ def score(project: Project, y: NDArray[Any], p: Floats) -> float:
     return metrics.score(project.facts.primary_metric, y, p)
 
 
-def _seenscore(project: Project, data: Data, predictor: graph.Predictor) -> float:
+def seen_score(project: Project, data: Data, predictor: graph.Predictor) -> float:
     """Score training rows, or GAP_ROWS of more."""
     data = data.rows(drawn(np.arange(len(data.y)), GAP_ROWS, project.config.training.seed))
     return score(project, data.y, predictor.predict(data.x))
