@@ -1,5 +1,6 @@
 """What is different for millions of rows: rows are drawn, memory stays flat, results stay equal."""
 
+from functools import partial
 from pathlib import Path
 
 import helpers.bundles as small
@@ -12,7 +13,7 @@ from package_name import explain, models, training
 from package_name.engine import progress, resampling
 from package_name.engine.data import leakage, reading
 from package_name.engine.features import encode
-from package_name.engine.model import boosting, fitting, linear, registry, scorer
+from package_name.engine.model import boosting, fitting, linear, outcome, registry, scorer
 from package_name.engine.model.plain import Matrix
 from package_name.engine.model.scorer import CategoricalFeature, FeatureSpec, NumericFeature, Scorer
 from package_name.engine.serving import batch
@@ -73,17 +74,17 @@ def test_curve_gap_examples_and_relations_look_at_drawn_rows(
     spec = Scorer.load(project.path("models/v1")).spec
     data = fitting.Data(matrix, y, spec, 1)
     fold = (np.arange(800), np.arange(800, 1000))
-    parts = training.Split(np.arange(1000), np.arange(0), [fold], [])
-    found = {"logistic_regression": training.CrossValidated([], np.empty(0), [], 0.0, {})}
-    monkeypatch.setattr(training, "_score", lambda _, y, p: float(len(y)))
-    monkeypatch.setattr(training, "CURVE_ROWS", 300)
-    monkeypatch.setattr(training, "GAP_ROWS", 250)
-    curve = training._learning_curve(project, data, parts, "logistic_regression", found)
+    parts = outcome.Split(np.arange(1000), np.arange(0), [fold], [])
+    monkeypatch.setattr(outcome, "score", lambda _, y, p: float(len(y)))
+    monkeypatch.setattr(outcome, "CURVE_ROWS", 300)
+    monkeypatch.setattr(outcome, "GAP_ROWS", 250)
+    fit = partial(training.fit, project, "logistic_regression")
+    curve = outcome.learning_curve(fit, project, data, parts, "logistic_regression", {})
     assert [(point["rows"], point["valid"]) for point in curve][-1] == (300, 200)
     predictor = small.graph.Predictor(
         (small.graph.Member(*models.logistic_regression(data, 0, {})),)
     )
-    assert training._seen_score(project, data, predictor) == 250
+    assert outcome.seen_score(project, data, predictor) == 250
     loaded = Scorer.load(project.path("models/v1"))
     everywhere = explain._extremes(loaded, matrix, 7)
     monkeypatch.setattr(explain, "EXAMPLE_ROWS", 100)

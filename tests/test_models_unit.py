@@ -32,6 +32,7 @@ def load(task: str) -> SimpleNamespace:
         "engine.model.stacking",
         "engine.model.boosting",
         "engine.model.graph",
+        "engine.model.outcome",
     )
     names += ("engine.model.fitting", "engine.model.scorer")
     found = {n.split(".")[-1]: importlib.import_module(f"{name}.{n}") for n in names}
@@ -219,7 +220,7 @@ def test_shares_of_a_blend_are_found_out_of_fold(task: str) -> None:
 
 
 def test_a_large_table_is_told_by_one_fold_of_drawn_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    training, fitting = TASKS["binary"].training, TASKS["binary"].fitting
+    outcome, fitting = TASKS["binary"].outcome, TASKS["binary"].fitting
     monkeypatch.setattr(fitting, "HOLDOUT_ROWS", 60)
     monkeypatch.setattr(fitting, "FIT_ROWS", 150)
     folds = [(np.arange(200), np.arange(200, 300)), (np.arange(300), np.arange(300, 400))]
@@ -235,12 +236,12 @@ def test_a_large_table_is_told_by_one_fold_of_drawn_rows(monkeypatch: pytest.Mon
     assert [(len(train), len(valid)) for train, valid in windows] == [(75, 30), (75, 30)]
     assert "a fold's models are fitted to 75 of its rows" in notes[0]
     assert fitting.eased(folds, np.arange(400) > 395, 1, by_time=True) == (folds, [])
-    found = training.Split(np.arange(400), np.arange(0), some, [])
+    found = outcome.Split(np.arange(400), np.arange(0), some, [])
     # One fold scored in parts, so that a difference has a standard error.
-    monkeypatch.setattr(training, "_score", lambda _, y, p: float(p.mean()))
+    monkeypatch.setattr(outcome, "score", lambda _, y, p: float(p.mean()))
     given = data("binary")
-    scores = training._scores(None, given, found, [np.arange(60, dtype=float)])
-    assert len(scores) == training.HOLDOUT_PARTS and np.std(scores) > 0
+    scores = outcome.scores_of(None, given, found, [np.arange(60, dtype=float)])
+    assert len(scores) == outcome.HOLDOUT_PARTS and np.std(scores) > 0
 
 
 @pytest.mark.parametrize("library", ["lightgbm", "catboost", "xgboost"])
@@ -315,7 +316,7 @@ def stacked(request: pytest.FixtureRequest):
     code, given = TASKS[task], data(task)
     patched = pytest.MonkeyPatch()
     patched.setattr(code.models, "loss", lambda _, y, p: loss(task, y, p))
-    patched.setattr(code.training, "_score", lambda _, y, p: -loss(task, y, p))
+    patched.setattr(code.outcome, "score", lambda _, y, p: -loss(task, y, p))
     folds = [
         (np.flatnonzero(part != fold), np.flatnonzero(part == fold))
         for part in (np.random.default_rng(n).permutation(ROWS) % 3 for n in range(2))
@@ -327,7 +328,7 @@ def stacked(request: pytest.FixtureRequest):
     compared = code.training.compare(asked, given, parts, {})
     params = {"rounds": 20}
     fitted = {name: code.training.fit(asked, name, given, params) for name in compared.members}
-    made = code.training.predictor(compared, "stack", fitted)
+    made = compared.predictor("stack", fitted)
     yield task, code, given, parts, compared, made
     patched.undo()
 

@@ -147,16 +147,14 @@ def cross_validate(
     started = time.perf_counter()
     progress.tell(f"cross-validating {name} on {len(parts.folds)} folds")
     if kind := models.kinds(project.facts).get(name):
-        seed, most = settings.seed, settings.max_rounds
-        params, predictions = boosting.cross_validate(
-            kind, data, parts.folds, seed, params, most, name
-        )
-        several = len(parts.folds) > 1 and len(data.y) < HOLDOUT_ROWS
+        seed, most, folds = settings.seed, settings.max_rounds, parts.folds
+        params, predictions = boosting.cross_validate(kind, data, folds, seed, params, most, name)
+        several = len(folds) > 1 and len(data.y) < HOLDOUT_ROWS
         params |= {"members": settings.members if several else 1}
         if nested:
             predictions = [
                 boosting.without(kind, data, fold, parts.within(n), seed, found, most)
-                for n, (fold, found) in enumerate(zip(parts.folds, nested, strict=True))
+                for n, (fold, found) in enumerate(zip(folds, nested, strict=True))
             ]
     else:
         predictions = [
