@@ -159,6 +159,9 @@ def answers(draw: st.DrawFn) -> dict[str, Any]:
         given.pop("action_success", None)  # how often it has to work follows from the costs
     preset = given.get("preset", "none")
     usual = {"churn": ["batch"], "fraud": ["rest"], "credit": ["rest"]}.get(preset)
+    if preset != "none" and {"pos_rate", "today_caught"} & given.keys():
+        given.setdefault("today_caught", 0.5)  # what a preset says of today fits its own share
+        given["today_precision"] = 1.0
     modes = given.get("deployment_modes", usual or ["rest", "batch"])
     if given.get("personal_data") is False:
         given.pop("significant_effect", None)
