@@ -18,7 +18,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from common import call, render
+from common import call, cpu, render
 
 ROUNDS, SECONDS = int(os.environ.get("ROUNDS", "3")), 4
 EMPTY = """
@@ -88,19 +88,6 @@ message = json_format.ParseDict({{"rows": rows}}, to.request())
 Path(sys.argv[2]).write_bytes(message.SerializeToString())
 print(to.service)
 """
-
-
-def cpu(group: int) -> float:
-    """Return the CPU seconds of a process group so far."""
-    ticks = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:  # it has ended
-            continue
-        if int(fields[2]) == group:
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def asked(

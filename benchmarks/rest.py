@@ -18,7 +18,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from common import call, render
+from common import call, cpu, render
 
 FLOOR = """
 async def app(scope, receive, send):
@@ -52,19 +52,6 @@ class Model(mlflow.pyfunc.PythonModel):
 
 mlflow.models.set_model(Model())
 """
-
-
-def cpu(group: int) -> float:
-    """Return the CPU seconds of a process group so far."""
-    ticks = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:  # it has ended
-            continue
-        if int(fields[2]) == group:
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def load(url: str, body: Path, connections: int) -> tuple[float, float, float, int]:

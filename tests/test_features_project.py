@@ -110,7 +110,7 @@ from churn_model import training
 from churn_model.engine.features import encode
 from churn_model.engine.model.scorer import Scorer
 from churn_model.engine.settings import find_project
-frame, agreed, _, _ = training.prepare(find_project())
+frame, agreed, *_ = training.prepare(find_project())
 scorer = Scorer.load(Path("models/v1"))
 trained = encode(scorer.spec, frame)[:300]
 names = {column.name for column in scorer.columns}

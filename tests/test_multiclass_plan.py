@@ -346,13 +346,8 @@ FIXED = {
 
 def test_jinja_fires_the_rules_that_python_does_and_each_fires() -> None:
     seen = fired("multiclass", CHOICES, FIXED, 500)
-    elsewhere = [rule for task in ("binary", "regression") for rule in rules_of(task)]
-    assert {rule["id"] for rule in rules_of("multiclass") if rule not in elsewhere} <= seen
-
-
-def rules_of(task: str) -> list[dict[str, Any]]:
-    """Return the rules of a task's decisions, one by one."""
-    return [rule for d in tables.rules(task)["decisions"].values() for rule in d["rules"]]
+    elsewhere = [rule for task in ("binary", "regression") for rule in tables.rules_of(task)]
+    assert {rule["id"] for rule in tables.rules_of("multiclass") if rule not in elsewhere} <= seen
 
 
 def test_what_is_measured_is_judged_by_answers_alone(projects: dict[str, Path]) -> None:

@@ -373,13 +373,8 @@ FIXED = {
 
 def test_jinja_fires_the_rules_that_python_does_and_each_fires() -> None:
     seen = fired("multilabel", CHOICES, FIXED, 500)
-    elsewhere = [rule for task in ("binary", "multiclass") for rule in rules_of(task)]
-    assert {rule["id"] for rule in rules_of("multilabel") if rule not in elsewhere} <= seen
-
-
-def rules_of(task: str) -> list[dict[str, Any]]:
-    """Return the rules of a task's decisions, one by one."""
-    return [rule for d in tables.rules(task)["decisions"].values() for rule in d["rules"]]
+    elsewhere = [rule for task in ("binary", "multiclass") for rule in tables.rules_of(task)]
+    assert {rule["id"] for rule in tables.rules_of("multilabel") if rule not in elsewhere} <= seen
 
 
 def test_what_is_measured_is_judged_by_answers_alone(projects: dict[str, Path]) -> None:
@@ -394,7 +389,7 @@ def test_what_is_measured_is_judged_by_answers_alone(projects: dict[str, Path]) 
 
 def test_every_source_is_used_and_every_value_has_words(projects: dict[str, Path]) -> None:
     table, found = tables.rules("multilabel"), plan(projects["case"])
-    rules = rules_of("multilabel")
+    rules = tables.rules_of("multilabel")
     used = {source for rule in rules for source in rule["sources"]}
     used |= {n["source"] for numbers in found["computed"].values() for n in numbers.values()}
     assert used == set(table["sources"])

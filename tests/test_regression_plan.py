@@ -180,13 +180,10 @@ FIXED = {"entity": "", "task_type": "regression", "cases": 1e5, "result_weeks": 
 def test_jinja_fires_the_rules_that_python_does_and_each_fires() -> None:
     seen = fired("regression", CHOICES, FIXED, 3000)
     # What binary has as well, tests/test_rules.py sees fire.
-    assert rules_of("regression") - rules_of("binary") <= seen
-
-
-def rules_of(task: str) -> set[str]:
-    """Return the ids of a task's rules."""
-    decisions = tables.rules(task)["decisions"].values()
-    return {rule["id"] for decision in decisions for rule in decision["rules"]}
+    own, others = (
+        {rule["id"] for rule in tables.rules_of(task)} for task in ("regression", "binary")
+    )
+    assert own - others <= seen
 
 
 def test_every_source_is_used_and_every_value_has_words(project: Path) -> None:

@@ -108,11 +108,7 @@ def test_a_bad_table_stops_the_run_and_leaves_the_champion(
 
 
 def test_hostile_requests_and_damage_are_survived(project: Made, tmp_path: Path) -> None:
-    (version,) = (path.name for path in (project.folder / "models").iterdir() if path.is_dir())
-    golden = json.loads((project.folder / f"models/{version}/golden.json").read_text())
-    with project.serving() as ask:
-        hostile.survive_requests(ask, golden["rows"])
-    hostile.survive_damage(project, tmp_path)
+    hostile.survive_attacks(project, tmp_path)
 
 
 def test_a_shift_is_noticed_and_none_where_there_is_none(project: Made) -> None:

@@ -51,6 +51,15 @@ def survive_requests(ask: Callable[..., Any], rows: list[dict[str, Any]]) -> Non
     assert asked(ask, {"rows": rows}) == before
 
 
+def survive_attacks(project: Made, folder: Path) -> None:
+    """Serve hostile requests, then load a champion of which one thing has changed."""
+    (version,) = (path.name for path in (project.folder / "models").iterdir() if path.is_dir())
+    golden = json.loads((project.folder / f"models/{version}/golden.json").read_text())
+    with project.serving() as ask:
+        survive_requests(ask, golden["rows"])
+    survive_damage(project, folder)
+
+
 def survive_rows(project: Made, folder: Path, change: Change, code: int, says: str) -> None:
     """Run with a bad table: one line on stderr, and the champion stays as it is."""
     root = Path(shutil.copytree(project.folder, folder / "copy"))

@@ -72,14 +72,18 @@ def check_split(project: Project, agreed: contract.Contract) -> None:
         raise
 
 
-def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split, str]:
-    """Read the validated table and split it as the plan says; also return the table's SHA-256."""
+def prepare(
+    project: Project,
+) -> tuple[pl.DataFrame, contract.Contract, Split, str, State | None]:
+    """Read the valid table, split as the plan says; return its SHA-256 and its history's state."""
     agreed = contract.read(project.contract_path)
     name, mend = "data/processed/valid.parquet", "run `ml validate`"
     frame, digest = validation.stored_hashed(project, name, mend, agreed)
     settings, scheme = project.config.training, project.facts.split
     check(project, agreed)
-    frame = history.looked_up(frame, state_of(project, agreed))
+    past = history.declared(features.FEATURES, project, agreed)
+    state = history.state_of(past, agreed, history.events(project, agreed)) if past else None
+    frame = history.looked_up(frame, state)
     y = targets.values(frame, agreed.target)
     parts = split(
         frame,
@@ -96,13 +100,7 @@ def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split, s
     folds, notes = eased(parts.folds, told_by, settings.seed, by_time=scheme == "time")
     repeats = parts.repeats if len(folds) == len(parts.folds) else 1
     parts = parts._replace(folds=folds, notes=[*parts.notes, *notes], repeats=repeats)
-    return frame, agreed, parts, digest
-
-
-def state_of(project: Project, agreed: contract.Contract) -> State | None:
-    """Return what answers the features that look back; None without any."""
-    past = history.declared(features.FEATURES, project, agreed)
-    return history.state_of(past, agreed, history.events(project, agreed)) if past else None
+    return frame, agreed, parts, digest, state
 
 
 def development_data(project: Project, rows: pl.DataFrame, agreed: contract.Contract) -> Data:
@@ -220,7 +218,7 @@ def run(project: Project) -> dict[str, Any]:
     """Train, choose and save a new version; return reports/training.json."""
     facts, settings = project.facts, project.config.training
     used = facts.note()
-    frame, agreed, parts, data_sha256 = prepare(project)
+    frame, agreed, parts, data_sha256, state = prepare(project)
     test, development = frame[parts.test], taken(frame, parts.development)
     tested = np.unique(np.concatenate([valid for _, valid in parts.folds]))
     kept = keep(development, test, tested, agreed, settings.seed)
@@ -337,7 +335,7 @@ def run(project: Project) -> dict[str, Any]:
             "run": run_id,
         },
         reports={"profile.json": reference, "training.json": report},
-        state=state_of(project, agreed),
+        state=state,
     )
     registry.register(project, version, run=run_id)
     storage.write_json(project.path("reports/training.json"), report)

@@ -39,7 +39,7 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
     searched, boosted = _kinds(project), models.kinds(project.facts)
     settings = project.config.tuning
     trials = trials or settings.trials
-    frame, agreed, parts, data_sha256 = training.prepare(project)
+    frame, agreed, parts, data_sha256, _ = training.prepare(project)
     data = training.development_data(project, taken(frame, parts.development), agreed)
     nested = search.is_nested(project.facts.tuning)
     if nested and parts.pooled:

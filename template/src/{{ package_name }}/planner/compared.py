@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from ..engine import storage
+from ..engine import storage, task
 from ..engine.errors import ProjectError
 from ..engine.formats import UNKNOWN, apart, count, number, percent
 from ..engine.settings import DAYS_A_MONTH, Project
@@ -80,19 +80,42 @@ def losses(business: Report) -> list[str]:
     return list(found.values())
 
 
+def worth(business: Report, against: str) -> str:
+    """Say what the model adds in a year to what is done without one, `against` a policy."""
+    money = f" {escape(business['currency'])}"
+    difference, low, high = (business[f"value_{name}"] for name in ("per_year", "low", "high"))
+    return (
+        f"measured: {more(difference, 0, f'{money} a year')} {against} (95 % interval of the "
+        f"difference: {number(low, 0)} to {number(high, 0)}), at full use"
+    )
+
+
+def beyond(business: Report, lead: str = "") -> str:
+    """Say what it adds to the cheapest policy where that is another one, its name after `lead`."""
+    over = business["over"]
+    if over["policy"] == business["baseline_policy"]:
+        return ""
+    money = f" {escape(business['currency'])} a year"
+    return f"; {more(over['value'], 0, money)} {lead}{over['policy']}"
+
+
 class Compared(ABC):
     """The plan and its reports, read once; what only one task has comes from its Evidence."""
 
     WRITE = WRITE
-    LIMIT: str  # the answer that limits the primary metric
+    LOSSES: tuple[str, ...] = ()  # metrics of which a lower value is better
 
-    @abstractmethod
+    def flow(self) -> list[str]:
+        """Return the diagram of the summary."""
+        return list(self.plan.flow)
+
     def is_loss(self, metric: str) -> bool:
         """Whether a lower value of the metric is better."""
+        return metric in self.LOSSES
 
-    @abstractmethod
     def shown_gain(self, least: float) -> str:
         """Write the smallest useful gain."""
+        return number(least, 4)
 
     def unit(self, metric: str) -> str:
         """Return the unit of a metric with a space before it; "" where it has none."""
@@ -351,7 +374,7 @@ class Compared(ABC):
             least = f"{self.plan.named(asked)} of at {end} {number(limit, 4)}{self.unit(asked)}"
             taken = self.plan.overrides.get("EVAL-01")
             own = taken is not None and taken.limit is not None
-            least = f"{least} (override)" if own else self._from(least, self.LIMIT)
+            least = f"{least} (override)" if own else self._from(least, task.LIMIT)
         now = best.get("value")
         low = limit is not None and now is not None and self.misses(asked, now, limit)
         found = f"{other}{interval(best, 4)}{self.unit(used)}" if best and used else MISSING

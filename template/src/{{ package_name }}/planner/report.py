@@ -126,7 +126,7 @@ def _status(project: Project) -> list[str]:
 
 
 def _flow(project: Project) -> list[str]:
-    return ["", "## Flow", "", *quantities.flow(project)]
+    return ["", "## Flow", "", *quantities.Evidence(project).flow()]
 
 
 def _checks(project: Project) -> list[str]:

@@ -3,9 +3,7 @@
 from collections.abc import Iterator
 from functools import cached_property
 
-from ..engine import task
 from ..engine.formats import number, percent
-from ..engine.settings import Project
 from .compared import (
     MISSING,
     SLACK,
@@ -26,24 +24,10 @@ STATES = {
 }
 
 
-def flow(project: Project) -> list[str]:
-    """Return the diagram of the summary."""
-    return list(project.plan.flow)
-
-
 class Evidence(Compared):
     """The plan and its reports, read once."""
 
     WRITE = WRITE | {"anomaly_share": lambda value: f"{percent(value)} anomalies"}
-    LIMIT = task.LIMIT
-
-    def is_loss(self, metric: str) -> bool:
-        """Whether a lower value of the metric is better."""
-        return False
-
-    def shown_gain(self, least: float) -> str:
-        """Write the smallest useful gain."""
-        return number(least, 4)
 
     @cached_property
     def labels(self) -> Report:

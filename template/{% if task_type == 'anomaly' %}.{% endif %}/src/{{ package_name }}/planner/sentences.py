@@ -3,7 +3,7 @@
 from ..engine.formats import number, percent
 from ..engine.settings import Project
 from .blocks import escape
-from .compared import Report, interval, more
+from .compared import Report, interval, worth
 
 TEXTS: dict[str, tuple[str, str]] = {
     "TRAIN-01": (
@@ -62,9 +62,6 @@ def _worth(report: Report, a_day: float) -> str:
     if business["says_nothing"]:  # as the table of evidence has it
         why = "made-up data say nothing" if report.get("made_up") else "not all rows have a label"
         return f"value: not measured, {why}"
-    money = f" {escape(business['currency'])}"
-    difference, low, high = (business[f"value_{name}"] for name in ("per_year", "low", "high"))
-    said = f"measured: {more(difference, 0, f'{money} a year')} {business['baseline_policy']} (95 %"
-    said += f" interval of the difference: {number(low, 0)} to {number(high, 0)}), at full use with"
+    said = f"{worth(business, business['baseline_policy'])} with"
     said += f" {percent(business['prevalence'])} anomalies and {number(a_day, 1)} alerts a day, of"
     return f"{said} which {percent(business['precision'])} are true"

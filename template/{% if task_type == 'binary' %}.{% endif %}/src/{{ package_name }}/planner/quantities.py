@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from functools import cached_property
 
-from ..engine import task
 from ..engine.formats import number, percent
 from ..engine.settings import Project
 from .compared import (
@@ -20,15 +19,6 @@ from .compared import (
     within,
 )
 
-LOSSES = ("log_loss", "brier", "ece")
-
-
-def flow(project: Project) -> list[str]:
-    """Return the diagram of the summary, with the threshold in use."""
-    cut = threshold(project)
-    known = "threshold" if cut is None else number(cut, 4)
-    return [line.replace("p ≥ threshold?", f"p ≥ {known}?") for line in project.plan.flow]
-
 
 def threshold(project: Project) -> float | None:
     """Return the threshold in use: that of the version measured last, or the planned one."""
@@ -40,15 +30,13 @@ class Evidence(Compared):
     """The plan and its reports, read once."""
 
     WRITE = WRITE | {"pos_rate": lambda value: f"{percent(value)} positive"}
-    LIMIT = task.LIMIT
+    LOSSES = ("log_loss", "brier", "ece")
 
-    def is_loss(self, metric: str) -> bool:
-        """Whether a lower value of the metric is better."""
-        return metric in LOSSES
-
-    def shown_gain(self, least: float) -> str:
-        """Write the smallest useful gain."""
-        return number(least, 4)
+    def flow(self) -> list[str]:
+        """Return the diagram of the summary, with the threshold in use."""
+        cut = threshold(self.project)
+        known = "threshold" if cut is None else number(cut, 4)
+        return [line.replace("p ≥ threshold?", f"p ≥ {known}?") for line in self.plan.flow]
 
     @cached_property
     def share(self) -> Report:

@@ -3,7 +3,7 @@
 from ..engine.formats import count, number, percent
 from ..engine.settings import Project
 from .blocks import escape
-from .compared import Report, more
+from .compared import Report, beyond, worth
 from .quantities import Evidence
 
 TEXTS: dict[str, tuple[str, str]] = {
@@ -52,21 +52,12 @@ def _worth(business: Report, a_day: float) -> str:
     """Say what the model adds to what is done without one, and to the cheapest policy."""
     if business["says_nothing"]:  # as the table of evidence has it
         return "value: not measured, made-up data with other shares than the plan's say nothing"
-    money = f" {escape(business['currency'])}"
-    difference, low, high = (business[f"value_{name}"] for name in ("per_year", "low", "high"))
     today = business["baseline_policy"] == "today's process"
     against = "today's process" if today else f"to {business['baseline_policy']}"
-    said = f"measured: {more(difference, 0, f'{money} a year')} {against} (95 % interval of "
-    said += f"the difference: {number(low, 0)} to {number(high, 0)}), at full use with "
-    said += f"{percent(business['prevalence'])} positives and "
+    said = f"{worth(business, against)} with {percent(business['prevalence'])} positives and "
     said += f"{count(a_day * business['acted_on_share'], 'case', 1)} a day acted on, of "
     said += f"which {percent(business['precision'])} are positive"
     if not today:
-        said += (
-            f"; to end today's process gains {number(business['ending_today'], 0)}{money} a year "
-        )
-        said += "besides, without a model"
-    over = business["over"]
-    if over["policy"] == business["baseline_policy"]:
-        return said
-    return f"{said}; {more(over['value'], 0, f'{money} a year')} to {over['policy']}"
+        gain = f"{number(business['ending_today'], 0)} {escape(business['currency'])}"
+        said += f"; to end today's process gains {gain} a year besides, without a model"
+    return said + beyond(business, "to ")

@@ -3,18 +3,11 @@
 from collections.abc import Iterator
 from functools import cached_property
 
-from ..engine import task
 from ..engine.formats import number, percent
-from ..engine.settings import Project
 from .blocks import read, survey
 from .compared import MISSING, Compared, Contradiction, Report, Row, interval, wilson
 
 EXPERIMENT, SEGMENTS = "EVAL-08", "EVAL-09"
-
-
-def flow(project: Project) -> list[str]:
-    """Return the diagram of the summary."""
-    return list(project.plan.flow)
 
 
 class Evidence(Compared):
@@ -23,16 +16,6 @@ class Evidence(Compared):
     No row says which segment is the right one: what segments are worth stays open until people have
     answered what came out of an experiment.
     """
-
-    LIMIT = task.LIMIT
-
-    def is_loss(self, metric: str) -> bool:
-        """Whether a lower value of the metric is better."""
-        return False
-
-    def shown_gain(self, least: float) -> str:
-        """Write the smallest useful gain."""
-        return number(least, 4)
 
     @cached_property
     def segments(self) -> list[Report]:

@@ -3,9 +3,7 @@
 from collections.abc import Iterator
 from functools import cached_property
 
-from ..engine import task
 from ..engine.formats import number, percent
-from ..engine.settings import Project
 from .blocks import escape
 from .compared import (
     AGAINST,
@@ -21,13 +19,6 @@ from .compared import (
     within,
 )
 
-LOSSES = ("log_loss", "brier", "ece", "classwise_ece")
-
-
-def flow(project: Project) -> list[str]:
-    """Return the diagram of the summary."""
-    return list(project.plan.flow)
-
 
 class Evidence(Compared):
     """The plan and its reports, read once."""
@@ -36,15 +27,7 @@ class Evidence(Compared):
         "largest_share": lambda value: f"{percent(value)} of the most frequent class",
         "rarest_share": lambda value: f"{percent(value)} of the rarest class",
     }
-    LIMIT = task.LIMIT
-
-    def is_loss(self, metric: str) -> bool:
-        """Whether a lower value of the metric is better."""
-        return metric in LOSSES
-
-    def shown_gain(self, least: float) -> str:
-        """Write the smallest useful gain."""
-        return number(least, 4)
+    LOSSES = ("log_loss", "brier", "ece", "classwise_ece")
 
     @cached_property
     def counts(self) -> dict[str, int]:

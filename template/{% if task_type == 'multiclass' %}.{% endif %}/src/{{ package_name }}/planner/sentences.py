@@ -3,7 +3,7 @@
 from ..engine.formats import count, number, percent
 from ..engine.settings import Project
 from .blocks import escape
-from .compared import SLACK, Report, more
+from .compared import SLACK, Report, beyond, worth
 
 DEAREST = 3  # errors that are named
 
@@ -71,12 +71,6 @@ def _worth(business: Report) -> str:
     """Say what the model adds to what is done without one, and to the cheapest policy."""
     if business["says_nothing"]:  # as the table of evidence has it
         return "value: not measured, made-up data of other shares than the plan's say nothing"
-    money = f" {escape(business['currency'])}"
-    difference, low, high = (business[f"value_{name}"] for name in ("per_year", "low", "high"))
-    said = f"measured: {more(difference, 0, f'{money} a year')} {business['baseline_policy']} (95 %"
-    said += f" interval of the difference: {number(low, 0)} to {number(high, 0)}), at full use with"
-    said += f" {percent(business['reviewed_share'])} of the rows seen by people"
-    over = business["over"]
-    if over["policy"] == business["baseline_policy"]:
-        return said
-    return f"{said}; {more(over['value'], 0, f'{money} a year')} {over['policy']}"
+    said = f"{worth(business, business['baseline_policy'])} with "
+    said += f"{percent(business['reviewed_share'])} of the rows seen by people"
+    return said + beyond(business)

@@ -3,9 +3,7 @@
 from collections.abc import Iterator
 from functools import cached_property
 
-from ..engine import task
 from ..engine.formats import number, percent
-from ..engine.settings import Project
 from .blocks import escape
 from .compared import (
     MISSING,
@@ -20,13 +18,6 @@ from .compared import (
     within,
 )
 
-LOSSES = ("log_loss", "brier", "ece", "hamming_loss")
-
-
-def flow(project: Project) -> list[str]:
-    """Return the diagram of the summary."""
-    return list(project.plan.flow)
-
 
 def differs(planned: float, found: Report) -> bool:
     """Whether a share lies outside a measured interval, and more than a tenth beside it."""
@@ -37,15 +28,7 @@ class Evidence(Compared):
     """The plan and its reports, read once."""
 
     WRITE = WRITE | {"rarest_label_share": lambda value: f"{percent(value)} of the rarest label"}
-    LIMIT = task.LIMIT
-
-    def is_loss(self, metric: str) -> bool:
-        """Whether a lower value of the metric is better."""
-        return metric in LOSSES
-
-    def shown_gain(self, least: float) -> str:
-        """Write the smallest useful gain."""
-        return number(least, 4)
+    LOSSES = ("log_loss", "brier", "ece", "hamming_loss")
 
     @cached_property
     def shares(self) -> dict[str, Report]:

@@ -5,7 +5,7 @@ from typing import Any
 from ..engine.formats import UNKNOWN, count, number, percent
 from ..engine.settings import Project
 from .blocks import escape
-from .compared import Report, more
+from .compared import Report, beyond, worth
 
 WEAKEST = 3  # labels, and pairs of labels, that are named
 TOGETHER = 0.1  # a smaller correlation of two labels says little
@@ -91,11 +91,4 @@ def _worth(business: Report) -> str:
     """Say what the model adds to what is done without one, and to the cheapest policy."""
     if business["says_nothing"]:  # as the table of evidence has it
         return "value: not measured, made-up data of other shares than the plan's say nothing"
-    money = f" {escape(business['currency'])}"
-    difference, low, high = (business[f"value_{name}"] for name in ("per_year", "low", "high"))
-    said = f"measured: {more(difference, 0, f'{money} a year')} {business['baseline_policy']} (95 %"
-    said += f" interval of the difference: {number(low, 0)} to {number(high, 0)}), at full use"
-    over = business["over"]
-    if over["policy"] == business["baseline_policy"]:
-        return said
-    return f"{said}; {more(over['value'], 0, f'{money} a year')} {over['policy']}"
+    return worth(business, business["baseline_policy"]) + beyond(business)

@@ -3,9 +3,7 @@
 from collections.abc import Iterator
 from functools import cached_property
 
-from ..engine import task
 from ..engine.formats import number, percent
-from ..engine.settings import Project
 from .blocks import escape
 from .compared import (
     AGAINST,
@@ -22,15 +20,8 @@ SHARES = ("r2", "mape", "wape", "coverage")  # metrics without a unit
 COVERAGE_SLACK = 0.02  # what an interval may hold less than planned, beyond chance
 
 
-def flow(project: Project) -> list[str]:
-    """Return the diagram of the summary."""
-    return list(project.plan.flow)
-
-
 class Evidence(Compared):
     """The plan and its reports, read once."""
-
-    LIMIT = task.LIMIT
 
     def is_loss(self, metric: str) -> bool:
         """Whether a lower value of the metric is better."""
