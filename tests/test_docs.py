@@ -149,6 +149,43 @@ def test_readme_of_a_project(tmp_path: Path, modes: list[str]) -> None:
     assert tops - {"README.md", "pyproject.toml"} <= {name.split("/")[0] for name in named}
 
 
+@pytest.mark.parametrize("modes", MODES)
+def test_what_assistants_are_told(tmp_path: Path, modes: list[str]) -> None:
+    """AGENTS.md is short, and each command and path in it is there; commands are those of CI."""
+    project = render(tmp_path / "p", deployment_modes=modes)
+    text = (project / "AGENTS.md").read_text()
+    assert len(text.splitlines()) <= 60
+    spans = re.findall(r"`([^`]+)`", text)
+    known, made = options(project), ("data/", "models/", "reports/")
+    for words in (span.split() for span in spans if span.startswith("uv run ml ")):
+        name = " ".join(words[3:5]) if " ".join(words[3:5]) in known else words[3]
+        assert {word for word in words if word.startswith("--")} <= {*known[name]}, words
+    workflow = (project / ".github/workflows/ci.yml").read_text()
+    checks = [span for span in spans if re.match(r"uv (sync|run (?!ml (update|plan why)))", span)]
+    assert len(checks) > 6
+    for check in checks:
+        assert check.removesuffix(" .") in workflow, check
+    paths = [span for span in spans if re.fullmatch(r"[\w.*/-]+(/|\.\w+)", span)]
+    assert len(paths) > 15
+    team = next(project.glob("src/*/features.py")).parent
+    for path in paths:
+        found = [*project.glob(path), *team.glob(path)] if not path.startswith(".") else [project]
+        assert found or path.startswith(made), path
+    never = set(re.findall(r"`([^`]+)`", text.split("## Never")[1].split("##")[0]))
+    owned = re.findall(r"^\| template \| `([^`]+)`", (project / "README.md").read_text(), re.M)
+    assert {*owned, "plan/plan.yaml", "plan:auto", "plan:human", *made} <= never
+
+
+def test_assistants_of_this_repository() -> None:
+    """Its paths are there, and the generated ones are those that the generators write."""
+    text = (ROOT / "AGENTS.md").read_text()
+    assert len(text.splitlines()) <= 60
+    paths = re.findall(r"`([\w./-]+(?:/|\.\w+))`", text)
+    assert len(paths) > 12
+    for path in paths:
+        assert (ROOT / path).exists(), path
+
+
 @pytest.mark.parametrize("page", pages())
 def test_links_lead_somewhere(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)

@@ -27,7 +27,7 @@ OTHERS = {
     "regression": r"positives?\b|prevalence|probabilit(?:y|ies)|threshold|\bclass(?:es)?\b|"
     r"\broc\b|false alarm|confusion|binary|cost_fp|cost_fn|pos_rate",
 }
-READ = ("README.md", "config.yaml", "docs/*.md", "monitoring/*.yml")
+READ = ("README.md", "AGENTS.md", "config.yaml", "docs/*.md", "monitoring/*.yml")
 
 
 @pytest.fixture(scope="module")
