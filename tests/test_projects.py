@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 from helpers import package  # noqa: F401  (makes `package_name` importable)
 from helpers.shared import clean_environment
@@ -257,6 +258,16 @@ def ask(address: str, body: object) -> tuple[int, dict]:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
+
+
+def test_a_bundle_holds_no_row_of_the_table(project: Made) -> None:
+    champion = json.loads((project.folder / "models/registry.json").read_text())["champion"]
+    golden = json.loads((project.folder / f"models/{champion}/golden.json").read_text())["rows"]
+    table = pl.read_parquet(project.folder / "data/processed/valid.parquet").to_dicts()
+    names = sorted(set().union(*golden) & set(table[0]))
+    kept = {tuple(str(row[name]) for name in names) for row in table}
+    assert len(golden) == 50 and len(names) > 5
+    assert not kept & {tuple(str(row.get(name)) for name in names) for row in golden}
 
 
 def test_serves_the_golden_rows(project: Made, server: str) -> None:
