@@ -5,6 +5,7 @@ share it, so they run in order. By default it is the one with both modes: those 
 tests/test_change_of_mind.py, and those of another task in tests/test_regression_project.py.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -258,6 +259,25 @@ def ask(address: str, body: object) -> tuple[int, dict]:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
+
+
+def test_lineage_tells_what_a_model_was_made_from(project: Made) -> None:
+    """From a version back to file, snapshot, contract and commit; from a file on to versions."""
+    (origin,) = json.loads(project.ml("lineage", "--json").stdout)
+    commit = project.call("git", "rev-parse", "HEAD").stdout.strip()
+    table = (project.folder / origin["snapshot"]["file"]).read_bytes()
+    assert origin["data_sha256"] == hashlib.sha256(table).hexdigest()
+    assert origin["snapshot"]["rows"] == 8000 and origin["snapshot_kept"]
+    assert (origin["commit"], origin["changed"], origin["contract"]) == (commit, False, "same")
+    metrics = project.report("metrics")
+    assert origin["value"] == metrics["champion"]["metrics"]["roc_auc"]["value"]
+    told = project.ml("lineage", origin["snapshot"]["source"]).stdout
+    assert told.startswith(f"{origin['version']}: ") and commit[:12] in told
+    assert project.ml("lineage", "README.md").stdout == "no model was made from it\n"
+    drawn = project.ml("lineage", origin["version"], "--mermaid").stdout.splitlines()
+    assert drawn[0] == "flowchart LR" and len(drawn) == 5
+    wrong = project.ml("lineage", "v99", code=2).stderr
+    assert wrong == "error: v99: no such version and no such file; versions: v1\n"
 
 
 def test_a_bundle_holds_no_row_of_the_table(project: Made) -> None:

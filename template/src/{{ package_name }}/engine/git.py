@@ -144,6 +144,16 @@ def demand_committed(folder: Path, name: str) -> None:
     raise ProjectError(f"{name} is not committed in the repository {top}: {commit}")
 
 
+def state(folder: Path) -> tuple[str | None, bool]:
+    """Return the commit of a project, None outside git, and whether what makes a model differs."""
+    try:
+        commit = git(folder, "rev-parse", "--quiet", "--verify", "HEAD", codes=(0, 1))
+        places = ("src", "contracts", "config.yaml", "plan", "pyproject.toml")
+        return commit or None, bool(git(folder, "status", "--porcelain", "--", *places))
+    except ProjectError:
+        return None, False
+
+
 def _reason(errors: str) -> str:
     """Return why git failed, in one line, with the command that git gives to mend it."""
     lines = errors.strip().splitlines() or ["it gave no reason"]

@@ -96,6 +96,7 @@ def run(project: settings.Project, add: Add = unchanged) -> dict[str, Any]:
         "added": added,
         "bytes": len(content),
     }
+    storage.write_json(snapshot.with_suffix(".json"), manifest)  # `ml lineage` finds it by hash
     storage.write_json(project.path("data/raw/manifest.json"), manifest)
     return manifest
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .. import privacy, storage, task
+from .. import git, privacy, storage, task
 from ..data import validation
 from ..data.contract import Column, Contract
 from ..errors import ProjectError
@@ -97,7 +97,10 @@ def save(
             content[f"rivals/{name}.onnx"] = graph.emit(rival, spec, encoded=True)
         for name, data in content.items():
             storage.write_bytes(temporary / name, data)
+        commit, changed = git.state(folder.parents[1])
         manifest = Manifest(
+            commit=commit,
+            changed=changed,
             format=FORMAT,
             contract_sha256=contract.fingerprint,
             created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),

@@ -143,7 +143,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What a bundle is and the SHA-256 of each of its files.
 
     `decision` holds the numbers that decisions follow from; `head` names the last step of the
-    graph. `ignored` are the other columns of the contract, which a row may hold or lack.
+    graph. `ignored` are the other columns of the contract, which a row may hold or lack. `commit`
+    is git's, if the project is in git, and `changed` tells whether its files differed from it.
     """
 
     format: int
@@ -162,6 +163,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     features: tuple[str, ...]
     files: dict[str, str]
     ignored: tuple[str, ...] = ()
+    commit: str | None = None
+    changed: bool = False
 
 
 class Golden(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

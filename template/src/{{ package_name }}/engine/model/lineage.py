@@ -1,0 +1,156 @@
+"""What a model was made from: source, snapshot, contract and commit; and the way back."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from .. import storage
+from ..data import contract as contracts
+from ..errors import ProjectError
+from ..formats import number
+from ..settings import Project
+from . import registry
+from .scorer import MANIFEST, Manifest
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What `ml ingest` wrote beside a snapshot, as far as lineage tells it."""
+
+    source: str
+    made_up: bool
+    file: str
+    sha256: str
+    source_sha256: str
+    rows: int
+    columns: int
+    added: tuple[str, ...] = ()
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """What one version was made from; `snapshot` is None when an older template took it.
+
+    `contract` says whether the contract of the bundle is still that of the project, `commit` is
+    None outside git, `changed` says whether files of the project differed from it.
+    """
+
+    version: str
+    status: str
+    created: str
+    run: str
+    model: str
+    features: tuple[str, ...]
+    data_sha256: str
+    snapshot: Snapshot | None
+    snapshot_kept: bool
+    contract_sha256: str
+    contract: Literal["same", "other"]
+    commit: str | None
+    changed: bool
+    manifest_sha256: str
+    metric: str
+    value: float | None
+    gate_passed: bool | None
+
+
+def trace(project: Project, what: str | None = None) -> list[Origin]:
+    """Return the origins of all versions, of one, or of those that a file went into.
+
+    ProjectError for what is neither a version nor a file.
+    """
+    versions = registry.read(project).versions
+    if what is None or what in versions:
+        return [_origin(project, name) for name in ([what] if what else versions)]
+    if not Path(what).is_file():
+        known = ", ".join(versions) or "none yet"
+        raise ProjectError(f"{what}: no such version and no such file; versions: {known}")
+    digest = storage.sha256(Path(what))
+    found = [_origin(project, name) for name in versions]
+    return [one for one in found if digest in (one.data_sha256, _source(one))]
+
+
+def _source(origin: Origin) -> str | None:
+    return origin.snapshot.source_sha256 if origin.snapshot else None
+
+
+def _origin(project: Project, version: str) -> Origin:
+    folder, entry = project.path(f"models/{version}"), registry.read(project).versions[version]
+    manifest = storage.read_json(folder / MANIFEST, Manifest)
+    notes = [
+        storage.read_json(path, Snapshot)
+        for path in sorted(project.path("data/raw").glob(f"*-{manifest.data_sha256[:12]}.json"))
+    ]
+    snapshot = next((one for one in notes if one.sha256 == manifest.data_sha256), None)
+    same = contracts.read(project.contract_path).fingerprint == manifest.contract_sha256
+    return Origin(
+        version=version,
+        status=entry.status,
+        created=manifest.created,
+        run=manifest.run,
+        model=manifest.champion,
+        features=manifest.features,
+        data_sha256=manifest.data_sha256,
+        snapshot=snapshot,
+        snapshot_kept=snapshot is not None and project.path(snapshot.file).is_file(),
+        contract_sha256=manifest.contract_sha256,
+        contract="same" if same else "other",
+        commit=manifest.commit,
+        changed=manifest.changed,
+        manifest_sha256=storage.sha256(folder / MANIFEST),
+        metric=manifest.primary_metric,
+        value=entry.metric,
+        gate_passed=entry.gate_passed,
+    )
+
+
+def table(origins: list[Origin]) -> str:
+    """Return what people read: a block of lines for each version."""
+    return "\n".join(line for one in origins for line in _lines(one)) or "no model was made from it"
+
+
+def _lines(one: Origin) -> list[str]:
+    taken = "of an older template: not known"
+    if snap := one.snapshot:
+        made_up = ", made up" if snap.made_up else ""
+        added = f", {len(snap.added)} of columns.py" if snap.added else ""
+        gone = "" if one.snapshot_kept else "; no longer there"
+        taken = f"{snap.file}: {number(snap.rows)} rows, {snap.columns} columns{added}{gone}"
+    commit = "not in git" if one.commit is None else one.commit[:12]
+    judged = "not judged yet"
+    if one.value is not None:
+        judged = f"{one.metric} {one.value:.4g}, gate {'passed' if one.gate_passed else 'closed'}"
+    kept = "that of today" if one.contract == "same" else "another than today's"
+    return [
+        f"{one.version}: {one.model}, {one.status}, made {one.created}",
+        *([f"  source    {snap.source}{made_up}: {snap.source_sha256[:12]}"] if snap else []),
+        f"  snapshot  {taken}",
+        f"  contract  {one.contract_sha256[:12]}, {kept}",
+        f"  commit    {commit}{', with changes not committed' if one.changed else ''}",
+        f"  features  {len(one.features)}: {', '.join(one.features)}",
+        f"  judged    {judged}",
+    ]
+
+
+def picture(origins: list[Origin]) -> str:
+    """Return a Mermaid flow chart from sources to models."""
+    edges = dict.fromkeys(edge for one in origins for edge in _edges(one))
+    return "\n".join(["flowchart LR", *edges])
+
+
+def _edges(one: Origin) -> list[str]:
+    model = f'{one.version}["{one.version}: {one.model}, {one.status}"]'
+    data = f'd{one.data_sha256[:12]}["snapshot {one.data_sha256[:12]}"]'
+    contract = f'c{one.contract_sha256[:12]}["contract {one.contract_sha256[:12]}"]'
+    edges = [f"  {data} --> {model}", f"  {contract} --> {model}"]
+    if snap := one.snapshot:
+        name = snap.source.replace('"', "'")
+        edges.insert(0, f'  s{snap.source_sha256[:12]}["{name}"] --> {data}')
+    if one.commit:
+        dirty = " and changes" if one.changed else ""
+        edges.append(f'  g{one.commit[:12]}["commit {one.commit[:12]}{dirty}"] --> {model}')
+    return edges
+
+
+def told(origins: list[Origin], as_picture: bool) -> tuple[list[dict[str, Any]], str]:
+    """Return what machines get, and the text for people."""
+    return msgspec.to_builtins(origins), picture(origins) if as_picture else table(origins)
