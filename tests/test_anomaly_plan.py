@@ -151,6 +151,10 @@ def test_labels_decide_what_can_be_known(made: dict[str, Path]) -> None:
         # Where most rows have no label, nobody may read a precision of alerts as known.
         unknown = "not known before people have judged 97 of them" in text
         assert unknown == (labels != "full")
+        assert found["selection"] == (
+            "one_standard_error" if labels == "full" else "last_candidate"
+        )
+        assert ("told, and none is asked for" in text) == (labels != "full")
         real = {name for name in found["secondary_metrics"] if not name.startswith("injected")}
         assert bool(real) == (labels != "none")
         contract = (made[labels] / "contracts/dataset.odcs.yaml").read_text("utf-8")

@@ -39,7 +39,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 def test_a_run_passes_its_gate_and_measures_what_the_plan_asks(project: Made) -> None:
     metrics = project.report("metrics")
-    assert metrics["gate"]["passed"]
+    assert metrics["gate"]["passed"] and metrics["champion"]["name"] == "mean_score"
     assert metrics["primary_metric"] == "injected_average_precision"
     told = metrics["labels"]
     assert told["state"] == "few" and told["quality"] != "measured"

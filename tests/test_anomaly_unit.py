@@ -12,7 +12,7 @@ from sklearn.ensemble import IsolationForest
 
 package.anomaly()
 
-from anomaly_package import decision, features, models, splitting, value  # noqa: E402
+from anomaly_package import decision, features, models, splitting, training, value  # noqa: E402
 from anomaly_package.engine import comparison, metrics, performance, slices, task  # noqa: E402
 from anomaly_package.engine.data import (  # noqa: E402
     drafting,
@@ -25,7 +25,7 @@ from anomaly_package.engine.data import (  # noqa: E402
 )
 from anomaly_package.engine.data.contract import Column, Contract  # noqa: E402
 from anomaly_package.engine.errors import ProjectError  # noqa: E402
-from anomaly_package.engine.model import detectors, graph  # noqa: E402
+from anomaly_package.engine.model import detectors, graph, outcome  # noqa: E402
 from anomaly_package.engine.model.fitting import Data  # noqa: E402
 from anomaly_package.engine.model.output import answer  # noqa: E402
 from anomaly_package.engine.model.scorer import (  # noqa: E402
@@ -38,6 +38,7 @@ from anomaly_package.engine.resampling import Interval  # noqa: E402
 from anomaly_package.engine.settings import Monitoring  # noqa: E402
 
 ROWS = 1500
+MEMBERS = (models.largest_z, models.ecod, models.isolation_forest)
 NAN = float("nan")
 CONTRACT = Contract(
     name="machines",
@@ -104,6 +105,27 @@ def test_an_isolation_forest_is_that_of_scikit_learn() -> None:
     assert np.abs(fitted.predict(learnt.x) + peer.score_samples(far)).max() < 1e-5
 
 
+def test_the_mean_score_is_of_three_detectors_in_their_own_deviations() -> None:
+    learnt = data(context=True)
+    parts = [fit(learnt, 7, {}).predict(learnt.x) for fit in MEMBERS]
+    expected = np.mean([(part - part.mean()) / part.std() for part in parts], axis=0)
+    assert models.mean_score(learnt, 7, {}).predict(learnt.x) == pytest.approx(expected)
+    alike = learnt._replace(x=np.zeros_like(learnt.x))  # no score varies
+    assert np.isfinite(models.mean_score(alike, 7, {}).predict(learnt.x)).all()
+
+
+def test_without_labels_no_spoilt_row_decides() -> None:
+    """Their metric puts the best detector of real anomalies last on four of six real tables."""
+    behind = {name: outcome.Behind(gap, 0.0) for name, gap in (("ecod", 0.0), ("mean_score", 0.4))}
+    facts = {"primary_metric": "injected_average_precision", "min_gain": 0.01}
+    for rule, chosen, needed in (("last_candidate", "mean_score", -1), ("best_score", "ecod", 0.01)):
+        project: Any = SimpleNamespace(facts=SimpleNamespace(**facts, selection=rule))
+        scores = {"largest_z": 0.5, "ecod": 0.8, "mean_score": 0.4}
+        eligible = training.gaining(project, dict(behind), ["largest_z"], scores)
+        assert outcome.choose(eligible, rule) == chosen
+        assert decision.needed_gain(project, 0.5) == needed
+
+
 def test_ecod_is_the_sum_of_the_smaller_tails() -> None:
     """Columns of few values have exact tails; those of many are as far out in the same order."""
     learnt = data()
@@ -130,7 +152,7 @@ def test_ecod_is_the_sum_of_the_smaller_tails() -> None:
 def test_known_anomalies_and_made_rows_are_not_learnt_from() -> None:
     learnt = data()
     x, y, places = task.probed(learnt.x, learnt.y, 4, 7)
-    assert len(x) == ROWS + 2 * 75 and {2.0, 3.0} == set(y[ROWS:])
+    assert len(x) == ROWS + 4 * 38 and set(task.KINDS) == set(y[ROWS:])
     assert np.array_equal(places[:ROWS], np.arange(ROWS)) and places.max() < ROWS
     spoilt = x.copy()
     y[:50], spoilt[:50, 0] = 1, 1e6
@@ -148,6 +170,14 @@ def test_made_rows_are_what_they_say() -> None:
     moved, broken = y == task.MOVED, y == task.BROKEN
     assert set((~same[moved]).sum(axis=1)) <= {1, 2, 3} and same[moved][:, 4:].all()
     assert (~same[broken]).sum(axis=1).max() <= 2 and not same[broken].all()
+    local, apart = y == task.LOCAL, y == task.CLUSTERED
+    numbers = ~np.isnan(base[:, :4])
+    assert not (same[local][:, :4] & numbers[local]).any() and same[local | apart][:, 4:].all()
+    off = (x - base)[local][:, 0] / (np.subtract(*np.quantile(learnt.x[:, 0], [0.75, 0.25])) / 1.349)
+    assert 1.3 < off.std() < 2.7
+    assert (x[apart].std(axis=0) < learnt.x.std(axis=0))[:2].all()
+    codes = np.full((ROWS, 1), 1, np.float32)  # nothing to move where no column is a number
+    assert set(task.probed(codes, learnt.y, 0, 7)[1][ROWS:]) == {task.BROKEN}
     for column in range(5):  # each value of a broken row stands in some row
         known = x[:ROWS, column][~np.isnan(x[:ROWS, column])]
         made = x[broken, column][~np.isnan(x[broken, column])]

@@ -421,6 +421,7 @@ def test_choice_gives_nothing_away_that_is_beyond_chance():
     chance = linear + 0.002 + np.array([3, -4, 2, -2, 1]) * 0.004
     assert chosen_among(logistic_regression=linear, lightgbm=chance) == "logistic_regression"
     assert chosen_among("best_score", logistic_regression=linear, lightgbm=chance) == "lightgbm"
+    assert chosen_among("last_candidate", logistic_regression=clear, lightgbm=linear) == "lightgbm"
     assert chosen_among(logistic_regression=linear, lightgbm=linear) == "logistic_regression"
     assert chosen_among(lightgbm=linear, logistic_regression=clear) == "logistic_regression"
     assert chosen_among(logistic_regression=[0.7], lightgbm=[0.71]) == "lightgbm"
@@ -453,7 +454,8 @@ def test_what_is_chosen_gains_what_the_gate_asks(scores, min_gain, rule):
     behind = training.paired_differences(found, candidates, "roc_auc")
     means = {name: np.mean(values) for name, values in zip(names, scores, strict=True)}
     gains = {n: means[n] - max(means[b] for b in baselines if b != n) for n in candidates}
-    project = SimpleNamespace(facts=SimpleNamespace(primary_metric="roc_auc", min_gain=min_gain))
+    facts = {"primary_metric": "roc_auc", "min_gain": min_gain, "selection": rule}
+    project = SimpleNamespace(facts=SimpleNamespace(**facts))
     eligible = training.gaining(project, behind, baselines, means)
     chosen = training.choose(eligible, rule)
     enough = {name for name, gain in gains.items() if gain >= min_gain - 1e-9}

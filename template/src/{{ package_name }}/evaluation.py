@@ -153,7 +153,7 @@ def _gate(
             f"the gain over {other} is {signed(gain.value, 4)} {metric}; "
             f"the smallest useful gain is {number(min_gain, 4)}"
         )
-    elif not gain.low > 0:
+    elif not gain.low > min(0.0, min_gain):
         reasons.append(
             f"the gain over {other} may be chance: "
             f"its 95 % interval starts at {signed(gain.low, 4)}"

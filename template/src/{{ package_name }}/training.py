@@ -351,8 +351,11 @@ def gaining(
     """Return the candidates that the gate could let pass, each behind the best of these.
 
     Where a baseline is a candidate too, a more complex one that gains less over it would be
-    refused, and the simpler model would stand unused. All are left where none gains enough.
+    refused, and the simpler model would stand unused. All are left where none gains enough, or
+    where the plan says that no score tells which is better.
     """
+    if project.facts.selection == "last_candidate":
+        return behind
     asked = baselines, scores, project.facts.primary_metric
     left = {n: gap for n, gap in behind.items() if gains_enough(project, n, *asked)} or behind
     best = min(gap.mean for gap in left.values())

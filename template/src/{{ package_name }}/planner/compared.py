@@ -381,10 +381,12 @@ class Compared(ABC):
         says = AGAINST if low or other else "agrees"
         yield self._row("EVAL-03", "Primary metric", least, found, says=says)
         gain = {name: gate.get(key) for name, key in GAIN.items()}
-        small = (gain["value"] or 0) < gate.get("min_gain", 0) or (gain["low"] or 0) <= 0
+        needed = gate.get("min_gain", 0)
+        small = (gain["value"] or 0) < needed or (gain["low"] or 0) <= min(0, needed)
         least = self._from(f"at least {self.shown_gain(answers['min_gain'])}", "min_gain")
+        least = least if needed >= 0 else "told, none is asked for"
         found = self.gained(gain)
-        says = AGAINST if small else "agrees"
+        says = AGAINST if small else "agrees" if needed >= 0 else "says nothing"
         yield self._row("EVAL-03", "Gain over best baseline", least, found, says=says)
         hoped = f"{number(self.hoped)} {self.currency}"
         hoped = self._agreed(hoped, self.hoped / 12, "monthly_benefit")

@@ -140,8 +140,10 @@ def choose(behind: dict[str, Behind], rule: str) -> str:
     """Return the candidate that decision MOD-04 prefers; `behind` is sorted from simple to complex.
 
     one_standard_error: the simplest that is behind the best by at most one standard error of the
-    difference (Breiman et al. 1984, 3.4.3); best_score: the best.
+    difference (Breiman et al. 1984, 3.4.3); best_score: the best; last_candidate: the most complex.
     """
+    if rule == "last_candidate":
+        return list(behind)[-1]
     slack = 1.0 if rule == "one_standard_error" else 0.0
     return next(name for name, gap in behind.items() if gap.mean <= slack * gap.se)
 

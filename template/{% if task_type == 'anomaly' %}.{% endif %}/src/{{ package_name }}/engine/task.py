@@ -38,11 +38,13 @@ MIN_ROWS = 50
 NEEDS = "rows that are known or made to be anomalies, and others"
 FEWEST_KNOWN = 10  # known anomalies from which on splits share them out
 # Labels: NaN unknown, 0 ordinary, 1 an anomaly; from 2 on rows that `probed` has made.
-MOVED, BROKEN = 2.0, 3.0
-KINDS = {MOVED: "moved", BROKEN: "broken"}
-PROBES = 0.05  # of the rows, for each kind
+MOVED, BROKEN, LOCAL, CLUSTERED = 2.0, 3.0, 4.0, 5.0
+KINDS = {MOVED: "moved", BROKEN: "broken", LOCAL: "local", CLUSTERED: "clustered"}
+PROBES = 0.025  # of the rows, for each kind
 FEWEST, MOST = 30, 1000  # probes of a kind
 NEAREST, FARTHEST = 4.0, 8.0  # robust deviations by which a value is moved
+AROUND = 2.0  # standard deviation of what is added to each number of a `local` row
+ASIDE, DENSE = (2.0, 4.0), 0.2  # how far a cluster is from the median, and its own spread
 
 
 def context(facts: Facts) -> tuple[Context, ...]:
@@ -65,17 +67,19 @@ def probed(
 ) -> tuple[Matrix, Floats, NDArray[np.intp]]:
     """Return the rows that metrics are measured on, their labels and which rows they are.
 
-    First the rows themselves; then copies that are spoilt in two ways, because labels are few or
+    First the rows themselves; then copies that are spoilt in four ways, because labels are few or
     none: of the `moved` one to three numbers lie NEAREST to FARTHEST robust deviations further,
     up or down; the `broken` have half of their features from another row, so that each value is
-    usual and their combination is not. `x` has shape (rows, features), `numbers` first.
+    usual and their combination is not; of the `local` every number is a little off; the `clustered`
+    lie close together where no other row is (kinds of Han et al. 2022, ADBench). `x` has shape
+    (rows, features), `numbers` first.
     """
     rng = np.random.default_rng(seed)
     ordinary = np.flatnonzero(~(y >= 1))
     count = min(MOST, max(FEWEST, round(PROBES * len(y))))
     parts, labels, places = [x], [y], [np.arange(len(y))]
-    for kind, spoil in ((MOVED, _moved), (BROKEN, _broken)):
-        if kind == MOVED and not numbers:
+    for kind, spoil in _SPOILT.items():
+        if kind != BROKEN and not numbers:
             continue
         chosen = rng.choice(ordinary, count)
         parts.append(spoil(x, x[chosen], numbers, rng))
@@ -84,12 +88,17 @@ def probed(
     return np.concatenate(parts), np.concatenate(labels), np.concatenate(places)
 
 
-def _moved(x: Matrix, rows: Matrix, numbers: int, rng: np.random.Generator) -> Matrix:
+def _scale(x: Matrix, numbers: int) -> tuple[Floats, Floats]:
+    """Return median and robust deviation of each number."""
     known = np.where(np.isnan(x[:, :numbers]).all(axis=0), np.float32(0), x[:, :numbers])
     low, middle, high = np.nanquantile(known, [0.25, 0.5, 0.75], axis=0)
     spread = (high - low) / 1.349
     spread = np.where(spread > 0, spread, np.nanstd(known, axis=0))
-    spread = np.where(spread > 0, spread, 1.0)
+    return middle, np.where(spread > 0, spread, 1.0)
+
+
+def _moved(x: Matrix, rows: Matrix, numbers: int, rng: np.random.Generator) -> Matrix:
+    middle, spread = _scale(x, numbers)
     moved = rows.copy()
     for row in moved:
         columns = rng.permutation(numbers)[: rng.integers(1, 4)]
@@ -104,6 +113,21 @@ def _broken(x: Matrix, rows: Matrix, numbers: int, rng: np.random.Generator) -> 
     width = x.shape[1]
     order = rng.permuted(np.tile(np.arange(width), (len(rows), 1)), axis=1)
     return np.where(order < max(1, width // 2), others, rows)
+
+
+def _local(x: Matrix, rows: Matrix, numbers: int, rng: np.random.Generator) -> Matrix:
+    noise = rng.normal(0, AROUND, (len(rows), numbers)) * _scale(x, numbers)[1]
+    return np.hstack([rows[:, :numbers] + noise, rows[:, numbers:]]).astype(np.float32)
+
+
+def _clustered(x: Matrix, rows: Matrix, numbers: int, rng: np.random.Generator) -> Matrix:
+    middle, spread = _scale(x, numbers)
+    aside = middle + rng.uniform(*ASIDE, numbers) * rng.choice([-1, 1], numbers) * spread
+    near = aside + rng.normal(0, DENSE, (len(rows), numbers)) * spread
+    return np.hstack([near, rows[:, numbers:]]).astype(np.float32)
+
+
+_SPOILT = {MOVED: _moved, BROKEN: _broken, LOCAL: _local, CLUSTERED: _clustered}
 
 
 def lacks(y: Floats) -> str:

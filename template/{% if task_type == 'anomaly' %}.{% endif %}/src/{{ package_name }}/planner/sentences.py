@@ -22,7 +22,12 @@ TEXTS: dict[str, tuple[str, str]] = {
         "alerts",
     ),
 }
-KINDS = {"moved": "rows with a moved value", "broken": "rows whose values do not go together"}
+KINDS = {
+    "moved": "rows with a moved value",
+    "broken": "rows whose values do not go together",
+    "local": "rows that are a little off everywhere",
+    "clustered": "rows that lie together aside",
+}
 
 
 def metrics(report: Report, project: Project) -> Report:

@@ -4,7 +4,7 @@ Sums of trees and steps are exact: their weights are multiples of a power of two
 for the sum in single precision, so that every runtime gives the same bits.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -212,7 +212,11 @@ class Deviations(NamedTuple):
 
     def emit(self, graph: Graph, width: int) -> str:
         """Add the nodes of `predict`."""
-        sizes = graph.node("Abs", [self.normal.emit(graph)])
+        return self.over(graph, self.normal.emit(graph))
+
+    def over(self, graph: Graph, away: str) -> str:
+        """Add the nodes that come after the deviations."""
+        sizes = graph.node("Abs", [away])
         sizes = graph.node("Min", [sizes, graph.constant([[CAP]], np.float32)])
         sizes = graph.node("Cast", [sizes], to=DOUBLE)
         if self.largest:
@@ -275,7 +279,11 @@ class Isolation(NamedTuple):
 
     def emit(self, graph: Graph, width: int) -> str:
         """Add the nodes of `score`."""
-        paths = self.trees.emit(graph, self.normal.emit(graph))
+        return self.over(graph, self.normal.emit(graph))
+
+    def over(self, graph: Graph, away: str) -> str:
+        """Add the nodes that come after the deviations."""
+        paths = self.trees.emit(graph, away)
         factor = graph.constant([[-np.log(2) / self.scale]])
         return graph.node("Exp", [graph.node("Mul", [paths, factor])])
 
@@ -299,14 +307,42 @@ class Tails(NamedTuple):
         return total
 
     def emit(self, graph: Graph, width: int) -> str:
-        """Add the nodes of `predict`: a balanced tree for each column."""
+        """Add the nodes of `predict`."""
+        return self.over(graph, self.normal.emit(graph))
+
+    def over(self, graph: Graph, away: str) -> str:
+        """Add the nodes that come after the deviations: a balanced tree for each column."""
         rows: list[tuple[int, int, int, float, int, int, float]] = []
         for place, (edges, weights) in enumerate(zip(self.edges, self.weights, strict=True)):
             _balanced(rows, place, edges, weights)
         arrays = [np.array(column) for column in zip(*rows, strict=True)]
         tree, node, feature, threshold, true, false, weight = arrays
         narrow = threshold.astype(np.float32), true, false, weight.astype(np.float32)
-        return Trees(tree, node, feature, *narrow).emit(graph, self.normal.emit(graph))
+        return Trees(tree, node, feature, *narrow).emit(graph, away)
+
+
+class Mean(NamedTuple):
+    """The mean of what several detectors say, each in standard deviations from its own mean.
+
+    All of them see the same deviations; `centers` and `spreads` have a number for each.
+    """
+
+    members: tuple[Deviations | Isolation | Tails, ...]
+    centers: tuple[float, ...]
+    spreads: tuple[float, ...]
+
+    def of(self, scores: Sequence[Floats]) -> Floats:
+        """Return the mean of the members' scores, shape (rows,)."""
+        parts = zip(scores, self.centers, self.spreads, strict=True)
+        return np.asarray(sum((score - at) / by for score, at, by in parts) / len(scores))
+
+    def emit(self, graph: Graph, width: int) -> str:
+        """Add the nodes of `of`."""
+        away, total = self.members[0].normal.emit(graph), graph.constant([[0.0]])
+        for member, at, by in zip(self.members, self.centers, self.spreads, strict=True):
+            left = graph.node("Sub", [member.over(graph, away), graph.constant([[at]])])
+            total = graph.node("Add", [total, graph.node("Div", [left, graph.constant([[by]])])])
+        return graph.node("Div", [total, graph.constant([[float(len(self.members))]])])
 
 
 def _balanced(
