@@ -118,7 +118,10 @@ def test_without_labels_no_spoilt_row_decides() -> None:
     """Their metric puts the best detector of real anomalies last on four of six real tables."""
     behind = {name: outcome.Behind(gap, 0.0) for name, gap in (("ecod", 0.0), ("mean_score", 0.4))}
     facts = {"primary_metric": "injected_average_precision", "min_gain": 0.01}
-    for rule, chosen, needed in (("last_candidate", "mean_score", -1), ("best_score", "ecod", 0.01)):
+    for rule, chosen, needed in (
+        ("last_candidate", "mean_score", -1),
+        ("best_score", "ecod", 0.01),
+    ):
         project: Any = SimpleNamespace(facts=SimpleNamespace(**facts, selection=rule))
         scores = {"largest_z": 0.5, "ecod": 0.8, "mean_score": 0.4}
         eligible = training.gaining(project, dict(behind), ["largest_z"], scores)
@@ -173,7 +176,9 @@ def test_made_rows_are_what_they_say() -> None:
     local, apart = y == task.LOCAL, y == task.CLUSTERED
     numbers = ~np.isnan(base[:, :4])
     assert not (same[local][:, :4] & numbers[local]).any() and same[local | apart][:, 4:].all()
-    off = (x - base)[local][:, 0] / (np.subtract(*np.quantile(learnt.x[:, 0], [0.75, 0.25])) / 1.349)
+    off = (x - base)[local][:, 0] / (
+        np.subtract(*np.quantile(learnt.x[:, 0], [0.75, 0.25])) / 1.349
+    )
     assert 1.3 < off.std() < 2.7
     assert (x[apart].std(axis=0) < learnt.x.std(axis=0))[:2].all()
     codes = np.full((ROWS, 1), 1, np.float32)  # nothing to move where no column is a number

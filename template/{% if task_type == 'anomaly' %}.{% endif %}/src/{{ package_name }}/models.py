@@ -8,7 +8,16 @@ from numpy.typing import NDArray
 from .engine import metrics, task
 from .engine.facts import Facts
 from .engine.model import boosting
-from .engine.model.detectors import Deviations, Isolation, Mean, Normal, Tails, Trees, normal, on_grid
+from .engine.model.detectors import (
+    Deviations,
+    Isolation,
+    Mean,
+    Normal,
+    Tails,
+    Trees,
+    normal,
+    on_grid,
+)
 from .engine.model.fitting import Data, Fitted, Fitter, drawn
 from .engine.model.plain import Matrix, floor32
 
