@@ -247,6 +247,8 @@ OTHER: dict[str, Any] = {
     "batch_schedule": "30 4 * * 1",
     "batch_deadline_hours": 7.5,
     "machine_price": 0.3,
+    "place_limit": "building",
+    "runs_on": "azure",
     "availability": 0.99,
     "window_days": 28,
     "decision_mode": "automated",
@@ -403,6 +405,7 @@ def test_quick_mode_asks_ten_questions_and_full_mode_all(
     assert set(deep) - set(full) == {
         *["row_bytes", "data_growth", "retention_months", "build_months_best"],
         *["build_months_worst", "ab_effect", "machine_price", "indirect_gap", "hours_saved"],
+        *["place_limit", "runs_on"],
         *["benefit_growth", "alternative_npv", "kpi", "kpi_now", "kpi_target"],
         "history_months",
     }

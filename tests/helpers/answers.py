@@ -104,6 +104,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "latency_ms": st.integers(1, 60000),
     "peak_qps": st.integers(1, 10**6),
     "machine_price": st.floats(0, 10**4),
+    "place_limit": st.sampled_from(["none", "country", "building", "offline"]),
+    "runs_on": st.sampled_from(["nothing", "own_servers", "aws", "azure", "gcp", "databricks"]),
     "batch_schedule": st.sampled_from(["0 5 * * *", "*/15 0-6,22 1 1,7 5", "59 23 31 12 7"]),
     "batch_deadline_hours": st.floats(0.1, 720),
     "availability": st.floats(0.9, 0.9999),
@@ -121,7 +123,6 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 HIDDEN_WITHOUT = {
     "latency_ms": "rest",
     "peak_qps": "rest",
-    "machine_price": "rest",
     "availability": "rest",
     "window_days": "rest",
     "batch_schedule": "batch",

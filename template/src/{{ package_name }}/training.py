@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from . import decision, features, models
-from .engine import history, metrics, monitoring, progress, slices, storage, task
+from .engine import history, metrics, monitoring, progress, slices, storage, task, use
 from .engine.data import contract, validation
 from .engine.data import target as targets
 from .engine.data.kept import keep, taken, told
@@ -312,6 +312,7 @@ def run(project: Project) -> dict[str, Any]:
         "made": made.described(history.known(features.FEATURES, data.spec)),
         "add_up": [name for name in compared.parts(chosen) if view_of(name) == "linear"],
         "tuned": sorted(tuned),
+        "use": use.so_far(len(parts.development) + len(parts.test)),
     }
     scores = head.apply(found[chosen].oof[tested])
     reference = monitoring.reference(kept.served, agreed, scores, data.y[tested])

@@ -279,6 +279,13 @@ def _settings(project: Project) -> Iterator[Finding]:
                 f"{name} of config.yaml is {number(value)}, the plan counts on {number(planned)}"
             )
             yield Finding("warning", identifier, message)
+    kept = settings.training.track and not settings.training.tracking_uri  # in a file, here
+    if kept and "TRAIN-05" in plan.decisions and plan.value("tracking") == "server":
+        message = (
+            "the plan keeps runs at a server of the team, but training.tracking_uri of "
+            "config.yaml names none: name it, or override TRAIN-05 with a reason"
+        )
+        yield Finding("warning", "TRAIN-05", message)
     for path in sorted(project.root.glob(".copier-answers*.yml")):
         recorded = load_yaml(path)
         if set(plan.answers) <= set(recorded):  # else it is another template's

@@ -54,6 +54,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "leakage: {leaks}\nmeasured: {width} columns{strongest}{far}",
     ),
     "FEAT-03": ("training", "measured: {looks_back}"),
+    "PLAT-02": ("training", "measured: {machine}"),
     "MOD-04": (
         "training",
         "measured: {chosen:name}, {primary_metric:name} {own[score]:4} over {tested}, spread "
@@ -292,10 +293,28 @@ def _training(report: Report, project: Project) -> Report:
         "notes": notes,
         "selected": "".join(gaps) + less,
         "looks_back": looks_back,
+        "machine": _machine(report.get("use"), project.plan.answers["n_rows"]),
         "own": report["candidates"][chosen],
         "tested": tested,
         "spread": cv.get("spread", {}).get(chosen),  # of the repeats, or of the folds
     }
+
+
+def _machine(use: Report | None, planned: int) -> str:
+    """Say what training used, and the memory to plan: twice that, by rows where it saw enough."""
+    if use is None or use["peak_mb"] is None:
+        return "the memory is unknown"
+    rows, memory = use["rows"], 2 * use["peak_mb"] / 1000
+    told = (
+        f"{count(rows, 'row')} took {number(use['peak_mb'])} MB at most and "
+        f"{number(use['cpu_seconds'])} CPU-seconds on {count(use['processors'], 'processor')}; "
+        f"with as much again in reserve {number(memory, 1)} GB"
+    )
+    if planned <= rows:
+        return told
+    if planned > 10 * rows:
+        return f"{told}, which says nothing yet of {number(planned)} rows"
+    return f"{told}, for {number(planned)} rows {number(memory * planned / rows, 1)} GB"
 
 
 def _verdict(gate: Report) -> str:

@@ -25,7 +25,10 @@ AUDIENCES = {
     "engineering": Audience(
         "Service and operation",
         "How is it delivered, what must it withstand, who acts when?",
-        ("DEP-01", "DEP-02", "COST-01", "DEP-03", "MON-01", "MON-02", "MON-03", "OPS-01"),
+        (
+            *("PLAT-01", "PLAT-02", "DEP-01", "DEP-02", "DEP-04", "DEP-05", "COST-01", "DEP-03"),
+            *("MON-01", "MON-02", "MON-03", "OPS-01"),
+        ),
     ),
     "data": Audience(
         "Data and model",
