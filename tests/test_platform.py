@@ -133,7 +133,7 @@ def test_a_plan_with_a_server_asks_for_its_address(tmp_path: Path) -> None:
 
     [message] = told("{}")
     assert "tracking_uri of config.yaml names none" in message
-    assert told("{track: false}") == told("{tracking_uri: "https://mlflow.example.org"}") == []
+    assert told("{track: false}") == told("{tracking_uri: 'https://mlflow.example.org'}") == []
     overrides = "TRAIN-05: {value: file, reason: one of us trains}\n"
     (tmp_path / "plan/overrides.yaml").write_text(overrides, encoding="utf-8")
     assert told("{}") == []
