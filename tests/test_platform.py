@@ -60,7 +60,7 @@ def decided(id: str, **answers: Any) -> str:
             {"decision_mode": "automated", "deployment_modes": ("batch",)},
             "last_output",
         ),
-        ("DEP-05", {"decision_mode": "automated"}, "today_process"),
+        ("DEP-05", {"decision_mode": "automated"}, "process_of_today"),
     ],
 )
 def test_the_first_rule_that_matches_decides(id: str, answers: dict[str, Any], value: str) -> None:
