@@ -166,11 +166,17 @@ def test_what_comes_later_changes_nothing() -> None:
 
 
 def test_one_row_and_many_have_the_same_bits() -> None:
-    """A service asks one row at a time, training all at once."""
+    """A service asks one row at a time, in plain numbers, training all at once."""
     rows = table(300, seed=4)
-    of = state(rows)
-    alone = pl.concat([made(rows[[place]], of) for place in range(rows.height)])
-    assert alone.to_numpy().tobytes() == made(rows, of).to_numpy().tobytes()
+    for of in (state(rows), state(rows.head(0))):
+        asked = rows.to_dicts() + [{"who": "nobody", "shop": 1, "at": START + 999 * DAY}]
+        keys = [{by: states.key_of(row[by]) for by in of.events} for row in asked]
+        alone = [
+            of.of_row(k, states.moment_of(row["at"])) for k, row in zip(keys, asked, strict=True)
+        ]
+        many = {by: np.array([key[by] for key in keys], np.uint64) for by in of.events}
+        moments = np.array([states.moment_of(row["at"]) for row in asked], np.int64)
+        assert np.array(alone).tobytes() == of.ask(many, moments).tobytes()
 
 
 def test_the_order_of_the_rows_changes_nothing() -> None:

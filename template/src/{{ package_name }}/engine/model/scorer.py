@@ -22,7 +22,7 @@ from ..errors import ProjectError
 from ..threads import workers
 from . import stored_graph
 from .history import FILES as STATE_FILES
-from .history import Lookback, State, key_of, moment_of
+from .history import FEW_ROWS, Lookback, State, key_of, moment_of
 from .history import read as read_state
 from .output import Output, answer
 
@@ -547,13 +547,13 @@ class Scorer:
 
     def _past(self, state: State, rows: Sequence[tuple[Any, ...]]) -> list[list[float]]:
         """Ask the state for the features of rows that look back."""
-        keys = {
-            by: np.array([key_of(row[self._position[by]]) for row in rows], np.uint64)
-            for by in state.events
-        }
-        on = self._position[state.features[0].on]
+        on, places = self._position[state.features[0].on], self._position
         moments = [moment_of(row[on] and _moment(row[on])) for row in rows]
-        found: list[list[float]] = state.ask(keys, np.array(moments, np.int64)).tolist()
+        keys = [{by: key_of(row[places[by]]) for by in state.events} for row in rows]
+        if len(rows) <= FEW_ROWS:
+            return list(map(state.of_row, keys, moments))
+        of = {by: np.array([key[by] for key in keys], np.uint64) for by in state.events}
+        found: list[list[float]] = state.ask(of, np.array(moments, np.int64)).tolist()
         return found
 
     def _encode(self, values: tuple[Any, ...]) -> list[float]:
