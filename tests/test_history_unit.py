@@ -169,7 +169,7 @@ def test_one_row_and_many_have_the_same_bits() -> None:
     """A service asks one row at a time, in plain numbers, training all at once."""
     rows = table(300, seed=4)
     for of in (state(rows), state(rows.head(0))):
-        asked = rows.to_dicts() + [{"who": "nobody", "shop": 1, "at": START + 999 * DAY}]
+        asked = [*rows.to_dicts(), {"who": "nobody", "shop": 1, "at": START + 999 * DAY}]
         keys = [{by: states.key_of(row[by]) for by in of.events} for row in asked]
         alone = [
             of.of_row(k, states.moment_of(row["at"])) for k, row in zip(keys, asked, strict=True)

@@ -21,8 +21,8 @@ from .. import dialect, privacy, storage, task
 from ..errors import ProjectError
 from ..threads import workers
 from . import stored_graph
-from .history import FILES as STATE_FILES
 from .history import FEW_ROWS, Lookback, State, key_of, moment_of
+from .history import FILES as STATE_FILES
 from .history import read as read_state
 from .output import Output, answer
 
