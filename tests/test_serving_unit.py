@@ -290,7 +290,7 @@ def test_openapi_describes_predict_by_the_contract(client):
         "503",
     }
     row = document["components"]["schemas"]["Row"]
-    assert set(row["properties"]) == {*ROW, "y"} and row["required"] == ["calls"]
+    assert set(row["properties"]) == {*ROW, "y", "event_id"} and row["required"] == ["calls"]
     assert row["properties"]["y"]["description"] == "Not used by this model: ignored"
     assert not row["additionalProperties"]
     assert row["properties"]["calls"]["minimum"] == 0

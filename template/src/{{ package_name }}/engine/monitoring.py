@@ -1,16 +1,24 @@
 """Is the model still right? Drift, performance on new rows, and when to train again."""
 
 import datetime as dt
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import comparison, metrics, performance, privacy, progress, resampling, storage, task
+from . import (
+    comparison,
+    metrics,
+    performance,
+    prediction_log,
+    privacy,
+    progress,
+    resampling,
+    storage,
+    task,
+)
 from .data import contract as contracts
 from .data import ingest, validation
 from .data import target as targets
@@ -19,7 +27,6 @@ from .errors import CheckFailed, ProjectError
 from .formats import number
 from .history import matrix_for
 from .model import registry
-from .model.output import fields
 from .model.scorer import Scorer
 from .report import render
 from .resampling import Interval
@@ -248,19 +255,26 @@ def _floats(values: pl.Series) -> Floats:
     return values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
 
 
-def run(project: Project, data: Path | None = None) -> dict[str, Any]:
+def run(project: Project, data: Path | None = None, labels: Path | None = None) -> dict[str, Any]:
     """Compare a window with training; write reports/drift.json and drift.html.
 
-    The window is `data` (a raw table, with or without target, scored by the champion), or the last
-    days of the service's prediction log, or, when neither is there, the test set. CheckFailed when
-    somebody must act on new data.
+    The window is `data` (a raw table, with or without target, scored by the champion), or the rows
+    of the service's prediction log that have a label in `labels`, or the last days of that log, or,
+    when none of it is there, the test set. CheckFailed when somebody must act on new data.
     """
+    if data and labels:
+        raise ProjectError("give a table to score, or --labels of rows that were answered")
     used = project.facts.note()
     scorer, agreed = _champion(project)
     settings, folder = project.config.monitoring, registry.champion_folder(project)
     known = storage.read_json(folder / "profile.json", dict[str, Any])
     if data is not None:
         window = _file(project, scorer, agreed, data)
+    elif labels is not None:
+        logged = _log(project, scorer, agreed, labels)
+        if logged is None:
+            raise ProjectError(f"data/predictions has no row of {scorer.version} to be labelled")
+        window = logged
     else:
         window = _log(project, scorer, agreed) or _test_set(project, scorer, agreed)
     report: dict[str, Any] = {"version": scorer.version, "run": scorer.manifest.run}
@@ -453,26 +467,19 @@ def _scored(source: str, scorer: Scorer, agreed: Contract, frame: pl.DataFrame) 
     return Window(source, frame, scores, labels)
 
 
-def _log(project: Project, scorer: Scorer, agreed: Contract) -> Window | None:
-    """Read the champion's rows of the last days; personal columns are not in the log."""
-    files = sorted(project.path("data/predictions").glob("????-??-??.jsonl"))
-    if not files:
-        return None
-    last = dt.date.fromisoformat(files[-1].stem)
-    first = last - dt.timedelta(days=project.config.monitoring.window_days - 1)
-    scored = [output for output in scorer.outputs if output.name == scorer.score]
-    line_type = msgspec.defstruct(
-        "Line", [("version", str), *fields(scored), ("features", dict[str, Any])]
-    )
-    rows: list[Any] = []
-    for file in files:
-        for line in file.read_bytes().splitlines() if file.stem >= first.isoformat() else ():
-            # The last line of a killed service, or a damaged one.
-            with suppress(msgspec.MsgspecError, UnicodeDecodeError):
-                rows.append(msgspec.json.decode(line, type=line_type))
-    rows = [row for row in rows if row.version == scorer.version]
+def _log(
+    project: Project, scorer: Scorer, agreed: Contract, labels: Path | None = None
+) -> Window | None:
+    """Read the champion's rows of the last days, or those that have a label; none is personal."""
+    days = None if labels else project.config.monitoring.window_days
+    rows, when = prediction_log.read(project, scorer, days)
     if not rows:
         return None
+    source, found = f"prediction log, {when}", np.full(len(rows), np.nan)
+    if labels:
+        found = prediction_log.labelled(project, agreed, rows, labels)
+        rows = [row for row, label in zip(rows, found, strict=True) if not np.isnan(label)]
+        source, found = f"{source}, labels of {labels.name}", found[~np.isnan(found)]
     kinds = {c.name: c.kind for c in agreed.features if not privacy.hidden(c)}
     columns = {n: validation.DTYPES[k] for n, k in kinds.items() if k not in ("date", "timestamp")}
     logged = [row.features for row in rows]
@@ -480,8 +487,7 @@ def _log(project: Project, scorer: Scorer, agreed: Contract) -> Window | None:
         pl.Series(n, [row.get(n) for row in logged], dtype=dtype, strict=False)
         for n, dtype in columns.items()
     )
-    source, unknown = f"prediction log, {first} to {last}", np.full(len(rows), np.nan)
-    return Window(source, frame, np.array([getattr(row, scorer.score) for row in rows]), unknown)
+    return Window(source, frame, np.array([getattr(row, scorer.score) for row in rows]), found)
 
 
 def _shown(value: str | float | None) -> str:

@@ -100,6 +100,12 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         return next((column for column in self.columns if column.role == "entity"), None)
 
     @property
+    def keys(self) -> tuple[Column, ...]:
+        """The columns that say which row it is: primary key, entity and time."""
+        others = (column.name for column in (self.entity, self.time) if column)
+        return tuple(map(self.column, dict.fromkeys((*self.primary_key, *others))))
+
+    @property
     def served(self) -> tuple[Column, ...]:
         """What callers send: the features, and the row's time where a date's age depends on it."""
         dated = any(column.kind in ("date", "timestamp") for column in self.features)

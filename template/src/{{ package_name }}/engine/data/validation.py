@@ -170,6 +170,23 @@ def _needed_roles(contract: Contract, labelled: bool) -> set[str]:
     return needed | ({"time"} if contract.time in contract.served else set())
 
 
+def labels(contract: Contract, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the typed target of each row, null where it is missing or cannot be read.
+
+    The frame needs no other columns; ProjectError when it says nothing of the target.
+    """
+    target = contract.target
+    if target.name in frame.columns:
+        raw = frame[target.name]
+    else:
+        needed = contracts.definition_columns(target.definition) if target.definition else []
+        if lacking := [name for name in needed or [target.name] if name not in frame.columns]:
+            raise ProjectError(f"column {lacking[0]!r} is missing: it says the {target.name}")
+        typed = {name: parse(frame[name], contract.column(name)) for name in needed}
+        raw = _defined(target, pl.DataFrame(typed))
+    return check(raw, target, required=False).values.alias(target.name).to_frame()
+
+
 def run(project: Project) -> dict[str, Any]:
     """Validate the raw snapshot; write valid and rejected rows and reports/data_quality.json.
 

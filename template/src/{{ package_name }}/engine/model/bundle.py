@@ -1,6 +1,7 @@
 """Save a trained model as a bundle of plain data, after proving that it answers as trained."""
 
 import datetime as dt
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 
 from .. import git, privacy, storage, task
 from ..data import validation
-from ..data.contract import Column, Contract
+from ..data.contract import UNSERVED, Column, Contract
 from ..errors import ProjectError
 from ..features import encode
+from ..keys import EVENT_ID, LONGEST
 from . import graph, history
 from .output import Output
 from .plain import Matrix
@@ -32,21 +34,41 @@ def sent(contract: Contract, spec: FeatureSpec | None) -> tuple[Column, ...]:
 
 
 def served_columns(contract: Contract, spec: FeatureSpec | None = None) -> tuple[ServedColumn, ...]:
-    """Return what callers send, with the hard rules of the contract."""
-    return tuple(
-        ServedColumn(
-            name=column.name,
-            kind=column.kind,
-            required=column.required or column.role == "time",
-            minimum=column.minimum,
-            maximum=column.maximum,
-            levels=column.levels if column.levels_severity == "error" else (),
-            formats=column.formats,
-            decimal_comma=column.decimal_comma,
-            personal=column.personal,
-            description=column.description,
-        )
-        for column in sent(contract, spec)
+    """Return what the model reads of a row, with the hard rules of the contract."""
+    return tuple(_served(contract, column, used=True) for column in sent(contract, spec))
+
+
+def key_columns(contract: Contract, spec: FeatureSpec | None = None) -> tuple[ServedColumn, ...]:
+    """Return what callers may send beside, to say which row it is: other keys, and an event id."""
+    read = sent(contract, spec)
+    others = tuple(
+        _served(contract, column, used=False)
+        for column in contract.keys
+        if column not in read and not re.search(UNSERVED, column.name)
+    )
+    if any(column.name == EVENT_ID for column in contract.columns):
+        return others
+    text = "Your name of this row; without it, that is x-request-id, a slash and its number from 0"
+    event = ServedColumn(
+        name=EVENT_ID, kind="category", longest=LONGEST, description=text, key=True, used=False
+    )
+    return (*others, event)
+
+
+def _served(contract: Contract, column: Column, *, used: bool) -> ServedColumn:
+    return ServedColumn(
+        name=column.name,
+        kind=column.kind,
+        required=used and (column.required or column.role == "time"),
+        minimum=column.minimum,
+        maximum=column.maximum,
+        levels=column.levels if column.levels_severity == "error" else (),
+        formats=column.formats,
+        decimal_comma=column.decimal_comma,
+        personal=column.personal,
+        description=column.description,
+        key=column in contract.keys,
+        used=used,
     )
 
 
@@ -75,7 +97,7 @@ def save(
     encoded = graph.emit(predictor, spec, encoded=True)
     _prove(predictor, spec, sample, x, model, encoded)
     columns = sent(contract, spec)
-    shown = served_columns(contract, spec)
+    shown, keys = served_columns(contract, spec), key_columns(contract, spec)
     chosen = _without_personal(_of_nobody(sample), columns, shown)
     rows = tuple(_plain(row, columns) for row in chosen.to_dicts())
     scores = [output.name for output in outputs if output.role == "score"]
@@ -89,7 +111,7 @@ def save(
             "model_encoded.onnx": encoded,
             "contract.odcs.yaml": contract_text.encode("utf-8"),
             "features.json": storage.json_bytes(spec),
-            "columns.json": storage.json_bytes(served_columns(contract, spec)),
+            "columns.json": storage.json_bytes((*shown, *keys)),
             "golden.json": storage.json_bytes(golden),
             **{name: storage.json_bytes(report) for name, report in reports.items()},
         }
@@ -98,6 +120,7 @@ def save(
         for name, data in content.items():
             storage.write_bytes(temporary / name, data)
         commit, changed = git.state(folder.parents[1])
+        named = {column.name for column in (*shown, *keys)}
         manifest = Manifest(
             commit=commit,
             changed=changed,
@@ -108,7 +131,7 @@ def save(
             files={name: storage.sha256(temporary / name) for name in sorted(content)},
             decision=predictor.head.decision,
             head=predictor.head.method,
-            ignored=tuple(c.name for c in contract.columns if c not in columns),
+            ignored=tuple(c.name for c in contract.columns if c.name not in named),
             **facts,
         )
         storage.write_json(temporary / "manifest.json", manifest)

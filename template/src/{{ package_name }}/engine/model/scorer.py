@@ -112,7 +112,11 @@ class FeatureSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ServedColumn(msgspec.Struct, frozen=True, kw_only=True):
-    """A column of the data contract that callers send."""
+    """A column of the data contract that callers send.
+
+    A `key` says which row it is: it comes back with the answer. What is not `used` is no input of
+    the model, and never required.
+    """
 
     name: str
     kind: Literal["number", "integer", "boolean", "category", "date", "timestamp"]
@@ -125,6 +129,9 @@ class ServedColumn(msgspec.Struct, frozen=True, kw_only=True):
     personal: bool = False
     description: str = ""
     example: str | float | bool | None = None
+    longest: int | None = None  # of a text, in characters
+    key: bool = False
+    used: bool = True
 
     def public(self) -> "ServedColumn":
         """Return what callers may read of the column.
@@ -291,6 +298,8 @@ def row_type(columns: Sequence[ServedColumn], *, closed: bool = True) -> type[ms
                 "ge": least if low is None else max(least, math.ceil(low)),
                 "le": most if high is None else min(most, math.floor(high)),
             }
+        elif column.longest is not None:
+            kind = Annotated[kind, msgspec.Meta(max_length=column.longest)]
         elif column.levels:
             levels = tuple(x for x in column.levels if x not in dialect.MISSING)
             kind = Literal[levels if column.required else (*levels, "")]
@@ -322,6 +331,8 @@ def _utc(moment: Any) -> Any:
 
 def read_value(value: Any, column: ServedColumn) -> Any:
     """Return a value of JSON as `ml validate` reads it, or as it is where it cannot be read."""
+    if not column.used and isinstance(value, str) and column.kind == "category":
+        return None if value in dialect.MISSING else value  # it comes back as it was sent
     value = dialect.plain(value, column.kind, column.decimal_comma)
     if column.kind not in ("date", "timestamp") or not isinstance(value, str):
         return value
@@ -341,7 +352,9 @@ def breach(value: Any, column: ServedColumn) -> str:
         return "minimum"
     if column.maximum is not None and value > column.maximum:
         return "maximum"
-    return "levels" if column.levels and value not in column.levels else ""
+    if column.longest is not None and len(value) > column.longest:
+        return "length"
+    return "levels" if column.levels and dialect.level(value) not in column.levels else ""
 
 
 def read_moment(text: str, column: ServedColumn) -> dt.date | None:
@@ -379,6 +392,12 @@ def _moment_of(text: str, form: str) -> dt.datetime:
     return moment.astimezone(dt.UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
+def _key(value: Any) -> Any:
+    if isinstance(value, str):
+        return None if value in dialect.MISSING else value
+    return _moment(value) if isinstance(value, dt.datetime) else value
+
+
 def _codes(levels: tuple[str, ...]) -> dict[str, float]:
     """Return the code of each level; what means missing has the code of ""."""
     codes = {dialect.level(level): float(code) for code, level in enumerate(levels)}
@@ -411,17 +430,20 @@ class Scorer:
         self.outputs = manifest.outputs
         self.score = next((o.name for o in self.outputs if o.role == "score"), "")
         self.spec = spec
-        self.columns = columns
-        self.row_type = row_type(columns, closed=not manifest.ignored)
+        self.columns = tuple(column for column in columns if column.used)
+        # What a row may hold: behind the columns of the model those that only say which row it is.
+        self.sent = (*self.columns, *(column for column in columns if not column.used))
+        self.keys = {f"f{index}": c for index, c in enumerate(self.sent) if c.key}
+        self.row_type = row_type(self.sent, closed=not manifest.ignored)
         self._session = session(model)
         self._threads = threads
-        moments = (i for i, column in enumerate(columns) if column.kind in ("date", "timestamp"))
-        self._moments = [f"f{index}" for index in moments]
-        self.has_times = any(column.kind == "timestamp" for column in columns)
-        position = {column.name: index for index, column in enumerate(columns)}
+        dated = (i for i, column in enumerate(self.sent) if column.kind in ("date", "timestamp"))
+        self._moments = [f"f{index}" for index in dated]
+        self.has_times = any(column.kind == "timestamp" for column in self.sent)
+        position = {column.name: index for index, column in enumerate(self.sent)}
         self._position = dict(position)
         looking_back = (feature.name for feature in spec.history)
-        position |= {name: index for index, name in enumerate(looking_back, len(columns))}
+        position |= {name: index for index, name in enumerate(looking_back, len(self.sent))}
         self._numeric = [
             (
                 position[feature.column],
@@ -512,15 +534,19 @@ class Scorer:
     def read_row(self, row: dict[str, Any]) -> msgspec.Struct:
         """Read a row of JSON as `ml validate` does; msgspec.ValidationError when it breaks it."""
         values = []
-        for column in self.columns:
+        for column in self.sent:
             values.append(read_value(row.get(column.name), column))
             if rule := breach(values[-1], column):
                 raise msgspec.ValidationError(f"{column.name}: {rule}")
         return self.row_of(values)
 
     def row_of(self, values: Sequence[Any]) -> msgspec.Struct:
-        """Return the row of `row_type` with these values, one for each column."""
+        """Return the row of `row_type` with these values, one for each column of `sent`."""
         return self.row_type(**{f"f{index}": value for index, value in enumerate(values)})
+
+    def keys_of(self, rows: Sequence[msgspec.Struct]) -> list[list[Any]]:
+        """Return the values of each key in these rows; None where missing, times in UTC."""
+        return [[_key(getattr(row, name)) for row in rows] for name in self.keys]
 
     def is_odd(self, rows: Sequence[msgspec.Struct]) -> bool:
         """Whether a decoded time may lie outside of the years that `read_moment` knows."""

@@ -5,6 +5,8 @@ output; a run that was killed goes on after its last part, and the same input an
 give the same bytes.
 """
 
+import json
+import mmap
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +28,7 @@ from ..model.output import Output
 from ..model.scorer import UNSEEN, Scorer, ServedColumn
 from ..settings import Project
 
-FORMAT = 5  # of the parts; those of another are not used
+FORMAT = 6  # of the parts; those of another are not used
 POLARS: dict[str, pl.DataType] = {
     "number": pl.Float64(),
     "integer": pl.Int64(),
@@ -56,8 +58,9 @@ class Encoded(NamedTuple):
 def run(project: Project, source: Path, output: Path, *, force: bool = False) -> dict[str, Any]:
     """Score `source` with the champion into `output`; the suffixes say the formats.
 
-    A row of the output has the key columns of the input, where those are no whole primary key after
-    its number from 0 as `row`; then the outputs of the model, model_version, problem and warning.
+    A row of the output has the key columns of the input and its `event_id`, where those are no
+    whole primary key after its number from 0 as `row`; then the outputs of the model,
+    model_version, problem and warning.
     The problem is the first rule that the row breaks, as "column: rule"; such a row has no outputs.
     The warning is the first category that training has not learnt. The bytes do not depend on the
     number of cores.
@@ -105,7 +108,8 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
         storage.write_json(parts / "job.json", job)
         agreed = contract.read(folder / "contract.odcs.yaml")
         try:
-            opened = open_source(source, scorer.columns, _keys(agreed), job["encoding"])
+            keys = list(dict.fromkeys(c.name for c in (*agreed.keys, *scorer.keys.values())))
+            opened = open_source(source, scorer.columns, keys, job["encoding"])
             schema = _schema(opened.keys, agreed.primary_key, scorer.outputs)
             workers = threads.workers(project.config.training.threads)
             finished = _score_parts(scorer, opened, schema, parts, workers)
@@ -120,18 +124,12 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
     return report
 
 
-def _keys(of: contract.Contract) -> list[str]:
-    """Return the columns that say which row it is."""
-    others = (column.name for column in (of.entity, of.time) if column)
-    return list(dict.fromkeys((*of.primary_key, *others)))
-
-
 def _unmatched(names: set[str], agreed: contract.Contract, scorer: Scorer) -> dict[str, Any]:
     """Return what may be a misspelt name; a file is not refused for it, as a request is.
 
     Files have columns that are not for the model, and JSON leaves out what has no value.
     """
-    unknown = names - {column.name for column in agreed.columns}
+    unknown = names - {column.name for column in (*agreed.columns, *scorer.sent)}
     absent = {column.name for column in scorer.columns} - names if names else set()
     return {"unknown_columns": sorted(unknown)[:20], "absent_columns": sorted(absent)}
 
@@ -252,9 +250,19 @@ def open_source(
                 f"{path.name}: column {missing[0]!r} is missing ({len(missing)} in all), but the "
                 "model needs it"
             )
+    else:  # the schema is that of the first row
+        table.schema.update(dict.fromkeys(_mentioned(path, keys), pl.String()))
     found = {key: _plain(path, key, table.schema[key]) for key in keys if key in table.schema}
     wanted = list(dict.fromkeys([*needed, *found]))
     return Source(table.stretches(wanted), found, names, table.rows)
+
+
+def _mentioned(path: Path, names: list[str]) -> list[str]:
+    """Return the names that stand in quotes anywhere in a file of JSON."""
+    forms = ("utf-8", "utf-16-le", "utf-16-be")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        quoted = {name: json.dumps(name, ensure_ascii=False) for name in names}
+        return [n for n, q in quoted.items() if any(content.find(q.encode(f)) >= 0 for f in forms)]
 
 
 def _plain(path: Path, key: str, dtype: pl.DataType) -> pl.DataType:
@@ -310,6 +318,9 @@ def encode(scorer: Scorer, frame: pl.DataFrame) -> Encoded:
         typed[column.name] = checked.values
         for rule, broken in checked.broken:
             problem = _first(problem, broken, f"{column.name}: {rule}")
+    for key in scorer.sent[len(scorer.columns) :]:
+        for rule, broken in _broken(frame, key):
+            problem = _first(problem, broken, f"{key.name}: {rule}")
     matrix = matrix_for(scorer, pl.DataFrame(typed))
     warning = pl.Series([None], dtype=pl.String).new_from_index(0, frame.height)
     for index, category in enumerate(scorer.spec.categorical, len(scorer.spec.numeric)):
@@ -318,6 +329,17 @@ def encode(scorer: Scorer, frame: pl.DataFrame) -> Encoded:
         if unseen.any():
             warning = _first(warning, unseen, f"{category.column}: {UNSEEN}")
     return Encoded(matrix, problem, warning)
+
+
+def _broken(frame: pl.DataFrame, key: ServedColumn) -> list[tuple[str, pl.Series]]:
+    """Return the rules that a key breaks, which need not be there, each with its rows."""
+    if key.name not in frame.columns:
+        return []
+    checked = validation.check(frame[key.name], key, required=False)
+    if key.longest is None:
+        return checked.broken
+    long = (checked.values.str.len_chars() > key.longest).fill_null(False)
+    return [*checked.broken, ("length", long)]
 
 
 def _first(found: pl.Series, rows: pl.Series, text: str) -> pl.Series:

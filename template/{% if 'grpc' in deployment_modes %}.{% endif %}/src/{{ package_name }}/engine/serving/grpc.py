@@ -4,6 +4,7 @@ Messages are read one by one, so that a caller who sends slowly, half or nothing
 """
 
 import asyncio
+import datetime as dt
 import gc
 import signal
 import time
@@ -76,7 +77,7 @@ class Calls(Service):
     def load(self, folder: Path) -> Model:
         """Open a bundle; ProjectError when the interface lacks a column or an output of it."""
         model = super().load(folder)
-        if proto.lacking(self.interface.messages, proto.made(model.scorer)):
+        if proto.lacking(self.interface.messages, proto.made(model.scorer, keyed=False)):
             raise ProjectError(
                 f"{folder.name} has columns or outputs that {proto.FILE} lacks: run "
                 "`ml grpc proto`, then start the service again"
@@ -207,8 +208,9 @@ class Calls(Service):
     def _content(self, model: Model, predictions: Rows) -> bytes:
         to = self.interface
         found = []
+        outputs = to.outputs_of(model)
         for prediction in predictions:
-            values = {name: getattr(prediction, column) for column, name in to.outputs_of(model)}
+            values = {name: _plain(getattr(prediction, attribute)) for attribute, name in outputs}
             found.append(to.prediction(**values))
         numbers = {to.answers[n]: v for n, v in model.scorer.manifest.decision.items()}
         answer = to.response(model_version=model.scorer.version, predictions=found, **numbers)
@@ -226,6 +228,10 @@ class Calls(Service):
             model_version=version, errors=problems
         ).SerializeToString()
         return content
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, dt.date) else value
 
 
 def _told(problem: Problem) -> list[tuple[str, Any]]:

@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 
 from ..errors import CheckFailed, ProjectError
 from ..model import registry
-from ..model.scorer import ServedColumn, example
+from ..model.scorer import MANIFEST, Manifest, ServedColumn, example
 from ..settings import Project
 from ..storage import read_json
 from .proto import SERVICE
@@ -46,7 +46,11 @@ def ask(
     project: Project, rows: Path | None, address: str, authority: Path | None
 ) -> dict[str, Any]:
     """Return the answer to the rows of a JSON file, or to an example by the contract."""
-    content = [_example(project)] if rows is None else _read(rows)
+    ignored = read_json(registry.champion_folder(project) / MANIFEST, Manifest).ignored
+    content = [
+        {name: value for name, value in row.items() if name not in ignored}
+        for row in ([_example(project)] if rows is None else _read(rows))
+    ]
     with channel(address, authority) as there:
         try:
             return predict(there, content)
@@ -77,7 +81,7 @@ def predict(there: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
 def _example(project: Project) -> dict[str, Any]:
     folder = registry.champion_folder(project)
     columns = read_json(folder / "columns.json", tuple[ServedColumn, ...])
-    return {column.name: example(column) for column in columns}
+    return {column.name: example(column) for column in columns if column.used}
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
@@ -85,7 +89,10 @@ def _read(path: Path) -> list[dict[str, Any]]:
         content = msgspec.json.decode(path.read_bytes())
     except (OSError, msgspec.DecodeError) as error:
         raise ProjectError(f"{path}: {error}") from None
-    return content if isinstance(content, list) else [content]
+    found = content if isinstance(content, list) else [content]
+    if not all(isinstance(row, dict) for row in found):
+        raise ProjectError(f"{path}: a row is no JSON object")
+    return found
 
 
 def _unanswered(address: str, error: Any) -> CheckFailed:

@@ -67,15 +67,19 @@ class Message(NamedTuple):
 Messages = dict[str, Message]
 
 
-def made(scorer: Scorer) -> Messages:
-    """Return the messages of a model, numbered in their order."""
+def made(scorer: Scorer, *, keyed: bool = True) -> Messages:
+    """Return the messages of a model, numbered in their order; `keyed`: with its other keys."""
     manifest = scorer.manifest
     rows = [
         ("optional", TYPES.get(c.kind, "string"), c.name, c.public().description or expected(c))
-        for c in scorer.columns
+        for c in (scorer.sent if keyed else scorer.columns)
     ]
     answers = [(*_of(PYTHON[o.kind]), o.name, o.text) for o in manifest.outputs]
     warning = ("", "string", "warning", "A category that training has not learnt.")
+    echoed = [
+        ("optional", TYPES.get(key.kind, "string"), key.name, "As it was sent.")
+        for key in (scorer.keys.values() if keyed else ())
+    ]
     response = [
         ("", "string", "model_version", ""),
         ("repeated", "Prediction", "predictions", "One per row."),
@@ -91,7 +95,7 @@ def made(scorer: Scorer) -> Messages:
     return {
         "Row": _numbered(rows),
         "PredictRequest": _numbered([("repeated", "Row", "rows", "")]),
-        "Prediction": _numbered([*answers, warning]),
+        "Prediction": _numbered([*answers, warning, *echoed]),
         "Problem": _numbered(problem),
         "PredictResponse": _numbered(response),
     }
@@ -261,8 +265,10 @@ class Interface:
         self.answers = {field.column: field.name for field in messages["PredictResponse"].fields}
 
     def outputs_of(self, model: Any) -> list[tuple[str, str]]:
-        """Return the outputs of a model, and their fields."""
-        return [(n, self.outputs[n]) for n in model.prediction_type.__struct_fields__]
+        """Return what predictions of a model have, and its field; keys may have none."""
+        kind = model.prediction_type
+        named = zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True)
+        return [(n, self.outputs[column]) for n, column in named if column in self.outputs]
 
     def _class(self, name: str) -> Any:
         found = self.pool.FindMessageTypeByName(f"{self.package}.{name}")

@@ -197,9 +197,11 @@ def _describe(document: dict[str, Any], model: Model, max_rows: int) -> dict[str
         (row_type(tuple(columns.values())), model.answer_type, Refusal),
         ref_template="#/components/schemas/{name}",
     )
-    schemas["Row"]["example"] = {name: example(column) for name, column in columns.items()}
+    schemas["Row"]["example"] = {n: example(column) for n, column in columns.items() if column.used}
     for name, schema in schemas["Row"]["properties"].items():
         schema["description"] = columns[name].description or expected(columns[name])
+        if not columns[name].used:
+            schema["description"] += ". No input of the model: it comes back in the prediction"
     for name in model.scorer.manifest.ignored:
         schemas["Row"]["properties"][name] = {"description": "Not used by this model: ignored"}
     many = {"type": "array", "items": row, "maxItems": max_rows}

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,15 @@ from msgspec.structs import astuple
 from .. import dialect, storage
 from ..model.history import STATE
 from ..model.output import fields
-from ..model.scorer import Manifest, Scorer, breach, read_golden, read_value
+from ..model.scorer import (
+    TYPES,
+    Manifest,
+    Scorer,
+    ServedColumn,
+    breach,
+    read_golden,
+    read_value,
+)
 from . import expected
 from .refusal import Problem, Refused, refused
 
@@ -24,16 +32,25 @@ NANOSECONDS = re.compile(rb":\d\d\.\d{7}")
 Rows = Sequence[msgspec.Struct]
 
 
-def answer_types(manifest: Manifest) -> tuple[type[msgspec.Struct], type[msgspec.Struct]]:
+def answer_types(
+    manifest: Manifest, keys: Iterable[ServedColumn] = ()
+) -> tuple[type[msgspec.Struct], type[msgspec.Struct]]:
     """Return the types of a prediction and of an answer, which is one prediction per row.
 
     The warning of a prediction, where there is one, names a category that training has not learnt.
+    Keys come back as they were sent.
     """
+    names = {f"k{index}": column for index, column in enumerate(keys)}
     prediction = msgspec.defstruct(
         "Prediction",
-        [*fields(manifest.outputs), ("warning", str, "")],
+        [
+            *fields(manifest.outputs),
+            ("warning", str, ""),
+            *((name, TYPES[column.kind] | None, None) for name, column in names.items()),
+        ],
         frozen=True,
         omit_defaults=True,
+        rename={name: column.name for name, column in names.items()},
     )
     numbers = [(name, float) for name in manifest.decision]
     many = ("predictions", Sequence[prediction])  # type: ignore[valid-type]
@@ -50,10 +67,12 @@ class Model:
         self.scorer = Scorer.load(folder)
         self.golden = read_golden(folder, self.scorer.columns)
         self.metrics: dict[str, Any] = storage.read_json(folder / "metrics.json")
-        self.columns = {column.name: column for column in self.scorer.columns}
+        self.columns = {column.name: column for column in self.scorer.sent}
         self.known = {*self.columns, *self.scorer.manifest.ignored}
         row = self.scorer.row_type
-        self.prediction_type, self.answer_type = answer_types(self.scorer.manifest)
+        self.prediction_type, self.answer_type = answer_types(
+            self.scorer.manifest, self.scorer.keys.values()
+        )
         # What every answer begins with.
         self.head = (self.scorer.version, *self.scorer.manifest.decision.values())
         self.decode_row = msgspec.json.Decoder(row).decode
@@ -64,7 +83,8 @@ class Model:
         """Score rows."""
         encoded = self.scorer.encode_rows(rows)
         found = [column.tolist() for column in self.scorer.predict(encoded).values()]
-        return list(map(self.prediction_type, *found, self.scorer.unseen(rows, encoded)))
+        unseen, keys = self.scorer.unseen(rows, encoded), self.scorer.keys_of(rows)
+        return list(map(self.prediction_type, *found, unseen, *keys))
 
     def rows(self, body: bytes, max_rows: int) -> Rows:
         """Decode one row, a list of rows or {"rows": [...]}; Refused when a rule is broken."""

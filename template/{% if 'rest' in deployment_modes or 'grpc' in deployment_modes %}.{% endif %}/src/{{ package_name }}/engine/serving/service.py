@@ -157,7 +157,7 @@ class Service:
     ) -> None:
         """Note an answer to a request that began at `start` of time.perf_counter."""
         seconds, now = time.perf_counter() - start, dt.datetime.now(dt.UTC)
-        version, columns = model.scorer.version, model.scorer.columns
+        version, columns = model.scorer.version, model.scorer.sent
         self.telemetry.add(
             Done(now, seconds, status, request_id, version, columns, rows, predictions)
         )

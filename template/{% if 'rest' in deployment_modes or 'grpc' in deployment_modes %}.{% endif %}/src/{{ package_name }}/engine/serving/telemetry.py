@@ -19,7 +19,7 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from .. import privacy
+from .. import keys, privacy
 from ..model.history import Origin
 from ..model.output import Output, fields
 from ..model.scorer import ServedColumn
@@ -70,7 +70,8 @@ class Distribution(Collector):
 class Telemetry:
     """Counts answers and logs their rows, in `folder`/<UTC date>.jsonl unless it is None.
 
-    A line of the log has what `_lines` gives, and no personal columns.
+    A line of the log has what `_lines` gives, and no personal columns: of a personal key a hash
+    where `keys.secret` is set.
     """
 
     def __init__(self, latency_s: float, folder: Path | None, outputs: Sequence[Output]) -> None:
@@ -78,7 +79,9 @@ class Telemetry:
         self.line_type = _line_type(outputs)
         self.names = [output.name for output in outputs]
         self.columns: Sequence[ServedColumn] = ()
-        self.personal: list[int] = []
+        self.shown: list[tuple[int, str]] = []
+        self.keys: list[tuple[int, ServedColumn]] = []
+        self.secret = keys.secret()
         self.lines: list[bytes] = []
         self.done: list[Done] = []
         self.pending_rows = 0
@@ -173,16 +176,18 @@ class Telemetry:
     def _lines(self, done: Done) -> list[bytes]:
         if done.columns is not self.columns:
             self.columns = done.columns
-            self.personal = [n for n, c in enumerate(done.columns) if privacy.hidden(c)]
+            columns = list(enumerate(done.columns))
+            self.shown = [(n, c.name) for n, c in columns if c.used and not privacy.hidden(c)]
+            self.keys = [(n, c) for n, c in columns if c.key]
         lines = []
         for number, (row, found) in enumerate(zip(done.rows, done.predictions, strict=True)):
-            values: Any = row
-            if self.personal:
-                named = zip(done.columns, astuple(row), strict=True)
-                values = {c.name: v for n, (c, v) in enumerate(named) if n not in self.personal}
-            features = ENCODE(values)
+            values = astuple(row)
+            features = ENCODE({name: values[n] for n, name in self.shown})
             digest = hashlib.blake2b(features, digest_size=16).hexdigest()
-            head = (done.time, done.request_id, done.version, number)
+            told = ((c.name, keys.logged(c, values[n], self.secret)) for n, c in self.keys)
+            known = {name: text for name, text in told if text}
+            event = known.pop(keys.EVENT_ID, "") or keys.made(done.request_id, number)
+            head = (done.time, done.request_id, done.version, number, event, known)
             answer = astuple(found)[: len(self.names)]  # without the warning
             lines.append(ENCODE(self.line_type(*head, *answer, digest, msgspec.Raw(features))))
         return lines
@@ -201,5 +206,6 @@ def _line_type(outputs: Sequence[Output]) -> type[msgspec.Struct]:
     From a hash of more, a personal value could be guessed back.
     """
     head = [("time", dt.datetime), ("request_id", str), ("version", str), ("row", int)]
+    head += [("event_id", str), ("keys", dict[str, str])]
     tail = [("input_hash", str), ("features", msgspec.Raw)]
     return msgspec.defstruct("Line", [*head, *fields(outputs), *tail], frozen=True)

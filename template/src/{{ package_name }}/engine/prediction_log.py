@@ -1,0 +1,125 @@
+"""The log of predictions: read for monitoring, and joined with labels that come later."""
+
+import datetime as dt
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from . import keys
+from .data import ingest, validation
+from .data import target as targets
+from .data.contract import Contract
+from .errors import ProjectError
+from .formats import number
+from .model.output import fields
+from .model.scorer import Scorer
+from .settings import Project
+
+Names = tuple[str, ...]
+
+
+def read(project: Project, scorer: Scorer, days: int | None) -> tuple[list[Any], str]:
+    """Return the champion's rows of the last days, None: of all, and which days these are.
+
+    A row that was logged twice, because a caller sent its event id again, is there once.
+    """
+    files = sorted(project.path("data/predictions").glob("????-??-??.jsonl"))
+    if not files:
+        return [], ""
+    last = dt.date.fromisoformat(files[-1].stem)
+    first = dt.date.fromisoformat(files[0].stem)
+    if days is not None:
+        first = last - dt.timedelta(days=days - 1)
+    scored = [output for output in scorer.outputs if output.name == scorer.score]
+    line_type = msgspec.defstruct(
+        "Line",
+        [
+            *(("version", str), *fields(scored), ("features", dict[str, Any])),
+            *((keys.EVENT_ID, str, ""), ("keys", dict[str, str], {})),
+        ],
+    )
+    rows: dict[Any, Any] = {}
+    for file in files:
+        for line in file.read_bytes().splitlines() if file.stem >= first.isoformat() else ():
+            # The last line of a killed service, or a damaged one.
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                row = msgspec.json.decode(line, type=line_type)
+                rows[row.event_id or len(rows)] = row
+    return [row for row in rows.values() if row.version == scorer.version], f"{first} to {last}"
+
+
+def labelled(
+    project: Project, agreed: Contract, rows: Sequence[Any], path: Path
+) -> NDArray[np.float64]:
+    """Return the label of each logged row in the table `path`, NaN where it has none.
+
+    Rows meet by their event id if the table has that column, else by the primary key, else by
+    entity and time. ProjectError when nothing meets, or when one row has two labels.
+    """
+    table = ingest.read_table(path, project.config.data.encoding)
+    by = _joined_by(agreed, table, path)
+    names = _names(agreed, table, by)
+    found = targets.outcome(validation.labels(agreed, table), agreed.target).cast(pl.Float64)
+    known: dict[Names, float] = {}
+    for name, label in zip(names, found.to_list(), strict=True):
+        if name is None or label is None:
+            continue
+        if known.setdefault(name, label) != label:
+            raise ProjectError(
+                f"{path.name}: two rows of one {' and '.join(by)} have different labels: keep the "
+                "one that holds"
+            )
+    labels = [known.get(_of(row, by), float("nan")) for row in rows]
+    if np.isnan(labels).all():
+        raise ProjectError(
+            f"{path.name}: none of its {number(len(known))} labelled rows meets one of the "
+            f"{number(len(rows))} logged ones by {' and '.join(by)}{_hint(agreed, by)}"
+        )
+    return np.array(labels, np.float64)
+
+
+def _joined_by(agreed: Contract, table: pl.DataFrame, path: Path) -> Names:
+    context = tuple(column.name for column in (agreed.entity, agreed.time) if column)
+    ways = [(keys.EVENT_ID,), agreed.primary_key, context]
+    for names in ways:
+        if names and {*names} <= {*table.columns}:
+            return names
+    wanted = " or ".join(", ".join(names) for names in ways if names)
+    raise ProjectError(
+        f"{path.name}: nothing says which prediction a label belongs to: give it {wanted}"
+    )
+
+
+def _names(agreed: Contract, table: pl.DataFrame, by: Names) -> list[Names | None]:
+    """Return what the log calls each row of a table, None where a part is missing."""
+    columns = {column.name: column for column in agreed.columns}
+    secret = keys.secret()
+    parts = []
+    for name in by:
+        if name not in columns:
+            parts.append(table[name].cast(pl.String).to_list())
+            continue
+        column = columns[name]
+        values = validation.parse(table[name], column).to_list()
+        parts.append([keys.logged(column, value, secret) for value in values])
+    return [None if None in row else row for row in zip(*parts, strict=True)]
+
+
+def _of(row: Any, by: Names) -> Names:
+    known = {**row.keys, keys.EVENT_ID: row.event_id}
+    return tuple(known.get(name, "") for name in by)
+
+
+def _hint(agreed: Contract, by: Names) -> str:
+    if any(column.personal for column in agreed.keys if column.name in by):
+        return (
+            f", which is personal: the service and this command need the same {keys.SECRET}, or "
+            f"send an {keys.EVENT_ID} with each row"
+        )
+    return ": send these with each row that is to be predicted"
