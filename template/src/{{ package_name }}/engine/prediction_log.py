@@ -44,12 +44,13 @@ def read(project: Project, scorer: Scorer, days: int | None) -> tuple[list[Any],
             *((keys.EVENT_ID, str, ""), ("keys", dict[str, str], {})),
         ],
     )
+    decode = msgspec.json.Decoder(line_type).decode
     rows: dict[Any, Any] = {}
     for file in files:
         for line in file.read_bytes().splitlines() if file.stem >= first.isoformat() else ():
             # The last line of a killed service, or a damaged one.
             with suppress(msgspec.MsgspecError, UnicodeDecodeError):
-                row = msgspec.json.decode(line, type=line_type)
+                row: Any = decode(line)
                 rows[row.event_id or len(rows)] = row
     return [row for row in rows.values() if row.version == scorer.version], f"{first} to {last}"
 

@@ -108,8 +108,9 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
         storage.write_json(parts / "job.json", job)
         agreed = contract.read(folder / "contract.odcs.yaml")
         try:
-            keys = list(dict.fromkeys(c.name for c in (*agreed.keys, *scorer.keys.values())))
-            opened = open_source(source, scorer.columns, keys, job["encoding"])
+            keys = (*(c.name for c in agreed.keys), *(c.name for c in scorer.keys.values()))
+            named = list(dict.fromkeys(keys))
+            opened = open_source(source, scorer.columns, named, job["encoding"])
             schema = _schema(opened.keys, agreed.primary_key, scorer.outputs)
             workers = threads.workers(project.config.training.threads)
             finished = _score_parts(scorer, opened, schema, parts, workers)
@@ -129,7 +130,7 @@ def _unmatched(names: set[str], agreed: contract.Contract, scorer: Scorer) -> di
 
     Files have columns that are not for the model, and JSON leaves out what has no value.
     """
-    unknown = names - {column.name for column in (*agreed.columns, *scorer.sent)}
+    unknown = names - {c.name for c in agreed.columns} - {c.name for c in scorer.sent}
     absent = {column.name for column in scorer.columns} - names if names else set()
     return {"unknown_columns": sorted(unknown)[:20], "absent_columns": sorted(absent)}
 
