@@ -254,6 +254,7 @@ OTHER: dict[str, Any] = {
     "decision_mode": "automated",
     "action": "block",
     "significant_effect": True,
+    "legal_basis": "consent",
     "jurisdictions": ["us_ca"],
     "risk_class": "high",
     "oncall": "pager",
@@ -405,7 +406,7 @@ def test_quick_mode_asks_ten_questions_and_full_mode_all(
     assert set(deep) - set(full) == {
         *["row_bytes", "data_growth", "retention_months", "build_months_best"],
         *["build_months_worst", "ab_effect", "machine_price", "indirect_gap", "hours_saved"],
-        *["place_limit", "runs_on"],
+        *["place_limit", "runs_on", "legal_basis"],
         *["benefit_growth", "alternative_npv", "kpi", "kpi_now", "kpi_target"],
         "history_months",
     }

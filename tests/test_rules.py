@@ -86,6 +86,7 @@ CHOICES: dict[str, list[Any]] = {
         ["eu", "eu_credit", "uk", "us_ca", "us_health", "us_credit"],
     ],
     "risk_class": ["minimal", "limited", "high", "prohibited"],
+    "legal_basis": ["undecided", "consent", "contract", "legitimate_interest"],
     "place_limit": ["none", "none", "country", "building", "offline"],
     "runs_on": ["nothing", "nothing", "own_servers", "aws", "azure", "gcp", "databricks"],
     "row_bytes": [1, 500, 10**6],

@@ -113,6 +113,9 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "decision_mode": st.sampled_from(["human_in_loop", "automated"]),
     "action": st.sampled_from(["treatment", "block", "inform"]),
     "significant_effect": st.booleans(),
+    "legal_basis": st.sampled_from(
+        ["undecided", "consent", "contract", "legal_obligation", "public_task"]
+    ),
     "jurisdictions": st.sampled_from(
         [["eu"], ["us_ca", "us_health", "us_credit"], ["uk", "other"], ["eu_credit", "other"]]
     ),
@@ -166,6 +169,7 @@ def answers(draw: st.DrawFn) -> dict[str, Any]:
     modes = given.get("deployment_modes", usual or ["rest", "batch"])
     if given.get("personal_data") is False:
         given.pop("significant_effect", None)
+        given.pop("legal_basis", None)
     for name in [name for name, other in HIDDEN_AT_ZERO.items() if not given.get(other)]:
         given.pop(name, None)
     return {k: v for k, v in given.items() if HIDDEN_WITHOUT.get(k, modes[0]) in modes}

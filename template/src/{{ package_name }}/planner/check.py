@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..engine import folds, storage, task
-from ..engine.data import contract
+from ..engine.data import consent, contract
 from ..engine.errors import CheckFailed, ProjectError
 from ..engine.formats import number, percent
 from ..engine.settings import WAIVER, Plan, Project, load_yaml
@@ -80,6 +80,7 @@ def _found(
         *signers(project, parts),
         *_evidence(project, due | (_claimed(project, parts) - waived)),
         *_contract(project),
+        *_privacy(project, due),
         *_settings(project),
         *_outliers(project),
         *_decisions(project, due),
@@ -264,6 +265,25 @@ def _contract(project: Project) -> Iterator[Finding]:
         yield Finding("error", "DATA-01", problem)
     if problem := agreed.target.contradiction(project.plan.answers):
         yield Finding("warning", "DATA-02", problem)
+
+
+def _privacy(project: Project, due: set[str]) -> Iterator[Finding]:
+    """Tell of consent that the contract does not ask for, and of an address without TLS."""
+    decided = project.plan.decisions.get("PRIV-04")
+    if decided and decided.value == "with_consent":
+        try:
+            lacks = consent.of(project.contract_path) is None
+        except ProjectError as error:
+            yield Finding("error", "PRIV-04", str(error))
+        else:
+            if lacks:
+                message = f"consent is the ground, but the contract names no column: {consent.FORM}"
+                yield Finding("error" if "PRIV-04" in due else "warning", "PRIV-04", message)
+    uri = project.config.training.tracking_uri
+    here = r"http://(localhost|127\.0\.0\.1|\[::1\])([:/]|$)"
+    if "SEC-01" in project.plan.blocks and uri.startswith("http://") and not re.match(here, uri):
+        message = "training.tracking_uri of config.yaml is not https: runs travel in the clear"
+        yield Finding("warning", "SEC-01", message)
 
 
 def _settings(project: Project) -> Iterator[Finding]:

@@ -237,8 +237,11 @@ def _data_quality(report: Report, project: Project) -> Report:
     broken = max(report["rules"].items(), key=lambda item: item[1], default=None)
     column, share = max(report["missing_share"].items(), key=lambda item: item[1], default=("", 0))
     own = ", ".join(map(code, report.get("added", [])))
+    made = f"; made by columns.py, so that each caller sends it: {own}" if own else ""
+    if report.get("without_consent"):
+        made += f"; {count(report['without_consent'], 'row')} without consent never taken in"
     return {
-        "made": f"; made by columns.py, so that each caller sends it: {own}" if own else "",
+        "made": made,
         "broken": f", most for {escape(broken[0])}" if broken else "",
         "missing": f"; most missing: {code(column)} {percent(share)}" if share else "",
     }

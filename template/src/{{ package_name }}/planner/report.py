@@ -26,15 +26,16 @@ AUDIENCES = {
         "Service and operation",
         "How is it delivered, what must it withstand, who acts when?",
         (
-            *("PLAT-01", "PLAT-02", "DEP-01", "DEP-02", "DEP-04", "DEP-05", "COST-01", "DEP-03"),
-            *("MON-01", "MON-02", "MON-03", "OPS-01"),
+            *("PLAT-01", "PLAT-02", "DEP-01", "DEP-02", "DEP-04", "DEP-05", "SEC-01", "COST-01"),
+            *("DEP-03", "MON-01", "MON-02", "MON-03", "OPS-01"),
         ),
     ),
     "data": Audience(
         "Data and model",
         "Which data, how judged, how good?",
         (
-            *("DATA-01", "DATA-02", "DATA-03", "DATA-04", "PRIV-01", "REG-01", "TRAIN-01"),
+            *("DATA-01", "DATA-02", "DATA-03", "DATA-04", "PRIV-01", "PRIV-02", "PRIV-03"),
+            *("PRIV-04", "REG-01", "TRAIN-01"),
             *("MOD-02", "EVAL-01", "EVAL-03", "EVAL-05", "EVAL-06", "EVAL-07", "EXPL-01"),
             "MON-01",
         ),
@@ -42,7 +43,7 @@ AUDIENCES = {
     "team": Audience(
         "Work and people",
         "Who does what until when, and what is open?",
-        ("TEAM-01", "TEAM-02", "SCHED-01", "BUD-01", "RISK-01", "RISK-02", "COM-02"),
+        ("TEAM-01", "TEAM-02", "SCHED-01", "BUD-01", "RISK-01", "RISK-02", "ETH-01", "COM-02"),
     ),
 }
 EVERYBODY = ("exec", *AUDIENCES)

@@ -12,6 +12,7 @@ import polars as pl
 from .. import dialect, progress, settings, storage
 from ..errors import ProjectError
 from ..formats import number
+from . import consent as consents
 from . import contract as contracts
 from . import reading, sample, validation
 
@@ -77,6 +78,9 @@ def run(project: settings.Project, add: Add = unchanged) -> dict[str, Any]:
     added = [name for name in frame.columns if name not in read]
     if missing := contracts.lacking(project.contract_path, added):
         raise ProjectError(missing)
+    came = frame.height
+    if consent := consents.of(project.contract_path):
+        frame = consents.given(frame, consent)
     progress.tell(f"writing the snapshot of {number(frame.height)} rows")
     content = validation.parquet(frame)
     digest = storage.sha256_bytes(content)
@@ -92,6 +96,7 @@ def run(project: settings.Project, add: Add = unchanged) -> dict[str, Any]:
         "sha256": digest,
         "source_sha256": source_sha256,
         "rows": frame.height,
+        "without_consent": came - frame.height,
         "columns": frame.width,
         "added": added,
         "bytes": len(content),

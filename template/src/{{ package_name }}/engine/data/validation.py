@@ -83,6 +83,7 @@ class _Snapshot(msgspec.Struct):
     sha256: str
     made_up: bool = False
     added: tuple[str, ...] = ()
+    without_consent: int = 0
 
 
 class _Report(msgspec.Struct):
@@ -211,6 +212,7 @@ def run(project: Project) -> dict[str, Any]:
         "data_sha256": snapshot.sha256,
         "made_up": snapshot.made_up,
         "added": snapshot.added,
+        "without_consent": snapshot.without_consent,
         **summary(contract, result),
     }
     report["failures"] = _failures(contract.target, result, project.config.data.max_rejected_share)
