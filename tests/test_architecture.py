@@ -12,6 +12,7 @@ PLANNER_NEEDS = {
     "engine",
     "engine.console",
     "engine.data",
+    "engine.data.consent",  # of the contract
     "engine.data.contract",
     "engine.errors",
     "engine.folds",  # which folds go with a split

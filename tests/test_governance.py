@@ -13,7 +13,7 @@ from helpers.rendering import ROOT
 
 from package_name.engine import storage
 from package_name.engine.data import consent, contract, ingest, validation
-from package_name.engine.errors import ProjectError
+from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.settings import Project
 from package_name.planner import check, measured
 
@@ -174,7 +174,9 @@ def test_rows_without_consent_never_come_in(project: Project) -> None:
     assert (manifest["rows"], manifest["without_consent"]) == (3, 3)
     kept = pl.read_parquet(project.path(manifest["file"]))
     assert kept["x"].cast(pl.Int64).to_list() == [0, 1, 4]
-    report = validation.run(project)
+    with pytest.raises(CheckFailed, match="3 of 3 rows are usable"):  # too few, but counted
+        validation.run(project)
+    report = storage.read_json(project.path("reports/data_quality.json"), dict[str, Any])
     said = measured.MADE["data_quality"](report, project)["made"]
     assert said.endswith("; 3 rows without consent never taken in")
 

@@ -72,9 +72,7 @@ def check_split(project: Project, agreed: contract.Contract) -> None:
         raise
 
 
-def prepare(
-    project: Project,
-) -> tuple[pl.DataFrame, contract.Contract, Split, str, State | None]:
+def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split, str, State | None]:
     """Read the valid table, split as the plan says; return its SHA-256 and its history's state."""
     agreed = contract.read(project.contract_path)
     name, mend = "data/processed/valid.parquet", "run `ml validate`"
@@ -240,9 +238,8 @@ def run(project: Project) -> dict[str, Any]:
     fitted: dict[str, Fitted] = {}
     seconds: dict[str, float] = {}
     used_by = {part for name in found for part in compared.parts(name)}
-    names = [
-        name for name in found if name in {*baselines, *candidates, *used_by} & {*models.FITTERS}
-    ]
+    wanted = {*baselines, *candidates, *used_by} & {*models.FITTERS}
+    names = [name for name in found if name in wanted]
     some = data.rows(drawn(np.arange(len(data.y)), FIT_ROWS, settings.seed))
     for name in names:
         started = time.perf_counter()
