@@ -280,6 +280,15 @@ def test_lineage_tells_what_a_model_was_made_from(project: Made) -> None:
     assert wrong == "error: v99: no such version and no such file; versions: v1\n"
 
 
+def test_the_notebook_runs(project: Made) -> None:
+    """All cells, in the project's environment; it finds no more rows than development has."""
+    told = project.call("uv", "run", "python", "notebooks/explore.py").stdout
+    rows = pl.read_parquet(project.folder / "data/processed/development.parquet").height
+    assert re.search(rf"count +┆ {rows}\.0", told), told
+    ideas = re.findall(r"^(0\.\d{3}) against .*: (?:Ratio|Difference|Product)\(", told, re.M)
+    assert len(ideas) == 5
+
+
 def test_a_bundle_holds_no_row_of_the_table(project: Made) -> None:
     champion = json.loads((project.folder / "models/registry.json").read_text())["champion"]
     golden = json.loads((project.folder / f"models/{champion}/golden.json").read_text())["rows"]
