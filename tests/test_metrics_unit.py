@@ -166,6 +166,24 @@ def test_cluster_bootstrap_is_wider_where_rows_repeat():
     assert names["roc_auc"].high == pytest.approx(honest.high, abs=0.01)
 
 
+def test_a_share_of_0_or_1_has_wilson_s_interval():
+    """No resample of 30 right rows holds a wrong one; what is known of them is 88.6 % at least."""
+    y = np.r_[np.ones(10), np.zeros(20)]
+    names, drawn = list(metrics.NAMES), {"draws": 50, "seed": 1}
+    rows = {"accuracy": 30, "recall": 10, "precision": 10, "roc_auc": 10}
+    found = resampling.bootstrap(y, 0.9 * y, 0.5, names, **drawn)
+    for name, n in rows.items():
+        assert found[name] == pytest.approx((1, n / (n + 1.959964**2), 1)), name
+    assert found["log_loss"].low < found["log_loss"].high
+    wrong = resampling.bootstrap(y, 0.9 * (1 - y), 0.5, names, **drawn)
+    assert wrong["recall"] == pytest.approx((0, 0, 1.959964**2 / (10 + 1.959964**2)))
+    few = resampling.bootstrap(y, 0.9 * y, 0.5, names, groups=np.arange(30) // 5, **drawn)
+    assert few["accuracy"].low == pytest.approx(6 / (6 + 1.959964**2))  # six groups tell
+    whole = resampling.mean_interval(np.ones(30, bool), **drawn)
+    assert whole == pytest.approx(found["accuracy"])
+    assert resampling.mean_interval(np.ones(30), **drawn) == (1, 1, 1)  # no share: a mean of costs
+
+
 def test_bootstrap_repeats_with_its_seed():
     rng = np.random.default_rng(0)
     p = rng.random(70_000) ** 3

@@ -19,6 +19,7 @@ Places = NDArray[np.intp] | slice
 Measured = tuple[Callable[[Floats | None], Sequence[float]], list[NDArray[np.intp]]]
 # Large test sets need fewer resamples: their intervals are narrow, and each resample costs more.
 RESAMPLED_ROWS = 10_000_000
+Z95 = 1.959964  # of the normal distribution: 95 % lie within
 # More rows would say the same of an interval's width; of rare ones, or groups, all must.
 SAMPLED_ROWS, SAMPLED_LEAST = 100_000, 1000
 
@@ -43,6 +44,18 @@ def interval(value: float, draws: NDArray[np.float64]) -> Interval:
         return Interval(value, float("nan"), float("nan"))
     low, high = np.quantile(defined, [0.025, 0.975])
     return Interval(value, float(low), float(high))
+
+
+def of_share(found: Interval, rows: Values, groups: Values | None) -> Interval:
+    """Return Wilson's interval where a share is 0 or 1, which no resample can move (Wilson 1927).
+
+    `rows` are those that it is a share of, bool (rows,); of `groups` as many tell as there are.
+    """
+    if found.value not in (0, 1) or found.low != found.high:
+        return found
+    told = int(rows.sum()) if groups is None else len(np.unique(np.asarray(groups)[rows]))
+    reach = Z95**2 / (told + Z95**2)
+    return Interval(found.value, max(0.0, found.value - reach), min(1.0, found.value + reach))
 
 
 def intervals(
@@ -107,7 +120,11 @@ def bootstrap(
         return partial(rows.values, names), metrics.strata(y[some])
 
     found = intervals(of, draws=draws, seed=seed, groups=groups)
-    return dict(zip(names, found, strict=True))
+    shares = metrics.shares(y, p, level)
+    return {
+        name: of_share(one, shares[name], groups) if name in shares else one
+        for name, one in zip(names, found, strict=True)
+    }
 
 
 def measure(
@@ -128,12 +145,12 @@ def measure(
 
 
 def mean_interval(
-    values: Floats, *, draws: int, seed: int, groups: Values | None = None
+    values: Values, *, draws: int, seed: int, groups: Values | None = None
 ) -> Interval:
-    """Return the mean of values of shape (rows,) with its 95 % interval."""
+    """Return the mean of values of shape (rows,), booleans of a share, with its 95 % interval."""
 
     def of(some: Places) -> Measured:
-        part = values[some]
+        part = values[some].astype(np.float64)
 
         def mean(w: Floats | None) -> list[float]:
             # Without BLAS, which starts threads for such small products and waits for them.
@@ -141,7 +158,8 @@ def mean_interval(
 
         return mean, [np.arange(len(part))]
 
-    return intervals(of, draws=draws, seed=seed, groups=groups)[0]
+    found = intervals(of, draws=draws, seed=seed, groups=groups)[0]
+    return of_share(found, np.ones(len(values), bool), groups) if values.dtype == bool else found
 
 
 def paired_gain(

@@ -141,7 +141,7 @@ def _business(
         "today's process": today,
         "the same class for all": float(found.matrix[y].mean(axis=0).min()),
     }
-    right = (decided == y).astype(np.float64)
+    right = decided == y
     among: Interval | None = None
     if accepted.any():
         groups = None if drawn["groups"] is None else drawn["groups"][accepted]

@@ -37,7 +37,7 @@ def judge(
     planned = project.facts.target_mean
     # A sample is of another size than what is planned for: its value in money is none of that.
     business["says_nothing"] = made_up and not 2 / 3 < float(y.mean()) / planned < 1.5
-    inside = ((answers["low"] <= y) & (y <= answers["high"])).astype(np.float64)
+    inside = (answers["low"] <= y) & (y <= answers["high"])
     coverage = mean_interval(inside, **drawn)
     reasons, warnings = usefulness(answers, coverage, project.facts.interval_coverage, business)
     report = {

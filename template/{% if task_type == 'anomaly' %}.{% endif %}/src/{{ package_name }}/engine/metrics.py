@@ -135,6 +135,15 @@ def strata(y: Array) -> list[NDArray[np.intp]]:
     return [np.flatnonzero(part) for part in (anomaly, made, ~anomaly & ~made)]
 
 
+def shares(y: Array, p: Array, level: float) -> dict[str, Array]:
+    """Return the rows that each metric between 0 and 1 is a share of, bool (rows,)."""
+    rows = Rows(y, p, level)
+    ranked = dict.fromkeys(("roc_auc", "average_precision", "recall_at_budget"), rows.anomaly)
+    injected = ("injected_average_precision", "injected_auc", "injected_recall")
+    made = dict.fromkeys(injected, rows.made)
+    return {"precision_at_budget": rows.alert & rows.labelled, **ranked, **made}
+
+
 def means(y: Array, answers: dict[str, Array]) -> dict[str, Array]:
     """Return values of rows whose mean is a further metric: none."""
     return {}

@@ -202,6 +202,15 @@ def strata(y: Array) -> list[NDArray[np.intp]]:
     return [np.flatnonzero(np.asarray(y) == label) for label in (0, 1)]
 
 
+def shares(y: Array, p: Array, level: float) -> dict[str, Array]:
+    """Return the rows that each metric between 0 and 1 is a share of, bool (rows,)."""
+    y, flagged = np.asarray(y) > 0, np.asarray(p) >= level
+    every, rarer = np.ones(len(y), bool), y if 2 * y.sum() <= len(y) else ~y
+    ranked = dict.fromkeys(("roc_auc", "balanced_accuracy"), rarer)
+    counted = {"precision": flagged, "recall": y, "pr_auc": y, "f1": y | flagged}
+    return {"accuracy": every, **ranked, **counted}
+
+
 def means(y: Array, answers: dict[str, Array]) -> dict[str, Array]:
     """Return values of rows whose mean is a further metric: none."""
     return {}

@@ -101,6 +101,11 @@ def strata(y: Array) -> list[NDArray[np.intp]]:
     return [np.arange(len(y))]
 
 
+def shares(y: Array, p: Array, level: float) -> dict[str, Array]:
+    """Return the rows that each metric between 0 and 1 is a share of: none is one."""
+    return {}
+
+
 def means(y: Array, answers: dict[str, Array]) -> dict[str, Array]:
     """Return values of rows whose mean is a further metric: none."""
     return {}

@@ -173,9 +173,17 @@ def strata(y: Array) -> list[NDArray[np.intp]]:
     return [np.flatnonzero(y == code) for code in np.unique(y)]
 
 
+def shares(y: Array, p: Array, level: float) -> dict[str, Array]:
+    """Return the rows that each metric between 0 and 1 is a share of, bool (rows,)."""
+    every = np.ones(len(y), bool)
+    rarest = np.asarray(y == min(np.unique(y), key=lambda code: int((y == code).sum())))
+    whole = dict.fromkeys(("accuracy", "top2_accuracy", "weighted_f1"), every)
+    return whole | dict.fromkeys(("balanced_accuracy", "macro_f1"), rarest)
+
+
 def means(y: Array, answers: dict[str, Array]) -> dict[str, Array]:
     """Return values of rows, shape (rows,), whose mean is a further metric: who is not reviewed."""
-    return {"accepted_share": answers["accepted"].astype(np.float64)}
+    return {"accepted_share": answers["accepted"].astype(bool)}
 
 
 def confusion(y: Array, decided: Array, classes: int) -> NDArray[np.int64]:

@@ -223,6 +223,17 @@ def strata(y: Array) -> list[NDArray[np.intp]]:
     return [np.arange(len(y))]
 
 
+def shares(y: Array, p: Array, level: Array | None) -> dict[str, Array]:
+    """Return the rows that each metric between 0 and 1 is a share of, bool (rows,)."""
+    truth = unpacked(np.asarray(y), np.shape(p)[1])
+    every, count = np.ones(len(truth), bool), truth.sum(axis=0)
+    rarest = truth[:, np.where(count > 0, count, len(truth) + 1).argmin()]
+    whole = ("hamming_loss", "micro_f1", "samples_f1", "subset_accuracy", "lrap")
+    return dict.fromkeys(whole, every) | dict.fromkeys(
+        ("macro_f1", "macro_average_precision"), rarest
+    )
+
+
 def means(y: Array, answers: dict[str, Array]) -> dict[str, Array]:
     """Return values of rows, shape (rows,), whose mean is a further metric: none."""
     return {}

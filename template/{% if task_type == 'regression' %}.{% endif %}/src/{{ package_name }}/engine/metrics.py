@@ -136,14 +136,18 @@ def strata(y: Array) -> list[NDArray[np.intp]]:
     return [np.arange(len(y))]
 
 
+def shares(y: Array, p: Array, level: float) -> dict[str, Array]:
+    """Return the rows that each metric between 0 and 1 is a share of: none is one."""
+    return {}
+
+
 def means(y: Array, answers: dict[str, Array]) -> dict[str, Array]:
     """Return values of rows, shape (rows,), whose mean is a further metric.
 
     `coverage` is the share of actual values within the interval, `width` the mean of its size.
     """
     low, high = answers["low"], answers["high"]
-    inside = ((low <= y) & (y <= high)).astype(np.float64)
-    return {"coverage": inside, "width": high - low}
+    return {"coverage": (low <= y) & (y <= high), "width": high - low}
 
 
 def by_size(y: Array, answers: dict[str, Array]) -> list[dict[str, float]]:
