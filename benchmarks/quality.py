@@ -260,8 +260,8 @@ def measured(work: Path, task: str, name: str, seed: int, tool: str, budget: flo
         test.to_parquet(folder / "test.parquet")
         found = fitted(tool, work, folder, task, budget, seed)
     about = {"task": task, "table": name, "seed": seed, "tool": tool, "rows": len(train)}
-    costs = {"cpu": found["cpu"], "fit": found.get("fit", found["cpu"])}
-    return about | costs | errors(task, test["target"], found["scores"])
+    spent = {"cpu": found["cpu"], "fit": found.get("fit", found["cpu"])}
+    return about | spent | errors(task, test["target"], found["scores"])
 
 
 def read(path: Path) -> dict[tuple[str, str, int, str], Result]:
