@@ -8,8 +8,8 @@ Every model gets the same training rows, a fifth of the table tests. The project
 owner would: draft the contract, run, score. It is told to choose by micro F1, so its thresholds
 are those for micro F1; scikit-learn's models set what is more probable than not, as they do by
 default: gradient boosting of each label (OneVsRestClassifier) and in a chain of labels
-(ClassifierChain), logistic regression of each, extra trees of all. The floor that was set before
-the first run: micro F1 of at least 0.67 on Yeast.
+(ClassifierChain), logistic regression of each, extra trees of all. The floors that were set before
+the first run: micro F1 of at least 0.67 on Yeast, and on each table as high as the best peer's.
 
     uv run benchmarks/labels.py --seeds 0 1 2
 """
@@ -164,11 +164,14 @@ def main() -> None:
     failed = []
     for name in asked.tables:
         runs = [measured(name, seed, asked.python) for seed in asked.seeds]
+        every = {}
         for model in runs[0]:
             means = [statistics.mean(each) for each in zip(*(r[model] for r in runs), strict=True)]
             print(f"| {name} | {model} | {' | '.join(f'{m:.3f}' for m in means)} |", flush=True)
-            if model == "project" and means[0] < FLOOR.get(name, 0.0):
-                failed.append(f"{name}: micro F1 {means[0]:.3f}, floor {FLOOR[name]}")
+            every[model] = means[0]
+        floor = max(FLOOR.get(name, 0.0), *every.values())
+        if every["project"] < floor:
+            failed.append(f"{name}: micro F1 {every['project']:.3f}, floor {floor:.3f}")
     if failed:
         raise SystemExit("; ".join(failed))
 
