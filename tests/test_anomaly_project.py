@@ -126,7 +126,7 @@ def test_a_classifier_is_made_of_it_and_back_again(tmp_path: Path) -> None:
     made.ml("run")
     first = made.report("metrics")["champion"]
     publish(made.folder)
-    for task, primary in (("binary", "average_precision"), ("anomaly", "average_precision")):
+    for task, primary in (("binary", "roc_auc"), ("anomaly", "average_precision")):
         made.ml("update", "--data", f"task_type={task}")
         assert "Ours." in plan.read_text("utf-8")
         said = made.ml("models", code=None)
