@@ -327,7 +327,7 @@ class Mean(NamedTuple):
     All of them see the same deviations; `centers` and `spreads` have a number for each.
     """
 
-    members: tuple[Deviations | Isolation | Tails, ...]
+    members: tuple[Any, ...]  # of Deviations, Tails and Isolation
     centers: tuple[float, ...]
     spreads: tuple[float, ...]
 
