@@ -11,7 +11,7 @@ from .engine import history, metrics, picture, privacy, progress, storage, task
 from .engine.data import contract, validation
 from .engine.data import target as targets
 from .engine.errors import ProjectError
-from .engine.explaining import explained, partial_dependence
+from .engine.explaining import explained, misread, partial_dependence, quoted, wording
 from .engine.features import encode
 from .engine.formats import number
 from .engine.model import made, registry
@@ -43,7 +43,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
     frame = validation.stored(project, "data/processed/test.parquet", "run `ml train`", agreed)
     if row is not None and not 0 <= row < frame.height:
         raise ProjectError(f"row {row}: the test set has rows 0 to {frame.height - 1}")
-    frame = history.looked_up(frame, scorer.state)
+    frame = history.completed(scorer, frame)
     x, seed = encode(scorer.spec, frame), project.config.training.seed
     y = targets.values(frame, agreed.target)
     rng = np.random.default_rng(seed)
@@ -91,6 +91,11 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
             for item in _shown(scorer, importance, personal)[:CURVES]
         },
     }
+    if scorer.words:
+        outcome = frame[agreed.target.name]
+        report["misread"] = misread(scorer, frame, x, y, outcome, personal)
+        for told in report["rows"]:
+            told["texts"] = quoted(scorer, frame, told["row"], personal)
     if row is None:
         storage.write_json(project.path("reports/explain.json"), report)
         if project.path("reports/metrics.json").exists():
@@ -174,6 +179,7 @@ def _shown(
     columns = {item.name: item.column for item in spec.numeric}
     columns |= {item.name: item.column for item in spec.categorical}
     columns |= {feature.name: feature.column for feature in spec.history}
+    columns |= {name: feature.column for feature in spec.words for name in feature.made}
     return [item for item in importance if columns[item["feature"]] not in personal]
 
 
@@ -181,9 +187,10 @@ def _texts(scorer: Scorer, frame: pl.DataFrame, index: int, personal: set[str]) 
     texts = []
     spec = scorer.spec
     read = {feature.name: feature.column for feature in spec.history}
+    told = wording(scorer, frame, index, personal)
     columns = [item.column for item in spec.numeric] + [item.column for item in spec.categorical]
     for column in columns:
-        value = frame[column][index]
+        value = told.get(column, frame[column][index])
         hidden = read.get(column, column) in personal
         texts.append(privacy.HIDDEN if hidden else "(missing)" if value is None else str(value))
     return texts

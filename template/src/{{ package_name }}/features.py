@@ -30,6 +30,7 @@ from .engine.model.operators import (  # noqa: F401
 from .engine.model.output import Context
 from .engine.model.scorer import CategoricalFeature, FeatureSpec, NumericFeature, Part
 from .engine.model.selection import Selection
+from .engine.model.words import Topics, Words  # noqa: F401
 
 # Features made of columns, one a line, alike in training and service; nothing else has to change.
 # What each operator does stands in its class; callers have to send what none of them can make.
@@ -57,9 +58,13 @@ def fit(frame: pl.DataFrame, contract: Contract, context: Sequence[Context] = ()
     used = {source for operator in FEATURES for source in operator.sources}
     numeric: list[NumericFeature] = []
     categorical: list[CategoricalFeature] = []
+    texts: list[CategoricalFeature] = []
     for column in contract.features:
         name = column.name
-        if column.kind == "category":
+        if column.kind == "text":
+            written = frame[name].drop_nulls().unique().sort()
+            texts.append(CategoricalFeature(name, name, tuple(written)))
+        elif column.kind == "category":
             categorical.append(CategoricalFeature(name, name, _levels(frame[name])))
         elif column.kind in ("date", "timestamp"):
             for part in DATE_PARTS + (TIME_PARTS if column.kind == "timestamp" else ()):
@@ -76,7 +81,7 @@ def fit(frame: pl.DataFrame, contract: Contract, context: Sequence[Context] = ()
             categorical.append(CategoricalFeature(named[-1], of.name, _levels(frame[of.name])))
         else:
             numeric.append(NumericFeature(named[-1], of.name, what))
-    return FeatureSpec(tuple(numeric), tuple(categorical), tuple(named))
+    return FeatureSpec(tuple(numeric), tuple(categorical), tuple(named), texts=tuple(texts))
 
 
 def context_columns(contract: Contract, context: Sequence[Context]) -> list[tuple[Context, Column]]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from .engine import folds as schemes
 from .engine import task
+from .engine.data import duplicates
 from .engine.data.contract import Contract
 from .engine.errors import ProjectError
 from .engine.folds import Rows, Split
@@ -40,9 +41,13 @@ def split(
     groups = None
     if scheme == task.BY_ENTITY and contract.entity:
         groups = frame[contract.entity.name].cast(pl.String).fill_null("").to_numpy()
-    development, test = _stratified(y, groups, max(2, round(1 / test_share)), seed)[0]
+    alike = duplicates.leaders(frame, contract) if groups is None else None
+    development, test = _stratified(y, groups, max(2, round(1 / test_share)), seed, alike)[0]
     inner = None if groups is None else groups[development]
     known, notes = y[development], schemes.copies(frame, contract, development, test)
+    if alike is not None:
+        notes.append(schemes.kept_together(alike))
+        alike = schemes.within(alike, development)
     if manner == "leave_one":
         parts = schemes.left_out(known, inner, seed)
         return _checked(Split(development, test, parts, notes, pooled=True), y)
@@ -50,7 +55,7 @@ def split(
     parts = [
         fold
         for repeat in range(repeats)
-        for fold in _stratified(known, inner, folds, seed + repeat)
+        for fold in _stratified(known, inner, folds, seed + repeat, alike)
     ]
     return _checked(Split(development, test, parts, notes, repeats), y)
 
@@ -70,11 +75,20 @@ def require_role(contract: Contract, scheme: str) -> None:
 
 
 def _stratified(
-    y: NDArray[Any], groups: NDArray[np.object_] | None, folds: int, seed: int
+    y: NDArray[Any],
+    groups: NDArray[np.object_] | None,
+    folds: int,
+    seed: int,
+    alike: Rows | None,
 ) -> list[tuple[Rows, Rows]]:
+    """Deal rows; those `alike` a first one go where it goes."""
     if missing := task.lacks(y):
         raise ProjectError(f"too few rows to split: {missing}")
-    return task.dealt(y, groups, folds, seed)
+    if alike is None:
+        return task.dealt(y, groups, folds, seed)
+    first, of = np.unique(alike, return_inverse=True)
+    dealt = task.dealt(y[first], None, folds, seed)
+    return [tuple(np.flatnonzero(np.isin(of, part)) for part in fold) for fold in dealt]
 
 
 def _by_time(

@@ -320,8 +320,10 @@ def plain(value: Any, kind: str, decimal_comma: bool = False) -> Any:
     """
     if isinstance(value, str) and value in MISSING:
         return None
-    if kind == "category":
-        return value if value is None or not is_plain(value) else level(text(value))
+    if kind in ("category", "text"):
+        if value is None or not is_plain(value):
+            return value
+        return level(text(value)) if kind == "category" else (text(value).strip() and text(value))
     if isinstance(value, str):
         value = _from_text(value.strip(), kind, decimal_comma)
     if isinstance(value, bool) or not isinstance(value, int | float):

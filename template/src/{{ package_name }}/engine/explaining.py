@@ -3,13 +3,16 @@
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-from . import task
+from . import privacy, task
 from .model.plain import Matrix
 from .model.scorer import Scorer
 
 PERMUTATIONS = 100
+MISREAD = 10
+SHOWN_WORDS, SHOWN_SIGNS = 6, 300  # of a text
 
 
 def explained(
@@ -73,3 +76,54 @@ def partial_dependence(scorer: Scorer, x: Matrix, feature: str) -> list[list[Any
         changed[:, index] = value
         points.append([label, scorer.predict(changed)[scorer.score].mean(axis=0).tolist()])
     return points
+
+
+def wording(scorer: Scorer, frame: pl.DataFrame, row: int, personal: set[str]) -> dict[str, str]:
+    """Return for each number of a text the words that it comes from, with what each adds."""
+    found = {}
+    for feature, words in zip(scorer.spec.words, scorer.words, strict=True):
+        for number, name in enumerate(feature.made):
+            told = words.told(frame[feature.column][row], number)[:SHOWN_WORDS]
+            line = ", ".join(f"{word} {share:+.2f}" for word, share in told) or "no known word"
+            found[name] = privacy.HIDDEN if feature.column in personal else line
+    return found
+
+
+def quoted(scorer: Scorer, frame: pl.DataFrame, row: int, personal: set[str]) -> dict[str, str]:
+    """Return the start of the texts of a row by column, without what names somebody."""
+    found = {}
+    for column in dict.fromkeys(feature.column for feature in scorer.spec.words):
+        text = privacy.shown(frame[column][row]) or "(missing)"
+        short = text if len(text) <= SHOWN_SIGNS else f"{text[:SHOWN_SIGNS]} ..."
+        found[column] = privacy.HIDDEN if column in personal else short
+    return found
+
+
+def misread(
+    scorer: Scorer,
+    frame: pl.DataFrame,
+    x: Matrix,
+    y: NDArray[Any],
+    outcome: pl.Series,
+    personal: set[str],
+) -> list[dict[str, Any]]:
+    """Return the rows with texts whose target is the furthest from the answer, the worst first."""
+    known = np.flatnonzero(~np.isnan(y.astype(np.float64).reshape(len(y), -1)).any(axis=1))
+    if not scorer.words or not task.LABELS_NEEDED or not len(known):
+        return []
+    answers = scorer.predict(x[known])
+    scores = answers[scorer.score].reshape(len(known), -1)
+    goals = np.zeros_like(scores)
+    told = task.goals(y[known])
+    goals[:, : told.shape[1]] = told
+    order = np.argsort(-np.abs(goals - scores).max(axis=1), kind="stable")[:MISREAD]
+    return [
+        {
+            "row": int(known[place]),
+            "target": str(outcome[int(known[place])]),
+            "texts": quoted(scorer, frame, int(known[place]), personal),
+            "words": wording(scorer, frame, int(known[place]), personal),
+            **{name: values[place].tolist() for name, values in answers.items()},
+        }
+        for place in order
+    ]

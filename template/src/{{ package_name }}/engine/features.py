@@ -1,11 +1,14 @@
 """Execute features: from checked columns to the model's matrix, one way for every row."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from .dialect import level
 from .model.scorer import MICROSECONDS_A_DAY, FeatureSpec, NumericFeature
+from .model.texts import Words
 
 
 def encode(spec: FeatureSpec, frame: pl.DataFrame) -> NDArray[np.float32]:
@@ -13,8 +16,9 @@ def encode(spec: FeatureSpec, frame: pl.DataFrame) -> NDArray[np.float32]:
     columns = [
         value_of(feature).cast(pl.Float32).fill_null(float("nan")) for feature in spec.numeric
     ]
-    for feature in spec.categorical:
-        codes = {level(text): float(code) for code, text in enumerate(feature.levels)}
+    for feature in (*spec.categorical, *spec.texts):
+        as_level = level if feature in spec.categorical else str
+        codes = {as_level(text): float(code) for code, text in enumerate(feature.levels)}
         texts = pl.col(feature.column).fill_null("")
         other = float(len(feature.levels))
         columns.append(
@@ -26,6 +30,16 @@ def encode(spec: FeatureSpec, frame: pl.DataFrame) -> NDArray[np.float32]:
         return np.empty((frame.height, 0), dtype=np.float32)
     named = [column.alias(str(index)) for index, column in enumerate(columns)]
     return np.ascontiguousarray(frame.select(named).to_numpy(), dtype=np.float32)
+
+
+def with_words(frame: pl.DataFrame, spec: FeatureSpec, models: Sequence[Words]) -> pl.DataFrame:
+    """Return rows with the numbers that are made of their texts."""
+    columns = []
+    for feature, words in zip(spec.words, models, strict=True):
+        sums = list(map(words.sums, frame[feature.column].to_list()))
+        found = np.array(sums, dtype=np.float64).reshape(-1, len(feature.made))
+        columns += [pl.Series(name, found[:, n]) for n, name in enumerate(feature.made)]
+    return frame.with_columns(columns)
 
 
 def moments(frame: pl.DataFrame, name: str) -> NDArray[np.int64]:

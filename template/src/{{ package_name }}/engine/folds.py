@@ -115,3 +115,15 @@ def copies(frame: pl.DataFrame, contract: Contract, development: Rows, test: Row
     share = float(str(rows[test].is_in(rows[development].implode()).mean() or 0))
     told = f"{percent(share)} of the test rows equal a development row in every feature and target"
     return [told] if share else []
+
+
+def kept_together(alike: Rows) -> str:
+    """Tell how many rows have nearly the text of an earlier one."""
+    share = float((alike != np.arange(len(alike))).mean())
+    return f"{percent(share)} of the rows have nearly the text of another: both are on one side"
+
+
+def within(alike: Rows, rows: Rows) -> Rows:
+    """Return who is alike among some of the rows, by their places there."""
+    first = np.unique(alike[rows], return_index=True)
+    return first[1][np.searchsorted(first[0], alike[rows])]

@@ -18,7 +18,7 @@ from .data import target as targets
 from .data import validation
 from .data.contract import Column, Contract
 from .errors import ProjectError
-from .features import encode
+from .features import encode, with_words
 from .model import registry
 from .model.history import (
     NO_TIME,
@@ -197,9 +197,14 @@ def looked_up(frame: pl.DataFrame, state: State | None) -> pl.DataFrame:
     return frame.with_columns(pl.Series(n, found[:, place]) for place, n in enumerate(names))
 
 
+def completed(scorer: Scorer, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return typed rows with what a bundle adds to them: of earlier rows, and of texts."""
+    return with_words(looked_up(frame, scorer.state), scorer.spec, scorer.words)
+
+
 def matrix_for(scorer: Scorer, frame: pl.DataFrame) -> Matrix:
     """Return the model's matrix of typed rows, shape (rows, features)."""
-    return encode(scorer.spec, looked_up(frame, scorer.state))
+    return encode(scorer.spec, completed(scorer, frame))
 
 
 def run(project: Project) -> dict[str, Any]:

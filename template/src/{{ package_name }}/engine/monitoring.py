@@ -20,7 +20,7 @@ from . import (
     task,
 )
 from .data import contract as contracts
-from .data import ingest, validation
+from .data import ingest, texts, validation
 from .data import target as targets
 from .data.contract import Contract
 from .errors import CheckFailed, ProjectError
@@ -61,7 +61,10 @@ def reference(
     `scores` have shape (rows,) or (rows, levels), `labels` (rows,).
     """
     kinds = {c.name: c.kind for c in contract.features if not privacy.hidden(c)}
-    watched = [name for name, kind in kinds.items() if kind not in ("date", "timestamp")]
+    watched = [n for n, kind in kinds.items() if kind not in ("text", "date", "timestamp")]
+    watched += [name for n, kind in kinds.items() if kind == "text" for name in texts.names(n)]
+    if any(kind == "text" for kind in kinds.values()) and not {*watched} <= {*frame.columns}:
+        frame = texts.watched(frame, contract)
     return {
         "rows": frame.height,
         "features": {name: _profile(frame[name]) for name in watched},
@@ -464,7 +467,12 @@ def _scored(source: str, scorer: Scorer, agreed: Contract, frame: pl.DataFrame) 
     scores = scorer.predict(matrix_for(scorer, frame))[scorer.score]
     progress.tell("comparing them with training")
     labels = _floats(targets.outcome(frame, agreed.target))
-    return Window(source, frame, scores, labels)
+    return Window(source, _watched(frame, scorer, agreed), scores, labels)
+
+
+def _watched(frame: pl.DataFrame, scorer: Scorer, agreed: Contract) -> pl.DataFrame:
+    pairs = zip(scorer.spec.words, scorer.words, strict=True)
+    return texts.watched(frame, agreed, {feature.column: words for feature, words in pairs})
 
 
 def _log(
@@ -487,6 +495,7 @@ def _log(
         pl.Series(n, [row.get(n) for row in logged], dtype=dtype, strict=False)
         for n, dtype in columns.items()
     )
+    frame = _watched(frame, scorer, agreed)
     return Window(source, frame, np.array([getattr(row, scorer.score) for row in rows]), found)
 
 

@@ -1,7 +1,8 @@
 """The data contract: an ODCS 3.1 YAML file read into one typed object, and its lint.
 
 Format: Open Data Contract Standard 3.1.0. What the standard lacks is kept in `customProperties`
-of a column: role, dateFormats, decimalComma, observed, reasons, and those of target_fields.py.
+of a column: role, dateFormats, decimalComma, freeText, observed, reasons, and those of
+target_fields.py.
 """
 
 import json
@@ -24,7 +25,7 @@ from ..settings import load_yaml
 from ..storage import sha256_text
 from . import consent, target_fields
 
-Kind = Literal["number", "integer", "boolean", "category", "date", "timestamp"]
+Kind = Literal["number", "integer", "boolean", "category", "text", "date", "timestamp"]
 Role = Literal["feature", "target", "entity", "time", "excluded"]
 Severity = Literal["error", "warning"]
 Effect = Literal["", "up", "down"]  # on the target of sample data, where a column's values rise
@@ -41,7 +42,7 @@ UNSERVED = r'["\\\x00-\x1f]'  # in JSON such a name would need escapes
 
 
 class Column(target_fields.Fields, frozen=True, kw_only=True):
-    """One column of the dataset."""
+    """One column of the dataset; `maximum` of a text is its length in characters."""
 
     name: str
     kind: Kind
@@ -304,6 +305,7 @@ class _Extras(target_fields.Custom, kw_only=True, rename="camel"):
     role: Role
     date_formats: tuple[str, ...] = ()
     decimal_comma: bool = False
+    free_text: bool = False
     observed: _Observed = msgspec.field(default_factory=_Observed)
 
 
@@ -375,12 +377,12 @@ def _column(item: _Property) -> Column:
     values = values if isinstance(values, list) else []  # else `_unsupported` says so
     return Column(
         name=item.name,
-        kind="category" if item.logical_type == "string" else item.logical_type,
+        kind=_kind(item.logical_type, extras.free_text),
         role=extras.role,
         required=item.required,
         unique=item.unique,
         minimum=item.logical_type_options.get("minimum"),
-        maximum=item.logical_type_options.get("maximum"),
+        maximum=item.logical_type_options.get("maxLength" if extras.free_text else "maximum"),
         levels=tuple(level(value) for value in values if isinstance(value, str)),
         levels_severity=levels.severity,
         formats=extras.date_formats,
@@ -396,12 +398,19 @@ def _column(item: _Property) -> Column:
     )
 
 
+def _kind(logical_type: str, is_text: bool) -> Any:
+    return ("text" if is_text else "category") if logical_type == "string" else logical_type
+
+
 def _unsupported(item: _Property) -> Iterator[str]:
     """Refuse what the standard allows and this project does not check, rather than ignore it."""
     for option, value in item.logical_type_options.items():
         if option in ("minimum", "maximum") and item.logical_type in ("number", "integer"):
             if isinstance(value, bool | str) or not math.isfinite(value):
                 yield f"{option} {value!r} is not a number"
+        elif option == "maxLength" and _is_text(item):
+            if type(value) is not int or value < 1:
+                yield f"maxLength {value!r} is no number of characters"
         elif option != "format":
             yield f"logicalTypeOptions {option} is not checked here: remove it"
     for quality in item.quality:
@@ -410,6 +419,11 @@ def _unsupported(item: _Property) -> Iterator[str]:
             yield "quality: only one invalidValues with a list of validValues is checked here"
         elif not all(isinstance(level, str) and level for level in levels):
             yield "validValues: put each level in quotes (YAML reads yes as true, 1 as a number)"
+
+
+def _is_text(item: _Property) -> bool:
+    said = {c.property: c.value for c in item.custom_properties}
+    return item.logical_type == "string" and said.get("freeText") is True
 
 
 def _problems(contract: Contract) -> Iterator[str]:
@@ -460,6 +474,11 @@ def _column_problems(column: Column, contract: Contract) -> Iterator[str]:
             column.role == "entity" and kind not in ("integer", "category"),
             f"role entity needs string or integer, not {kind}",
         ),
+        (
+            kind == "text" and column.role not in ("feature", "excluded"),
+            f"freeText is for features, not for role {column.role}",
+        ),
+        (kind == "text" and key, "freeText cannot be part of the primary key"),
         (not 0 <= column.missing_share <= 1, "missingShare is not between 0 and 1"),
         (
             key and not column.required,

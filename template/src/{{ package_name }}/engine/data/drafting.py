@@ -17,7 +17,7 @@ from .. import progress, storage, task
 from ..errors import ProjectError
 from ..formats import NBSP, count, number, percent
 from ..settings import Project
-from . import leakage, personal, target_draft
+from . import leakage, personal, target_draft, texts
 from .candidate import MAX_LEVELS, Candidate, short
 from .contract import (
     UNSERVED,
@@ -327,7 +327,7 @@ def _guess_entity(columns: dict[str, Candidate]) -> str | None:
 
 
 def _judge(column: Candidate) -> None:
-    """Exclude what no model should see: no information, personal data, free text."""
+    """Exclude what no model should see, no information or personal data; tell free texts."""
     filled, different = column.filled, column.different
     if column.role == "target":
         return
@@ -341,10 +341,12 @@ def _judge(column: Candidate) -> None:
         column.personal = True
         column.notes = [note for note in column.notes if note[0] != "unreadable"]  # it shows values
         column.exclude("personal", reason)
-    elif column.kind == "category" and different > max(MAX_LEVELS, 0.5 * len(filled)):
-        words = filled.str.count_matches(r"\S+").sum()
-        if words >= 4 * len(filled):
-            column.exclude("free text", f"{different} different texts: make features of them first")
+    elif column.kind == "category" and texts.are_texts(filled, MAX_LEVELS):
+        column.kind, column.options = "text", {"maxLength": texts.longest(filled)}
+        column.extra["freeText"] = True
+        column.notes.append(("free text", texts.told(filled)))
+        if found := texts.personal(filled):
+            column.notes.append(("personal", found))
 
 
 def _exclude_identifier(column: Candidate) -> None:
@@ -500,7 +502,7 @@ def _property(column: Candidate, keys: list[str]) -> dict[str, Any]:
     shown = len(filled) > 0 and not column.personal
     low, high = short(filled.min()), short(filled.max())
     description, observed = f"{column.different} different values", {}
-    if shown and kind not in ("category", "boolean"):
+    if shown and kind not in ("category", "text", "boolean"):
         description += f" from {low} to {high}"
     if shown and kind in ("number", "integer", "boolean"):
         observed = {"mean": short(filled.mean()), "std": short(filled.std() or 0)}
@@ -523,7 +525,7 @@ def _property(column: Candidate, keys: list[str]) -> dict[str, Any]:
     }
     content = {
         "name": column.name,
-        "logicalType": "string" if kind == "category" else kind,
+        "logicalType": "string" if kind in ("category", "text") else kind,
         "required": is_key or (column.role != "excluded" and column.complete),
         "unique": is_key and len(keys) == 1,
         "primaryKey": is_key,

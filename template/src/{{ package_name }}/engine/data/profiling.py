@@ -3,6 +3,7 @@
 import datetime as dt
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -102,6 +103,9 @@ def _describe(column: Column, values: pl.Series, y: pl.Series) -> dict[str, Any]
         facts["relation"] = leakage.association(values, y)
     if privacy.hidden(column) or column.role == "entity" or not len(present):
         return facts
+    if column.kind == "text":  # no text stands in a report; counted are its characters
+        values = values.str.len_chars().cast(pl.Int64)
+        present, column = values.drop_nulls(), msgspec.structs.replace(column, kind="integer")
     counts = present.alias("value").value_counts(name="n")
     counts = counts.sort("n", "value", descending=[True, False])
     facts["mode"] = _plain(counts["value"][0])

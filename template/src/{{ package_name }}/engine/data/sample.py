@@ -18,7 +18,7 @@ from ..errors import ProjectError
 from ..formats import number
 from ..settings import Data, Project
 from . import contract as contracts
-from . import signal
+from . import signal, wording
 from .contract import Column, Contract, definition_columns
 from .spread import scaled
 from .validation import DTYPES, parquet, parse
@@ -71,7 +71,7 @@ def generate(contract: Contract, rows: int, seed: int, months: int = MONTHS) -> 
         gaps = rng.random(rows) < column.missing_share
         if column.name in fixed:
             data[column.name] = fixed[column.name]
-        elif column.role != "target":
+        elif column.role != "target" and column.kind != "text":
             values, effect = _values(column, latent, rng, _start(months))
             series = pl.Series(column.name, values, dtype=DTYPES[column.kind], strict=False)
             data[column.name] = series if column.required else series.set(pl.Series(gaps), None)
@@ -87,6 +87,10 @@ def generate(contract: Contract, rows: int, seed: int, months: int = MONTHS) -> 
         frame = pl.DataFrame(list(data.values()))
         outcome = frame.select(pl.sql_expr(target.definition).alias(target.name)).to_series()
         data[target.name] = parse(outcome, target)
+    for column in (item for item in contract.columns if item.kind == "text"):
+        lines = wording.written(column.name, data[target.name], column.maximum, rng)
+        gaps = np.zeros(rows, bool) if column.required else rng.random(rows) < column.missing_share
+        data[column.name] = lines.set(pl.Series(gaps), None)
     return pl.DataFrame([data[column.name] for column in contract.columns])
 
 

@@ -28,6 +28,7 @@ from ..parquet import scan
 from ..settings import Project
 from . import contract as contracts
 from . import target as targets
+from . import texts
 from .contract import Column, Contract
 
 if TYPE_CHECKING:  # it comes with the runtime of the model
@@ -41,6 +42,7 @@ DTYPES: dict[str, pl.DataType] = {
     "integer": pl.Int64(),
     "boolean": pl.Boolean(),
     "category": pl.String(),
+    "text": pl.String(),
     "date": pl.Date(),
     "timestamp": pl.Datetime("us"),
 }
@@ -206,6 +208,7 @@ def run(project: Project) -> dict[str, Any]:
         raise ProjectError(f"{snapshot.file} is missing or was changed: run `ml ingest` again")
     result = apply(contract, scan(content, known=True).collect())
     result.warnings.update(targets.doubts(result.valid, contract.target))
+    result.warnings.update(texts.doubts(result.valid, contract))
     inputs = snapshot.sha256 + storage.sha256_text(contract.text)
     report = {
         "run": storage.sha256_text(inputs)[:12],
@@ -358,9 +361,13 @@ def check(raw: pl.Series, column: "Column | ServedColumn", *, required: bool) ->
         masks["required"] = ~present
     if column.kind == "number":
         masks["infinite"] = values.abs() > LARGEST
-    if column.minimum is not None:
+    if column.kind == "text":
+        masks["NUL"] = values.str.contains("\x00", literal=True)
+        if column.maximum is not None:
+            masks["length"] = values.str.len_chars() > column.maximum
+    elif column.minimum is not None:
         masks["minimum"] = values < column.minimum
-    if column.maximum is not None:
+    if column.maximum is not None and column.kind != "text":
         masks["maximum"] = values > column.maximum
     if column.levels:
         masks["levels"] = ~values.cast(pl.String).is_in(column.levels)
@@ -390,8 +397,11 @@ def parse(raw: pl.Series, column: "Column | ServedColumn") -> pl.Series:
     """Return the values in the contract's type, null where they cannot be read."""
     kind, dtype, raw = column.kind, DTYPES[column.kind], without_words(raw)
     is_text = raw.dtype == pl.String
-    if kind == "category":
+    if kind in ("category", "text"):
         raw = _written(raw)
+    if kind == "text" and not (raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Duration)):
+        texts = raw.cast(dtype)
+        return texts.set(texts.str.strip_chars() == "", None)
     if kind == "category" and not (raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Duration)):
         texts = raw.cast(dtype)
         # The first look costs nothing beside the pattern.

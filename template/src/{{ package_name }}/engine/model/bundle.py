@@ -14,15 +14,16 @@ from .. import git, privacy, storage, task
 from ..data import validation
 from ..data.contract import UNSERVED, Column, Contract
 from ..errors import ProjectError
-from ..features import encode
+from ..features import encode, with_words
 from ..keys import EVENT_ID, LONGEST
-from . import graph, history
+from . import graph, history, texts
 from .output import Output
 from .plain import Matrix
 from .scorer import FORMAT, FeatureSpec, Golden, Manifest, Scorer, ServedColumn, example, session
 
 TOLERANCE = 1e-5
 GOLDEN_ROWS = 50
+GOLDEN_WORDS = 12  # of a text
 
 
 def sent(contract: Contract, spec: FeatureSpec | None) -> tuple[Column, ...]:
@@ -91,14 +92,21 @@ def save(
     fields of the manifest, `state` answers the features that look back. ProjectError when a graph
     does not repeat the model: no bundle then.
     """
-    x = encode(spec, sample)
+    x, learnt = encode(spec, sample), spec
+    words: Sequence[texts.Words] = ()
+    if spec.texts and (sees := predictor.members[0].sees):
+        spec, words = sees.derived.served().spec, sees.derived.words
+        sample = with_words(sample, spec, words)
+        predictor = predictor.served()
+        rivals = {name: rival.served() for name, rival in rivals.items()}
     outputs: tuple[Output, ...] = facts["outputs"]
     model = graph.emit(predictor, spec, encoded=False)
     encoded = graph.emit(predictor, spec, encoded=True)
-    _prove(predictor, spec, sample, x, model, encoded)
+    _prove(predictor, spec, sample, x, learnt, model, encoded)
     columns = sent(contract, spec)
     shown, keys = served_columns(contract, spec), key_columns(contract, spec)
     chosen = _without_personal(_of_nobody(sample), columns, shown)
+    chosen = with_words(_written(chosen, spec, words), spec, words)
     rows = tuple(_plain(row, columns) for row in chosen.to_dicts())
     scores = [output.name for output in outputs if output.role == "score"]
     answers = session(encoded).run(scores, {"x": encode(spec, chosen)})
@@ -115,6 +123,8 @@ def save(
             "golden.json": storage.json_bytes(golden),
             **{name: storage.json_bytes(report) for name, report in reports.items()},
         }
+        if words:
+            content[texts.FILE] = texts.content(words)
         for name, rival in rivals.items():
             content[f"rivals/{name}.onnx"] = graph.emit(rival, spec, encoded=True)
         for name, data in content.items():
@@ -157,22 +167,30 @@ def _prove(
     spec: FeatureSpec,
     sample: pl.DataFrame,
     x: Matrix,
+    learnt: FeatureSpec,
     model: bytes,
     encoded: bytes,
 ) -> None:
-    """Compare both graphs with the training libraries on real rows and on rows never seen."""
-    width = len(spec.numeric)
+    """Compare both graphs with the training libraries on real rows and on rows never seen.
+
+    `x` is the matrix that training has, by `learnt`: texts are codes in it.
+    """
+    width, end = len(learnt.numeric), len(learnt.numeric) + len(learnt.categorical)
     missing, huge, tiny, near = x.copy(), x.copy(), x.copy(), x.copy()
     missing[:, :width] = np.nan
-    missing[:, width:] = [len(feature.levels) for feature in spec.categorical]
+    missing[:, width:end] = [len(feature.levels) for feature in learnt.categorical]
     huge[:, :width] *= np.float32(1e6)
     tiny[:, :width] *= np.float32(1e-6)
     near[:, :width] = np.nextafter(x[:, :width], np.float32(np.inf))
     fast, full = session(encoded), session(model)
     checks = {"real": x, "missing": missing, "huge": huge, "tiny": tiny, "neighbouring": near}
+    told = encode(spec, sample)
+    places = [spec.names.index(name) for name in learnt.names[:end]]
     for name, rows in checks.items():
-        _same(predictor.answers(rows), _run(fast, {"x": rows}), name)
-    _same(_run(fast, {"x": x}), _run(full, raw_inputs(spec, sample)), "raw")
+        served = told.copy()
+        served[:, places] = rows[:, :end]
+        _same(predictor.answers(rows), _run(fast, {"x": served}), name)
+    _same(_run(fast, {"x": told}), _run(full, raw_inputs(spec, sample)), "raw")
 
 
 def _same(
@@ -205,6 +223,17 @@ def _of_nobody(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.select(
         pl.col(name).gather(mixed.permutation(rows.height)[:GOLDEN_ROWS]) for name in rows.columns
     )
+
+
+def _written(rows: pl.DataFrame, spec: FeatureSpec, models: Sequence[texts.Words]) -> pl.DataFrame:
+    """Put texts of drawn words and rare characters in place of what somebody wrote."""
+    drawn = np.random.default_rng(0)
+    for feature, words in zip(spec.words, models, strict=True):
+        known = [*words.places] or [""]
+        lines = drawn.choice(known, (rows.height, GOLDEN_WORDS))
+        written = [f"{' '.join(line)} {texts.ODD}" for line in lines]
+        rows = rows.with_columns(pl.Series(feature.column, written, dtype=pl.String))
+    return rows
 
 
 def _without_personal(

@@ -33,6 +33,8 @@ from .scorer import (
     session,
 )
 from .selection import Selection
+from .texts import TextFeature, Words
+from .words import OfText, complete
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
 # Models that cut columns where they will; all others add up columns or measure distances.
@@ -69,10 +71,40 @@ class Derived:
         names = set(self.views[view])
         made = [name for step in self.steps.values() for name in step.names]
         numbers = [item for item in self.spec.numeric if item.name in names]
+        of_texts = [name for step in self.texts for name in step.names]
+        place = sum(item.name not in self.spec.context for item in numbers)
+        numbers[place:place] = [NumericFeature(name, name) for name in of_texts if name in names]
+        made = [name for name in made if name not in of_texts]
         numbers += [NumericFeature(name, name) for name in made if name in names]
         codes = tuple(item for item in self.spec.categorical if item.name in names)
         context = tuple(name for name in self.spec.context if name in names)
         return FeatureSpec(tuple(numbers), codes, context)
+
+    @property
+    def texts(self) -> list[Step]:
+        """Return the steps that make numbers of texts."""
+        return [step for step in self.steps.values() if isinstance(step.operator, OfText)]
+
+    def served(self) -> "Derived":
+        """Return what a bundle has: its `x` has the numbers that are made of texts, not codes."""
+        spec, place = self.spec, self.spec.measured
+        names = [name for step in self.texts for name in step.names]
+        numbers = tuple(NumericFeature(name, name) for name in names)
+        words = tuple(
+            TextFeature(step.operator.name, step.operator.sources[0], tuple(step.names))
+            for step in self.texts
+        )
+        numeric = (*spec.numeric[:place], *numbers, *spec.numeric[place:])
+        spec = msgspec.structs.replace(spec, numeric=numeric, texts=(), words=words)
+        others = [step for step in self.steps.values() if step not in self.texts]
+        found = Derived(spec, others)
+        found.views = self.views
+        return found
+
+    @property
+    def words(self) -> list[Words]:
+        """Return what makes the numbers of texts in a bundle."""
+        return [step.operator.words(step.learnt) for step in self.texts]  # type: ignore[attr-defined]
 
     def emit(self, graph: Graph, view: str, made: dict[str, str]) -> str:
         """Add nodes from `x` to the matrix of a view, float32; `made` names the tensors so far."""
@@ -91,7 +123,15 @@ class Derived:
         parts = [_taken(graph, plain)] if plain else []
         parts += [self._as_seen(graph, steps, wanted, made)] if steps else []
         parts += [_taken(graph, codes)] if codes else []
-        return graph.node("Concat", parts, f"seen_{view}", axis=1)
+        order = [item.name for item in spec.numeric]
+        joined = [name for name in order if name in places]
+        joined += [name for step in steps for name in step.names if name in wanted]
+        if joined == order:
+            return graph.node("Concat", parts, f"seen_{view}", axis=1)
+        turned = [joined.index(name) for name in order] + [*range(len(order), len(spec.names))]
+        whole = graph.node("Concat", parts, axis=1)
+        turn = graph.constant(turned, np.int64)
+        return graph.node("Gather", [whole, turn], f"seen_{view}", axis=1)
 
     def matrix(self, x: Matrix, view: str, threads: int = 1) -> Matrix:
         """Run the nodes for rows of shape (rows, features)."""
@@ -154,6 +194,10 @@ class Sees(NamedTuple):
         """What the model is told of its matrix."""
         return self.derived.spec_of(self.view)
 
+    def served(self) -> "Sees":
+        """Return it as a bundle has it, without texts."""
+        return Sees(self.derived.served(), self.view)
+
     def matrix(self, x: Matrix, threads: int = 1) -> Matrix:
         """Return the model's matrix for rows of the columns."""
         return self.derived.matrix(x, self.view, threads)
@@ -168,6 +212,7 @@ class Recipe:
         self.operators, self.selection = operators, selection
         self.seed, self.delay = seed, delay  # microseconds until a target is known
         self._known: dict[bytes, Derived] = {}
+        self._told: dict[tuple[bytes, str], Floats] = {}  # of texts, which take long
 
     def learn(
         self, x: Matrix, y: NDArray[Any] | None, time: NDArray[np.int64] | None, spec: FeatureSpec
@@ -175,7 +220,8 @@ class Recipe:
         """Learn from training rows; also return each step's columns as models may train on."""
         digest = hashlib.sha256(np.ascontiguousarray(x))
         digest.update(b"" if y is None else np.ascontiguousarray(y))
-        known = self._known.get(digest.digest())
+        which = digest.digest()
+        known = self._known.get(which)
         rows = Rows(goals(y), time, self.delay, self.seed)
         values: dict[str, Floats] = {}
         steps: list[Step] = []
@@ -184,14 +230,18 @@ class Recipe:
             learnt = known.steps[operator.name].learnt if known else None
             try:
                 learnt = operator.learn(columns, levels, rows) if learnt is None else learnt
-                found = operator.training(columns, levels, rows)
+                found = self._told.get((which, operator.name))
+                if found is None:
+                    found = operator.training(columns, levels, rows)
             except ValueError as error:
                 raise refused(operator, str(error)) from None
+            if found is not None and operator.takes == "text":
+                self._told[which, operator.name] = found
             found = _run(operator, learnt, columns) if found is None else found
             values[operator.name] = found
             steps.append(Step(operator, learnt, found.shape[1]))
         if known is None:
-            known = self._known[digest.digest()] = Derived(spec, steps)
+            known = self._known[which] = Derived(spec, steps)
             for view in ("trees", "linear"):
                 known.views[view] = self._selected(known, view, x, y, values, rows)
         return known, values
@@ -225,6 +275,7 @@ class Recipe:
         """Return the names that a kind of model sees, after selection."""
         seen = [op for op in self.operators if op.to in ("all", view)]
         gone = {source for op in seen if op.instead for source in op.sources}
+        gone |= {item.name for item in derived.spec.texts}
         gone |= {name for op in seen if op.name in gone for name in derived.steps[op.name].names}
         made = [name for op in seen for name in derived.steps[op.name].names]
         kept = [name for name in [*derived.spec.names, *made] if name not in gone]
@@ -277,9 +328,10 @@ def declared(
             parts = [part for part in (*PARTS, "elapsed") if part not in hours]
             kinds |= {f"{column.name}.{part}": "number" for part in parts}
         else:
-            kinds[column.name] = "category" if column.kind == "category" else "number"
+            plain = column.kind in ("category", "text")
+            kinds[column.name] = column.kind if plain else "number"
     past = history.declared(features, project, contract)
-    operators = [item for item in features if not isinstance(item, Past)]
+    operators = [item for item in _complete(features, contract) if not isinstance(item, Past)]
     others = {item.name for item in contract.columns} - kinds.keys()
     for item in past:
         if item.name in kinds or item.name in others:
@@ -292,13 +344,18 @@ def declared(
     return Recipe(operators, selection, project.config.training.seed, delay)
 
 
+def _complete(features: Sequence[Any], contract: Contract) -> list[Any]:
+    names = [column.name for column in contract.features if column.kind == "text"]
+    return complete(features, names, labelled=task.LABELS_NEEDED) if names else [*features]
+
+
 def check(
     operators: Sequence[Operator], selection: Selection, kinds: dict[str, str], others: set[str]
 ) -> None:
     """ProjectError for the first declaration that is wrong.
 
-    `kinds` maps what a feature may be made of to "number" or "category", `others` are columns
-    that are no features.
+    `kinds` maps what a feature may be made of to "number", "category" or "text",
+    `others` are columns that are no features.
     """
     known, dates = dict(kinds), {name.rpartition(".")[0] for name in kinds}
     for operator in operators:
@@ -364,8 +421,8 @@ def _inputs(
         if column.shape[1] != 1:
             raise refused(operator, f"{source!r} has several columns")
         parts.append(column)
-    first = places.get(operator.sources[0], 0) - len(spec.numeric)
-    levels = spec.categorical[first].levels if operator.takes == "category" else ()
+    coded = {item.name: item.levels for item in (*spec.categorical, *spec.texts)}
+    levels = coded[operator.sources[0]] if operator.takes != "number" else ()
     return np.hstack(parts).astype(np.float64), levels
 
 

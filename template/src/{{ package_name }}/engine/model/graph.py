@@ -46,6 +46,12 @@ class Predictor(NamedTuple):
         """Return what the graph must repeat: outputs by name, of shape (rows,) or more."""
         return self.head.answers(self._blend(x))
 
+    def served(self) -> "Predictor":
+        """Return it as a bundle has it: a matrix holds what is made of texts, not texts."""
+        served = (member.sees and member.sees.served() for member in self.members)
+        pairs = zip(self.members, served, strict=True)
+        return self._replace(members=tuple(m._replace(sees=sees) for m, sees in pairs))
+
     def _blend(self, x: Matrix) -> NDArray[np.float64]:
         predictions = [member.predict(x) for member in self.members]
         if self.second:

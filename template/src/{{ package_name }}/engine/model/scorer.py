@@ -25,6 +25,9 @@ from .history import FEW_ROWS, Lookback, State, key_of, moment_of
 from .history import FILES as STATE_FILES
 from .history import read as read_state
 from .output import Output, answer
+from .texts import FILE as WORDS
+from .texts import TextFeature, Words
+from .texts import read as read_words
 
 FORMAT = 3
 GOLDEN_TOLERANCE = 1e-4
@@ -42,6 +45,7 @@ TYPES: dict[str, type] = {
     "integer": int,
     "boolean": bool,
     "category": str,
+    "text": str,
     "date": dt.date,
     "timestamp": dt.datetime,
 }
@@ -85,13 +89,16 @@ class FeatureSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """How raw columns become the model's matrix: first the numbers, then the codes.
 
     `context` names features, the last of their kind, that say for whom and when a row is. Those of
-    `history` are numbers that no column holds: a state has them.
+    `history` are numbers that no column holds: a state has them. In training `texts` are codes,
+    behind all others, that features are made of; a bundle has numbers made of `words` instead.
     """
 
     numeric: tuple[NumericFeature, ...]
     categorical: tuple[CategoricalFeature, ...]
     context: tuple[str, ...] = ()
     history: tuple[Lookback, ...] = ()
+    texts: tuple[CategoricalFeature, ...] = ()
+    words: tuple[TextFeature, ...] = ()
 
     @property
     def measured(self) -> int:
@@ -101,25 +108,27 @@ class FeatureSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def names(self) -> list[str]:
         """Names of the matrix columns, in order."""
-        return [item.name for item in self.numeric] + [item.name for item in self.categorical]
+        return [item.name for item in (*self.numeric, *self.categorical, *self.texts)]
 
     @property
     def columns(self) -> set[str]:
         """Names of the columns that are read of a row."""
         made = {feature.name for feature in self.history}
-        read = {item.column for item in self.numeric} | {item.column for item in self.categorical}
-        return read - made | {name for feature in self.history for name in (feature.by, feature.on)}
+        made |= {name for feature in self.words for name in feature.made}
+        items = (*self.numeric, *self.categorical, *self.texts)
+        read = {item.column for item in items} - made | {item.column for item in self.words}
+        return read | {name for feature in self.history for name in (feature.by, feature.on)}
 
 
 class ServedColumn(msgspec.Struct, frozen=True, kw_only=True):
-    """A column of the data contract that callers send.
+    """A column of the data contract that callers send; `maximum` of a text is its length.
 
     A `key` says which row it is: it comes back with the answer. What is not `used` is no input of
     the model, and never required.
     """
 
     name: str
-    kind: Literal["number", "integer", "boolean", "category", "date", "timestamp"]
+    kind: Literal["number", "integer", "boolean", "category", "text", "date", "timestamp"]
     required: bool = False
     minimum: float | None = None
     maximum: float | None = None
@@ -202,6 +211,7 @@ def example(column: ServedColumn) -> str | float | bool:
         "integer": math.ceil(number),
         "boolean": True,
         "category": "text",
+        "text": "text",
         "date": "2026-01-31",
         "timestamp": "2026-01-31T08:30:00",
     }[column.kind]
@@ -265,7 +275,7 @@ def _verified(folder: Path, manifest: Manifest) -> dict[str, bytes]:
     for name, expected in manifest.files.items():
         path = folder / name
         content, digest = storage.read_hashed(path) if path.is_file() else (b"", "")
-        if name in GRAPHS:
+        if name in (*GRAPHS, WORDS):
             graphs[name] = content
         if digest != expected:
             state = "changed" if path.is_file() else "missing"
@@ -287,6 +297,9 @@ def row_type(columns: Sequence[ServedColumn], *, closed: bool = True) -> type[ms
         kind: Any = TYPES[column.kind]
         low, high = column.minimum, column.maximum
         limits: dict[str, float | None] = {"ge": low, "le": high}
+        if column.kind == "text":
+            limits = {"max_length": None if high is None else int(high)}
+            kind = Annotated[kind, msgspec.Meta(pattern=_text_pattern(column.required))]
         if column.kind == "number":
             limits = {
                 "ge": -LARGEST if low is None else low,
@@ -322,6 +335,12 @@ def row_type(columns: Sequence[ServedColumn], *, closed: bool = True) -> type[ms
     )
 
 
+def _text_pattern(required: bool) -> str:
+    """Return what a text is like: without NUL, and where it is required no word for nothing."""
+    words = "|".join(map(re.escape, dialect.MISSING))
+    return r"^(?!(" + words + r")$)(?=\s*\S)[^\x00]*$" if required else r"^[^\x00]*$"
+
+
 def _utc(moment: Any) -> Any:
     """Turn a time with an offset into UTC, as validation does."""
     if isinstance(moment, dt.datetime) and moment.tzinfo:
@@ -348,6 +367,10 @@ def breach(value: Any, column: ServedColumn) -> str:
         return "type"
     if column.kind == "number" and not abs(value) <= LARGEST:
         return "infinite"
+    if column.kind == "text":
+        if "\x00" in value:
+            return "NUL"
+        return "length" if column.maximum is not None and len(value) > column.maximum else ""
     if column.minimum is not None and value < column.minimum:
         return "minimum"
     if column.maximum is not None and value > column.maximum:
@@ -423,8 +446,9 @@ class Scorer:
         model: bytes,
         threads: int = 1,
         state: State | None = None,
+        words: Sequence[Words] = (),
     ) -> None:
-        self.state = state
+        self.state, self.words = state, words
         self.manifest = manifest
         self.version = manifest.version
         self.outputs = manifest.outputs
@@ -442,8 +466,9 @@ class Scorer:
         self.has_times = any(column.kind == "timestamp" for column in self.sent)
         position = {column.name: index for index, column in enumerate(self.sent)}
         self._position = dict(position)
-        looking_back = (feature.name for feature in spec.history)
-        position |= {name: index for index, name in enumerate(looking_back, len(self.sent))}
+        added = [name for feature in spec.words for name in feature.made]
+        added += [feature.name for feature in spec.history]
+        position |= {name: index for index, name in enumerate(added, len(self.sent))}
         self._numeric = [
             (
                 position[feature.column],
@@ -488,6 +513,7 @@ class Scorer:
             )
         graphs = _verified(folder, manifest)
         spec = storage.read_json(folder / "features.json", FeatureSpec)
+        words = read_words(folder.name, graphs.pop(WORDS, b""), spec.words)
         scorer = cls(
             manifest,
             spec,
@@ -495,6 +521,7 @@ class Scorer:
             graphs["model_encoded.onnx"],
             threads,
             read_state(folder, spec.history) if spec.history else None,
+            words,
         )
         scorer.check_graphs(folder.name, graphs)
         scorer.replay(read_golden(folder, scorer.columns))
@@ -565,11 +592,18 @@ class Scorer:
         """
         width = len(self._numeric) + len(self._categorical)
         values = [msgspec.structs.astuple(row) for row in rows]
+        if self.words:
+            values = [row + tuple(self._told(row)) for row in values]
         if self.state:
             past = past or self._past(self.state, values)
             values = [row + tuple(found) for row, found in zip(values, past, strict=True)]
         matrix = [self._encode(row) for row in values]
         return np.array(matrix, dtype=np.float32).reshape(len(rows), width)
+
+    def _told(self, row: tuple[Any, ...]) -> list[float]:
+        """Return the numbers that the texts of a row give."""
+        pairs = zip(self.spec.words, self.words, strict=True)
+        return [n for item, words in pairs for n in words.sums(row[self._position[item.column]])]
 
     def _past(self, state: State, rows: Sequence[tuple[Any, ...]]) -> list[list[float]]:
         """Ask the state for the features of rows that look back."""

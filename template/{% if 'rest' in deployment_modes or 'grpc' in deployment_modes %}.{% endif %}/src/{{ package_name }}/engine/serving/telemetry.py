@@ -80,6 +80,7 @@ class Telemetry:
         self.names = [output.name for output in outputs]
         self.columns: Sequence[ServedColumn] = ()
         self.shown: list[tuple[int, str]] = []
+        self.texts: list[int] = []
         self.keys: list[tuple[int, ServedColumn]] = []
         self.secret = keys.secret()
         self.lines: list[bytes] = []
@@ -178,10 +179,13 @@ class Telemetry:
             self.columns = done.columns
             columns = list(enumerate(done.columns))
             self.shown = [(n, c.name) for n, c in columns if c.used and not privacy.hidden(c)]
+            self.texts = [n for n, c in columns if c.kind == "text"]
             self.keys = [(n, c) for n, c in columns if c.key]
         lines = []
         for number, (row, found) in enumerate(zip(done.rows, done.predictions, strict=True)):
-            values = astuple(row)
+            values: Sequence[Any] = astuple(row)
+            if self.texts:
+                values = [privacy.shown(v) if n in self.texts else v for n, v in enumerate(values)]
             features = ENCODE({name: values[n] for n, name in self.shown})
             digest = hashlib.blake2b(features, digest_size=16).hexdigest()
             told = ((c.name, keys.logged(c, values[n], self.secret)) for n, c in self.keys)

@@ -1,0 +1,193 @@
+"""Operators from a text to a few numbers, learnt from training rows.
+
+In training each different text of the development rows is a level, so that such an operator is a
+table of the numbers of each; a bundle holds words and weights in its place (`texts.Words`).
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from . import texts
+from .lookups import INNER_FOLDS, Table
+from .operators import Count, Floats, Learnt, Operator, Rows
+
+LEAST_ROWS = 2  # that have a term: what one text alone says is its own, and stays out of a bundle
+PENALTY = 10.0  # C of the logistic regression
+Codes = NDArray[np.int64]
+
+
+class Corpus(NamedTuple):
+    """How often each text (row) has each term (column), as a sparse matrix.
+
+    `sizes` are the different terms of each text, those of it alone among them.
+    """
+
+    terms: NDArray[np.object_]
+    counts: Any
+    sizes: NDArray[np.int64]
+
+
+@lru_cache(maxsize=8)
+def corpus(levels: tuple[str, ...]) -> Corpus:
+    """Count the terms of texts; those of one text alone are left out."""
+    from scipy import sparse
+
+    places: dict[str, int] = {}
+    columns: list[int] = []
+    ends = [0]
+    for text in levels:
+        columns += [places.setdefault(term, len(places)) for term in texts.terms(text)]
+        ends.append(len(columns))
+    ones = np.ones(len(columns), dtype=np.float32)
+    shape = (len(levels), len(places))
+    counts = sparse.csr_matrix((ones, columns, ends), shape)
+    counts.sum_duplicates()
+    kept = np.flatnonzero(np.bincount(counts.indices, minlength=len(places)) >= LEAST_ROWS)
+    names = np.array(list(places), dtype=object)[kept] if len(kept) else np.empty(0, object)
+    return Corpus(names, counts[:, kept], np.diff(counts.indptr).astype(np.int64))
+
+
+class OfText(Table, frozen=True, kw_only=True):
+    """Numbers of a text by the tf-idf of at most `most` words and pairs of words."""
+
+    most: Annotated[int, msgspec.Meta(ge=1, le=200_000)] = 60_000
+    takes: ClassVar[str] = "text"
+
+    def weights(self, x: Any, rows: Rows) -> tuple[Floats, Floats]:
+        """Learn from tf-idf (rows, terms): weights (terms, numbers) and intercepts (numbers,)."""
+        raise NotImplementedError
+
+    def learn(self, columns: Floats, levels: tuple[str, ...], rows: Rows) -> Learnt:
+        """Learn words and weights from the texts of rows; the table has the numbers of all."""
+        texts_of = corpus(levels)
+        codes = columns[:, 0].astype(np.int64)
+        known = np.array([not level or level.isspace() for level in levels] + [True])
+        seen = ~known[codes]
+        kept, idf = _vocabulary(texts_of, codes[seen], self.most)
+        x = _weighed(texts_of.counts[:, kept], idf)
+        goals = None if rows.goals is None else rows.goals[seen]
+        weights, intercept = self.weights(x[codes[seen]], rows._replace(goals=goals))
+        table = np.full((len(levels) + 1, len(intercept)), np.nan)
+        table[:-1] = x @ weights + intercept
+        table[known] = np.nan
+        terms = texts_of.terms[kept]
+        return {
+            "table": table,
+            "terms": terms,
+            "idf": idf,
+            "weights": weights,
+            "intercept": intercept,
+        }
+
+    def words(self, learnt: Learnt) -> texts.Words:
+        """Return what a bundle holds of it."""
+        places = {str(term): place for place, term in enumerate(learnt["terms"])}
+        return texts.Words(places, learnt["idf"], learnt["weights"], learnt["intercept"])
+
+
+class Words(OfText, frozen=True, kw_only=True):
+    """What a linear model of the words says of the target: a number for each of its goals.
+
+    Logistic regression where a goal is 0 or 1, else ridge regression. Training rows never see
+    their own target: theirs is the number by the other parts of five, and equal texts are in one
+    part (Wolpert 1992).
+    """
+
+    purpose: ClassVar[str] = "what is written tells of the target: its words, each with its weight"
+
+    def weights(self, x: Any, rows: Rows) -> tuple[Floats, Floats]:
+        """Fit each goal."""
+        if rows.goals is None:
+            raise ValueError("it needs a target that every row has: use Topics")
+        fitted = [_fitted(x, goal, rows.seed) for goal in rows.goals.T]
+        weights, intercepts = zip(*fitted, strict=True)
+        return np.stack(weights, axis=1), np.array(intercepts)
+
+    def training(self, columns: Floats, levels: tuple[str, ...], rows: Rows) -> Floats:
+        """Return numbers that hold no row's own target, shape (rows, goals)."""
+        codes = columns[:, 0].astype(np.int64)
+        rng = np.random.default_rng(rows.seed)
+        part = rng.integers(0, INNER_FOLDS, len(levels) + 1)[codes]
+        if rows.goals is None:
+            raise ValueError("it needs a target that every row has: use Topics")
+        found = np.full(rows.goals.shape, np.nan)
+        for number in range(INNER_FOLDS):
+            others, these = part != number, part == number
+            if others.any() and these.any():
+                goals = rows._replace(goals=rows.goals[others])
+                found[these] = self.learn(columns[others], levels, goals)["table"][codes[these]]
+        return found
+
+
+class Topics(OfText, frozen=True, kw_only=True):
+    """The `keep` directions in which texts differ the most (Deerwester et al. 1990, LSA)."""
+
+    keep: Count = 8
+    purpose: ClassVar[str] = "what texts are about, learnt without the target"
+
+    def weights(self, x: Any, rows: Rows) -> tuple[Floats, Floats]:
+        """Learn by singular vectors; the largest weight of each is positive."""
+        from scipy.sparse.linalg import svds
+
+        keep = min(self.keep, min(x.shape) - 1)
+        axes = np.zeros((x.shape[1], self.keep))
+        if keep > 0:
+            start = np.random.default_rng(rows.seed).normal(size=min(x.shape))
+            found = svds(x, k=keep, v0=start)[2][::-1].T
+            largest = np.take_along_axis(found, np.abs(found).argmax(axis=0)[None], axis=0)
+            axes[:, :keep] = found * np.sign(largest)
+        return axes, np.zeros(self.keep)
+
+
+def complete(features: Sequence[Any], columns: Sequence[str], *, labelled: bool) -> list[Any]:
+    """Return declared features, with one of each text that none is made of; texts come first."""
+    of = {source for item in features if isinstance(item, OfText) for source in item.sources}
+    kind = Words if labelled else Topics
+    added = [kind(f"{name}.words", of=name) for name in columns if name not in of]
+    declared = [item for item in features if isinstance(item, OfText)]
+    return [*declared, *added, *(item for item in features if item not in declared)]
+
+
+def is_of_text(operator: Operator) -> bool:
+    """Whether an operator makes numbers of a text."""
+    return isinstance(operator, OfText)
+
+
+def _vocabulary(known: Corpus, codes: Codes, most: int) -> tuple[NDArray[np.intp], Floats]:
+    """Return the most frequent terms of rows, in the order of the corpus, and their idf."""
+    occurrences = known.counts[codes]
+    rows = np.bincount(occurrences.indices, minlength=len(known.terms))
+    order = np.lexsort((known.terms.astype(str), -rows))[:most]
+    kept = np.sort(order[rows[order] >= LEAST_ROWS])
+    return kept, np.log((1 + len(codes)) / (1 + rows[kept])) + 1
+
+
+def _weighed(counts: Any, idf: Floats) -> Any:
+    """Return tf-idf of rows whose length is 1, or 0 without a known term."""
+    from scipy import sparse
+
+    x = counts.astype(np.float64)
+    x.data = (1 + np.log(x.data)) * idf[x.indices]
+    lengths = np.sqrt(np.asarray(x.multiply(x).sum(axis=1)))[:, 0]
+    return sparse.csr_matrix(sparse.diags(1 / np.where(lengths > 0, lengths, 1.0)) @ x)
+
+
+def _fitted(x: Any, goal: Floats, seed: int) -> tuple[Floats, float]:
+    """Return weights and intercept of one goal."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    shown = np.unique(goal)
+    if not x.shape[1] or len(shown) < 2:
+        mean = float(goal.mean()) if len(goal) else 0.0
+        return np.zeros(x.shape[1]), mean
+    if set(shown) <= {0.0, 1.0}:
+        model = LogisticRegression(C=PENALTY, solver="liblinear", random_state=seed).fit(x, goal)
+        return model.coef_[0], float(model.intercept_[0])
+    spread = float(goal.std())
+    ridge = Ridge(1.0, solver="sparse_cg", random_state=seed).fit(x, (goal - goal.mean()) / spread)
+    return ridge.coef_ * spread, float(ridge.intercept_) * spread + float(goal.mean())
