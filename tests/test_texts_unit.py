@@ -306,10 +306,8 @@ def test_topics_of_the_sample_follow_the_target() -> None:
     said = written("said", pl.Series(list(TOPICS) * 50), 80, np.random.default_rng(0))
     assert said.str.len_chars().max() <= 80
     of = pl.Series(list(TOPICS) * 50)
-    hits = said.filter(of == "billing").str.contains("(?i)invoice|Rechnung|factura|payment").mean()
-    assert (
-        hits > 0.2 > said.filter(of == "praise").str.contains("(?i)invoice|Rechnung|factura").mean()
-    )
+    hits = said.filter(of == "kitchen").str.contains("(?i)pan|kettle|knife|Ofen|café").mean()
+    assert hits > 0.2 > said.filter(of == "books").str.contains("(?i)kettle|knife|Ofen|café").mean()
 
 
 def test_a_bundle_scores_texts_as_training_did(agreed: contract.Contract, tmp_path: Path) -> None:
@@ -362,7 +360,7 @@ def test_a_bundle_scores_texts_as_training_did(agreed: contract.Contract, tmp_pa
     assert scorer.score_rows(rows)["probability"] == pytest.approx(expected, abs=1e-5)
     golden = (folder / "golden.json").read_text()
     assert not any(text in golden for text in frame["said"].drop_nulls())
-    assert not (folder / "golden.json").read_text().count("Hello, about the")
+    assert not (folder / "golden.json").read_text().count("With ")
     (folder / "texts.npz").write_bytes(b"changed")
     with pytest.raises(ProjectError, match=r"texts\.npz is changed"):
         Scorer.load(folder)

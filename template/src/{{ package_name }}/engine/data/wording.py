@@ -1,76 +1,76 @@
-"""Texts of the sample: messages in three languages about what the target says, with noise.
+"""Texts of the sample: lines on products in three languages that go with the target, with noise.
 
-Each value of the target has a topic: that of its name, else the next. A part of the messages is
-about another one, and words of several topics are denied, so that single words are not enough.
+Each value of the target has a topic: that of its name, else the next. A part of the texts is about
+another one, and words of other topics are denied, so that single words are not enough.
 """
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-STRAY = 0.12  # of the messages are about another topic
+STRAY = 0.12  # of the texts are about another topic
 LANGUAGES, SHARES = ("en", "de", "es"), (0.6, 0.25, 0.15)
 TOPICS = {
-    "billing": {
-        "en": "invoice charge amount refund receipt tax payment card price debit",
-        "de": "Rechnung Betrag Abbuchung Steuer Zahlung Preis Lastschrift Mahnung Beleg",
-        "es": "factura cargo importe recibo impuesto pago tarjeta precio cobro",
+    "kitchen": {
+        "en": "pan kettle knife oven whisk steel dishwasher recipe coffee bowl",
+        "de": "Pfanne Wasserkocher Messer Ofen Edelstahl Kaffee Schüssel Topf Deckel",
+        "es": "sartén hervidor cuchillo horno acero café cuenco olla tapa",
     },
-    "delivery": {
-        "en": "parcel shipment courier tracking address late arrived warehouse door date",
-        "de": "Paket Sendung Lieferung Adresse Versand Bote Termin verloren Lager",
-        "es": "paquete entrega correo seguimiento retraso almacén domicilio envío",
+    "clothing": {
+        "en": "shirt cotton sleeve size jacket wool fit washable collar zip",
+        "de": "Hemd Baumwolle Ärmel Größe Jacke Wolle Kragen waschbar Knopf",
+        "es": "camisa algodón manga talla chaqueta lana cuello lavable botón",
     },
-    "returns": {
-        "en": "return exchange label size wrong colour broken box send back damaged",
-        "de": "Rückgabe Umtausch Größe falsch Farbe kaputt Karton zurück beschädigt",
-        "es": "devolución cambio talla color roto caja etiqueta dañado devolver",
+    "electronics": {
+        "en": "battery charger screen wireless cable speaker bluetooth adapter voltage sensor",
+        "de": "Akku Ladegerät Bildschirm kabellos Kabel Lautsprecher Stecker Sensor Strom",
+        "es": "batería cargador pantalla inalámbrico cable altavoz enchufe sensor voltios",
     },
-    "account": {
-        "en": "password login email profile locked username verify code reset access",
-        "de": "Passwort Anmeldung Konto gesperrt Profil Zugang Code Benutzer zurücksetzen",
-        "es": "contraseña cuenta acceso usuario bloqueada perfil código verificar",
+    "toys": {
+        "en": "puzzle doll blocks children play game plush age wooden car",
+        "de": "Puppe Bausteine Kinder Spiel Plüsch Holz Auto Rätsel Alter",
+        "es": "muñeca bloques niños juego peluche madera coche rompecabezas edad",
     },
-    "technical": {
-        "en": "app crash error update screen slow browser install freeze version",
-        "de": "Absturz Fehler Bildschirm langsam Browser Installation Version Programm",
-        "es": "aplicación error pantalla lenta navegador instalar versión fallo",
+    "garden": {
+        "en": "hose plant seeds soil lawn shovel pot watering hedge compost",
+        "de": "Schlauch Pflanze Samen Erde Rasen Schaufel Blumentopf Hecke Kompost",
+        "es": "manguera planta semillas tierra césped pala maceta seto abono",
     },
-    "praise": {
-        "en": "great thanks happy excellent friendly perfect love helpful quick wonderful",
-        "de": "super danke zufrieden ausgezeichnet freundlich perfekt hilfreich schnell",
-        "es": "gracias excelente contento amable perfecto genial rápido encantado",
+    "books": {
+        "en": "novel author pages chapter paperback edition story history print reader",
+        "de": "Roman Autor Seiten Kapitel Taschenbuch Auflage Geschichte Druck Leser",
+        "es": "novela autor páginas capítulo edición historia lector tapa impreso",
     },
 }
 FRAMES = {
-    "en": ("Hello, about the {0}: {1} and {2}.", "My {0} is not {3}, it is about {1}. {2}!"),
-    "de": ("Guten Tag, zu {0}: {1} und {2}.", "Es geht um {0}, nicht um {3}. {1}, {2}!"),
-    "es": ("Hola, sobre {0}: {1} y {2}.", "No es {3}, se trata de {0}: {1}, {2}."),
+    "en": ("With {0} and {1}, good for {2}.", "Not for {3}: this is about {0}, {1}. {2}!"),
+    "de": ("Mit {0} und {1}, gut für {2}.", "Kein {3}, hier geht es um {0}, {1}. {2}!"),
+    "es": ("Con {0} y {1}, ideal para {2}.", "No es {3}, se trata de {0}, {1}. ¡{2}!"),
 }
 MORE = {
-    "en": ("Please help me {0}.", "I asked last week.", "The {0} again.", "This is order {1}."),
-    "de": ("Bitte um Hilfe {0}.", "Seit einer Woche warte ich.", "Wieder {0}.", "Auftrag {1}."),
-    "es": ("Por favor, ayuda {0}.", "Espero desde el lunes.", "Otra vez {0}.", "Pedido {1}."),
+    "en": ("Now with more {0}.", "Ships in two days.", "The best {0} of the year.", "Model {1}."),
+    "de": ("Jetzt mit mehr {0}.", "Lieferung in zwei Tagen.", "Bestes {0}.", "Modell {1}."),
+    "es": ("Ahora con más {0}.", "Envío en dos días.", "Lo mejor en {0}.", "Modelo {1}."),
 }
 
 
 def written(
     name: str, outcome: pl.Series, longest: float | None, rng: np.random.Generator
 ) -> pl.Series:
-    """Return a message for each value of the target, of at most `longest` characters."""
+    """Return a text for each value of the target, of at most `longest` characters."""
     topics, limit = list(TOPICS), int(longest or 10_000)
     about = _topics(outcome)
     stray = rng.random(len(about)) < STRAY
     about = np.where(stray, rng.integers(0, len(topics), len(about)), about)
     languages = rng.choice(LANGUAGES, len(about), p=SHARES)
     lines = [
-        _message(topics[topic], str(language), rng)[:limit]
+        _text(topics[topic], str(language), rng)[:limit]
         for topic, language in zip(about, languages, strict=True)
     ]
     return pl.Series(name, lines, dtype=pl.String)
 
 
-def _message(topic: str, language: str, rng: np.random.Generator) -> str:
+def _text(topic: str, language: str, rng: np.random.Generator) -> str:
     words = rng.choice(TOPICS[topic][language].split(), 3, replace=False)
     other = rng.choice(TOPICS[str(rng.choice(list(TOPICS)))][language].split())
     parts = [str(rng.choice(FRAMES[language])).format(*words, other)]
