@@ -14,7 +14,7 @@ from helpers.jinja import environment, evaluate_all
 from helpers.rendering import command, copy_template, recorded, render
 from helpers.terminal import Terminal
 
-CASES = ("ticket_routing", "defect_type")
+CASES = ("ticket_routing", "defect_type", "product_text")
 FORMULAS = "questions/multiclass/formulas.jinja"
 KEPT = ("PLAN.md.jinja", "plan", "contracts", "docs", "README.md.jinja", "config.yaml.jinja")
 OF_OTHERS = (

@@ -146,7 +146,7 @@ def test_what_one_text_alone_says_is_in_no_bundle() -> None:
 
 def test_a_damaged_file_is_refused() -> None:
     with pytest.raises(ProjectError, match=r"texts\.npz is not usable; restore it"):
-        texts.read("v1", b"no archive", [texts.TextFeature("w", "said", ("w",))])
+        texts.read("v1", b"", [texts.TextFeature("w", "said", ("w",))])
     said, y = messages(100)
     operator = words.Words("w", of="said")
     stored = texts.content([operator.words(learnt(operator, said, y)[0])])

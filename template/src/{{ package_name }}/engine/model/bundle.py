@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -94,7 +95,8 @@ def save(
     """
     x, learnt = encode(spec, sample), spec
     words: Sequence[texts.Words] = ()
-    if spec.texts and (sees := predictor.members[0].sees):
+    spec = msgspec.structs.replace(spec, texts=())  # a bundle holds nobody's
+    if learnt.texts and (sees := predictor.members[0].sees):
         spec, words = sees.derived.served().spec, sees.derived.words
         sample = with_words(sample, spec, words)
         predictor = predictor.served()

@@ -10,7 +10,7 @@ import re
 import unicodedata
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -138,9 +138,11 @@ def content(models: Sequence[Words]) -> bytes:
     return buffer.getvalue()
 
 
-def read(bundle: str, stored: bytes, features: Iterable[TextFeature]) -> tuple[Words, ...]:
+def read(bundle: str, stored: bytes, features: Sequence[TextFeature]) -> tuple[Words, ...]:
     """Return what `content` wrote; ProjectError where it does not fit the features."""
-    found = []
+    found: list[Words] = []
+    if not features:
+        return ()
     try:
         with np.load(io.BytesIO(stored), allow_pickle=False) as arrays:
             for index, feature in enumerate(features):
@@ -152,7 +154,7 @@ def read(bundle: str, stored: bytes, features: Iterable[TextFeature]) -> tuple[W
                 if [part.shape for part in numbers] != shape:
                     raise ValueError("its arrays do not fit")
                 found.append(Words(places, *numbers))
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile):
+    except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile):
         raise ProjectError(
             f"bundle {bundle}: {FILE} is not usable; restore it or train again"
         ) from None
