@@ -1,5 +1,6 @@
 """A text column: read in any script, weighed in one way everywhere, never shown as it is."""
 
+import datetime as dt
 import re
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from package_name.engine.model.scorer import (
     row_type,
 )
 from package_name.engine.model.selection import Selection
+from package_name.engine.serving import telemetry
 
 ODD = {
     "Latin": "ﬁne ＡİßE e\u0301 don't",
@@ -416,3 +418,15 @@ def test_words_of_an_answer_and_misread_texts_are_told(agreed: contract.Contract
     assert found[1]["words"]["w"].count(",") == 5
     hidden = explaining.misread(Asked(), frame, x, y.astype(np.int8), frame["y"], {"said"})
     assert hidden[0]["texts"] == {"said": "(personal)"} == {"said": hidden[0]["words"]["w"]}
+
+
+def test_the_log_masks_texts() -> None:
+    columns = (ServedColumn(name="said", kind="text"), ServedColumn(name="age", kind="number"))
+    row = row_type(columns)(f0="call +49 171 2345678", f1=3.0)
+    log = telemetry.Telemetry(0.1, None, ())
+    found = telemetry.msgspec.json.decode(
+        log._lines(
+            telemetry.Done(dt.datetime(2026, 1, 1), 0.0, 200, "r", "v1", columns, [row], [row])
+        )[0]
+    )
+    assert found["features"] == {"said": "call (number)", "age": 3.0}

@@ -116,11 +116,12 @@ def misread(
     goals = np.zeros_like(scores)
     told = task.goals(y[known])
     goals[:, : told.shape[1]] = told
+    written = outcome.cast(pl.String)
     order = np.argsort(-np.abs(goals - scores).max(axis=1), kind="stable")[:MISREAD]
     return [
         {
             "row": int(known[place]),
-            "target": str(outcome[int(known[place])]),
+            "target": str(written[int(known[place])]),
             "texts": quoted(scorer, frame, int(known[place]), personal),
             "words": wording(scorer, frame, int(known[place]), personal),
             **{name: values[place].tolist() for name, values in answers.items()},

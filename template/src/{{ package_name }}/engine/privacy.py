@@ -48,3 +48,8 @@ def hidden_names(columns: Iterable[Column]) -> set[str]:
 def masked(text: str) -> str:
     """Return a text with (email), (iban), (ip) or (number) in place of what names somebody."""
     return FOUND.sub(lambda match: f"({match.lastgroup})", text)
+
+
+def shown(text: str | None) -> str | None:
+    """Return what may be written down of a text, None where there is none."""
+    return None if text is None else masked(text)
