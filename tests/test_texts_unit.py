@@ -403,7 +403,7 @@ def test_words_of_an_answer_and_misread_texts_are_told(agreed: contract.Contract
     model = operator.words(learnt(operator, said, y)[0])
 
     class Asked:
-        words, score = (model,), "probability"
+        words, score, outputs = (model,), "probability", ()
         spec = FeatureSpec((), (), words=(texts.TextFeature("w", "said", ("w",)),))
 
         def predict(self, x: np.ndarray) -> dict[str, np.ndarray]:

@@ -88,7 +88,7 @@ def _stratified(
         return task.dealt(y, groups, folds, seed)
     first, of = np.unique(alike, return_inverse=True)
     dealt = task.dealt(y[first], None, folds, seed)
-    return [tuple(np.flatnonzero(np.isin(of, part)) for part in fold) for fold in dealt]
+    return [(np.flatnonzero(np.isin(of, a)), np.flatnonzero(np.isin(of, b))) for a, b in dealt]
 
 
 def _by_time(

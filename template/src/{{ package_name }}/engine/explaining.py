@@ -7,6 +7,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from . import privacy, task
+from .model.output import levels
 from .model.plain import Matrix
 from .model.scorer import Scorer
 
@@ -123,8 +124,19 @@ def misread(
             "row": int(known[place]),
             "target": str(written[int(known[place])]),
             "texts": quoted(scorer, frame, int(known[place]), personal),
-            "words": wording(scorer, frame, int(known[place]), personal),
+            "words": _leading(scorer, wording(scorer, frame, int(known[place]), personal)),
             **{name: values[place].tolist() for name, values in answers.items()},
         }
         for place in order
     ]
+
+
+def _leading(scorer: Scorer, told: dict[str, str]) -> dict[str, str]:
+    """Return what words say, by the name of the level where there is a number for each."""
+    names = levels(scorer.outputs)
+    found = {}
+    for feature in scorer.spec.words:
+        for number, name in enumerate(feature.made):
+            level = f" ({names[number]})" if len(names) == len(feature.made) else ""
+            found[f"{feature.name}{level}" if level else name] = told[name]
+    return found

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import polars as pl
 
 from .. import privacy
@@ -46,7 +47,7 @@ def personal(values: pl.Series) -> str:
 
 def longest(values: pl.Series) -> int:
     """Return the characters that a contract allows: twice those of the longest text."""
-    return max(LONGEST, 2 * int(values.str.len_chars().max() or 0))  # type: ignore[call-overload]
+    return max(LONGEST, 2 * max(values.str.len_chars().to_list(), default=0))
 
 
 def doubts(frame: pl.DataFrame, contract: Contract) -> dict[str, int]:
@@ -108,5 +109,7 @@ def _unknown(rows: list[str | None]) -> list[float | None]:
 
 def told(values: pl.Series) -> str:
     """Say how many texts there are and how long they are."""
-    middle = values.str.count_matches(r"\S+").median()
-    return f"{number(values.n_unique())} different texts, the median of {number(middle)} words"
+    middle = np.median(values.str.count_matches(r"\S+").to_numpy())
+    return (
+        f"{number(values.n_unique())} different texts, the median of {number(float(middle))} words"
+    )

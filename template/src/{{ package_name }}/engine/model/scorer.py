@@ -108,15 +108,17 @@ class FeatureSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def names(self) -> list[str]:
         """Names of the matrix columns, in order."""
-        return [item.name for item in (*self.numeric, *self.categorical, *self.texts)]
+        codes = (*self.categorical, *self.texts)
+        return [item.name for item in self.numeric] + [item.name for item in codes]
 
     @property
     def columns(self) -> set[str]:
         """Names of the columns that are read of a row."""
         made = {feature.name for feature in self.history}
         made |= {name for feature in self.words for name in feature.made}
-        items = (*self.numeric, *self.categorical, *self.texts)
-        read = {item.column for item in items} - made | {item.column for item in self.words}
+        codes = (*self.categorical, *self.texts)
+        read = {item.column for item in self.numeric} | {item.column for item in codes}
+        read = read - made | {item.column for item in self.words}
         return read | {name for feature in self.history for name in (feature.by, feature.on)}
 
 
