@@ -580,8 +580,10 @@ def test_useless_and_risky_columns_are_excluded_with_a_reason(drafted):
         **{name: ["personal"] for name in ("email", "contact", "first_name", "BirthDate")},
         **{name: ["personal"] for name in ("Account", "host")},
     }
-    assert {c.name for c in agreed.features} == {"x", "emails_sent", "phone_service", "many"}
-    assert all(agreed.column(name).role == "excluded" for name in found)
+    names = {"x", "emails_sent", "phone_service", "many", "notes"}
+    assert {c.name for c in agreed.features} == names
+    assert all(agreed.column(name).role == "excluded" for name in found.keys() - names)
+    assert agreed.column("notes").kind == "text"
     assert agreed.column("email").personal
     assert agreed.primary_key == ("ticket_id",)
     assert agreed.column("ticket_id").unique
