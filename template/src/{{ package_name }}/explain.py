@@ -135,6 +135,8 @@ def _declared(
     """Return what features.py declares of columns, with what each brings and costs."""
     trained = storage.read_json(folder / "training.json", dict[str, Any])
     every = trained.get("made", [])
+    of_texts = {feature.name for feature in scorer.spec.words}  # columns of `x`, not nodes
+    every = [item for item in every if item["feature"] not in of_texts]
     if not (declared := [item for item in every if "by" not in item]):
         return []
     model = (folder / "model_encoded.onnx").read_bytes()
