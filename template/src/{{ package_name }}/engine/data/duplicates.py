@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ..model.words import corpus
+from ..model.texts import corpus
 from .contract import Contract
 
 SAME = 0.7  # share of the terms of two texts that both have (Jaccard)

@@ -8,7 +8,7 @@ import polars as pl
 from .. import privacy
 from ..formats import number, percent
 from ..model import texts
-from ..model.words import LEAST_ROWS, corpus
+from ..model.texts import LEAST_ROWS, corpus
 from .contract import Contract
 
 WORDS = 4  # of a text on average; without spaces, characters

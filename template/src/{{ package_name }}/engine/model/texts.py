@@ -11,7 +11,7 @@ import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ ODD = (
     "\ufb01ne \uff21\u0130\u00df e\u0301 \u0e17\u0e35\u0e48 \u6771\u4eac\u3078 "
     "\u0939\u093f\u0902\u0926\u0940 \U0001f600"
 )
+LEAST_ROWS = 2  # that have a term: what one text alone says is its own, and stays out of a bundle
 LONGEST_WORD = 40  # characters: longer ones are addresses and codes, of which no two are equal
 SIGNS = (2, 4)  # neighbouring characters where no spaces part words
 # Thai, Lao, Burmese, Khmer, kana, Chinese characters: written without spaces.
@@ -116,6 +117,37 @@ def terms(text: str) -> list[str]:
     found += filter(None, words)
     found += [f"{a} {b}" for a, b in pairwise(words) if a and b]
     return found
+
+
+class Corpus(NamedTuple):
+    """How often each text (row) has each term (column), as a sparse matrix.
+
+    `sizes` are the different terms of each text, those of it alone among them.
+    """
+
+    terms: NDArray[np.object_]
+    counts: Any
+    sizes: NDArray[np.int64]
+
+
+@lru_cache(maxsize=8)
+def corpus(levels: tuple[str, ...]) -> Corpus:
+    """Count the terms of texts; those of one text alone are left out."""
+    from scipy import sparse
+
+    places: dict[str, int] = {}
+    columns: list[int] = []
+    ends = [0]
+    for text in levels:
+        columns += [places.setdefault(term, len(places)) for term in terms(text)]
+        ends.append(len(columns))
+    ones = np.ones(len(columns), dtype=np.float32)
+    shape = (len(levels), len(places))
+    counts = sparse.csr_matrix((ones, columns, ends), shape)
+    counts.sum_duplicates()
+    kept = np.flatnonzero(np.bincount(counts.indices, minlength=len(places)) >= LEAST_ROWS)
+    names = np.array(list(places), dtype=object)[kept] if len(kept) else np.empty(0, object)
+    return Corpus(names, counts[:, kept], np.diff(counts.indptr).astype(np.int64))
 
 
 def script(text: str) -> str:

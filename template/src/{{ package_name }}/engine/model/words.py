@@ -5,8 +5,7 @@ table of the numbers of each; a bundle holds words and weights in its place (`te
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -14,42 +13,11 @@ from numpy.typing import NDArray
 
 from . import texts
 from .lookups import INNER_FOLDS, Table
-from .operators import Count, Floats, Learnt, Operator, Rows
+from .operators import Count, Floats, Learnt, Rows
+from .texts import LEAST_ROWS, Corpus, corpus
 
-LEAST_ROWS = 2  # that have a term: what one text alone says is its own, and stays out of a bundle
 PENALTY = 10.0  # C of the logistic regression
 Codes = NDArray[np.int64]
-
-
-class Corpus(NamedTuple):
-    """How often each text (row) has each term (column), as a sparse matrix.
-
-    `sizes` are the different terms of each text, those of it alone among them.
-    """
-
-    terms: NDArray[np.object_]
-    counts: Any
-    sizes: NDArray[np.int64]
-
-
-@lru_cache(maxsize=8)
-def corpus(levels: tuple[str, ...]) -> Corpus:
-    """Count the terms of texts; those of one text alone are left out."""
-    from scipy import sparse
-
-    places: dict[str, int] = {}
-    columns: list[int] = []
-    ends = [0]
-    for text in levels:
-        columns += [places.setdefault(term, len(places)) for term in texts.terms(text)]
-        ends.append(len(columns))
-    ones = np.ones(len(columns), dtype=np.float32)
-    shape = (len(levels), len(places))
-    counts = sparse.csr_matrix((ones, columns, ends), shape)
-    counts.sum_duplicates()
-    kept = np.flatnonzero(np.bincount(counts.indices, minlength=len(places)) >= LEAST_ROWS)
-    names = np.array(list(places), dtype=object)[kept] if len(kept) else np.empty(0, object)
-    return Corpus(names, counts[:, kept], np.diff(counts.indptr).astype(np.int64))
 
 
 class OfText(Table, frozen=True, kw_only=True):
@@ -151,11 +119,6 @@ def complete(features: Sequence[Any], columns: Sequence[str], *, labelled: bool)
     added = [kind(f"{name}.words", of=name) for name in columns if name not in of]
     declared = [item for item in features if isinstance(item, OfText)]
     return [*declared, *added, *(item for item in features if item not in declared)]
-
-
-def is_of_text(operator: Operator) -> bool:
-    """Whether an operator makes numbers of a text."""
-    return isinstance(operator, OfText)
 
 
 def _vocabulary(known: Corpus, codes: Codes, most: int) -> tuple[NDArray[np.intp], Floats]:
