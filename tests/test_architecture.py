@@ -14,6 +14,7 @@ PLANNER_NEEDS = {
     "engine.data",
     "engine.data.consent",  # of the contract
     "engine.data.contract",
+    "engine.data.sources",  # of the contract
     "engine.errors",
     "engine.folds",  # which folds go with a split
     "engine.formats",

@@ -16,7 +16,7 @@ from ..engine.data import consent, contract
 from ..engine.errors import CheckFailed, ProjectError
 from ..engine.formats import number, percent
 from ..engine.settings import WAIVER, Plan, Project, load_yaml
-from . import evidence, gates, links, measured
+from . import evidence, gates, links, measured, sourced
 from .answers import plain
 from .blocks import (
     SIGNATURES,
@@ -81,6 +81,7 @@ def _found(
         *_evidence(project, due | (_claimed(project, parts) - waived)),
         *_contract(project),
         *_privacy(project, due),
+        *sourced.check(project, due),
         *_settings(project),
         *_outliers(project),
         *_decisions(project, due),

@@ -11,7 +11,7 @@ from ..engine import storage
 from ..engine.errors import ProjectError
 from ..engine.formats import UNKNOWN, count, number, percent
 from ..engine.settings import Number, Plan, Project
-from . import evidence, quantities, sentences
+from . import evidence, quantities, sentences, sourced
 from .blocks import (
     RESULTS,
     ROW,
@@ -84,6 +84,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "TEAM-02": ("progress", "{lines[TEAM-02]}"),
     "SCHED-01": ("progress", "{lines[SCHED-01]}"),
     "BUD-01": ("progress", "{lines[BUD-01]}"),
+    "DATA-05": ("sources", "{told}"),
     **sentences.TEXTS,
 }
 
@@ -132,7 +133,9 @@ def measured(project: Project) -> dict[str, list[str]]:
         lines = [_sentence(line) for line in said.split("\n")]
         origin = f"run {report.get('run') or 'none'}, {name}.json {file_hash}"
         block = project.plan.blocks[identifier]
-        if block.row:
+        if lines[-1].startswith("|"):  # a table
+            result[identifier] = _seal([*lines, f"<!-- {origin} -->"])
+        elif block.row:
             row = f"| {block.title} | {' '.join(lines)} <!-- {identifier} {origin} --> |"
             result[identifier] = _seal([row])
         else:
@@ -147,6 +150,8 @@ def measured(project: Project) -> dict[str, list[str]]:
 
 
 def _sentence(line: str) -> str:
+    if line.startswith(("|", "<!--")):  # a table
+        return line
     return line[:1].upper() + line[1:] + "." * (line[-1:] not in ".!?")
 
 
@@ -439,4 +444,5 @@ MADE: dict[str, Callable[[Report, Project], Report]] = {
     "drift": _drift,
     "retrain": _retrain,
     "progress": lambda report, project: {},
+    "sources": lambda report, project: {"told": sourced.told(report)},
 }

@@ -34,7 +34,8 @@ AUDIENCES = {
         "Data and model",
         "Which data, how judged, how good?",
         (
-            *("DATA-01", "DATA-02", "DATA-03", "DATA-04", "PRIV-01", "PRIV-02", "PRIV-03"),
+            *("DATA-01", "DATA-02", "DATA-03", "DATA-04", "DATA-05", "PRIV-01"),
+            *("PRIV-02", "PRIV-03"),
             *("PRIV-04", "REG-01", "TRAIN-01"),
             *("MOD-02", "EVAL-01", "EVAL-03", "EVAL-05", "EVAL-06", "EVAL-07", "EXPL-01"),
             "MON-01",
@@ -106,7 +107,7 @@ def _said(project: Project, parts: Parts, identifier: str) -> list[str]:
         found.append(f"- By the team: {taken}")
     measured, human = (parts.get((kind, identifier)) for kind in ("measured", "human"))
     if measured is not None:
-        found += [f"- {line}" for line in measured.shown]
+        found += [_item(line) for line in measured.shown]
     if human is not None and not human.open:
         found += ["", *human.shown]
     return [LINK.sub("](../", line) for line in found]  # seen from reports/

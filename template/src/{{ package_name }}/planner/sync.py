@@ -3,7 +3,7 @@
 from ..engine import storage
 from ..engine.errors import ProjectError
 from ..engine.settings import Project
-from . import check, gates, measured
+from . import check, gates, measured, sourced
 from .blocks import RESULTS, Parts, PlanError, read, rewrite, same, survey
 
 
@@ -11,6 +11,8 @@ def run(project: Project) -> list[str]:
     """Write what the reports hold; return the ids whose block changed. Other lines stay."""
     if progress := measured.figures(project):
         progress.run(project)
+    if "DATA-05" in project.plan.blocks:
+        sourced.run(project)
     path = project.path("PLAN.md")
     text = read(path)
     parts, problems = survey(text)

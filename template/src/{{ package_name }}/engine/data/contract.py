@@ -23,7 +23,7 @@ from ..dialect import level
 from ..errors import ProjectError
 from ..settings import load_yaml
 from ..storage import sha256_text
-from . import consent, target_fields
+from . import consent, sources, target_fields
 
 Kind = Literal["number", "integer", "boolean", "category", "text", "date", "timestamp"]
 Role = Literal["feature", "target", "entity", "time", "excluded"]
@@ -142,6 +142,7 @@ def lint(path: Path) -> list[str]:
     try:
         content = _load(path)
         consent.of(path)
+        sources.of(path)
     except ProjectError as error:
         return [str(error)]
     schema = list(_schema_problems(content))

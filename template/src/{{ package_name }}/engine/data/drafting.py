@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import os
 import re
 import textwrap
 from collections import Counter
@@ -16,8 +17,8 @@ import yaml
 from .. import progress, storage, task
 from ..errors import ProjectError
 from ..formats import NBSP, count, number, percent
-from ..settings import Project
-from . import leakage, personal, target_draft, texts
+from ..settings import Project, load_yaml
+from . import consent, leakage, personal, sources, target_draft, texts
 from .candidate import MAX_LEVELS, Candidate, short
 from .contract import (
     UNSERVED,
@@ -129,6 +130,7 @@ def run(
         told or target_draft.answered(target, project.plan.answers),
         file.stem,
     )
+    drafted.text = _with_sources(drafted.text, path, file, project)
     if edited:
         kept = (path.with_name(f"{path.name}.bak{n or ''}") for n in itertools.count())
         storage.write_bytes(next(p for p in kept if not p.exists()), path.read_bytes())
@@ -136,6 +138,31 @@ def run(
     if problem := contradiction(read(path), project.plan.answers):
         drafted.findings.append(Finding("plan", "contradiction", problem))
     return drafted
+
+
+def _with_sources(text: str, path: Path, file: Path, project: Project) -> str:
+    """Return the draft with where its rows come from; what the contract said of that stays."""
+    try:
+        asks, there = consent.of(path), sources.of(path)
+    except ProjectError:  # what cannot be read is in the copy beside
+        asks, there = None, []
+    known = load_yaml(path) if there or asks else {}
+    servers = [s for s in known.get("servers", []) if s.get("server") != "sample"]
+    if not servers:
+        place = Path(os.path.relpath(file.resolve(), project.root)).as_posix()
+        said = {"system": "unknown", "owner": "unknown", "licence": "unknown"}
+        said |= {"kind": "internal", "method": "file", "script": "ml ingest"}
+        properties = [_OneLine(property=name, value=value) for name, value in said.items()]
+        server = {"server": "source", "type": "local", "path": place}
+        servers = [server | {"format": file.suffix[1:], "customProperties": properties}]
+    _, _, body = text.partition("\n")
+    told = _dump({"servers": servers})
+    said_yes = {"column": asks.column, "values": [*asks.values]} if asks else {}
+    kept = {"customProperties": [_OneLine(property="consent", value=said_yes)]} if asks else {}
+    consents = textwrap.indent(_dump(kept), " " * 4) if kept else ""
+    body = body.replace("\nschema:\n", f"\n{told}schema:\n", 1)
+    body = body.replace("\n    properties:\n", f"\n{consents}    properties:\n", 1)
+    return f"{MARK}{storage.sha256_text(body)}\n{body}"
 
 
 def is_untouched(path: Path) -> bool:

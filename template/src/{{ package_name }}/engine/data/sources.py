@@ -1,0 +1,95 @@
+"""Where the data come from: `servers` of the contract, read into one list, the best source first.
+
+The standard says what each type of server needs; what it has no word for stands in the server's
+`customProperties`, by the names of `Source`.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from ..errors import ProjectError
+from ..settings import load_yaml
+
+Kind = Literal["internal", "third party", "public", "stream", "made up"]
+Method = Literal["file", "query", "etl", "api", "stream"]
+Grade = Annotated[int, msgspec.Meta(ge=1, le=5)]
+Amount = Annotated[float, msgspec.Meta(ge=0)]
+UNKNOWN = "unknown"
+# Of a server of any type, from the outside in.
+PLACES = (
+    *("location", "endpointUrl", "host", "account", "project", "catalog", "database", "dataset"),
+    *("schema", "path"),
+)
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A source of rows: `used`, or looked at and left out with the `why`.
+
+    Cost is an amount of the plan's currency a month; growth a share a year; relevance and
+    feasibility go from 1 to 5; `script` is a file of the project or a command that extracts it.
+    """
+
+    server: str
+    place: str
+    system: str = UNKNOWN
+    owner: str = UNKNOWN
+    kind: Kind
+    method: Method
+    script: str = UNKNOWN
+    table: str = ""
+    licence: str = UNKNOWN
+    freshness_hours: Amount | None = None
+    rows: int | None = None
+    growth_per_year: float | None = None
+    cost_per_month: Amount | None = None
+    relevance: Grade | None = None
+    feasibility: Grade | None = None
+    used: bool = True
+    why: str = ""
+
+    @property
+    def worth(self) -> int:
+        """Relevance x feasibility; 0 where one is not judged."""
+        return (self.relevance or 0) * (self.feasibility or 0)
+
+    @property
+    def lacks(self) -> list[str]:
+        """What nobody has said of a source that is used, by name."""
+        needed = ("system", "owner", "licence", "script")
+        return [n for n in needed if getattr(self, n).strip() in ("", UNKNOWN)] * self.used
+
+
+class _Document(msgspec.Struct):
+    servers: list[dict[str, Any]] = []
+
+
+def of(path: Path) -> list[Source]:
+    """Return the sources that a contract names: the most worth first, then the cheapest.
+
+    ProjectError, in one line, for one in another form, and for a password in an address.
+    """
+    try:
+        document = msgspec.convert(load_yaml(path) if path.is_file() else {}, _Document)
+        found = [_source(server) for server in document.servers]
+    except msgspec.ValidationError as error:
+        raise ProjectError(f"{path.name}: servers: {error}") from None
+    if secret := next((s.server for s in found if re.search(r"//[^/\s]*:[^/\s]*@", s.place)), None):
+        raise ProjectError(
+            f"{path.name}: servers: {secret} has a password in its address: take it out"
+        )
+    return sorted(found, key=lambda source: (-source.worth, source.cost_per_month or 0))
+
+
+def _source(server: dict[str, Any]) -> Source:
+    name = str(server.get("server", ""))
+    said = {item.get("property"): item.get("value") for item in server.get("customProperties", [])}
+    parts = [str(server[part]) for part in PLACES if server.get(part)]
+    table = [str(said["table"])] if said.get("table") else []
+    place = f"{server.get('type', '')}: {' / '.join([*parts, *table])}"
+    try:
+        return msgspec.convert({**said, "server": name, "place": place}, Source)
+    except msgspec.ValidationError as error:
+        raise msgspec.ValidationError(f"{name}: customProperties: {error}") from None
