@@ -7,7 +7,8 @@ import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,8 @@ def run(
         told or target_draft.answered(target, project.plan.answers),
         file.stem,
     )
-    drafted.text = _with_sources(drafted.text, path, file, project)
+    text = _with_sources(drafted.text, project, file, keep=edited)
+    drafted = replace(drafted, text=text)
     if edited:
         kept = (path.with_name(f"{path.name}.bak{n or ''}") for n in itertools.count())
         storage.write_bytes(next(p for p in kept if not p.exists()), path.read_bytes())
@@ -140,14 +142,16 @@ def run(
     return drafted
 
 
-def _with_sources(text: str, path: Path, file: Path, project: Project) -> str:
-    """Return the draft with where its rows come from; what the contract said of that stays."""
-    try:
-        asks, there = consent.of(path), sources.of(path)
-    except ProjectError:  # what cannot be read is in the copy beside
-        asks, there = None, []
-    known = load_yaml(path) if there or asks else {}
-    servers = [s for s in known.get("servers", []) if s.get("server") != "sample"]
+def _with_sources(text: str, project: Project, file: Path, *, keep: bool) -> str:
+    """Return the draft with where its rows come from, and what people said of that and of consent.
+
+    With `keep` the contract that is there was edited; what cannot be read of it is in its copy.
+    """
+    path, asks, servers = project.contract_path, None, []
+    with suppress(ProjectError):
+        if keep and sources.of(path):
+            servers = [s for s in load_yaml(path)["servers"] if s["server"] != "sample"]
+        asks = consent.of(path) if keep else None
     if not servers:
         place = Path(os.path.relpath(file.resolve(), project.root)).as_posix()
         said = {"system": "unknown", "owner": "unknown", "licence": "unknown"}
