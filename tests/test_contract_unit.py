@@ -935,6 +935,7 @@ def test_any_table_gives_a_contract_that_it_and_its_sample_keep(drafted, frame):
 
 def test_run_keeps_what_people_edited(tmp_path):
     class Project:  # the parts of settings.Project that are used, without a plan on disk
+        root = tmp_path
         contract_path = tmp_path / "contracts" / "dataset.odcs.yaml"
 
         class config:  # noqa: N801

@@ -156,10 +156,12 @@ def _with_sources(text: str, project: Project, file: Path, *, keep: bool) -> str
         place = Path(os.path.relpath(file.resolve(), project.root)).as_posix()
         said = {"system": "unknown", "owner": "unknown", "licence": "unknown"}
         said |= {"kind": "internal", "method": "file", "script": "ml ingest"}
-        properties = [_OneLine(property=name, value=value) for name, value in said.items()]
+        properties = [{"property": name, "value": value} for name, value in said.items()]
         server = {"server": "source", "type": "local", "path": place}
         servers = [server | {"format": file.suffix[1:], "customProperties": properties}]
     _, _, body = text.partition("\n")
+    for server in servers:
+        server["customProperties"] = [*map(_OneLine, server.get("customProperties", []))]
     told = _dump({"servers": servers})
     said_yes = {"column": asks.column, "values": [*asks.values]} if asks else {}
     kept = {"customProperties": [_OneLine(property="consent", value=said_yes)]} if asks else {}
