@@ -14,7 +14,7 @@ from package_name.engine import storage
 from package_name.engine.data import consent, contract, drafting, sources
 from package_name.engine.errors import ProjectError
 from package_name.engine.settings import Project
-from package_name.planner import check, report, sync
+from package_name.planner import check, report, sourced, sync
 from package_name.planner.blocks import parse
 
 
@@ -123,6 +123,12 @@ def test_several_sources_are_ranked_by_relevance_and_feasibility(project: Projec
     assert cells[1][-1] == "no: no key of the customer" and cells[2][6] == "unknown"
     page = report.run(project, "data")[0].read_text(encoding="utf-8")
     assert "\n\n| Source | Kind |" in page and "orders (shop)" in page
+
+
+def test_texts_are_told_as_what_has_no_structure() -> None:
+    told = sourced.told({"sources": [], "kinds": {"text": 1, "number": 2}}).splitlines()[0]
+    assert told.startswith("structured: 2 number; unstructured: 1 free text; ")
+    assert "text, pictures" not in told and "pictures and sound: not needed" in told
 
 
 def test_what_nobody_has_said_is_asked_for_before_g1(project: Project) -> None:

@@ -33,10 +33,14 @@ def run(project: Project) -> None:
 def told(report: dict[str, Any]) -> str:
     """Say which kinds of columns matter, and each source in a row."""
     found = [msgspec.convert(item, sources.Source) for item in report["sources"]]
-    kinds = ", ".join(f"{number(n)} {kind}" for kind, n in sorted(report["kinds"].items()))
+    columns = dict(report["kinds"])
+    texts = columns.pop("text", 0)
+    kinds = ", ".join(f"{number(n)} {kind}" for kind, n in sorted(columns.items()))
+    unstructured = f"unstructured: {count(texts, 'free text')}; " if texts else ""
+    others = "pictures and sound" if texts else "text, pictures and sound"
     lines = [
-        f"structured: {kinds}; which of them matter says EXPL-01; text, pictures and sound: not "
-        "needed because the model reads the columns of the contract"
+        f"structured: {kinds or 'none'}; {unstructured}which of them matter says EXPL-01; "
+        f"{others}: not needed because the model reads the columns of the contract"
     ]
     several = len(found) > 1
     if several:

@@ -1,10 +1,9 @@
-"""Rows that may be used with consent only: `consent` of the contract, kept when rows come."""
+"""Rows that may be used with consent only: `consent` of the contract."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-import polars as pl
 
 from ..errors import ProjectError
 from ..settings import load_yaml
@@ -46,21 +45,3 @@ def of(path: Path) -> Consent | None:
         return msgspec.convert(found[0], Consent)
     except msgspec.ValidationError as error:
         raise ProjectError(f"{path.name}: consent: {error}: write {FORM}") from None
-
-
-def given(frame: pl.DataFrame, consent: Consent) -> pl.DataFrame:
-    """Return the rows whose column says yes, in any case of letters; a missing value does not."""
-    if consent.column not in frame.columns:
-        raise ProjectError(
-            f"consent is asked for in column {consent.column!r}, which the data lack: load it, or "
-            "correct `consent` of the contract"
-        )
-    yes = [value.strip().lower() for value in consent.values]
-    said = pl.col(consent.column).cast(pl.String).str.strip_chars().str.to_lowercase()
-    kept = frame.filter(said.is_in(yes))
-    if frame.height and not kept.height:
-        raise ProjectError(
-            f"no row of {frame.height} has consent: {consent.column!r} is never "
-            f"{' or '.join(map(repr, consent.values))}"
-        )
-    return kept

@@ -63,6 +63,24 @@ def with_columns(frame: pl.DataFrame, add: Add) -> pl.DataFrame:
     return found
 
 
+def with_consent(frame: pl.DataFrame, consent: consents.Consent) -> pl.DataFrame:
+    """Return the rows whose column says yes, in any case of letters; a missing value does not."""
+    if consent.column not in frame.columns:
+        raise ProjectError(
+            f"consent is asked for in column {consent.column!r}, which the data lack: load it, or "
+            "correct `consent` of the contract"
+        )
+    yes = [value.strip().lower() for value in consent.values]
+    said = pl.col(consent.column).cast(pl.String).str.strip_chars().str.to_lowercase()
+    kept = frame.filter(said.is_in(yes))
+    if frame.height and not kept.height:
+        raise ProjectError(
+            f"no row of {frame.height} has consent: {consent.column!r} is never "
+            f"{' or '.join(map(repr, consent.values))}"
+        )
+    return kept
+
+
 def run(project: settings.Project, add: Add = unchanged) -> dict[str, Any]:
     """Snapshot the configured source, with what `add` adds; return data/raw/manifest.json.
 
@@ -80,7 +98,7 @@ def run(project: settings.Project, add: Add = unchanged) -> dict[str, Any]:
         raise ProjectError(missing)
     came = frame.height
     if consent := consents.of(project.contract_path):
-        frame = consents.given(frame, consent)
+        frame = with_consent(frame, consent)
     progress.tell(f"writing the snapshot of {number(frame.height)} rows")
     content = validation.parquet(frame)
     digest = storage.sha256_bytes(content)
