@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from . import models
-from .engine import metrics, privacy, progress, storage, task
+from .engine import history, metrics, privacy, progress, storage, task
 from .engine.data import contract, validation
 from .engine.features import encode
 from .engine.formats import number, percent
@@ -357,17 +357,17 @@ def picture(tested: Tested, codes: Codes) -> dict[str, Any]:
 
 def _tested(project: Project, y: Floats) -> Tested:
     agreed = contract.read(project.contract_path)
-    rows, test = (
-        validation.stored(project, f"data/processed/{part}.parquet", "run `ml train`", agreed)
-        for part in ("development", "test")
-    )
     trained = storage.read_json(project.path("reports/training.json"), dict[str, Any])
     chosen, settings = trained["chosen"], project.config.training
+    served = Scorer.load(registry.folder(project, trained["version"]), threads=settings.threads)
+    rows, test = (
+        history.completed(served, validation.stored(project, name, "run `ml train`", agreed))
+        for name in ("data/processed/development.parquet", "data/processed/test.parquet")
+    )
     whole = development_data(project, rows, agreed)
     data, sees = whole.learnt(view_of(chosen))
     space, learnt, places = models.points(data, settings.seed)
     x = encode(whole.spec, test)
-    served = Scorer.load(registry.folder(project, trained["version"]), threads=settings.threads)
     hidden = privacy.hidden_names(agreed.columns)
     names = test[agreed.target.name].cast(pl.String).to_list()
     held = {code: str(name) for code, name in zip(y.tolist(), names, strict=True) if name}
@@ -376,7 +376,7 @@ def _tested(project: Project, y: Floats) -> Tested:
     return Tested(
         whole.spec,
         whole.x[places],
-        task.codes(served.predict(whole.x[places])["position"]),
+        task.codes(served.predict(encode(served.spec, rows[places]))["position"]),
         x,
         learnt,
         space.rows(whole._replace(x=x).seen(sees).x),
