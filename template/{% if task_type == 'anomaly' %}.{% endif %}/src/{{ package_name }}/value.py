@@ -6,17 +6,19 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import decision, features, models
-from .engine import metrics, storage, task
+from . import decision
+from .engine import history, metrics, storage, task
 from .engine.data import contract, validation
 from .engine.features import encode
 from .engine.formats import number, percent
-from .engine.model.fitting import Data
+from .engine.model import registry
+from .engine.model.scorer import Scorer
 from .engine.resampling import Interval, Measured, Places, intervals, resamples
 from .engine.saving import saved
 from .engine.settings import DAYS_A_MONTH, Project
 from .engine.severity import Judged
 from .planner.compared import losses
+from .training import development_data, fit
 
 Floats = NDArray[np.float64]
 FULL = 0.99  # of the rows have a label where all are said to
@@ -112,21 +114,19 @@ def stability(project: Project, cut: float) -> dict[str, float]:
     Both score the same test rows (see `metrics.agreement`).
     """
     agreed = contract.read(project.contract_path)
-    mend = "run `ml train`"
+    trained = storage.read_json(project.path("reports/training.json"), dict[str, Any])
+    served = Scorer.load(registry.folder(project, trained["version"]))
     rows, test = (
-        validation.stored(project, f"data/processed/{part}.parquet", mend, agreed)
-        for part in ("development", "test")
+        history.completed(served, validation.stored(project, name, "run `ml train`", agreed))
+        for name in ("data/processed/development.parquet", "data/processed/test.parquet")
     )
+    whole = development_data(project, rows, agreed)
+    whole = whole._replace(y=np.full(rows.height, np.nan))
     seed = project.config.training.seed
-    chosen = storage.read_json(project.path("reports/training.json"), dict[str, Any])["chosen"]
-    spec = features.fit(rows, agreed, task.context(project.facts))
     order = np.random.default_rng(seed).permutation(rows.height)[: 2 * STABILITY_ROWS]
-    some = encode(spec, test.head(STABILITY_ROWS))
-    scores = []
-    for half in np.array_split(order, 2):
-        part = encode(spec, rows[np.sort(half)])
-        data = Data(part, np.full(len(part), np.nan), spec, project.config.training.threads)
-        scores.append(models.FITTERS[chosen](data, seed, {}).predict(some))
+    some = encode(whole.spec, test.head(STABILITY_ROWS))
+    halves = (whole.rows(np.sort(half)) for half in np.array_split(order, 2))
+    scores = [fit(project, trained["chosen"], half, {}).predict(some) for half in halves]
     first, second = scores
     return metrics.agreement(first, second, cut)
 
