@@ -88,7 +88,10 @@ def test_the_service_answers_what_the_file_does(project: Made) -> None:
             assert found["alert"] == (found["score"] >= np.float32(cut))
         document = ask("/openapi.json")["components"]["schemas"]["Prediction"]
         assert document["properties"]["alert"]["type"] == "boolean"
-        assert 'ml_alerts_total{alert="true"}' in ask("/metrics")
+        odd = golden["rows"][0] | {"flow_m3_h": 600.0}  # golden rows are mixed: hardly one is odd
+        (found,) = ask("/predict", {"rows": [odd]})["predictions"]
+        assert found["alert"] and found["top_features"].startswith("flow_m3_h")
+        assert 'ml_alerts_total{alert="true"} 1.0' in ask("/metrics")
 
 
 @hostile.hostile_rows(BAD)
