@@ -242,11 +242,8 @@ def move_file(folder: Path, rng: random.Random) -> None:
 
 
 def add_file(folder: Path, rng: random.Random) -> None:
-    path = (
-        folder
-        / "template"
-        / rng.choice([name for name in OWN if not (folder / f"template/{name}.jinja").exists()])
-    )
+    missing = [name for name in OWN if not any(folder.glob(f"template/**/{name}*"))]
+    path = folder / "template" / rng.choice(missing)
     path.parent.mkdir(exist_ok=True)
     path.write_text("first line of the template\nsecond line\n")
 
