@@ -4,14 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from .engine import history, metrics, picture, privacy, progress, storage, task
 from .engine.data import contract, validation
 from .engine.data import target as targets
 from .engine.errors import ProjectError
-from .engine.explaining import explained, misread, partial_dependence, quoted, wording
+from .engine.explaining import explained, misread, partial_dependence, quoted, shown, spelled
 from .engine.features import encode
 from .engine.formats import number
 from .engine.model import made, registry
@@ -78,7 +77,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
                 "row": index,
                 **{name: values[place].tolist() for name, values in answers.items()},
                 **explained(
-                    scorer, x[index], background, _texts(scorer, frame, index, personal), rng
+                    scorer, x[index], background, spelled(scorer, frame, index, personal), rng
                 ),
             }
             for place, index in enumerate(examples)
@@ -88,12 +87,11 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
         ),
         "partial_dependence": {
             item["feature"]: partial_dependence(scorer, x[some][:CURVE_ROWS], item["feature"])
-            for item in _shown(scorer, importance, personal)[:CURVES]
+            for item in shown(scorer, importance, personal)[:CURVES]
         },
     }
     if scorer.words:
-        outcome = frame[agreed.target.name]
-        report["misread"] = misread(scorer, frame, x, y, outcome, personal)
+        report["misread"] = misread(scorer, frame, x, y, frame[agreed.target.name], personal)
         for told in report["rows"]:
             told["texts"] = quoted(scorer, frame, told["row"], personal)
     if row is None:
@@ -171,28 +169,3 @@ def permutation_importance(
             }
         )
     return sorted(result, key=lambda item: -item["importance"])
-
-
-def _shown(
-    scorer: Scorer, importance: list[dict[str, Any]], personal: set[str]
-) -> list[dict[str, Any]]:
-    """Leave out the features of personal columns: a curve names their values."""
-    spec = scorer.spec
-    columns = {item.name: item.column for item in spec.numeric}
-    columns |= {item.name: item.column for item in spec.categorical}
-    columns |= {feature.name: feature.column for feature in spec.history}
-    columns |= {name: feature.column for feature in spec.words for name in feature.made}
-    return [item for item in importance if columns[item["feature"]] not in personal]
-
-
-def _texts(scorer: Scorer, frame: pl.DataFrame, index: int, personal: set[str]) -> list[str]:
-    texts = []
-    spec = scorer.spec
-    read = {feature.name: feature.column for feature in spec.history}
-    told = wording(scorer, frame, index, personal)
-    columns = [item.column for item in spec.numeric] + [item.column for item in spec.categorical]
-    for column in columns:
-        value = told.get(column, frame[column][index])
-        hidden = read.get(column, column) in personal
-        texts.append(privacy.HIDDEN if hidden else "(missing)" if value is None else str(value))
-    return texts

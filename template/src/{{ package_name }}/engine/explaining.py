@@ -79,6 +79,32 @@ def partial_dependence(scorer: Scorer, x: Matrix, feature: str) -> list[list[Any
     return points
 
 
+def shown(
+    scorer: Scorer, importance: list[dict[str, Any]], personal: set[str]
+) -> list[dict[str, Any]]:
+    """Leave out the features of personal columns: a curve names their values."""
+    spec = scorer.spec
+    columns = {item.name: item.column for item in spec.numeric}
+    columns |= {item.name: item.column for item in spec.categorical}
+    columns |= {feature.name: feature.column for feature in spec.history}
+    columns |= {name: feature.column for feature in spec.words for name in feature.made}
+    return [item for item in importance if columns[item["feature"]] not in personal]
+
+
+def spelled(scorer: Scorer, frame: pl.DataFrame, index: int, personal: set[str]) -> list[str]:
+    """Return the value of each feature of a row as people read it."""
+    texts = []
+    spec = scorer.spec
+    read = {feature.name: feature.column for feature in spec.history}
+    told = wording(scorer, frame, index, personal)
+    columns = [item.column for item in spec.numeric] + [item.column for item in spec.categorical]
+    for column in columns:
+        value = told.get(column, frame[column][index])
+        hidden = read.get(column, column) in personal
+        texts.append(privacy.HIDDEN if hidden else "(missing)" if value is None else str(value))
+    return texts
+
+
 def wording(scorer: Scorer, frame: pl.DataFrame, row: int, personal: set[str]) -> dict[str, str]:
     """Return for each number of a text the words that it comes from, with what each adds."""
     found = {}
