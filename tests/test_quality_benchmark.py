@@ -31,7 +31,7 @@ def test_a_broken_run_is_carried_on(tmp_path, monkeypatch):
 
     monkeypatch.setattr(quality, "measured", measured)
     quality.measure(asked(tmp_path))
-    first = [quality.DEFAULT, quality.MEDIUM, quality.TUNED, quality.BEST]
+    first = [quality.DEFAULT, quality.WIDE, quality.MEDIUM, quality.TUNED, quality.BEST]
     assert [tool for seed, tool, _ in done if seed == 0] == first
     kept = (tmp_path / "found.jsonl").read_text()
 
@@ -59,7 +59,7 @@ def test_gaps_are_ratios_to_the_medium_preset_by_table_and_seed(tmp_path, capsys
     quality.report(quality.read(path), "regression", "mae/sd")
     row = next(line for line in capsys.readouterr().out.splitlines() if quality.DEFAULT in line)
     # ames -40 % and 0 %, wage +10 % and +30 %; the seeds' means are -15 % and +15 %
-    assert row == "| ml run | -20.0% | +20.0% | +0.0% | 21.2% | 0.25 |"
+    assert row == "| ml run | -20.0% | +20.0% | +0.0% | +0.0% | 21.2% | 0.25 | 0.25 |"
 
 
 @pytest.mark.parametrize("task", quality.TABLES)

@@ -234,6 +234,7 @@ def agreed_of(tmp_path: Path, preset: str, **answers: str) -> contract.Contract:
         project_slug="a",
         project_name="A",
         currency="EUR",
+        owner="sales",
         label_delay_days=0,
         entity_repeats=True,
         **answers,

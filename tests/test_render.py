@@ -35,7 +35,7 @@ from package_name.engine.settings import Config, Plan
 # Files whose braces are their own: f-strings, GitHub, report templates, Prometheus, Grafana.
 BRACES = re.compile(r"\.py$|^\.github/|^src/[^/]+/engine/report/templates/|^monitoring/")
 JINJA = re.compile(r"\{\{|\{%|\{#")
-LINE_STATEMENT = re.compile(r"^\s*# %", re.MULTILINE)
+LINE_STATEMENT = re.compile(r"^\s*# %(?!%)", re.MULTILINE)  # `# %%` begins a cell
 FREE_TEXT = ["project_name", "problem", "owner", "kpi", "oncall", "prediction_unit"]
 TEAM_OWNED = {"config.yaml", "contracts/dataset.odcs.yaml", "plan/overrides.yaml"} | {
     "plan/progress.yaml"

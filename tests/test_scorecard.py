@@ -147,7 +147,7 @@ def test_the_plan_tells_which_features_look_back_and_by_what() -> None:
         "chosen": "line",
         "candidates": {"line": {"score": 0.7}},
     }
-    project = SimpleNamespace(plan=SimpleNamespace(answers={"min_gain": 0.02}))
+    project = SimpleNamespace(plan=SimpleNamespace(answers={"min_gain": 0.02, "n_rows": 1000}))
     text = measured.TEXTS["FEAT-03"][1]
     for made, said in (
         ([], "no state is needed because no feature looks back"),
