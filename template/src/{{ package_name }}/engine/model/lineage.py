@@ -59,13 +59,16 @@ def trace(project: Project, what: str | None = None) -> list[Origin]:
     ProjectError for what is neither a version nor a file.
     """
     versions = registry.read(project).versions
-    if what is None or what in versions:
-        return [_origin(project, name) for name in ([what] if what else versions)]
+    today = contracts.read(project.contract_path).fingerprint
+    if what in versions:
+        return [_origin(project, what, versions[what], today)]
+    found = [_origin(project, name, entry, today) for name, entry in versions.items()]
+    if what is None:
+        return found
     if not Path(what).is_file():
         known = ", ".join(versions) or "none yet"
         raise ProjectError(f"{what}: no such version and no such file; versions: {known}")
     digest = storage.sha256(Path(what))
-    found = [_origin(project, name) for name in versions]
     return [one for one in found if digest in (one.data_sha256, _source(one))]
 
 
@@ -73,15 +76,15 @@ def _source(origin: Origin) -> str | None:
     return origin.snapshot.source_sha256 if origin.snapshot else None
 
 
-def _origin(project: Project, version: str) -> Origin:
-    folder, entry = project.path(f"models/{version}"), registry.read(project).versions[version]
+def _origin(project: Project, version: str, entry: registry.Version, today: str) -> Origin:
+    """Return the origin of a version; `today` is the fingerprint of the project's contract."""
+    folder = project.path(f"models/{version}")
     manifest = storage.read_json(folder / MANIFEST, Manifest)
     notes = [
         storage.read_json(path, Snapshot)
         for path in sorted(project.path("data/raw").glob(f"*-{manifest.data_sha256[:12]}.json"))
     ]
     snapshot = next((one for one in notes if one.sha256 == manifest.data_sha256), None)
-    same = contracts.read(project.contract_path).fingerprint == manifest.contract_sha256
     return Origin(
         version=version,
         status=entry.status,
@@ -93,7 +96,7 @@ def _origin(project: Project, version: str) -> Origin:
         snapshot=snapshot,
         snapshot_kept=snapshot is not None and project.path(snapshot.file).is_file(),
         contract_sha256=manifest.contract_sha256,
-        contract="same" if same else "other",
+        contract="same" if manifest.contract_sha256 == today else "other",
         commit=manifest.commit,
         changed=manifest.changed,
         manifest_sha256=storage.sha256(folder / MANIFEST),
