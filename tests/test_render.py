@@ -249,6 +249,7 @@ OTHER: dict[str, Any] = {
     "machine_price": 0.3,
     "place_limit": "building",
     "runs_on": "azure",
+    "hosting": "kubernetes",
     "availability": 0.99,
     "window_days": 28,
     "decision_mode": "automated",
@@ -406,7 +407,7 @@ def test_quick_mode_asks_ten_questions_and_full_mode_all(
     assert set(deep) - set(full) == {
         *["row_bytes", "data_growth", "retention_months", "build_months_best"],
         *["build_months_worst", "ab_effect", "machine_price", "indirect_gap", "hours_saved"],
-        *["place_limit", "runs_on", "legal_basis"],
+        *["place_limit", "runs_on", "hosting", "legal_basis"],
         *["benefit_growth", "alternative_npv", "kpi", "kpi_now", "kpi_target"],
         "history_months",
     }

@@ -88,6 +88,7 @@ CHOICES: dict[str, list[Any]] = {
     "risk_class": ["minimal", "limited", "high", "prohibited"],
     "legal_basis": ["undecided", "consent", "contract", "legitimate_interest"],
     "place_limit": ["none", "none", "country", "building", "offline"],
+    "hosting": ["machine", "machine", "kubernetes"],
     "runs_on": ["nothing", "nothing", "own_servers", "aws", "azure", "gcp", "databricks"],
     "row_bytes": [1, 500, 10**6],
 }

@@ -105,6 +105,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "peak_qps": st.integers(1, 10**6),
     "machine_price": st.floats(0, 10**4),
     "place_limit": st.sampled_from(["none", "country", "building", "offline"]),
+    "hosting": st.sampled_from(["machine", "kubernetes"]),
     "runs_on": st.sampled_from(["nothing", "own_servers", "aws", "azure", "gcp", "databricks"]),
     "batch_schedule": st.sampled_from(["0 5 * * *", "*/15 0-6,22 1 1,7 5", "59 23 31 12 7"]),
     "batch_deadline_hours": st.floats(0.1, 720),
