@@ -8,7 +8,6 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from helpers.plan import render_plan
 from helpers.rendering import render, tree
 
 VERSION = "1.34.0"
@@ -53,7 +52,7 @@ def test_every_object_is_valid_in_every_environment(clustered: tuple[Path, list[
         for item in found:
             kubernetes_validate.validate(item, VERSION, strict=True)
         namespaces = {x["metadata"].get("namespace", x["metadata"]["name"]) for x in found}
-        assert namespaces == {f"customer-churn-{environment.name}"}
+        assert namespaces == {f"churn-model-{environment.name}"}
         online = set(modes) & {"rest", "grpc"}
         assert len(of(found, "Deployment")) == len(online)
         assert len(of(found, "CronJob")) == ("batch" in modes)
@@ -140,8 +139,9 @@ def test_environments_are_those_of_the_plan(
     tmp_path: Path, modes: list[str], decision_mode: str, risk_class: str
 ) -> None:
     answers = {"deployment_modes": modes, "decision_mode": decision_mode, "risk_class": risk_class}
-    project = render(tmp_path / "p", hosting="kubernetes", **answers)
-    decided = render_plan(plan_depth="standard", **answers)[1]["decisions"]["DEP-04"]["value"]
+    project = render(tmp_path / "p", hosting="kubernetes", plan_depth="standard", **answers)
+    plan = yaml.safe_load((project / "plan/plan.yaml").read_text())
+    decided = plan["decisions"]["DEP-04"]["value"]
     staging = {"staging"} if decided != "two" else set()
     made = {path.name for path in (project / OVERLAYS).iterdir()}
     assert made == {"development", "production"} | staging

@@ -56,7 +56,7 @@ def decided(id: str, **answers: Any) -> str:
         ("DEP-04", {"deployment_modes": ("batch",), "decision_mode": "human_in_loop"}, "two"),
         ("DEP-06", {"hosting": "kubernetes"}, "cluster"),
         ("DEP-06", {"hosting": "kubernetes", "deployment_modes": ("batch",)}, "cluster"),
-        ("DEP-06", {"deployment_modes": ("grpc", "batch")}, "compose"),
+        ("DEP-06", {"deployment_modes": ("rest", "batch")}, "compose"),
         ("DEP-06", {"deployment_modes": ("batch",)}, "cron"),
         ("DEP-05", {"decision_mode": "human_in_loop"}, "people_decide"),
         (
