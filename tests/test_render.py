@@ -44,7 +44,7 @@ TEAM_OWNED = {"config.yaml", "contracts/dataset.odcs.yaml", "plan/overrides.yaml
 
 PARSERS: dict[str, Callable[[str], Any]] = {
     ".py": ast.parse,
-    ".yaml": lambda text: yaml.load(text, yaml.CSafeLoader),
+    ".yaml": lambda text: [*yaml.load_all(text, yaml.CSafeLoader)],
     ".yml": lambda text: yaml.load(text, yaml.CSafeLoader),
     ".toml": tomllib.loads,
     ".json": json.loads,
