@@ -1,4 +1,4 @@
-"""Manifests of a cluster: built by kubectl, valid by the schemas of Kubernetes, as the plan says."""
+"""Manifests of a cluster: built by kubectl, valid by Kubernetes' schemas, as the plan says."""
 
 import subprocess
 import sys
