@@ -1,9 +1,15 @@
 """What a project is deployed and watched with: image, compose file, schedule, alerts, runbook."""
 
+import json
 import re
 import shutil
+import socket
 import subprocess
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import yaml
@@ -72,6 +78,78 @@ def test_a_changed_threshold_fails_the_alert_tests(tmp_path):
         command = ["promtool", "test", "rules", "alerts_test.yml"]
         done = subprocess.run(command, cwd=path.parent, capture_output=True, check=False)
         assert done.returncode != 0, new
+
+
+class Heard(BaseHTTPRequestHandler):
+    """A webhook that keeps what it is told, by its path."""
+
+    told: ClassVar[list[tuple[str, list[str]]]] = []
+
+    def do_POST(self) -> None:  # noqa: N802
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.told.append((self.path, [x["labels"]["alertname"] for x in body["alerts"]]))
+        self.send_response(200)
+        self.end_headers()
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+    return port
+
+
+@pytest.mark.skipif(
+    not (shutil.which("prometheus") and shutil.which("prometheus-alertmanager")),
+    reason="needs prometheus and prometheus-alertmanager 0.26 or newer",
+)
+def test_a_live_alert_reaches_who_is_on_call(tmp_path):
+    project = render(tmp_path / "p", deployment_modes=["rest"])
+    folder = project / "monitoring"
+    hook = ThreadingHTTPServer(("127.0.0.1", 0), Heard)
+    threading.Thread(target=hook.serve_forever, daemon=True).start()
+    (folder / "secrets").mkdir()
+    for name in ("pages", "tickets"):
+        address = f"http://127.0.0.1:{hook.server_address[1]}/{name}"
+        (folder / "secrets" / name).write_text(address)
+    port = free_port()
+    for name, changes in {  # places of the containers become those here, minutes become seconds
+        "alertmanager.yml": {"/etc/alertmanager": str(folder), "5s": "0s", "1m": "0s"},
+        "prometheus.yml": {"alertmanager:9093": f"127.0.0.1:{port}", "15s": "1s"},
+        "alerts.yml": {"for: 5m": "for: 1s"},
+    }.items():
+        text = (folder / name).read_text()
+        for old, new in changes.items():
+            assert old in text
+            text = text.replace(old, new)
+        (folder / name).write_text(text)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    manager = subprocess.Popen(
+        [
+            *("prometheus-alertmanager", f"--config.file={folder}/alertmanager.yml"),
+            *(f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address="),
+            f"--storage.path={tmp_path}/manager",
+        ],
+        **quiet,
+    )
+    watcher = subprocess.Popen(
+        [
+            *("prometheus", f"--config.file={folder}/prometheus.yml"),
+            *(f"--web.listen-address=127.0.0.1:{free_port()}", f"--storage.tsdb.path={tmp_path}/d"),
+            "--rules.alert.resend-delay=2s",
+        ],
+        **quiet,
+    )
+    try:
+        until = time.monotonic() + 60
+        while not Heard.told and time.monotonic() < until:
+            time.sleep(0.2)
+    finally:
+        for process in (watcher, manager):
+            process.terminate()
+            process.wait(20)
+        hook.shutdown()
+    assert Heard.told[0] == ("/pages", ["ModelMissing"])  # no service runs here
 
 
 @pytest.mark.parametrize("modes", [["rest"], ["batch"], ["rest", "batch"]], ids=str)

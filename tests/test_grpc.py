@@ -489,7 +489,7 @@ def test_each_project_has_the_files_and_words_of_its_modes_alone(tmp_path: Path)
     assert found == set()
     assert not any(name.endswith(("rest.py", "guard.py", "batch.py", "crontab")) for name in alone)
     compose = yaml.safe_load(every["deploy/compose.yaml"])
-    assert compose["services"].keys() == {"service", "grpc", "prometheus"}
+    assert compose["services"].keys() == {"service", "grpc", "prometheus", "alertmanager"}
     assert compose["services"]["prometheus"]["depends_on"].keys() == {"service", "grpc"}
     (scraped,) = yaml.safe_load(every["monitoring/prometheus.yml"])["scrape_configs"]
     assert scraped["static_configs"][0]["targets"] == ["service:8000", "grpc:9464"]
