@@ -85,7 +85,7 @@ class Heard(BaseHTTPRequestHandler):
 
     told: ClassVar[list[tuple[str, list[str]]]] = []
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.told.append((self.path, [x["labels"]["alertname"] for x in body["alerts"]]))
         self.send_response(200)
