@@ -197,3 +197,21 @@ def test_only_what_features_py_says_wrong_is_told_so(tmp_path: Path) -> None:
     """A fault elsewhere keeps its traceback, for it is a bug."""
     with pytest.raises(TypeError):
         console.run(lambda: int([]))
+
+
+def test_a_person_is_forgotten_in_the_state_too(project: Made) -> None:
+    folder = project.folder / "models/v1"
+    project.ml("features", "build")
+    valid = project.folder / "data/processed/valid.parquet"
+    who = pl.read_parquet(valid)["customer_id"].mode()[0]
+    before = json.loads((folder / "state.json").read_bytes())
+    said = project.ml("forget", who, "--reason", "asked on the phone")
+    assert "state of earlier rows made anew: v1" in said and "certificate: reports/erased/" in said
+    after = json.loads((folder / "state.json").read_bytes())
+    assert after["keys"] == before["keys"] - 1 and after["events"] < before["events"]
+    assert [path.name for path in folder.glob("state-*.npz")] == [after["file"]]
+    assert who not in pl.read_parquet(valid)["customer_id"]
+    assert "(champion); `ml run` trains without" in said
+    project.ml("models")
+    assert "no file of this project" in project.ml("forget", who, code=1)
+    assert "without a limit" in project.ml("retain", code=2)

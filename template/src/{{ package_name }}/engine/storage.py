@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from .errors import ProjectError
 
 T = TypeVar("T")
+JOURNAL = ".ml.journal"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -94,6 +95,56 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+class _Journal(msgspec.Struct):
+    moves: list[tuple[str, str]]  # from, to
+    gone: list[str]
+
+
+def replace_all(root: Path, files: Iterable[tuple[Path, bytes | None]]) -> None:
+    """Give several files of a project new contents together; None deletes one.
+
+    A kill leaves all old ones, or a journal with which `finish` makes all of them new.
+    """
+    journal = _Journal([], [])
+    last = dict(files)
+    try:
+        for path, content in last.items():
+            if content is None:
+                journal.gone.append(str(path.relative_to(root)))
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            new = path.with_name(f".{path.name}.{secrets.token_hex(4)}.next")
+            journal.moves.append((str(new.relative_to(root)), str(path.relative_to(root))))
+            with new.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            if path.exists():
+                new.chmod(stat.S_IMODE(path.stat().st_mode))
+        write_json(root / JOURNAL, journal)
+    except BaseException:
+        for name, _ in journal.moves:
+            (root / name).unlink(missing_ok=True)
+        raise
+    finish(root)
+
+
+def finish(root: Path) -> None:
+    """Do what a killed `replace_all` had begun; nothing without a journal."""
+    path = root / JOURNAL
+    if not path.exists():
+        return
+    journal = read_json(path, _Journal)
+    for new, old in journal.moves:
+        if (root / new).exists():
+            os.replace(root / new, root / old)
+    for name in journal.gone:
+        with suppress(FileNotFoundError):
+            (root / name).chmod(stat.S_IRUSR | stat.S_IWUSR)  # Windows keeps read-only files
+            (root / name).unlink()
+    path.unlink()
+
+
 def stamp(path: Path) -> tuple[int, int] | None:
     """Return what changes when a file is replaced, None without one."""
     try:
@@ -140,6 +191,7 @@ def project_lock(root: Path) -> Iterator[None]:
     """Keep two writing commands from working in one project at once; freed even by a kill."""
     try:
         with FileLock(root / ".ml.lock", timeout=0):
+            finish(root)
             yield
     except Timeout:
         raise ProjectError(

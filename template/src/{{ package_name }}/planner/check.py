@@ -14,7 +14,7 @@ from rich.table import Table
 from ..engine import folds, storage, task
 from ..engine.data import consent, contract
 from ..engine.errors import CheckFailed, ProjectError
-from ..engine.formats import number, percent
+from ..engine.formats import count, number, percent
 from ..engine.settings import WAIVER, Plan, Project, load_yaml
 from . import evidence, gates, links, measured, sourced
 from .answers import plain
@@ -81,6 +81,7 @@ def _found(
         *_evidence(project, due | (_claimed(project, parts) - waived)),
         *_contract(project),
         *_privacy(project, due),
+        *_kept(project),
         *sourced.check(project, due),
         *_settings(project),
         *_outliers(project),
@@ -285,6 +286,51 @@ def _privacy(project: Project, due: set[str]) -> Iterator[Finding]:
     if "SEC-01" in project.plan.blocks and uri.startswith("http://") and not re.match(here, uri):
         message = "training.tracking_uri of config.yaml is not https: runs travel in the clear"
         yield Finding("warning", "SEC-01", message)
+
+
+class _Model(msgspec.Struct):
+    version: str
+    trained_on_them: str
+
+
+class _Certificate(msgspec.Struct):
+    kind: str
+    at: str
+    models: list[_Model]
+
+
+def _kept(project: Project) -> Iterator[Finding]:
+    """Tell of rows past their retention, and of a champion that learnt from rows now erased."""
+    plan = project.plan
+    identifier = "DATA-04" if "DATA-04" in plan.blocks else "PRIV-01"
+    months = int(plan.answers.get("retention_months") or 0)
+    path = project.path("reports/data_quality.json")
+    quality = storage.read_json(path, dict[str, Any]) if path.exists() else {}
+    days = [file.stem for file in project.path("data/predictions").glob("????-??-??.jsonl")]
+    days += [quality["oldest"]] if quality.get("oldest") and not quality.get("made_up") else []
+    oldest = min(filter(None, map(read_date, days)), default=None)
+    if months and oldest and (over := _months(oldest, current_day()) - months) > 0:
+        message = (
+            f"rows of {oldest} are kept {count(over, 'month')} longer than the plan says: "
+            "`ml retain` deletes them"
+        )
+        yield Finding("warning", identifier, message)
+    registry = project.path("models/registry.json")
+    champion = storage.read_json(registry)["champion"] if registry.exists() else None
+    for path in sorted(project.path("reports/erased").glob("forget-*.json")):
+        found = storage.read_json(path, _Certificate)
+        if champion in [m.version for m in found.models if m.trained_on_them == "yes"]:
+            message = (
+                f"{champion} learnt from rows of a person who was forgotten on {found.at[:10]}: "
+                "`ml run` trains without them"
+            )
+            yield Finding("warning", "PRIV-01", message)
+            return
+
+
+def _months(first: dt.date, last: dt.date) -> int:
+    """Return the whole months between two days."""
+    return (last.year - first.year) * 12 + last.month - first.month - (last.day < first.day)
 
 
 def _settings(project: Project) -> Iterator[Finding]:

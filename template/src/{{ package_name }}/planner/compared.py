@@ -244,7 +244,7 @@ class Compared(ABC):
     def _of_the_rules(self) -> Iterator[Contradiction]:
         """Yield the decisions that the rules would take otherwise by the measured facts."""
         facts = {"n_rows": self.quality.get("rows"), **self._facts()}
-        if (days := self.quality.get("span_days")) is not None and self.answers["time_column"]:
+        if (days := self.quality.get("span_days")) and self.answers["time_column"]:
             facts["history_months"] = days / DAYS_A_MONTH
         facts = {name: value for name, value in facts.items() if value is not None}
         for identifier, again in rules.judge_again(self.plan, facts):

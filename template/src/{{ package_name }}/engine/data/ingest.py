@@ -14,7 +14,7 @@ from ..errors import ProjectError
 from ..formats import number
 from . import consent as consents
 from . import contract as contracts
-from . import reading, sample, validation
+from . import forgotten, reading, sample, validation
 
 Add = Callable[[pl.DataFrame], pl.DataFrame]  # of the team's columns.py
 
@@ -99,6 +99,8 @@ def run(project: settings.Project, add: Add = unchanged) -> dict[str, Any]:
     came = frame.height
     if consent := consents.of(project.contract_path):
         frame = with_consent(frame, consent)
+    agreed = frame.height
+    frame = forgotten.without(project, frame)
     progress.tell(f"writing the snapshot of {number(frame.height)} rows")
     content = validation.parquet(frame)
     digest = storage.sha256_bytes(content)
@@ -114,7 +116,8 @@ def run(project: settings.Project, add: Add = unchanged) -> dict[str, Any]:
         "sha256": digest,
         "source_sha256": source_sha256,
         "rows": frame.height,
-        "without_consent": came - frame.height,
+        "without_consent": came - agreed,
+        "forgotten": agreed - frame.height,
         "columns": frame.width,
         "added": added,
         "bytes": len(content),

@@ -249,7 +249,7 @@ def keep(project: Project, name: str, content: bytes) -> str:
     """Write the content of `parquet` for `stored`, as `store` does."""
     digest = storage.sha256_bytes(content)
     storage.write_bytes(project.path(name), content)
-    storage.write_json(project.path(SEALS), _seals(project) | {name: digest})
+    storage.write_json(project.path(SEALS), seals(project) | {name: digest})
     return digest
 
 
@@ -272,7 +272,7 @@ def stored_hashed(
         content, digest = storage.read_hashed(project.path(name))
     except FileNotFoundError:
         raise ProjectError(f"no {name} yet: {mend}") from None
-    seal = _seals(project).get(name)
+    seal = seals(project).get(name)
     if seal not in (None, digest):
         raise ProjectError(f"{name} is damaged or was changed since it was written: {mend}")
     try:
@@ -290,7 +290,8 @@ def check_columns(frame: pl.DataFrame, name: str, mend: str, contract: Contract)
         raise CheckFailed(f"{name} has other columns or types than the contract: {mend}")
 
 
-def _seals(project: Project) -> dict[str, str]:
+def seals(project: Project) -> dict[str, str]:
+    """Return the SHA-256 of each table that `store` wrote, by its name."""
     path = project.path(SEALS)
     return storage.read_json(path, dict[str, str]) if path.exists() else {}
 
@@ -315,6 +316,7 @@ def summary(contract: Contract, result: Validation) -> dict[str, Any]:
         "warnings": result.warnings,
         "missing_share": result.missing_share,
         "span_days": _span_days(contract, result.valid),
+        "oldest": _oldest(contract, result.valid),
         "score": (1 - rejected / max(1, rows)) * complete,
         "contract_sha256": contract.fingerprint,
     }
@@ -327,6 +329,14 @@ def _span_days(contract: Contract, valid: pl.DataFrame) -> float | None:
     time = pl.col(contract.time.name)
     seconds = valid.select((time.max() - time.min()).dt.total_seconds()).item()
     return None if seconds is None else seconds / 86400
+
+
+def _oldest(contract: Contract, valid: pl.DataFrame) -> str | None:
+    """Return the day of the first row; None without a time column that may be told, or rows."""
+    if contract.time is None or privacy.hidden(contract.time):
+        return None
+    first = valid[contract.time.name].cast(pl.Date).min()
+    return None if first is None else str(first)
 
 
 def _failures(target: Column, result: Validation, limit: float) -> list[str]:

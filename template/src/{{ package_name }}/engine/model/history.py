@@ -447,8 +447,8 @@ def moment_of(value: dt.datetime | None) -> int:
     return since.days * DAY + since.seconds * 1_000_000 + since.microseconds
 
 
-def write(folder: Path, state: State, built: dt.datetime) -> Origin:
-    """Write a state into the folder of its bundle: the old one is there or the new one."""
+def content(folder: Path, state: State, built: dt.datetime) -> tuple[Origin, bytes]:
+    """Return what a bundle says of a state, and the state as bytes."""
     arrays: dict[str, NDArray[Any]] = {}
     for index, events in enumerate(state.events.values()):
         arrays[f"{index}.keys"], arrays[f"{index}.counts"] = events.keys, events.counts
@@ -456,8 +456,8 @@ def write(folder: Path, state: State, built: dt.datetime) -> Origin:
         arrays |= {f"{index}.{n}": values for n, values in enumerate(events.columns.values())}
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
-    content = buffer.getvalue()
-    digest = storage.sha256_bytes(content)
+    found = buffer.getvalue()
+    digest = storage.sha256_bytes(found)
     latest = [int(events.times.max()) for events in state.events.values() if len(events.times)]
     until = EPOCH + dt.timedelta(microseconds=max(latest)) if latest else None
     origin = Origin(
@@ -469,7 +469,13 @@ def write(folder: Path, state: State, built: dt.datetime) -> Origin:
         events=max((len(events.times) for events in state.events.values()), default=0),
         keys=max((len(events.keys) for events in state.events.values()), default=0),
     )
-    storage.write_bytes(folder / origin.file, content)
+    return origin, found
+
+
+def write(folder: Path, state: State, built: dt.datetime) -> Origin:
+    """Write a state into the folder of its bundle: the old one is there or the new one."""
+    origin, found = content(folder, state, built)
+    storage.write_bytes(folder / origin.file, found)
     storage.write_json(folder / STATE, origin)
     for old in folder.glob("state-*.npz"):
         if old.name != origin.file:

@@ -8,7 +8,7 @@ import msgspec
 from .. import storage
 from ..data import contract as contracts
 from ..errors import ProjectError
-from ..formats import number
+from ..formats import count, number
 from ..settings import Project
 from . import registry
 from .scorer import MANIFEST, Manifest
@@ -25,6 +25,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     columns: int
     added: tuple[str, ...] = ()
+    erased: int = 0
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +118,7 @@ def _lines(one: Origin) -> list[str]:
         made_up = ", made up" if snap.made_up else ""
         added = f", {len(snap.added)} of columns.py" if snap.added else ""
         gone = "" if one.snapshot_kept else "; no longer there"
+        gone = f"; {count(snap.erased, 'row')} of it erased since" if snap.erased else gone
         taken = f"{snap.file}: {number(snap.rows)} rows, {snap.columns} columns{added}{gone}"
     commit = "not in git" if one.commit is None else one.commit[:12]
     judged = "not judged yet"

@@ -1,0 +1,86 @@
+"""Who was forgotten: keyed hashes that keep their rows out of every later load.
+
+`data/forgotten/` holds them with their key, which is made once, of this project alone: a hash of a
+name without a key is found by trying names.
+"""
+
+import hashlib
+import os
+import secrets
+from collections.abc import Collection
+from pathlib import Path
+
+import polars as pl
+
+from .. import keys, storage
+from ..errors import ProjectError
+from ..settings import Project
+from . import contract as contracts
+from . import validation
+from .contract import Column
+
+LIST, KEY = "data/forgotten/people.json", "data/forgotten/key"
+
+
+def read(project: Project) -> dict[str, list[str]]:
+    """Return the hashes of those who were forgotten, by the column that named them."""
+    path = project.path(LIST)
+    return storage.read_json(path, dict[str, list[str]]) if path.exists() else {}
+
+
+def secret(project: Project) -> bytes:
+    """Return this project's key of the hashes; it is made when there is none.
+
+    ProjectError when hashes are there that another key made.
+    """
+    path = project.path(KEY)
+    if not path.exists():
+        if read(project):
+            raise ProjectError(f"{LIST} needs {KEY}, which is gone: restore it from a backup")
+        _write_key(path)
+    return path.read_bytes()
+
+
+def _write_key(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+        file.write(secrets.token_bytes(32))
+
+
+def hashed(plain: str, key: bytes) -> str:
+    """Return what stands for a person: 32 hex digits."""
+    return hashlib.blake2b(plain.encode(), key=key, digest_size=16).hexdigest()
+
+
+def typed(frame: pl.DataFrame, column: Column) -> pl.Series:
+    """Return a column of a table of any origin in the contract's type, null where unreadable."""
+    return validation.parse(frame[column.name], column)
+
+
+def plain(values: pl.Series) -> list[str]:
+    """Return each different value of a typed column as the text that it has in every format."""
+    return [keys.plain(value) for value in values.drop_nulls().unique().to_list()]
+
+
+def rows_of(values: pl.Series, people: Collection[str]) -> pl.Series:
+    """Say of each row whether its typed value is one of these texts."""
+    different = values.drop_nulls().unique()
+    found = [value for value in different.to_list() if keys.plain(value) in people]
+    return values.is_in(pl.Series(found, dtype=values.dtype).implode()).fill_null(False)
+
+
+def without(project: Project, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of a load without those of people who were forgotten."""
+    listed = read(project)
+    if not listed:
+        return frame
+    agreed, key = contracts.read(project.contract_path), secret(project)
+    for name, hashes in listed.items():
+        if name not in frame.columns:
+            raise ProjectError(
+                f"{LIST}: people were forgotten by column {name!r}, which the data lack: load it"
+            )
+        values = typed(frame, agreed.column(name))
+        people = {text for text in plain(values) if hashed(text, key) in hashes}
+        frame = frame.filter(~rows_of(values, people))
+    return frame

@@ -1,0 +1,217 @@
+"""Forgetting a person and ending a retention: from every file, all at once, with a certificate."""
+
+import datetime as dt
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import helpers.bundles as small
+import msgspec
+import polars as pl
+import pytest
+import yaml
+from helpers.plan import render_plan
+from test_keys import SECRET, document
+
+from package_name.engine import erasing, keys, storage
+from package_name.engine.data import forgotten, ingest, validation
+from package_name.engine.errors import CheckFailed, ProjectError
+from package_name.engine.model import lineage, registry
+from package_name.engine.model.scorer import Manifest
+from package_name.engine.settings import Project
+from package_name.planner import check
+
+TODAY = dt.date(2026, 11, 28)
+WHO = "Ms Zebra"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project whose rows are of 100 customers, ten each; every tenth is old."""
+    monkeypatch.setenv(keys.SECRET, SECRET)
+    text, plan = render_plan(plan_depth="standard", personal_data=True, retention_months=36)
+    storage.write_text(tmp_path / "PLAN.md", text)
+    storage.write_text(tmp_path / "plan/plan.yaml", yaml.safe_dump(plan))
+    storage.write_text(tmp_path / "config.yaml", "data: {source: in.csv}\n")
+    storage.write_text(tmp_path / "contracts/dataset.odcs.yaml", yaml.safe_dump(document()))
+    made = Project(tmp_path)
+    names = [WHO, *(f"person {n}" for n in range(1, 100))]
+    table = small.frame(1000).drop("since")
+    table = table.with_columns(
+        order=pl.int_range(1, 1001),
+        customer=pl.Series(names * 10),
+        seen=pl.Series(["2020-05-01T00:00:00", *["2026-05-01T00:00:00"] * 9] * 100),
+        note=pl.lit("n"),
+    )
+    table.write_csv(tmp_path / "in.csv")
+    taken = ingest.run(made)
+    validation.run(made)
+    valid = pl.read_parquet(made.path("data/processed/valid.parquet"))
+    registry.promote(made, small.train(made, table=valid))
+    _trained_on(made, taken["sha256"])
+    rejected = pl.DataFrame({"customer": [WHO, "x"], "_rules": [["a: type"], ["a: type"]]})
+    validation.store(made, "data/quarantine/rejected.parquet", rejected)
+    hashed = keys.logged(_customer(), WHO, keys.secret())
+    lines = [{"keys": {"customer": hashed}}, {"keys": {"customer": "other"}}, {"keys": {}}]
+    for day in ("2022-01-31", "2026-11-27"):
+        content = "".join(json.dumps(line) + "\n" for line in lines) + '{"keys": {"cus'
+        storage.write_text(tmp_path / f"data/predictions/{day}.jsonl", content)
+    storage.write_text(tmp_path / "data/out.csv", f"customer,probability\n{WHO},0.5\nx,0.1\n")
+    storage.write_json(tmp_path / "data/out.csv.done.json", {})
+    return made
+
+
+def _customer() -> Any:
+    from package_name.engine.data.contract import Column
+
+    return Column(name="customer", kind="category", role="entity", personal=True)
+
+
+def _trained_on(project: Project, digest: str) -> None:
+    path = project.path("models/v1/manifest.json")
+    manifest = storage.read_json(path, Manifest)
+    storage.write_json(path, msgspec.structs.replace(manifest, data_sha256=digest))
+
+
+def holding(project: Project, *texts: str) -> set[str]:
+    """Return the files of data/ that hold one of these texts, in Parquet too."""
+    found = set()
+    for path in project.path("data").rglob("*.*"):
+        content = path.read_bytes() if path.is_file() else b""
+        if path.suffix == ".parquet":
+            frame = pl.read_parquet(path)
+            content = frame.select(pl.col(pl.String)).write_csv().encode()
+        if any(text.encode() in content for text in texts):
+            found.add(path.relative_to(project.root).as_posix())
+    return found
+
+
+def test_a_person_is_gone_from_every_file_and_stays_out(project: Project) -> None:
+    hashed = str(keys.logged(_customer(), WHO, keys.secret()))
+    assert len(holding(project, WHO, hashed)) >= 7
+    others = pl.read_parquet(project.path("data/processed/valid.parquet")).filter(
+        pl.col("customer") != WHO
+    )
+    certificate, path = erasing.forget(project, WHO, "by letter")
+    assert holding(project, WHO, hashed) == set()
+    assert pl.read_parquet(project.path("data/processed/valid.parquet")).equals(others)
+    written = path.read_text()
+    assert WHO not in written and hashed not in written and "by letter" in written
+    assert (certificate.verified, certificate.column) == (0, "customer")
+    gone = {one.file.split("/")[1]: one.rows_erased for one in certificate.files}
+    assert gone["raw"] == 10 and gone["quarantine"] == gone["out.csv"] == gone["predictions"] == 1
+    assert [(m.version, m.trained_on_them) for m in certificate.models] == [("v1", "yes")]
+    said = erasing.told(certificate, path)
+    assert "v1 (champion); `ml run` trains without" in said and "in.csv" in said
+    assert "4 lines of data/predictions without a key" in said  # of two days, half lines too
+    # What was written fits: the seal of each table, and the manifest.
+    validation.run(project)
+    assert "10 rows of it erased since" in lineage.table(lineage.trace(project))
+    (snapshot,) = project.path("data/raw").glob("*.parquet")
+    assert os.name == "nt" or snapshot.stat().st_mode & 0o222 == 0
+    # The source brings the rows back; the next load does not take them.
+    assert WHO in project.path("in.csv").read_text()
+    manifest = ingest.run(project)
+    assert (manifest["forgotten"], manifest["rows"]) == (10, 990)
+    with pytest.raises(CheckFailed, match="no file of this project has a row of this customer"):
+        erasing.forget(project, WHO)
+    told = [f.message for f in check.check(project) if f.id == "PRIV-01" and "v1" in f.message]
+    assert len(told) == 1 and "`ml run` trains without them" in told[0]
+
+
+def test_the_hash_of_the_log_names_a_person_too(project: Project) -> None:
+    hashed = str(keys.logged(_customer(), WHO, keys.secret()))
+    by_hash, _ = erasing.forget(project, hashed)
+    assert holding(project, WHO, hashed) == set() and by_hash.verified == 0
+
+
+def test_without_the_key_no_load_is_taken(project: Project) -> None:
+    erasing.forget(project, WHO)
+    project.path(forgotten.KEY).unlink()
+    with pytest.raises(ProjectError, match="key, which is gone: restore it"):
+        ingest.run(project)
+
+
+class Killed(BaseException):
+    """What a kill is to the code that it hits."""
+
+
+@pytest.mark.parametrize("step", range(0, 40, 8))
+def test_a_kill_leaves_all_or_nothing(
+    project: Project, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed = str(keys.logged(_customer(), WHO, keys.secret()))
+    before = holding(project, WHO, hashed)
+    calls = {"left": step}
+
+    def dying(real: Any) -> Any:
+        def call(*args: Any, **named: Any) -> Any:
+            calls["left"] -= 1
+            if calls["left"] < 0:
+                raise Killed
+            return real(*args, **named)
+
+        return call
+
+    with monkeypatch.context() as patched:
+        for name in ("replace", "fsync"):
+            patched.setattr(storage.os, name, dying(getattr(os, name)))
+        try:
+            erasing.forget(project, WHO)
+        except Killed:
+            begun = project.path(storage.JOURNAL).exists()
+        else:
+            begun = True
+    if not begun:
+        assert holding(project, WHO, hashed) == before
+    with storage.project_lock(project.root):  # as every command that writes
+        assert holding(project, WHO, hashed) == (set() if begun else before)
+    assert not [*project.root.rglob("*.next"), *project.root.glob(storage.JOURNAL)]
+    validation.run(project)
+
+
+@pytest.mark.parametrize(
+    ("key", "column", "error", "said"),
+    [
+        ("nobody", None, CheckFailed, "no file of this project has a row of this customer"),
+        ("x", "email", ProjectError, "the contract has no column 'email'"),
+    ],
+)
+def test_what_names_nobody_changes_nothing(
+    project: Project, key: str, column: str | None, error: type[Exception], said: str
+) -> None:
+    before = {p: p.read_bytes() for p in project.root.rglob("*") if p.is_file()}
+    with pytest.raises(error, match=said):
+        erasing.forget(project, key, by=column)
+    assert before == {p: p.read_bytes() for p in project.root.rglob("*") if p.is_file()}
+
+
+def test_a_plan_without_people_or_a_limit_says_so(project: Project) -> None:
+    project.plan.answers |= {"personal_data": False, "retention_months": 0}
+    with pytest.raises(ProjectError, match="nobody to forget"):
+        erasing.forget(project, WHO)
+    with pytest.raises(ProjectError, match="without a limit"):
+        erasing.retain(project, today=TODAY)
+    project.plan.answers["personal_data"] = True
+    storage.write_text(project.contract_path, yaml.safe_dump(small.document()))
+    with pytest.raises(ProjectError, match="no column that names a person: give one the role"):
+        erasing.forget(project, WHO)
+
+
+def test_old_rows_and_days_go(project: Project) -> None:
+    def overdue() -> list[str]:
+        return [f.message for f in check.check(project) if "`ml retain`" in f.message]
+
+    assert len(overdue()) == 1 and "rows of 2020-05-01" in overdue()[0]
+    planned, path = erasing.retain(project, today=TODAY, dry=True)
+    assert planned and path is None and "100 of 1000" in erasing.told(planned, path)
+    assert len(pl.read_parquet(project.path("data/processed/valid.parquet"))) == 1000
+    certificate, path = erasing.retain(project, today=TODAY)
+    assert certificate and certificate.verified == 0 and certificate.before == "2023-11-28"
+    assert path and WHO not in path.read_text()
+    assert len(pl.read_parquet(project.path("data/processed/valid.parquet"))) == 900
+    assert [p.stem for p in project.path("data/predictions").iterdir()] == ["2026-11-27"]
+    assert erasing.retain(project, today=TODAY) == (None, None)
+    validation.run(project)
+    assert overdue() == []
