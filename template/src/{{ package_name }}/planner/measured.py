@@ -29,7 +29,7 @@ SEAL = re.compile(
     r"<!-- (?:([A-Z]+-\d+) )?run [^\s,]+(?:, \S+ [0-9a-f]{6})?, seal ([0-9a-f]{6}) -->"
 )
 MADE_UP = "measured on made-up data:"  # of the sample: it proves the pipeline, not the case
-NO_OVERRIDES = "_No override: every decision is the one its rule gives._"
+NO_OVERRIDES = "No override: every decision is the one its rule gives."  # unseen in a short plan
 INSTEAD = "The team decided otherwise than the rules:"
 TABLE = ["| Choice | Measured |", "|---|---|"]
 LACKING = (KeyError, TypeError, ValueError, IndexError, AttributeError)  # of another form
@@ -235,7 +235,10 @@ def _overrides(project: Project) -> list[str]:
         f"- {plan.blocks[identifier].title}: {overridden(plan, identifier)} <!-- {identifier} -->"
         for identifier in sorted(plan.overrides)
     ]
-    return [INSTEAD, *lines] if lines else [NO_OVERRIDES]
+    nothing = (
+        f"<!-- {NO_OVERRIDES} -->" if plan.answers["plan_depth"] == "light" else f"_{NO_OVERRIDES}_"
+    )
+    return [INSTEAD, *lines] if lines else [nothing]
 
 
 def _data_quality(report: Report, project: Project) -> Report:
