@@ -1,11 +1,13 @@
 """Who may import whom: yours in front, machinery behind, and no circle."""
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 from helpers.package import SOURCE, TEMPLATE, sources
+from helpers.rendering import render
 
 # What the planner needs of the engine: it reads files and reports, and computes no prediction.
 PLANNER_NEEDS = {
@@ -90,3 +92,52 @@ def test_no_circle_and_no_import_of_the_team_s_in_any_task(task: str) -> None:
     planned = {name: targets for name, targets in found.items() if name.startswith("planner")}
     foreign = {t for targets in planned.values() for t in targets if not t.startswith("planner")}
     assert foreign - PLANNER_NEEDS == set()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_task_holds_only_what_it_uses(task: str) -> None:
+    """A module that nothing of a task reaches belongs into the folder of those that need it."""
+    there = modules(sources(task))
+    modes = [name for name in there if re.fullmatch(r"engine\.serving\.\w+", name)]
+    waiting, seen = ["", "__main__", "cli", *modes], set[str]()
+    while waiting:
+        if (name := waiting.pop()) in there and name not in seen:
+            seen.add(name)
+            waiting += [*imports(name, there), name.rpartition(".")[0]]
+    assert there.keys() == seen
+
+
+NEEDS = {"lightgbm": "engine.model.boosting", "optuna": "engine.model.search"}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_task_installs_only_what_it_imports(task: str, tmp_path: Path) -> None:
+    """Boosting and its search are a third of what training installs."""
+    there = modules(sources(task))
+    project = render(tmp_path / "project", task_type=task)
+    packages = (project / "pyproject.toml").read_text(encoding="utf-8")
+    settings = (project / "config.yaml").read_text(encoding="utf-8")
+    for package, module in NEEDS.items():
+        assert (module in there) == (f'"{package}>=' in packages), package
+    assert ("tuning" in there) == ("\ntuning:" in settings) == ("max_rounds:" in settings)
+    assert ("tuning" in there) == ("def tune(" in next(project.glob("src/*/cli.py")).read_text())
+
+
+OBJECTIVES = {
+    "binary": r"binary_logloss|binary:logistic|Logloss\b",
+    "multiclass": r"multi_logloss|multi:softprob|MultiClass\b",
+    "multilabel": r"cross_entropy",
+    "regression": r"count:poisson|reg:\w+|Tweedie|Poisson|\bRMSE\b",
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_no_model_of_another_task_is_named(task: str) -> None:
+    """What trees minimise is said by the task alone; metrics may have the same words."""
+    texts = [path.read_text("utf-8") for path in sources(task).glob("engine/model/*.py")]
+    others = "|".join(words for other, words in OBJECTIVES.items() if other != task)
+    assert len(texts) > 20
+    assert not [hit for text in texts for hit in re.findall(others, text)]
+    if task in OBJECTIVES:
+        mine = [path.read_text("utf-8") for path in sources(task).glob("**/*.py")]
+        assert any(re.search(OBJECTIVES[task], text) for text in mine)

@@ -12,7 +12,7 @@ from helpers import package
 package.clustering()
 
 from clustering_package import decision, features, models, value  # noqa: E402
-from clustering_package.engine import metrics, performance, task  # noqa: E402
+from clustering_package.engine import metrics, performance, segments, task  # noqa: E402
 from clustering_package.engine.data import (  # noqa: E402
     contract,
     drafting,
@@ -294,40 +294,40 @@ def test_drift_is_told_without_labels(data: Data) -> None:
 def test_segments_are_paired_before_they_are_compared() -> None:
     first = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
     second = np.array([2, 2, 2, 0, 1, 1, 1, 0, 0, 0])
-    placed, overlap = value.matched(first, second, 3)
+    placed, overlap = segments.matched(first, second, 3)
     assert placed == 0.9
     assert overlap.tolist() == pytest.approx([3 / 4, 1, 3 / 4])
 
 
-def prepared(data: Data, personal: set[str]) -> value.Tested:
+def prepared(data: Data, personal: set[str]) -> segments.Tested:
     _, z, _ = models.points(data, 7)
     codes = task.codes(models.kmeans(data, 7, {}).predict(data.x))
     held = {0.0: "basic", 1.0: "regular", 2.0: "premium"}
-    return value.Tested(data.spec, data.x, codes, data.x, z, z, held, personal, "kmeans")
+    return segments.Tested(data.spec, data.x, codes, data.x, z, z, held, personal, "kmeans")
 
 
 def test_people_get_a_rule_of_three_questions_and_profiles(data: Data) -> None:
     rows = prepared(data, set())
     names = {code: f"segment {code}" for code in range(4)}
-    told = value.tree(rows, rows.placed, names)
+    told = segments.tree(rows, rows.placed, names)
     assert told["depth"] <= 3 and told["agreement"] > 0.95 and len(told["rules"]) <= 8
     assert sum(rule["rows"] for rule in told["rules"]) == ROWS
     assert all(rule["when"].count(" and ") <= 2 for rule in told["rules"])
-    parts = value.segments(rows, rows.placed, names, np.zeros(ROWS), [1.0] * 4)
+    parts = segments.segments(rows, rows.placed, names, np.zeros(ROWS), [1.0] * 4)
     assert sum(part["rows"] for part in parts) == ROWS
     strongest = {part["profile"][0][0].split(" = ")[0] for part in parts}
     assert strongest <= {"spent", "visits", "age", "plan"}  # not the two that are noise
-    flat = value.picture(rows, rows.placed)
-    assert len(flat["points"]) == value.PICTURED and 0 < sum(flat["explained"]) <= 1
+    flat = segments.picture(rows, rows.placed)
+    assert len(flat["points"]) == segments.PICTURED and 0 < sum(flat["explained"]) <= 1
     equal = rows._replace(z=np.ones_like(rows.z))
-    assert value.picture(equal, rows.placed) == {"points": [], "explained": []}
+    assert segments.picture(equal, rows.placed) == {"points": [], "explained": []}
 
 
 def test_no_value_of_a_personal_column_is_told(data: Data) -> None:
     rows = prepared(data, {"age", "plan"})
     names = {code: f"segment {code}" for code in range(4)}
-    parts = value.segments(rows, rows.placed, names, np.zeros(ROWS), [1.0] * 4)
-    said = str(parts) + str(value.tree(rows, rows.placed, names))
+    parts = segments.segments(rows, rows.placed, names, np.zeros(ROWS), [1.0] * 4)
+    said = str(parts) + str(segments.tree(rows, rows.placed, names))
     assert "age" not in said and "plan" not in said and "spent" in said
 
 
@@ -347,12 +347,12 @@ def test_segments_of_resamples_are_held_against_those_found(data: Data) -> None:
 
 def test_todays_segments_are_compared_with_where_they_are_known(data: Data) -> None:
     rows = prepared(data, set())
-    told = value.today(rows, data.y, rows.placed)
+    told = segments.today(rows, data.y, rows.placed)
     assert told is not None and told["segments"] == 3 and 0.2 < told["agreement"] < 0.9
     assert sum(sum(counts) for _, counts in told["table"]) == told["known"]
     assert {name for name, _ in told["table"]} == {"basic", "regular", "premium"}
-    assert value.today(rows, np.full(ROWS, np.nan), rows.placed) is None
-    assert value.today(rows, np.zeros(ROWS), rows.placed) is None
+    assert segments.today(rows, np.full(ROWS, np.nan), rows.placed) is None
+    assert segments.today(rows, np.zeros(ROWS), rows.placed) is None
 
 
 def judged(**changes: object) -> tuple[list[str], list[str]]:

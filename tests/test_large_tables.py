@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 from helpers.package import SOURCE
 
-from package_name import explain, models, training
-from package_name.engine import progress, resampling
+from package_name import models, training
+from package_name.engine import explaining, progress, resampling
 from package_name.engine.data import leakage, reading
 from package_name.engine.features import encode
 from package_name.engine.model import boosting, fitting, linear, outcome, registry, scorer
@@ -86,9 +86,9 @@ def test_curve_gap_examples_and_relations_look_at_drawn_rows(
     )
     assert outcome.seen_score(project, data, predictor) == 250
     loaded = Scorer.load(project.path("models/v1"))
-    everywhere = explain._extremes(loaded, matrix, 7)
-    monkeypatch.setattr(explain, "EXAMPLE_ROWS", 100)
-    drawn = explain._extremes(loaded, matrix, 7)
+    everywhere = explaining.extremes(loaded, matrix, 7)
+    monkeypatch.setattr(explaining, "EXAMPLE_ROWS", 100)
+    drawn = explaining.extremes(loaded, matrix, 7)
     assert len(drawn) == len(everywhere) == 5 and drawn != everywhere
     monkeypatch.setattr(leakage, "MAX_ROWS", 400)
     assert len(np.unique(leakage.sampled(1000))) == 400 and len(leakage.sampled(300)) == 300

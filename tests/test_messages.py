@@ -24,8 +24,8 @@ import yaml
 from helpers.package import SOURCE
 from helpers.rendering import git, publish, render
 
-from package_name import explain, splitting
-from package_name.engine import bench, monitoring, storage
+from package_name import splitting
+from package_name.engine import bench, explaining, monitoring, storage
 from package_name.engine import git as children
 from package_name.engine.data import ingest, sample, validation
 from package_name.engine.data.contract import Column, Contract
@@ -533,7 +533,9 @@ def test_importance_of_one_class_has_no_meaning(trained: Project) -> None:
     scorer = Scorer.load(registry.champion_folder(trained))
     x = encode(scorer.spec, small.frame(50))
     with pytest.raises(ProjectError, match=r"importance has no meaning .* rows of both classes"):
-        explain.permutation_importance(scorer, x, np.zeros(50, np.int8), np.random.default_rng(0))
+        explaining.permutation_importance(
+            scorer, x, np.zeros(50, np.int8), np.random.default_rng(0)
+        )
 
 
 def test_a_machine_without_git_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

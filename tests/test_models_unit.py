@@ -20,6 +20,9 @@ def load(task: str) -> SimpleNamespace:
     folder = package.sources("binary")
     (folder / "models.py").unlink()
     (folder / "models.py").symlink_to(package.own(task) / package.PACKAGE / "models.py")
+    for path in (package.own(task) / package.PACKAGE / "engine/model").glob("*.py"):
+        if not (folder / "engine/model" / path.name).exists():
+            (folder / "engine/model" / path.name).symlink_to(path)
     package.load(name := f"models_of_{task}", folder)
     names = (
         "models",

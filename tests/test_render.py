@@ -106,6 +106,7 @@ PAIRS = [
     *[(["rest", "batch"], "local", "full", "date", "id")],
     *[(["rest", "batch"], "inherent", "quick", "date", "")],
 ]
+TASKS = sorted(path.parent.name for path in (ROOT / "questions").glob("*/rules.yaml"))
 ASKED = ("deployment_modes", "interpretability", "detail", "time_column", "entity")
 
 
@@ -134,9 +135,10 @@ def test_a_datasheet_comes_with_the_deeper_plans(tmp_path: Path, depth: str) -> 
         assert named and all(f"<!-- {identifier} -->" in plan for identifier in named)
 
 
-def test_what_a_team_edits_is_small_and_the_readme_names_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("task", TASKS)
+def test_what_a_team_edits_is_small_and_the_readme_names_it(tmp_path: Path, task: str) -> None:
     """As decision 17 says; tests/test_architecture.py holds who may import whom."""
-    files = tree(render(tmp_path / "project"))
+    files = tree(render(tmp_path / "project", task_type=task))
     lines = {name: text.count(b"\n") for name, text in files.items() if name.endswith(".py")}
     yours = {name: count for name, count in lines.items() if name.count("/") == 2 and "src" in name}
     assert len(yours) <= 14

@@ -1,7 +1,9 @@
 """Load the raw template package, as it stands in the template, under the name `package_name`."""
 
+import ast
 import atexit
 import importlib.util
+import re
 import shutil
 import sys
 import tempfile
@@ -22,11 +24,21 @@ def of_modes() -> list[Path]:
     return sorted(TEMPLATE.glob("{% if * in deployment_modes %}.{% endif %}"))
 
 
+def shared(task: str) -> list[Path]:
+    """Return the folders of the template that several tasks get, this one among them."""
+    found = []
+    for folder in sorted(TEMPLATE.glob("{% if task_type * %}.{% endif %}")):
+        wanted = re.fullmatch(r"{% if task_type (not in|in) (\(.*\)) %}.*", folder.name)
+        if wanted and (task in ast.literal_eval(wanted[2])) == (wanted[1] == "in"):
+            found.append(folder)
+    return found
+
+
 def sources(task: str) -> Path:
     """Return a folder with links to the modules of a project of this task with every mode."""
     folder = Path(tempfile.mkdtemp(prefix=f"{task}-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    for whole in (TEMPLATE, own(task), *of_modes()):
+    for whole in (TEMPLATE, own(task), *shared(task), *of_modes()):
         part = whole / PACKAGE
         for path in part.rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:

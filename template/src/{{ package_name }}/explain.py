@@ -1,30 +1,35 @@
 """Explain the champion: what matters over all, how, and for single rows."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .engine import history, metrics, picture, privacy, progress, storage, task
+from .engine import history, picture, privacy, storage, task
 from .engine.data import contract, validation
 from .engine.data import target as targets
 from .engine.errors import ProjectError
-from .engine.explaining import explained, misread, partial_dependence, quoted, shown, spelled
+from .engine.explaining import (
+    ROWS,
+    declared_features,
+    explained,
+    extremes,
+    misread,
+    partial_dependence,
+    permutation_importance,
+    quoted,
+    shown,
+    some_rows,
+    spelled,
+)
 from .engine.features import encode
-from .engine.formats import number
-from .engine.model import made, registry
-from .engine.model.plain import Matrix
+from .engine.model import registry
 from .engine.model.scorer import Scorer
 from .engine.report import evaluation_page
 from .engine.settings import Project
 
-ROWS = 2000
-REPEATS = 3
 BACKGROUND = 200
 CURVES = 6
 CURVE_ROWS = 300
-EXAMPLE_ROWS = 100_000  # of the test set, among which the examples are
 
 
 def run(project: Project, row: int | None = None) -> dict[str, Any]:
@@ -39,6 +44,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
     folder = registry.folder(project, version)
     scorer = Scorer.load(folder, threads=project.config.training.threads)
     agreed = contract.read(folder / "contract.odcs.yaml")
+    trained = storage.read_json(folder / "training.json", dict[str, Any])
     frame = validation.stored(project, "data/processed/test.parquet", "run `ml train`", agreed)
     if row is not None and not 0 <= row < frame.height:
         raise ProjectError(f"row {row}: the test set has rows 0 to {frame.height - 1}")
@@ -47,12 +53,12 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
     y = targets.values(frame, agreed.target)
     rng = np.random.default_rng(seed)
     probed, labels, _ = task.probed(x, y, scorer.spec.measured, seed)
-    some = _some(labels, rng)
+    some = some_rows(labels, rng)
     importance = permutation_importance(scorer, probed[some], labels[some], rng)
     some = some[some < len(x)]
     examples = [row] if row is not None else []
     if row is None and project.facts.explain == "global_and_local":
-        examples = _extremes(scorer, x, seed)
+        examples = extremes(scorer, x, seed)
     answers = scorer.predict(x[examples])
     background = x[rng.permutation(len(x))[:BACKGROUND]]
     personal = privacy.hidden_names(agreed.columns)
@@ -68,8 +74,10 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
         "base": scorer.predict(background)[scorer.score].mean(axis=0).tolist(),
         "global": importance,
         "made": sorted(
-            _declared(folder, scorer, probed[some], labels[some], np.random.default_rng(seed))
-            + history.useful(folder, scorer, frame.head(ROWS), importance),
+            declared_features(
+                trained, folder, scorer, probed[some], labels[some], np.random.default_rng(seed)
+            )
+            + history.useful(trained, scorer, frame.head(ROWS), importance),
             key=lambda item: -item["gain"],
         ),
         "rows": [
@@ -99,73 +107,3 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
         if project.path("reports/metrics.json").exists():
             evaluation_page(project)
     return report
-
-
-def _extremes(scorer: Scorer, x: Matrix, seed: int) -> list[int]:
-    """Return rows of the highest and lowest scores and the one next to the pivot of decisions."""
-    seen = np.arange(len(x))
-    if len(x) > EXAMPLE_ROWS:
-        seen = np.sort(np.random.default_rng(seed).permutation(len(x))[:EXAMPLE_ROWS])
-    progress.tell(f"scoring {number(len(seen))} test rows")
-    scores = task.ordered(scorer.predict(x[seen])[scorer.score])
-    order = np.argsort(scores)
-    near = int(np.abs(scores - task.pivot(scorer.manifest.decision, scores)).argmin())
-    extremes = (order[-1], order[-2], near, order[1], order[0])
-    return list(dict.fromkeys(int(seen[place]) for place in extremes))
-
-
-def _some(y: NDArray[Any], rng: np.random.Generator) -> NDArray[np.intp]:
-    """Return at most ROWS places in their order; rare rows are among them."""
-    drawn = rng.permutation(len(y))
-    rare = drawn[task.rare(y)[drawn]][: ROWS // 20]
-    return np.sort(np.unique(np.concatenate([rare, drawn[: ROWS - len(rare)]])))
-
-
-def _score(scorer: Scorer, y: NDArray[Any], answers: dict[str, NDArray[Any]]) -> float:
-    """Return the primary metric of answers, the larger the better."""
-    name, level = scorer.manifest.primary_metric, task.level(scorer.manifest.decision)
-    return metrics.sign(name) * metrics.score(name, y, answers[scorer.score], level)
-
-
-def _declared(
-    folder: Path, scorer: Scorer, x: Matrix, y: NDArray[Any], rng: np.random.Generator
-) -> list[dict[str, Any]]:
-    """Return what features.py declares of columns, with what each brings and costs."""
-    trained = storage.read_json(folder / "training.json", dict[str, Any])
-    every = trained.get("made", [])
-    of_texts = {feature.name for feature in scorer.spec.words}  # columns of `x`, not nodes
-    every = [item for item in every if item["feature"] not in of_texts]
-    if not (declared := [item for item in every if "by" not in item]):
-        return []
-    model = (folder / "model_encoded.onnx").read_bytes()
-    found = made.measured(model, x, lambda answers: _score(scorer, y, answers), rng)
-    return [item | found.get(item["feature"], {"gain": 0.0}) for item in declared]
-
-
-def permutation_importance(
-    scorer: Scorer, x: Matrix, y: NDArray[Any], rng: np.random.Generator
-) -> list[dict[str, Any]]:
-    """Return by how much the primary metric falls when a feature is shuffled (Breiman 2001)."""
-    if y.min() == y.max():
-        raise ProjectError(f"importance has no meaning on this test set: it needs {task.NEEDS}")
-
-    def score(rows: Matrix) -> float:
-        return _score(scorer, y, scorer.predict(rows))
-
-    full = score(x)
-    result = []
-    for index, feature in enumerate(scorer.spec.names):
-        progress.tell("importance of features", index + 1, len(scorer.spec.names))
-        losses = []
-        for _ in range(REPEATS):
-            shuffled = x.copy()
-            shuffled[:, index] = rng.permutation(shuffled[:, index])
-            losses.append(full - score(shuffled))
-        result.append(
-            {
-                "feature": feature,
-                "importance": float(np.mean(losses)),
-                "std": float(np.std(losses)),
-            }
-        )
-    return sorted(result, key=lambda item: -item["importance"])

@@ -19,7 +19,7 @@ from .engine.errors import ProjectError
 from .engine.features import encode, moments
 from .engine.folds import Split
 from .engine.formats import number
-from .engine.model import boosting, bundle, libraries, made, registry, stacking
+from .engine.model import bundle, made, registry, stacking
 from .engine.model.derived import declared, view_of
 from .engine.model.fitting import (
     FIT_ROWS,
@@ -121,7 +121,7 @@ def fit(project: Project, name: str, data: Data, params: dict[str, Any]) -> Fitt
     seed = project.config.training.seed
     rows, sees = data.learnt(view_of(name))
     if kind := models.kinds(project.facts).get(name):
-        return boosting.fit(kind, rows, seed, params).of_columns(sees)
+        return kind.fit(rows, seed, params).of_columns(sees)
     params = params | task.asked(project.facts)
     return models.FITTERS[name](rows, seed, params).of_columns(sees)
 
@@ -144,12 +144,12 @@ def cross_validate(
     progress.tell(f"cross-validating {name} on {len(parts.folds)} folds")
     if kind := models.kinds(project.facts).get(name):
         seed, most, folds = settings.seed, settings.max_rounds, parts.folds
-        params, predictions = boosting.cross_validate(kind, data, folds, seed, params, most, name)
+        params, predictions = kind.cross_validate(data, folds, seed, params, most, name)
         several = len(folds) > 1 and len(data.y) < HOLDOUT_ROWS
         params |= {"members": settings.members if several else 1}
         if nested:
             predictions = [
-                boosting.without(kind, data, fold, parts.within(n), seed, found, most)
+                kind.without(data, fold, parts.within(n), seed, found, most)
                 for n, (fold, found) in enumerate(zip(folds, nested, strict=True))
             ]
     else:
@@ -182,9 +182,8 @@ def compare(
     members = blended(facts.candidates, data, tuned=bool(tuned))
     wanted = {*facts.baselines, *facts.candidates, *members}
     for name in wanted & kinds.keys():
-        libraries.require(kinds[name].library)
-    for library in ("sklearn.ensemble", "lightgbm"):
-        import_module(library)  # now, or the first model that needs it would seem slow
+        kinds[name].require()
+    import_module("sklearn.ensemble")  # now, or the first model that needs it would seem slow
     found = {}
     for name in models.FITTERS:
         if name in wanted:

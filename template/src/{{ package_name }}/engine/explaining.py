@@ -1,18 +1,25 @@
-"""How one prediction comes about, and how predictions follow one feature."""
+"""How one prediction comes about, how predictions follow one feature, which features matter."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import privacy, task
+from . import metrics, privacy, progress, task
+from .errors import ProjectError
+from .formats import number as numeral
+from .model import made
 from .model.output import levels
 from .model.plain import Matrix
 from .model.scorer import Scorer
 
 PERMUTATIONS = 100
 MISREAD = 10
+ROWS = 2000  # of which importance is measured
+REPEATS = 3  # in which a feature is shuffled
+EXAMPLE_ROWS = 100_000  # of the test set, among which the examples are
 SHOWN_WORDS, SHOWN_SIGNS = 6, 300  # of a text
 
 
@@ -166,3 +173,80 @@ def _leading(scorer: Scorer, told: dict[str, str]) -> dict[str, str]:
             level = f" ({names[number]})" if len(names) == len(feature.made) else ""
             found[f"{feature.name}{level}" if level else name] = told[name]
     return found
+
+
+def extremes(scorer: Scorer, x: Matrix, seed: int) -> list[int]:
+    """Return rows of the highest and lowest scores and the one next to the pivot of decisions."""
+    seen = np.arange(len(x))
+    if len(x) > EXAMPLE_ROWS:
+        seen = np.sort(np.random.default_rng(seed).permutation(len(x))[:EXAMPLE_ROWS])
+    progress.tell(f"scoring {numeral(len(seen))} test rows")
+    scores = task.ordered(scorer.predict(x[seen])[scorer.score])
+    order = np.argsort(scores)
+    near = int(np.abs(scores - task.pivot(scorer.manifest.decision, scores)).argmin())
+    extremes = (order[-1], order[-2], near, order[1], order[0])
+    return list(dict.fromkeys(int(seen[place]) for place in extremes))
+
+
+def some_rows(y: NDArray[Any], rng: np.random.Generator) -> NDArray[np.intp]:
+    """Return at most ROWS places in their order; rare rows are among them."""
+    drawn = rng.permutation(len(y))
+    rare = drawn[task.rare(y)[drawn]][: ROWS // 20]
+    return np.sort(np.unique(np.concatenate([rare, drawn[: ROWS - len(rare)]])))
+
+
+def score_of(scorer: Scorer, y: NDArray[Any], answers: dict[str, NDArray[Any]]) -> float:
+    """Return the primary metric of answers, the larger the better."""
+    name, level = scorer.manifest.primary_metric, task.level(scorer.manifest.decision)
+    return metrics.sign(name) * metrics.score(name, y, answers[scorer.score], level)
+
+
+def declared_features(
+    trained: dict[str, Any],
+    folder: Path,
+    scorer: Scorer,
+    x: Matrix,
+    y: NDArray[Any],
+    rng: np.random.Generator,
+) -> list[dict[str, Any]]:
+    """Return what features.py declares of columns, with what each brings and costs.
+
+    `trained` is the report of the training, `folder` holds the version.
+    """
+    every = trained.get("made", [])
+    of_texts = {feature.name for feature in scorer.spec.words}  # columns of `x`, not nodes
+    every = [item for item in every if item["feature"] not in of_texts]
+    if not (declared := [item for item in every if "by" not in item]):
+        return []
+    model = (folder / "model_encoded.onnx").read_bytes()
+    found = made.measured(model, x, lambda answers: score_of(scorer, y, answers), rng)
+    return [item | found.get(item["feature"], {"gain": 0.0}) for item in declared]
+
+
+def permutation_importance(
+    scorer: Scorer, x: Matrix, y: NDArray[Any], rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    """Return by how much the primary metric falls when a feature is shuffled (Breiman 2001)."""
+    if y.min() == y.max():
+        raise ProjectError(f"importance has no meaning on this test set: it needs {task.NEEDS}")
+
+    def score(rows: Matrix) -> float:
+        return score_of(scorer, y, scorer.predict(rows))
+
+    full = score(x)
+    result = []
+    for index, feature in enumerate(scorer.spec.names):
+        progress.tell("importance of features", index + 1, len(scorer.spec.names))
+        losses = []
+        for _ in range(REPEATS):
+            shuffled = x.copy()
+            shuffled[:, index] = rng.permutation(shuffled[:, index])
+            losses.append(full - score(shuffled))
+        result.append(
+            {
+                "feature": feature,
+                "importance": float(np.mean(losses)),
+                "std": float(np.std(losses)),
+            }
+        )
+    return sorted(result, key=lambda item: -item["importance"])

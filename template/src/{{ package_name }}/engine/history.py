@@ -236,15 +236,14 @@ def build(project: Project, folder: Path, features: tuple[Lookback, ...]) -> Any
 
 
 def useful(
-    folder: Path, scorer: Scorer, rows: pl.DataFrame, importance: list[dict[str, Any]]
+    trained: dict[str, Any], scorer: Scorer, rows: pl.DataFrame, importance: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Return what features that look back bring, which is their importance, and cost in the state.
 
-    The time is that of one among `rows`.
+    The time is that of one among `rows`; `trained` is the report of the training.
     """
     if not (state := scorer.state):
         return []
-    trained = storage.read_json(folder / "training.json", dict[str, Any])
     declared = {item["feature"]: item for item in trained["made"] if "by" in item}
     gains = {item["feature"]: item for item in importance}
     found = []

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from .engine import metrics, task
 from .engine.facts import Facts
-from .engine.model import boosting
 from .engine.model.detectors import (
     Deviations,
     Isolation,
@@ -18,7 +17,7 @@ from .engine.model.detectors import (
     normal,
     on_grid,
 )
-from .engine.model.fitting import Data, Fitted, Fitter, drawn
+from .engine.model.fitting import ByRounds, Data, Fitted, Fitter, drawn
 from .engine.model.plain import Matrix, floor32
 
 TREES, SAMPLE = 200, 256  # of an isolation forest: Liu, Ting & Zhou 2008 need 100 and 256
@@ -164,8 +163,8 @@ def _trees(forest: Any, leaves: list[NDArray[np.float32]]) -> Trees:
     return Trees(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def kinds(facts: Facts) -> dict[str, boosting.Kind]:
-    """Return the kinds of boosting by name: it needs labels."""
+def kinds(facts: Facts) -> dict[str, ByRounds]:
+    """Return the models that are fitted in rounds: none."""
     return {}
 
 

@@ -7,12 +7,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from . import decision
-from .engine import history, metrics, storage, task
+from .engine import metrics, task
 from .engine.data import contract, validation
 from .engine.features import encode
 from .engine.formats import number, percent
-from .engine.model import registry
-from .engine.model.scorer import Scorer
+from .engine.model import parts
 from .engine.resampling import Interval, Measured, Places, intervals, resamples
 from .engine.saving import saved
 from .engine.settings import DAYS_A_MONTH, Project
@@ -114,12 +113,7 @@ def stability(project: Project, cut: float) -> dict[str, float]:
     Both score the same test rows (see `metrics.agreement`).
     """
     agreed = contract.read(project.contract_path)
-    trained = storage.read_json(project.path("reports/training.json"), dict[str, Any])
-    served = Scorer.load(registry.folder(project, trained["version"]))
-    rows, test = (
-        history.completed(served, validation.stored(project, name, "run `ml train`", agreed))
-        for name in ("data/processed/development.parquet", "data/processed/test.parquet")
-    )
+    trained, _, rows, test = parts.read(project, agreed)
     whole = development_data(project, rows, agreed)
     whole = whole._replace(y=np.full(rows.height, np.nan))
     seed = project.config.training.seed

@@ -29,12 +29,13 @@ def logistic_regression(data: Data, seed: int, params: dict[str, Any]) -> Fitted
     return linear.fitted(design, estimator.coef_[0], float(estimator.intercept_[0]), LOGIT)
 
 
+GOAL = boosting.itself(LOGIT)
 OBJECTIVE = {"objective": "binary", "metric": "binary_logloss"}
 KINDS = {
-    "lightgbm": boosting.Kind(OBJECTIVE, boosting.labels),
-    "lightgbm_statistics": boosting.Kind(OBJECTIVE, boosting.labels, statistics=True),
-    "lightgbm_extra": boosting.Kind({**OBJECTIVE, "extra_trees": True}, boosting.labels),
-    **boosting.extras(boosting.labels, "Logloss", "binary:logistic"),
+    "lightgbm": boosting.Kind(OBJECTIVE, GOAL),
+    "lightgbm_statistics": boosting.Kind(OBJECTIVE, GOAL, statistics=True),
+    "lightgbm_extra": boosting.Kind({**OBJECTIVE, "extra_trees": True}, GOAL),
+    **boosting.extras(GOAL, "Logloss", "binary:logistic", 0.5),
 }
 
 

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from .engine import metrics, task
 from .engine.facts import Facts
-from .engine.model import boosting
 from .engine.model.clusters import Cells, Clusters, Floats, Mixture, cells, clusters, space
-from .engine.model.fitting import Data, Fitted, Fitter, drawn
+from .engine.model.fitting import ByRounds, Data, Fitted, Fitter, drawn
 
 RESAMPLES = 10  # that a clustering must be found in again
 STABLE_ROWS = 2000  # that these are drawn from: more take long and tell the same
@@ -196,8 +195,8 @@ def gaussian_mixture(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     return _found("gaussian_mixture", data, seed, params, counts(params))
 
 
-def kinds(facts: Facts) -> dict[str, boosting.Kind]:
-    """Return the kinds of boosting by name: it needs a target."""
+def kinds(facts: Facts) -> dict[str, ByRounds]:
+    """Return the models that are fitted in rounds: none."""
     return {}
 
 

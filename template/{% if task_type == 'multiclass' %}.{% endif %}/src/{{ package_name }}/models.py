@@ -31,11 +31,12 @@ def logistic_regression(data: Data, seed: int, params: dict[str, Any]) -> Fitted
     return linear.fitted(design, weights, intercepts, SOFTMAX)
 
 
+GOAL = boosting.itself(SOFTMAX)
 OBJECTIVE = {"objective": "multiclass", "metric": "multi_logloss"}
 KINDS = {
-    "lightgbm": boosting.Kind(OBJECTIVE, boosting.classes),
-    "lightgbm_extra": boosting.Kind({**OBJECTIVE, "extra_trees": True}, boosting.classes),
-    **boosting.extras(boosting.classes, "MultiClass", "multi:softprob"),
+    "lightgbm": boosting.Kind(OBJECTIVE, GOAL),
+    "lightgbm_extra": boosting.Kind({**OBJECTIVE, "extra_trees": True}, GOAL),
+    **boosting.extras(GOAL, "MultiClass", "multi:softprob"),
 }
 
 

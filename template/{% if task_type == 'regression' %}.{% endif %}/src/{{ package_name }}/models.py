@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .engine.facts import Facts
-from .engine.model import boosting, families, linear
+from .engine.model import boosting, families, goals, linear
 from .engine.model.fitting import Data, Fitted, Fitter
 
 PENALTIES = np.logspace(-1, 4, 11)
@@ -34,15 +34,15 @@ def ridge(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
 OBJECTIVES = {
     "squared": boosting.Kind({"objective": "regression", "metric": "l2"}, boosting.standardised),
     "absolute": boosting.Kind({"objective": "l1", "metric": "l1"}, boosting.standardised),
-    "poisson": boosting.Kind({"objective": "poisson", "metric": "poisson"}, boosting.rates),
-    "tweedie": boosting.Kind({"objective": "tweedie", "metric": "tweedie"}, boosting.rates),
+    "poisson": boosting.Kind({"objective": "poisson", "metric": "poisson"}, goals.rates),
+    "tweedie": boosting.Kind({"objective": "tweedie", "metric": "tweedie"}, goals.rates),
 }
-# The same by CatBoost and XGBoost.
+# The same by CatBoost and XGBoost, and what the latter starts from.
 ELSEWHERE = {
-    "squared": ("RMSE", "reg:squarederror"),
-    "absolute": ("MAE", "reg:absoluteerror"),
-    "poisson": ("Poisson", "count:poisson"),
-    "tweedie": ("Tweedie:variance_power=1.5", "reg:tweedie"),
+    "squared": ("RMSE", "reg:squarederror", 0.0),
+    "absolute": ("MAE", "reg:absoluteerror", 0.0),
+    "poisson": ("Poisson", "count:poisson", 1.0),
+    "tweedie": ("Tweedie:variance_power=1.5", "reg:tweedie", 1.0),
 }
 
 
@@ -51,7 +51,7 @@ def of_objective(objective: str) -> dict[str, boosting.Kind]:
     raw = OBJECTIVES[objective]
     absolute = objective == "absolute"  # its median needs no way back from that of logarithms
     of_logs = OBJECTIVES["absolute" if absolute else "squared"]
-    log = of_logs._replace(target=boosting.logarithm, smearing=not absolute)
+    log = of_logs._replace(target=goals.logarithm, smearing=not absolute)
     return {
         "lightgbm": raw,
         "lightgbm_statistics": raw._replace(statistics=True),

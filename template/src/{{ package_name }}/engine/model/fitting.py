@@ -1,7 +1,7 @@
 """What a fitter gets, what it gives, and how several are blended."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +76,47 @@ class Fitted(NamedTuple):
 
 
 Fitter = Callable[[Data, int, dict[str, Any]], Fitted]
+
+
+class ByRounds(Protocol):
+    """A kind of model that grows in rounds, whose number cross-validation chooses."""
+
+    @property
+    def library(self) -> str:
+        """The library that fits it, for which settings may have been searched."""
+        ...
+
+    def require(self) -> None:
+        """ProjectError when its library is not there; else import it."""
+        ...
+
+    def fit(self, data: Data, seed: int, params: dict[str, Any]) -> Fitted:
+        """Fit rows to the rounds that `params` name."""
+        ...
+
+    def cross_validate(
+        self,
+        data: Data,
+        folds: list[Fold],
+        seed: int,
+        params: dict[str, Any],
+        most: int,
+        name: str,
+    ) -> tuple[dict[str, Any], list[NDArray[np.float64]]]:
+        """Return settings with the best rounds, and each fold's predictions."""
+        ...
+
+    def without(
+        self,
+        data: Data,
+        fold: Fold,
+        inner: list[Fold],
+        seed: int,
+        params: dict[str, Any],
+        most: int,
+    ) -> NDArray[np.float64]:
+        """Predict the rows of a fold by a model of which they decided nothing."""
+        ...
 
 
 def known(oof: NDArray[np.float64]) -> NDArray[np.bool_]:

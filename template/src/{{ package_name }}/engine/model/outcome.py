@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from .. import metrics, progress, storage
 from ..folds import Split
 from ..settings import Project
-from . import graph, search, stacking
+from . import graph, stacking
 from .fitting import Data, Fitted, drawn
 
 HOLDOUT_PARTS = 5
@@ -148,13 +148,18 @@ def choose(behind: dict[str, Behind], rule: str) -> str:
     return next(name for name, gap in behind.items() if gap.mean <= slack * gap.se)
 
 
+def is_nested(method: str) -> bool:
+    """Whether a search of settings runs again without the rows of each fold."""
+    return method.startswith("nested_")
+
+
 def tuned_settings(project: Project, parts: Split) -> dict[str, dict[str, Any]]:
     """Return what `ml tune` has found, but for settings that were searched on other folds."""
     path = project.path("data/processed/tuned.json")
     if project.facts.tuning == "none" or not path.exists():
         return {}
     found = storage.read_json(path, dict[str, dict[str, Any]])
-    known = {len(parts.folds)} | (set() if search.is_nested(project.facts.tuning) else {0})
+    known = {len(parts.folds)} | (set() if is_nested(project.facts.tuning) else {0})
     fit = {name: one for name, one in found.items() if len(one["nested"]) in known}
     if fit.keys() != found.keys():
         parts.notes.append("tuned settings are of other folds and left out: run `ml tune` again")

@@ -38,7 +38,7 @@ def boosted(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     """Boost trees for each label by LightGBM, each as long as rows held out gain by it."""
     sets, kind = (
         truth(data),
-        boosting.Kind({"objective": "cross_entropy", **params}, boosting.labels),
+        boosting.Kind({"objective": "cross_entropy", **params}, boosting.itself(LOGIT)),
     )
     places = np.random.default_rng(seed).permutation(len(sets))
     part = len(sets) // HOLDOUT

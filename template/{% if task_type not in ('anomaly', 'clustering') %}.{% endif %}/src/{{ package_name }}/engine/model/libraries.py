@@ -261,19 +261,12 @@ class XGBoost(Booster):
         "tree_method": "hist",
         "verbosity": 0,
     }
-    # Scores that trees start from where they are not 0: each is 0 before its link.
-    START: ClassVar[dict[str, float]] = {
-        "binary:logistic": 0.5,
-        "count:poisson": 1.0,
-        "reg:tweedie": 1.0,
-    }
 
     def __init__(self, job: Job) -> None:
         xgboost = import_module("xgboost")
 
         settings = {**self.PRESET, "eta": job.rate, "seed": job.seed, "nthread": job.workers}
         settings |= job.settings
-        settings["base_score"] = self.START.get(settings["objective"], 0.0)
         if job.levels:
             settings["num_class"] = job.levels
 
@@ -331,9 +324,10 @@ LIBRARIES: dict[str, type[Booster]] = {
 
 
 def require(library: str) -> None:
-    """ProjectError that says how to install a library that is not there."""
+    """Import a library; ProjectError that says how to install one that is not there."""
     if find_spec(library) is None:
         raise ProjectError(
             f"the plan's candidates (MOD-02) name {library}, which is not installed: run "
             f"`uv sync --group {library}`, or add it to `default-groups` in pyproject.toml"
         )
+    import_module(library)  # now, or the first model of it would seem slow

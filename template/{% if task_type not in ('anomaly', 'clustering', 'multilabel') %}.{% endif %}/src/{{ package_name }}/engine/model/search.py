@@ -76,11 +76,6 @@ class Checkpoint:
             os.fsync(file.fileno())
 
 
-def is_nested(method: str) -> bool:
-    """Whether a search runs again without the rows of each fold."""
-    return method.startswith("nested_")
-
-
 def proposed(
     method: str, seed: int, space: Space, first: dict[str, float], done: list[Trial]
 ) -> dict[str, float]:

@@ -7,11 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import progress
-from ..errors import ProjectError
 from .derived import Sees
 from .fitting import Data, Fitted, Fold, Target
-from .libraries import LIBRARIES, Booster, Job
-from .plain import LOGIT, SOFTMAX, Link, Matrix, Nodes, looked_up
+from .libraries import LIBRARIES, Booster, Job, require
+from .plain import Link, Matrix, Nodes, looked_up
 
 SMOOTHING = 20  # rows that the mean of all counts for in the mean of a level
 INNER_FOLDS = 5
@@ -35,6 +34,38 @@ class Kind(NamedTuple):
     smearing: bool = False
     library: str = "lightgbm"
 
+    def require(self) -> None:
+        """ProjectError when its library is not there; else import it."""
+        require(self.library)
+
+    def fit(self, data: Data, seed: int, params: dict[str, Any]) -> Fitted:
+        """Fit rows to the rounds that `params` name."""
+        return fit(self, data, seed, params)
+
+    def cross_validate(
+        self,
+        data: Data,
+        folds: list[Fold],
+        seed: int,
+        params: dict[str, Any],
+        most: int,
+        name: str,
+    ) -> tuple[dict[str, Any], list[NDArray[np.float64]]]:
+        """Return settings with the best rounds, and each fold's predictions."""
+        return cross_validate(self, data, folds, seed, params, most, name)
+
+    def without(
+        self,
+        data: Data,
+        fold: Fold,
+        inner: list[Fold],
+        seed: int,
+        params: dict[str, Any],
+        most: int,
+    ) -> NDArray[np.float64]:
+        """Predict the rows of a fold by a model of which they decided nothing."""
+        return without(self, data, fold, inner, seed, params, most)
+
 
 class _Boosted(NamedTuple):
     booster: Booster
@@ -47,14 +78,9 @@ class _Boosted(NamedTuple):
         return self.booster.sums(_with_tables(x, self.tables), rounds, self.workers(x))
 
 
-def labels(y: Target) -> tuple[Goal, Link]:
-    """Classes 0 and 1: trees add up to log-odds."""
-    return lambda values: values, LOGIT
-
-
-def classes(y: Target) -> tuple[Goal, Link]:
-    """Codes of several classes: trees add up to a number for each, of which softmax is taken."""
-    return lambda values: values, SOFTMAX
+def itself(link: Link) -> Callable[[Target], tuple[Goal, Link]]:
+    """Return a goal that is the target as it is: `link` makes an answer of what trees add up to."""
+    return lambda y: (lambda values: values, link)
 
 
 def standardised(y: Target) -> tuple[Goal, Link]:
@@ -63,41 +89,18 @@ def standardised(y: Target) -> tuple[Goal, Link]:
     return lambda values: (values - mean) / spread, Link("identity", spread, mean)
 
 
-def logarithm(y: Target) -> tuple[Goal, Link]:
-    """Logarithms, of values moved above 0 where need be; no prediction is far from those seen."""
-    least = float(y.min())
-    shift = 0.0 if least > 0 else 1.0 - least
-    logs = np.log(y + shift)
-    low, high = float(logs.min()) - 1, float(logs.max()) + 1
-    scaled, link = standardised(logs)
-
-    def goal(values: Target) -> Target:
-        return scaled(np.log(np.maximum(values + shift, np.exp(low))))
-
-    return goal, link._replace(kind="log", shift=shift, low=low, high=high)
-
-
-def rates(y: Target) -> tuple[Goal, Link]:
-    """Multiples of the mean: trees add up to the logarithm of the expected one."""
-    if y.min() < 0:
-        raise ProjectError(
-            "Poisson and Tweedie need a target without negative values: override MOD-05 in "
-            "plan/overrides.yaml with `squared`"
-        )
-    mean = float(y.mean()) or 1.0
-    return lambda values: values / mean, Link("log", offset=float(np.log(mean)))
-
-
 def extras(
-    target: Callable[[Target], tuple[Goal, Link]], catboost: str, xgboost: str
+    target: Callable[[Target], tuple[Goal, Link]], catboost: str, xgboost: str, start: float = 0.0
 ) -> dict[str, Kind]:
     """Return the kinds of the libraries that are extras, by what each minimises.
 
     Their trees see the mean target of a level: so they convert, and lose nothing (decision 0021).
+    XGBoost takes `start` for the score that is 0 before its link.
     """
+    started = {"objective": xgboost, "base_score": start}
     return {
         "catboost": Kind({"loss_function": catboost}, target, True, library="catboost"),
-        "xgboost": Kind({"objective": xgboost}, target, True, library="xgboost"),
+        "xgboost": Kind(started, target, True, library="xgboost"),
     }
 
 

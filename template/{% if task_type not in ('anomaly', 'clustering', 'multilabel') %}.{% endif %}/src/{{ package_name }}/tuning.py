@@ -11,8 +11,10 @@ from .engine.data import validation
 from .engine.data.kept import taken
 from .engine.errors import ProjectError
 from .engine.folds import Split
+from .engine.formats import percent
 from .engine.model import libraries, search
 from .engine.model.fitting import Data, known
+from .engine.model.outcome import is_nested
 from .engine.settings import Project
 
 
@@ -41,7 +43,7 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
     trials = trials or settings.trials
     frame, agreed, parts, data_sha256, _ = training.prepare(project)
     data = training.development_data(project, taken(frame, parts.development), agreed)
-    nested = search.is_nested(project.facts.tuning)
+    nested = is_nested(project.facts.tuning)
     if nested and parts.pooled:
         raise ProjectError(
             f"to search again for each of {len(parts.folds)} rows or groups that are left out "
@@ -97,6 +99,18 @@ def run(project: Project, trials: int | None = None) -> dict[str, Any]:
     }
     storage.write_json(project.path("reports/tuning.json"), report)
     return report
+
+
+def told(report: dict[str, Any]) -> str:
+    """Say what the searches gained."""
+    lines = []
+    for library, found in report["searches"].items():
+        gain = 1 - found["best"]["loss"] / (found["default"]["loss"] or 1)
+        lines.append(f"{library}: {found['trials']} trials; loss lower by {percent(gain)}")
+    if report["ignored"]:
+        other = ", ".join(report["ignored"])
+        lines.append(f"earlier trials were made with other {other}, so it began anew")
+    return "; ".join([*lines, "now run `ml train`"])
 
 
 def _kinds(project: Project) -> dict[str, str]:
