@@ -149,6 +149,7 @@ def misread(
     scores = answers[scorer.score].reshape(len(known), -1)
     goals = np.zeros_like(scores)
     told = task.goals(y[known])
+    assert told is not None  # every row has its target
     goals[:, : told.shape[1]] = told
     written = outcome.cast(pl.String)
     order = np.argsort(-np.abs(goals - scores).max(axis=1), kind="stable")[:MISREAD]
