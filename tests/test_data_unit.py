@@ -1119,8 +1119,11 @@ def test_each_setting_tells_the_form_that_works(tmp_path, monkeypatch, variable)
             "evaluation: {slices: [1]}",
             "evaluation.slices[0]: Expected `str`, got `int`: write such",
         ),
-        ("evaluation: {slice: [a]}", "NAME is one of bootstrap, slices, min_slice_rows"),
-        ("evaluation: 5", "NAME is one of bootstrap, slices, min_slice_rows"),
+        (
+            "evaluation: {slice: [a]}",
+            "NAME is one of bootstrap, slices, min_slice_rows, worst_slice",
+        ),
+        ("evaluation: 5", "NAME is one of bootstrap, slices, min_slice_rows, worst_slice"),
         (
             "evaluatoin: {slices: []}",
             "the groups are data, training, tuning, evaluation, serving, mon",

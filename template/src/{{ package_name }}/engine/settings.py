@@ -72,6 +72,8 @@ class Evaluation(Strict, frozen=True):
     bootstrap: Annotated[int, msgspec.Meta(ge=20)] = 500
     slices: tuple[str, ...] = ()
     min_slice_rows: Count = 50
+    # What the metric of the worst slice is of that of all rows, at least; 0: only told.
+    worst_slice: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.8
 
 
 class Serving(Strict, frozen=True):

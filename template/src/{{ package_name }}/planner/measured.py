@@ -68,7 +68,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{result:ci4}{unit}, {gained} {gate[against]:name} (95 % interval of the {difference}: "
         "{gate[gain_low]:4} to {gain_high:4}); gate {verdict}",
     ),
-    "EVAL-06": ("metrics", "measured: {width} slices by {primary_metric:name}; weakest: {weakest}"),
+    "EVAL-06": (
+        "metrics",
+        "measured: {width} slices by {primary_metric:name}; weakest: {weakest}{least}",
+    ),
     "EXPL-01": ("explain", "measured: most important are {top}{every}{own}"),
     "DEP-02": (
         "bench",
@@ -362,6 +365,7 @@ def _metrics(report: Report, project: Project) -> Report:
             for name, v in tried.items()
         ),
         "width": len(report["slices"]),
+        "least": _least(gate.get("worst_slice")),
         "weakest": "; ".join(
             f"{code(s['column'])} = {code(s['level'])} {number(s['metric'], 3)} "
             f"({number(s['low'], 3)} to {number(s['high'], 3)}), {number(s['n'])} rows"
@@ -370,6 +374,13 @@ def _metrics(report: Report, project: Project) -> Report:
         or "none was large enough",
         **sentences.metrics(report, project),
     }
+
+
+def _least(worst: Report | None) -> str:
+    """Say what the worst slice reaches of all rows."""
+    if worst is None:
+        return ""
+    return f"; at worst {percent(worst['share'])} of all rows ({percent(worst['floor'])} asked)"
 
 
 def _explain(report: Report, project: Project) -> Report:
