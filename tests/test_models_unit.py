@@ -178,7 +178,7 @@ def test_a_prediction_of_logarithms_becomes_one_of_the_mean() -> None:
 
 def test_counts_refuse_what_they_cannot_be() -> None:
     code, given = TASKS["regression"], data("regression")
-    refused = code.boosting.ProjectError
+    refused = code.models.goals.ProjectError
     for name in ("poisson", "tweedie"):
         kind = code.models.of_objective(name)["lightgbm"]
         with pytest.raises(refused, match="negative values: override MOD-05"):

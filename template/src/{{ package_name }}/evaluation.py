@@ -44,7 +44,6 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     intervals = resampling.measure(y, p, tested.answers, level, **drawn)
     among = task.compared(level)
     plain = {name: metrics.evaluate(y, other, among) for name, other in scores.items()}
-    seconds = {name: facts["fit_seconds"] for name, facts in trained["candidates"].items()}
     progress.tell(f"{draws} resamples of the gain over {len(scores) - 1} models")
     gains = {
         name: resampling.paired_gain(y, p, other, primary, among, **drawn)
@@ -74,7 +73,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
         "plan": used,
         "baselines": {name: plain[name] for name in trained["baselines"] if name in plain},
         "candidates": {
-            name: {**values, "fit_seconds": seconds.get(name)}
+            name: {**values, "fit_seconds": trained["candidates"].get(name, {}).get("fit_seconds")}
             for name, values in plain.items()
             if name not in trained["baselines"] or name in trained["selection"]["behind"]
         },
