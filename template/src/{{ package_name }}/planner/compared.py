@@ -366,7 +366,7 @@ class Compared(ABC):
         answers, gate = self.answers, self.metrics.get("gate", {})
         used = self.metrics.get("primary_metric")
         best, asked = self._best, self.plan.value("primary_metric")
-        other = f"{self.plan.named(used)}: " if used not in (None, asked) else ""
+        other = f"{self.plan.named(used)}: " if used and used != asked else ""
         limit = self.plan.metric_limit
         least = "no limit"
         if limit is not None:

@@ -36,4 +36,4 @@ def mean_out_of_fold(codes: NDArray[np.int64], y: Floats) -> Floats:
     sums = np.bincount(cell, weights=y, minlength=size).reshape(-1, FOLDS)
     others = rows.sum(axis=1, keepdims=True) - rows
     means: Floats = (sums.sum(axis=1, keepdims=True) - sums + 2 * y.mean()) / (others + 2)
-    return means.ravel()[cell]
+    return np.asarray(means.ravel()[cell])

@@ -218,8 +218,8 @@ class Recipe:
         self, x: Matrix, y: NDArray[Any] | None, time: NDArray[np.int64] | None, spec: FeatureSpec
     ) -> tuple[Derived, dict[str, Floats]]:
         """Learn from training rows; also return each step's columns as models may train on."""
-        digest = hashlib.sha256(np.ascontiguousarray(x))
-        digest.update(b"" if y is None else np.ascontiguousarray(y))
+        digest = hashlib.sha256(np.ascontiguousarray(x).data)
+        digest.update(b"" if y is None else np.ascontiguousarray(y).data)
         which = digest.digest()
         known = self._known.get(which)
         rows = Rows(goals(y), time, self.delay, self.seed)

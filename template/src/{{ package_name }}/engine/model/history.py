@@ -249,7 +249,7 @@ class Events:
         ranks = np.searchsorted(self._moments, times)
         self._order = np.repeat(np.arange(len(keys)), counts) * self._steps + ranks
         # Plain numbers of these without a copy: what one row asks costs less than an array's call.
-        self._keys, self._times = memoryview(keys), memoryview(times)
+        self._keys, self._times = keys.data, times.data
         self._values: dict[str, Places] = {}
         self._blocks: dict[tuple[Join, str], list[Floats]] = {}
 

@@ -40,7 +40,7 @@ MICROSECONDS_A_DAY = 86_400_000_000
 Part = Literal["value", "year", "month", "day", "weekday", "hour", "minute", "elapsed"]
 ASKED_ROWS = 8192  # of one call of the runtime: more takes memory and no less time
 LARGEST = float(np.finfo(np.float32).max)
-TYPES: dict[str, type] = {
+TYPES: dict[str, Any] = {  # Any: with None they are unions, which no type is
     "number": float,
     "integer": int,
     "boolean": bool,
