@@ -386,7 +386,7 @@ def _least(worst: Report | None) -> str:
 def _explain(report: Report, project: Project) -> Report:
     top = [f"{code(i['feature'])} {number(i['importance'], 4)}" for i in report["global"][:5]]
     own = [
-        f"{code(i['feature'])} ({i['operator']} of {', '.join(map(code, i['of']))}; {i['why']}) "
+        f"{code(i['feature'])} ({i['operator']} of {', '.join(map(code, i['of']))}; {_whose(i)}) "
         + (
             f"{number(i['gain'], 4)}, {number(i['microseconds'], 2)} µs a row"
             if "microseconds" in i
@@ -403,6 +403,12 @@ def _explain(report: Report, project: Project) -> Report:
         every += f"\nno more than chance, though callers send them: {', '.join(idle[:SHOWN])}"
     made = f"\nmade features, gain: {'; '.join(own)}" if own else ""
     return {"top": ", ".join(top), "every": every, "own": made}
+
+
+def _whose(made: Report) -> str:
+    """Say why a feature is made, and who answers for it."""
+    owner = made.get("owner")
+    return escape(made["why"]) + (f"; owner {escape(owner)}" if owner else "")
 
 
 def _bench(report: Report, project: Project) -> Report:

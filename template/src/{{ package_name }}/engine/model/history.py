@@ -68,12 +68,13 @@ class Past(_Named, frozen=True, kw_only=True):
 
     Earlier is strictly before the row's time; with `delay_days` also by more than that, for what a
     row tells only later must not be known before. Missing where there is no earlier row, no key or
-    no time. `by` is the contract's entity if nothing is named. `why` is for the plan.
+    no time. `by` is the contract's entity if nothing is named. `why` and `owner` are for the plan.
     """
 
     by: str = ""
     delay_days: Delay | None = None
     why: str = ""
+    owner: str = ""
     on: str = ""  # the column of the time, which the contract names
     to: ClassVar[str] = "all"
     purpose: ClassVar[str] = ""

@@ -29,6 +29,7 @@ def described(operators: Sequence[Operator | Past]) -> list[dict[str, Any]]:
             "of": list(operator.sources),
             "to": operator.to,
             "why": operator.why or operator.purpose,
+            "owner": operator.owner,
             **({"by": operator.by} if isinstance(operator, Past) else {}),
         }
         for operator in operators

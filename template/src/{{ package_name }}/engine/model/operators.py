@@ -49,10 +49,11 @@ class Operator(Named, frozen=True, kw_only=True):
     """A feature made of columns, or of features that stand before it.
 
     `to` says which models see it: all, trees, or linear ones. With `instead` these no longer see
-    what it is made of. `why` is for the plan.
+    what it is made of. `why` and `owner` are for the plan.
     """
 
     why: str = ""
+    owner: str = ""
     to: To = "all"
     instead: bool = False
     of: str | tuple[str, ...]
