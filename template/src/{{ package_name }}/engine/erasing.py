@@ -137,7 +137,8 @@ def retain(
         if time is None or time.name not in frame.columns:
             return None
         values = forgotten.typed(frame, time)
-        return (values < pl.Series([before]).cast(values.dtype)[0]).fill_null(False)
+        old: pl.Series = values < pl.Series([before]).cast(values.dtype)[0]
+        return old.fill_null(False)
 
     changes = [*_tables(project, agreed, hit), *_old_days(project, before)]
     if not any(change.told for change in changes):
