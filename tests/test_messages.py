@@ -496,7 +496,7 @@ def test_records_name_the_code_of_the_project_whatever_git_is_told_elsewhere(
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))  # as in a hook of another repository
     monkeypatch.setenv("GIT_WORK_TREE", str(other))
     assert tracking.code_version(project) == commit
-    assert signing._git_user(project) == "here@example.org"
+    assert signing.git_user(project) == "here@example.org"
 
 
 def test_hashes_of_text_bytes_and_files_agree(tmp_path: Path) -> None:

@@ -140,6 +140,35 @@ def plan_status(as_json: AsJson = False) -> None:
     check.status(find_project(), as_json)
 
 
+@app.command("log")
+def plan_log(
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            help="decision, scope, done, learned, setback, incident, blocked, next; none: page."
+        ),
+    ] = None,
+    what: Annotated[str, typer.Argument(metavar="[TEXT]", help="What happened.")] = "",
+    by: Annotated[str | None, typer.Option(help="Who says so, such as @eva (git's user).")] = None,
+    block: Annotated[str, typer.Option(help="The block of the plan that it is about.")] = "",
+    solves: Annotated[int, typer.Option(help="The number of an open entry that is over.")] = 0,
+    since: Annotated[str | None, typer.Option(help="Of the page: from this date on.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Note what happened, or tell what was done, learned, is blocked and comes next."""
+    from . import log
+
+    project = find_project()
+    if kind is None:
+        found = log.page(project, since)
+        return show(log.told(found), as_json, log.text(project, found))
+    if since:
+        raise ProjectError("--since belongs to the page: leave out kind and text")
+    with project_lock(project.root):
+        entry = log.add(project, kind, what, by=by, block=block, solves=solves)
+    return show(entry, as_json, f"{entry.n} noted in {log.LOG}: commit it")
+
+
 @app.command("approve")
 def plan_approve(
     identifier: Annotated[str, typer.Argument(metavar="ID")],

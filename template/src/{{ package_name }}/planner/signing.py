@@ -53,7 +53,7 @@ def approve(
         raise ProjectError(f"no block {identifier} to approve; there are {known}")
     if human.open:
         raise CheckFailed(f"{identifier}: write its answer in PLAN.md first, there is none yet")
-    by = by or _git_user(project, human.attributes["owner"])
+    by = by or git_user(project, human.attributes["owner"])
     if nobody(by) or not re.fullmatch(r"[\w@.+'-]+( [\w@.+'-]+)*", by):
         raise ProjectError(f"--by {by!r}: give a name, such as @eva or Ana Maria")
     if due is not None:
@@ -162,7 +162,7 @@ def _same(one: str, other: str) -> bool:
     return len({name.split("@")[0] if mails == 1 else name for name in names}) == 1
 
 
-def _git_user(project: Project, owner: str = "none") -> str:
+def git_user(project: Project, owner: str = "none") -> str:
     """Return the e-mail address that git signs with; ProjectError without one.
 
     Who is the block's `owner` by git's name signs by that name: both are seen to be one person.
