@@ -71,6 +71,11 @@ def test_segments(reader: Reader) -> None:
 
 
 @pytest.mark.nightly
+def test_lists(reader: Reader) -> None:
+    reader.follow(ROOT / "docs" / "how-to" / "recommend.md")
+
+
+@pytest.mark.nightly
 def test_a_feature(reader: Reader, clone: Path) -> None:
     first = next(f for f in fences(ROOT / "README.md") if f.language == "bash")
     reader.run(f"cd '{clone}'\n{first.text}", f"README.md:{first.line}")
@@ -95,6 +100,7 @@ def test_every_document_with_commands_is_followed() -> None:
     followed |= {"docs/how-to/predict-a-number.md", "docs/how-to/choose-among-classes.md"}
     followed |= {"docs/how-to/find-anomalies.md", "docs/how-to/add-a-feature.md"}
     followed |= {"docs/how-to/find-segments.md", "docs/how-to/give-several-labels.md"}
+    followed |= {"docs/how-to/recommend.md"}
     followed |= {"docs/how-to/monorepo.md"}  # by tests/test_monorepo.py
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
     found = {

@@ -14,7 +14,7 @@ OTHERS = {
     r"target_unit|multiclass|macro F1|rarest",
     "binary": r"regression model|tabular-regression|\bpinball|value to plan with|"
     r"\binterval and value\b|target_unit|target_mean|interval_coverage|cost_over|cost_under|"
-    r"multiclass|macro F1|rarest|cost_wrong|cost_pairs|review_share",
+    r"multiclass|macro F1|rarest|cost_wrong|cost_pairs|review_share|NDCG|item_value|today_hits",
     "clustering": r"positives?\b|prevalence|probabilit(?:y|ies)|threshold|\bclass(?:es)?\b|anomal|"
     r"confusion|false alarm|binary|regression|\bpinball|calibrat|pos_rate|cost_f[pn]|cost_over|"
     r"cost_under|target_unit|multiclass|macro F1|rarest|labels? (?:is|are|come)\b",
@@ -24,6 +24,9 @@ OTHERS = {
     "multilabel": r"positives?\b|prevalence|false alarm|binary|pos_rate|cost_f[pn]|"
     r"regression model|tabular-regression|\bpinball|conformal|target_unit|target_mean|"
     r"interval_coverage|cost_over|cost_under|multiclass|rarest class|cost_wrong|cost_pairs",
+    "recommendation": r"positives?\b|prevalence|probabilit(?:y|ies)|threshold|\bclass(?:es)?\b|"
+    r"anomal|confusion|false alarm|binary|regression|\bpinball|calibrat|pos_rate|cost_f[pn]|"
+    r"cost_over|cost_under|target_unit|multiclass|macro F1|rarest|segment|silhouette",
     "regression": r"positives?\b|prevalence|probabilit(?:y|ies)|threshold|\bclass(?:es)?\b|"
     r"\broc\b|false alarm|confusion|binary|cost_fp|cost_fn|pos_rate",
 }

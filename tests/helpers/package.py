@@ -75,6 +75,12 @@ def anomaly() -> None:
         load("anomaly_package", sources("anomaly"))
 
 
+def recommendation() -> None:
+    """Make `import recommendation_package.models` and the like work, as `package_name` does."""
+    if "recommendation_package" not in sys.modules:
+        load("recommendation_package", sources("recommendation"))
+
+
 def clustering() -> None:
     """Make `import clustering_package.models` and the like work, as `package_name` does."""
     if "clustering_package" not in sys.modules:

@@ -24,6 +24,7 @@ from .model.history import (
     NO_TIME,
     Events,
     Keys,
+    Lag,
     Lookback,
     Moments,
     Past,
@@ -45,8 +46,14 @@ def looking_back(features: Sequence[Any]) -> list[Past]:
 
 
 def declared(features: Sequence[Any], project: Project, contract: Contract) -> tuple[Lookback, ...]:
-    """Return what a team declares, with key, time and delay; ProjectError for the first fault."""
-    return tuple(_declared(item, project, contract) for item in looking_back(features))
+    """Return what a team declares, with key, time and delay; ProjectError for the first fault.
+
+    Before it come the earlier targets of the entity that every model of the task sees.
+    """
+    of = contract.target.name
+    seen = [Lag(f"{of}.{n}", of=of, back=n) for n in range(1, task.LOOKS_BACK + 1)]
+    every = [*seen, *looking_back(features)]
+    return tuple(_declared(item, project, contract) for item in every)
 
 
 def _declared(feature: Past, project: Project, contract: Contract) -> Any:

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Context = Literal["entity", "hour", "weekday", "month"]  # for whom and when a row is
-Kind = Literal["number", "integer", "boolean", "text", "numbers"]
+Kind = Literal["number", "integer", "boolean", "text", "numbers", "list", "items"]
 PYTHON: dict[str, Any] = {"number": float, "integer": int, "boolean": bool, "text": str}
-PYTHON |= {"numbers": list[float]}
+PYTHON |= {"numbers": list[float], "list": list[float], "items": list[int]}
 NUMPY: dict[str, type] = {"number": np.float64, "integer": np.int64, "boolean": np.bool_}
-NUMPY |= {"numbers": np.float64}
+NUMPY |= {"numbers": np.float64, "list": np.float64, "items": np.int64}
+SEVERAL = ("numbers", "list", "items")
 
 
 class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,7 +22,8 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     A score is what the model predicts, an interval how sure it is, a decision what follows, an
     extra what helps people with it. A text may be of several columns of the graph.
     `levels` are those of the target that it is about: "numbers" hold one for each of them, in this
-    order. `cuts` are the bounds between which a score is counted.
+    order. A "list" holds numbers that are of no levels, with names for them in their place, "items"
+    whole numbers. `cuts` are the bounds between which a score is counted.
     """
 
     name: str
@@ -40,7 +42,7 @@ def answer(output: Output, found: NDArray[Any]) -> NDArray[Any]:
     if output.kind == "text":
         return np.array([", ".join(filter(None, row)) for row in found.tolist()], dtype=np.str_)
     typed: NDArray[Any] = found.astype(NUMPY[output.kind])
-    return typed if output.kind == "numbers" else typed[:, 0]
+    return typed if output.kind in SEVERAL else typed[:, 0]
 
 
 def levels(outputs: Iterable[Output]) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ OUTPUTS = (
 )
 NAMES = tuple(output.name for output in OUTPUTS)
 LABELS_NEEDED = False  # what is usual is learnt from all rows
+LOOKS_BACK = 0  # earlier targets of the entity that every model sees
 LIMIT = "min_quality"  # the answer that limits the primary metric
 BY_CHANCE, BY_ENTITY = "random", "group"  # the splits that are not by time
 MIN_ROWS = 50

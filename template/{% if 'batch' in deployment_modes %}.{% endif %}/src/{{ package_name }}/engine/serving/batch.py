@@ -35,6 +35,8 @@ POLARS: dict[str, pl.DataType] = {
     "boolean": pl.Boolean(),
     "text": pl.String(),
     "numbers": pl.Float64(),
+    "list": pl.Float64(),
+    "items": pl.String(),  # one after the other
 }
 
 
@@ -285,7 +287,7 @@ def score(scorer: Scorer, frame: pl.DataFrame, first: int | None = None) -> pl.D
         pl.Series(name, values, dtype=POLARS[output.kind])
         for output in scorer.outputs
         for name, values in zip(
-            columns_of(output), np.atleast_2d(found[output.name].T), strict=True
+            columns_of(output), np.atleast_2d(told(output, found[output.name]).T), strict=True
         )
     ]
     nothing = pl.Series([None])
@@ -302,9 +304,16 @@ def score(scorer: Scorer, frame: pl.DataFrame, first: int | None = None) -> pl.D
 
 def columns_of(output: Output) -> list[str]:
     """Return the columns that an output has in a table: of several numbers, one for each level."""
-    if output.kind == "numbers":
+    if output.kind in ("numbers", "list"):
         return [f"{output.name}_{level}" for level in output.levels]
     return [output.name]
+
+
+def told(output: Output, values: NDArray[Any]) -> NDArray[Any]:
+    """Return the values of an output; items as a text for each row."""
+    if output.kind != "items":
+        return values
+    return np.array([" ".join(map(str, row)) for row in values.tolist()], dtype=object)
 
 
 def encode(scorer: Scorer, frame: pl.DataFrame) -> Encoded:

@@ -1,0 +1,58 @@
+"""What a draft takes for the item of an interaction: a column of whole numbers."""
+
+from collections.abc import Collection
+from typing import Any
+
+import polars as pl
+
+from .. import task
+from ..errors import ProjectError
+from ..formats import count, number
+from .candidate import Candidate
+from .contract import Kind
+
+DEFINED = "number of the item of each interaction"
+FEW_ITEMS = 20
+
+
+def kind(dtype: pl.DataType) -> Kind | None:
+    """Return the kind of an item whose definition gives this type, None when it makes none."""
+    return "integer" if dtype.is_integer() else None
+
+
+def answered(target: str, answers: dict[str, Any]) -> str | None:
+    """Return None: no answer of the plan says what an item is."""
+    return None
+
+
+def defined(told: str | None, columns: Collection[str]) -> str | None:
+    """Return the definition of a target that `told` names the columns of: None."""
+    return None
+
+
+def propose(target: Candidate, written: pl.Series, told: str | None) -> tuple[pl.Series, str]:
+    """Take the column for the items; `written` is the column as the file has it.
+
+    Return the number of each, null where a row has none, and what was decided.
+    """
+    if told:
+        target.notes.append(("target", told.strip()))
+    if target.kind != "integer" or not target.different:
+        raise ProjectError(
+            f"target {target.name!r} is no number of an item, but {target.kind}: number the items "
+            "by whole numbers from 0, and keep the numbers as new items come"
+        )
+    y = target.values.cast(pl.Float64)
+    low, high = target.filled.min(), target.filled.max()
+    if low < 0 or high > task.LARGEST:  # type: ignore[operator]
+        raise ProjectError(
+            f"target {target.name!r} has numbers from {number(low)} to {number(high)}: "  # type: ignore[arg-type]
+            f"items are numbered from 0 to {number(task.LARGEST)}"
+        )
+    target.options["minimum"] = 0
+    target.options["maximum"] = task.LARGEST
+    if target.different < FEW_ITEMS:
+        target.notes.append(("target", f"only {target.different} items: a list of all may do"))
+    if missing := y.null_count():
+        target.notes.append(("target", f"no item in {count(missing, 'row')}"))
+    return y, f"{number(target.different)} items"

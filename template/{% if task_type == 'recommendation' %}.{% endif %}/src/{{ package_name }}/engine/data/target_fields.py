@@ -1,0 +1,44 @@
+"""What a contract says of the item of an interaction: a whole number, and nothing more."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+# Of `ml contract infer`: the option for what data do not tell, and its texts.
+OPTION, HELP = "--item", "What an item is, in words; the contract tells it."
+DEFINITION = "How to compute the number of the item of an interaction."
+LEAKS = True  # columns of its definition are no features
+
+
+class Fields(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of a column that only a target has: none."""
+
+    def learnt(self) -> list[Any]:
+        """Return the fields that a model depends on."""
+        return []
+
+    def contradiction(self, answers: dict[str, Any]) -> str:
+        """Say which fact of the target is another one in the plan's answers: none is in both."""
+        return ""
+
+
+class Custom(msgspec.Struct, kw_only=True):
+    """The `customProperties` with these fields, as the contract's file writes them."""
+
+    def fields(self) -> dict[str, Any]:
+        """Return them as the arguments of `Fields`."""
+        return {}
+
+
+def joined(columns: list[Any]) -> list[Any]:
+    """Return the contract's columns with one target: as they are."""
+    return columns
+
+
+def problems(target: Fields, kind: str, levels: tuple[str, ...]) -> Iterator[str]:
+    """Yield what is wrong with the type of the item."""
+    if kind != "integer":
+        yield f"the item of an interaction is an integer, its number, not {kind}: number the items"
+    elif levels:
+        yield "the item of an interaction has no validValues: new items come"

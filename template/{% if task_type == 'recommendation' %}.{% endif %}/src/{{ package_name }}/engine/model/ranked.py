@@ -1,0 +1,198 @@
+"""Rankings as plain data: how much each item of a history speaks for each item to show."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from .. import task
+from .builder import Graph
+from .plain import Matrix
+
+ROWS = 2048  # at a time: memory stays flat
+GRID = 1e9  # scores are told to a billionth, or sums in another order would be another ranking
+TIE = 1e-6  # of the popularity, so that of two items that nothing tells apart the popular one leads
+NEVER = -1e6  # the score of an item that is not to be shown
+SEEN = -1e9  # and of one that the user has had: the very last
+LEAST = -1.0  # that a score is told as
+NONE = -1.0
+Floats = NDArray[np.float64]
+Codes = NDArray[np.intp]
+
+
+class Ranked(NamedTuple):
+    """Score of an item = (1 - part) * sum of weights of the history + part * popularity.
+
+    `items` (items,) are sorted numbers of items, negative ones stand for none. `weights`
+    (items + 1, items) are of a history's item, the last for an unknown one, for each item. `part`
+    is short / (short + known items), and 1 where none is known. `places` are the columns of the
+    history in a matrix, the latest first, none where rows have no history; `exclude` tells whether
+    items of it are left out.
+    """
+
+    items: NDArray[np.int64]
+    weights: Floats
+    popular: Floats
+    offset: Floats
+    short: float
+    exclude: bool
+    places: tuple[int, ...]
+
+    def codes(self, x: Matrix) -> Codes:
+        """Return the place of each item of the histories, shape (rows, columns)."""
+        if not self.places:
+            return np.full((len(x), 1), len(self.items))
+        return placed(self.items, x[:, list(self.places)])
+
+    def predict(self, x: Matrix) -> Floats:
+        """Return items, their scores, reasons, and how many items of the history are known.
+
+        Shape (rows, 3 * LENGTH + 1).
+        """
+        parts = [self._some(x[n : n + ROWS]) for n in range(0, len(x), ROWS)]
+        return np.concatenate(parts) if parts else np.empty((0, 3 * task.LENGTH + 1))
+
+    def _some(self, x: Matrix) -> Floats:
+        codes, count = self.codes(x), len(self.items)
+        seen = np.zeros((len(x), count + 1))
+        np.put_along_axis(seen, codes, 1.0, axis=1)
+        seen[:, count] = 0.0
+        known = seen.sum(axis=1, keepdims=True)
+        part = np.where(known == 0, 1.0, self.short / np.maximum(self.short + known, 1.0))
+        scores = (1 - part) * (seen @ self.weights) + part * self.popular
+        scores = scores + (TIE * self.popular + self.offset)
+        if self.exclude:
+            scores = np.where(seen[:, :count] > 0, SEEN, scores)
+        scores = np.rint(scores * GRID) / GRID
+        top = np.argsort(-scores, axis=1, kind="stable")[:, : task.LENGTH]
+        best = np.take_along_axis(scores, top, axis=1)
+        speak = self.weights[codes[:, :, None], top[:, None, :]]  # rows, history, items to show
+        reason = np.take_along_axis(codes, speak.argmax(axis=1), axis=1)
+        items = self.items.astype(np.float64)
+        reasons = np.append(items, NONE)[reason]
+        because = np.where(speak.max(axis=1) > 0, reasons, NONE)
+        return np.concatenate([items[top], np.maximum(best, LEAST), because, known], axis=1)
+
+    def emit(self, graph: Graph, width: int) -> str:
+        """Add the nodes of `predict`, double [rows, 3 * LENGTH + 1]."""
+        count, items = len(self.items), self.items.astype(np.float64)
+        codes, first = self._emit_codes(graph), graph.constant([1], np.int64)
+        size = graph.node("Shape", [codes])
+        rows = graph.node("Slice", [size, graph.constant([0], np.int64), first])
+        wide = graph.node("Concat", [rows, graph.constant([count + 1], np.int64)], axis=0)
+        nothing = graph.node("Expand", [graph.constant(0.0), wide])
+        ones = graph.node("Expand", [graph.constant(1.0), size])
+        seen = graph.node("ScatterElements", [nothing, codes, ones], axis=1)
+        seen = graph.node("Mul", [seen, graph.constant([[1.0] * count + [0.0]])])
+        known = graph.node("ReduceSum", [seen, first], keepdims=1)
+        weights = graph.constant(self.weights)
+        near = graph.node("MatMul", [seen, weights])
+        short = graph.node("Add", [known, graph.constant(self.short)])
+        short = graph.node("Max", [short, graph.constant(1.0)])
+        part = graph.node("Div", [graph.constant(self.short), short])
+        none = graph.node("Equal", [known, graph.constant(0.0)])
+        part = graph.node("Where", [none, graph.constant(1.0), part])
+        near = graph.node("Mul", [graph.node("Sub", [graph.constant(1.0), part]), near])
+        popular = graph.node("Mul", [part, graph.constant(self.popular[None])])
+        scores = graph.node("Add", [near, popular])
+        scores = graph.node(
+            "Add", [scores, graph.constant((TIE * self.popular + self.offset)[None])]
+        )
+        if self.exclude:
+            ends = [graph.constant([end], np.int64) for end in (0, count, 1)]
+            there = graph.node("Slice", [seen, *ends])
+            there = graph.node("Greater", [there, graph.constant(0.0)])
+            scores = graph.node("Where", [there, graph.constant(SEEN), scores])
+        grid = graph.constant(GRID)
+        scores = graph.node("Round", [graph.node("Mul", [scores, grid])])
+        scores = graph.node("Div", [scores, grid])
+        best, top = _top(graph, scores)
+        best = graph.node("Max", [best, graph.constant(LEAST)])
+        shown = graph.node("Gather", [graph.constant(items), top])
+        because = self._emit_reasons(graph, codes, top, weights, items)
+        return graph.node("Concat", [shown, best, because, known], axis=1)
+
+    def _emit_codes(self, graph: Graph) -> str:
+        if not self.places:
+            size, first = graph.node("Shape", [graph.matrix]), graph.constant([1], np.int64)
+            rows = graph.node("Slice", [size, graph.constant([0], np.int64), first])
+            wide = graph.node("Concat", [rows, first], axis=0)
+            return graph.node("Expand", [graph.constant(len(self.items), np.int64), wide])
+        columns = graph.constant(self.places, np.int64)
+        history = graph.node("Gather", [graph.matrix, columns], axis=1)
+        missing = graph.node("IsNaN", [history])
+        none = graph.constant(NONE, np.float32)
+        history = graph.node("Where", [missing, none, history])
+        ends = [graph.constant(end, np.float32) for end in (NONE, task.LARGEST)]
+        history = graph.node("Round", [graph.node("Clip", [history, *ends])])
+        return graph.node(
+            "LabelEncoder",
+            [graph.node("Cast", [history], to=TensorProto.INT64)],
+            domain="ai.onnx.ml",
+            keys_int64s=self.items.tolist(),
+            values_int64s=list(range(len(self.items))),
+            default_int64=len(self.items),
+        )
+
+    def _emit_reasons(self, graph: Graph, codes: str, top: str, weights: str, items: Floats) -> str:
+        axis, last = graph.constant([1], np.int64), graph.constant([2], np.int64)
+        rows = graph.node("Unsqueeze", [codes, last])
+        rows = graph.node("Mul", [rows, graph.constant(len(items), np.int64)])
+        places = graph.node("Add", [rows, graph.node("Unsqueeze", [top, axis])])
+        flat = graph.node("Reshape", [weights, graph.constant([-1], np.int64)])
+        speak = graph.node("Gather", [flat, places])
+        most = graph.node("ReduceMax", [speak, axis], keepdims=0)
+        reason = graph.node("ArgMax", [speak], axis=1, keepdims=0)
+        reason = graph.node("GatherElements", [codes, reason], axis=1)
+        reason = graph.node("Gather", [graph.constant(np.append(items, NONE)), reason])
+        some = graph.node("Greater", [most, graph.constant(0.0)])
+        return graph.node("Where", [some, reason, graph.constant(NONE)])
+
+
+def _top(graph: Graph, scores: str) -> tuple[str, str]:
+    """Return the highest scores and their places, the lower place first where two are equal."""
+    best = graph.node("TopK", [scores, graph.constant([task.LENGTH], np.int64)], axis=1)
+    node = graph.nodes[-1]
+    node.output.append(f"{best}_places")
+    return best, f"{best}_places"
+
+
+def placed(items: NDArray[np.int64], values: Matrix) -> Codes:
+    """Return the place of each number of an item, len(items) for an unknown or missing one."""
+    whole = np.rint(np.clip(np.where(np.isnan(values), NONE, values), NONE, task.LARGEST))
+    whole = whole.astype(np.int64)
+    found = np.minimum(np.searchsorted(items, whole), len(items) - 1)
+    return np.where(items[found] == whole, found, len(items))
+
+
+def ranked(
+    items: NDArray[np.int64],
+    weights: Floats | None,
+    popular: Floats,
+    allowed: NDArray[np.bool_],
+    places: tuple[int, ...],
+    *,
+    short: float,
+    exclude: bool,
+) -> Ranked:
+    """Return the rankings of these items; weights (items, items) of None leave popularity alone.
+
+    Where there are too few items for a list, negative numbers stand for none.
+    """
+    count = len(items)
+    lacking = max(0, task.LENGTH + len(places) - count)
+    none = -2 - np.arange(lacking)[::-1]
+    whole = np.zeros((lacking + count + 1, lacking + count))
+    if weights is not None:
+        whole[lacking:-1, lacking:] = weights
+    offset = np.where(allowed, 0.0, NEVER)
+    return Ranked(
+        np.concatenate([none, items]).astype(np.int64),
+        whole,
+        np.concatenate([np.zeros(lacking), popular / max(popular.max(initial=0), 1e-12)]),
+        np.concatenate([np.full(lacking, NEVER), offset]),
+        short,
+        exclude,
+        places,
+    )

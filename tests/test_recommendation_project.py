@@ -1,0 +1,130 @@
+"""A project that recommends items, from the copy to a served list."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from helpers import hostile
+from helpers.rendering import publish, render
+from helpers.running import Made
+
+SMALL = {
+    "ML_TRAINING__TRACK": "false",
+    "ML_TRAINING__FOLDS": "3",
+    "ML_TRAINING__THREADS": "1",
+    "ML_EVALUATION__BOOTSTRAP": "100",
+    "ML_DATA__SAMPLE_ROWS": "6000",
+}
+SAMPLE = "data/sample/dataset.parquet"
+BAD: dict[str, tuple[hostile.Change, int, str]] = {
+    "no item": (hostile.without("film_id"), 2, "column 'film_id' is missing from the data"),
+    "one item": (lambda frame: frame.with_columns(film_id=pl.lit(3)), 1, "has one item"),
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = render(tmp_path_factory.mktemp("lists") / "p", preset="recommender")
+    publish(folder)
+    made = Made(folder, "what_to_watch", SMALL)
+    made.ml("run")
+    return made
+
+
+def test_a_run_passes_its_gate_and_tells_for_whom_lists_work(project: Made) -> None:
+    metrics, training = project.report("metrics"), project.report("training")
+    assert metrics["gate"]["passed"] and training["chosen"] in ("item_item", "ease", "ease_popular")
+    assert {"popular", "recent"} == set(metrics["baselines"])
+    best = metrics["champion"]["metrics"]
+    assert best["ndcg"]["value"] > 1.5 * metrics["baselines"]["popular"]["ndcg"]
+    assert best["recall"]["value"] > best["ndcg"]["value"] > best["map"]["value"]
+    assert metrics["business"]["says_nothing"]
+    parts = {part["known"]: part["ndcg"] for part in metrics["by_history"]}
+    assert parts["3 to 5"] > 2 * parts["0"]
+    assert sum(part["rows"] for part in metrics["by_history"]) == metrics["data"]["test_rows"]
+    page = (project.folder / "reports/evaluation.html").read_text(encoding="utf-8")
+    assert "For whom does it work?" in page and "Items that most lists show" in page
+    profile = (project.folder / "reports/profile.html").read_text(encoding="utf-8")
+    assert "Items of a single row" in profile
+    (row, *_) = project.report("explain")["rows"]
+    assert row["first"] == row["items"][0]
+
+
+def test_the_plan_is_checked_against_what_was_measured(project: Made) -> None:
+    project.ml("plan", "check")
+    plan = (project.folder / "PLAN.md").read_text(encoding="utf-8")
+    assert "| Items of a list | 10 (preset) | 10 |" in plan
+    assert "Measured on made-up data: of 10 items a list shows the one that was taken" in plan
+
+
+def test_a_file_and_the_service_give_the_same_lists(project: Made, tmp_path: Path) -> None:
+    test = pl.read_parquet(project.folder / "data/processed/test.parquet").head(150)
+    test.drop("film_id").write_csv(tmp_path / "new.csv")
+    project.ml("score", str(tmp_path / "new.csv"), str(tmp_path / "out.csv"))
+    scored = pl.read_csv(tmp_path / "out.csv", schema_overrides={"items": pl.String})
+    assert scored["problem"].null_count() == 150
+    lists = [list(map(int, items.split())) for items in scored["items"]]
+    assert all(len(set(items)) == 10 for items in lists)
+    assert scored["ranking_item_1"].cast(pl.Int64).to_list() == [items[0] for items in lists]
+    rows = [row | {"watched_at": row["watched_at"].isoformat()} for row in test.to_dicts()]
+    for row in rows:
+        del row["film_id"]
+    new = {"user_id": "somebody new", "watched_at": "2026-11-01T10:00:00"}
+    with project.serving() as ask:
+        found = ask("/predict", {"rows": [*rows, new]})["predictions"]
+        told = ask("/metrics")
+    assert [answer["items"] for answer in found[:-1]] == lists
+    assert found[-1]["known"] == 0 and set(found[-1]["because"]) == {-1}
+    assert len(found[-1]["items"]) == 10 and "ml_known_bucket" in told
+
+
+def test_new_interactions_count_without_training(project: Made, tmp_path: Path) -> None:
+    frame = pl.read_parquet(project.folder / SAMPLE)
+    last = frame.sort("watched_at").tail(1)
+    who = {"user_id": "somebody new", "watched_at": "2026-11-01T10:00:00", "device": "tv"}
+    (tmp_path / "who.csv").write_text(",".join(who) + "\n" + ",".join(who.values()) + "\n")
+    project.ml("score", str(tmp_path / "who.csv"), str(tmp_path / "before.csv"))
+    first = last.with_columns(pl.lit("somebody new").alias("user_id"))
+    pl.concat([frame, first.select(frame.columns)]).write_parquet(tmp_path / "more.parquet")
+    more = Made(
+        project.folder,
+        project.package,
+        project.settings | {"ML_DATA__SOURCE": str(tmp_path / "more.parquet")},
+    )
+    for command in (["ingest"], ["validate"], ["features", "build"]):
+        more.ml(*command)
+    project.ml("score", str(tmp_path / "who.csv"), str(tmp_path / "after.csv"))
+    known = [pl.read_csv(tmp_path / f"{name}.csv")["known"][0] for name in ("before", "after")]
+    assert known == [0, 1]
+    for command in (["ingest"], ["validate"], ["features", "build"]):
+        project.ml(*command)
+
+
+def test_drift_alarms_fire(project: Made) -> None:
+    project.ml("simulate-drift")
+    assert all(item["level"] == "act" for item in project.report("simulated_drift")["planted"])
+
+
+def test_its_own_tests_pass(project: Made) -> None:
+    project.python("-m", "pytest", "-q", "-n0", "tests")
+
+
+@pytest.mark.nightly
+def test_its_types_are_right(project: Made) -> None:
+    project.python("-m", "mypy", "--strict", "src")
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_data_end_in_one_line(project: Made, name: str) -> None:
+    change, code, said = BAD[name]
+    frame = pl.read_parquet(project.folder / SAMPLE)
+    path = project.folder / "data/sample/bad.parquet"
+    change(frame).write_parquet(path)
+    bad = Made(project.folder, project.package, project.settings | {"ML_DATA__SOURCE": str(path)})
+    try:
+        assert said in bad.ml("run", code=code).splitlines()[-1]
+    finally:
+        path.unlink()
+    champion = json.loads((project.folder / "models/registry.json").read_text())["champion"]
+    assert champion == "v1"

@@ -1,0 +1,261 @@
+"""Recommendation: lists by the graph, metrics by hand, and nothing that is later than its row."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+from helpers import package
+
+package.recommendation()
+
+from recommendation_package import models, value  # noqa: E402
+from recommendation_package.engine import history, metrics, performance, task  # noqa: E402
+from recommendation_package.engine.data import (  # noqa: E402
+    sample,
+    signal,
+    target,
+    target_draft,
+    target_fields,
+)
+from recommendation_package.engine.data.candidate import Candidate  # noqa: E402
+from recommendation_package.engine.data.contract import Column, Contract  # noqa: E402
+from recommendation_package.engine.errors import ProjectError  # noqa: E402
+from recommendation_package.engine.model import graph, head, ranked  # noqa: E402
+from recommendation_package.engine.model.fitting import Data  # noqa: E402
+from recommendation_package.engine.model.history import Lag  # noqa: E402
+from recommendation_package.engine.model.scorer import (  # noqa: E402
+    FeatureSpec,
+    NumericFeature,
+    session,
+)
+
+ITEM = Column(name="item", kind="integer", role="target")
+AGREED = Contract(
+    name="rows",
+    version="1",
+    columns=(
+        Column(name="user", kind="category", role="entity"),
+        Column(name="at", kind="timestamp", role="time"),
+        Column(name="device", kind="category", role="feature", levels=("a", "b")),
+        ITEM,
+    ),
+)
+LOOKS = 8
+PAST = tuple(
+    Lag(f"item.{n}", of="item", back=n, by="user", on="at", delay_days=0)
+    for n in range(1, LOOKS + 1)
+)
+SPEC = FeatureSpec(tuple(NumericFeature(f.name, f.name) for f in PAST), (), history=PAST)
+
+
+def looked(frame: pl.DataFrame) -> Data:
+    """Return rows as a matrix of what their users did before."""
+    found = history.looked_up(frame, history.state_of(PAST, AGREED, frame))
+    x = found.select(f.name for f in PAST).to_numpy().astype(np.float32)
+    return Data(x, target.values(frame, ITEM), SPEC, 1)
+
+
+@pytest.fixture(scope="module")
+def parts() -> SimpleNamespace:
+    """Return rows of the sample in the order of time: learnt from, and later ones."""
+    frame = sample.generate(AGREED, 6000, seed=1).sort("at")
+    data = looked(frame)
+    rows = np.arange(len(frame))
+    return SimpleNamespace(
+        frame=frame, data=data, learnt=data.rows(rows[:4800]), later=data.rows(rows[4800:])
+    )
+
+
+@pytest.fixture(scope="module")
+def fitted(parts: SimpleNamespace) -> dict[str, object]:
+    return {name: fit(parts.learnt, 0, {"support": 2}) for name, fit in models.FITTERS.items()}
+
+
+def test_metrics_are_those_by_hand() -> None:
+    p = np.zeros((4, 2 * task.LENGTH))
+    p[:, :3] = [[1, 2, 3], [2, 1, 3], [3, 2, 1], [1, 2, 4]]
+    y = np.array([1.0, 1.0, 1.0, 9.0])
+    found = metrics.evaluate(y, p, 3)
+    assert found["ndcg"] == pytest.approx((1 + 1 / np.log2(3) + 0.5) / 4)
+    assert found["recall"] == 0.75 and found["map"] == pytest.approx((1 + 1 / 2 + 1 / 3) / 4)
+    assert found["coverage"] == 0.5  # of 1 and 9 lists show 1
+    shares = {1: 3 / 4, 2: 1 / 4, 3: 1 / 4, 4: 1 / 4}  # 2, 3 and 4 count as taken once
+    bits = sum(-np.log2(shares[item]) for item in p[:, :3].ravel().astype(int))
+    assert found["novelty"] == pytest.approx(bits / 12)
+    assert found["popularity_bias"] == pytest.approx(4 / 12 - 3 / 4)
+    assert metrics.score("recall", y, p, 1) == 0.25  # a shorter list
+    assert metrics.sign("popularity_bias") == -1 and metrics.sign("ndcg") == 1
+    weights = np.array([2.0, 0, 1, 1])
+    again = np.array([0, 0, 2, 3])
+    for name in metrics.NAMES:
+        assert metrics.score(name, y, p, 3, weights) == pytest.approx(
+            metrics.score(name, y[again], p[again], 3)
+        )
+
+
+def test_pairs_of_a_user_are_counted_once() -> None:
+    at = pl.datetime_range(pl.datetime(2026, 1, 1), pl.datetime(2026, 1, 7), "1d", eager=True)
+    users, items = list("aaabbcc"), [5, 7, 9, 7, 5, 9, 9]
+    frame = pl.DataFrame({"user": users, "at": at, "device": "a", "item": items})
+    known = models.counted(looked(frame))
+    assert known.items.tolist() == [5, 7, 9] and known.rows.tolist() == [2, 2, 3]
+    expected = np.array([[2, 2, 1], [2, 2, 1], [1, 1, 3]]) + 0.0
+    expected[2, 2] = 3
+    assert (known.pairs == expected).all()
+    cosine = models.similar(known)
+    assert cosine[0, 1] == pytest.approx(2 / (2 + models.SHRINK)) and cosine[0, 0] == 0
+
+
+def test_ease_is_the_ridge_of_each_item_by_the_others(parts: SimpleNamespace) -> None:
+    known = models.counted(parts.learnt)
+    small = known._replace(pairs=known.pairs[:40, :40], rows=known.rows[:40])
+    found = models.ease(small)
+    gram, penalty = small.pairs.copy(), models.PENALTY * small.rows.mean()
+    for item in (0, 7, 31):
+        others = np.delete(np.arange(40), item)
+        left = gram[np.ix_(others, others)] + penalty * np.eye(39)
+        assert found[others, item] == pytest.approx(np.linalg.solve(left, gram[others, item]))
+    assert (np.diag(found) == 0).all()
+    assert ((models.largest(found, 5) != 0).sum(axis=0) <= 5).all()
+
+
+def test_models_find_the_tastes_of_the_sample(
+    parts: SimpleNamespace, fitted: dict[str, object]
+) -> None:
+    y = parts.later.y
+    found = {n: metrics.evaluate(y, f.predict(parts.later.x)) for n, f in fitted.items()}  # type: ignore[attr-defined]
+    for name in ("item_item", "ease"):
+        assert found[name]["ndcg"] > 2 * found["popular"]["ndcg"]
+        assert found[name]["coverage"] > 3 * found["popular"]["coverage"]
+        assert found[name]["popularity_bias"] < found["popular"]["popularity_bias"]
+
+
+def test_a_row_knows_nothing_that_is_not_before_it(parts: SimpleNamespace) -> None:
+    frame, data = parts.frame, parts.data
+    before: dict[str, list[int]] = {}
+    for row, (user, item) in enumerate(frame.select("user", "item").iter_rows()):
+        known = data.x[row][~np.isnan(data.x[row])].astype(int).tolist()
+        assert known == before.get(user, [])[::-1][:LOOKS]
+        before.setdefault(user, []).append(item)
+    # An item of the future, put among the rows, changes no earlier row and no model of these.
+    late = frame.tail(1).with_columns(pl.col("at").dt.offset_by("1d"), item=pl.lit(299, pl.Int64))
+    again = looked(pl.concat([frame, late.select(frame.columns)]))
+    assert np.array_equal(again.x[:-1], data.x, equal_nan=True)
+    # Nor does one at the very moment of a row.
+    same = frame.tail(1).with_columns(item=pl.lit(298, pl.Int64))
+    together = looked(pl.concat([frame, same]))
+    assert np.array_equal(together.x[:-1], data.x, equal_nan=True)
+
+
+def test_a_column_that_is_the_item_is_found(parts: SimpleNamespace) -> None:
+    y = target.outcome(parts.frame, ITEM)
+    copy = parts.frame.with_columns(next=pl.col("item"), other=pl.col("item").shuffle(seed=1))
+    (found,) = target.signs(copy, y, {"next": 1.0, "other": 0.0})
+    assert found[0] == "next" and "is the item itself" in found[1]
+    assert target.association(copy["next"], y) > 0.9
+    assert target.association(copy["other"], y) < 0.1
+
+
+@pytest.mark.parametrize("name", models.FITTERS)
+@pytest.mark.parametrize("shown", [1, 4, 10])
+def test_the_graph_repeats_the_model(
+    parts: SimpleNamespace, fitted: dict[str, object], name: str, shown: int
+) -> None:
+    one = fitted[name]
+    predictor = graph.Predictor((graph.Member(*one),), head.Head(shown))  # type: ignore[misc]
+    opened = session(graph.emit(predictor, SPEC, encoded=True))
+    x = parts.later.x[:300].copy()
+    odd = np.array([np.nan, -3, 1e9, np.inf, -np.inf, 0.4, 16777215, 7.0000005], np.float32)
+    x[:8] = odd[:, None]
+    x[8:16] = odd[None]
+    names = ["ranking", "items", "because", "known"]
+    told = dict(zip(names, opened.run(names, {"x": x}), strict=True))
+    raw = one.predict(x)  # type: ignore[attr-defined]
+    assert np.array_equal(told["ranking"][:, : task.LENGTH], raw[:, : task.LENGTH])
+    assert told["ranking"] == pytest.approx(raw[:, : 2 * task.LENGTH], abs=1e-6)
+    assert np.array_equal(told["items"], raw[:, :shown])
+    assert np.array_equal(told["because"], raw[:, 2 * task.LENGTH :][:, :shown])
+    assert np.array_equal(told["known"][:, 0], raw[:, -1])
+
+
+def test_lists_leave_out_what_was_had_and_who_is_new_gets_what_is_popular(
+    parts: SimpleNamespace, fitted: dict[str, object]
+) -> None:
+    x = parts.later.x
+    for one in fitted.values():
+        lists = one.predict(x)[:, : task.LENGTH]  # type: ignore[attr-defined]
+        assert not (lists[:, :, None] == x[:, None, :]).any()
+        assert all(len(set(row)) == task.LENGTH for row in lists.tolist())
+    nobody = np.full((1, LOOKS), np.nan, np.float32)
+    new = fitted["ease"].predict(nobody)[0]  # type: ignore[attr-defined]
+    recent = fitted["recent"].predict(nobody)[0]  # type: ignore[attr-defined]
+    assert (new[: task.LENGTH] == recent[: task.LENGTH]).all() and new[-1] == 0
+    assert (new[2 * task.LENGTH : 3 * task.LENGTH] == ranked.NONE).all()
+    again = models.item_item(parts.learnt, 0, {"exclude": False}).predict(x)
+    assert (again[:, : task.LENGTH, None] == x[:, None, :]).any()
+    rare = models.popular(parts.learnt, 0, {"support": 10**6}).predict(nobody)[0]
+    assert rare[task.LENGTH] == ranked.LEAST  # nobody took an item as often as that
+
+
+def test_few_items_still_give_lists() -> None:
+    at = pl.datetime_range(pl.datetime(2026, 1, 1), pl.datetime(2026, 1, 6), "1d", eager=True)
+    frame = pl.DataFrame({"user": list("aabbcc"), "at": at, "device": "a", "item": [1, 2] * 3})
+    data = looked(frame)
+    found = models.ease_popular(data, 0, {}).predict(data.x)
+    assert (found[1, 0], found[0, :2].tolist()) == (2, [1, 2])
+    assert (found[:, 2 : task.LENGTH] < 0).all()  # no item
+
+
+def test_reasons_are_items_of_the_history(
+    parts: SimpleNamespace, fitted: dict[str, object]
+) -> None:
+    raw = fitted["item_item"].predict(parts.later.x)  # type: ignore[attr-defined]
+    because = raw[:, 2 * task.LENGTH : 3 * task.LENGTH]
+    some = because != ranked.NONE
+    assert some.any() and (because[:, :, None] == parts.later.x[:, None, :]).any(axis=2)[some].all()
+
+
+def test_performance_is_estimated_by_how_far_the_first_item_leads(
+    parts: SimpleNamespace, fitted: dict[str, object]
+) -> None:
+    scores = fitted["item_item"].predict(parts.later.x)[:, : 2 * task.LENGTH]  # type: ignore[attr-defined]
+    known = performance.known(scores, parts.later.y)
+    assert performance.estimate(scores, known)["ndcg"] == pytest.approx(known["estimated"]["ndcg"])
+    said, spoilt = performance.broken(parts.later.y, np.random.default_rng(0))
+    real = metrics.discounted(parts.later.y, task.listed(scores, 10)).mean()
+    assert said and metrics.discounted(spoilt, task.listed(scores, 10)).mean() < real / 2
+
+
+def test_for_whom_lists_work_is_told_by_hand() -> None:
+    y = np.array([1.0, 2.0, 1.0, 3.0])
+    lists, known = np.array([[1, 2], [1, 2], [2, 1], [1, 2]]), np.array([0, 0, 2, 20])
+    gained = metrics.discounted(y, lists)
+    assert gained == pytest.approx([1, 1 / np.log2(3), 1 / np.log2(3), 0])
+    new, short, long = value.by_history(y, lists, known, gained)
+    assert (new["known"], new["rows"], new["recall"]) == ("0", 2, 1.0)
+    assert (short["known"], long["known"], long["ndcg"]) == ("1 to 2", "11+", 0.0)
+    often, seldom = value.by_popularity(y, lists, gained)
+    assert (often["rows"], often["recall"], seldom["rows"], seldom["recall"]) == (2, 1.0, 2, 0.5)
+    assert value.most_shown(lists)[0] == [1, 1.0]
+
+
+def test_an_item_is_a_whole_number() -> None:
+    assert "number the items" in next(target_fields.problems(ITEM, "category", ()))
+    assert not list(target_fields.problems(ITEM, "integer", ()))
+    for values, said in ((["x", "y"], "is no number of an item"), ([1, 2**24], "from 0 to")):
+        series = pl.Series("item", values)
+        kind = "integer" if series.dtype.is_integer() else "category"
+        candidate = Candidate("item", kind, series)
+        with pytest.raises(ProjectError, match=said):
+            target_draft.propose(candidate, series.cast(pl.String), None)
+    one = pl.DataFrame({"item": [3] * 60})
+    assert "has one item" in target.fault(one, ITEM)
+    assert "numbered from 0" in target.fault(pl.DataFrame({"item": [-1, 5]}), ITEM)
+
+
+def test_the_sample_has_items_that_come_later() -> None:
+    drawn = signal.interactions(6000)
+    first = np.full(signal.ITEMS, drawn.minute.max())
+    np.minimum.at(first, drawn.item, drawn.minute)
+    assert (first > 0.3 * signal.MINUTES).sum() > 5
