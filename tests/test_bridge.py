@@ -164,7 +164,10 @@ def test_cookiecutter_renders_a_plain_folder(tmp_path: Path) -> None:
     [
         ("pos_rate=15", "\npos_rate: give 0.0001 to 0.9999, such as 0.15\n"),
         ("project_slug=../../up", "\nproject_slug: a-z, 0-9 and single dashes"),
-        ("deployment_modes=rest", "\ndeployment_modes: give a list, such as [rest, grpc, batch]\n"),
+        (
+            "deployment_modes=rest",
+            "\ndeployment_modes: give a list, such as [rest, grpc, batch, edge]\n",
+        ),
         ("preset=demand", "demand"),
     ],
 )

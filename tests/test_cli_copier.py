@@ -65,7 +65,10 @@ def test_copy_from_a_clone_gives_the_same_files(
     [
         ("pos_rate=15", "pos_rate: give 0.0001 to 0.9999"),
         ("pos_rate=many", "pos_rate: give a number"),
-        ("deployment_modes=rest", "deployment_modes: give a list, such as [rest, grpc, batch]"),
+        (
+            "deployment_modes=rest",
+            "deployment_modes: give a list, such as [rest, grpc, batch, edge]",
+        ),
         (
             "deployment_mode=[rest]",
             "deployment_mode: do you mean deployment_modes?",

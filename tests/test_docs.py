@@ -71,7 +71,7 @@ def told(text: str) -> set[str]:
         for code in re.findall(r"`([^`]*)`", cell):
             words = code.rpartition("ml ")[2].split()
             names = [word for word in words if re.fullmatch(r"[a-z-]+", word)]
-            if names[0] in ("contract", "features", "plan"):
+            if names[0] in ("contract", "edge", "features", "plan"):
                 group = names[0]
                 names = names[1:]
             found.add(f"{group} {names[0]}".strip())
@@ -79,7 +79,8 @@ def told(text: str) -> set[str]:
 
 
 def test_readme_names_every_command(tmp_path: Path) -> None:
-    assert told((ROOT / "README.md").read_text()) == commands(render(tmp_path / "p"))
+    project = render(tmp_path / "p", deployment_modes=["rest", "batch", "edge"])
+    assert told((ROOT / "README.md").read_text()) == commands(project)
 
 
 OPTIONS = """
@@ -106,7 +107,8 @@ def options(project: Path) -> dict[str, list[str]]:
 
 def test_commands_in_documents_are_those_of_a_project(tmp_path: Path) -> None:
     """Each `ml` command that a reader is told to type is there, with the options that it gets."""
-    project = render(tmp_path / "p", plan_depth="regulated")
+    modes = ["rest", "batch", "edge"]
+    project = render(tmp_path / "p", plan_depth="regulated", deployment_modes=modes)
     known = options(project)
     seen = set()
     for page in [*PAGES, *project.rglob("*.md")]:

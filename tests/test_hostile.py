@@ -99,7 +99,10 @@ def test_a_hostile_answer_is_refused_in_one_line_or_taken_as_it_is(
         ("build_months: 1.5", "build_months: give a whole number"),
         ("project_name: [a, b]", "project_name: give a text"),
         ('owner: "a\\0b"', "owner: one line of plain text"),
-        ("deployment_modes: rest", "deployment_modes: give a list, such as [rest, grpc, batch]"),
+        (
+            "deployment_modes: rest",
+            "deployment_modes: give a list, such as [rest, grpc, batch, edge]",
+        ),
         ("action: null", "action: give a text"),
         ("pos_rat: 0.2", "no question is called pos_rat"),
     ],
@@ -146,7 +149,7 @@ def test_what_a_person_types_is_read_and_checked_at_once(tmp_path: Path) -> None
             "give a number, such as 10": "\x15" + "1,000\r",
             "write 1000 or 1.0000": "\x15" + "1.889,50\r",
             "How are predictions delivered": " \x1b[B\x1b[B \r",  # none of them
-            "choose at least one of rest, grpc, batch": " \r",
+            "choose at least one of rest, grpc, batch, edge": " \r",
         }
     )
     code, shown = terminal.end()

@@ -79,7 +79,7 @@ def check_project(folder: Path, given: dict[str, Any]) -> None:
             del faults["it holds a path of this machine"]
         found = [fault for fault, there in faults.items() if there]
         assert not found, f"{name}: {found}"
-    for mode in {"rest", "grpc", "batch"} - set(remembered["deployment_modes"]):
+    for mode in {"rest", "grpc", "batch", "edge"} - set(remembered["deployment_modes"]):
         strangers = [name for name in files if re.search(rf"(?<![a-z]){mode}(?![a-z])", name)]
         assert not strangers, f"files of a mode that was not chosen: {strangers}"
     plan = yaml.load(files["plan/plan.yaml"], yaml.CSafeLoader)
@@ -248,6 +248,8 @@ OTHER: dict[str, Any] = {
     "peak_qps": 40,
     "batch_schedule": "30 4 * * 1",
     "batch_deadline_hours": 7.5,
+    "edge_size_mb": 2.5,
+    "edge_latency_ms": 7,
     "machine_price": 0.3,
     "place_limit": "building",
     "runs_on": "azure",
@@ -279,6 +281,7 @@ def consumed(folder: Path) -> dict[str, bytes]:
 def standard(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("standard") / "project"
     same = {"hours_saved": 10, "hourly_rate": 10, "prediction_unit": "case", "today_caught": 0.1}
+    same |= {"deployment_modes": ["rest", "batch", "edge"]}
     return consumed(render(folder, plan_depth="regulated", monthly_benefit=52500, **same))
 
 
@@ -290,6 +293,7 @@ def test_every_answer_changes_a_file(tmp_path: Path, standard: dict[str, bytes],
     held |= {"yearly_gap": 2520000, "build_months_best": 3, "build_months_worst": 8}
     held |= {"hours_saved": 10, "hourly_rate": 10, "kpi_now": 0.15, "kpi_target": 0.135}
     held |= {"history_months": 2.5, "prediction_unit": "case", "today_caught": 0.1}
+    held |= {"deployment_modes": ["rest", "batch", "edge"]}
     held |= {"today_precision": 0.15, "plan_depth": "regulated"}  # where every question is asked
     project = render(tmp_path / "project", **{**held, name: OTHER[name]})
     assert different(consumed(project), standard)
@@ -492,8 +496,8 @@ BAD = [
     ("horizon_months", 4, "give 5 to 120"),
     ("discount_rate", 1.5, "give 0 to 1"),
     ("interpretability", "some", "give one of none, global"),
-    ("deployment_modes", [], "choose at least one of rest, grpc, batch"),
-    ("deployment_modes", ["rest", "kafka"], "give a list, such as [rest, grpc, batch]"),
+    ("deployment_modes", [], "choose at least one of rest, grpc, batch, edge"),
+    ("deployment_modes", ["rest", "kafka"], "give a list, such as [rest, grpc, batch, edge]"),
     ("latency_ms", 0, "give 1 to"),
     ("batch_schedule", "0 5 * *", "five fields"),
     ("batch_schedule", "0 24 * * *", "hour: 0 to 23, not 24"),

@@ -44,7 +44,11 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "rest": {"deployment_modes": ["rest"]},
     "batch": {"deployment_modes": ["batch"], "personal_data": False},
     "standard": {"plan_depth": "standard"},
-    "regulated": {"plan_depth": "regulated", "decision_mode": "automated"},
+    "regulated": {
+        "plan_depth": "regulated",
+        "decision_mode": "automated",
+        "deployment_modes": ["rest", "batch", "edge"],
+    },
     "churn": {"preset": "churn"},
     "fraud": {"preset": "fraud", "plan_depth": "standard"},
     "credit": {"preset": "credit", "plan_depth": "regulated"},

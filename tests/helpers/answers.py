@@ -100,7 +100,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "min_gain": st.floats(0, 0.5),
     "min_metric": st.floats(0, 1),
     "ab_effect": st.floats(0.001, 1),
-    "deployment_modes": st.sampled_from([["rest"], ["batch"], ["rest", "batch"]]),
+    "deployment_modes": st.sampled_from([["rest"], ["batch"], ["edge"], ["rest", "batch"]]),
     "latency_ms": st.integers(1, 60000),
     "peak_qps": st.integers(1, 10**6),
     "machine_price": st.floats(0, 10**4),
@@ -109,6 +109,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "runs_on": st.sampled_from(["nothing", "own_servers", "aws", "azure", "gcp", "databricks"]),
     "batch_schedule": st.sampled_from(["0 5 * * *", "*/15 0-6,22 1 1,7 5", "59 23 31 12 7"]),
     "batch_deadline_hours": st.floats(0.1, 720),
+    "edge_size_mb": st.floats(0.01, 2000),
+    "edge_latency_ms": st.floats(0.1, 60000),
     "availability": st.floats(0.9, 0.9999),
     "window_days": st.integers(1, 90),
     "decision_mode": st.sampled_from(["human_in_loop", "automated"]),
@@ -131,6 +133,8 @@ HIDDEN_WITHOUT = {
     "window_days": "rest",
     "batch_schedule": "batch",
     "batch_deadline_hours": "batch",
+    "edge_size_mb": "edge",
+    "edge_latency_ms": "edge",
 }
 # Questions that are asked only where another answer is more than 0.
 HIDDEN_AT_ZERO = {"today_precision": "today_caught", "hourly_rate": "hours_saved"}

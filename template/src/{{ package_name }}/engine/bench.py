@@ -72,7 +72,11 @@ def run(project: Project) -> dict[str, Any]:
 
 def _services(project: Project) -> list[str]:
     """Return the modes that callers wait for."""
-    return [mode for mode in project.facts.deployment_modes if mode != "batch"]
+    sources = Path(__file__).parent / "serving"
+    modes = project.facts.deployment_modes
+    return [
+        mode for mode in modes if "def create_app(" in (sources / f"{mode}.py").read_text("utf-8")
+    ]
 
 
 def _single_row_ms(scorer: Scorer, golden: Golden) -> dict[str, float]:

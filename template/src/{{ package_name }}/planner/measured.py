@@ -5,6 +5,7 @@ import re
 import string
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from ..engine import storage
@@ -90,6 +91,12 @@ TEXTS: dict[str, tuple[str, str]] = {
     "DATA-05": ("sources", "{told}"),
     **sentences.TEXTS,
 }
+# Blocks that only some ways to deliver have say theirs in a module of their own.
+OWN = [
+    import_module(f".{path.stem}", __package__)
+    for path in sorted(Path(__file__).parent.glob("measured_*.py"))
+]
+TEXTS |= {block: text for module in OWN for block, text in module.TEXTS.items()}
 
 
 def amount(given: Number) -> str:
@@ -413,7 +420,7 @@ def _whose(made: Report) -> str:
 
 def _bench(report: Report, project: Project) -> Report:
     answers, card = project.plan.answers, _card(report["scorecard"], project)
-    if answers["deployment_modes"] == ["batch"]:
+    if "peak_qps" not in answers:  # nobody waits for an answer
         return {"size": "", **card}
     # Little's law as in DEP-02, with the measured time in place of the limit.
     busy = answers["peak_qps"] * report["single_row_ms"]["p95"] / 1000
@@ -465,4 +472,5 @@ MADE: dict[str, Callable[[Report, Project], Report]] = {
     "retrain": _retrain,
     "progress": lambda report, project: {},
     "sources": lambda report, project: {"told": sourced.told(report)},
+    **{name: made for module in OWN for name, made in module.MADE.items()},
 }

@@ -423,7 +423,7 @@ def _key(value: Any) -> Any:
     return _moment(value) if isinstance(value, dt.datetime) else value
 
 
-def _codes(levels: tuple[str, ...]) -> dict[str, float]:
+def codes_of(levels: tuple[str, ...]) -> dict[str, float]:
     """Return the code of each level; what means missing has the code of ""."""
     codes = {dialect.level(level): float(code) for code, level in enumerate(levels)}
     return codes | dict.fromkeys(dialect.MISSING, codes.get("", float(len(levels))))
@@ -483,7 +483,7 @@ class Scorer:
         self._categorical = [
             (
                 position[feature.column],
-                _codes(feature.levels),
+                codes_of(feature.levels),
                 float(len(feature.levels)),
             )
             for feature in spec.categorical
