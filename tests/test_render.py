@@ -303,6 +303,7 @@ def test_every_answer_is_read_by_a_block_of_the_plan() -> None:
     """Names of code and Python's version apart, which the plan leaves to files."""
     apart = {"preset", "plan_depth", "project_name", "project_slug", "package_name"}
     held = {"plan_depth": "regulated", "hours_saved": 10, "hourly_rate": 10.0, "today_caught": 0.1}
+    held |= {"deployment_modes": ["rest", "batch", "edge"]}
     blocks = render_plan(**held)[1]["blocks"]
     for name in OTHER.keys() - apart - {"python_version"}:
         other = render_plan(**held | {name: OTHER[name]})[1]["blocks"]
@@ -408,7 +409,8 @@ def test_quick_mode_asks_ten_questions_and_full_mode_all(
     full = prompts(monkeypatch, tmp_path / "full", detail="full")
     deep = prompts(monkeypatch, tmp_path / "deep", detail="full", plan_depth="standard")
     # Nobody acts today by default, and no hours are saved: how well, or for how much, is not asked.
-    unasked = ("task_type", *HIDDEN_AT_ZERO)
+    of_devices = [name for name, mode in HIDDEN_WITHOUT.items() if mode == "edge"]
+    unasked = ("task_type", *HIDDEN_AT_ZERO, *of_devices)
     assert list(deep) == [name for name in recorded_questions() if name not in unasked]
     assert set(deep) - set(full) == {
         *["row_bytes", "data_growth", "retention_months", "build_months_best"],
