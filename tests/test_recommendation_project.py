@@ -128,3 +128,20 @@ def test_bad_data_end_in_one_line(project: Made, name: str) -> None:
         path.unlink()
     champion = json.loads((project.folder / "models/registry.json").read_text())["champion"]
     assert champion == "v1"
+
+
+def test_users_items_and_times_are_enough(project: Made, tmp_path: Path) -> None:
+    frame = pl.read_parquet(project.folder / SAMPLE).drop("device").head(1200)
+    frame.write_csv(tmp_path / "taken.csv")
+    path = project.folder / "contracts/dataset.odcs.yaml"
+    agreed = path.read_bytes()
+    source = {"ML_DATA__SOURCE": str(tmp_path / "taken.csv")}
+    bare = Made(project.folder, project.package, project.settings | source)
+    try:
+        said = bare.ml("contract", "infer", str(tmp_path / "taken.csv"), "--target", "film_id")
+        assert "features   0" in said
+        for command in (["ingest"], ["validate"], ["profile"], ["train"]):
+            bare.ml(*command)
+        assert bare.report("training")["chosen"] in ("item_item", "ease", "ease_popular", "recent")
+    finally:
+        path.write_bytes(agreed)

@@ -66,7 +66,7 @@ def reference(
     if any(kind == "text" for kind in kinds.values()) and not {*watched} <= {*frame.columns}:
         frame = texts.watched(frame, contract)
     return {
-        "rows": frame.height,
+        "rows": len(scores),
         "features": {name: _profile(frame[name]) for name in watched},
         **{name: _profile(pl.Series(each)) for name, each in task.watched(scores).items()},
         **performance.known(scores, labels),

@@ -82,7 +82,8 @@ def association(values: pl.Series, y: pl.Series) -> float:
     names, less those it names wrongly (Goodman & Kruskal's lambda), judged on other rows than it is
     learnt from.
     """
-    counts = y.drop_nulls().value_counts(name="n").sort("n", "y", descending=[True, False])
+    counts = pl.DataFrame({"y": y}).drop_nulls().group_by("y").agg(n=pl.len())
+    counts = counts.sort("n", "y", descending=[True, False])
     known = y.is_in(counts["y"].head(ASKED_ITEMS).implode()).fill_null(False)
     codes, truth = alone.coded(values.filter(known))[2], y.filter(known).to_numpy()
     if len(truth) < MIN_ROWS or len(np.unique(truth)) < 2:
