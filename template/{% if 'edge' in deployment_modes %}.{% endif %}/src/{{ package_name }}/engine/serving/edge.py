@@ -247,7 +247,7 @@ def _golden(scorer: Scorer, golden: Golden) -> dict[str, Any]:
     answers = {}
     for name, found in scorer.predict(scorer.encode_rows(rows)).items():
         kind = next(output.kind for output in scorer.outputs if output.name == name)
-        if kind not in ("number", "numbers"):
+        if kind not in ("number", "numbers", "list"):
             continue
         near = np.broadcast_to(GOLDEN_TOLERANCE * task.unit(found), found.shape)
         answers[name] = {"values": found, "tolerance": near}

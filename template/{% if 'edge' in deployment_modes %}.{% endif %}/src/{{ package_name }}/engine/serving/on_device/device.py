@@ -318,8 +318,8 @@ class Scorer:
             rows = values.tolist()
             if output["kind"] == "text":
                 answers[output["name"]] = [", ".join(filter(None, row)) for row in rows]
-            elif output["kind"] == "numbers":
-                answers[output["name"]] = [list(map(float, row)) for row in rows]
+            elif several := SEVERAL.get(output["kind"]):
+                answers[output["name"]] = [list(map(several, row)) for row in rows]
             else:
                 typed = TYPES[output["kind"]]
                 answers[output["name"]] = [typed(row[0]) for row in rows]
@@ -335,6 +335,7 @@ class Scorer:
 
 
 TYPES: dict[str, type] = {"number": float, "integer": int, "boolean": bool}
+SEVERAL: dict[str, type] = {"numbers": float, "list": float, "items": int}
 TYPES |= {"category": str, "text": str, "date": datetime, "timestamp": datetime}
 
 

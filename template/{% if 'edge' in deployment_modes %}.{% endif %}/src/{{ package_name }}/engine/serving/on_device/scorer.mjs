@@ -267,6 +267,8 @@ const ANSWERS = {
   boolean: part => Boolean(Number(part[0])),
   text: part => part.filter(Boolean).join(", "),
   numbers: part => part,
+  list: part => part,
+  items: part => part.map(Number),
 };
 
 /** A number as CSV holds it: in Python's notation. */
