@@ -724,8 +724,15 @@ TASKS = sorted(
 )
 
 
+@pytest.mark.parametrize("modes", [["edge"], ["rest", "edge"]], ids="+".join)
+def test_what_must_look_back_is_not_delivered_to_devices(tmp_path: Path, modes: list[str]) -> None:
+    with pytest.raises(Exception, match="no edge: a list looks back to what a user took"):
+        render(tmp_path / "p", task_type="recommendation", deployment_modes=modes)
+    assert not (tmp_path / "p").exists()
+
+
 @NIGHTLY
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [task for task in TASKS if task != "recommendation"])
 def test_a_project_of_each_task_packages_its_champion(tmp_path: Path, task: str) -> None:
     folder = render(tmp_path / "p", task_type=task, deployment_modes=["edge"])
     made = Made(folder, next((folder / "src").iterdir()).name, {})
