@@ -31,7 +31,8 @@ class Rows:
         self.found = hit.any(axis=1)
         self.rank = np.where(self.found, hit.argmax(axis=1) + 1.0, np.inf)
         self.items, codes = np.unique(np.concatenate([y, lists.ravel()]), return_inverse=True)
-        self.own, self.lists = codes[: len(y)], codes[len(y) :].reshape(lists.shape)
+        self.own: Array = codes[: len(y)]
+        self.lists: Array = codes[len(y) :].reshape(lists.shape)
 
     def values(self, names: Sequence[str], weights: Array | None = None) -> list[float]:
         """Return metrics by their names; `weights` of shape (rows,)."""

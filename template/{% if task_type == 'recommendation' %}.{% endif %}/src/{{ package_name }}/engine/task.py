@@ -161,7 +161,8 @@ def lead(scores: Floats) -> Floats:
     """
     told = np.maximum(scores[..., LENGTH : 2 * LENGTH], 0.0)
     total = told.sum(axis=-1)
-    return np.round(np.divide(told[..., 0], total, out=np.zeros_like(total), where=total > 0), 4)
+    shares = np.divide(told[..., 0], total, out=np.zeros_like(total), where=total > 0)
+    return np.asarray(np.round(shares, 4), np.float64)
 
 
 def rounded(scores: Floats) -> Floats:

@@ -61,7 +61,8 @@ def doubts(frame: pl.DataFrame, target: Column) -> dict[str, int]:
 def profile(y: pl.Series) -> dict[str, Any]:
     """Return what profile.json says of the items beside their trend."""
     counts = y.drop_nulls().value_counts(name="n").sort("n", descending=True)["n"]
-    rows, most = counts.sum(), counts.head(max(1, round(0.1 * len(counts)))).sum()
+    rows = int(counts.sum())
+    most = int(counts.head(max(1, round(0.1 * len(counts)))).sum())
     return {
         "items": len(counts),
         "once": int((counts == 1).sum()),
