@@ -17,6 +17,7 @@ TIERS = {
         *("test_survival", "test_regression_project", "test_multiclass_project"),
         *("test_multilabel_project", "test_anomaly_project", "test_clustering_project"),
         "test_recommendation_project",
+        "test_forecasting_project",
         *("test_features_project", "test_monorepo", "test_privacy"),
         *("test_regression_use", "test_threads", "test_large_tables"),
     ),

@@ -208,7 +208,7 @@ def test_a_preset_trains_at_once(project: Path, preset: str) -> None:
     assert "churn" not in (project / "contracts/dataset.odcs.yaml").read_text() or preset == "churn"
 
 
-@pytest.mark.parametrize("name", ["demand", "visual_defect"])
+@pytest.mark.parametrize("name", ["visual_defect"])
 def test_what_is_not_built_yet_says_so(tmp_path: Path, name: str) -> None:
     with fast_copier(), pytest.raises(UserMessageError, match="not built yet"):
         copier.run_copy(

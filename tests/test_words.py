@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.package import own
+from helpers.package import own, shared
 from helpers.rendering import ROOT, copy_template, render
 
 OTHERS = {
@@ -18,6 +18,9 @@ OTHERS = {
     "clustering": r"positives?\b|prevalence|probabilit(?:y|ies)|threshold|\bclass(?:es)?\b|anomal|"
     r"confusion|false alarm|binary|regression|\bpinball|calibrat|pos_rate|cost_f[pn]|cost_over|"
     r"cost_under|target_unit|multiclass|macro F1|rarest|labels? (?:is|are|come)\b",
+    "forecasting": r"positives?\b|prevalence|probabilit(?:y|ies)|threshold|\bclass(?:es)?\b|"
+    r"\broc\b|false alarm|confusion|binary|regression|cost_fp|cost_fn|pos_rate|multiclass|macro F1|"
+    r"rarest|anomal|segment|value to plan with",
     "multiclass": r"positives?\b|prevalence|threshold|\broc\b|false alarm|binary|pos_rate|"
     r"cost_f[pn]|regression model|tabular-regression|\bpinball|conformal|target_unit|target_mean|"
     r"interval_coverage|cost_over|cost_under",
@@ -79,7 +82,8 @@ def of_task(task: str) -> tuple[set[str], set[str], set[str]]:
         for name in ("questions.yml", "rules.yaml")
     )
     ids = {rule["id"] for made in ruled["decisions"].values() for rule in made.get("rules", ())}
-    files = {path.relative_to(own(task)).as_posix() for path in own(task).rglob("*.*")}
+    folders = (own(task), *shared(task))
+    files = {p.relative_to(folder).as_posix() for folder in folders for p in folder.rglob("*.*")}
     common = (
         yaml.safe_load(path.read_text("utf-8")) for path in (ROOT / "questions").glob("*.yml")
     )

@@ -133,16 +133,20 @@ def questions(task: str = "") -> dict[str, dict[str, Any]]:
     found = {name: details for file in files() for name, details in group(file).items()}
     others = {
         n for of, asked in own().items() if of != task for n, q in asked.items() if "before" in q
-    }
+    } - set(own().get(task, {}))
     hidden = {n for n, q in own().get(task, {}).items() if q.get("when") == NEVER}
     return {name: q for name, q in found.items() if not task or name not in others | hidden}
 
 
 @cache
 def own() -> dict[str, dict[str, dict[str, Any]]]:
-    """Return what each task asks, by its name."""
+    """Return what each task asks, by its name; `like` takes a question as another task asks it."""
     found = sorted((ROOT / "questions").glob("*/questions.yml"))
-    return {file.parent.name: yaml.safe_load(file.read_text(encoding="utf-8")) for file in found}
+    read = {file.parent.name: yaml.safe_load(file.read_text(encoding="utf-8")) for file in found}
+    return {
+        task: {name: read[of][name] if (of := q.get("like")) else q for name, q in asked.items()}
+        for task, asked in read.items()
+    }
 
 
 @cache
@@ -155,7 +159,10 @@ def group(file: Path) -> dict[str, dict[str, Any]]:
                 if more.get("before") == name:
                     kept = {key: value for key, value in more.items() if key != "before"}
                     when = f" and ({more['when'][3:-3]})" if "when" in more else ""
-                    found[new] = {**kept, "when": f"{{{{ task_type == '{task}'{when} }}}}"}
+                    asked_by = f"task_type == '{task}'{when}"
+                    if new in found:  # asked by another task in the same words
+                        asked_by = f"{found[new]['when'][3:-3]} or {asked_by}"
+                    found[new] = {**kept, "when": f"{{{{ {asked_by} }}}}"}
         found[name] = varied(name, details)
     return found
 

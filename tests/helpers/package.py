@@ -69,6 +69,12 @@ def regression() -> None:
         load("regression_package", sources("regression"))
 
 
+def forecasting() -> None:
+    """Make `import forecasting_package.models` and the like work, as `package_name` does."""
+    if "forecasting_package" not in sys.modules:
+        load("forecasting_package", sources("forecasting"))
+
+
 def anomaly() -> None:
     """Make `import anomaly_package.models` and the like work, as `package_name` does."""
     if "anomaly_package" not in sys.modules:

@@ -79,9 +79,7 @@ def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split, s
     frame, digest = validation.stored_hashed(project, name, mend, agreed)
     settings, scheme = project.config.training, project.facts.split
     check(project, agreed)
-    past = history.declared(features.FEATURES, project, agreed)
-    state = history.state_of(past, agreed, history.events(project, agreed)) if past else None
-    frame = history.looked_up(frame, state)
+    frame, state = history.prepared(project, agreed, frame, features.FEATURES)
     y = targets.values(frame, agreed.target)
     parts = split(
         frame,

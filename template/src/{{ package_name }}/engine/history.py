@@ -12,11 +12,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import progress, storage, task
+from . import examples, progress, storage, task
 from .data import contract as contracts
 from .data import target as targets
 from .data import validation
-from .data.contract import Column, Contract
+from .data.contract import WITHHELD, Column, Contract
 from .errors import ProjectError
 from .features import encode, with_words
 from .model import registry
@@ -25,7 +25,6 @@ from .model.history import (
     Events,
     Keys,
     Lag,
-    Lookback,
     Moments,
     Past,
     State,
@@ -35,6 +34,7 @@ from .model.history import (
 )
 from .model.plain import Matrix
 from .model.scorer import FeatureSpec, NumericFeature, Scorer
+from .model.seasons import Lookback
 from .settings import Project
 
 VALID, REJECTED = "data/processed/valid.parquet", "data/quarantine/rejected.parquet"
@@ -48,12 +48,22 @@ def looking_back(features: Sequence[Any]) -> list[Past]:
 def declared(features: Sequence[Any], project: Project, contract: Contract) -> tuple[Lookback, ...]:
     """Return what a team declares, with key, time and delay; ProjectError for the first fault.
 
-    Before it come the earlier targets of the entity that every model of the task sees.
+    Before it come what the task needs, and the earlier targets that every model of it sees.
     """
     of = contract.target.name
     seen = [Lag(f"{of}.{n}", of=of, back=n) for n in range(1, task.LOOKS_BACK + 1)]
     every = [*seen, *looking_back(features)]
-    return tuple(_declared(item, project, contract) for item in every)
+    own = examples.lookbacks(project, contract)
+    return (*own, *(_declared(item, project, contract) for item in every))
+
+
+def prepared(
+    project: Project, contract: Contract, frame: pl.DataFrame, features: Sequence[Any]
+) -> tuple[pl.DataFrame, State | None]:
+    """Return rows to learn from with what looks back, and the state of the table that knows it."""
+    past = declared(features, project, contract)
+    state = state_of(past, contract, events(project, contract)) if past else None
+    return looked_up(examples.made(project, contract, frame), state), state
 
 
 def _declared(feature: Past, project: Project, contract: Contract) -> Any:
@@ -199,7 +209,8 @@ def looked_up(frame: pl.DataFrame, state: State | None) -> pl.DataFrame:
     if state is None:
         return frame
     asked = {by: keys(frame[by]) for by in state.events}
-    found = state.ask(asked, times(frame[state.features[0].on]))
+    withheld = frame[WITHHELD].to_numpy() if WITHHELD in frame.columns else None
+    found = state.ask(asked, times(frame[state.features[0].on]), withheld)
     names = [feature.name for feature in state.features]
     return frame.with_columns(pl.Series(n, found[:, place]) for place, n in enumerate(names))
 

@@ -29,7 +29,8 @@ Kind = Literal["number", "integer", "boolean", "category", "text", "date", "time
 Role = Literal["feature", "target", "entity", "time", "excluded"]
 Severity = Literal["error", "warning"]
 Effect = Literal["", "up", "down"]  # on the target of sample data, where a column's values rise
-INTERNAL = ("_row", "_rules")  # columns of our own in tables and in the quarantine
+WITHHELD = "_withheld"  # microseconds before a row of which it knows nothing
+INTERNAL = ("_row", "_rules", WITHHELD)  # columns of our own in tables and in the quarantine
 # What scoring adds to the keys.
 SCORED = (*task.NAMES, "model_version", "problem", "warning")
 # Letters that lose more than a mark when they are written in ASCII.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from .. import task
 from . import target as targets
 from . import validation
-from .contract import Contract
+from .contract import WITHHELD, Contract
 
 PARITY_ROWS = 2000
 
@@ -47,6 +47,7 @@ def keep(
 ) -> Kept:
     """Return what is needed later of both parts; `tested` are the places that a fold tests."""
     columns = [column.name for column in agreed.columns]
+    columns += [name for name in development.columns if name == WITHHELD]
     return Kept(
         development=validation.parquet(development.select(columns)),
         test=validation.parquet(test.select(columns)),

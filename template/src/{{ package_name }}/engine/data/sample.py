@@ -81,7 +81,7 @@ def generate(contract: Contract, rows: int, seed: int, months: int = MONTHS) -> 
     data = signal.shaped(contract, data, rng)
     latent = signal.latent(target, partial(_score, effects, rows, rng), rng)
     if target.definition is None:
-        data[target.name] = signal.outcome(target, latent)
+        data.setdefault(target.name, signal.outcome(target, latent))
     else:
         data |= _arranged(target, data, latent, set(fixed), rng)
         frame = pl.DataFrame(list(data.values()))

@@ -29,7 +29,7 @@ from ..settings import Project
 from . import contract as contracts
 from . import target as targets
 from . import texts
-from .contract import Column, Contract
+from .contract import WITHHELD, Column, Contract
 
 if TYPE_CHECKING:  # it comes with the runtime of the model
     from ..model.scorer import ServedColumn
@@ -286,7 +286,8 @@ def stored_hashed(
 
 def check_columns(frame: pl.DataFrame, name: str, mend: str, contract: Contract) -> None:
     """CheckFailed when a stored table has other columns or types than `contract`."""
-    if frame.schema != {c.name: DTYPES[c.kind] for c in contract.columns}:
+    there = {name: dtype for name, dtype in frame.schema.items() if name != WITHHELD}
+    if there != {c.name: DTYPES[c.kind] for c in contract.columns}:
         raise CheckFailed(f"{name} has other columns or types than the contract: {mend}")
 
 

@@ -82,7 +82,7 @@ def emit(predictor: Predictor, spec: FeatureSpec, *, encoded: bool) -> bytes:
             if view not in views:
                 views[view] = member.sees.derived.emit(graph, view, made)
             graph.matrix = views[view]
-        predictions.append(_model(graph, member.model, seen))
+        predictions.append(predicted(graph, member.model, len(seen.numeric)))
     if second := predictor.second:
         blend = linked(graph, second.link, second.emit(graph, predictions))
     else:
@@ -121,10 +121,10 @@ def _raw_inputs(graph: Graph, spec: FeatureSpec) -> list[onnx.ValueInfoProto]:
     return inputs
 
 
-def _model(graph: Graph, model: Model, spec: FeatureSpec) -> str:
+def predicted(graph: Graph, model: Model, width: int) -> str:
+    """Add the nodes of a model that sees `width` numbers; return its column, double."""
     # In double precision up to the answer: the head may lead a prediction back to the model's sum,
     # which single precision has lost at the ends of a link.
-    width = len(spec.numeric)
     if isinstance(model, Linear):
         return linked(graph, model.link, _linear(graph, model, width))
     if not isinstance(model, Forest):

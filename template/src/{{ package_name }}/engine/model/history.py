@@ -12,7 +12,7 @@ import operator
 import re
 import zipfile
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -199,8 +199,9 @@ class Window(Past, frozen=True, kw_only=True):
 
 
 class DaysSince(Past, frozen=True, kw_only=True):
-    """Days since the last earlier row."""
+    """Days since the last earlier row; a row gets a warning where they are more than `most`."""
 
+    most: Days | None = None
     purpose: ClassVar[str] = "how long ago the last one was"
 
     def answer(self, events: "Events", asked: "Asked") -> Floats:
@@ -211,9 +212,6 @@ class DaysSince(Past, frozen=True, kw_only=True):
     def of_row(self, events: "Events", asked: "AskedRow") -> float:
         """Take the time from the last event to the row."""
         return float(asked.moment - events.times.item(asked.first + asked.known - 1)) / DAY
-
-
-Lookback = Lag | Window | DaysSince
 
 
 class Asked(NamedTuple):
@@ -253,6 +251,7 @@ class Events:
         self._keys, self._times = keys.data, times.data
         self._values: dict[str, Places] = {}
         self._blocks: dict[tuple[Join, str], list[Floats]] = {}
+        self.prepared: dict[Past, tuple[Floats, ...]] = {}  # what a feature computed once
 
     def places(self, keys: Keys) -> Places:
         """Return the place of each key, -1 for one that no event has."""
@@ -371,7 +370,7 @@ class State:
 
     def __init__(
         self,
-        features: tuple[Lookback, ...],
+        features: Sequence[Past],
         events: Mapping[str, Events],
         origin: Origin | None = None,
     ) -> None:
@@ -379,16 +378,21 @@ class State:
         for feature in features:
             feature.prepare(events[feature.by])
 
-    def ask(self, keys: Mapping[str, Keys], moments: Moments) -> Floats:
+    def ask(
+        self, keys: Mapping[str, Keys], moments: Moments, withheld: Moments | None = None
+    ) -> Floats:
         """Return the features of rows, shape (rows, features), NaN where missing.
 
-        `keys` are those of the rows by column, `moments` their times (rows,).
+        `keys` are those of the rows by column, `moments` their times (rows,). Of the microseconds
+        `withheld` before its time a row knows nothing, as if it had been asked for so early.
         """
+        withheld = np.zeros(len(moments), np.int64) if withheld is None else withheld
         found = np.full((len(moments), len(self.features)), np.nan)
         for start in range(0, len(moments), ASKED_ROWS):
             part = slice(start, start + ASKED_ROWS)
             for by, events in self.events.items():
-                self._ask(by, events, events.places(keys[by][part]), moments[part], found[part])
+                entity = events.places(keys[by][part])
+                self._ask(by, events, entity, moments[part], withheld[part], found[part])
         return np.where(np.abs(found) <= LARGEST, found, np.nan)
 
     def of_row(self, keys: Mapping[str, int], moment: int) -> list[float]:
@@ -410,19 +414,25 @@ class State:
         return found
 
     def _ask(
-        self, by: str, events: Events, entity: Places, moments: Moments, found: Floats
+        self,
+        by: str,
+        events: Events,
+        entity: Places,
+        moments: Moments,
+        withheld: Moments,
+        found: Floats,
     ) -> None:
         """Write the features of one column of keys into `found`."""
         seen = np.flatnonzero((entity >= 0) & (moments != NO_TIME))
         if not len(seen):
             return
-        entity, moments = entity[seen], moments[seen]
+        entity, moments, withheld = entity[seen], moments[seen], withheld[seen]
         known: dict[int, tuple[Places, Asked]] = {}
         for index, feature in enumerate(self.features):
             if feature.by != by:
                 continue
             if feature.delay not in known:
-                count = events.before(entity, moments - feature.delay)
+                count = events.before(entity, moments - feature.delay - withheld)
                 have = count > 0
                 rows = entity[have]
                 asked = Asked(rows, events.first[rows], count[have], moments[have])
@@ -484,7 +494,7 @@ def write(folder: Path, state: State, built: dt.datetime) -> Origin:
     return origin
 
 
-def read(folder: Path, features: tuple[Lookback, ...]) -> State:
+def read(folder: Path, features: Sequence[Past]) -> State:
     """Read the state of a bundle; ProjectError when it is missing, changed or of another one."""
     where = f"bundle {folder.name}: its features look back, but"
     if not (folder / STATE).is_file():
@@ -509,7 +519,7 @@ def read(folder: Path, features: tuple[Lookback, ...]) -> State:
         raise ProjectError(f"{where} {origin.file} is not usable: {MEND}") from None
 
 
-def read_of(features: tuple[Lookback, ...]) -> list[tuple[str, list[str]]]:
+def read_of(features: Sequence[Past]) -> list[tuple[str, list[str]]]:
     """Return each column of keys with the columns whose values its features read, sorted."""
     every = {feature.by for feature in features}
     return [(by, sorted({f.column for f in features if f.by == by} - {""})) for by in sorted(every)]

@@ -21,10 +21,11 @@ from .. import dialect, privacy, storage, task
 from ..errors import ProjectError
 from ..threads import workers
 from . import stored_graph
-from .history import FEW_ROWS, Lookback, State, key_of, moment_of
+from .history import FEW_ROWS, DaysSince, State, key_of, moment_of
 from .history import FILES as STATE_FILES
 from .history import read as read_state
 from .output import Output, answer
+from .seasons import Lookback
 from .texts import FILE as WORDS
 from .texts import TextFeature, Words
 from .texts import read as read_words
@@ -652,6 +653,8 @@ class Scorer:
         """Return for each row the first category that training has not learnt, or ""."""
         found = [""] * len(rows)
         is_other = encoded[:, len(self._numeric) :] == self._others
+        for text, later in self.beyond(encoded):
+            found = [text if far else said for far, said in zip(later, found, strict=True)]
         if not is_other.any():
             return found
         for row, category in reversed(np.argwhere(is_other).tolist()):
@@ -660,6 +663,17 @@ class Scorer:
             if value is not None and value not in dialect.MISSING:
                 found[row] = f"{self.columns[index].name}: {UNSEEN}"
         return found
+
+    def beyond(self, encoded: NDArray[np.float32]) -> list[tuple[str, NDArray[np.bool_]]]:
+        """Return warnings of rows that are later than was learnt, each with its rows (rows,)."""
+        return [
+            (
+                f"{feature.on}: more than {feature.most:g} days after the last known row",
+                encoded[:, self.spec.names.index(feature.name)] > feature.most,
+            )
+            for feature in self.spec.history
+            if isinstance(feature, DaysSince) and feature.most is not None
+        ]
 
     def score_rows(self, rows: Sequence[msgspec.Struct]) -> dict[str, NDArray[Any]]:
         """Score rows of `row_type`."""

@@ -338,6 +338,8 @@ def encode(scorer: Scorer, frame: pl.DataFrame) -> Encoded:
         unseen = is_other & typed[category.column].is_not_null()
         if unseen.any():
             warning = _first(warning, unseen, f"{category.column}: {UNSEEN}")
+    for text, far in scorer.beyond(matrix):
+        warning = _first(warning, pl.Series(far), text)
     return Encoded(matrix, problem, warning)
 
 

@@ -1,0 +1,156 @@
+"""Features that look back by rows and by whole periods: what series of values need."""
+
+from typing import Annotated, ClassVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from .history import (
+    DAY,
+    Asked,
+    AskedRow,
+    Count,
+    Days,
+    DaysSince,
+    Events,
+    Floats,
+    Lag,
+    Past,
+    Places,
+    Window,
+)
+
+Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
+Found = NDArray[np.bool_]
+SEARCHED = 4  # periods back in which the last value of a season is looked for
+
+
+class _Series(Past, frozen=True, kw_only=True):
+    """A feature of the earlier values of a column, with one way for one row and for many."""
+
+    of: str
+
+    @property
+    def column(self) -> str:
+        """The column whose earlier values count."""
+        return self.of
+
+    def of_row(self, events: Events, asked: AskedRow) -> float:
+        """Do what `answer` does for many."""
+        place = np.searchsorted(events.first, asked.first, side="right") - 1
+        several = (np.array([value]) for value in (place, *asked))
+        return float(self.answer(events, Asked(*several))[0])
+
+
+class Recent(_Series, frozen=True, kw_only=True):
+    """The mean of the values in the last `rows` rows; missing where none of them has one."""
+
+    rows: Count = 28
+    purpose: ClassVar[str] = "the level at which values were lately"
+
+    def prepare(self, events: Events) -> None:
+        """Join neighbouring events."""
+        events.values(self.of)
+        events.blocks(self.of, "mean")
+
+    def answer(self, events: Events, asked: Asked) -> Floats:
+        """Join the last events."""
+        start = np.maximum(asked.known - self.rows, 0)
+        values = events.values(self.of)
+        counted = values[asked.first + asked.known] - values[asked.first + start]
+        total = events.joined(self.of, "mean", asked.first, start, asked.known)
+        return np.where(counted > 0, total / np.maximum(counted, 1), np.nan)
+
+
+class Season(_Series, frozen=True, kw_only=True):
+    """The mean of the last `seasons` known values that stood whole periods before the row's time.
+
+    A period has `days`: with 7 of them a Monday is made of Mondays. Missing where none is there.
+    """
+
+    days: Days = 7
+    seasons: Count = 1
+    purpose: ClassVar[str] = "what was at the same place of earlier seasons"
+
+    def answer(self, events: Events, asked: Asked) -> Floats:
+        """Take the values at these times."""
+        values = events.columns[self.of]
+        total, counted = np.zeros(len(asked.moments)), np.zeros(len(asked.moments))
+        for place, there in periods(events, asked, self.days, self.seasons):
+            found = np.where(there, values[place], np.nan)
+            known = ~np.isnan(found)
+            total += np.where(known, found, 0.0)
+            counted += known
+        return np.where(counted > 0, total / np.maximum(counted, 1), np.nan)
+
+
+class Smoothed(_Series, frozen=True, kw_only=True):
+    """Level and season of all earlier values, smoothed exponentially, at the row's time.
+
+    Both start as plain means and then follow each value by a share of its error: `level` of it, and
+    of what is left `season`. The season has `days` (Winters 1960, without trend). Missing values
+    change nothing.
+    """
+
+    days: Days = 7
+    level: Share = 0.1
+    season: Share = 0.1
+    purpose: ClassVar[str] = "where level and season stood, all earlier values weighed"
+
+    def prepare(self, events: Events) -> None:
+        """Follow the values of all keys at once, one event of each at a time."""
+        if self in events.prepared:
+            return
+        values = events.columns[self.of]
+        parts = max(1, round(self.days))
+        period = round(self.days * DAY)
+        part = (events.times % period) * parts // period
+        level, season = np.zeros(len(values)), np.zeros(len(values))
+        now, seen = np.zeros(len(events.keys)), np.zeros(len(events.keys))
+        states, visits = np.zeros((len(events.keys), parts)), np.zeros((len(events.keys), parts))
+        for step in range(int(events.counts.max(initial=0))):
+            alive = np.flatnonzero(events.counts > step)
+            at = events.first[alive] + step
+            phase, value = part[at], values[at]
+            known = ~np.isnan(value)
+            error = np.where(known, value - now[alive] - states[alive, phase], 0.0)
+            seen[alive] += known
+            visits[alive, phase] += known
+            share = np.maximum(self.level, 1 / np.maximum(seen[alive], 1))
+            of_season = np.maximum(self.season, 1 / (1 + visits[alive, phase]))
+            now[alive] += share * error
+            states[alive, phase] += of_season * (1 - share) * error
+            level[at], season[at] = now[alive], states[alive, phase]
+        level[np.isnan(values) & (level == 0)] = np.nan  # nothing was known yet
+        events.prepared[self] = level, season
+
+    def answer(self, events: Events, asked: Asked) -> Floats:
+        """Add the last level and what its season stood at."""
+        level, season = events.prepared[self]
+        found = np.zeros(len(asked.moments))
+        looked = np.ones(len(asked.moments), bool)
+        for place, there in periods(events, asked, self.days, SEARCHED):
+            found = np.where(looked & there, season[place], found)
+            looked &= ~there
+        return np.asarray(level[asked.first + asked.known - 1] + found)
+
+
+def periods(events: Events, asked: Asked, days: float, most: int) -> list[tuple[Places, Found]]:
+    """Return the events that lie whole periods before each row's time, the latest known first.
+
+    Each with where it is there: others are the place of some event of the key.
+    """
+    period = round(days * DAY)
+    last = events.times[asked.first + asked.known - 1]
+    back = np.maximum(1, -((last - asked.moments) // period))
+    found = []
+    for more in range(most):
+        moment = asked.moments - (back + more) * period
+        before = np.maximum(events.before(asked.entity, moment + 1) - 1, 0)
+        place = asked.first + before
+        found.append((place, events.times[place] == moment))
+    return found
+
+
+Lookback = Lag | Window | DaysSince | Recent | Season | Smoothed

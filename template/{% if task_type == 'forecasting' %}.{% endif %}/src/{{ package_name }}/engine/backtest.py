@@ -1,0 +1,157 @@
+"""How far off forecasts are: by steps ahead, size of series and origin, and against a season ago.
+
+The mean absolute scaled error (MASE, Hyndman & Koehler 2006) divides each error by what a forecast
+with the value of a season before missed on average in the development part of the same series.
+"""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from . import history, privacy
+from .data import contract, validation
+from .data import target as targets
+from .data.contract import WITHHELD
+from .examples import STEPS, step_of
+from .model.seasons import Season
+from .settings import Project
+
+SIZES = ("small", "middle", "large")
+WORST = 10
+FANS = 4
+STEPS_TOLD = 60  # of a table by steps ahead
+
+Floats = NDArray[np.float64]
+Answers = dict[str, Floats]
+
+
+def measured(project: Project, y: Floats, answers: Answers) -> dict[str, Any]:
+    """Return what the report tells of the test examples, whose arrays have shape (rows,)."""
+    agreed = contract.read(project.contract_path)
+    assert agreed.entity is not None and agreed.time is not None  # as `lookbacks` says
+    frame = validation.stored(project, "data/processed/test.parquet", "run `ml train`")
+    step, _ = step_of(project)
+    times = history.times(frame[agreed.time.name])
+    ahead = frame[WITHHELD].to_numpy() // step + 1
+    origins = times - frame[WITHHELD].to_numpy()
+    series = frame[agreed.entity.name].fill_null("").to_numpy()
+    names, of = np.unique(series, return_inverse=True)
+    naive, scale = _yardsticks(project, agreed, frame, int(times.min()), names)
+    scaled = np.abs(answers["value"] - y) / scale[of]
+    known = np.isfinite(scaled) & np.isfinite(naive)
+    by_series = [float(y[of == place].mean()) for place in range(len(names))]
+    cuts = np.quantile(by_series, [1 / 3, 2 / 3])
+    size = np.searchsorted(cuts, np.array(by_series)[of], side="left")
+    hidden = {agreed.entity.name} & privacy.hidden_names(agreed.columns)
+    shown = [f"{privacy.HIDDEN} {n}" if hidden else str(name) for n, name in enumerate(names, 1)]
+    told = y, answers, scaled
+    steps = [int(n) for n in np.unique(ahead)[:STEPS_TOLD]]
+    days = np.unique(origins)
+    worst = sorted(
+        ({"series": shown[n]} | part(*told, of == n) for n in range(len(names))),
+        key=lambda found: -(found["mase"] or 0),
+    )
+    return {
+        "series": len(names),
+        "origins": len(days),
+        "horizon": int(ahead.max()),
+        "mase": _mean(scaled[known]),
+        "mase_season_before": _mean((np.abs(naive - y) / scale[of])[known]),
+        "without_scale": int((~known).sum()),
+        "by_steps": [{"steps": n} | part(*told, ahead == n) for n in steps],
+        "by_size": [{"size": name} | part(*told, size == n) for n, name in enumerate(SIZES)],
+        "by_origin": [
+            {"origin": str(np.datetime64(int(day), "us"))[:10]} | part(*told, origins == day)
+            for day in days
+        ],
+        "worst": worst[:WORST],
+        "fans": _fans(y, answers, of, by_series, shown, times, origins),
+    }
+
+
+def part(y: Floats, answers: Answers, scaled: Floats, rows: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return the errors of some rows: MASE, WAPE, bias as a share of the volume, and coverage."""
+    actual, value = y[rows], answers["value"][rows]
+    volume, known = float(np.abs(actual).sum()), scaled[rows][np.isfinite(scaled[rows])]
+    inside = (answers["low"][rows] <= actual) & (actual <= answers["high"][rows])
+    return {
+        "rows": int(rows.sum()),
+        "mean": _mean(actual),
+        "mase": _mean(known),
+        "wape": float(np.abs(value - actual).sum()) / volume if volume else None,
+        "bias": float((value - actual).sum()) / volume if volume else None,
+        "coverage": _mean(inside.astype(np.float64)),
+    }
+
+
+def scales(times: NDArray[np.int64], values: Floats, period: int) -> float:
+    """Return by how much values differ from those a period before, on average; NaN if none does.
+
+    `times` (rows,) are microseconds of one series, each once.
+    """
+    order = np.argsort(times)
+    times, values = times[order], values[order]
+    place = np.searchsorted(times, times - period)
+    there = times[np.minimum(place, len(times) - 1)] == times - period
+    gaps = np.abs(values[there] - values[place[there]])
+    gaps = gaps[np.isfinite(gaps)]
+    return float(gaps.mean()) if len(gaps) and gaps.any() else float("nan")
+
+
+def _yardsticks(
+    project: Project,
+    agreed: contract.Contract,
+    frame: pl.DataFrame,
+    start: int,
+    names: NDArray[Any],
+) -> tuple[Floats, Floats]:
+    """Return what stood a season before each row, and the scale of each series before `start`."""
+    assert agreed.entity is not None and agreed.time is not None
+    days = float(np.prod(STEPS[project.facts.forecast_step]))
+    rows = history.events(project, agreed)
+    of, by, on = agreed.target.name, agreed.entity.name, agreed.time.name
+    before = Season(name="before", of=of, by=by, on=on, days=days)
+    state = history.state_of((before,), agreed, rows)
+    naive = history.looked_up(frame, state)["before"].to_numpy()
+    times, values = history.times(rows[on]), targets.values(rows, agreed.target)
+    series, learnt = rows[by].fill_null("").to_numpy(), times < start
+    period = step_of(project)[0] * STEPS[project.facts.forecast_step][1]
+    picked = (learnt & (series == name) for name in names)
+    return naive, np.array([scales(times[rows], values[rows], period) for rows in picked])
+
+
+def _fans(
+    y: Floats,
+    answers: Answers,
+    of: NDArray[np.intp],
+    by_series: list[float],
+    shown: list[str],
+    times: NDArray[np.int64],
+    origins: NDArray[np.int64],
+) -> list[dict[str, Any]]:
+    """Return forecasts from the last origin that has all steps, of series of several sizes."""
+    counts = {day: int((origins == day).sum()) for day in np.unique(origins)}
+    last = max(day for day, count in counts.items() if count == max(counts.values()))
+    order = np.argsort(by_series)[::-1]
+    picked = [int(order[int(n)]) for n in np.linspace(0, len(order) - 1, FANS)]
+    found = []
+    for place in dict.fromkeys(picked):
+        rows = np.flatnonzero((of == place) & (origins == last))
+        rows = rows[np.argsort(times[rows])]
+        columns = {name: answers[name][rows].tolist() for name in ("value", "low", "high")}
+        found.append(
+            {
+                "series": shown[place],
+                "origin": str(np.datetime64(int(last), "us"))[:10],
+                "actual": y[rows].tolist(),
+                "order": answers["decision"][rows].tolist(),
+                **columns,
+            }
+        )
+    return [fan for fan in found if fan["actual"]]
+
+
+def _mean(values: Floats) -> float | None:
+    return float(values.mean()) if len(values) else None

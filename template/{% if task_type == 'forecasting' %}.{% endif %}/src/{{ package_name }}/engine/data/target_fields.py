@@ -1,0 +1,60 @@
+"""What a contract says of a number to predict: its unit."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+# Of `ml contract infer`: the option for what data do not tell, and its texts.
+OPTION, HELP = "--unit", "The target's unit, such as EUR or minutes."
+DEFINITION = 'How to compute the target, such as "price - discount".'
+LEAKS = True  # columns of its definition are no features
+LONGEST_UNIT = 30
+
+
+class Fields(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of a column that only a target has."""
+
+    unit: str = ""
+
+    def learnt(self) -> list[Any]:
+        """Return the fields that a model depends on."""
+        return [self.unit]
+
+    def contradiction(self, answers: dict[str, Any]) -> str:
+        """Say which fact of the target is another one in the plan's answers, or ""."""
+        planned = str(answers.get("target_unit") or "")
+        if not (planned and self.unit) or planned.casefold() == self.unit.casefold():
+            return ""
+        return (
+            f"target_unit is {planned}, but unit of the contract is {self.unit}: correct the one "
+            "that is wrong"
+        )
+
+
+class Custom(msgspec.Struct, kw_only=True):
+    """The `customProperties` with these fields, as the contract's file writes them."""
+
+    unit: str = ""
+
+    def fields(self) -> dict[str, Any]:
+        """Return them as the arguments of `Fields`."""
+        return {"unit": self.unit.strip()}
+
+
+def joined(columns: list[Any]) -> list[Any]:
+    """Return the contract's columns with one target: as they are."""
+    return columns
+
+
+def problems(target: Fields, kind: str, levels: tuple[str, ...]) -> Iterator[str]:
+    """Yield what is wrong with the type, the levels and the fields of a target."""
+    if kind not in ("number", "integer"):
+        yield (
+            f"the target of a forecast is number or integer, not {kind}: choose another column, "
+            "or draft the contract anew with `ml contract infer`"
+        )
+    elif levels:
+        yield "the target of a forecast has no validValues"
+    if len(target.unit) > LONGEST_UNIT or not target.unit.isprintable():
+        yield f"unit is one short word, at most {LONGEST_UNIT} characters"

@@ -1,0 +1,135 @@
+"""A project that forecasts series, from the copy to a served model, with this environment."""
+
+import datetime as dt
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+from copier.errors import UserMessageError
+from helpers.rendering import publish, render
+from helpers.running import Made
+
+SMALL = {
+    "ML_TRAINING__TRACK": "false",
+    "ML_TRAINING__FOLDS": "2",
+    "ML_TRAINING__THREADS": "1",
+    "ML_EVALUATION__BOOTSTRAP": "100",
+    "ML_DATA__SAMPLE_ROWS": "9600",
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = render(
+        tmp_path_factory.mktemp("demand") / "p", preset="demand", deployment_modes=["rest", "batch"]
+    )
+    publish(folder)
+    made = Made(folder, "store_demand", SMALL)
+    made.ml("run")
+    return made
+
+
+@pytest.fixture(scope="module")
+def future(project: Made) -> pl.DataFrame:
+    """Return the 14 days after the last one of each series, with what is known ahead."""
+    valid = pl.read_parquet(project.folder / "data/processed/valid.parquet")
+    step = dt.timedelta(days=14)
+    last = valid.filter(pl.col("day") > pl.col("day").max() - step)
+    return last.with_columns(pl.col("day") + step).drop("units_sold")
+
+
+def test_the_order_quantile_follows_from_the_costs(project: Made) -> None:
+    plan = yaml.safe_load((project.folder / "plan/plan.yaml").read_text(encoding="utf-8"))
+    assert plan["computed"]["EVAL-05"]["order_quantile"]["value"] == pytest.approx(2.1 / 3.5)
+    decided = {d["output"]: d["value"] for d in plan["decisions"].values()}
+    assert decided["baselines"] == ["moving_average", "seasonal_naive"]
+    assert decided["candidates"] == ["smoothing", "direct", "blend"]
+    assert (decided["split"], decided["tuning"]) == ("time", "none")
+
+
+def test_a_run_passes_its_gate_and_measures_steps_sizes_and_origins(project: Made) -> None:
+    metrics = project.report("metrics")
+    assert metrics["gate"]["passed"] and metrics["primary_metric"] == "pinball"
+    told = metrics["forecast"]
+    assert told["series"] == 48 and told["origins"] >= 4 and told["horizon"] == 14
+    assert told["mase"] < 0.9 * told["mase_season_before"]
+    assert [part["steps"] for part in told["by_steps"]] == list(range(1, 15))
+    assert all(abs(part["coverage"] - 0.9) < 0.1 for part in told["by_steps"])
+    assert [part["size"] for part in told["by_size"]] == ["small", "middle", "large"]
+    means = [part["mean"] for part in told["by_size"]]
+    assert means == sorted(means) and len(told["worst"]) == 10
+    assert len(told["fans"]) == 4 and all(len(fan["value"]) > 3 for fan in told["fans"])
+    naive = metrics["gains"]["seasonal_naive"]
+    assert naive["low"] > 0
+    assert any("embargo of 14" in note for note in project.report("training")["split"]["notes"])
+
+
+def test_the_plan_and_the_page_tell_what_was_measured(project: Made) -> None:
+    project.ml("plan", "check")
+    plan = (project.folder / "PLAN.md").read_text(encoding="utf-8")
+    for said in ("Steps ahead", "Scaled error", "Outcomes in their interval", "Typical value"):
+        assert f"| {said} |" in plan, said
+    assert "that of the value of a season before" in plan
+    page = (project.folder / "reports/evaluation.html").read_text(encoding="utf-8")
+    for said in ("By size of the series, in thirds", "Backtest: MASE", "Error by steps ahead"):
+        assert said in page, said
+
+
+def test_a_file_of_what_is_known_ahead_gets_forecasts(
+    project: Made, future: pl.DataFrame, tmp_path: Path
+) -> None:
+    far = future.head(1).with_columns(pl.lit(dt.date(2026, 9, 1)).alias("day"))
+    new = future.head(1).with_columns(pl.lit("new").alias("article_id"))
+    pl.concat([future, new, far]).write_csv(tmp_path / "future.csv")
+    project.ml("score", str(tmp_path / "future.csv"), str(tmp_path / "out.csv"))
+    scored = pl.read_csv(tmp_path / "out.csv")
+    assert scored.height == 48 * 14 + 2 and scored["problem"].null_count() == scored.height
+    assert scored["value"].is_finite().all()
+    for low, value, high, order in scored.select("low", "value", "high", "decision").iter_rows():
+        assert 0 <= low <= value <= high and low <= order <= high
+    assert scored["warning"][:-2].null_count() == 48 * 14
+    assert "unseen or rare in training" in scored["warning"][-2]
+    assert scored["warning"][-1] == "day: more than 14 days after the last known row"
+
+
+def test_what_is_known_ahead_must_be_there(
+    project: Made, future: pl.DataFrame, tmp_path: Path
+) -> None:
+    future.drop("promotion").write_csv(tmp_path / "future.csv")
+    told = project.ml("score", str(tmp_path / "future.csv"), str(tmp_path / "out.csv"), code=2)
+    assert "column 'promotion' is missing (1 in all), but the model needs it" in told
+    assert not (tmp_path / "out.csv").exists()
+    gap = future.with_columns(pl.when(pl.col("price") > 4).then("price"))
+    gap.write_csv(tmp_path / "gap.csv")
+    project.ml("score", str(tmp_path / "gap.csv"), str(tmp_path / "gap_out.csv"))
+    scored = pl.read_csv(tmp_path / "gap_out.csv")
+    assert set(scored["problem"].drop_nulls()) == {"price: required"}
+
+
+def test_the_service_answers_what_the_file_does(
+    project: Made, future: pl.DataFrame, tmp_path: Path
+) -> None:
+    future.head(40).write_csv(tmp_path / "future.csv")
+    project.ml("score", str(tmp_path / "future.csv"), str(tmp_path / "out.csv"))
+    scored = pl.read_csv(tmp_path / "out.csv")
+    rows = [row | {"day": row["day"].isoformat()} for row in future.head(40).to_dicts()]
+    with project.serving() as ask:
+        answer = ask("/predict", {"rows": rows})
+        assert answer["quantile"] == pytest.approx(0.6)
+        for found, value, order in zip(
+            answer["predictions"], scored["value"], scored["decision"], strict=True
+        ):
+            assert found["value"] == pytest.approx(value, rel=1e-5)
+            assert found["decision"] == pytest.approx(order, rel=1e-5)
+
+
+def test_a_series_without_time_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserMessageError, match="a forecast needs it"):
+        render(tmp_path / "p", task_type="forecasting", time_column="")
+
+
+@pytest.mark.nightly
+def test_its_own_tests_pass_and_its_types_are_right(project: Made) -> None:
+    project.python("-m", "pytest", "-q", "-n0", "tests")
+    project.python("-m", "mypy", "--strict", "src")

@@ -1,0 +1,212 @@
+"""What series know of their past, how forecasts are measured, and that nothing later is known."""
+
+import datetime as dt
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from helpers import package
+
+package.forecasting()
+from forecasting_package import models  # noqa: E402
+from forecasting_package.engine import backtest, examples, history  # noqa: E402
+from forecasting_package.engine.data import contract as contracts  # noqa: E402
+from forecasting_package.engine.data import sample  # noqa: E402
+from forecasting_package.engine.errors import ProjectError  # noqa: E402
+from forecasting_package.engine.model import graph, scaled  # noqa: E402
+from forecasting_package.engine.model.fitting import Data  # noqa: E402
+from forecasting_package.engine.model.history import DAY  # noqa: E402
+from forecasting_package.engine.model.scorer import (  # noqa: E402
+    CategoricalFeature,
+    FeatureSpec,
+    NumericFeature,
+    session,
+)
+from forecasting_package.engine.model.seasons import Recent, Season, Smoothed  # noqa: E402
+
+FIRST = dt.date(2026, 1, 5)
+NAMES = {"of": "sold", "by": "shop", "on": "day"}
+COLUMNS = (
+    contracts.Column(name="shop", kind="category", role="entity", required=True),
+    contracts.Column(name="day", kind="date", role="time", required=True),
+    contracts.Column(name="promoted", kind="boolean", role="feature", mean=0.2, effect="up"),
+    contracts.Column(name="sold", kind="integer", role="target", minimum=0, mean=40.0, std=30.0),
+)
+AGREED = contracts.Contract(name="sales", version="1", columns=COLUMNS, primary_key=("shop", "day"))
+FACTS = SimpleNamespace(forecast_step="day", forecast_horizon=14, label_delay_days=14)
+PROJECT: Any = SimpleNamespace(facts=FACTS)
+
+
+def series(values: list[float | None], shop: str = "a") -> pl.DataFrame:
+    """Return a series, one row a day."""
+    days = [FIRST + dt.timedelta(days=n) for n in range(len(values))]
+    return pl.DataFrame(
+        {
+            "shop": [shop] * len(days),
+            "day": days,
+            "promoted": False,
+            "sold": [n if n is None else int(n) for n in values],
+        },
+        schema_overrides={"sold": pl.Int64},
+    )
+
+
+def asked(features: tuple[Any, ...], rows: pl.DataFrame, days: list[int], ahead: int = 1) -> Any:
+    """Return the features of rows that were asked for so many steps before."""
+    state = history.state_of(features, AGREED, rows)
+    wanted = pl.DataFrame({"shop": "a", "day": [FIRST + dt.timedelta(days=n) for n in days]})
+    late = pl.lit((ahead - 1) * DAY, pl.Int64).alias(contracts.WITHHELD)
+    found = history.looked_up(wanted.with_columns(late), state)
+    one = [
+        state.of_row({"shop": history.keys(wanted["shop"])[0].item()}, moment)
+        for moment in history.times(wanted["day"]).tolist()
+    ]
+    many = found.select(feature.name for feature in features)
+    if ahead == 1:  # a row alone gets the same bits
+        np.testing.assert_array_equal(np.array(one), many.to_numpy())
+    return many.row(0, named=True) if len(days) == 1 else many
+
+
+def test_what_looks_back_equals_what_a_hand_computes() -> None:
+    rows = series([10, 20, 30, 40, 50, 60, 70, 11, None, 31])
+    features = (
+        Recent(name="recent", rows=3, **NAMES),
+        Season(name="before", days=7, **NAMES),
+        Season(name="both", days=7, seasons=2, **NAMES),
+    )
+    assert asked(features, rows, [14]) == {"recent": 21.0, "before": 11.0, "both": 10.5}
+    assert asked(features, rows, [15])["both"] == 20.0  # one of two has no value
+    assert np.isnan(asked(features, rows, [15])["before"])
+    # Asked for ten days before, the eleventh day knows the first only.
+    early = asked(features, rows, [10], ahead=10)
+    assert (early["recent"], np.isnan(early["before"])) == (10.0, True)
+
+
+def test_smoothing_learns_level_and_season() -> None:
+    week = [0, 5, 10, 20, 30, 60, 85]
+    rows = series([float(n) for n in week * 20])
+    (feature,) = features = (Smoothed(name="smoothed", level=0.1, season=0.3, **NAMES),)
+    found = asked(features, rows, list(range(140, 154)))["smoothed"].to_numpy()
+    assert np.abs(found - np.array(week * 2)).max() < 3
+    flat = asked((feature,), series([7.0] * 30), [40])["smoothed"]
+    assert flat == pytest.approx(7.0)
+
+
+def test_no_example_knows_a_value_from_its_origin_on() -> None:
+    """A planted future: all values from the origin on are changed, and no feature moves."""
+    rng = np.random.default_rng(0)
+    rows = series([float(n) for n in rng.poisson(20, 200)])
+    features = examples.lookbacks(PROJECT, AGREED)
+    names = [feature.name for feature in features]
+    made = examples.made(PROJECT, AGREED, rows)
+    known = history.looked_up(made, history.state_of(features, AGREED, rows))
+    step = pl.col(contracts.WITHHELD) // DAY
+    origin = pl.col("day").cast(pl.Int32) - step.cast(pl.Int32)
+    assert set(known.select(step).to_series()) == set(range(14))
+    first = known.filter(origin == known.select(origin.median()).item() // 1)
+    day = first.select(origin).row(0)[0]
+    planted = rows.with_columns(
+        pl.when(pl.col("day").cast(pl.Int32) >= day).then(9999).otherwise("sold").alias("sold")
+    )
+    again = history.looked_up(first.drop(names), history.state_of(features, AGREED, planted))
+    assert first.height > 3
+    assert again.select(names).equals(first.select(names), null_equal=True)
+    later = history.looked_up(  # the check can fail: without what is withheld they do move
+        first.drop(names, contracts.WITHHELD), history.state_of(features, AGREED, planted)
+    )
+    assert not later.select(names).equals(first.select(names))
+
+
+def test_origins_are_apart_and_meet_each_day_of_the_week(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examples, "MOST", 400)
+    made = examples.made(PROJECT, AGREED, series([1.0, 2.0] * 100))
+    assert 250 <= made.height <= 400
+    step = made[contracts.WITHHELD] // DAY
+    origins = made["day"].cast(pl.Int32) - step.cast(pl.Int32)
+    assert len(set(origins % 7)) == 7
+    assert set(step) == set(range(14))
+
+
+def test_series_without_time_or_entity_are_refused() -> None:
+    without = contracts.Contract(name="n", version="1", columns=COLUMNS[1:])
+    with pytest.raises(ProjectError, match="role entity"):
+        examples.lookbacks(PROJECT, without)
+    without = contracts.Contract(name="n", version="1", columns=(COLUMNS[0], *COLUMNS[2:]))
+    with pytest.raises(ProjectError, match="role time"):
+        examples.lookbacks(PROJECT, without)
+
+
+def test_scaled_error_is_what_a_hand_computes() -> None:
+    times = np.array([3, 0, 1, 2, 4]) * 7 * DAY
+    values = np.array([40.0, 10.0, 16.0, 20.0, np.nan])
+    assert backtest.scales(times, values, 7 * DAY) == pytest.approx((6 + 4 + 20) / 3)
+    assert np.isnan(backtest.scales(times[:1], values[:1], 7 * DAY))
+    assert np.isnan(backtest.scales(times, np.full(5, 3.0), 7 * DAY))  # nothing to divide by
+    y, value = np.array([10.0, 20.0, 0.0]), np.array([12.0, 16.0, 1.0])
+    answers = {"value": value, "low": value - 2, "high": value + 2}
+    found = backtest.part(y, answers, np.abs(value - y) / 2, np.array([True, True, True]))
+    assert found == {
+        "rows": 3,
+        "mean": pytest.approx(10.0),
+        "mase": pytest.approx((1 + 2 + 0.5) / 3),
+        "wape": pytest.approx(7 / 30),
+        "bias": pytest.approx(-1 / 30),
+        "coverage": pytest.approx(2 / 3),
+    }
+
+
+def test_the_sample_is_of_series_and_some_are_intermittent() -> None:
+    frame = sample.generate(AGREED, 4800, seed=1)
+    assert frame["shop"].n_unique() == 48 and not frame.select("shop", "day").is_duplicated().any()
+    assert frame["sold"].mean() == pytest.approx(40, rel=0.05)
+    zeros = frame.group_by("shop").agg((pl.col("sold") == 0).mean())
+    assert 0.1 < (zeros["sold"] > 0.4).mean() < 0.3
+    promoted = frame.group_by("promoted").agg(pl.col("sold").mean()).sort("promoted")
+    assert promoted["sold"][1] > 1.2 * promoted["sold"][0]
+    assert frame.equals(sample.generate(AGREED, 4800, seed=1))
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    """Return examples whose target is a multiple of their level that a promotion raises."""
+    rng = np.random.default_rng(3)
+    rows = 3000
+    level = np.exp(rng.normal(2, 1.2, rows))
+    before = level * rng.uniform(0.5, 1.5, rows)
+    promoted, shop = rng.random(rows) < 0.3, rng.integers(0, 3, rows)
+    y = rng.poisson(level * (1 + promoted) * rng.uniform(0.8, 1.2, rows)).astype(np.float64)
+    x = np.column_stack([promoted, level, before, before, shop]).astype(np.float32)
+    x[:100, 1:4] = np.nan
+    past = (Recent(name="sold.level", **NAMES), Season(name="sold.season_before", **NAMES))
+    past = (*past, Smoothed(name="sold.smoothed_slow", **NAMES))
+    names = ("promoted", *(feature.name for feature in past))
+    numeric = tuple(NumericFeature(name, name) for name in names)
+    code = (CategoricalFeature("shop.entity", "shop", ("a", "b", "c")),)
+    return Data(x, y, FeatureSpec(numeric, code, history=past), 1)
+
+
+@pytest.mark.parametrize("name", list(models.FITTERS))
+def test_the_graph_repeats_each_model(data: Data, name: str) -> None:
+    fitted = models.FITTERS[name](data, 0, {})
+    member = graph.Member(*fitted)
+    content = graph.emit(graph.Predictor((member,)), data.spec, encoded=True)
+    for factor in (1, 1e-6, 100):
+        x = data.x.copy()
+        x[:, :4] *= np.float32(factor)
+        (found,) = session(content).run(["value"], {"x": x})
+        assert found[:, 0] == pytest.approx(fitted.predict(x), rel=1e-5, abs=1e-5)
+
+
+def test_trees_learn_multiples_of_the_level(data: Data) -> None:
+    error = {
+        n: np.abs(fit(data, 0, {}).predict(data.x) - data.y).mean()
+        for n, fit in models.FITTERS.items()
+    }
+    assert error["direct"] < 0.7 * error["moving_average"]
+    model = scaled.of(data, 1, [1, 2, 3])
+    assert model.scale(data.x)[0] == pytest.approx(1.1 * np.nanmean(data.x[:, 1]), rel=1e-5)
+    assert np.isfinite(model.scale(data.x)).all() and model.scale(data.x).min() > 0
+    below = data._replace(y=data.y - 30)
+    assert models.direct(below, 0, {}).predict(below.x).min() < 0
