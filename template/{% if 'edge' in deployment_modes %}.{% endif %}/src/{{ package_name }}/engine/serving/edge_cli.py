@@ -68,7 +68,9 @@ def collect(
     from . import edge_log
 
     project = find_project()
-    with project_lock(project.root):
+    log = project.path("data/predictions")  # all that an image may write to
+    log.mkdir(parents=True, exist_ok=True)
+    with project_lock(log):
         report = edge_log.collect(project, files)
     text = f"{report['added']} of {report['events']} events added, "
     text += f"{report['already_there']} were there, {report['rejected']} rejected"
