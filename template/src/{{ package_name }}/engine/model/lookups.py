@@ -141,7 +141,7 @@ class TargetEncoding(Table, frozen=True, kw_only=True):
         return found
 
     def _means(self, codes: Codes, goals: Floats, size: int) -> Floats:
-        counts = np.bincount(codes, minlength=size)[:, None] * 1.0
+        counts = np.bincount(codes, minlength=size)[:, None]
         sums = np.stack([np.bincount(codes, goal, size) for goal in goals.T], axis=1)
         return self._drawn(sums, counts, goals.mean(axis=0))
 
