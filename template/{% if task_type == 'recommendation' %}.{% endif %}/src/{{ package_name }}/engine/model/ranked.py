@@ -54,13 +54,16 @@ class Ranked(NamedTuple):
         return np.concatenate(parts) if parts else np.empty((0, 3 * task.LENGTH + 1))
 
     def _some(self, x: Matrix) -> Floats:
+        from scipy import sparse
+
         codes, count = self.codes(x), len(self.items)
         seen = np.zeros((len(x), count + 1))
         np.put_along_axis(seen, codes, 1.0, axis=1)
         seen[:, count] = 0.0
         known = seen.sum(axis=1, keepdims=True)
         part = np.where(known == 0, 1.0, self.short / np.maximum(self.short + known, 1.0))
-        scores = (1 - part) * (seen @ self.weights) + part * self.popular
+        near = np.asarray(sparse.csr_matrix(seen) @ self.weights)  # of few items each
+        scores = (1 - part) * near + part * self.popular
         scores = scores + (TIE * self.popular + self.offset)
         if self.exclude:
             scores = np.where(seen[:, :count] > 0, SEEN, scores)
