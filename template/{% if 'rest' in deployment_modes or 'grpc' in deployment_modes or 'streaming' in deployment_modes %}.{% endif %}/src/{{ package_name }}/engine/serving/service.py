@@ -74,8 +74,7 @@ class Service:
         self.registry = project.path("models/registry.json")
         self.seen = storage.stamp(self.registry)
         model = self.load(registry.champion_folder(project))
-        latency_s = project.facts.latency_ms / 1000
-        self.telemetry = Telemetry(latency_s, folder, model.scorer.outputs)
+        self.telemetry = Telemetry(self.latency_s(), folder, model.scorer.outputs)
         self.turn = Turn()
         self.pool = ThreadPoolExecutor(workers(project.config.training.threads))
         self.waiting_rows = 0  # for the pool
@@ -87,6 +86,10 @@ class Service:
     def load(self, folder: Path) -> Model:
         """Open a bundle; ProjectError when it cannot be served."""
         return Model(folder)
+
+    def latency_s(self) -> float:
+        """Return within how many seconds the plan wants an answer."""
+        return self.project.facts.latency_ms / 1000
 
     def _use(self, model: Model) -> None:
         self.model = model

@@ -108,8 +108,12 @@ class Model:
         except msgspec.ValidationError:
             return self._read(objects)
         odd = self.scorer.is_odd(rows) or (self.scorer.has_times and NANOSECONDS.search(body))
-        others = any(found.keys() - self.known for found in objects)
+        others = any(map(self.strangers, objects))
         return self._read(objects) if odd or others else rows
+
+    def strangers(self, row: dict[str, Any]) -> set[str]:
+        """Return the fields of a row that the contract does not know."""
+        return row.keys() - self.known
 
     def _has_others(self, body: bytes, rows: Rows) -> bool:
         """Whether rows hold what the contract does not; Refused when an object has a key twice.
@@ -122,7 +126,7 @@ class Model:
         content = msgspec.json.decode(body)  # a null, a time or another field is there
         _refuse_key_twice(body, content)
         objects = content if isinstance(content, list) else [content]
-        return any(found.keys() - self.known for found in objects)
+        return any(map(self.strangers, objects))
 
     def _checked(self, body: bytes, max_rows: int) -> list[msgspec.Struct]:
         """Decode field by field, so that a refusal can name everything that is wrong at once."""
@@ -159,7 +163,7 @@ class Model:
         if not isinstance(row, dict):
             yield Problem(number, None, "type", "send one object per row")
             return
-        for name in sorted(row.keys() - self.known):
+        for name in sorted(self.strangers(row)):
             near = difflib.get_close_matches(name[:100], self.columns, 1)
             hint = f"did you mean {near[0]}?" if near else "leave it out"
             yield Problem(number, name[:100], "unknown field", hint)
