@@ -32,7 +32,7 @@ def planned(project: Project) -> list[Step]:
     return [  # name, function, files read, files left, settings
         Step("ingest", snapshot, (project.config.data.source, contract), (raw,), ("data",)),
         Step("validate", validation.run, (raw, contract), (valid, quality), ("data",)),
-        Step("profile", profiling.run, (valid, contract), (profile, profile_page)),
+        Step("profile", profiling.run, (valid, contract), (profile, profile_page), ("evaluation",)),
         Step("train", train, (*rows, tuned, contract), trained, ("training",)),
         Step("evaluate", evaluation.run, (training, test), judged, settings, may_fail=True),
         Step("explain", explain.run, (training, test), ("reports/explain.json",)),

@@ -52,7 +52,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "DATA-03": (
         "profile",
-        "leakage: {leaks}\nmeasured: {width} columns{strongest}{far}",
+        "leakage: {leaks}\nmeasured: {width} columns{strongest}{far}{proxies}",
     ),
     "FEAT-03": ("training", "measured: {looks_back}"),
     "PLAT-02": ("training", "measured: {machine}"),
@@ -272,10 +272,22 @@ def _profile(report: Report, project: Project) -> Report:
     strongest = pair and f"{number(pair[2], 2)} between {code(pair[0])} and {code(pair[1])}"
     return {
         "far": _far(report["columns"]),
+        "proxies": _proxies(report.get("proxies", [])),
         "leaks": "; ".join(leaks[:3] + more) or "no column is suspected",
         "width": len(report["columns"]),
         "strongest": f", the strongest correlation is {strongest}" if pair else "",
     }
+
+
+def _proxies(found: list[Report]) -> str:
+    """Name the features that alone tell best who is in a group of people (FAIR-01)."""
+    told = (
+        f"{code(item['feature'])} for {code(item['column'])} {escape(item['level'])} "
+        f"({number(item['auc'], 2)})"
+        for item in found[:3]
+    )
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return f"\nstand for a group of people, 0.5 is chance: {', '.join(told)}{more}" if found else ""
 
 
 def _far(columns: dict[str, Report]) -> str:

@@ -13,7 +13,7 @@ from ..formats import number
 from ..report import render
 from ..settings import Project
 from . import contract as contracts
-from . import leakage, validation
+from . import leakage, proxies, validation
 from . import target as targets
 from .contract import Column, Contract
 
@@ -40,6 +40,7 @@ def run(project: Project) -> dict[str, Any]:
     more = validation.apply(contract, unlabelled.drop("_rules"), labelled=False).valid
     report = {"run": quality["run"], "made_up": quality.get("made_up", False)}
     report |= profile(contract, frame, quality, more)
+    report["proxies"] = proxies.run(contract, frame, project.config.evaluation.slices)
     storage.write_json(project.path("reports/profile.json"), report)
     render("profile.html", project.path("reports/profile.html"), profile=report, quality=quality)
     return report
