@@ -12,6 +12,7 @@ from .formats import number, percent
 from .settings import Project, refused
 
 SLICE_LEVELS = 8
+RATES = ("recall", "precision", "accuracy")  # of decisions, where a task has them
 
 
 def run(
@@ -31,6 +32,7 @@ def run(
     `at` is the level at which decisions are taken (see `task.level`); `plain` are the scores of the
     simplest baseline, whose metric each slice then has as `plain`.
     Personal columns are measured only when they are chosen by name; their levels are numbered.
+    Slices of columns that are chosen by name have `rates` too: what is right of their decisions.
     """
     settings, seed = project.config.evaluation, project.config.training.seed
     hidden = privacy.hidden_names(agreed.columns)
@@ -45,14 +47,13 @@ def run(
             rows = (values == level).to_numpy()[places]
             if count < settings.min_slice_rows or task.lacks(y[rows]):
                 continue
-            interval = resampling.bootstrap(
-                y[rows],
-                p[rows],
-                at,
-                [primary],
-                draws=resampling.resamples(200, count),
-                seed=seed,
-            )[primary]
+            names = [primary]
+            if settings.slices:  # groups that somebody asks about: what is right of them, too
+                shares = metrics.shares(y[rows], p[rows], at)
+                names += [one for one in RATES if one in shares and one != primary]
+            draws = resampling.resamples(200, count)
+            measured = resampling.bootstrap(y[rows], p[rows], at, names, draws=draws, seed=seed)
+            interval = measured[primary]
             results.append(
                 {
                     "column": name,
@@ -63,6 +64,7 @@ def run(
                     "low": interval.low,
                     "high": interval.high,
                     **({} if plain is None else {"plain": _plain(primary, y, plain, rows, at)}),
+                    **({"rates": {n: measured[n]._asdict() for n in names}} if names[1:] else {}),
                 }
             )
     return results

@@ -71,7 +71,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "EVAL-06": (
         "metrics",
-        "measured: {width} slices by {primary_metric:name}; weakest: {weakest}{least}",
+        "measured: {width} slices by {primary_metric:name}; weakest: {weakest}{least}{gaps}",
     ),
     "EXPL-01": ("explain", "measured: most important are {top}{every}{own}"),
     "DEP-02": (
@@ -383,6 +383,7 @@ def _metrics(report: Report, project: Project) -> Report:
             f"{escape(named(name))} {number(v[metric], 4)} in {number(v['fit_seconds'], 1)} s"
             for name, v in tried.items()
         ),
+        "gaps": _gaps(report["slices"], project),
         "width": len(report["slices"]),
         "least": _least(gate.get("worst_slice")),
         "weakest": "; ".join(
@@ -400,6 +401,32 @@ def _least(worst: Report | None) -> str:
     if worst is None:
         return ""
     return f"; at worst {percent(worst['share'])} of all rows ({percent(worst['floor'])} asked)"
+
+
+def _gaps(slices: list[Report], project: Project) -> str:
+    """Say where a rate differs the most between groups, and whether the intervals are apart."""
+    told = []
+    for column in dict.fromkeys(item["column"] for item in slices if item.get("rates")):
+        groups = [item for item in slices if item["column"] == column and item.get("rates")]
+        found = []
+        for name in groups[0]["rates"]:
+            known = [g for g in groups if (g["rates"][name]["value"] or 0) > 0]
+            if len(known) < 2:
+                continue
+            low, high = (
+                pick(known, key=lambda g: g["rates"][name]["value"]) for pick in (min, max)
+            )
+            one, other = low["rates"][name], high["rates"][name]
+            found.append((one["value"] / other["value"], name, low, high, one, other))
+        for ratio, name, low, high, one, other in sorted(found, key=lambda item: item[0])[:2]:
+            apart = "apart" if one["high"] < other["low"] else "not apart"
+            told.append(
+                f"\n{escape(project.plan.named(name))} by {code(column)}: "
+                f"{number(one['value'], 2)} for {escape(low['level'])}, "
+                f"{number(other['value'], 2)} for {escape(high['level'])}, "
+                f"ratio {number(ratio, 2)}, intervals {apart}"
+            )
+    return "".join(told)
 
 
 def _explain(report: Report, project: Project) -> Report:
