@@ -366,7 +366,7 @@ def _metrics(report: Report, project: Project) -> Report:
     }
     of_task = quantities.Evidence(project)
     worse = -1 if (loss := of_task.is_loss(metric)) else 1
-    weakest = sorted(report["slices"], key=lambda item: worse * (item["metric"] or 0.0))[:3]
+    weakest = sorted(report["slices"], key=lambda item: worse * (item["metric"] or 0.0))[:2]
     return {
         "currency": escape(report["business"]["currency"]),
         "thousand": 1000,
