@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from .engine import metrics
 from .engine.errors import ProjectError
 from .engine.facts import Facts
-from .engine.model import boosting
-from .engine.model.fitting import Data, Fitted, Fitter
+from .engine.model.fitting import ByRounds, Data, Fitted, Fitter
 from .engine.model.ranked import Floats, Ranked, placed, ranked
 
 RECENT = 0.25  # of the training rows, the last: what is popular now
@@ -151,8 +150,8 @@ def ease_popular(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     return _fitted(known, ease(known), known.recent, params, SHORT)
 
 
-def kinds(facts: Facts) -> dict[str, boosting.Kind]:
-    """Return the kinds of boosting by name: none."""
+def kinds(facts: Facts) -> dict[str, ByRounds]:
+    """Return the models that are fitted in rounds: none."""
     return {}
 
 
