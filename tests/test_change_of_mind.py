@@ -213,7 +213,7 @@ def test_everything_follows(changed: Callable[[str], Changed], tmp_path: Path, n
     assert any(re.search(switch.gone, text) for text in before.values()) or name == "deeper"
     for path, text in switch.there.items():
         assert text in new[path].decode().replace("\u00a0", " "), path
-    for mode in {"rest", "grpc", "batch", "edge"} - set(answers["deployment_modes"]):
+    for mode in {"rest", "grpc", "batch", "edge", "streaming"} - set(answers["deployment_modes"]):
         assert not [path for path in new if re.search(rf"(?<![a-z]){mode}(?![a-z])", path)]
 
 

@@ -79,7 +79,9 @@ def check_project(folder: Path, given: dict[str, Any]) -> None:
             del faults["it holds a path of this machine"]
         found = [fault for fault, there in faults.items() if there]
         assert not found, f"{name}: {found}"
-    for mode in {"rest", "grpc", "batch", "edge"} - set(remembered["deployment_modes"]):
+    for mode in {"rest", "grpc", "batch", "edge", "streaming"} - set(
+        remembered["deployment_modes"]
+    ):
         strangers = [name for name in files if re.search(rf"(?<![a-z]){mode}(?![a-z])", name)]
         assert not strangers, f"files of a mode that was not chosen: {strangers}"
     plan = yaml.load(files["plan/plan.yaml"], yaml.CSafeLoader)

@@ -227,6 +227,7 @@ def test_two_consumers_one_killed_share_the_work_and_lose_nothing(place: Place) 
     assert place.count() == len(place.rows()) == sent
 
 
+@NIGHTLY
 def test_a_table_that_does_not_answer_holds_the_stream_back(place: Place) -> None:
     own = Postgres()
     env = {**place.env, "ML_STREAM_DATABASE": own.address}
@@ -277,16 +278,36 @@ def test_promotion_and_stop_under_way(place: Place) -> None:
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"ML_STREAM_BROKERS": "127.0.0.1:1"}, "no broker at 127.0.0.1:1: "),
-        ({"ML_STREAM_TOPIC": "nowhere"}, "no topic nowhere at "),
-        ({"ML_STREAM_DEAD_LETTERS": "nowhere"}, "no topic nowhere at "),
+        pytest.param(
+            {"ML_STREAM_BROKERS": "127.0.0.1:1"}, "no broker at 127.0.0.1:1: ", marks=NIGHTLY
+        ),
+        pytest.param({"ML_STREAM_TOPIC": "nowhere"}, "no topic nowhere at ", marks=NIGHTLY),
+        pytest.param({"ML_STREAM_DEAD_LETTERS": "nowhere"}, "no topic nowhere at ", marks=NIGHTLY),
         ({"ML_STREAM_TABLE": "nowhere"}, "no table nowhere in the database postgres: "),
-        ({"ML_STREAM_DATABASE": "host=127.0.0.1 port=1"}, "database: "),
-        ({"ML_STREAM_DATABASE": "no address"}, "environment: ML_STREAM_DATABASE: "),
-        ({"ML_STREAM_USER": "me"}, "environment: ML_STREAM_USER and ML_STREAM_PASSWORD go "),
-        ({"ML_STREAM_USER": "me", "ML_STREAM_PASSWORD": "hidden-1"}, "no broker at "),
-        ({"ML_STREAM_TABLE": "without_key"}, "table without_key: event_id is not unique"),
-        ({"ML_STREAM_TABLE": "other_type"}, "table other_type: column probability is real, but "),
+        pytest.param({"ML_STREAM_DATABASE": "host=127.0.0.1 port=1"}, "database: ", marks=NIGHTLY),
+        pytest.param(
+            {"ML_STREAM_DATABASE": "no address"}, "environment: ML_STREAM_DATABASE: ", marks=NIGHTLY
+        ),
+        pytest.param(
+            {"ML_STREAM_USER": "me"},
+            "environment: ML_STREAM_USER and ML_STREAM_PASSWORD go ",
+            marks=NIGHTLY,
+        ),
+        pytest.param(
+            {"ML_STREAM_USER": "me", "ML_STREAM_PASSWORD": "hidden-1"},
+            "no broker at ",
+            marks=NIGHTLY,
+        ),
+        pytest.param(
+            {"ML_STREAM_TABLE": "without_key"},
+            "table without_key: event_id is not unique",
+            marks=NIGHTLY,
+        ),
+        pytest.param(
+            {"ML_STREAM_TABLE": "other_type"},
+            "table other_type: column probability is real, but ",
+            marks=NIGHTLY,
+        ),
         ({"GUEST": "hidden-2"}, "database: "),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
