@@ -99,7 +99,7 @@ def test_each_side_has_a_contract_a_check_and_what_holds_without_it(modes: tuple
 def test_machines_by_month_have_a_range() -> None:
     def cost(**answers: Any) -> tuple[float, ...]:
         found = plan(machine_price=0.1, horizon_months=36, **answers)["computed"]["COST-01"]
-        names = ("machines_month_low", "machines_month_high", "own_machine")
+        names = ("serving_low", "serving_high", "own_machine")
         return tuple(found[name]["value"] for name in names)
 
     # Four instances by Little's law (40 a second x 60 ms / 0.6), two at least.

@@ -12,7 +12,7 @@ import yaml
 from package_name.engine import storage, task
 from package_name.engine.data import contract
 from package_name.engine.errors import CheckFailed, ProjectError
-from package_name.engine.model import graph, plain, registry, stored_graph
+from package_name.engine.model import graph, plain, registry, retirement, stored_graph
 from package_name.engine.model.head import Head
 from package_name.engine.model.scorer import FILES, FeatureSpec, NumericFeature, Scorer, session
 
@@ -444,3 +444,41 @@ def test_no_rollback_leads_to_a_model_of_another_task(project, monkeypatch):
     with pytest.raises(ProjectError, match=back):
         registry.rollback(project)
     assert project.path("models/registry.json").read_bytes() == before
+
+
+def test_a_retired_model_answers_no_more_and_its_files_are_listed(project):
+    with pytest.raises(ProjectError, match="no version to retire"):
+        retirement.run(project, "done")
+    for seed in range(2):
+        small.train(project, rows=400, seed=seed)
+    registry.promote(project, "v1")
+    registry.promote(project, "v2")
+    for reason in ("", "  "):
+        with pytest.raises(ProjectError, match="say why"):
+            retirement.run(project, reason)
+    assert registry.read(project).champion == "v2"
+    report = retirement.run(project, "the rule\ndoes as well")
+    assert statuses(project) == {"v1": "retired", "v2": "retired"}
+    kept = storage.read_json(project.path("models/retired.json"), dict)
+    for version in ("v1", "v2"):
+        files = kept["versions"][version]["files"]
+        assert set(files) >= {*FILES, "manifest.json"}
+        for name, digest in files.items():
+            assert storage.sha256(project.path(f"models/{version}/{name}")) == digest
+    text = retirement.told(report)
+    assert "v2 answers no more" in text and "left here: models/" in text
+    assert "out of reach" in text
+    for ask in (registry.champion_folder, registry.rollback):
+        with pytest.raises(ProjectError) as error:
+            ask(project)
+    with pytest.raises(registry.Retired, match=r"retired on .*: the rule does as well"):
+        registry.champion_folder(project)
+    with pytest.raises(ProjectError, match="already: the rule does as well"):
+        retirement.run(project, "again")
+    with pytest.raises(CheckFailed, match="not promoted: the model was retired on"):
+        registry.promote(project, "v1")  # as a run of the pipeline would
+    assert registry.rebuild(project).ended == registry.read(project).ended
+    assert "\n" not in str(error.value)
+    registry.promote(project, "v1", force_reason="needed again")
+    assert registry.read(project).ended is None
+    assert registry.champion_folder(project) == project.path("models/v1")

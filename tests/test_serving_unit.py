@@ -36,7 +36,7 @@ from package_name.engine.data.contract import SCORED, Column, Contract
 from package_name.engine.dialect import MISSING
 from package_name.engine.errors import ProjectError
 from package_name.engine.features import encode
-from package_name.engine.model import bundle, graph, registry
+from package_name.engine.model import bundle, graph, registry, retirement
 from package_name.engine.model.output import Output
 from package_name.engine.model.scorer import FeatureSpec, Manifest, Scorer, ServedColumn, read_value
 from package_name.engine.serving import batch, requests, rest, service, telemetry
@@ -425,6 +425,25 @@ def test_promotion_rollback_and_a_broken_champion(project, monkeypatch):
         until(lambda: version() == "v1")
         text = client.get("/metrics").text
         assert "ml_model_reload_failed 0.0" in text and 'version="v2"' not in text
+
+
+def test_a_running_service_refuses_once_its_model_is_retired(project, monkeypatch):
+    monkeypatch.setattr(service, "TICK_SECONDS", 0.05)
+    with TestClient(rest.create_app(project)) as client:
+        assert client.post("/predict", json=ROW).status_code == 200
+        retirement.run(project, "the rule does as well")
+        refusal = until(
+            lambda: (r := client.post("/predict", json=ROW)).status_code == 503 and r
+        ).json()
+        assert refusal["errors"][0]["problem"] == "the model was retired"
+        assert "fallback" in refusal["errors"][0]["hint"]
+        assert "the rule does as well" in client.get("/ready").json()["problem"]
+        assert client.get("/health").status_code == 200  # no orchestrator starts it again for that
+        registry.promote(project, "v1", force_reason="needed again")
+        until(lambda: client.post("/predict", json=ROW).status_code == 200)
+    retirement.run(project, "for good")
+    with pytest.raises(registry.Retired, match="for good"):
+        rest.create_app(project)
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"champion": "v9", "versions": {}}'])

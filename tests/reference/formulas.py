@@ -228,3 +228,25 @@ def largest_r2(prevalence):
 
 def zero_failure_run(rate):
     return math.ceil(math.log(0.05) / math.log1p(-rate))
+
+
+def close_gap(weeks, left, lasts):
+    if weeks <= left:
+        return "train"
+    return "hire" if lasts else "buy"
+
+
+def build_machines(cost, price, months):
+    hours = 730 * months
+    return cost if price * hours > cost else price * hours
+
+
+def utilisation(need, capacity):
+    if not capacity:
+        return None
+    return 1.0 if need > capacity else need / capacity
+
+
+def even_price(own, per_month, months):
+    predictions = per_month * months
+    return own / (predictions / 1000) if predictions > 0 else None

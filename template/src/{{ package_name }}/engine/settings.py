@@ -240,6 +240,18 @@ class Waiver(Strict, frozen=True):
     until: dt.date
 
 
+class Skill(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody has to know: until which gate, weeks to learn it, what to do if nobody does."""
+
+    id: str
+    what: str
+    role: str
+    weeks: int
+    gate: str
+    month: float
+    action: str
+
+
 class Duty(msgspec.Struct, frozen=True, kw_only=True):
     """Who stands for a part of the work, by role, and the paths that belong to it."""
 
@@ -278,6 +290,7 @@ class Plan(msgspec.Struct, kw_only=True, dict=True):
     gates: dict[str, Gate] = {}
     flow: tuple[str, ...] = ()  # a diagram of a row's way through the system
     responsibilities: tuple[Duty, ...] = ()
+    skills: tuple[Skill, ...] = ()
     laws_checked: str | None = None
     duties: tuple[LegalDuty, ...] = ()
     sources: dict[str, str] = {}

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import nullcontext, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -90,6 +91,34 @@ def plan_report(
 
         paths = [page.run(project)] if html else report.run(project, audience or "exec")
     typer.echo(f"wrote {' and '.join(str(path.relative_to(project.root)) for path in paths)}")
+
+
+@app.command("experiment")
+def plan_experiment(
+    file: Annotated[Path, typer.Argument(help="Columns arm and outcome, or today and model.")],
+    control: Annotated[str, typer.Option(help="The arm that is treated as today.")] = "control",
+    better: Annotated[str | None, typer.Option(help="lower or higher; default: the plan.")] = None,
+    control_share: Annotated[float, typer.Option(help="Share of rows drawn into it.")] = 0.5,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin another experiment.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read the experiment of EVAL-08 by its rule: go on, better, or harm.
+
+    Exit 1 when the arms are not as they were drawn.
+    """
+    if better not in (None, "lower", "higher"):
+        raise ProjectError("--better is lower or higher")
+    project = find_project()
+    if not Path(__file__).with_name("experiment.py").exists():
+        raise ProjectError(
+            "a light plan sizes no experiment: `ml update --data plan_depth=standard` brings one"
+        )
+    options = {"control": control, "better": better, "control_share": control_share}
+    with project_lock(project.root):
+        experiment = import_module(".experiment", __package__)
+        report = experiment.run(project, file, restart=restart, **options)
+    _follow(project)
+    show(report, as_json, report["told"])
 
 
 @app.command("diff")

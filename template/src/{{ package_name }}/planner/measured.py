@@ -85,10 +85,12 @@ TEXTS: dict[str, tuple[str, str]] = {
         "measured: drift {judged} on {rows:0} rows of {where}{loud}",
     ),
     "MON-03": ("retrain", "measured: {verdict}, {why}"),
+    "ALT-01": ("progress", "{lines[ALT-01]}"),
     "TEAM-02": ("progress", "{lines[TEAM-02]}"),
     "SCHED-01": ("progress", "{lines[SCHED-01]}"),
     "BUD-01": ("progress", "{lines[BUD-01]}"),
     "DATA-05": ("sources", "{told}"),
+    "EVAL-08": ("experiment", "measured: {told}"),
     **sentences.TEXTS,
 }
 # Blocks that only some ways to deliver have say theirs in a module of their own.
@@ -326,7 +328,8 @@ def _training(report: Report, project: Project) -> Report:
         "notes": notes,
         "selected": "".join(gaps) + less,
         "looks_back": looks_back,
-        "machine": _machine(report.get("use"), project.plan.answers["n_rows"]),
+        "machine": _machine(report.get("use"), project.plan.answers["n_rows"])
+        + _cost(report.get("use"), project.plan.answers),
         "own": report["candidates"][chosen],
         "tested": tested,
         "spread": cv.get("spread", {}).get(chosen),  # of the repeats, or of the folds
@@ -348,6 +351,14 @@ def _machine(use: Report | None, planned: int) -> str:
     if planned > 10 * rows:
         return f"{told}, which says nothing yet of {number(planned)} rows"
     return f"{told}, for {number(planned)} rows {number(memory * planned / rows, 1)} GB"
+
+
+def _cost(use: Report | None, answers: dict[str, Any]) -> str:
+    """Say what a training costs at the answered price of a machine, of its CPU seconds."""
+    if use is None or "machine_price" not in answers:
+        return ""
+    price = use["cpu_seconds"] / 3600 * answers["machine_price"]
+    return f"; such a training costs at most {number(price)} {escape(answers['currency'])}"
 
 
 def _verdict(gate: Report) -> str:
@@ -510,6 +521,7 @@ MADE: dict[str, Callable[[Report, Project], Report]] = {
     "drift": _drift,
     "retrain": _retrain,
     "progress": lambda report, project: {},
+    "experiment": lambda report, project: {},
     "sources": lambda report, project: {"told": sourced.told(report)},
     **{name: made for module in OWN for name, made in module.MADE.items()},
 }

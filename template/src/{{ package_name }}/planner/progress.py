@@ -3,14 +3,15 @@
 import datetime as dt
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import msgspec
 
 from ..engine import storage
+from ..engine.data import sources
 from ..engine.errors import ProjectError
 from ..engine.formats import count, number, percent
-from ..engine.settings import DAYS_A_MONTH, Project, Strict, convert, load_yaml
+from ..engine.settings import DAYS_A_MONTH, Project, Skill, Strict, convert, load_yaml
 from .blocks import code, escape
 
 FILE = "plan/progress.yaml"
@@ -22,14 +23,20 @@ CODEOWNERS = "# Written by `ml plan sync` from the roles in plan/progress.yaml: 
 
 Month = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]
 Amount = Annotated[float, msgspec.Meta(ge=0)]
+Kind = Literal["people", "machines", "data", "licences", "other"]
+ACTIONS = {"train": "train", "hire": "hire or move somebody in", "buy": "buy advice"}
 
 
 class Task(Strict, frozen=True):
-    """A piece of work: weeks at best, likely and at worst, what must be done before, its end."""
+    """A piece of work: weeks at best, likely and at worst, what must be done before, its end.
+
+    `who` has the people of each role as a share of full time: 0.5 is half of one, 2 are two.
+    """
 
     what: str
     weeks: tuple[Amount, Amount, Amount]
     after: tuple[str, ...] = ()
+    who: dict[str, Amount] = msgspec.field(default_factory=dict)
     done: dt.date | None = None
 
     @property
@@ -44,14 +51,51 @@ class Task(Strict, frozen=True):
         return (self.weeks[2] - self.weeks[0]) / 6
 
 
+class Offer(Strict, frozen=True):
+    """A service that does the same: its price, and what a trial of it showed."""
+
+    setup: Amount = 0.0
+    month: Amount = 0.0
+    per_1000: Amount = 0.0
+    tried: str = ""
+
+
 class Progress(Strict, frozen=True):
     """plan/progress.yaml."""
 
     start: dt.date | None = None
     roles: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    skills: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     tasks: dict[str, Task] = msgspec.field(default_factory=dict)
-    spent: dict[Month, Amount] = msgspec.field(default_factory=dict)
+    offers: dict[str, Offer] = msgspec.field(default_factory=dict)
+    spent: dict[Month, Amount | dict[Kind, Amount]] = msgspec.field(default_factory=dict)
     earned: dict[Month, float] = msgspec.field(default_factory=dict)
+
+    @property
+    def total_spent(self) -> float:
+        """What was spent in all months, by kind or not."""
+        return sum(
+            sum(month.values()) if isinstance(month, dict) else month
+            for month in self.spent.values()
+        )
+
+    @property
+    def spent_by_kind(self) -> dict[str, float]:
+        """What was spent of each kind; a month that names none counts as `other`."""
+        found: dict[str, float] = {}
+        for month in self.spent.values():
+            for kind, amount in (month if isinstance(month, dict) else {"other": month}).items():
+                found[kind] = found.get(kind, 0.0) + amount
+        return found
+
+    @property
+    def person_weeks(self) -> dict[str, float]:
+        """Expected weeks of work of each role, over all tasks."""
+        found: dict[str, float] = {}
+        for task in self.tasks.values():
+            for role, share in task.who.items():
+                found[role] = found.get(role, 0.0) + share * task.expected
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 class Schedule(NamedTuple):
@@ -77,10 +121,12 @@ def read(project: Project) -> Progress:
             raise ProjectError(f"{path}: {name}: weeks go from best to worst, such as [1, 2, 4]")
         if unknown := [other for other in task.after if other not in progress.tasks]:
             raise ProjectError(f"{path}: {name}: after names {unknown[0]}, which is no task")
-    if foreign := sorted(set(progress.roles) - set(_roles(project))):
+    roles = {*progress.roles, *(role for task in progress.tasks.values() for role in task.who)}
+    if foreign := sorted(roles - set(_roles(project))):
         known = ", ".join(_roles(project))
         raise ProjectError(f"{path}: no role {foreign[0]}; TEAM-02 has {known}")
-    for role, handle in ((role, h) for role, names in progress.roles.items() for h in names):
+    named = [*progress.roles.items(), *progress.skills.items()]
+    for role, handle in ((role, h) for role, names in named for h in names):
         if not re.fullmatch(r"@?[\w.+-]+([/@][\w.+-]+)?", handle):
             raise ProjectError(f"{path}: {role}: {handle!r} is no name such as @eva")
     if progress.tasks:
@@ -132,10 +178,12 @@ def run(project: Project) -> dict[str, Any]:
         "run": storage.sha256(project.path(FILE))[:12],
         "schedule": schedule,
         "money": money,
+        "skills": {skill.id: skill.action for skill in _gaps(project, progress)},
         "lines": {
-            "TEAM-02": _people(project, progress),
-            "SCHED-01": _said(schedule) if schedule else "tasks: none",
-            "BUD-01": _amounts(money, escape(project.plan.answers["currency"])),
+            "ALT-01": _offers(project, progress),
+            "TEAM-02": _people(project, progress) + _skills(project, progress),
+            "SCHED-01": _said(schedule) + _work(progress) if schedule else "tasks: none",
+            "BUD-01": _amounts(project, progress, money),
         },
     }
     storage.write_json(project.path("reports/progress.json"), report)
@@ -165,9 +213,13 @@ def check(project: Project) -> Iterator[tuple[str, str]]:
             due = _date(progress, weeks)
             if progress.tasks[name].done is None and due is not None and due < today:
                 yield "SCHED-01", f"task {name} was to end on {due}"
-    budget, spent = project.plan.number("BUD-01", "budget"), sum(progress.spent.values())
+    budget, spent = project.plan.number("BUD-01", "budget"), progress.total_spent
     if spent > budget:
         yield "BUD-01", f"{number(spent)} are spent, the budget is {number(budget)}"
+    asked = {skill.id for skill in project.plan.skills}
+    named = {name for name, who in progress.skills.items() if who}
+    for skill in sorted(named - asked):
+        yield "TEAM-02", f"{FILE} names people for {skill}, which is no skill of TEAM-02"
     if _codeowners(project, progress) is not None:
         yield "TEAM-02", ".github/CODEOWNERS does not follow the roles: run `ml plan sync`"
 
@@ -189,6 +241,7 @@ def _schedule(progress: Progress) -> dict[str, Any]:
         "done_share": sum(tasks[name].expected for name in ended) / work if work else 0.0,
         "forecast_weeks": forecast,
         "variance_weeks": None if forecast is None else forecast - planned.expected,
+        "person_weeks": progress.person_weeks,
     }
 
 
@@ -200,11 +253,12 @@ def _money(project: Project, progress: Progress) -> dict[str, Any]:
     answers, months = project.plan.answers, len(progress.earned)
     done = _schedule(progress)["done_share"] if progress.tasks else None
     budget = project.plan.number("BUD-01", "budget")
-    spent, ramp = sum(progress.spent.values()), answers["ramp_months"]
+    spent, ramp = progress.total_spent, answers["ramp_months"]
     growth = (1 + answers["benefit_growth"]) ** (1 / 12)
     shares = [
         (min(1.0, m / ramp) if ramp else 1.0) * growth ** (m - 1) for m in range(1, months + 1)
     ]
+    planned = [project.plan.number("VAL-01", "benefit") * share for share in shares]
     return {
         "spent": spent,
         "months_spent": len(progress.spent),
@@ -212,7 +266,29 @@ def _money(project: Project, progress: Progress) -> dict[str, Any]:
         "cost_variance": None if done is None else done * budget - spent,
         "earned": sum(progress.earned.values()),
         "months_earned": months,
-        "planned_earned": project.plan.number("VAL-01", "benefit") * sum(shares),
+        "planned_earned": sum(planned),
+        "by_month": [
+            {"month": month, "earned": amount, "planned": hoped}
+            for (month, amount), hoped in zip(sorted(progress.earned.items()), planned, strict=True)
+        ],
+        "by_kind": _kinds(project, progress),
+    }
+
+
+def _kinds(project: Project, progress: Progress) -> dict[str, dict[str, float]]:
+    """Return what is planned and spent of each kind; the contract says what sources cost."""
+    plan, spent = project.plan, progress.spent_by_kind
+    monthly = sum(
+        source.cost_per_month or 0.0 for source in sources.of(project.contract_path) if source.used
+    )
+    planned = {
+        "people": plan.number("BUD-01", "budget_people"),
+        "machines": plan.number("BUD-01", "budget_machines"),
+        "data": monthly * plan.number("VAL-01", "first_use_month"),
+    }
+    return {
+        kind: {"planned": planned.get(kind, 0.0), "spent": spent.get(kind, 0.0)}
+        for kind in get_args(Kind)
     }
 
 
@@ -223,6 +299,64 @@ def _people(project: Project, progress: Progress) -> str:
         nobody
     )
     return "people: " + "; ".join(parts)
+
+
+def _offers(project: Project, progress: Progress) -> str:
+    """Compare what services cost over the horizon with building and running one's own."""
+    plan, answers = project.plan, project.plan.answers
+    if not progress.offers:
+        return f"offers: none in {FILE}"
+    own = plan.number("ALT-01", "own_cost")
+    months = max(0.0, answers["horizon_months"] - plan.number("VAL-01", "first_use_month"))
+    predictions = answers["predictions_per_month"] * months
+    rows = []
+    for name, offer in progress.offers.items():
+        cost = offer.setup + offer.month * months + offer.per_1000 * predictions / 1000
+        less = own - cost
+        said = f"{number(abs(less))} {'less' if less >= 0 else 'more'}"
+        cells = (escape(name), number(cost), said, escape(offer.tried) or "nobody tried it yet")
+        rows.append((cost, "| " + " | ".join(cells) + " |"))
+    currency = escape(answers["currency"])
+    return "\n".join(
+        [
+            f"offers: for {count(months, 'month')} of use, own model {number(own)} {currency}",
+            "<!-- offers -->",
+            f"| Offer | Cost, in {currency} | Than one's own | Quality in a trial |",
+            "|---|--:|---|---|",
+            *(row for _, row in sorted(rows)),
+        ]
+    )
+
+
+def _gaps(project: Project, progress: Progress) -> list[Skill]:
+    """Return the skills of the plan that nobody is named for."""
+    return [skill for skill in project.plan.skills if not progress.skills.get(skill.id)]
+
+
+def _skills(project: Project, progress: Progress) -> str:
+    """Say which skills are there, and what is done by when about each that is not."""
+    gaps, asked = _gaps(project, progress), len(project.plan.skills)
+    if not asked:
+        return ""
+    told = [
+        f"{skill.id} ({ACTIONS[skill.action]}"
+        + (f" within {count(skill.weeks, 'week')}" if skill.action == "train" else "")
+        + f", by {skill.gate})"
+        for skill in gaps
+    ]
+    there = f"\nskills: {asked - len(gaps)} of {asked} have a name"
+    return there + (f"; gaps: {', '.join(told)}" if told else "; no gap")
+
+
+def _work(progress: Progress) -> str:
+    """Say the expected work of each role, in weeks and months of one person."""
+    weeks = progress.person_weeks
+    total = sum(weeks.values())
+    if not total:
+        return "\nwork: nobody has said who works on the tasks (`who`)"
+    roles = ", ".join(f"{role} {number(value, 1)}" for role, value in weeks.items())
+    months = number(total / WEEKS_A_MONTH, 1)
+    return f"\nwork: {number(total, 1)} person-weeks expected ({months} person-months): {roles}"
 
 
 def _said(schedule: dict[str, Any]) -> str:
@@ -241,7 +375,8 @@ def _said(schedule: dict[str, Any]) -> str:
     )
 
 
-def _amounts(money: dict[str, Any], currency: str) -> str:
+def _amounts(project: Project, progress: Progress, money: dict[str, Any]) -> str:
+    currency = escape(project.plan.answers["currency"])
     text = f"spent: {number(money['spent'])} {currency} in {count(money['months_spent'], 'month')}"
     if money["planned_for_done"]:
         over = -money["cost_variance"]
@@ -250,19 +385,38 @@ def _amounts(money: dict[str, Any], currency: str) -> str:
             f"of the budget, {number(abs(over))} {currency} "
             f"{'less' if over > 0 else 'more'} than was spent"
         )
-    if not money["months_earned"]:
-        return text
-    hoped = f"planned were {number(money['planned_earned'])} {currency}"
-    earned = (
-        f"{number(money['earned'])} {currency} in {count(money['months_earned'], 'month')} of use"
-    )
-    return f"{text}\nearned: {earned}; {hoped}"
+    if months := sum(progress.person_weeks.values()) / WEEKS_A_MONTH:
+        people = money["by_kind"]["people"]["planned"]
+        text += f"\npeople: {number(people)} {currency} for {number(months, 1)} person-months, "
+        text += f"{number(people / months)} {currency} for each"
+    if money["months_earned"]:
+        hoped = f"planned were {number(money['planned_earned'])} {currency}"
+        used = count(money["months_earned"], "month")
+        text += f"\nearned: {number(money['earned'])} {currency} in {used} of use; {hoped}"
+    return "\n".join([text, *_tables(progress, money)])
+
+
+def _tables(progress: Progress, money: dict[str, Any]) -> Iterator[str]:
+    """Yield what was spent by kind and earned by month beside the plan, where people keep it."""
+    sourced = money["by_kind"]["data"]["planned"]
+    if sourced or any(isinstance(month, dict) for month in progress.spent.values()):
+        yield "<!-- kinds -->"
+        yield from ("| Kind | Planned | Spent | Left |", "|---|--:|--:|--:|")
+        for kind, row in money["by_kind"].items():
+            cells = (row["planned"], row["spent"], row["planned"] - row["spent"])
+            yield "| " + " | ".join([kind, *map(number, cells)]) + " |"
+    if money["by_month"]:
+        yield "<!-- earned -->"
+        yield from ("| Month of use | Earned | Planned | Difference |", "|---|--:|--:|--:|")
+        for row in money["by_month"]:
+            cells = (row["earned"], row["planned"], row["earned"] - row["planned"])
+            yield "| " + " | ".join([row["month"], *map(number, cells)]) + " |"
 
 
 def _page(project: Project, progress: Progress, schedule: dict[str, Any]) -> list[str]:
     """Return the tasks as a table, and as a chart when there is a first day."""
     ends, start = critical_path(progress.tasks).ends, progress.start
-    lines = ["| Task | Begins | Ends | Critical | Done |", "|---|---|---|---|---|"]
+    lines = ["| Task | Who | Begins | Ends | Critical | Done |", "|---|---|---|---|---|---|"]
     chart = ["", "```mermaid", "gantt", "  dateFormat YYYY-MM-DD"]
     for name, task in progress.tasks.items():
         critical = name in schedule["path"]
@@ -271,7 +425,8 @@ def _page(project: Project, progress: Progress, schedule: dict[str, Any]) -> lis
         cells = (begins or f"week {number(first, 1)}", until or f"week {number(ends[name], 1)}")
         marks = ("yes" if critical else "", task.done or "")
         what = escape(f"{name}: {task.what}")
-        lines.append("| " + " | ".join(map(str, (what, *cells, *marks))) + " |")
+        who = ", ".join(f"{role} {number(share, 2)}" for role, share in task.who.items())
+        lines.append("| " + " | ".join(map(str, (what, who, *cells, *marks))) + " |")
         tags = ["done"] * bool(task.done) + ["crit"] * critical
         words = re.sub(r"\W+", " ", task.what).strip() or name
         chart.append(f"  {words} :{', '.join([*tags, str(begins), str(until)])}")

@@ -36,12 +36,24 @@ class Version(msgspec.Struct, kw_only=True):
     metrics_sha256: tuple[str, ...] = ()
 
 
+class Ended(msgspec.Struct, frozen=True):
+    """That the model was taken out of use: since which day (UTC), and why."""
+
+    on: str
+    reason: str
+
+
 class Registry(msgspec.Struct, kw_only=True):
     """All versions, the champion, and earlier champions with the last one at the end."""
 
     champion: str | None = None
     previous: list[str] = []
     versions: dict[str, Version] = {}
+    ended: Ended | None = None
+
+
+class Retired(ProjectError):
+    """The model was taken out of use: no version may answer, and no service goes on with one."""
 
 
 def read(project: Project) -> Registry:
@@ -83,7 +95,7 @@ def rebuild(project: Project) -> Registry:
                 entry.status, entry.gate_passed = "evaluated", report["gate"]["passed"]
     champion = old.champion if old.champion in versions else None
     previous = [name for name in old.previous if name in versions]
-    new = Registry(champion=champion, previous=previous, versions=versions)
+    new = Registry(champion=champion, previous=previous, versions=versions, ended=old.ended)
     _write(project, new)
     return new
 
@@ -151,6 +163,8 @@ def promote(project: Project, version: str, *, force_reason: str | None = None) 
         objections.append(f"{changed} of the plan has changed since `ml evaluate {version}`")
     if scorer.manifest.contract_sha256 != contract.read(project.contract_path).fingerprint:
         objections.append("the data contract has changed since it was trained")
+    if registry.ended:
+        objections.append(f"the model was retired on {registry.ended.on}")
     if objections and not (force_reason or "").strip():
         raise CheckFailed(
             f"{version} is not promoted: {' and '.join(objections)} "
@@ -164,7 +178,16 @@ def promote(project: Project, version: str, *, force_reason: str | None = None) 
     if registry.champion is not None:
         registry.versions[registry.champion].status = "retired"
         registry.previous.append(registry.champion)
-    entry.status, registry.champion = "champion", version
+    entry.status, registry.champion, registry.ended = "champion", version, None
+    _write(project, registry)
+
+
+def end(project: Project, ended: Ended) -> None:
+    """Take the model out of use: no champion, and none to go back to."""
+    registry = read(project)
+    if registry.champion is not None:
+        registry.versions[registry.champion].status = "retired"
+    registry.champion, registry.previous, registry.ended = None, [], ended
     _write(project, registry)
 
 
@@ -194,7 +217,8 @@ def champion_folder(project: Project) -> Path:
     """Return the folder of the champion's bundle."""
     registry = read(project)
     if registry.champion is None:
-        raise ProjectError(no_champion(project))
+        problem = Retired if registry.ended else ProjectError
+        raise problem(no_champion(project))
     return _verified(project, registry, registry.champion)
 
 
@@ -226,8 +250,14 @@ def made_up(folder: Path) -> bool:
 
 
 def no_champion(project: Project) -> str:
-    """Say why there is no champion yet, and what to do."""
-    versions = read(project).versions
+    """Say why there is no champion, and what to do."""
+    registry = read(project)
+    versions, ended = registry.versions, registry.ended
+    if ended:
+        return (
+            f"the model was retired on {ended.on}: {ended.reason} (`ml promote VERSION --force "
+            "REASON` takes a version into use again)"
+        )
     if not versions:
         mend = (
             "`ml models --rebuild` adds what models/ holds" if _folders(project) else "`ml train`"

@@ -44,6 +44,11 @@ def too_busy() -> Refused:
     return refused(503, "too busy", "send it again in a second")
 
 
+def out_of_use() -> Refused:
+    """Refuse every request to a model that was retired."""
+    return refused(503, "the model was retired", "use your fallback, and take this call out")
+
+
 def too_slow(seconds: float) -> Refused:
     """Refuse a request that took too long to arrive."""
     return refused(408, "too slow", f"send the whole request within {seconds:g} seconds")

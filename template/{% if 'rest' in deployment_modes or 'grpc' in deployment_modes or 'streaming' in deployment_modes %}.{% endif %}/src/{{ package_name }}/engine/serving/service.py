@@ -20,7 +20,7 @@ from ..model import registry
 from ..model.history import STATE
 from ..settings import Project
 from ..threads import workers
-from .refusal import Refused, refused, too_busy
+from .refusal import Refused, out_of_use, refused, too_busy
 from .requests import Model, Rows
 from .telemetry import Done, Telemetry
 
@@ -81,6 +81,7 @@ class Service:
         self.ready = Ready()
         self.ids = map(f"{os.urandom(6).hex()}-{{:x}}".format, itertools.count())
         self.problem: str | None = None
+        self.is_retired = False
         self._use(model)
 
     def load(self, folder: Path) -> Model:
@@ -105,7 +106,7 @@ class Service:
         is_renewed = storage.stamp(self.model.folder / STATE) != self.model.state_seen
         if state == self.seen and not is_renewed and self.problem is None:
             return
-        problem = None
+        problem, self.is_retired = None, False
         try:
             folder = registry.champion_folder(self.project)
             if folder != self.model.folder or is_renewed:
@@ -114,6 +115,10 @@ class Service:
                     raise ProjectError(f"{folder.name} has other outputs: start the service again")
                 self._use(model)
                 log.info("now serving %s", self.model.scorer.version)
+        except registry.Retired as error:
+            problem, self.is_retired = str(error), True
+            if problem != self.problem:
+                log.error("refusing every request: %s", problem)
         except Exception as error:  # whatever it is, the old model goes on serving
             problem = str(error) if isinstance(error, ProjectError) else where(error)
             if problem != self.problem:
@@ -129,7 +134,9 @@ class Service:
             await asyncio.to_thread(self.reload)
 
     def check_room(self) -> None:
-        """Refuse a request, before it is read, when too many rows wait."""
+        """Refuse a request, before it is read, of a retired model or when too many rows wait."""
+        if self.is_retired:
+            raise out_of_use()
         if self.waiting_rows > WAITING_REQUESTS * self.limits.max_rows:
             raise too_busy()
 
