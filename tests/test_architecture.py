@@ -17,6 +17,7 @@ PLANNER_NEEDS = {
     "engine.data.consent",  # of the contract
     "engine.data.contract",
     "engine.data.sources",  # of the contract
+    "engine.data.reading",  # the file of an experiment
     "engine.errors",
     "engine.folds",  # which folds go with a split
     "engine.formats",
