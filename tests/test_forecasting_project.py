@@ -124,6 +124,23 @@ def test_the_service_answers_what_the_file_does(
             assert found["decision"] == pytest.approx(order, rel=1e-5)
 
 
+def test_a_day_more_of_each_series_is_new_rows(project: Made) -> None:
+    source = project.folder / "data/sample/dataset.parquet"
+    whole, rows = source.read_bytes(), pl.read_parquet(source)
+    project.ml("retrain-check")
+    assert project.report("retrain")["checks"][3]["value"] == 0
+    more = rows.filter(pl.col("day") == pl.col("day").max())
+    pl.concat([rows, more.with_columns(pl.col("day") + dt.timedelta(days=1))]).write_parquet(source)
+    try:
+        for command in ("ingest", "validate", "retrain-check"):
+            project.ml(command)
+        assert project.report("retrain")["checks"][3]["value"] == 48
+    finally:
+        source.write_bytes(whole)
+        for command in ("ingest", "validate"):
+            project.ml(command)
+
+
 def test_a_series_without_time_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserMessageError, match="a forecast needs it"):
         render(tmp_path / "p", task_type="forecasting", time_column="")

@@ -393,6 +393,24 @@ def test_retraining_for_age_metric_and_new_rows(project, monkeypatch):
     assert not monitoring.retrain_check(project)["decision"]
 
 
+def test_rows_in_a_gap_or_of_several_examples_are_not_new(project, monkeypatch):
+    """A forecast learns several examples of a row, and a split by time leaves rows out."""
+    scorer = Scorer.load(registry.champion_folder(project))
+    valid = project.path("data/processed/valid.parquet")
+    whole, read = valid.read_bytes(), storage.read_json
+    try:
+        small.frame(6400).write_parquet(valid)
+        for parts in (2000, 90_000):
+            split = {"development_rows": parts, "test_rows": 900, "valid_rows": 6000}
+            told = {"training.json": {"split": split}}
+            monkeypatch.setattr(
+                storage, "read_json", lambda path, *of, told=told: told.get(path.name) or read(path)
+            )
+            assert monitoring._new_rows(project, scorer) == 400
+    finally:
+        valid.write_bytes(whole)
+
+
 def test_damaged_valid_rows_are_one_line(project):
     valid = project.path("data/processed/valid.parquet")
     whole = valid.read_bytes()

@@ -118,7 +118,7 @@ def train(
         "run": f"run-{version}",
     }
     profile = monitoring.reference(test, agreed, p, labels(test))
-    split = {"development_rows": len(fit), "test_rows": len(test)}
+    split = {"development_rows": len(fit), "test_rows": len(test), "valid_rows": len(table)}
     bundle.save(
         folder,
         predictor,

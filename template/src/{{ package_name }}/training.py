@@ -265,6 +265,7 @@ def run(project: Project) -> dict[str, Any]:
             "scheme": facts.split,
             "development_rows": len(parts.development),
             "test_rows": len(parts.test),
+            "valid_rows": validation.counted(project),
             **told("development", data.y),
             **kept.told,
             "notes": parts.notes,

@@ -504,7 +504,10 @@ def _shown(value: str | float | None) -> str:
 
 
 def _new_rows(project: Project, scorer: Scorer) -> int:
-    """Count validated rows beyond those that the champion was trained and tested on."""
+    """Count validated rows beyond those that there were when the champion was trained.
+
+    Not all of these are in its parts: some lie in a gap, or make several examples or none.
+    """
     name = "data/processed/valid.parquet"
     valid = project.path(name)
     if not valid.exists() or storage.sha256(valid) == scorer.manifest.data_sha256:
@@ -512,7 +515,8 @@ def _new_rows(project: Project, scorer: Scorer) -> int:
     rows = validation.stored(project, name, "run `ml validate`").height
     path = registry.champion_folder(project) / "training.json"
     split = storage.read_json(path, dict[str, Any])["split"]
-    return max(0, rows - int(split["development_rows"]) - int(split["test_rows"]))
+    before = split.get("valid_rows", split["development_rows"] + split["test_rows"])
+    return max(0, rows - int(before))
 
 
 def _shifted(

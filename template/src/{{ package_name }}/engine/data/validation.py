@@ -284,6 +284,12 @@ def stored_hashed(
     return frame, digest
 
 
+def counted(project: Project) -> int:
+    """Return how many valid rows there are, as the head of their file says."""
+    rows = scan(project.path("data/processed/valid.parquet"), known=True).select(pl.len())
+    return int(rows.collect().item())
+
+
 def check_columns(frame: pl.DataFrame, name: str, mend: str, contract: Contract) -> None:
     """CheckFailed when a stored table has other columns or types than `contract`."""
     there = {name: dtype for name, dtype in frame.schema.items() if name != WITHHELD}
