@@ -166,7 +166,7 @@ def test_cookiecutter_renders_a_plain_folder(tmp_path: Path) -> None:
         ("project_slug=../../up", "\nproject_slug: a-z, 0-9 and single dashes"),
         (
             "deployment_modes=rest",
-            "\ndeployment_modes: give a list, such as [rest, grpc, batch, edge]\n",
+            "\ndeployment_modes: give a list, such as [rest, grpc, batch, edge, streaming]\n",
         ),
         ("preset=visual_defect", "visual_defect"),
     ],

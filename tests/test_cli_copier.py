@@ -67,7 +67,7 @@ def test_copy_from_a_clone_gives_the_same_files(
         ("pos_rate=many", "pos_rate: give a number"),
         (
             "deployment_modes=rest",
-            "deployment_modes: give a list, such as [rest, grpc, batch, edge]",
+            "deployment_modes: give a list, such as [rest, grpc, batch, edge, streaming]",
         ),
         (
             "deployment_mode=[rest]",

@@ -101,7 +101,7 @@ def test_a_hostile_answer_is_refused_in_one_line_or_taken_as_it_is(
         ('owner: "a\\0b"', "owner: one line of plain text"),
         (
             "deployment_modes: rest",
-            "deployment_modes: give a list, such as [rest, grpc, batch, edge]",
+            "deployment_modes: give a list, such as [rest, grpc, batch, edge, streaming]",
         ),
         ("action: null", "action: give a text"),
         ("pos_rat: 0.2", "no question is called pos_rat"),

@@ -72,7 +72,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     publish(folder, tag="v1.0.0")
     source = "template/src/{{ package_name }}"
     append(folder, f"{source}/training.py", "\n# of the template\n")
-    append(folder, f"{source}/cli.py", "\n\nHINT = 'of the template'\n")
+    append(folder, f"{source}/cli.py.jinja", "\n\nHINT = 'of the template'\n")
     (folder / "template/docs/logo.png").write_bytes(b"\x89PNG\0new")
     git(folder, "mv", "template/docs/runbook.md.jinja", "template/docs/handbook.md.jinja")
     append(folder, "template/docs/handbook.md.jinja", "\nOne line more.\n")
