@@ -501,7 +501,11 @@ BAD = [
     ("discount_rate", 1.5, "give 0 to 1"),
     ("interpretability", "some", "give one of none, global"),
     ("deployment_modes", [], "choose at least one of rest, grpc, batch, edge, streaming"),
-    ("deployment_modes", ["rest", "kafka"], "give a list, such as [rest, grpc, batch, edge, streaming]"),
+    (
+        "deployment_modes",
+        ["rest", "kafka"],
+        "give a list, such as [rest, grpc, batch, edge, streaming]",
+    ),
     ("latency_ms", 0, "give 1 to"),
     ("batch_schedule", "0 5 * *", "five fields"),
     ("batch_schedule", "0 24 * * *", "hour: 0 to 23, not 24"),
