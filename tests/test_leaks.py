@@ -18,6 +18,7 @@ TARGETS: dict[str, dict[str, Any]] = {
     "multilabel": {"kind": "category", "labels": ("low", "mid", "high")},
     "anomaly": {"kind": "boolean", "positive": "true"},
     "clustering": {"kind": "category"},
+    "recommendation": {"kind": "integer"},
 }
 HOUR = np.timedelta64(1, "h")
 
@@ -29,7 +30,7 @@ def of(request: pytest.FixtureRequest) -> Iterator[SimpleNamespace]:
     name = f"leaks_in_{task}"
     load(name, sources(task))
     parts = ["splitting", "features", "engine.task", "engine.data.leakage", "engine.data.target"]
-    parts += [f"engine.model.{part}" for part in ("derived", "scorer", "selection")]
+    parts += [f"engine.model.{part}" for part in ("derived", "history", "scorer", "selection")]
     modules = {part.split(".")[-1]: import_module(f"{name}.{part}") for part in parts}
     contract = import_module(f"{name}.engine.data.contract")
     column = contract.Column
@@ -60,6 +61,7 @@ def rows(task: str) -> pl.DataFrame:
         "multilabel": np.array(["low", "low, mid", "high"])[np.digitize(latent, [-1, 1.5])],
         "anomaly": latent > np.quantile(latent, 0.95),
         "clustering": np.array(["low", "mid", "high"])[np.digitize(latent, [-1, 1.5])],
+        "recommendation": 5 + np.digitize(latent, [-1, 1.5]),
     }[task]
     known = rng.random(ROWS) > (0.4 if task == "anomaly" else 0.1)
     at = np.datetime64("2026-01-01", "us") + np.sort(rng.integers(0, 3000, ROWS)) * HOUR
@@ -128,7 +130,8 @@ def test_copies_on_both_sides_are_told(of: SimpleNamespace) -> None:
     assert said not in " ".join(parts(of, of.task.BY_CHANCE)[1].notes)
     for scheme in (of.task.BY_CHANCE, "time"):
         copies = of.frame.head(400).with_columns(of.frame["at"].tail(400).alias("at"))
-        assert said in " ".join(parts(of, scheme, pl.concat([of.frame, copies]))[1].notes), scheme
+        told = said in " ".join(parts(of, scheme, pl.concat([of.frame, copies]))[1].notes)
+        assert told != bool(of.task.LOOKS_BACK), scheme  # a row with a history is no copy
 
 
 def test_means_of_the_target_are_those_of_other_folds(of: SimpleNamespace) -> None:
@@ -145,6 +148,9 @@ def test_means_of_the_target_are_those_of_other_folds(of: SimpleNamespace) -> No
             recipe.learn(x, y, None, spec)
         return
     learnt, values = recipe.learn(x, y, None, spec)
+    if of.kind == "recommendation":  # means of the numbers of items would name items: none is made
+        assert np.ptp(values["mean"]) == 0 and len(values["mean"]) == len(y)
+        return
     served = dict(zip(learnt.spec_of("trees").names, learnt.matrix(x, "trees").T, strict=True))
     for name, trained in zip((n for n in served if n != "shop"), values["mean"].T, strict=True):
         naive, honest = (
@@ -152,3 +158,36 @@ def test_means_of_the_target_are_those_of_other_folds(of: SimpleNamespace) -> No
             for column in (served[name], trained)
         )
         assert naive > 0.15 and honest < 0.08, (name, naive, honest)
+
+
+@pytest.mark.parametrize("of", ["recommendation"], indirect=True)
+def test_no_history_holds_an_item_of_the_future(of: SimpleNamespace) -> None:
+    asked = import_module("leaks_in_recommendation.engine.history")
+    backs = [f"y.{back}" for back in range(1, 31)]
+    past = tuple(
+        of.history.Lag(name, of="y", back=back, by="who", on="at", delay_days=0)
+        for back, name in enumerate(backs, 1)
+    )
+
+    def histories(frame: pl.DataFrame) -> pl.DataFrame:
+        state = asked.state_of(past, of.contract, frame)
+        return asked.looked_up(frame, state).select(backs)
+
+    frame = of.frame.drop_nulls("y")
+    honest, cut = histories(frame), frame["at"][len(frame) // 2]
+    before = frame["at"] <= cut
+    # From a moment on everybody takes 99, which is in every later history and in no earlier one.
+    future = frame.with_columns(pl.when(before).then("y").otherwise(99).alias("y"))
+    seen = histories(future)
+    assert seen.filter(before).equals(honest.filter(before))
+    knows = pl.any_horizontal(pl.col(backs) == 99).fill_null(False)
+    assert not seen.filter(before).select(knows.any()).item()
+    later = future.with_columns(seen).filter(~before)
+    again = later.select(pl.col("at") > pl.col("at").min().over("who")).to_series()
+    assert again.any() and later.select(knows).to_series().equals(again, check_names=False)
+    # Nor is the row's own item in it, nor another of the same moment.
+    twins = pl.concat([frame, frame.with_columns(y=pl.lit(98, pl.Int64))])
+    at_once = histories(twins).head(len(frame))
+    first = frame.select(pl.col("at") == pl.col("at").min().over("who")).to_series()
+    known = at_once.select(pl.any_horizontal(pl.col(backs).is_not_nan())).to_series()
+    assert first.any() and known.equals(~first, check_names=False)
