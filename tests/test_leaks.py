@@ -14,6 +14,7 @@ ROWS = 2000
 TARGETS: dict[str, dict[str, Any]] = {
     "binary": {"kind": "boolean", "positive": "true"},
     "regression": {"kind": "number"},
+    "forecasting": {"kind": "number"},
     "multiclass": {"kind": "category", "levels": ("low", "mid", "high")},
     "multilabel": {"kind": "category", "labels": ("low", "mid", "high")},
     "anomaly": {"kind": "boolean", "positive": "true"},
@@ -57,6 +58,7 @@ def rows(task: str) -> pl.DataFrame:
     y: Any = {
         "binary": latent > 1,
         "regression": np.round(50 + 10 * latent, 1),
+        "forecasting": np.round(50 + 10 * latent, 1),
         "multiclass": np.array(["low", "mid", "high"])[np.digitize(latent, [-1, 1.5])],
         "multilabel": np.array(["low", "low, mid", "high"])[np.digitize(latent, [-1, 1.5])],
         "anomaly": latent > np.quantile(latent, 0.95),

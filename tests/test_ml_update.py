@@ -346,7 +346,7 @@ def test_another_task_and_back_keeps_what_people_wrote(project: Path, fast: None
     owned = (*owned, FEATURES)
     before = {name: (project / name).read_bytes() for name in owned}
     every = ("regression", "multiclass", "multilabel", "anomaly", "clustering")
-    for task in (*every, "recommendation", "binary"):
+    for task in (*every, "recommendation", "forecasting", "binary"):
         done = update.run(project, [f"task_type={task}"], "v1.0.0", dry_run=False)
         assert done.check == ["not by the code of another task: run `ml plan check`"]
         assert not done.conflicts and not done.kept
