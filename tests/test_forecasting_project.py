@@ -141,6 +141,16 @@ def test_a_day_more_of_each_series_is_new_rows(project: Made) -> None:
             project.ml(command)
 
 
+@pytest.mark.parametrize(("step", "days"), [("day", 14), ("week", 98)])
+def test_the_gap_before_the_test_is_as_long_as_the_horizon(
+    tmp_path: Path, step: str, days: int
+) -> None:
+    """Else rows after the origin of a test row would be learnt from."""
+    folder = render(tmp_path / "p", preset="demand", forecast_step=step)
+    plan = yaml.safe_load((folder / "plan/plan.yaml").read_text(encoding="utf-8"))
+    assert plan["answers"]["label_delay_days"] == days
+
+
 def test_a_series_without_time_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserMessageError, match="a forecast needs it"):
         render(tmp_path / "p", task_type="forecasting", time_column="")
