@@ -136,8 +136,10 @@ REPORTS: dict[str, dict[str, Any]] = {
     },
     "retrain": {"run": "t1", "decision": False, "reasons": []},
 }
-# A light plan lacks these: test_progress.py has the first three, test_scorecard.py the others.
+# A light plan lacks these: test_progress.py has the first three, test_scorecard.py, test_worth.py,
+# test_experiment.py and test_edge.py the others.
 DEEPER = {"TEAM-02", "SCHED-01", "BUD-01", "MOD-06", "DATA-05", "PLAT-02"}
+DEEPER |= {"ALT-01", "EVAL-08", "DEP-07"}
 MEASURED = {*measured.TEXTS} - DEEPER - {"FEAT-03"}
 
 
