@@ -30,7 +30,9 @@ SEAL = re.compile(
     r"<!-- (?:([A-Z]+-\d+) )?run [^\s,]+(?:, \S+ [0-9a-f]{6})?, seal ([0-9a-f]{6}) -->"
 )
 MADE_UP = "measured on made-up data:"  # of the sample: it proves the pipeline, not the case
-NO_OVERRIDES = "No override: every decision is the one its rule gives."  # unseen in a short plan
+NO_OVERRIDES = (
+    "No override: every decision is the one its rule gives."  # unseen, the same at each depth
+)
 INSTEAD = "The team decided otherwise than the rules:"
 TABLE = ["| Choice | Measured |", "|---|---|"]
 LACKING = (KeyError, TypeError, ValueError, IndexError, AttributeError)  # of another form
@@ -247,10 +249,7 @@ def _overrides(project: Project) -> list[str]:
         f"- {plan.blocks[identifier].title}: {overridden(plan, identifier)} <!-- {identifier} -->"
         for identifier in sorted(plan.overrides)
     ]
-    nothing = (
-        f"<!-- {NO_OVERRIDES} -->" if plan.answers["plan_depth"] == "light" else f"_{NO_OVERRIDES}_"
-    )
-    return [INSTEAD, *lines] if lines else [nothing]
+    return [INSTEAD, *lines] if lines else [f"<!-- {NO_OVERRIDES} -->"]
 
 
 def _data_quality(report: Report, project: Project) -> Report:
