@@ -220,6 +220,10 @@ def test_random_changes_never_misplace_or_lose_a_text(
 @pytest.mark.parametrize("depth", ["standard", "regulated"])
 def test_a_deeper_plan_keeps_what_was_written(template: Path, tmp_path: Path, depth: str) -> None:
     text, filled = update(template, tmp_path / "project", plan_depth=depth)
-    parts = check(text, filled, came=("BUD-01", "DATA-05", "PLAT-02", "SCHED-01", "TEAM-02"))
+    parts = check(
+        text,
+        filled,
+        came=("ALT-01", "BUD-01", "DATA-05", "EVAL-08", "PLAT-02", "SCHED-01", "TEAM-02"),
+    )
     assert parts["human", "STAKE-01"].attributes["status"] == "open"
     assert ("auto", "REG-02") in parse(text) or depth == "standard"
