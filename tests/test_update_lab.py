@@ -158,7 +158,11 @@ def add_question(folder: Path, rng: random.Random) -> None:
 
 
 def rename_question(folder: Path, rng: random.Random) -> None:
-    for path in [*folder.glob("questions/*.*"), *folder.glob("template/docs/*")]:
+    for path in [
+        *folder.glob("questions/*.*"),
+        *folder.glob("template/docs/*"),
+        *folder.glob("template/*/monitoring/*"),
+    ]:
         text = path.read_text(encoding="utf-8")
         path.write_text(re.sub(r"\boncall\b", "called", text), encoding="utf-8")
     old = 'default: "{{ owner }}"'

@@ -344,7 +344,8 @@ def _pays(plan: Plan) -> float | None:
 
 def _better(plan: Plan) -> Better:
     """Say whether outcomes should grow: where the plan sizes a share of people who answer."""
-    return "higher" if "response_share" in plan.answers else "lower"
+    answers = any(name.startswith("response_") for name in plan.answers)
+    return "higher" if answers else "lower"
 
 
 def _earlier(project: Project, *, restart: bool) -> dict[str, Any]:
