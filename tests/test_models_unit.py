@@ -101,7 +101,7 @@ def answers(task: str, model, spec, x: np.ndarray) -> np.ndarray:
     """Return what the nodes of a model answer, in double precision."""
     code = TASKS[task].graph
     graph = code.Graph()
-    graph.node("Identity", [code.predicted(graph, model, x.shape[1])], "out")
+    graph.node("Identity", [code.predicted(graph, model, len(spec.numeric))], "out")
     return run(code, graph, x)
 
 
@@ -347,7 +347,8 @@ def test_a_stack_is_a_second_model_in_the_graph(stacked) -> None:
         expected = made._blend(x)
         graph = code.graph.Graph()
         predictions = [
-            code.graph.predicted(graph, member.model, x.shape[1]) for member in made.members
+            code.graph.predicted(graph, member.model, len(given.spec.numeric))
+            for member in made.members
         ]
         total = made.second.emit(graph, predictions)
         graph.node("Identity", [code.graph.linked(graph, made.second.link, total)], "out")
