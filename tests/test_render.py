@@ -252,6 +252,7 @@ OTHER: dict[str, Any] = {
     "batch_deadline_hours": 7.5,
     "edge_size_mb": 2.5,
     "edge_latency_ms": 7,
+    "stream_seconds": 3.5,
     "machine_price": 0.3,
     "place_limit": "building",
     "runs_on": "azure",
@@ -283,7 +284,7 @@ def consumed(folder: Path) -> dict[str, bytes]:
 def standard(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("standard") / "project"
     same = {"hours_saved": 10, "hourly_rate": 10, "prediction_unit": "case", "today_caught": 0.1}
-    same |= {"deployment_modes": ["rest", "batch", "edge"]}
+    same |= {"deployment_modes": ["rest", "batch", "edge", "streaming"]}
     return consumed(render(folder, plan_depth="regulated", monthly_benefit=52500, **same))
 
 
@@ -295,7 +296,7 @@ def test_every_answer_changes_a_file(tmp_path: Path, standard: dict[str, bytes],
     held |= {"yearly_gap": 2520000, "build_months_best": 3, "build_months_worst": 8}
     held |= {"hours_saved": 10, "hourly_rate": 10, "kpi_now": 0.15, "kpi_target": 0.135}
     held |= {"history_months": 2.5, "prediction_unit": "case", "today_caught": 0.1}
-    held |= {"deployment_modes": ["rest", "batch", "edge"]}
+    held |= {"deployment_modes": ["rest", "batch", "edge", "streaming"]}
     held |= {"today_precision": 0.15, "plan_depth": "regulated"}  # where every question is asked
     project = render(tmp_path / "project", **{**held, name: OTHER[name]})
     assert different(consumed(project), standard)
@@ -305,7 +306,7 @@ def test_every_answer_is_read_by_a_block_of_the_plan() -> None:
     """Names of code and Python's version apart, which the plan leaves to files."""
     apart = {"preset", "plan_depth", "project_name", "project_slug", "package_name"}
     held = {"plan_depth": "regulated", "hours_saved": 10, "hourly_rate": 10.0, "today_caught": 0.1}
-    held |= {"deployment_modes": ["rest", "batch", "edge"]}
+    held |= {"deployment_modes": ["rest", "batch", "edge", "streaming"]}
     blocks = render_plan(**held)[1]["blocks"]
     for name in OTHER.keys() - apart - {"python_version"}:
         other = render_plan(**held | {name: OTHER[name]})[1]["blocks"]
@@ -411,8 +412,9 @@ def test_quick_mode_asks_ten_questions_and_full_mode_all(
     full = prompts(monkeypatch, tmp_path / "full", detail="full")
     deep = prompts(monkeypatch, tmp_path / "deep", detail="full", plan_depth="standard")
     # Nobody acts today by default, and no hours are saved: how well, or for how much, is not asked.
-    of_devices = [name for name, mode in HIDDEN_WITHOUT.items() if mode == "edge"]
-    unasked = ("task_type", *HIDDEN_AT_ZERO, *of_devices)
+    others = ("edge", "streaming")  # modes that are not chosen
+    of_others = [name for name, mode in HIDDEN_WITHOUT.items() if mode in others]
+    unasked = ("task_type", *HIDDEN_AT_ZERO, *of_others)
     assert list(deep) == [name for name in recorded_questions() if name not in unasked]
     assert set(deep) - set(full) == {
         *["row_bytes", "data_growth", "retention_months", "build_months_best"],

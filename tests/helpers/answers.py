@@ -111,6 +111,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "batch_deadline_hours": st.floats(0.1, 720),
     "edge_size_mb": st.floats(0.01, 2000),
     "edge_latency_ms": st.floats(0.1, 60000),
+    "stream_seconds": st.floats(0.1, 86400),
     "availability": st.floats(0.9, 0.9999),
     "window_days": st.integers(1, 90),
     "decision_mode": st.sampled_from(["human_in_loop", "automated"]),
@@ -135,6 +136,7 @@ HIDDEN_WITHOUT = {
     "batch_deadline_hours": "batch",
     "edge_size_mb": "edge",
     "edge_latency_ms": "edge",
+    "stream_seconds": "streaming",
 }
 # Questions that are asked only where another answer is more than 0.
 HIDDEN_AT_ZERO = {"today_precision": "today_caught", "hourly_rate": "hours_saved"}
