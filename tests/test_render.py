@@ -306,7 +306,7 @@ def test_every_answer_is_read_by_a_block_of_the_plan() -> None:
     """Names of code and Python's version apart, which the plan leaves to files."""
     apart = {"preset", "plan_depth", "project_name", "project_slug", "package_name"}
     held = {"plan_depth": "regulated", "hours_saved": 10, "hourly_rate": 10.0, "today_caught": 0.1}
-    held |= {"deployment_modes": ["rest", "batch", "edge", "streaming"]}
+    held |= {"deployment_modes": ["rest", "batch", "edge", "streaming"], "stream_seconds": 10.0}
     blocks = render_plan(**held)[1]["blocks"]
     for name in OTHER.keys() - apart - {"python_version"}:
         other = render_plan(**held | {name: OTHER[name]})[1]["blocks"]
