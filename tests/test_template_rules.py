@@ -363,4 +363,4 @@ def test_questions_that_nobody_is_asked_compile_little(
     assert {name for name, _ in compiled} == {None, *files}
     texts = [source for name, source in compiled if not name]
     answers = [name for name in worker.answers.combined if name in worker.template.questions_data]
-    assert sum(map(len, texts)) < 555 * len(answers)
+    assert sum(map(len, texts)) < 550 * len(answers)

@@ -167,23 +167,29 @@ def group(file: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _of(tasks: list[str]) -> str:
+    """Return the expression that is true in these tasks."""
+    return f"task_type == '{tasks[0]}'" if len(tasks) == 1 else f"task_type in {tuple(tasks)}"
+
+
 def varied(name: str, details: dict[str, Any]) -> dict[str, Any]:
     """Return a question whose parts look at the task where those differ."""
     given = {task: asked.get(name, {}) for task, asked in own().items()}
     for key in dict.fromkeys(key for parts in given.values() for key in parts):
         usual = details.get(key, "{{ true }}" if key == "when" else "")
         texts = {task: str(parts.get(key, usual)) for task, parts in given.items()}
-        *others, last = texts
-        others = [task for task in others if texts[task] != texts[last]]
-        plain = {task: PLAIN.fullmatch(text) for task, text in texts.items()}
+        last, branches = texts[[*texts][-1]], dict[str, list[str]]()
+        for task, text in texts.items():
+            if text != last:
+                branches.setdefault(text, []).append(task)
+        asked = {text: _of(tasks) for text, tasks in branches.items()}
+        plain = {text: PLAIN.fullmatch(text) for text in (*branches, last)}
         if all(plain.values()):
-            parts = [f"{plain[task][1]} if task_type == '{task}' else " for task in others]
+            parts = [f"{plain[text][1]} if {of} else " for text, of in asked.items()]
             text = f"{{{{ {''.join(parts)}{plain[last][1]} }}}}"
         else:
-            parts = [f"if task_type == '{task}' %}}{texts[task]}{{% el" for task in others]
-            text = (
-                f"{{% {''.join(parts)}se %}}{texts[last]}{{% endif %}}" if others else texts[last]
-            )
+            parts = [f"if {of} %}}{text}{{% el" for text, of in asked.items()]
+            text = f"{{% {''.join(parts)}se %}}{last}{{% endif %}}" if asked else last
         details = {**details, key: text}
     return details
 
