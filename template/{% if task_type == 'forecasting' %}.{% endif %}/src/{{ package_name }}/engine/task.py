@@ -14,6 +14,8 @@ from .model.stored_graph import Stored
 
 Floats = NDArray[np.float64]
 TASK = "forecasting"
+SAID = "forecast"  # what messages call it
+MARKS = "groups or marks"  # what a target of few values may be instead
 OUTPUTS = (
     Output("value", "number", "score", "Forecast of the target, in its unit."),
     Output("low", "number", "interval", "Lower end of the interval for the actual value."),

@@ -14,6 +14,8 @@ from .model.stored_graph import Stored
 
 Floats = NDArray[np.float64]
 TASK = "regression"
+SAID = "regression"  # what messages call it
+MARKS = "classes or marks"  # what a target of few values may be instead
 OUTPUTS = (
     Output("value", "number", "score", "Predicted value of the target, in its unit."),
     Output("low", "number", "interval", "Lower end of the interval for the actual value."),

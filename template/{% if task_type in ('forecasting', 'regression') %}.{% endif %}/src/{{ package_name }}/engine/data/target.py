@@ -61,7 +61,7 @@ def fault(frame: pl.DataFrame, target: Column) -> str:
     shown = " and ".join(number(value) for value in different) or "no value"
     only = "only " if different else ""
     return (
-        f"target {target.name!r} has {only}{shown} in {number(frame.height)} rows: a forecast "
+        f"target {target.name!r} has {only}{shown} in {number(frame.height)} rows: a {task.SAID} "
         "needs a number that differs; mend the source, or choose another target"
     )
 

@@ -1,4 +1,4 @@
-"""From a predicted value to an interval, and to the value to plan with."""
+"""From a prediction to an interval, and to the quantity to decide by."""
 
 from typing import Any, NamedTuple
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 
+from .. import task
+
 # Of `ml contract infer`: the option for what data do not tell, and its texts.
 OPTION, HELP = "--unit", "The target's unit, such as EUR or minutes."
 DEFINITION = 'How to compute the target, such as "price - discount".'
@@ -51,10 +53,10 @@ def problems(target: Fields, kind: str, levels: tuple[str, ...]) -> Iterator[str
     """Yield what is wrong with the type, the levels and the fields of a target."""
     if kind not in ("number", "integer"):
         yield (
-            f"the target of a regression is number or integer, not {kind}: choose another column, "
+            f"the target of a {task.SAID} is number or integer, not {kind}: choose another column, "
             "or draft the contract anew with `ml contract infer`"
         )
     elif levels:
-        yield "the target of a regression has no validValues"
+        yield f"the target of a {task.SAID} has no validValues"
     if len(target.unit) > LONGEST_UNIT or not target.unit.isprintable():
         yield f"unit is one short word, at most {LONGEST_UNIT} characters"

@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from .. import task
 from ..errors import ProjectError
 from ..formats import count, number
 from . import personal
@@ -88,15 +89,15 @@ def _refused(target: Candidate, written: pl.Series) -> str:
                 f"is text that looks like numbers, {first}: write plain numbers in the source, "
                 "such as 1200.5, without currency, unit or thousands separators"
             )
-        return f"is text, {first}: a regression predicts a number, so {new}"
+        return f"is text, {first}: a {task.SAID} predicts a number, so {new}"
     if target.kind not in ("number", "integer"):
         many = "true and false" if target.kind == "boolean" else "dates"
         many = many if different else "no values"
-        return f"has {many} in {rows} rows: a regression predicts a number, so {new}"
+        return f"has {many} in {rows} rows: a {task.SAID} predicts a number, so {new}"
     if different < 3:
         listed = " and ".join(number(value) for value in target.filled.unique().sort().to_list())
         only = f"only {listed}" if listed else "no value"
-        return f"has {only} in {rows} rows: a regression needs a number that differs, so {new}"
+        return f"has {only} in {rows} rows: a {task.SAID} needs a number that differs, so {new}"
     return ""
 
 
@@ -108,7 +109,7 @@ def _doubts(target: Candidate, y: pl.Series, unit: str) -> Iterator[str]:
         yield f"only {count(len(known), 'row')}: few to learn from and to judge a model by"
     if target.different < FEW_VALUES:
         yield (
-            f"only {target.different} different values: if they are classes or marks, a regression "
+            f"only {target.different} different values: if they are {task.MARKS}, a {task.SAID} "
             "is the wrong kind of task"
         )
     if not unit:
