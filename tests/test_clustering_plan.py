@@ -2,7 +2,6 @@
 
 import math
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from copier.errors import UserMessageError
 from helpers import tables
 from helpers.firing import fired
 from helpers.jinja import evaluate_all
-from helpers.rendering import ROOT, copy_template, recorded, render
+from helpers.rendering import DOCUMENTS, ROOT, copy_template, recorded, render
 from reference import rules as reference
 
 CASE = "segmentation"
@@ -32,12 +31,8 @@ OF_CLUSTERING = (
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the template with plan, documents and contract alone."""
-    folder = copy_template(tmp_path_factory.mktemp("template") / "planner")
-    kept = ("PLAN.md.jinja", "README.md.jinja", "config.yaml.jinja", "plan", "docs", "contracts")
-    for path in (folder / "template").iterdir():
-        if path.name not in kept and "answers_file" not in path.name:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return folder
+    made = tmp_path_factory.mktemp("template") / "planner"
+    return copy_template(made, only=DOCUMENTS)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import math
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,11 @@ import yaml
 from helpers import tables
 from helpers.firing import fired
 from helpers.jinja import environment, evaluate_all
-from helpers.rendering import command, copy_template, recorded, render
+from helpers.rendering import DOCUMENTS, command, copy_template, recorded, render
 from helpers.terminal import Terminal
 
 CASE = "machine_faults"
 FORMULAS = "questions/multilabel/formulas.jinja"
-KEPT = ("PLAN.md.jinja", "plan", "contracts", "docs", "README.md.jinja", "config.yaml.jinja")
 OF_OTHERS = (
     r"positives?\b(?! effect)|prevalence|false alarm|missed case|\bpos_rate|cost_[ft][pn]"
     r"|AUC|rarer\b|binary|churn|today_caught|daily_capacity|two classes|pinball|\bMAE\b|RMSE"
@@ -35,11 +33,8 @@ Z = 1.959963984540054
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the template with plan, contract and documents, made fast."""
-    folder = copy_template(tmp_path_factory.mktemp("template") / "planner")
-    for path in (folder / "template").iterdir():
-        if path.name not in KEPT and "answers_file" not in path.name:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return folder
+    made = tmp_path_factory.mktemp("template") / "planner"
+    return copy_template(made, only=DOCUMENTS)
 
 
 @pytest.fixture(scope="module")

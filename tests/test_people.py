@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.plan import render_plan
+from helpers.plan import keep, render_plan
+from helpers.plan import said as measured
 from helpers.rendering import ROOT, render
 from reference import formulas
 
 from package_name.engine.errors import ProjectError
 from package_name.engine.settings import Project
-from package_name.planner import progress, sync
-from package_name.planner.blocks import parse
+from package_name.planner import progress
 
 TASKS = [path.parent.name for path in sorted((ROOT / "questions").glob("*/blocks.jinja"))]
 
@@ -53,16 +53,8 @@ def project(rendered: Path, tmp_path: Path) -> Project:
     return Project(shutil.copytree(rendered, tmp_path / "project"))
 
 
-def keep(project: Project, **content: Any) -> None:
-    path = project.path(progress.FILE)
-    known = yaml.safe_load(path.read_text(encoding="utf-8"))
-    path.write_text(yaml.safe_dump(known | content), encoding="utf-8")
-
-
 def said(project: Project, id: str) -> str:
-    sync.run(project)
-    text = project.path("PLAN.md").read_text(encoding="utf-8")
-    return "\n".join(parse(text)["measured", id].lines).replace("\u00a0", " ")
+    return measured(project, id).replace("\u00a0", " ")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers import package  # noqa: F401  (makes `package_name` importable)
+from helpers.plan import keep, said
 from helpers.rendering import render
 
 from package_name.engine.errors import CheckFailed, ProjectError
@@ -44,19 +44,6 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def project(rendered: Path, tmp_path: Path) -> Project:
     return Project(shutil.copytree(rendered, tmp_path / "project"))
-
-
-def keep(project: Project, **content: Any) -> None:
-    """Let the team change its file."""
-    path = project.path(progress.FILE)
-    known = yaml.safe_load(path.read_text(encoding="utf-8"))
-    path.write_text(yaml.safe_dump(known | content), encoding="utf-8")
-
-
-def said(project: Project, id: str) -> str:
-    sync.run(project)
-    text = project.path("PLAN.md").read_text(encoding="utf-8")
-    return "\n".join(parse(text)["measured", id].lines)
 
 
 def warnings(project: Project) -> list[tuple[str, str]]:

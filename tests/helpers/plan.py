@@ -8,6 +8,10 @@ from typing import Any
 import yaml
 from copier import run_copy
 
+from package_name.engine.settings import Project
+from package_name.planner import progress, sync
+from package_name.planner.blocks import parse
+
 from . import package  # noqa: F401  (makes `package_name` importable)
 from .answers import known
 from .jinja import environment
@@ -50,3 +54,17 @@ def render_plan(**changed: Any) -> tuple[str, dict[str, Any]]:
         for name in ("PLAN.md", "plan/plan.yaml")
     ]
     return texts[0], yaml.load(texts[1], Loader=yaml.CSafeLoader)
+
+
+def keep(project: Project, **content: Any) -> None:
+    """Let the team change its file of people, tasks and money."""
+    path = project.path(progress.FILE)
+    known = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump(known | content), encoding="utf-8")
+
+
+def said(project: Project, id: str) -> str:
+    """Return what a measured block of the plan says."""
+    sync.run(project)
+    text = project.path("PLAN.md").read_text(encoding="utf-8")
+    return "\n".join(parse(text)["measured", id].lines)
