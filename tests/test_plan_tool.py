@@ -12,6 +12,7 @@ import yaml
 from helpers.filled import answer, edit, projects
 from helpers.rendering import render
 
+from package_name.engine import storage
 from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.settings import Project
 from package_name.planner import check, executive, gates, measured, signing, sync, why
@@ -137,9 +138,9 @@ REPORTS: dict[str, dict[str, Any]] = {
     "retrain": {"run": "t1", "decision": False, "reasons": []},
 }
 # A light plan lacks these: test_progress.py has the first three, test_scorecard.py, test_worth.py,
-# test_experiment.py and test_edge.py the others.
+# and test_experiment.py the others.
 DEEPER = {"TEAM-02", "SCHED-01", "BUD-01", "MOD-06", "DATA-05", "PLAT-02"}
-DEEPER |= {"ALT-01", "EVAL-08", "DEP-07"}
+DEEPER |= {"ALT-01", "EVAL-08"}
 MEASURED = {*measured.TEXTS} - DEEPER - {"FEAT-03"}
 
 
@@ -214,6 +215,21 @@ def test_sync_fills_every_measured_block_and_nothing_else(
     assert "LightGBM, ROC AUC 0.81 over 5 folds, spread 0.02; logistic regression is" in text
     assert "most for plan: levels" in after["measured", "DATA-02"].lines[0]
     assert "refund_total" in after["measured", "DATA-03"].lines[0]
+
+
+def test_what_one_way_to_deliver_measures_follows_the_rest_of_a_block(measured: Project) -> None:
+    sync.run(measured)
+    text = measured.path("PLAN.md").read_text(encoding="utf-8")
+    [before] = parse(text)["measured", "DEP-02"].lines
+    package = {"version": "v1", "size_mb": 0.27, "model_mb": 0.19, "open_ms": 65.0, "reasons": []}
+    package |= {"one_row_ms": {"p50": 0.03, "p95": 0.04}, "golden_rows": 50, "run": "r"}
+    storage.write_json(measured.path("reports/edge.json"), package | {"made_up": True})
+    sync.run(measured)
+    text = measured.path("PLAN.md").read_text(encoding="utf-8")
+    [row] = parse(text)["measured", "DEP-02"].lines
+    assert row.startswith(before.partition(" <!--")[0]) and "bench.json" in row
+    assert "Measured on made-up data: `v1` is 0.27 MB as a package" in row
+    assert sync.run(measured) == []
 
 
 def test_sync_again_changes_nothing(measured: Project) -> None:

@@ -95,12 +95,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     "EVAL-08": ("experiment", "measured: {told}"),
     **sentences.TEXTS,
 }
-# Blocks that only some ways to deliver have say theirs in a module of their own.
+# What only some ways to deliver measure, a module of their own says, after the rest of a block.
 OWN = [
     import_module(f".{path.stem}", __package__)
     for path in sorted(Path(__file__).parent.glob("measured_*.py"))
 ]
-TEXTS |= {block: text for module in OWN for block, text in module.TEXTS.items()}
 
 
 def amount(given: Number) -> str:
@@ -128,8 +127,9 @@ def measured(project: Project) -> dict[str, list[str]]:
     """Return the lines of each measured block whose report is there."""
     found: dict[str, tuple[Report, str]] = {}
     old: dict[str, str] = {}
-    result = {"OVERRIDES": _overrides(project)}
-    for identifier, (name, text) in TEXTS.items():
+    told: dict[str, list[tuple[list[str], str]]] = {}
+    texts = [*TEXTS.items(), *(item for module in OWN for item in module.TEXTS.items())]
+    for identifier, (name, text) in texts:
         path = project.path(f"reports/{name}.json")
         if identifier not in project.plan.blocks or not path.exists():
             continue
@@ -146,21 +146,31 @@ def measured(project: Project) -> dict[str, list[str]]:
             said = said.replace("measured:", MADE_UP, 1)
         lines = [_sentence(line) for line in said.split("\n")]
         origin = f"run {report.get('run') or 'none'}, {name}.json {file_hash}"
-        block = project.plan.blocks[identifier]
-        if lines[-1].startswith("|"):  # a table
-            result[identifier] = _seal([*lines, f"<!-- {origin} -->"])
-        elif block.row:
-            row = f"| {block.title} | {' '.join(lines)} <!-- {identifier} {origin} --> |"
-            result[identifier] = _seal([row])
-        else:
-            result[identifier] = _seal([*lines[:-1], f"{lines[-1]} <!-- {origin} -->"])
+        told.setdefault(identifier, []).append((lines, origin))
     if old:
         lacks = "; ".join(f"{name} ({why})" for name, why in old.items())
         raise ProjectError(
             f"made for another task or by an earlier version: {lacks}: `ml run` makes "
             f"{'them' if len(old) > 1 else 'it'} again"
         )
-    return result | _evidence(project)
+    blocks = {identifier: _block(project, identifier, each) for identifier, each in told.items()}
+    return {"OVERRIDES": _overrides(project), **blocks, **_evidence(project)}
+
+
+def _block(project: Project, identifier: str, told: list[tuple[list[str], str]]) -> list[str]:
+    """Return the lines of a block, of what each report tells and of its origin."""
+    block = project.plan.blocks[identifier]
+    if block.row:
+        words = " ".join(line for lines, _ in told for line in lines)
+        origins = ", ".join(origin for _, origin in told)
+        return _seal([f"| {block.title} | {words} <!-- {identifier} {origins} --> |"])
+    found: list[str] = []
+    for lines, origin in told:
+        if lines[-1].startswith("|"):  # a table
+            found += [*lines, f"<!-- {origin} -->"]
+        else:
+            found += [*lines[:-1], f"{lines[-1]} <!-- {origin} -->"]
+    return _seal(found)
 
 
 def _sentence(line: str) -> str:

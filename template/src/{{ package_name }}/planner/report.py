@@ -27,7 +27,7 @@ AUDIENCES = {
         "How is it delivered, what must it withstand, who acts when?",
         (
             *("PLAT-01", "PLAT-02", "DEP-01", "DEP-02", "DEP-04", "DEP-05", "SEC-01", "COST-01"),
-            *("DEP-03", "DEP-07", "MON-01", "MON-02", "MON-03", "OPS-01"),
+            *("DEP-03", "MON-01", "MON-02", "MON-03", "OPS-01"),
         ),
     ),
     "data": Audience(

@@ -5,7 +5,7 @@ from typing import Any
 from ..engine.settings import Project
 
 TEXTS = {
-    "DEP-07": (
+    "DEP-02": (
         "edge",
         "measured: {version:code} is {size_mb:2} MB as a package (model {model_mb:2} MB), opens in "
         "{open_ms:0} ms and scores one row in {one_row_ms[p50]:2} ms (p95 {one_row_ms[p95]:2}) on "
