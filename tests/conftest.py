@@ -17,7 +17,7 @@ TIERS = {
         *("test_survival", "test_regression_project", "test_multiclass_project"),
         *("test_multilabel_project", "test_anomaly_project", "test_clustering_project"),
         "test_recommendation_project",
-        "test_forecasting_project",
+        *("test_forecasting_project", "test_streaming"),
         *("test_features_project", "test_monorepo", "test_privacy"),
         *("test_regression_use", "test_threads", "test_large_tables"),
     ),
@@ -32,6 +32,14 @@ PLACES = {name: (tier, place) for tier, names in TIERS.items() for place, name i
 def tier(item: pytest.Item) -> tuple[str, int]:
     """Return the tier of a test, which its file tells, and the place of the file in it."""
     return PLACES.get(item.path.stem, ("unit", 0))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in red what could not be tested on this machine: a skip alone is easily overlooked."""
+    skipped = [one.longrepr[-1] for one in terminalreporter.stats.get("skipped", [])]
+    for reason in sorted({text for text in skipped if "NOT TESTED: " in text}):
+        count = skipped.count(reason)
+        terminalreporter.write_sep("!", f"{reason} ({count} skipped)", red=True, bold=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,7 +11,8 @@ import yaml
 from helpers.rendering import render, tree
 
 VERSION = "1.34.0"
-MODES = [["rest"], ["grpc"], ["batch"], ["rest", "grpc", "batch"]]
+MODES = [["rest"], ["grpc"], ["batch"], ["streaming"], ["rest", "grpc", "batch", "streaming"]]
+CALLED = {9092, 5432, 53}  # the broker, PostgreSQL, and who knows their addresses
 OVERLAYS = "deploy/kubernetes/overlays"
 
 
@@ -53,8 +54,9 @@ def test_every_object_is_valid_in_every_environment(clustered: tuple[Path, list[
             kubernetes_validate.validate(item, VERSION, strict=True)
         namespaces = {x["metadata"].get("namespace", x["metadata"]["name"]) for x in found}
         assert namespaces == {f"churn-model-{environment.name}"}
-        online = set(modes) & {"rest", "grpc"}
-        assert len(of(found, "Deployment")) == len(online)
+        running = {*modes} - {"batch"}
+        assert len(of(found, "Deployment")) == len(running)
+        assert len(of(found, "Service")) == len(running - {"streaming"})
         assert len(of(found, "CronJob")) == ("batch" in modes)
         assert len(of(found, "NetworkPolicy")) == len(modes)
 
@@ -70,8 +72,9 @@ def test_a_pod_can_do_no_more_than_it_needs(clustered: tuple[Path, list[str]]) -
         assert "memory" in container["resources"]["limits"]
         assert [x["mountPath"] for x in container["volumeMounts"]] == ["/app/data"]
     for policy in of(found, "NetworkPolicy"):
-        assert policy["spec"]["egress"] == []  # nobody is called
         selected = policy["spec"]["podSelector"]["matchLabels"]["app"]
+        called = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
+        assert called == (CALLED if selected.endswith("-stream") else set())
         named = {x["metadata"]["name"] for x in of(found, "Deployment") + of(found, "CronJob")}
         assert selected in named
 
@@ -85,11 +88,10 @@ def test_ports_and_probes_are_those_of_the_service(clustered: tuple[Path, list[s
         template = item["spec"]["template"]
         [container] = template["spec"]["containers"]
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-        [service] = [x for x in of(found, "Service") if x["metadata"]["name"] == name]
-        assert {x["targetPort"] for x in service["spec"]["ports"]} <= ports.keys()
-        assert (
-            service["spec"]["selector"] == {"app": name} == item["spec"]["selector"]["matchLabels"]
-        )
+        assert item["spec"]["selector"]["matchLabels"] == {"app": name}
+        for service in [x for x in of(found, "Service") if x["metadata"]["name"] == name]:
+            assert {x["targetPort"] for x in service["spec"]["ports"]} <= ports.keys()
+            assert service["spec"]["selector"] == {"app": name}
         scraped = int(template["metadata"]["annotations"]["prometheus.io/port"])
         assert scraped in ports.values()
         if len(modes) == 1:  # the image says ports and command of its first mode
@@ -102,6 +104,22 @@ def test_ports_and_probes_are_those_of_the_service(clustered: tuple[Path, list[s
     if "grpc" in modes:
         probed = [container_of(found, "grpc")[name]["grpc"]["port"] for name in PROBES[:2]]
         assert probed == [50051, 50051]
+    if "streaming" in modes:
+        asked = [container_of(found, "stream")[name]["httpGet"] for name in PROBES]
+        assert asked == [{"path": "/metrics", "port": "metrics"}] * 3
+
+
+def test_credentials_of_a_consumer_are_in_a_secret_alone(
+    clustered: tuple[Path, list[str]],
+) -> None:
+    project, modes = clustered
+    found = built(project, "production")
+    assert not of(found, "Secret")
+    asked = [source for pod in pods(found) for source in pod["containers"][0].get("envFrom", [])]
+    secret = {"secretRef": {"name": "churn-model-stream"}}
+    assert asked == ([secret] if "streaming" in modes else [])
+    words = ("ML_STREAM_PASSWORD", "ML_STREAM_DATABASE")
+    assert not [x for x in found for word in words if word in str(x)]
 
 
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
@@ -129,12 +147,21 @@ def test_size_and_schedule_are_those_of_the_plan(clustered: tuple[Path, list[str
     small = built(project, "development")
     for scaler in of(small, "HorizontalPodAutoscaler"):
         assert (scaler["spec"]["minReplicas"], scaler["spec"]["maxReplicas"]) == (1, 1)
-    assert bool(of(small, "HorizontalPodAutoscaler")) == (modes != ["batch"])
+    assert bool(of(small, "HorizontalPodAutoscaler")) == bool({*modes} & {"rest", "grpc"})
+    replicas = {
+        environment: [
+            x["spec"].get("replicas") for x in of(built(project, environment), "Deployment")
+        ]
+        for environment in ("development", "production")
+    }
+    fixed = {environment: [n for n in counts if n] for environment, counts in replicas.items()}
+    is_streaming = "streaming" in modes
+    assert fixed == {"development": [1] * is_streaming, "production": [2] * is_streaming}
 
 
 @pytest.mark.parametrize("risk_class", ["minimal", "high"])
 @pytest.mark.parametrize("decision_mode", ["human_in_loop", "automated"])
-@pytest.mark.parametrize("modes", [["rest"], ["grpc"], ["batch"]], ids="+".join)
+@pytest.mark.parametrize("modes", [["rest"], ["grpc"], ["batch"], ["streaming"]], ids="+".join)
 def test_environments_are_those_of_the_plan(
     tmp_path: Path, modes: list[str], decision_mode: str, risk_class: str
 ) -> None:

@@ -57,6 +57,12 @@ def decided(id: str, **answers: Any) -> str:
         ("DEP-06", {"hosting": "kubernetes"}, "cluster"),
         ("DEP-06", {"hosting": "kubernetes", "deployment_modes": ("batch",)}, "cluster"),
         ("DEP-06", {"deployment_modes": ("rest", "batch")}, "compose"),
+        ("DEP-06", {"deployment_modes": ("streaming", "batch"), "stream_seconds": 10.0}, "compose"),
+        (
+            "DEP-06",
+            {"hosting": "kubernetes", "deployment_modes": ("streaming",), "stream_seconds": 10.0},
+            "cluster",
+        ),
         ("DEP-06", {"deployment_modes": ("batch",)}, "cron"),
         ("DEP-05", {"decision_mode": "human_in_loop"}, "people_decide"),
         (

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -125,13 +126,26 @@ def postgres_bin() -> Path | None:
     return next((folder for folder in found if (folder / "initdb").exists()), None)
 
 
+def lacking() -> str | None:
+    """Return what this machine lacks to run PostgreSQL."""
+    if postgres_bin() is None:
+        return "install postgresql, whose initdb is looked for in PATH and /usr/lib/postgresql"
+    if os.geteuid() != 0:
+        return None
+    try:
+        pwd.getpwnam("postgres")
+    except KeyError:
+        return "root may not start PostgreSQL: add a user postgres, or be another user"
+    return None if shutil.which("setpriv") else "root needs setpriv to start PostgreSQL"
+
+
 class Postgres:
     """A server of its own, as another user where this one is root, whom PostgreSQL refuses."""
 
     def __init__(self) -> None:
         found = postgres_bin()
-        if found is None:
-            pytest.skip("NO POSTGRESQL: the table of a stream is not tested; install postgresql")
+        if (reason := lacking()) or found is None:
+            pytest.skip(f"STREAMING IS NOT TESTED: no PostgreSQL: {reason}")
         folder = Path(tempfile.mkdtemp(prefix="postgres-"))  # pytest's own are for one user alone
         self.bin, self.folder, self.port = found, folder, free_port()
         if os.geteuid() == 0:
