@@ -25,7 +25,8 @@ DELIMITERS = ",;\t|"
 EXAMINED = 20  # records that tell the delimiter
 HEAD = 65_536  # characters that tell the line ends
 JSON = (".jsonl", ".ndjson", ".json")
-SUFFIXES = (".csv", ".tsv", ".parquet", *JSON)
+ARROW = (".arrow", ".feather")
+SUFFIXES = (".csv", ".tsv", ".parquet", *ARROW, ".avro", *JSON)
 SHEETS = (".xlsx", ".xls", ".xlsm", ".ods")
 BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -38,6 +39,8 @@ KINDS = {  # by their first bytes, whatever the name says
     b"PK\3\4": "a spreadsheet or another archive: save its table as CSV UTF-8 or Parquet",
     b"\xd0\xcf\x11\xe0": "an old spreadsheet: save its table as CSV UTF-8 or Parquet",
     b"PAR1": "Parquet: rename it to end in .parquet",
+    b"ARROW1": "Arrow: rename it to end in .arrow",
+    b"Obj\1": "Avro: rename it to end in .avro",
     b"\x1f\x8b": "compressed: unpack it",
     b"\x28\xb5\x2f\xfd": "compressed: unpack it",
 }

@@ -104,7 +104,10 @@ def check(project: Project, due: set[str]) -> Iterator[Finding]:
             yield Finding("warning", "SEC-01", message)
     used = [source for source in found if source.used]
     read = project.config.data.source
-    if not any(source.place.endswith(f": {read}") or source.method != "file" for source in used):
+    if not any(
+        source.place.endswith(f": {read}") or source.method != "file" or source.server == read
+        for source in used
+    ):
         message = f"config.yaml reads {code(read)}, which no server of the contract names"
         yield Finding("warning", "DATA-05", message)
     if len(found) > 1 and (blind := [s.server for s in found if not s.worth]):

@@ -18,7 +18,7 @@ app = typer.Typer(help="The data contract: draft, check, sample.", no_args_is_he
 @app.command("infer")
 def infer(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="CSV, Parquet or JSON lines.")],
+    file: Annotated[Path, typer.Argument(help="CSV, Parquet and the like, or a server.")],
     target: Annotated[str, typer.Option(help="The column to predict.")],
     definition: Annotated[str | None, typer.Option(help=target_fields.DEFINITION)] = None,
     entity: Annotated[str | None, typer.Option(help="The column that names the case.")] = None,
@@ -41,7 +41,7 @@ def infer(
         f"  {f.column}: {f.what}: {f.reason}" for f in draft.findings if f.reason not in evidence
     ]
     lines += ["please check:", *findings] if findings else []
-    source = os.path.relpath(file.resolve(), project.root)
+    source = os.path.relpath(file.resolve(), project.root) if file.exists() else str(file)
     if file.resolve() != project.path(project.config.data.source).resolve():
         lines.append(f"then set data.source to {source} in config.yaml, and run `ml run`")
     show({"decisions": draft.decisions, "findings": draft.findings}, as_json, "\n".join(lines))

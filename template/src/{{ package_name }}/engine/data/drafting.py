@@ -19,7 +19,7 @@ from .. import progress, storage, task
 from ..errors import ProjectError
 from ..formats import NBSP, count, number, percent
 from ..settings import Project, load_yaml
-from . import consent, leakage, personal, sources, target_draft, texts
+from . import consent, fetching, leakage, personal, sources, target_draft, texts
 from .candidate import MAX_LEVELS, Candidate, short
 from .contract import (
     UNSERVED,
@@ -117,7 +117,10 @@ def run(
     if edited and not force:
         raise ProjectError(f"{path.name} was edited: --force replaces it and keeps it as .bak")
     progress.tell(f"reading {file.name}")
-    frame = with_columns(read_table(file, project.config.data.encoding), add)
+    server = fetching.named(project, str(file))
+    encoding = project.config.data.encoding
+    found = fetching.table(project, server) if server else read_table(file, encoding)
+    frame = with_columns(found, add)
     progress.tell(f"judging {frame.width} columns of {number(frame.height)} rows")
     known = {name: project.plan.answers.get(name) for name in ("entity", "time_column")}
     known = {name: column for name, column in known.items() if column in frame.columns}

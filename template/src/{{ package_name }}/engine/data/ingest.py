@@ -14,7 +14,7 @@ from ..errors import ProjectError
 from ..formats import number
 from . import consent as consents
 from . import contract as contracts
-from . import forgotten, reading, sample, validation
+from . import fetching, forgotten, reading, sample, validation
 
 Add = Callable[[pl.DataFrame], pl.DataFrame]  # of the team's columns.py
 
@@ -90,12 +90,22 @@ def run(project: settings.Project, add: Add = unchanged) -> dict[str, Any]:
     config = project.config.data
     source = project.path(config.source)
     make_sample(project)
-    frame, source_sha256 = _read_hashed(project, source, config.encoding)
+    server, loaded = fetching.named(project, config.source), None
+    if server:
+        frame, loaded = fetching.load(project, server)
+        source_sha256 = storage.sha256_bytes(validation.parquet(frame))
+    else:
+        frame, source_sha256 = _read_hashed(project, source, config.encoding)
     read = frame.columns
     frame = with_columns(frame, add)
     added = [name for name in frame.columns if name not in read]
     if missing := contracts.lacking(project.contract_path, added):
         raise ProjectError(missing)
+    if server and (absent := _absent(project, frame)):
+        raise ProjectError(
+            f"{server.server}: it lacks column {absent!r} of the contract: add it to the table or "
+            "query, or change the contract"
+        )
     came = frame.height
     if consent := consents.of(project.contract_path):
         frame = with_consent(frame, consent)
@@ -109,7 +119,7 @@ def run(project: settings.Project, add: Add = unchanged) -> dict[str, Any]:
     if not snapshot.exists() or storage.sha256(snapshot) != digest:
         storage.write_bytes(snapshot, content)
         snapshot.chmod(0o444)
-    manifest = {
+    manifest: dict[str, Any] = {
         "source": config.source,
         "made_up": _is_made_up(project),
         "file": f"data/raw/{snapshot.name}",
@@ -122,9 +132,26 @@ def run(project: settings.Project, add: Add = unchanged) -> dict[str, Any]:
         "added": added,
         "bytes": len(content),
     }
+    if loaded:
+        manifest["loaded"] = loaded
     storage.write_json(snapshot.with_suffix(".json"), manifest)  # `ml lineage` finds it by hash
     storage.write_json(project.path("data/raw/manifest.json"), manifest)
     return manifest
+
+
+def told(manifest: dict[str, Any]) -> str:
+    """Say where the snapshot is, and what a load from a server brought."""
+    loaded = manifest.get("loaded")
+    came = f"{loaded.server}: {number(loaded.new)} rows came; " if loaded else ""
+    return f"{came}data/raw/manifest.json names the snapshot of {number(manifest['rows'])} rows"
+
+
+def _absent(project: settings.Project, frame: pl.DataFrame) -> str:
+    """Return the first column that the contract needs and that is not there, or ""."""
+    agreed = contracts.read(project.contract_path)
+    needed = validation.needed_roles(agreed, labelled=True)
+    absent = (c for c in agreed.columns if c.name not in frame.columns and not c.definition)
+    return next((column.name for column in absent if column.role in needed), "")
 
 
 def make_sample(project: settings.Project) -> None:

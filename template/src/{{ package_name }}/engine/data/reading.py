@@ -52,7 +52,11 @@ def opened(path: Path, encoding: str, found: set[str] | None = None) -> Table:
     suffix = path.suffix.lower()
     try:
         if suffix == ".parquet":
-            table = _parquet(path)
+            table = _columnar(parquet.scan(path))
+        elif suffix in dialect.ARROW:
+            table = _columnar(pl.scan_ipc(path))
+        elif suffix == ".avro":
+            table = _columnar(pl.read_avro(path).lazy())
         elif suffix in dialect.JSON:
             table = _json(path, dialect.encoding_of(path, encoding), found)
         else:
@@ -107,14 +111,15 @@ def _damage(path: Path, encoding: str) -> str:
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         return "not a whole Parquet file: write or copy it again"
+    if suffix in (*dialect.ARROW, ".avro"):
+        return f"not a whole {suffix[1:].capitalize()} file: write or copy it again"
     if reason := dialect.undecodable(path, encoding):
         return reason
     is_json = suffix in dialect.JSON
     return "" if is_json else dialect.damage(path, dialect.read(path, encoding))
 
 
-def _parquet(path: Path) -> Table:
-    table = parquet.scan(path)
+def _columnar(table: pl.LazyFrame) -> Table:
     schema = dict(table.collect_schema())
 
     def stretches(columns: list[str] | None) -> Iterator[pl.DataFrame]:
@@ -207,6 +212,16 @@ def _series(path: Path, name: str, values: list[Any]) -> pl.Series:
         with suppress(TypeError, OverflowError):  # of integers beyond 64 bits
             return pl.Series(values, dtype=JSON_TYPES[kinds.pop()] if kinds else pl.Null())
     return _texts(values)
+
+
+def series(source: str, name: str, values: list[Any]) -> pl.Series:
+    """Return values of JSON or of a database that have one type, or else their texts."""
+    return validation.without_words(_series(Path(source), name, values))
+
+
+def together(source: str, frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """Return the rows of tables of one source, whose columns may have other types in each."""
+    return joined(Path(source), frames)
 
 
 def _joined(path: Path, name: str, frames: list[pl.DataFrame]) -> pl.Series:

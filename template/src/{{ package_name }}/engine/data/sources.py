@@ -25,15 +25,60 @@ PLACES = (
 )
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A part of what is said of a source: unknown names and wrong types are errors."""
+
+
+class Watermark(Part, frozen=True, kw_only=True):
+    """How a load asks for what is new: from the highest value of `column` on, less `overlap`.
+
+    Overlap is in seconds for times and dates, else in units of the column. An API is asked by the
+    parameter `param`. Every `whole_days` days all is loaded again, because what was deleted at the
+    source is seen no other way.
+    """
+
+    column: str
+    overlap: Amount = 0
+    param: str = ""
+    whole_days: Amount = 30
+
+
+class Paging(Part, frozen=True, kw_only=True):
+    """How an API hands out its pages, and the parameters that ask for one.
+
+    `next` is the path in the answer, such as meta.next, where the cursor or the address of the next
+    page stands; for `link` without it that is the header Link.
+    """
+
+    kind: Literal["page", "offset", "cursor", "link"]
+    param: str = ""
+    next: str = ""
+    size: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    size_param: str = "limit"
+    first: Annotated[int, msgspec.Meta(ge=0)] = 1
+    most: Annotated[int, msgspec.Meta(ge=1)] = 10_000
+
+
+class Source(Part, frozen=True, kw_only=True):
     """A source of rows: `used`, or looked at and left out with the `why`.
 
     Cost is an amount of the plan's currency a month; growth a share a year; relevance and
-    feasibility go from 1 to 5; `script` is a file of the project or a command that extracts it.
+    feasibility go from 1 to 5; `script` is a file of the project or a command that extracts it: one
+    that ends in .sql is the query of `ml ingest`. `secret_env` names the variable of the
+    environment that has a password or token; `address` is what the standard says of the server.
     """
 
     server: str
     place: str
+    type: str = ""
+    address: dict[str, Any] = {}
+    columns: tuple[str, ...] = ()  # beside those of the contract, for columns.py
+    user: str = ""
+    secret_env: Annotated[str, msgspec.Meta(pattern=r"^([A-Z_][A-Z0-9_]*)?$")] = ""
+    secret_header: str = ""
+    records: str = ""
+    paging: Paging | None = None
+    watermark: Watermark | None = None
     system: str = UNKNOWN
     owner: str = UNKNOWN
     kind: Kind
@@ -88,8 +133,11 @@ def _source(server: dict[str, Any]) -> Source:
     said = {item.get("property"): item.get("value") for item in server.get("customProperties", [])}
     parts = [str(server[part]) for part in PLACES if server.get(part)]
     table = [str(said["table"])] if said.get("table") else []
-    place = f"{server.get('type', '')}: {' / '.join([*parts, *table])}"
+    kind = str(server.get("type", ""))
+    read = {"place": f"{kind}: {' / '.join([*parts, *table])}", "type": kind}
+    told = ("server", "type", "customProperties", "description")
+    address = {part: value for part, value in server.items() if part not in told}
     try:
-        return msgspec.convert({**said, "server": name, "place": place}, Source)
+        return msgspec.convert({**said, **read, "server": name, "address": address}, Source)
     except msgspec.ValidationError as error:
         raise msgspec.ValidationError(f"{name}: customProperties: {error}") from None

@@ -98,7 +98,7 @@ def apply(contract: Contract, frame: pl.DataFrame, *, labelled: bool = True) -> 
     With `labelled=False` the frame is new data: it needs the features only. Where the task learns
     from rows without a target too, these stay, and its column may be missing.
     """
-    needed = _needed_roles(contract, labelled)
+    needed = needed_roles(contract, labelled)
     typed: dict[str, pl.Series] = {}
     errors: dict[str, pl.Series] = {}
     warnings = {
@@ -165,7 +165,7 @@ def apply(contract: Contract, frame: pl.DataFrame, *, labelled: bool = True) -> 
     )
 
 
-def _needed_roles(contract: Contract, labelled: bool) -> set[str]:
+def needed_roles(contract: Contract, labelled: bool) -> set[str]:
     """Return the roles whose columns the data must have."""
     needed = {"feature", "entity", "time"} if labelled else {"feature"}
     if labelled and task.LABELS_NEEDED:

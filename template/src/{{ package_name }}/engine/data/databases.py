@@ -1,0 +1,199 @@
+"""Tables and queries of databases, in one statement that sees one state and changes nothing.
+
+SQLite needs no package. PostgreSQL is read by its ADBC driver, DuckDB by its own package: groups
+of pyproject.toml that nobody else needs. Types that Polars has no word for are cast in SQL: decimal
+numbers to double precision, others to text. Parameters are bound, names are quoted.
+"""
+
+import re
+import sqlite3
+from collections.abc import Callable, Collection
+from contextlib import closing
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from ..errors import ProjectError
+from ..settings import Project
+from .reading import series
+from .sources import Source
+
+SECONDS = 10  # to connect
+POSTGRES = ("postgres", "postgresql")
+PLAIN = (pl.String, pl.Boolean, pl.Date, pl.Datetime)
+DUCKDB_PLAIN = (
+    *("VARCHAR", "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT"),
+    *("UINTEGER", "FLOAT", "DOUBLE", "DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"),
+    *("TIMESTAMP_NS", "TIMESTAMP_MS", "TIMESTAMP_S"),
+)
+
+
+class Asked(NamedTuple):
+    """What a load asks for: these columns where the source has them (None: all), and from where.
+
+    `since` is the lowest value of the column `mark`.
+    """
+
+    columns: Collection[str] | None = None
+    mark: str = ""
+    since: Any = None
+
+
+def is_sqlite(source: Source) -> bool:
+    """Whether a server is a file of SQLite, which the standard calls custom."""
+    return source.type == "custom" and source.address.get("format") == "sqlite"
+
+
+def read(project: Project, source: Source, secret: str, asked: Asked) -> pl.DataFrame:
+    """Return what a table or query has; ProjectError, in one line, for what keeps it from that."""
+    statement = _statement(project, source)
+    try:
+        if source.type in POSTGRES:
+            return _postgres(source, secret, statement, asked)
+        if source.type == "duckdb":
+            return _duckdb(_file(project, source), source, statement, asked)
+        return _sqlite(_file(project, source), source, statement, asked)
+    except ProjectError:
+        raise
+    except Exception as error:
+        raise ProjectError(f"{source.server}: {_reason(error, secret)}") from None
+
+
+def quoted(name: str) -> str:
+    """Return a name of SQL that keeps its letters."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _reason(error: Exception, secret: str) -> str:
+    """Return the one line of an error that says what is wrong, without a password."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    line = lines[0] if lines else type(error).__name__
+    line = re.sub(r"^.*?(ERROR|FATAL): +|^[A-Z_]+: (\[libpq\] )?", "", line)
+    return line.replace(secret, "***") if secret else line
+
+
+def _statement(project: Project, source: Source) -> str:
+    if source.script.endswith(".sql"):
+        path = project.path(source.script)
+        if not path.is_file():
+            raise ProjectError(f"{source.server}: no file {source.script}, which script names")
+        return path.read_text(encoding="utf-8").strip().rstrip(";")
+    if not source.table:
+        raise ProjectError(
+            f"{source.server}: say what to read: `table` in its customProperties, or `script` with "
+            "a query in a file that ends in .sql"
+        )
+    parts = (str(source.address.get("schema") or ""), source.table)
+    return f"select * from {'.'.join(quoted(part) for part in parts if part)}"
+
+
+def _file(project: Project, source: Source) -> Path:
+    path = project.path(str(source.address.get("database", "")))
+    if not path.is_file():
+        raise ProjectError(f"{source.server}: no file {path}: correct `database` of the server")
+    return path
+
+
+def _query(
+    source: Source, statement: str, names: list[str], asked: Asked, cast: Callable[[str], str]
+) -> str:
+    """Return the query of the columns that are asked for and there; `cast` writes one of them."""
+    chosen = [name for name in names if asked.columns is None or name in asked.columns]
+    if not chosen:
+        raise ProjectError(f"{source.server}: it has none of the columns that the contract names")
+    if asked.mark and asked.mark not in names:
+        raise ProjectError(f"{source.server}: it has no column {asked.mark!r} of its watermark")
+    return f"select {', '.join(map(cast, chosen))} from ({statement}\n) as source"
+
+
+def _driver(name: str, group: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError:
+        raise ProjectError(
+            f"the driver {name.partition('.')[0]} is not installed: `uv sync --group {group}`, or "
+            "add it to `default-groups` of pyproject.toml"
+        ) from None
+
+
+def _postgres(source: Source, secret: str, statement: str, asked: Asked) -> pl.DataFrame:
+    driver = _driver("adbc_driver_postgresql.dbapi", "postgres")
+    said = {"host": source.address.get("host"), "port": source.address.get("port")}
+    said |= {"dbname": source.address.get("database"), "user": source.user, "password": secret}
+    parts = [f"{name}={_value(value)}" for name, value in said.items() if value]
+    with (
+        closing(driver.connect(f"{' '.join(parts)} connect_timeout={SECONDS}")) as connection,
+        closing(connection.cursor()) as cursor,
+    ):
+        cursor.execute("set transaction isolation level repeatable read, read only")
+        cursor.execute(f"select * from ({statement}\n) as source limit 0")
+        schema = pl.DataFrame(cursor.fetch_arrow()).schema
+
+        def cast(name: str) -> str:
+            kind = schema[name]
+            if kind.is_numeric() or isinstance(kind, PLAIN):
+                return quoted(name)
+            other = "double precision" if '"numeric"' in str(kind) else "text"
+            return f"cast({quoted(name)} as {other}) as {quoted(name)}"
+
+        query = _query(source, statement, schema.names(), asked, cast)
+        if asked.since is None:
+            cursor.execute(query)
+        else:
+            kind = _sql_type(schema[asked.mark])
+            mark = f"{quoted(asked.mark)} >= cast(cast($1 as text) as {kind})"
+            cursor.execute(f"{query} where {mark}", (str(asked.since),))
+        return pl.DataFrame(cursor.fetch_arrow())
+
+
+def _value(value: Any) -> str:
+    escaped = str(value).replace("\\", r"\\").replace("'", r"\'")
+    return f"'{escaped}'"
+
+
+def _sql_type(kind: pl.DataType) -> str:
+    if isinstance(kind, pl.Datetime):
+        return "timestamptz" if kind.time_zone else "timestamp"
+    if isinstance(kind, pl.Date):
+        return "date"
+    if kind.is_integer():
+        return "bigint"
+    return "text" if kind == pl.String else "double precision"
+
+
+def _duckdb(path: Path, source: Source, statement: str, asked: Asked) -> pl.DataFrame:
+    driver = _driver("duckdb", "duckdb")
+    with closing(driver.connect(str(path), read_only=True)) as connection:
+        connection.execute("set timezone = 'UTC'")
+        described = connection.execute(f"describe select * from ({statement}\n)").fetchall()
+        kinds = {row[0]: str(row[1]) for row in described}
+
+        def cast(name: str) -> str:
+            if kinds[name] in DUCKDB_PLAIN:
+                return quoted(name)
+            number = kinds[name].startswith(("DECIMAL", "HUGEINT", "UBIGINT", "UHUGEINT"))
+            return f"cast({quoted(name)} as {'double' if number else 'varchar'}) as {quoted(name)}"
+
+        query = _query(source, statement, [*kinds], asked, cast)
+        if asked.since is None:
+            return pl.DataFrame(connection.sql(query))
+        mark = f"{quoted(asked.mark)} >= cast($1 as {kinds[asked.mark]})"
+        return pl.DataFrame(connection.sql(f"{query} where {mark}", params=[str(asked.since)]))
+
+
+def _sqlite(path: Path, source: Source, statement: str, asked: Asked) -> pl.DataFrame:
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        found = connection.execute(f"select * from ({statement}\n) limit 0")
+        names = [item[0] for item in found.description]
+        query = _query(source, statement, names, asked, quoted)
+        mark = f" where {quoted(asked.mark)} >= ?" if asked.since is not None else ""
+        rows = connection.execute(f"{query}{mark}", (asked.since,) if mark else ())
+        chosen = [item[0] for item in rows.description]
+        values = rows.fetchall()
+    columns = {name: [row[place] for row in values] for place, name in enumerate(chosen)}
+    for name, column in columns.items():
+        if any(isinstance(value, bytes) for value in column):
+            raise ProjectError(f"{source.server}: column {name!r} has values that are no text")
+    return pl.DataFrame({n: series(source.server, n, column) for n, column in columns.items()})

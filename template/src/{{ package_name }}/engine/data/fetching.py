@@ -1,0 +1,258 @@
+"""Rows of a server that the contract names: a database, an API, a file at an address, a bucket.
+
+`data.source` of config.yaml is then the server's name. Passwords and tokens are read from the
+environment alone. What a watermark brings is put together with the rows of the last snapshot: of
+two rows with one key the newer stays. A load that fails leaves everything as it was.
+"""
+
+import datetime as dt
+import os
+import shutil
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+import msgspec
+import polars as pl
+
+from .. import dialect, parquet, progress, storage
+from ..errors import ProjectError
+from ..settings import Project
+from . import contract as contracts
+from . import databases, reading, sources, web
+from .databases import Asked
+from .sources import Source
+
+MANIFEST = "data/raw/manifest.json"
+KINDS = (
+    "postgres, duckdb, s3, api, and custom with `format: sqlite` and a database, or with a "
+    "location of https"
+)
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """What the manifest remembers of a load, for the next one.
+
+    `at` and `whole_at` are seconds since 1970: of this load and of the last whole one. `asked` is
+    the hash of what was asked for, `mark` the highest value of the watermark's column.
+    """
+
+    server: str
+    at: float
+    whole_at: float
+    asked: str
+    new: int
+    mark: Any = None
+
+
+class Rows(NamedTuple):
+    """The rows of a source, and what the manifest remembers of them."""
+
+    frame: pl.DataFrame
+    loaded: Loaded
+
+
+class _Manifest(msgspec.Struct):
+    file: str
+    added: list[str] = []
+    loaded: Loaded | None = None
+
+
+def named(project: Project, name: str) -> Source | None:
+    """Return the server of the contract with this name; None where it is a file."""
+    if project.path(name).exists():
+        return None
+    return next((s for s in sources.of(project.contract_path) if s.server == name), None)
+
+
+def table(project: Project, source: Source) -> pl.DataFrame:
+    """Return all columns and rows of a source, to draft a contract from."""
+    return _not_empty(source, _fetch(project, source, Asked()))
+
+
+def load(project: Project, source: Source, now: dt.datetime | None = None) -> Rows:
+    """Return the rows that a source has now, in the order of the primary key.
+
+    With a watermark only what is new is asked for, while the last snapshot is of the same question
+    and the last whole load is not too old.
+    """
+    agreed = contracts.read(project.contract_path)
+    at = (now or dt.datetime.now(dt.UTC)).timestamp()
+    wanted = [column.name for column in agreed.columns]
+    if definition := agreed.target.definition:
+        wanted += contracts.definition_columns(definition)
+    mark = source.watermark
+    wanted += [*source.columns, *([mark.column] if mark else [])]
+    asked = _question(project, source, wanted)
+    key = list(agreed.primary_key)
+    if mark and not key:
+        raise ProjectError(f"{source.server}: a watermark needs a primaryKey in the contract")
+    before = _before(project) if mark else None
+    last = before.loaded if before else None
+    known = None
+    same = last is not None and last.mark is not None and last.asked == asked
+    if mark and before and last and same and at - last.whole_at < mark.whole_days * 86_400:
+        known = _kept(project, before)
+    since = _since(last.mark, mark.overlap) if mark and last and known is not None else None
+    frame = _fetch(project, source, Asked(wanted, mark.column if mark else "", since))
+    new, whole_at = frame.height, last.whole_at if last and known is not None else at
+    if mark:
+        frame = _newest(source, mark.column, key, known, frame)
+    frame = _not_empty(source, frame)
+    if key and set(key) <= set(frame.columns):
+        frame = frame.sort(key, maintain_order=True, nulls_last=True)
+    highest = _plain(frame[mark.column].max()) if mark else None
+    loaded = Loaded(
+        server=source.server, at=at, whole_at=whole_at, asked=asked, new=new, mark=highest
+    )
+    return Rows(frame, loaded)
+
+
+def _question(project: Project, source: Source, wanted: Collection[str]) -> str:
+    query = project.path(source.script)
+    text = query.read_text("utf-8") if source.script.endswith(".sql") and query.is_file() else ""
+    said = [source.place, source.records, source.watermark, sorted(set(wanted)), text]
+    return storage.sha256_text(msgspec.json.encode(said).decode())
+
+
+def _before(project: Project) -> _Manifest | None:
+    path = project.path(MANIFEST)
+    try:
+        return storage.read_json(path, _Manifest) if path.exists() else None
+    except ProjectError:
+        return None  # it is made again
+
+
+def _kept(project: Project, before: _Manifest) -> pl.DataFrame | None:
+    """Return the rows of the last snapshot as they came; None when that is gone or damaged."""
+    path = project.path(before.file)
+    try:
+        return parquet.scan(path).drop(before.added, strict=False).collect()
+    except (OSError, pl.exceptions.PolarsError):
+        return None
+
+
+def _since(mark: Any, overlap: float) -> Any:
+    """Return the value from which a load asks: the mark less an overlap of seconds or units."""
+    if not overlap or mark is None:
+        return mark
+    if not isinstance(mark, str):
+        return mark - (int(overlap) if isinstance(mark, int) else overlap)
+    try:
+        moment = dt.datetime.fromisoformat(mark)
+    except ValueError:
+        raise ProjectError(f"a watermark of {mark!r} is no time: its overlap must be 0") from None
+    day = len(mark) == 10
+    earlier = moment - dt.timedelta(seconds=overlap)
+    if day:
+        return earlier.date().isoformat()
+    return earlier.isoformat(sep=mark[10])
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, dt.date) else value
+
+
+def _newest(
+    source: Source, mark: str, key: list[str], known: pl.DataFrame | None, new: pl.DataFrame
+) -> pl.DataFrame:
+    """Put new rows to known ones; of each key the row with the highest mark stays."""
+    if known is not None and not new.height:
+        return known
+    names = [name for name in (*key, mark) if name not in new.columns]
+    if new.height and names:
+        raise ProjectError(f"{source.server}: it has no column {names[0]!r}, which a load needs")
+    if not new.height:
+        return new
+    rows = new.sort(mark, maintain_order=True, nulls_last=False)
+    if known is not None:
+        rows = reading.together(source.server, [known, rows])
+        rows = rows.with_row_index("_place").sort(mark, "_place", nulls_last=False).drop("_place")
+    return rows.unique(key, keep="last", maintain_order=True)
+
+
+def _not_empty(source: Source, frame: pl.DataFrame) -> pl.DataFrame:
+    if not frame.height:
+        raise ProjectError(f"{source.server}: the source has no rows")
+    return frame
+
+
+def _secret(source: Source) -> str:
+    if not source.secret_env:
+        return ""
+    secret = os.environ.get(source.secret_env, "")
+    if not secret:
+        raise ProjectError(
+            f"{source.server}: the environment has no {source.secret_env}, which `secretEnv` "
+            "names in the contract: set it, in no file that git keeps"
+        )
+    return secret
+
+
+def _fetch(project: Project, source: Source, asked: Asked) -> pl.DataFrame:
+    secret = _secret(source)
+    location = str(source.address.get("location", ""))
+    progress.tell(f"loading {source.server}")
+    if source.type in (*databases.POSTGRES, "duckdb") or databases.is_sqlite(source):
+        found = databases.read(project, source, secret, asked)
+    elif source.type == "api":
+        if asked.since is not None and source.watermark and not source.watermark.param:
+            raise ProjectError(f"{source.server}: the watermark of an API needs its `param`")
+        found = _chosen(source, web.read(source, secret, asked.since, progress.tell), asked)
+    elif source.type == "s3" or (source.type == "custom" and location.startswith("http")):
+        if source.watermark:
+            raise ProjectError(f"{source.server}: files have no watermark: they are read whole")
+        of_bucket = source.type == "s3"
+        read = _bucket(source, location) if of_bucket else _file_at(project, source, secret)
+        found = _chosen(source, read, asked)
+    else:
+        raise ProjectError(f"{source.server}: type {source.type} is not loaded; what is: {KINDS}")
+    moments = [n for n, kind in found.schema.items() if getattr(kind, "time_zone", None)]
+    return found.with_columns(pl.col(moments).dt.convert_time_zone("UTC")) if moments else found
+
+
+def _chosen(source: Source, frame: pl.DataFrame, asked: Asked) -> pl.DataFrame:
+    if asked.columns is None or not frame.height:
+        return frame
+    chosen = [name for name in frame.columns if name in asked.columns]
+    if not chosen:
+        raise ProjectError(f"{source.server}: it has none of the columns that the contract names")
+    return frame.select(chosen)
+
+
+def _file_at(project: Project, source: Source, secret: str) -> pl.DataFrame:
+    name = str(source.address["location"]).partition("?")[0].rpartition("/")[2]
+    copy = project.path("data/raw/.fetching") / name
+    dialect.check_suffix(copy)
+    shutil.rmtree(copy.parent, ignore_errors=True)
+    copy.parent.mkdir(parents=True)
+    try:
+        web.download(source, secret, copy)
+        opened = reading.opened(copy, str(source.address.get("encoding", "utf-8")))
+        return reading.joined(copy, list(opened.stretches(None)))
+    finally:
+        shutil.rmtree(copy.parent, ignore_errors=True)
+
+
+def _bucket(source: Source, location: str) -> pl.DataFrame:
+    """Read Parquet or Arrow files, or CSV as text, of a bucket; keys come from AWS_ variables."""
+    endpoint = source.address.get("endpointUrl")
+    options = {"aws_endpoint_url": str(endpoint)} if endpoint else {}
+    if str(endpoint).startswith("http://"):
+        options["aws_allow_http"] = "true"
+    form = str(source.address.get("format") or location.rpartition(".")[2])
+    try:
+        if form == "parquet":
+            found = pl.scan_parquet(location, storage_options=options)
+        elif form in ("arrow", "feather"):
+            found = pl.scan_ipc(location, storage_options=options)
+        elif form == "csv":
+            found = pl.scan_csv(
+                location, infer_schema=False, null_values=list(dialect.MISSING),
+                storage_options=options,
+            )  # fmt: skip
+        else:
+            raise ProjectError(f"{source.server}: format {form} is not read from a bucket")
+        return found.collect()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ProjectError(f"{source.server}: {location}: {reason}") from None
