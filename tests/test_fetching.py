@@ -20,7 +20,7 @@ from helpers.rendering import render
 from helpers.stream import Postgres
 
 from package_name.engine import storage
-from package_name.engine.data import databases, drafting, fetching, ingest, sources, web
+from package_name.engine.data import contract, databases, drafting, fetching, ingest, sources, web
 from package_name.engine.errors import ProjectError
 from package_name.engine.model import lineage
 from package_name.engine.settings import Project
@@ -152,6 +152,8 @@ def of(sql: Sql, **said: Any) -> dict[str, Any]:
 def test_a_table_becomes_a_snapshot_with_the_columns_of_the_contract(
     project: Project, sql: Sql
 ) -> None:
+    said = {"watermark": {"column": "changed"}, "columns": ["note"], "schedule": "daily 03:00"}
+    assert contract.lint(keep(project, sql.server, **of(sql, **said)).contract_path) == []
     project = keep(project, sql.server, **of(sql))
     manifest = ingest.run(project)
     assert (manifest["source"], manifest["rows"], manifest["columns"]) == ("shop", 9, 4)

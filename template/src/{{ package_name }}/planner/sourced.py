@@ -69,7 +69,7 @@ def _row(source: sources.Source, *, several: bool) -> list[str]:
         *(f"{source.server} ({source.system})", source.kind, source.place, source.owner),
         *(
             source.licence,
-            f"{source.method}: {source.script}",
+            ", ".join(filter(None, [f"{source.method}: {source.script}", source.schedule])),
             fresh,
             ", ".join(filter(None, volume)),
         ),

@@ -84,6 +84,7 @@ class Source(Part, frozen=True, kw_only=True):
     kind: Kind
     method: Method
     script: str = UNKNOWN
+    schedule: str = ""  # of loading, in words
     table: str = ""
     licence: str = UNKNOWN
     freshness_hours: Amount | None = None
