@@ -13,7 +13,7 @@ from helpers.jinja import environment, evaluate_all
 from helpers.rendering import DOCUMENTS, command, copy_template, recorded, render
 from helpers.terminal import Terminal
 
-CASES = ("ticket_routing", "defect_type", "product_text")
+CASES = ("ticket_routing", "defect_type", "product_text", "visual_defect")
 FORMULAS = "questions/multiclass/formulas.jinja"
 OF_OTHERS = (
     r"positives?\b(?! effect)|prevalence|threshold|false alarm|missed case|\bpos_rate|cost_[ft][pn]"

@@ -8,14 +8,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import copier
 import jinja2
 import polars as pl
 import pytest
 import yaml
-from copier.errors import UserMessageError
 from helpers import package
-from helpers.rendering import ROOT, fast_copier, plain_template, recorded, render
+from helpers.rendering import ROOT, recorded, render
 from reference import formulas
 
 
@@ -206,12 +204,3 @@ def test_a_preset_trains_at_once(project: Path, preset: str) -> None:
         )
         assert done.returncode == 0, done.stderr
     assert "churn" not in (project / "contracts/dataset.odcs.yaml").read_text() or preset == "churn"
-
-
-@pytest.mark.parametrize("name", ["visual_defect"])
-def test_what_is_not_built_yet_says_so(tmp_path: Path, name: str) -> None:
-    with fast_copier(), pytest.raises(UserMessageError, match="not built yet"):
-        copier.run_copy(
-            str(plain_template()), tmp_path / "p", {"preset": name}, defaults=True, quiet=True
-        )
-    assert not (tmp_path / "p").exists()

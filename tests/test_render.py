@@ -203,6 +203,8 @@ OTHER: dict[str, Any] = {
     "time_column": "ordered_on",
     "entity_repeats": False,
     "prediction_unit": "payment",
+    "image_column": "picture",
+    "image_side": 64,
     "label_delay_days": 45,
     "has_labels": False,
     "n_rows": 5000,
@@ -285,6 +287,7 @@ def standard(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("standard") / "project"
     same = {"hours_saved": 10, "hourly_rate": 10, "prediction_unit": "case", "today_caught": 0.1}
     same |= {"deployment_modes": ["rest", "batch", "edge", "streaming"]}
+    same |= {"image_column": "photo"}
     return consumed(render(folder, plan_depth="regulated", monthly_benefit=52500, **same))
 
 
@@ -297,6 +300,7 @@ def test_every_answer_changes_a_file(tmp_path: Path, standard: dict[str, bytes],
     held |= {"hours_saved": 10, "hourly_rate": 10, "kpi_now": 0.15, "kpi_target": 0.135}
     held |= {"history_months": 2.5, "prediction_unit": "case", "today_caught": 0.1}
     held |= {"deployment_modes": ["rest", "batch", "edge", "streaming"]}
+    held |= {"image_column": "photo"}
     held |= {"today_precision": 0.15, "plan_depth": "regulated"}  # where every question is asked
     project = render(tmp_path / "project", **{**held, name: OTHER[name]})
     assert different(consumed(project), standard)
@@ -307,6 +311,7 @@ def test_every_answer_is_read_by_a_block_of_the_plan() -> None:
     apart = {"preset", "plan_depth", "project_name", "project_slug", "package_name"}
     held = {"plan_depth": "regulated", "hours_saved": 10, "hourly_rate": 10.0, "today_caught": 0.1}
     held |= {"deployment_modes": ["rest", "batch", "edge", "streaming"], "stream_seconds": 10.0}
+    held |= {"image_column": "photo"}
     blocks = render_plan(**held)[1]["blocks"]
     for name in OTHER.keys() - apart - {"python_version"}:
         other = render_plan(**held | {name: OTHER[name]})[1]["blocks"]

@@ -317,7 +317,7 @@ def test_a_bundle_scores_texts_as_training_did(agreed: contract.Contract, tmp_pa
     made.contract_path.write_text(agreed.text)
     frame = validation.apply(agreed, table()).valid
     spec = features.fit(frame, agreed)
-    recipe = words.complete([], ["said"], labelled=True)
+    recipe = words.complete([], {"said": words.Words})
     assert [type(item) for item in recipe] == [words.Words]
     y = frame["y"].to_numpy().astype(np.int8)
     data = fitting.Data(

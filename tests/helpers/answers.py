@@ -60,6 +60,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "currency": st.from_regex(r"\A[A-Z]{3}\Z"),
     "task_type": st.just("binary"),
     "prediction_unit": free_text(130),
+    "image_column": st.sampled_from(["", "photo_of_it", "X9"]),
+    "image_side": st.sampled_from([16, 32, 128]),
     "label_delay_days": st.integers(0, 3650),
     "has_labels": st.booleans(),
     "n_rows": st.integers(100, 10**12),
@@ -139,7 +141,11 @@ HIDDEN_WITHOUT = {
     "stream_seconds": "streaming",
 }
 # Questions that are asked only where another answer is more than 0.
-HIDDEN_AT_ZERO = {"today_precision": "today_caught", "hourly_rate": "hours_saved"}
+HIDDEN_AT_ZERO = {
+    "today_precision": "today_caught",
+    "hourly_rate": "hours_saved",
+    "image_side": "image_column",  # or is no name
+}
 
 
 def known(given: dict[str, Any]) -> dict[str, Any]:
@@ -149,7 +155,8 @@ def known(given: dict[str, Any]) -> dict[str, Any]:
         name: value
         for name, value in given.items()
         if HIDDEN_WITHOUT.get(name, modes[0]) in modes
-        and given.get(HIDDEN_AT_ZERO.get(name, ""), 1) != 0
+        and given.get(HIDDEN_AT_ZERO.get(name, ""), "" if name == "image_side" else 1)
+        not in (0, "")
     }
 
 

@@ -34,11 +34,16 @@ def shared(task: str) -> list[Path]:
     return found
 
 
-def sources(task: str) -> Path:
+def of_images(*, there: bool) -> Path:
+    """Return the folder of the template that projects with, or without, a column of images get."""
+    return TEMPLATE / f"{{% if {'' if there else 'not '}image_column %}}.{{% endif %}}"
+
+
+def sources(task: str, *, images: bool = False) -> Path:
     """Return a folder with links to the modules of a project of this task with every mode."""
     folder = Path(tempfile.mkdtemp(prefix=f"{task}-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    for whole in (TEMPLATE, own(task), *shared(task), *of_modes()):
+    for whole in (TEMPLATE, own(task), *shared(task), *of_modes(), of_images(there=images)):
         part = whole / PACKAGE
         for path in part.rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from .engine.data.contract import Column, Contract
+from .engine.data.contract import READ, Column, Contract
 from .engine.errors import ProjectError
 from .engine.features import value_of
 from .engine.model.calendar import Holiday  # noqa: F401
@@ -61,7 +61,7 @@ def fit(frame: pl.DataFrame, contract: Contract, context: Sequence[Context] = ()
     texts: list[CategoricalFeature] = []
     for column in contract.features:
         name = column.name
-        if column.kind == "text":
+        if column.kind in READ:
             written = frame[name].drop_nulls().unique().sort()
             texts.append(CategoricalFeature(name, name, tuple(written)))
         elif column.kind == "category":

@@ -41,7 +41,7 @@ def split(
     groups = None
     if scheme == task.BY_ENTITY and contract.entity:
         groups = frame[contract.entity.name].cast(pl.String).fill_null("").to_numpy()
-    alike = duplicates.leaders(frame, contract) if groups is None else None
+    groups, alike = duplicates.grouped(groups, duplicates.leaders(frame, contract))
     development, test = _stratified(y, groups, max(2, round(1 / test_share)), seed, alike)[0]
     inner = None if groups is None else groups[development]
     known, notes = y[development], schemes.copies(frame, contract, development, test)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from .errors import ProjectError
+from .kinds import READ
 
 MISSING = ("", "NA", "N/A", "null", "NULL", "NaN", "nan")  # texts that mean "no value" everywhere
 csv.field_size_limit(2**31 - 1)  # as the other readers, which have none
@@ -323,7 +324,7 @@ def plain(value: Any, kind: str, decimal_comma: bool = False) -> Any:
     """
     if isinstance(value, str) and value in MISSING:
         return None
-    if kind in ("category", "text"):
+    if kind in ("category", *READ):
         if value is None or not is_plain(value):
             return value
         return level(text(value)) if kind == "category" else (text(value).strip() and text(value))

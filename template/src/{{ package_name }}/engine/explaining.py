@@ -8,6 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from . import metrics, privacy, progress, task
+from .data import whole
 from .errors import ProjectError
 from .formats import number as numeral
 from .model import made
@@ -126,7 +127,7 @@ def wording(scorer: Scorer, frame: pl.DataFrame, row: int, personal: set[str]) -
 def quoted(scorer: Scorer, frame: pl.DataFrame, row: int, personal: set[str]) -> dict[str, str]:
     """Return the start of the texts of a row by column, without what names somebody."""
     found = {}
-    for column in dict.fromkeys(feature.column for feature in scorer.spec.words):
+    for column in dict.fromkeys(f.column for f in scorer.spec.words if f.kind == "text"):
         text = privacy.shown(frame[column][row]) or "(missing)"
         short = text if len(text) <= SHOWN_SIGNS else f"{text[:SHOWN_SIGNS]} ..."
         found[column] = privacy.HIDDEN if column in personal else short
@@ -160,6 +161,7 @@ def misread(
             "texts": quoted(scorer, frame, int(known[place]), personal),
             "words": _leading(scorer, wording(scorer, frame, int(known[place]), personal)),
             **{name: values[place].tolist() for name, values in answers.items()},
+            **whole.shown(scorer, frame, int(known[place]), personal),
         }
         for place in order
     ]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from .dialect import level
 from .model.scorer import MICROSECONDS_A_DAY, FeatureSpec, NumericFeature
-from .model.texts import Words
+from .model.texts import Reader
 
 
 def encode(spec: FeatureSpec, frame: pl.DataFrame) -> NDArray[np.float32]:
@@ -32,7 +32,7 @@ def encode(spec: FeatureSpec, frame: pl.DataFrame) -> NDArray[np.float32]:
     return np.ascontiguousarray(frame.select(named).to_numpy(), dtype=np.float32)
 
 
-def with_words(frame: pl.DataFrame, spec: FeatureSpec, models: Sequence[Words]) -> pl.DataFrame:
+def with_words(frame: pl.DataFrame, spec: FeatureSpec, models: Sequence[Reader]) -> pl.DataFrame:
     """Return rows with the numbers that are made of their texts."""
     columns = []
     for feature, words in zip(spec.words, models, strict=True):

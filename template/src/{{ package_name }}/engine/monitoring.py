@@ -20,12 +20,13 @@ from . import (
     task,
 )
 from .data import contract as contracts
-from .data import ingest, texts, validation
+from .data import ingest, validation, whole
 from .data import target as targets
 from .data.contract import Contract
 from .errors import CheckFailed, ProjectError
 from .formats import number
 from .history import matrix_for
+from .kinds import READ
 from .model import registry
 from .model.scorer import Scorer
 from .report import render
@@ -61,10 +62,11 @@ def reference(
     `scores` have shape (rows,) or (rows, levels), `labels` (rows,).
     """
     kinds = {c.name: c.kind for c in contract.features if not privacy.hidden(c)}
-    watched = [n for n, kind in kinds.items() if kind not in ("text", "date", "timestamp")]
-    watched += [name for n, kind in kinds.items() if kind == "text" for name in texts.names(n)]
-    if any(kind == "text" for kind in kinds.values()) and not {*watched} <= {*frame.columns}:
-        frame = texts.watched(frame, contract)
+    watched = [n for n, kind in kinds.items() if kind not in ("date", "timestamp", *READ)]
+    read = [name for n, kind in kinds.items() if kind in READ for name in whole.names(n, kind)]
+    if read and not {*read} <= {*frame.columns}:
+        frame = whole.watched(frame, contract)
+    watched += read
     return {
         "rows": len(scores),
         "features": {name: _profile(frame[name]) for name in watched},
@@ -429,6 +431,8 @@ def _champion(project: Project) -> tuple[Scorer, Contract]:
 
 def _file(project: Project, scorer: Scorer, agreed: Contract, data: Path) -> Window:
     raw = ingest.read_table(data, project.config.data.encoding)
+    if scorer.spec.words:
+        raw = whole.filled(raw, scorer.columns, whole.folder(data), whole.side_of(scorer))
     for column in (agreed.entity, agreed.time):  # which new data need not have for every model
         asked = column and column.name in {served.name for served in scorer.columns}
         if column and asked and column.name not in raw.columns:
@@ -471,8 +475,7 @@ def _scored(source: str, scorer: Scorer, agreed: Contract, frame: pl.DataFrame) 
 
 
 def _watched(frame: pl.DataFrame, scorer: Scorer, agreed: Contract) -> pl.DataFrame:
-    pairs = zip(scorer.spec.words, scorer.words, strict=True)
-    return texts.watched(frame, agreed, {feature.column: words for feature, words in pairs})
+    return whole.watched(frame, agreed, scorer)
 
 
 def _log(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from . import progress, storage
+from .data import whole
 from .errors import CheckFailed, ProjectError
 from .model import registry
 from .settings import Project
@@ -104,7 +105,7 @@ def _inputs(project: Project, step: Step) -> str:
     state: list[Any] = [msgspec.to_builtins(groups), code()]
     for name in step.reads:
         path = project.path(name)
-        state.append([name, storage.sha256(path) if path.is_file() else None])
+        state.append([name, whole.stamp(path)])
     return storage.sha256_text(msgspec.json.encode(state).decode())
 
 

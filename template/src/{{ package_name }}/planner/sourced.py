@@ -15,6 +15,8 @@ from .blocks import code, escape
 from .gates import Finding
 
 REPORT = "reports/sources.json"
+# What has structure; others are read whole.
+TABLED = {"number", "integer", "boolean", "category", "date", "timestamp"}
 HEAD = ["Source", "Kind", "Exact place", "Owner", "Licence", "How, and by what", "Fresh", "Volume"]
 
 
@@ -35,9 +37,13 @@ def told(report: dict[str, Any]) -> str:
     found = [msgspec.convert(item, sources.Source) for item in report["sources"]]
     columns = dict(report["kinds"])
     texts = columns.pop("text", 0)
+    shown = {name: columns.pop(name) for name in sorted(columns.keys() - TABLED)}
     kinds = ", ".join(f"{number(n)} {kind}" for kind, n in sorted(columns.items()))
-    unstructured = f"unstructured: {count(texts, 'free text')}; " if texts else ""
-    others = "pictures and sound" if texts else "text, pictures and sound"
+    whole = ({"free text": texts} if texts else {}) | shown
+    listed = ", ".join(count(n, kind) for kind, n in whole.items())
+    unstructured = f"unstructured: {listed}; " if listed else ""
+    others = " and ".join(["pictures"] * (not shown) + ["sound"])
+    others = others if texts else f"text, {others}" if not shown else f"text and {others}"
     lines = [
         f"structured: {kinds or 'none'}; {unstructured}which of them matter says EXPL-01; "
         f"{others}: not needed because the model reads the columns of the contract"

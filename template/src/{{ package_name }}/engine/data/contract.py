@@ -18,14 +18,15 @@ from typing import Any, Literal
 
 import msgspec
 
-from .. import task
+from .. import kinds, task
 from ..dialect import level
 from ..errors import ProjectError
+from ..kinds import READ, Kind
 from ..settings import load_yaml
 from ..storage import sha256_text
 from . import consent, sources, target_fields
 
-Kind = Literal["number", "integer", "boolean", "category", "text", "date", "timestamp"]
+__all__ = ["READ", "Kind"]  # of kinds.py, beside what stands here
 Role = Literal["feature", "target", "entity", "time", "excluded"]
 Severity = Literal["error", "warning"]
 Effect = Literal["", "up", "down"]  # on the target of sample data, where a column's values rise
@@ -379,7 +380,7 @@ def _column(item: _Property) -> Column:
     values = values if isinstance(values, list) else []  # else `_unsupported` says so
     return Column(
         name=item.name,
-        kind=_kind(item.logical_type, extras.free_text),
+        kind=kinds.of(item.logical_type, item.logical_type_options, extras.free_text),
         role=extras.role,
         required=item.required,
         unique=item.unique,
@@ -398,10 +399,6 @@ def _column(item: _Property) -> Column:
         description=item.description,
         **extras.fields(),
     )
-
-
-def _kind(logical_type: str, is_text: bool) -> Any:
-    return ("text" if is_text else "category") if logical_type == "string" else logical_type
 
 
 def _unsupported(item: _Property) -> Iterator[str]:
@@ -477,10 +474,10 @@ def _column_problems(column: Column, contract: Contract) -> Iterator[str]:
             f"role entity needs string or integer, not {kind}",
         ),
         (
-            kind == "text" and column.role not in ("feature", "excluded"),
-            f"freeText is for features, not for role {column.role}",
+            kind in READ and column.role not in ("feature", "excluded"),
+            f"{READ.get(kind)} is for features, not for role {column.role}",
         ),
-        (kind == "text" and key, "freeText cannot be part of the primary key"),
+        (kind in READ and key, f"{READ.get(kind)} cannot be part of the primary key"),
         (not 0 <= column.missing_share <= 1, "missingShare is not between 0 and 1"),
         (
             key and not column.required,

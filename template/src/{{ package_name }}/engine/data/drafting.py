@@ -18,8 +18,9 @@ import yaml
 from .. import progress, storage, task
 from ..errors import ProjectError
 from ..formats import NBSP, count, number, percent
+from ..kinds import READ
 from ..settings import Project, load_yaml
-from . import consent, fetching, leakage, personal, sources, target_draft, texts
+from . import consent, fetching, leakage, personal, sources, target_draft, texts, whole
 from .candidate import MAX_LEVELS, Candidate, short
 from .contract import (
     UNSERVED,
@@ -377,6 +378,8 @@ def _judge(column: Candidate) -> None:
         column.personal = True
         column.notes = [note for note in column.notes if note[0] != "unreadable"]  # it shows values
         column.exclude("personal", reason)
+    elif whole.judged(column):
+        return
     elif column.kind == "category" and texts.are_texts(filled, MAX_LEVELS):
         column.kind, column.options = "text", {"maxLength": texts.longest(filled)}
         column.extra["freeText"] = True
@@ -538,7 +541,7 @@ def _property(column: Candidate, keys: list[str]) -> dict[str, Any]:
     shown = len(filled) > 0 and not column.personal
     low, high = short(filled.min()), short(filled.max())
     description, observed = f"{column.different} different values", {}
-    if shown and kind not in ("category", "text", "boolean"):
+    if shown and kind not in ("category", "boolean", *READ):
         description += f" from {low} to {high}"
     if shown and kind in ("number", "integer", "boolean"):
         observed = {"mean": short(filled.mean()), "std": short(filled.std() or 0)}
@@ -561,7 +564,7 @@ def _property(column: Candidate, keys: list[str]) -> dict[str, Any]:
     }
     content = {
         "name": column.name,
-        "logicalType": "string" if kind in ("category", "text") else kind,
+        "logicalType": "string" if kind in ("category", *READ) else kind,
         "required": is_key or (column.role != "excluded" and column.complete),
         "unique": is_key and len(keys) == 1,
         "primaryKey": is_key,

@@ -7,7 +7,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ..kinds import READ
 from ..model.texts import corpus
+from . import whole
 from .contract import Contract
 
 SAME = 0.7  # share of the terms of two texts that both have (Jaccard)
@@ -18,15 +20,28 @@ Places = NDArray[np.intp]
 
 
 def leaders(frame: pl.DataFrame, contract: Contract) -> Places | None:
-    """Return for each row the first row with nearly its text; None where there is no such pair."""
+    """Return for each row the first row that is nearly its copy; None where there is none."""
     first = np.arange(frame.height)
     for column in contract.features:
-        if column.kind == "text":
-            of = _leading(tuple(frame[column.name].fill_null("").unique().sort()))
-            texts = frame[column.name].fill_null("")
-            groups = texts.replace_strict(of, default=None, return_dtype=pl.Int64)
+        if column.kind in READ:
+            values = frame[column.name].fill_null("")
+            if column.kind == "text":
+                of = _leading(tuple(values.unique().sort()))
+            else:
+                of = whole.leading(values, column.kind)
+            groups = values.replace_strict(of, default=None, return_dtype=pl.Int64)
             first = _joined(first, groups.fill_null(-1).to_numpy())
     return None if (first == np.arange(len(first))).all() else first
+
+
+def grouped(
+    groups: NDArray[np.object_] | None, alike: Places | None
+) -> tuple[NDArray[np.object_] | None, Places | None]:
+    """Return groups that hold copies together too; without groups both as they are."""
+    if groups is None or alike is None:
+        return groups, alike
+    _, codes = np.unique(groups, return_inverse=True)
+    return _joined(alike, codes.astype(np.int64)).astype(str).astype(object), None
 
 
 def _joined(first: Places, groups: NDArray[np.int64]) -> Places:

@@ -14,7 +14,7 @@ from ..errors import ProjectError
 from ..formats import number
 from . import consent as consents
 from . import contract as contracts
-from . import fetching, forgotten, reading, sample, validation
+from . import fetching, forgotten, reading, sample, validation, whole
 
 Add = Callable[[pl.DataFrame], pl.DataFrame]  # of the team's columns.py
 
@@ -30,6 +30,8 @@ NAMING = (pl.exceptions.ColumnNotFoundError, AttributeError, NameError)
 
 def read_table(path: Path, encoding: str = "utf-8") -> pl.DataFrame:
     """Read a table of any supported format as `reading.opened` does; ProjectError without rows."""
+    if path.is_dir():
+        return whole.listed(path)
     dialect.check_suffix(path)
     if not path.is_file():
         raise ProjectError(f"{path}: no such file: check the path, or data.source in config.yaml")
@@ -96,6 +98,8 @@ def run(project: settings.Project, add: Add = unchanged) -> dict[str, Any]:
         source_sha256 = storage.sha256_bytes(validation.parquet(frame))
     else:
         frame, source_sha256 = _read_hashed(project, source, config.encoding)
+    if asked := whole.asked(project.contract_path):
+        frame = whole.filled(frame, asked, whole.folder(source), whole.side(project))
     read = frame.columns
     frame = with_columns(frame, add)
     added = [name for name in frame.columns if name not in read]
@@ -169,7 +173,7 @@ def _read_hashed(
 ) -> tuple[pl.DataFrame, str]:
     """Read a copy of the source that nobody replaces meanwhile, and hash the bytes of that copy."""
     if not source.is_file():
-        return read_table(source, encoding), ""  # which says what is wrong
+        return read_table(source, encoding), whole.stamp(source) or ""  # or says what is wrong
     copy = project.path("data/raw/.reading") / source.name
     shutil.rmtree(copy.parent, ignore_errors=True)  # what a kill left
     copy.parent.mkdir(parents=True)

@@ -8,12 +8,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .. import privacy, progress, storage
+from .. import kinds, privacy, progress, storage
 from ..formats import number
+from ..kinds import READ
 from ..report import render
 from ..settings import Project
 from . import contract as contracts
-from . import leakage, proxies, validation
+from . import leakage, proxies, validation, whole
 from . import target as targets
 from .contract import Column, Contract
 
@@ -104,8 +105,9 @@ def _describe(column: Column, values: pl.Series, y: pl.Series) -> dict[str, Any]
         facts["relation"] = leakage.association(values, y)
     if privacy.hidden(column) or column.role == "entity" or not len(present):
         return facts
-    if column.kind == "text":  # no text stands in a report; counted are its characters
-        values = values.str.len_chars().cast(pl.Int64)
+    if column.kind in READ:  # none of them stands in a report: a number of each does
+        facts["unit"] = kinds.UNITS[column.kind]
+        values = whole.counted(values, column.kind)
         present, column = values.drop_nulls(), msgspec.structs.replace(column, kind="integer")
     counts = present.alias("value").value_counts(name="n")
     counts = counts.sort("n", "value", descending=[True, False])

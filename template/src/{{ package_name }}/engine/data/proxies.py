@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from .. import privacy, progress
-from .contract import Contract
+from .contract import READ, Contract
 from .leakage import sampled
 
 TELLS = 0.55  # from here on, beyond chance, a feature is named
@@ -37,7 +37,7 @@ def run(contract: Contract, frame: pl.DataFrame, columns: tuple[str, ...]) -> li
         groups = _coded(frame[column.name], PARTS)
         sizes = np.bincount(groups[groups >= 0], minlength=1)
         for feature in contract.features:
-            if feature.name == column.name or feature.kind == "text":
+            if feature.name == column.name or feature.kind in READ:
                 continue
             codes = _coded(frame[feature.name], BINS)
             told = [_told(codes, groups == g, g) for g in np.argsort(-sizes)[:LEVELS]]

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from .. import progress, storage
 from ..errors import ProjectError
 from ..formats import number
+from ..kinds import READ
 from ..settings import Data, Project
 from . import contract as contracts
-from . import signal, wording
+from . import signal, whole
 from .contract import Column, Contract, definition_columns
 from .spread import scaled
 from .validation import DTYPES, parquet, parse
@@ -42,8 +43,8 @@ def run(project: Project, rows: int | None = None, seed: int | None = None) -> P
     # Folds lie behind each other, each after a gap in which labels are not known yet.
     months = max(MONTHS, 5 * project.facts.label_delay_days // 30)
     progress.tell(f"drawing {number(rows)} rows")
-    frame = generate(contracts.read(project.contract_path), rows, seed, months)
-    path = project.path(Data().source)
+    contract, path = contracts.read(project.contract_path), project.path(Data().source)
+    frame = whole.stored(generate(contract, rows, seed, months), contract, path.parent)
     storage.write_bytes(path, parquet(frame))
     return path
 
@@ -71,7 +72,7 @@ def generate(contract: Contract, rows: int, seed: int, months: int = MONTHS) -> 
         gaps = rng.random(rows) < column.missing_share
         if column.name in fixed:
             data[column.name] = fixed[column.name]
-        elif column.role != "target" and column.kind != "text":
+        elif column.role != "target" and column.kind not in READ:
             values, effect = _values(column, latent, rng, _start(months))
             series = pl.Series(column.name, values, dtype=DTYPES[column.kind], strict=False)
             data[column.name] = series if column.required else series.set(pl.Series(gaps), None)
@@ -87,8 +88,8 @@ def generate(contract: Contract, rows: int, seed: int, months: int = MONTHS) -> 
         frame = pl.DataFrame(list(data.values()))
         outcome = frame.select(pl.sql_expr(target.definition).alias(target.name)).to_series()
         data[target.name] = parse(outcome, target)
-    for column in (item for item in contract.columns if item.kind == "text"):
-        lines = wording.written(column.name, data[target.name], column.maximum, rng)
+    for column in (item for item in contract.columns if item.kind in READ):
+        lines = whole.written(column, data[target.name], rng)
         gaps = np.zeros(rows, bool) if column.required else rng.random(rows) < column.missing_share
         data[column.name] = lines.set(pl.Series(gaps), None)
     return pl.DataFrame([data[column.name] for column in contract.columns])

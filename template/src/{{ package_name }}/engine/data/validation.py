@@ -24,11 +24,12 @@ from ..dialect import (
 )
 from ..errors import CheckFailed, ProjectError
 from ..formats import number, percent
+from ..kinds import READ
 from ..parquet import scan
 from ..settings import Project
 from . import contract as contracts
 from . import target as targets
-from . import texts
+from . import texts, whole
 from .contract import WITHHELD, Column, Contract
 
 if TYPE_CHECKING:  # it comes with the runtime of the model
@@ -42,9 +43,9 @@ DTYPES: dict[str, pl.DataType] = {
     "integer": pl.Int64(),
     "boolean": pl.Boolean(),
     "category": pl.String(),
-    "text": pl.String(),
     "date": pl.Date(),
     "timestamp": pl.Datetime("us"),
+    **dict.fromkeys(READ, pl.String()),
 }
 ISO_FORMATS = {
     "date": ("%Y-%m-%d",),
@@ -382,9 +383,11 @@ def check(raw: pl.Series, column: "Column | ServedColumn", *, required: bool) ->
         masks["NUL"] = values.str.contains("\x00", literal=True)
         if column.maximum is not None:
             masks["length"] = values.str.len_chars() > column.maximum
+    elif column.kind in READ:
+        masks |= whole.broken(values, column.kind)
     elif column.minimum is not None:
         masks["minimum"] = values < column.minimum
-    if column.maximum is not None and column.kind != "text":
+    if column.maximum is not None and column.kind not in READ:
         masks["maximum"] = values > column.maximum
     if column.levels:
         masks["levels"] = ~values.cast(pl.String).is_in(column.levels)
@@ -414,9 +417,9 @@ def parse(raw: pl.Series, column: "Column | ServedColumn") -> pl.Series:
     """Return the values in the contract's type, null where they cannot be read."""
     kind, dtype, raw = column.kind, DTYPES[column.kind], without_words(raw)
     is_text = raw.dtype == pl.String
-    if kind in ("category", "text"):
+    if kind in ("category", *READ):
         raw = _written(raw)
-    if kind == "text" and not (raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Duration)):
+    if kind in READ and not (raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Duration)):
         texts = raw.cast(dtype)
         return texts.set(texts.str.strip_chars() == "", None)
     if kind == "category" and not (raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Duration)):

@@ -17,14 +17,14 @@ from ..data.contract import UNSERVED, Column, Contract
 from ..errors import ProjectError
 from ..features import encode, with_words
 from ..keys import EVENT_ID, LONGEST
-from . import graph, history, texts
+from . import graph, history, whole
 from .output import Output
 from .plain import Matrix
 from .scorer import FORMAT, FeatureSpec, Golden, Manifest, Scorer, ServedColumn, example, session
+from .texts import Reader
 
 TOLERANCE = 1e-5
 GOLDEN_ROWS = 50
-GOLDEN_WORDS = 12  # of a text
 
 
 def sent(contract: Contract, spec: FeatureSpec | None) -> tuple[Column, ...]:
@@ -94,7 +94,7 @@ def save(
     does not repeat the model: no bundle then.
     """
     x, learnt = encode(spec, sample), spec
-    words: Sequence[texts.Words] = ()
+    words: Sequence[Reader] = ()
     spec = msgspec.structs.replace(spec, texts=())  # a bundle holds nobody's
     if learnt.texts and (sees := predictor.members[0].sees):
         spec, words = sees.derived.served().spec, sees.derived.words
@@ -126,7 +126,7 @@ def save(
             **{name: storage.json_bytes(report) for name, report in reports.items()},
         }
         if words:
-            content[texts.FILE] = texts.content(words)
+            content |= whole.content(spec.words, words)
         for name, rival in rivals.items():
             content[f"rivals/{name}.onnx"] = graph.emit(rival, spec, encoded=True)
         for name, data in content.items():
@@ -227,13 +227,11 @@ def _of_nobody(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _written(rows: pl.DataFrame, spec: FeatureSpec, models: Sequence[texts.Words]) -> pl.DataFrame:
-    """Put texts of drawn words and rare characters in place of what somebody wrote."""
+def _written(rows: pl.DataFrame, spec: FeatureSpec, models: Sequence[Reader]) -> pl.DataFrame:
+    """Put drawn values in place of what somebody wrote."""
     drawn = np.random.default_rng(0)
     for feature, words in zip(spec.words, models, strict=True):
-        known = [*words.places] or [""]
-        lines = drawn.choice(known, (rows.height, GOLDEN_WORDS))
-        written = [f"{' '.join(line)} {texts.ODD}" for line in lines]
+        written = whole.drawn(words, rows.height, drawn)
         rows = rows.with_columns(pl.Series(feature.column, written, dtype=pl.String))
     return rows
 

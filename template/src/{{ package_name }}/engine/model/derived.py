@@ -17,9 +17,11 @@ from onnx import TensorProto, helper
 from .. import history, task
 from ..data.contract import Contract
 from ..errors import ProjectError
+from ..kinds import READ
 from ..settings import Project
 from .builder import Graph, info
 from .history import Past
+from .learners import LEARNERS
 from .made import PREFIX
 from .operators import Floats, Learnt, Operator, Rows
 from .plain import Matrix
@@ -33,7 +35,7 @@ from .scorer import (
     session,
 )
 from .selection import Selection
-from .texts import TextFeature, Words
+from .texts import Reader, TextFeature
 from .words import OfText, complete
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
@@ -91,8 +93,9 @@ class Derived:
         names = [name for step in self.texts for name in step.names]
         numbers = tuple(NumericFeature(name, name) for name in names)
         words = tuple(
-            TextFeature(step.operator.name, step.operator.sources[0], tuple(step.names))
+            TextFeature(item.name, item.sources[0], tuple(step.names), item.takes)
             for step in self.texts
+            for item in [step.operator]
         )
         numeric = (*spec.numeric[:place], *numbers, *spec.numeric[place:])
         spec = msgspec.structs.replace(spec, numeric=numeric, texts=(), words=words)
@@ -102,7 +105,7 @@ class Derived:
         return found
 
     @property
-    def words(self) -> list[Words]:
+    def words(self) -> list[Reader]:
         """Return what makes the numbers of texts in a bundle."""
         return [step.operator.words(step.learnt) for step in self.texts]  # type: ignore[attr-defined]
 
@@ -235,7 +238,7 @@ class Recipe:
                     found = operator.training(columns, levels, rows)
             except ValueError as error:
                 raise refused(operator, str(error)) from None
-            if found is not None and operator.takes == "text":
+            if found is not None and operator.takes in READ:
                 self._told[which, operator.name] = found
             found = _run(operator, learnt, columns) if found is None else found
             values[operator.name] = found
@@ -328,7 +331,7 @@ def declared(
             parts = [part for part in (*PARTS, "elapsed") if part not in hours]
             kinds |= {f"{column.name}.{part}": "number" for part in parts}
         else:
-            plain = column.kind in ("category", "text")
+            plain = column.kind in ("category", *READ)
             kinds[column.name] = column.kind if plain else "number"
     past = history.declared(features, project, contract)
     operators = [item for item in _complete(features, contract) if not isinstance(item, Past)]
@@ -345,8 +348,9 @@ def declared(
 
 
 def _complete(features: Sequence[Any], contract: Contract) -> list[Any]:
-    names = [column.name for column in contract.features if column.kind == "text"]
-    return complete(features, names, labelled=task.LABELS_NEEDED) if names else [*features]
+    way = 0 if task.LABELS_NEEDED else 1
+    read = {c.name: LEARNERS[c.kind][way] for c in contract.features if c.kind in READ}
+    return complete(features, read) if read else [*features]
 
 
 def check(

@@ -17,18 +17,17 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from .. import dialect, privacy, storage, task
+from .. import dialect, kinds, privacy, storage, task
 from ..errors import ProjectError
+from ..kinds import READ, Kind
 from ..threads import workers
-from . import stored_graph
+from . import stored_graph, whole
 from .history import FEW_ROWS, DaysSince, State, key_of, moment_of
 from .history import FILES as STATE_FILES
 from .history import read as read_state
 from .output import Output, answer
 from .seasons import Lookback
-from .texts import FILE as WORDS
-from .texts import TextFeature, Words
-from .texts import read as read_words
+from .texts import Reader, TextFeature
 
 FORMAT = 3
 GOLDEN_TOLERANCE = 1e-4
@@ -46,9 +45,9 @@ TYPES: dict[str, Any] = {  # Any: with None they are unions, which no type is
     "integer": int,
     "boolean": bool,
     "category": str,
-    "text": str,
     "date": dt.date,
     "timestamp": dt.datetime,
+    **dict.fromkeys(READ, str),
 }
 PARTS: dict[str, Callable[[Any], float]] = {
     "year": lambda moment: _utc(moment).year,
@@ -131,7 +130,7 @@ class ServedColumn(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    kind: Literal["number", "integer", "boolean", "category", "text", "date", "timestamp"]
+    kind: Kind
     required: bool = False
     minimum: float | None = None
     maximum: float | None = None
@@ -214,7 +213,7 @@ def example(column: ServedColumn) -> str | float | bool:
         "integer": math.ceil(number),
         "boolean": True,
         "category": "text",
-        "text": "text",
+        **kinds.EXAMPLES,
         "date": "2026-01-31",
         "timestamp": "2026-01-31T08:30:00",
     }[column.kind]
@@ -278,7 +277,7 @@ def _verified(folder: Path, manifest: Manifest) -> dict[str, bytes]:
     for name, expected in manifest.files.items():
         path = folder / name
         content, digest = storage.read_hashed(path) if path.is_file() else (b"", "")
-        if name in (*GRAPHS, WORDS):
+        if name in (*GRAPHS, *whole.FILES):
             graphs[name] = content
         if digest != expected:
             state = "changed" if path.is_file() else "missing"
@@ -374,6 +373,8 @@ def breach(value: Any, column: ServedColumn) -> str:
         if "\x00" in value:
             return "NUL"
         return "length" if column.maximum is not None and len(value) > column.maximum else ""
+    if column.kind in READ:
+        return kinds.fault(value, column.kind)
     if column.minimum is not None and value < column.minimum:
         return "minimum"
     if column.maximum is not None and value > column.maximum:
@@ -449,7 +450,7 @@ class Scorer:
         model: bytes,
         threads: int = 1,
         state: State | None = None,
-        words: Sequence[Words] = (),
+        words: Sequence[Reader] = (),
     ) -> None:
         self.state, self.words = state, words
         self.manifest = manifest
@@ -466,6 +467,8 @@ class Scorer:
         self._threads = threads
         dated = (i for i, column in enumerate(self.sent) if column.kind in ("date", "timestamp"))
         self._moments = [f"f{index}" for index in dated]
+        looked = (n for n, column in enumerate(self.sent) if column.kind in READ)
+        self._whole = {f"f{n}": self.sent[n].kind for n in looked if self.sent[n].kind != "text"}
         self.has_times = any(column.kind == "timestamp" for column in self.sent)
         position = {column.name: index for index, column in enumerate(self.sent)}
         self._position = dict(position)
@@ -516,7 +519,7 @@ class Scorer:
             )
         graphs = _verified(folder, manifest)
         spec = storage.read_json(folder / "features.json", FeatureSpec)
-        words = read_words(folder.name, graphs.pop(WORDS, b""), spec.words)
+        words = whole.read(folder.name, graphs, spec.words)
         scorer = cls(
             manifest,
             spec,
@@ -579,7 +582,17 @@ class Scorer:
         return [[_key(getattr(row, name)) for row in rows] for name in self.keys]
 
     def is_odd(self, rows: Sequence[msgspec.Struct]) -> bool:
-        """Whether a decoded time may lie outside of the years that `read_moment` knows."""
+        """Whether a decoded value may break a rule that a type does not tell.
+
+        Such is a time outside of the years that `read_moment` knows.
+        """
+        if any(
+            kinds.fault(value, kind)
+            for name, kind in self._whole.items()
+            for row in rows
+            if (value := getattr(row, name))
+        ):
+            return True
         return bool(self._moments) and any(
             (moment := getattr(row, name)) is not None and not 1000 < moment.year < 9999
             for name in self._moments

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -52,12 +52,23 @@ SCRIPTS = {
 Floats = NDArray[np.float64]
 
 
-class TextFeature(msgspec.Struct, frozen=True):
+class TextFeature(msgspec.Struct, frozen=True, omit_defaults=True):
     """Numbers that are made of a text: their names, and the column that they are made of."""
 
     name: str
     column: str
     made: tuple[str, ...]
+    kind: str = "text"  # of the column
+
+
+class Reader(Protocol):
+    """What makes numbers of a value that is read whole."""
+
+    def sums(self, text: str | None, /) -> list[float]:
+        """Return the numbers of a value, NaN where there is none."""
+
+    def told(self, text: str | None, number: int, /) -> list[tuple[str, float]]:
+        """Return what each part of a value adds to a number, the most first."""
 
 
 class Words(NamedTuple):

@@ -4,7 +4,7 @@ In training each different text of the development rows is a level, so that such
 table of the numbers of each; a bundle holds words and weights in its place (`texts.Words`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -25,6 +25,7 @@ class OfText(Table, frozen=True, kw_only=True):
 
     most: Annotated[int, msgspec.Meta(ge=1, le=200_000)] = 60_000
     takes: ClassVar[str] = "text"
+    gives: ClassVar[str] = "words"  # behind the name of the column, where nobody named it
 
     def weights(self, x: Any, rows: Rows) -> tuple[Floats, Floats]:
         """Learn from tf-idf (rows, terms): weights (terms, numbers) and intercepts (numbers,)."""
@@ -52,7 +53,7 @@ class OfText(Table, frozen=True, kw_only=True):
             "intercept": intercept,
         }
 
-    def words(self, learnt: Learnt) -> texts.Words:
+    def words(self, learnt: Learnt) -> texts.Reader:
         """Return what a bundle holds of it."""
         places = {str(term): place for place, term in enumerate(learnt["terms"])}
         return texts.Words(places, learnt["idf"], learnt["weights"], learnt["intercept"])
@@ -112,11 +113,11 @@ class Topics(OfText, frozen=True, kw_only=True):
         return axes, np.zeros(self.keep)
 
 
-def complete(features: Sequence[Any], columns: Sequence[str], *, labelled: bool) -> list[Any]:
-    """Return declared features, with one of each text that none is made of; texts come first."""
+def complete(features: Sequence[Any], columns: Mapping[str, type[OfText]]) -> list[Any]:
+    """Return declared features, with one of each column that none is made of; these come first."""
     of = {source for item in features if isinstance(item, OfText) for source in item.sources}
-    kind = Words if labelled else Topics
-    added = [kind(f"{name}.words", of=name) for name in columns if name not in of]
+    missing = ((name, kind) for name, kind in columns.items() if name not in of)
+    added = [kind(f"{name}.{kind.gives}", of=name) for name, kind in missing]
     declared = [item for item in features if isinstance(item, OfText)]
     return [*declared, *added, *(item for item in features if item not in declared)]
 

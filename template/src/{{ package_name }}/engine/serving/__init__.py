@@ -1,5 +1,6 @@
 """The chosen ways to serve the champion. They share the scorer and these words for a hint."""
 
+from .. import kinds
 from ..model.scorer import ServedColumn
 
 KINDS = {
@@ -7,7 +8,7 @@ KINDS = {
     "integer": "a whole number",
     "boolean": "true or false",
     "category": "a text",
-    "text": "a text",
+    **kinds.EXPECTED,
     "date": "a date such as 2026-01-31",
     "timestamp": "a time such as 2026-01-31T08:30:00",
 }

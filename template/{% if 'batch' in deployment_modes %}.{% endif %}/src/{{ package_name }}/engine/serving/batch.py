@@ -20,7 +20,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from .. import dialect, progress, storage, threads
-from ..data import contract, reading, validation
+from ..data import contract, reading, validation, whole
 from ..errors import ProjectError
 from ..history import matrix_for
 from ..model import registry
@@ -82,7 +82,7 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
     job: dict[str, Any] = {
         "version": scorer.version,
         "model_sha256": storage.sha256(folder / "manifest.json"),
-        "input_sha256": storage.sha256(source),
+        "input_sha256": whole.stamp(source),
         "encoding": project.config.data.encoding,
         "part_rows": reading.ROWS,
         "part_characters": reading.CHARACTERS,
@@ -115,6 +115,8 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
             opened = open_source(source, scorer.columns, named, job["encoding"])
             schema = _schema(opened.keys, agreed.primary_key, scorer.outputs)
             workers = threads.workers(project.config.training.threads)
+            if scorer.spec.words:
+                opened = _filled(opened, scorer, source)
             finished = _score_parts(scorer, opened, schema, parts, workers)
         except ProjectError:  # of an input that has to be mended: nothing goes on from here
             shutil.rmtree(parts, ignore_errors=True)
@@ -125,6 +127,13 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
     storage.write_json(receipt, report)
     shutil.rmtree(parts, ignore_errors=True)
     return report
+
+
+def _filled(opened: Source, scorer: Scorer, path: Path) -> Source:
+    """Return the input with what columns name beside it in place of the names."""
+    folder, side = whole.folder(path), whole.side_of(scorer)
+    stretches = (whole.filled(f, scorer.columns, folder, side) for f in opened.stretches)
+    return opened._replace(stretches=stretches)
 
 
 def _unmatched(names: set[str], agreed: contract.Contract, scorer: Scorer) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from .. import keys, privacy
+from .. import keys, kinds, privacy
 from ..model.history import Origin
 from ..model.output import Output, fields
 from ..model.scorer import ServedColumn
@@ -80,7 +80,7 @@ class Telemetry:
         self.names = [output.name for output in outputs]
         self.columns: Sequence[ServedColumn] = ()
         self.shown: list[tuple[int, str]] = []
-        self.texts: list[int] = []
+        self.whole: dict[int, str] = {}
         self.keys: list[tuple[int, ServedColumn]] = []
         self.secret = keys.secret()
         self.lines: list[bytes] = []
@@ -180,13 +180,14 @@ class Telemetry:
             self.columns = done.columns
             columns = list(enumerate(done.columns))
             self.shown = [(n, c.name) for n, c in columns if c.used and not privacy.hidden(c)]
-            self.texts = [n for n, c in columns if c.kind == "text"]
+            self.whole = {n: c.kind for n, c in columns if c.kind in kinds.READ}
             self.keys = [(n, c) for n, c in columns if c.key]
         lines = []
         for number, (row, found) in enumerate(zip(done.rows, done.predictions, strict=True)):
             values: Sequence[Any] = astuple(row)
-            if self.texts:
-                values = [privacy.shown(v) if n in self.texts else v for n, v in enumerate(values)]
+            if kind_of := self.whole:
+                pairs = enumerate(values)
+                values = [kinds.logged(v, kind_of[n]) if n in kind_of else v for n, v in pairs]
             features = ENCODE({name: values[n] for n, name in self.shown})
             digest = hashlib.blake2b(features, digest_size=16).hexdigest()
             told = ((c.name, keys.logged(c, values[n], self.secret)) for n, c in self.keys)

@@ -1,0 +1,9 @@
+"""What learns numbers of columns that are read whole: with a target, and without one."""
+
+from .shapes import PatchTopics, PatchWeights
+from .words import OfText, Topics, Words
+
+LEARNERS: dict[str, tuple[type[OfText], type[OfText]]] = {
+    "text": (Words, Topics),
+    "image": (PatchWeights, PatchTopics),
+}

@@ -1,0 +1,93 @@
+"""A project whose rows have an image: from drawn files, some of them broken, to a served model."""
+
+import base64
+import json
+from pathlib import Path
+from urllib.error import HTTPError
+
+import polars as pl
+import pytest
+from helpers.rendering import publish, render, tree
+from helpers.running import Made
+
+SMALL = {
+    "ML_TRAINING__TRACK": "false",
+    "ML_TRAINING__FOLDS": "3",
+    "ML_TRAINING__MEMBERS": "1",
+    "ML_TRAINING__THREADS": "1",
+    "ML_EVALUATION__BOOTSTRAP": "100",
+}
+WORDS = ("pillow", "from PIL", "pixels", "PatchWeights", "FEAT-04", "format: image")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = render(tmp_path_factory.mktemp("images") / "p", preset="visual_defect")
+    publish(folder)
+    made = Made(folder, "visual_defect", SMALL)
+    made.ml("contract", "check")
+    made.ml("run")
+    return made
+
+
+def test_a_run_learns_from_images_and_puts_broken_files_into_quarantine(project: Made) -> None:
+    metrics, explained = project.report("metrics"), project.report("explain")
+    assert metrics["gate"]["passed"]
+    used = {item["feature"]: item["importance"] for item in explained["global"]}
+    assert sum(v for name, v in used.items() if name.startswith("image.patches")) > 0.03
+    quality = project.report("data_quality")
+    assert {*quality["rules"]} <= {"image: empty", "image: no image", "image: damaged"}
+    assert 5 < quality["rejected"] < 60
+    rejected = pl.read_parquet(project.folder / "data/quarantine/rejected.parquet")
+    assert rejected["image"].str.contains(r"^!(empty|no image|damaged): image/\d+\.\w+$").all()
+    test = pl.read_parquet(project.folder / "data/processed/test.parquet")
+    development = pl.read_parquet(project.folder / "data/processed/development.parquet")
+    assert not {*test["panel_id"]} & {*development["panel_id"]}
+    assert not {*test["image"]} & {*development["image"]}  # some files are copies
+    assert project.report("drift")["level"] == "ok"
+    watched = {row["feature"] for row in project.report("drift")["features"]}
+    assert {"image: width", "image: height", "image: brightness", "image: sharpness"} <= watched
+    page = (project.folder / "reports/evaluation.html").read_text(encoding="utf-8")
+    assert page.count("<image href=") == len(explained["misread"]) == 10
+    assert "Misread texts" not in page
+    plan = (project.folder / "PLAN.md").read_text(encoding="utf-8")
+    assert "FEAT-04" in plan and "not measured yet" not in plan
+    project.ml("plan", "check")
+
+
+def test_an_image_gets_one_answer_in_every_mode(project: Made, tmp_path: Path) -> None:
+    folder = project.folder / "data/sample"
+    rows = pl.read_parquet(folder / "dataset.parquet").head(60)
+    rows.drop("defect").write_csv(folder / "new.csv")
+    said = project.ml("score", str(folder / "new.csv"), str(tmp_path / "out.jsonl"))
+    assert "rows scored" in said
+    scored = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    levels = [name for name in scored[0] if name.startswith("probabilities_")]
+    with project.serving() as ask:
+        for row, found in zip(rows.drop("defect").to_dicts(), scored, strict=True):
+            content = (folder / row["image"]).read_bytes()
+            body = row | {"image": base64.b64encode(content).decode()}
+            if found["problem"]:
+                with pytest.raises(HTTPError):
+                    ask("/predict", body)
+                continue
+            (answer,) = ask("/predict", body)["predictions"]
+            assert answer["probabilities"] == [found[name] for name in levels]
+            assert answer["decision"] == found["decision"]
+    (log,) = (project.folder / "data/predictions").glob("*.jsonl")
+    lines = [json.loads(line)["features"]["image"] for line in log.read_text().splitlines()]
+    assert lines and all("x 48 pixels, brightness" in line and len(line) < 60 for line in lines)
+    project.ml("monitor", str(folder / "new.csv"), code=None)
+
+
+def test_a_project_without_images_has_nothing_of_them(tmp_path: Path) -> None:
+    without, with_images = (
+        tree(render(tmp_path / name, preset=name)) for name in ("defect_type", "visual_defect")
+    )
+    ends = ("pixels.py", "patches.py", "shapes.py", "copies.py", "drawing.py", "sheet.html")
+    assert {end for end in ends for name in with_images if name.endswith(f"/{end}")} == {*ends}
+    assert not [name for name in without if name.endswith(tuple(f"/{end}" for end in ends))]
+    for name, content in without.items():
+        text = content.decode()
+        assert not [word for word in WORDS if word in text], name
+    assert b"pillow" in with_images["pyproject.toml"]
