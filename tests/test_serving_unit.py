@@ -289,6 +289,10 @@ def test_openapi_describes_predict_by_the_contract(client):
         "500",
         "503",
     }
+    assert set(document["paths"]["/explain"]["post"]["responses"]) == {
+        *operation["responses"],
+        "409",
+    }
     row = document["components"]["schemas"]["Row"]
     assert set(row["properties"]) == {*ROW, "y", "event_id"} and row["required"] == ["calls"]
     assert row["properties"]["y"]["description"] == "Not used by this model: ignored"
@@ -299,6 +303,62 @@ def test_openapi_describes_predict_by_the_contract(client):
         part.split('"')[0] for part in json.dumps(document).split("#/components/schemas/")[1:]
     }
     assert references <= set(document["components"]["schemas"])
+
+
+def test_reasons_are_what_the_score_loses_with_usual_values(client, trained):
+    model = requests.Model(trained / "models/v1")
+    usual = dict(zip(model.scorer.spec.names, model.golden.usual, strict=True))
+    row = {**ROW, "calls": 9}
+    [told] = client.post("/explain?top=1", json=row).json()["rows"]
+    [score] = (p["probability"] for p in client.post("/predict", json=row).json()["predictions"])
+    assert told["score"] == pytest.approx(score, abs=1e-5)
+    assert [reason["column"] for reason in told["reasons"]] == ["calls"]
+    other = {**row, "calls": int(usual["calls"])}
+    [without] = client.post("/predict", json=other).json()["predictions"]
+    lost = score - without["probability"]
+    assert told["reasons"][0]["effect"] == pytest.approx(lost, abs=1e-5) and lost
+    both = client.post("/explain", json=[row, other]).json()["rows"]
+    assert "calls" not in [reason["column"] for reason in both[1]["reasons"]]
+    sizes = [abs(reason["effect"]) for reason in both[0]["reasons"]]
+    assert sizes == sorted(sizes, reverse=True) and len(sizes) <= 4
+
+
+def test_what_is_no_question_why_is_refused(client):
+    for query in ("top=0", "top=100", "top=x", "top=1&top=2", "to=3"):
+        answer = client.post(f"/explain?{query}", json=ROW)
+        assert problems(answer) == {(None, "top", "query")}, query
+    assert client.post("/explain", json=[ROW] * 21).status_code == 413
+    assert problems(client.post("/explain", json={"calls": -1})) == {(0, "calls", "minimum")}
+    assert client.get("/explain").status_code == 405
+    assert client.post("/explain", content=b"{").status_code == 400
+
+
+def test_a_model_without_usual_values_gives_no_reasons(project):
+    path = project.path("models/v1/golden.json")
+    golden = json.loads(path.read_text())
+    del golden["usual"]
+    storage.write_json(path, golden)
+    manifest = json.loads(project.path("models/v1/manifest.json").read_text())
+    manifest["files"]["golden.json"] = storage.sha256(path)
+    storage.write_json(project.path("models/v1/manifest.json"), manifest)
+    registry.rebuild(project)
+    entry = json.loads(project.path("models/registry.json").read_text())
+    entry["versions"]["v1"]["manifest_sha256"] = storage.sha256(
+        project.path("models/v1/manifest.json")
+    )
+    storage.write_json(project.path("models/registry.json"), entry)
+    with TestClient(rest.create_app(project)) as client:
+        answer = client.post("/explain", json=ROW)
+        assert answer.status_code == 409 and "train again" in answer.json()["errors"][0]["hint"]
+        assert client.post("/predict", json=ROW).status_code == 200
+
+
+def test_reasons_are_no_predictions(project):
+    with TestClient(rest.create_app(project)) as client:
+        client.post("/explain", json=ROW)
+        lines = client.get("/metrics").text.splitlines()
+    assert "ml_request_seconds_count 0.0" in lines
+    assert not [*project.path("data/predictions").glob("*.jsonl")]
 
 
 def test_metrics_count_what_happened(project):

@@ -114,7 +114,8 @@ def save(
     answers = session(encoded).run(scores, {"x": encode(spec, chosen)})
     told = {n: tuple(_flat(a).tolist()) for n, a in zip(scores, answers, strict=True)}
     past = chosen.select(feature.name for feature in spec.history).fill_nan(None).rows()
-    golden = Golden(rows=rows, scores=told, history=tuple(past))
+    usual = _usual(encode(spec, sample), len(spec.numeric))
+    golden = Golden(rows=rows, scores=told, history=tuple(past), usual=usual)
     with storage.replacing_folder(folder) as temporary:
         content: dict[str, bytes] = {
             "model.onnx": model,
@@ -211,6 +212,17 @@ def _run(model: Any, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.fl
     names = [output.name for output in model.get_outputs() if "string" not in output.type]
     found = model.run(names, inputs)
     return {n: _flat(a) for n, a in zip(names, found, strict=True) if a.dtype != np.object_}
+
+
+def _usual(x: NDArray[np.float32], numbers: int) -> tuple[float | None, ...]:
+    """Return the median of each number, None where most are missing, and the commonest codes."""
+    missing = np.isnan(x[:, :numbers]).mean(axis=0) > 0.5
+    medians = [
+        None if absent else float(np.nanmedian(column))
+        for absent, column in zip(missing, x[:, :numbers].T, strict=True)
+    ]
+    codes = [float(np.bincount(column.astype(np.intp)).argmax()) for column in x[:, numbers:].T]
+    return (*medians, *codes)
 
 
 def _flat(values: NDArray[Any]) -> NDArray[np.float64]:

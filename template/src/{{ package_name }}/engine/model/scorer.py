@@ -112,6 +112,14 @@ class FeatureSpec(msgspec.Struct, frozen=True, omit_defaults=True):
         return [item.name for item in self.numeric] + [item.name for item in codes]
 
     @property
+    def origin(self) -> dict[str, str]:
+        """The column that each feature is made of; one that looks back stands for itself."""
+        back = {feature.name for feature in self.history}
+        every = (*self.numeric, *self.categorical, *self.texts)
+        origin = {item.name: item.name if item.name in back else item.column for item in every}
+        return origin | {name: feature.column for feature in self.words for name in feature.made}
+
+    @property
     def columns(self) -> set[str]:
         """Names of the columns that are read of a row."""
         made = {feature.name for feature in self.history}
@@ -188,12 +196,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Golden(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Rows with the scores, by output, that every runtime must repeat.
 
-    `history` are the features that look back, as they were: the state goes on.
+    `history` are the features that look back, as they were: the state goes on. `usual` is the
+    encoded row of medians and commonest codes that reasons are told against.
     """
 
     rows: tuple[dict[str, Any], ...]
     scores: dict[str, tuple[float | tuple[float, ...], ...]]
     history: tuple[tuple[float | None, ...], ...] = ()
+    usual: tuple[float | None, ...] = ()
 
 
 def _shown(value: float | str | None) -> str:

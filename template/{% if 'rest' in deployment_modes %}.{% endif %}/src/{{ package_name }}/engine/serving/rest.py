@@ -1,7 +1,7 @@
 """The REST service: `create_app` gives the ASGI application, `run` serves it in one process.
 
-POST /predict is a bare ASGI endpoint, because a web framework would take longer than checking,
-scoring and answering together. FastAPI does everything else and describes both.
+POST /predict and /explain are a bare ASGI endpoint, because a web framework would take longer than
+checking, scoring and answering together. FastAPI does everything else and describes all of it.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from starlette.exceptions import HTTPException
 
 from ..model.scorer import example, row_type
 from ..settings import Project
-from . import expected, guard
+from . import expected, guard, reasons
 from .refusal import Refusal, Refused, refused, too_slow
 from .requests import Model, Rows
 from .service import DRAIN_SECONDS, REQUEST_ID, Service, cannot_listen, log_lines
@@ -44,13 +44,16 @@ class Http(Service):
         self.budget = guard.Budget(self.limits.max_held_mb * 1_000_000)
 
     async def answer(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer /predict; every outcome is counted and carries the request id."""
+        """Answer /predict and /explain; every outcome carries the request id.
+
+        Those of /predict are counted and logged: a question why is no prediction to be acted on.
+        """
         start = time.perf_counter()
         request_id = next(self.ids)
         for name, value in scope["headers"]:
             if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
                 request_id = value.decode()
-        model = self.model
+        model, explains = self.model, scope["path"] == "/explain"
         hold = guard.Hold(self.budget)
         rows: Rows = ()
         predictions: Rows = ()
@@ -62,9 +65,13 @@ class Http(Service):
                 return
             start = time.perf_counter()  # a slow upload is not a slow answer
             self.check_room()
-            rows = model.rows(body, self.limits.max_rows)
-            predictions = await self.predict(model, rows)
-            status, content = 200, msgspec.json.encode(model.answer_type(*model.head, predictions))
+            if explains:
+                status, content = 200, await self.explain(model, body, scope["query_string"])
+            else:
+                rows = model.rows(body, self.limits.max_rows)
+                predictions = await self.predict(model, rows)
+                answer = model.answer_type(*model.head, predictions)
+                status, content = 200, msgspec.json.encode(answer)
         except Refused as refusal:
             status, content = refusal.status, refusal.body(request_id)
         except Exception as error:  # whatever breaks in scoring, the caller gets an answer
@@ -83,7 +90,21 @@ class Http(Service):
             headers.append((b"retry-after", b"1"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
-        self.note(model, start, status, request_id, rows, predictions)
+        if not explains:
+            self.note(model, start, status, request_id, rows, predictions)
+
+    async def explain(self, model: Model, body: bytes, query: bytes) -> bytes:
+        """Return the reasons for the rows of a body, found beside the event loop."""
+        top = reasons.top_of(query)
+        rows = model.rows(body, min(reasons.MOST_ROWS, self.limits.max_rows))
+        loop = asyncio.get_running_loop()
+        asked = len(rows) * (len(model.columns) + 2)
+        self.waiting_rows += asked
+        try:
+            found = await loop.run_in_executor(self.pool, reasons.explain, model, rows, top)
+        finally:
+            self.waiting_rows -= asked
+        return msgspec.json.encode(found)
 
     async def _body(self, receive: Receive, hold: guard.Hold) -> bytes | None:
         """Return the whole body from its first sign on; None when the caller has gone away."""
@@ -182,7 +203,7 @@ def application(service: Http) -> ASGIApp:
     api.openapi = openapi  # type: ignore[method-assign]
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == "/predict":
+        if scope["type"] == "http" and scope["path"] in ("/predict", "/explain"):
             await service.answer(scope, receive, send)
         else:
             await api(scope, receive, send)
@@ -191,10 +212,10 @@ def application(service: Http) -> ASGIApp:
 
 
 def _describe(document: dict[str, Any], model: Model, max_rows: int) -> dict[str, Any]:
-    """Add /predict, as the contract of the model in use has it, to an OpenAPI document."""
+    """Add /predict and /explain, by the contract of the model in use, to an OpenAPI document."""
     columns = {name: column.public() for name, column in model.columns.items()}
-    (row, answer, refusal), schemas = msgspec.json.schema_components(
-        (row_type(tuple(columns.values())), model.answer_type, Refusal),
+    (row, answer, explained, refusal), schemas = msgspec.json.schema_components(
+        (row_type(tuple(columns.values())), model.answer_type, reasons.Explained, Refusal),
         ref_template="#/components/schemas/{name}",
     )
     schemas["Row"]["example"] = {n: example(column) for n, column in columns.items() if column.used}
@@ -222,14 +243,36 @@ def _describe(document: dict[str, Any], model: Model, max_rows: int) -> dict[str
         "description": "The body is read as JSON, whatever its content type says. An "
         "`x-request-id` header comes back; without one, one is made.",
         "requestBody": {"required": True, "content": _json({"oneOf": [row, many, wrapped]})},
-        "responses": {
-            status: {"description": text, "content": _json(schema)}
-            for status, (text, schema) in answers.items()
-        },
+        "responses": _responses(answers),
+    }
+    few = {"type": "array", "items": row, "maxItems": min(reasons.MOST_ROWS, max_rows)}
+    told = {"200": ("The reasons for each row", explained)}
+    told |= {"409": ("The model was trained before reasons were known", refusal)}
+    why = {
+        "summary": "Say what made the score of one row or a few",
+        "description": "How much the score would fall if a column had its usual value, the others "
+        "as they are, largest first. It is not logged as a prediction.",
+        "parameters": [
+            {
+                "name": "top",
+                "in": "query",
+                "description": "How many columns of each row",
+                "schema": {"type": "integer", "minimum": 1, "maximum": 99},
+            }
+        ],
+        "requestBody": {"required": True, "content": _json({"oneOf": [row, few]})},
+        "responses": _responses(answers | told),
     }
     return document | {
-        "paths": document["paths"] | {"/predict": {"post": operation}},
+        "paths": document["paths"] | {"/predict": {"post": operation}, "/explain": {"post": why}},
         "components": {"schemas": schemas},
+    }
+
+
+def _responses(answers: dict[str, tuple[str, Any]]) -> dict[str, Any]:
+    return {
+        status: {"description": text, "content": _json(schema)}
+        for status, (text, schema) in answers.items()
     }
 
 
