@@ -141,7 +141,7 @@ def test_a_day_more_of_each_series_is_new_rows(project: Made) -> None:
             project.ml(command)
 
 
-@pytest.mark.parametrize(("step", "days"), [("day", 14), ("week", 98)])
+@pytest.mark.parametrize(("step", "days"), [("day", 14), ("week", 98), ("month", 434)])
 def test_the_gap_before_the_test_is_as_long_as_the_horizon(
     tmp_path: Path, step: str, days: int
 ) -> None:
@@ -149,6 +149,34 @@ def test_the_gap_before_the_test_is_as_long_as_the_horizon(
     folder = render(tmp_path / "p", preset="demand", forecast_step=step)
     plan = yaml.safe_load((folder / "plan/plan.yaml").read_text(encoding="utf-8"))
     assert plan["answers"]["label_delay_days"] == days
+
+
+def test_a_gap_that_is_shorter_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserMessageError, match="14"):
+        render(tmp_path / "p", preset="demand", label_delay_days=13)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("step", "ahead"), [("week", 8), ("month", 6)])
+def test_longer_steps_run_from_the_copy_to_forecasts(tmp_path: Path, step: str, ahead: int) -> None:
+    answers = {"forecast_step": step, "forecast_horizon": ahead}
+    folder = render(tmp_path / "p", preset="demand", deployment_modes=["batch"], **answers)
+    made = Made(folder, "store_demand", SMALL)
+    made.ml("run")
+    told = made.report("metrics")["forecast"]
+    assert [part["steps"] for part in told["by_steps"]] == list(range(1, ahead + 1))
+    assert told["mase"] < 0.8 * told["mase_season_before"] and told["origins"] >= 4
+    rows = pl.read_parquet(folder / "data/processed/valid.parquet")
+    apart = rows.sort("article_id", "day").select(pl.col("day").diff().over("article_id"))
+    days = apart["day"].drop_nulls().dt.total_days()
+    assert (days.min(), days.max()) == ((7, 7) if step == "week" else (28, 31))
+    last = rows.filter(pl.col("day") == pl.col("day").max()).drop("units_sold")
+    every = {"week": "1w", "month": "1mo"}[step]
+    steps = [last.with_columns(pl.col("day").dt.offset_by(f"{n}{every[1:]}")) for n in range(1, 5)]
+    pl.concat(steps).write_csv(tmp_path / "future.csv")
+    made.ml("score", str(tmp_path / "future.csv"), str(tmp_path / "out.csv"))
+    scored = pl.read_csv(tmp_path / "out.csv")
+    assert scored["problem"].null_count() == scored["warning"].null_count() == scored.height
 
 
 def test_a_series_without_time_is_refused(tmp_path: Path) -> None:

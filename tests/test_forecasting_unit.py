@@ -25,6 +25,7 @@ from forecasting_package.engine.model.scorer import (  # noqa: E402
     session,
 )
 from forecasting_package.engine.model.seasons import Recent, Season, Smoothed  # noqa: E402
+from forecasting_package.engine.rhythm import RHYTHMS  # noqa: E402
 
 FIRST = dt.date(2026, 1, 5)
 NAMES = {"of": "sold", "by": "shop", "on": "day"}
@@ -117,6 +118,67 @@ def test_no_example_knows_a_value_from_its_origin_on() -> None:
         first.drop(names, contracts.WITHHELD), history.state_of(features, AGREED, planted)
     )
     assert not later.select(names).equals(first.select(names))
+
+
+def monthly(values: list[float], day: int = 31) -> pl.DataFrame:
+    """Return a series with a row a month, on that day or the last one before it."""
+    first = pl.Series([dt.date(2019, 1, day)])
+    days = [first.dt.offset_by(f"{n}mo").item() for n in range(len(values))]
+    return series([*values]).with_columns(day=pl.Series(days))
+
+
+@pytest.mark.parametrize("day", [1, 15, 31])
+def test_months_are_those_of_the_calendar(day: int) -> None:
+    rows = monthly([float(n) for n in range(100, 130)], day)
+    features = (
+        Season(name="before", months=12, **NAMES),
+        Season(name="both", months=12, seasons=2, **NAMES),
+        Smoothed(name="smoothed", months=12, level=0.1, **NAMES),
+    )
+    state = history.state_of(features, AGREED, rows)
+    moment = history.times(pl.Series([dt.date(2021, 8, min(day, 28))])).tolist()[0]
+    before, both, smoothed = state.of_row({"shop": history.keys(rows["shop"])[0].item()}, moment)
+    assert (before, both) == (119.0, (119 + 107) / 2)  # August 2020 and 2019
+    assert 100 < smoothed < 135
+
+
+def test_no_monthly_example_knows_a_value_from_its_origin_on() -> None:
+    """The planted future, for steps of unequal length."""
+    facts = SimpleNamespace(forecast_step="month", forecast_horizon=4, label_delay_days=124)
+    project: Any = SimpleNamespace(facts=facts)
+    rows = monthly([float(n % 12 * 10 + n) for n in range(60)])
+    features = examples.lookbacks(project, AGREED)
+    names = [feature.name for feature in features]
+    made = examples.made(project, AGREED, rows)
+    known = history.looked_up(made, history.state_of(features, AGREED, rows))
+    times = history.times(known["day"])
+    month = RHYTHMS["month"]
+    origin = month.places(times - known[contracts.WITHHELD].to_numpy())
+    assert set(month.places(times) - origin) == {0, 1, 2, 3}
+    place = int(np.median(origin))
+    first = known.filter(pl.Series(origin == place))
+    late = pl.Series(month.places(history.times(rows["day"])) >= place)
+    planted = rows.with_columns(sold=pl.when(late).then(9999).otherwise("sold"))
+    again = history.looked_up(first.drop(names), history.state_of(features, AGREED, planted))
+    assert first.height > 1
+    assert again.select(names).equals(first.select(names), null_equal=True)
+
+
+def test_a_gap_shorter_than_the_horizon_is_refused() -> None:
+    facts = SimpleNamespace(forecast_step="week", forecast_horizon=4, label_delay_days=27)
+    with pytest.raises(ProjectError, match="label_delay_days is 27, but a forecast of 4 steps"):
+        examples.lookbacks(SimpleNamespace(facts=facts), AGREED)  # type: ignore[arg-type]
+
+
+def test_the_sample_has_the_step_of_the_plan() -> None:
+    for step, apart in (("week", {7}), ("month", {28, 29, 30, 31})):
+        frame = sample.generate(AGREED, 4800, seed=1, told={"step": step}).sort("shop", "day")
+        days = frame.select(pl.col("day").diff().over("shop").dt.total_days()).to_series()
+        assert set(days.drop_nulls().to_list()) <= apart
+        season = pl.col("sold").shift(52 if step == "week" else 12).over("shop")
+        far = frame.select((pl.col("sold") - season).abs().mean()).item()
+        near = frame.select((pl.col("sold") - pl.col("sold").mean().over("shop")).abs().mean())
+        assert far < near.item()  # the year tells more than the mean
 
 
 def test_origins_are_apart_and_meet_each_day_of_the_week(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,15 +5,17 @@ trees find more than a linear model; `signal` makes the target of it, and adds n
 it up or down where `observed` says so (`effect`), else one way or the other by chance.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .. import progress, storage
+from .. import progress, storage, task
 from ..errors import ProjectError
 from ..formats import number
 from ..kinds import READ
@@ -44,15 +46,23 @@ def run(project: Project, rows: int | None = None, seed: int | None = None) -> P
     months = max(MONTHS, 5 * project.facts.label_delay_days // 30)
     progress.tell(f"drawing {number(rows)} rows")
     contract, path = contracts.read(project.contract_path), project.path(Data().source)
-    frame = whole.stored(generate(contract, rows, seed, months), contract, path.parent)
+    made = generate(contract, rows, seed, months, task.asked(project.facts))
+    frame = whole.stored(made, contract, path.parent)
     storage.write_bytes(path, parquet(frame))
     return path
 
 
-def generate(contract: Contract, rows: int, seed: int, months: int = MONTHS) -> pl.DataFrame:
+def generate(
+    contract: Contract,
+    rows: int,
+    seed: int,
+    months: int = MONTHS,
+    told: Mapping[str, Any] | None = None,
+) -> pl.DataFrame:
     """Return `rows` rows that satisfy `contract`, the same for the same seed everywhere.
 
-    Their time column, if there is one, lies within the `months` before END.
+    Their time column, if there is one, lies within the `months` before END; `told` is what the task
+    asks of the plan.
 
     With an entity and a time column each entity has VISITS rows, a month apart, unless it is the
     key. A target with a definition is computed by it, from columns that are arranged to give the
@@ -79,7 +89,7 @@ def generate(contract: Contract, rows: int, seed: int, months: int = MONTHS) -> 
             if column.role == "feature" and effect.std() > 0:
                 effects.append((column, (effect - effect.mean()) / effect.std()))
     target = contract.target
-    data = signal.shaped(contract, data, rng)
+    data = signal.shaped(contract, data, rng, told or {})
     latent = signal.latent(target, partial(_score, effects, rows, rng), rng)
     if target.definition is None:
         data.setdefault(target.name, signal.outcome(target, latent))

@@ -441,6 +441,16 @@ class State:
             found[places, index] = feature.answer(events, asked)
 
 
+def months_of(times: Moments) -> Places:
+    """Return the calendar months since 1970 of times, shape (rows,)."""
+    return times.astype("datetime64[us]").astype("datetime64[M]").astype(np.int64)
+
+
+def start_of_months(months: Places) -> Moments:
+    """Return when these months since 1970 begin, shape (rows,)."""
+    return months.astype("datetime64[M]").astype("datetime64[us]").astype(np.int64)
+
+
 def key_of(value: Any) -> int:
     """Return a number for a key, NO_KEY for a missing one: the state names nobody."""
     text = "" if value is None else dialect.level(str(value))

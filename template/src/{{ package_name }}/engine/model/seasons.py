@@ -19,9 +19,12 @@ from .history import (
     Past,
     Places,
     Window,
+    months_of,
+    start_of_months,
 )
 
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
+Months = Annotated[int, msgspec.Meta(ge=0, le=1200)]
 Found = NDArray[np.bool_]
 SEARCHED = 4  # periods back in which the last value of a season is looked for
 
@@ -66,10 +69,12 @@ class Recent(_Series, frozen=True, kw_only=True):
 class Season(_Series, frozen=True, kw_only=True):
     """The mean of the last `seasons` known values that stood whole periods before the row's time.
 
-    A period has `days`: with 7 of them a Monday is made of Mondays. Missing where none is there.
+    A period has `days`: with 7 of them a Monday is made of Mondays. With `months` it has so many of
+    the calendar, and a value counts for its month. Missing where none is there.
     """
 
     days: Days = 7
+    months: Months = 0
     seasons: Count = 1
     purpose: ClassVar[str] = "what was at the same place of earlier seasons"
 
@@ -77,7 +82,7 @@ class Season(_Series, frozen=True, kw_only=True):
         """Take the values at these times."""
         values = events.columns[self.of]
         total, counted = np.zeros(len(asked.moments)), np.zeros(len(asked.moments))
-        for place, there in periods(events, asked, self.days, self.seasons):
+        for place, there in periods(events, asked, self, self.seasons):
             found = np.where(there, values[place], np.nan)
             known = ~np.isnan(found)
             total += np.where(known, found, 0.0)
@@ -89,11 +94,12 @@ class Smoothed(_Series, frozen=True, kw_only=True):
     """Level and season of all earlier values, smoothed exponentially, at the row's time.
 
     Both start as plain means and then follow each value by a share of its error: `level` of it, and
-    of what is left `season`. The season has `days` (Winters 1960, without trend). Missing values
-    change nothing.
+    of what is left `season`. The season has `days`, or `months` of the calendar with a place for
+    each (Winters 1960, without trend). Missing values change nothing.
     """
 
     days: Days = 7
+    months: Months = 0
     level: Share = 0.1
     season: Share = 0.1
     purpose: ClassVar[str] = "where level and season stood, all earlier values weighed"
@@ -103,9 +109,10 @@ class Smoothed(_Series, frozen=True, kw_only=True):
         if self in events.prepared:
             return
         values = events.columns[self.of]
-        parts = max(1, round(self.days))
-        period = round(self.days * DAY)
+        parts, period = self.months or max(1, round(self.days)), round(self.days * DAY)
         part = (events.times % period) * parts // period
+        if self.months:
+            part = months_of(events.times) % parts
         level, season = np.zeros(len(values)), np.zeros(len(values))
         now, seen = np.zeros(len(events.keys)), np.zeros(len(events.keys))
         states, visits = np.zeros((len(events.keys), parts)), np.zeros((len(events.keys), parts))
@@ -130,26 +137,32 @@ class Smoothed(_Series, frozen=True, kw_only=True):
         level, season = events.prepared[self]
         found = np.zeros(len(asked.moments))
         looked = np.ones(len(asked.moments), bool)
-        for place, there in periods(events, asked, self.days, SEARCHED):
+        for place, there in periods(events, asked, self, SEARCHED):
             found = np.where(looked & there, season[place], found)
             looked &= ~there
         return np.asarray(level[asked.first + asked.known - 1] + found)
 
 
-def periods(events: Events, asked: Asked, days: float, most: int) -> list[tuple[Places, Found]]:
+def periods(
+    events: Events, asked: Asked, feature: Season | Smoothed, most: int
+) -> list[tuple[Places, Found]]:
     """Return the events that lie whole periods before each row's time, the latest known first.
 
     Each with where it is there: others are the place of some event of the key.
     """
-    period = round(days * DAY)
-    last = events.times[asked.first + asked.known - 1]
-    back = np.maximum(1, -((last - asked.moments) // period))
+    length = feature.months or round(feature.days * DAY)
+    last, now = events.times[asked.first + asked.known - 1], asked.moments
+    if feature.months:
+        last, now = months_of(last), months_of(now)
+    back = np.maximum(1, -((last - now) // length))
     found = []
     for more in range(most):
-        moment = asked.moments - (back + more) * period
-        before = np.maximum(events.before(asked.entity, moment + 1) - 1, 0)
+        at = now - (back + more) * length
+        end = start_of_months(at + 1) if feature.months else at + 1
+        before = np.maximum(events.before(asked.entity, end) - 1, 0)
         place = asked.first + before
-        found.append((place, events.times[place] == moment))
+        there = events.times[place]
+        found.append((place, (months_of(there) if feature.months else there) == at))
     return found
 
 

@@ -10,11 +10,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import history, privacy
+from . import history, privacy, rhythm
 from .data import contract, validation
 from .data import target as targets
 from .data.contract import WITHHELD
-from .examples import STEPS, step_of
 from .model.seasons import Season
 from .settings import Project
 
@@ -32,10 +31,10 @@ def measured(project: Project, y: Floats, answers: Answers) -> dict[str, Any]:
     agreed = contract.read(project.contract_path)
     assert agreed.entity is not None and agreed.time is not None  # as `lookbacks` says
     frame = validation.stored(project, "data/processed/test.parquet", "run `ml train`")
-    step, _ = step_of(project)
-    times = history.times(frame[agreed.time.name])
-    ahead = frame[WITHHELD].to_numpy() // step + 1
-    origins = times - frame[WITHHELD].to_numpy()
+    step = rhythm.of(project)
+    times, withheld = history.times(frame[agreed.time.name]), frame[WITHHELD].to_numpy()
+    ahead = step.places(times) - step.places(times - withheld) + 1
+    origins = step.origins(times, withheld)
     series = frame[agreed.entity.name].fill_null("").to_numpy()
     names, of = np.unique(series, return_inverse=True)
     naive, scale = _yardsticks(project, agreed, frame, int(times.min()), names)
@@ -89,7 +88,7 @@ def part(y: Floats, answers: Answers, scaled: Floats, rows: NDArray[np.bool_]) -
 def scales(times: NDArray[np.int64], values: Floats, period: int) -> float:
     """Return by how much values differ from those a period before, on average; NaN if none does.
 
-    `times` (rows,) are microseconds of one series, each once.
+    `times` (rows,) are places or microseconds of one series, each once, `period` is of their unit.
     """
     order = np.argsort(times)
     times, values = times[order], values[order]
@@ -109,17 +108,18 @@ def _yardsticks(
 ) -> tuple[Floats, Floats]:
     """Return what stood a season before each row, and the scale of each series before `start`."""
     assert agreed.entity is not None and agreed.time is not None
-    days = float(np.prod(STEPS[project.facts.forecast_step]))
+    step = rhythm.of(project)
     rows = history.events(project, agreed)
     of, by, on = agreed.target.name, agreed.entity.name, agreed.time.name
-    before = Season(name="before", of=of, by=by, on=on, days=days)
+    season: dict[str, Any] = {"days": step.period, "months": step.months}
+    before = Season(name="before", of=of, by=by, on=on, **season)
     state = history.state_of((before,), agreed, rows)
     naive = history.looked_up(frame, state)["before"].to_numpy()
     times, values = history.times(rows[on]), targets.values(rows, agreed.target)
     series, learnt = rows[by].fill_null("").to_numpy(), times < start
-    period = step_of(project)[0] * STEPS[project.facts.forecast_step][1]
+    places = step.places(times)
     picked = (learnt & (series == name) for name in names)
-    return naive, np.array([scales(times[rows], values[rows], period) for rows in picked])
+    return naive, np.array([scales(places[rows], values[rows], step.season) for rows in picked])
 
 
 def _fans(

@@ -10,25 +10,18 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from . import rhythm
 from .data.contract import WITHHELD, Contract
 from .errors import ProjectError
-from .model.history import DAY, DaysSince
+from .model.history import DaysSince
 from .model.seasons import Lookback, Recent, Season, Smoothed
 from .settings import Project
 
 MOST = 40_000  # examples that teach enough; more take time
 WARM_SEASONS = 4  # at the start of the table, which no origin has behind it
-STEPS = {"day": (1, 7), "week": (7, 52)}  # days of a step, steps of a season
 YEAR = 364  # days: whole weeks, so that a Monday is held against a Monday
 SMOOTHING = {"slow": 0.05, "middle": 0.15, "fast": 0.4}
-
-
-def step_of(project: Project) -> tuple[int, int]:
-    """Return the microseconds of a step and the steps of a season."""
-    days, season = STEPS[project.facts.forecast_step]
-    return days * DAY, season
 
 
 def lookbacks(project: Project, contract: Contract) -> tuple[Lookback, ...]:
@@ -41,19 +34,26 @@ def lookbacks(project: Project, contract: Contract) -> tuple[Lookback, ...]:
         )
     of = contract.target.name
     names: dict[str, Any] = {"of": of, "by": contract.entity.name, "on": contract.time.name}
-    days, season = STEPS[project.facts.forecast_step]
-    period, furthest = float(days * season), float(days * project.facts.forecast_horizon)
-    year = () if period >= YEAR else (Season(name=f"{of}.year_before", days=YEAR, **names),)
+    apart, facts = rhythm.of(project), project.facts
+    furthest = float(apart.days * facts.forecast_horizon)
+    if facts.label_delay_days < furthest:
+        raise ProjectError(
+            f"label_delay_days is {facts.label_delay_days}, but a forecast of "
+            f"{facts.forecast_horizon} steps is known after {furthest:.0f} days: the test would "
+            f"see what was learnt; `ml update --data label_delay_days={furthest:.0f}`"
+        )
+    season: dict[str, Any] = {"days": apart.period, "months": apart.months, **names}
+    year = () if apart.period >= YEAR else (Season(name=f"{of}.year_before", days=YEAR, **names),)
     return (
         DaysSince(name=f"{of}.days_ahead", by=names["by"], on=names["on"], most=furthest),
-        Recent(name=f"{of}.level", rows=4 * min(season, 13), **names),
-        Recent(name=f"{of}.lately", rows=min(season, 8), **names),
-        Recent(name=f"{of}.long_level", rows=182 // days, **names),
-        Season(name=f"{of}.season_before", days=period, **names),
-        Season(name=f"{of}.seasons_before", days=period, seasons=4, **names),
+        Recent(name=f"{of}.level", rows=apart.level, **names),
+        Recent(name=f"{of}.lately", rows=apart.lately, **names),
+        Recent(name=f"{of}.long_level", rows=apart.long, **names),
+        Season(name=f"{of}.season_before", **season),
+        Season(name=f"{of}.seasons_before", seasons=4, **season),
         *year,
         *(
-            Smoothed(name=f"{of}.smoothed_{how}", days=period, level=share, **names)
+            Smoothed(name=f"{of}.smoothed_{how}", level=share, **season)
             for how, share in SMOOTHING.items()
         ),
     )
@@ -67,22 +67,18 @@ def made(project: Project, contract: Contract, frame: pl.DataFrame) -> pl.DataFr
     enough behind it.
     """
     assert contract.time is not None  # as `lookbacks` says
-    step, season = step_of(project)
-    ahead = project.facts.forecast_horizon
-    place = places(frame[contract.time.name], step)
+    step, ahead = rhythm.of(project), project.facts.forecast_horizon
+    times = frame[contract.time.name].cast(pl.Datetime("us")).to_physical().to_numpy()
+    place = step.places(times)
+    place = place - place.min()
     apart = max(1, -(-ahead * frame.height // MOST))
-    while gcd(apart, season) > 1:
+    while gcd(apart, step.season) > 1:
         apart += 1
-    warm = min(WARM_SEASONS * season, int(place.max(initial=0)) // 4)
+    warm = min(WARM_SEASONS * step.season, int(place.max(initial=0)) // 4)
     parts = []
     for steps in range(ahead):
         origin = place - steps
         rows = np.flatnonzero((origin % apart == 0) & (origin >= warm))
-        parts.append(frame[rows].with_columns(pl.lit(steps * step, pl.Int64).alias(WITHHELD)))
+        withheld = times[rows] - step.before(times[rows], steps)
+        parts.append(frame[rows].with_columns(pl.Series(WITHHELD, withheld, pl.Int64)))
     return pl.concat(parts)
-
-
-def places(times: pl.Series, step: int) -> NDArray[np.int64]:
-    """Return which step each time is, from the first one on, shape (rows,)."""
-    moments = times.cast(pl.Datetime("us")).to_physical().to_numpy()
-    return np.asarray((moments - moments.min()) // step, dtype=np.int64)

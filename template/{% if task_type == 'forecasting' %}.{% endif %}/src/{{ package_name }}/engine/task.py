@@ -55,8 +55,8 @@ def context(facts: Facts) -> tuple[Context, ...]:
 
 
 def asked(facts: Facts) -> dict[str, Any]:
-    """Return what fitters are told of the plan: nothing."""
-    return {}
+    """Return what fitters and the sample are told of the plan: the step of the series."""
+    return {"step": facts.forecast_step}
 
 
 def probed(

@@ -4,8 +4,9 @@ Numbers of the sample follow the first one, so that there is a correlation that 
 each of its values is usual then, and their combination is not.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -32,7 +33,10 @@ def kinds(rows: int) -> NDArray[np.int8]:
 
 
 def shaped(
-    contract: Contract, data: dict[str, pl.Series], rng: np.random.Generator
+    contract: Contract,
+    data: dict[str, pl.Series],
+    rng: np.random.Generator,
+    told: Mapping[str, Any],
 ) -> dict[str, pl.Series]:
     """Return the columns with a correlation, and with the rows that are anomalies."""
     numbers = [

@@ -3,7 +3,8 @@
 The noise keeps the best possible ROC AUC at about BEST.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,7 +23,10 @@ Floats = NDArray[np.float64]
 
 
 def shaped(
-    contract: Contract, data: dict[str, pl.Series], rng: np.random.Generator
+    contract: Contract,
+    data: dict[str, pl.Series],
+    rng: np.random.Generator,
+    told: Mapping[str, Any],
 ) -> dict[str, pl.Series]:
     """Return the columns as the outcome asks for them: as they are."""
     return data

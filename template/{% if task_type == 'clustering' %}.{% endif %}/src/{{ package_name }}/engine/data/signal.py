@@ -3,7 +3,8 @@
 Today's rule, where there is one, knows three of them, and errs in some rows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -33,7 +34,10 @@ def segments(rows: int) -> NDArray[np.intp]:
 
 
 def shaped(
-    contract: Contract, data: dict[str, pl.Series], rng: np.random.Generator
+    contract: Contract,
+    data: dict[str, pl.Series],
+    rng: np.random.Generator,
+    told: Mapping[str, Any],
 ) -> dict[str, pl.Series]:
     """Return the columns with the segments in them."""
     free = [

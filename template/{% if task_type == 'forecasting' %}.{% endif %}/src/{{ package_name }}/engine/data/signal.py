@@ -4,7 +4,8 @@ One in five is intermittent: in most steps there is nothing. A model that knows 
 as much as the value of a season before.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,22 +16,29 @@ from .contract import Column, Contract
 from .spread import scaled
 from .validation import DTYPES
 
-SERIES = 48
+# Of each step: series at the most, steps of one at the least, days, growth a year, and how many
+# steps a number stays the same, as a price does.
+STEPS = {
+    "day": (48, 30, 1, 0.25, 28),
+    "week": (150, 208, 7, 0.12, 8),
+    "month": (300, 96, 30, 0.06, 3),
+}
 INTERMITTENT = 0.2
 LAST = np.datetime64("2025-12-31")
-KEPT = 28  # steps that a number stays the same, as a price does
-MIN_STEPS = 30
 EFFECTS = (0.55, 0.35, 0.25, 0.2)  # of what is known ahead, on the logarithm
 
 Floats = NDArray[np.float64]
 
 
 def shaped(
-    contract: Contract, data: dict[str, pl.Series], rng: np.random.Generator
+    contract: Contract,
+    data: dict[str, pl.Series],
+    rng: np.random.Generator,
+    told: Mapping[str, Any],
 ) -> dict[str, pl.Series]:
-    """Return the columns as those of series, with the target; there is a row a day.
+    """Return the columns as those of series, with the target; `told` has the step of their rows.
 
-    Texts belong to a series, numbers stay for KEPT steps, true and false change from day to day.
+    Texts belong to a series, numbers stay for some steps, true and false change with each.
     """
     entity, time = contract.entity, contract.time
     if entity is None or time is None:
@@ -38,20 +46,22 @@ def shaped(
             "series need a column of role entity and one of role time in the contract: give it both"
         )
     rows = len(next(iter(data.values())))
-    count = max(1, min(len(entity.levels) or SERIES, rows // MIN_STEPS))
+    apart = told.get("step", "day")
+    most, least, _, _, kept = STEPS[apart]
+    count = max(1, min(len(entity.levels) or most, rows // least))
     steps = -(-rows // count)
     of, step = np.arange(rows) // steps, np.arange(rows) % steps
     names = entity.levels or [f"{entity.name}_{n:03d}" for n in range(count)]
     made = dict(data)
     made[entity.name] = pl.Series(entity.name, [names[n] for n in of], dtype=pl.String)
-    days = LAST - (steps - 1 - step).astype("timedelta64[D]")
+    days = dates(apart, steps - 1 - step)
     made[time.name] = pl.Series(time.name, days.astype("datetime64[us]")).cast(DTYPES[time.kind])
     effect, known = np.zeros(rows), 0
     for column in contract.features:
         if column.kind == "category":
             made[column.name] = data[column.name].gather(of * steps)
         elif column.kind in ("number", "integer"):
-            made[column.name] = data[column.name].gather(np.arange(rows) - step % KEPT)
+            made[column.name] = data[column.name].gather(np.arange(rows) - step % kept)
         if column.kind in ("number", "integer", "boolean"):
             moved = made[column.name].cast(pl.Float64).fill_null(strategy="mean").to_numpy()
             way = {"up": 1.0, "down": -1.0}.get(column.effect, rng.choice([-1.0, 1.0]))
@@ -59,14 +69,21 @@ def shaped(
             spread = 1.0 if column.kind == "boolean" else moved.std() or 1.0
             effect += way * size * (moved - moved.mean()) / spread
             known += 1
-    made[contract.target.name] = _target(contract.target, of, step, days, effect, rng)
+    made[contract.target.name] = _target(contract.target, of, apart, days, effect, rng)
     return made
+
+
+def dates(step: str, before: NDArray[np.int64]) -> NDArray[np.datetime64]:
+    """Return the days that lie so many steps before the last one, shape (rows,)."""
+    if step == "month":
+        return (LAST.astype("datetime64[M]") - before).astype("datetime64[D]")
+    return np.asarray(LAST - before * np.timedelta64(STEPS[step][2], "D"))
 
 
 def _target(
     target: Column,
     of: NDArray[np.int64],
-    step: NDArray[np.int64],
+    step: str,
     days: NDArray[np.datetime64],
     effect: Floats,
     rng: np.random.Generator,
@@ -77,10 +94,16 @@ def _target(
     few = np.arange(count) % round(1 / INTERMITTENT) == 0
     level[few] *= 0.02
     week = 0.35 * rng.standard_normal((count, 7))
-    slope = 0.25 * rng.standard_normal(count)
+    slope = STEPS[step][3] * rng.standard_normal(count)
     date = days.astype("datetime64[D]").astype(np.int64)
-    year = 0.3 * np.sin(2 * np.pi * date / 365.25 + rng.uniform(0, 1, count)[of])
-    mean = level[of] * np.exp(week[of, date % 7] + slope[of] * step / 365 + year + effect)
+    angle = 2 * np.pi * date / 365.25
+    year = 0.3 * np.sin(angle + rng.uniform(0, 1, count)[of])
+    if step == "day":
+        season = week[of, date % 7]
+    else:  # of a longer step the week says nothing, and each series has a year of its own
+        season = week[of, 0] * np.sin(angle + week[of, 1]) + week[of, 2] * np.cos(2 * angle)
+    grown = slope[of] * (date - date.min()) / 365.25
+    mean = level[of] * np.exp(season + grown + year + effect)
     centre = target.mean if target.mean else 100.0
     mean *= abs(centre) / mean.mean()
     noise = rng.gamma(30, 1 / 30, len(mean))

@@ -4,7 +4,8 @@ With Gumbel noise that is a draw from the softmax of the utilities (McFadden 197
 a model that knows them is right in about BEST of the rows that prevalence does not explain.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,7 +26,10 @@ Floats = NDArray[np.float64]
 
 
 def shaped(
-    contract: Contract, data: dict[str, pl.Series], rng: np.random.Generator
+    contract: Contract,
+    data: dict[str, pl.Series],
+    rng: np.random.Generator,
+    told: Mapping[str, Any],
 ) -> dict[str, pl.Series]:
     """Return the columns as the outcome asks for them: as they are."""
     return data

@@ -5,7 +5,8 @@ several labels share, some of which no column shows, and of noise. So labels dep
 through the columns and beyond them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -26,7 +27,10 @@ Floats = NDArray[np.float64]
 
 
 def shaped(
-    contract: Contract, data: dict[str, pl.Series], rng: np.random.Generator
+    contract: Contract,
+    data: dict[str, pl.Series],
+    rng: np.random.Generator,
+    told: Mapping[str, Any],
 ) -> dict[str, pl.Series]:
     """Return the columns as the outcome asks for them: as they are."""
     return data

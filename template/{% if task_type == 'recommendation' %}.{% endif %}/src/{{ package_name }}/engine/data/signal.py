@@ -1,8 +1,8 @@
 """Interactions of the sample: 30 tastes, few items that many take, and items that come later."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -56,7 +56,10 @@ def interactions(rows: int) -> Drawn:
 
 
 def shaped(
-    contract: Contract, data: dict[str, pl.Series], rng: np.random.Generator
+    contract: Contract,
+    data: dict[str, pl.Series],
+    rng: np.random.Generator,
+    told: Mapping[str, Any],
 ) -> dict[str, pl.Series]:
     """Return the columns with the times at which users do what they do."""
     found = dict(data)

@@ -3,8 +3,9 @@
 A model that knows the signal reaches an R² of about 0.8.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,7 +22,10 @@ Floats = NDArray[np.float64]
 
 
 def shaped(
-    contract: Contract, data: dict[str, pl.Series], rng: np.random.Generator
+    contract: Contract,
+    data: dict[str, pl.Series],
+    rng: np.random.Generator,
+    told: Mapping[str, Any],
 ) -> dict[str, pl.Series]:
     """Return the columns as the outcome asks for them: as they are."""
     return data
