@@ -169,7 +169,7 @@ def test_where_it_breaks_the_champion_answers_and_it_goes_back(project, monkeypa
 
 
 def test_stage_by_stage_to_the_champion(answered, monkeypatch) -> None:
-    project, sent, _ = answered
+    project, *_ = answered
     start = dt.datetime.now(dt.UTC)
     later = [0.0]
     monkeypatch.setattr(

@@ -173,7 +173,7 @@ def promote(project: Project, version: str, *, force_reason: str | None = None) 
 
 
 def objections(project: Project, version: str) -> list[str]:
-    """Return what speaks against promoting a version; a bundle that is damaged is a ProjectError."""
+    """Return what speaks against promoting a version; ProjectError for a damaged bundle."""
     registry = read(project)
     _known(registry, version)
     scorer = Scorer.load(_verified(project, registry, version))

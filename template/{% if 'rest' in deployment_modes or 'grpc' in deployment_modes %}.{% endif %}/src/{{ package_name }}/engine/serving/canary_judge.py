@@ -238,7 +238,9 @@ def _scores(project: Project, trial: Trial, labels: Path | None) -> list[Test]:
     """Judge what both answered: scores against each one's own test, metrics by labels."""
     since = dt.datetime.fromisoformat(trial.since)
     days = (_now().date() - since.date()).days + 1
-    levels, logged, scorers = {}, {}, {}
+    levels: dict[str, str] = {}
+    logged: dict[str, Sequence[Any]] = {}
+    scorers: dict[str, Scorer] = {}
     for arm, version in ((CHALLENGER, trial.version), (CHAMPION, trial.champion)):
         folder = registry.folder(project, version)
         scorer = scorers[arm] = Scorer.load(folder)
