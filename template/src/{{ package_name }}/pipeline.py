@@ -30,7 +30,7 @@ def planned(project: Project) -> list[Step]:
     rows = (valid, history.REJECTED) if history.looking_back(features.FEATURES) else (valid,)
     of_champion = partial(Step, may_fail=True, needs_champion=True)
     return [  # name, function, files read, files left, settings
-        Step("ingest", snapshot, (project.config.data.source, contract), (raw,), ("data",)),
+        Step("ingest", snapshot, ingest.inputs(project), (raw,), ("data",)),
         Step("validate", validation.run, (raw, contract), (valid, quality), ("data",)),
         Step("profile", profiling.run, (valid, contract), (profile, profile_page), ("evaluation",)),
         Step("train", train, (*rows, tuned, contract), trained, ("training",)),

@@ -15,6 +15,7 @@ from .blocks import code, escape
 from .gates import Finding
 
 REPORT = "reports/sources.json"
+MANIFEST = "data/raw/manifest.json"
 # What has structure; others are read whole.
 TABLED = {"number", "integer", "boolean", "category", "date", "timestamp"}
 HEAD = ["Source", "Kind", "Exact place", "Owner", "Licence", "How, and by what", "Fresh", "Volume"]
@@ -27,6 +28,9 @@ def run(project: Project) -> None:
         "sources": [msgspec.to_builtins(found) for found in sources.of(project.contract_path)],
         "kinds": Counter(column.kind for column in agreed.features),
     }
+    path = project.path(MANIFEST)
+    taken = storage.read_json(path, dict[str, Any]) if path.exists() else {}
+    report |= {name: taken[name] for name in ("joined", "fresh") if name in taken}
     path = project.path(REPORT)
     if not path.exists() or storage.read_json(path, dict[str, Any]) != report:
         storage.write_json(path, report)
@@ -56,11 +60,26 @@ def told(report: dict[str, Any]) -> str:
             if best
             else "order: as in the contract, since nobody has judged relevance and feasibility"
         )
+    lines += [_join(one) for one in report.get("joined", [])]
+    if fresh := report.get("fresh"):
+        lines.append(
+            f"fresh: when read, the newest row of {escape(fresh['server'])} was "
+            f"{number(fresh['hours'])} h old; {number(fresh['limit'])} h is promised"
+        )
     head = [*HEAD, *["Relevance x feasibility", "Used"] * several]
     rows = [_row(source, several=several) for source in found]
     table = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
     return "\n".join(
         [*lines, *(["<!-- sources -->", *table] if rows else ["sources: the contract names none"])]
+    )
+
+
+def _join(one: dict[str, Any]) -> str:
+    as_of = f", the last before it by {one['as_of']}" if one["as_of"] else ""
+    return (
+        f"joined: {escape(one['server'])} by {escape(', '.join(one['on']) + as_of)}, "
+        f"{one['cardinality']}; {count(one['unmatched'], 'row')} without a partner, "
+        f"{percent(one['max_unmatched'])} at most"
     )
 
 
@@ -108,6 +127,14 @@ def check(project: Project, due: set[str]) -> Iterator[Finding]:
         if source.place.startswith(("api: http://", "s3: http://")):
             message = f"the source {source.server} is read without TLS: take its https address"
             yield Finding("warning", "SEC-01", message)
+    path = project.path(MANIFEST)
+    fresh = (storage.read_json(path, dict[str, Any]) if path.exists() else {}).get("fresh")
+    if fresh and fresh["late"]:
+        message = (
+            f"the newest row of {fresh['server']} was {number(fresh['hours'])} h old when it was "
+            f"read, {number(fresh['limit'])} h is promised: ask its owner, then `ml ingest`"
+        )
+        yield Finding(level, "DATA-05", message)
     used = [source for source in found if source.used]
     read = project.config.data.source
     if not any(

@@ -55,6 +55,10 @@ def check() -> None:
 
     path = find_project().contract_path
     problems = contract.lint(path)
+    if not problems:
+        from . import joins
+
+        joins.of(path)
     for problem in problems:
         typer.echo(problem)
     if problems:

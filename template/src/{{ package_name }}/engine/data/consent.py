@@ -28,20 +28,25 @@ class _Document(msgspec.Struct):
     schema: list[_Table] = []
 
 
-def of(path: Path) -> Consent | None:
-    """Return what the contract at `path` says of consent; None without a contract or a word of it.
-
-    ProjectError where it says that in another form.
-    """
+def said(path: Path, name: str) -> Any:
+    """Return a property of the table in the contract at `path`, None where nothing is said."""
     try:
         document = msgspec.convert(load_yaml(path) if path.is_file() else {}, _Document)
     except msgspec.ValidationError:
         return None  # `ml contract check` tells of such a form
     properties = document.schema[0].custom_properties if document.schema else []
-    found = [item.get("value") for item in properties if item.get("property") == "consent"]
-    if not found:
+    return next((item.get("value") for item in properties if item.get("property") == name), None)
+
+
+def of(path: Path) -> Consent | None:
+    """Return what the contract at `path` says of consent; None without a contract or a word of it.
+
+    ProjectError where it says that in another form.
+    """
+    found = said(path, "consent")
+    if found is None:
         return None
     try:
-        return msgspec.convert(found[0], Consent)
+        return msgspec.convert(found, Consent)
     except msgspec.ValidationError as error:
         raise ProjectError(f"{path.name}: consent: {error}: write {FORM}") from None

@@ -20,7 +20,7 @@ from ..errors import ProjectError
 from ..formats import NBSP, count, number, percent
 from ..kinds import READ
 from ..settings import Project, load_yaml
-from . import consent, fetching, leakage, personal, sources, target_draft, texts, whole
+from . import consent, fetching, joins, leakage, personal, sources, target_draft, texts, whole
 from .candidate import MAX_LEVELS, Candidate, short
 from .contract import (
     UNSERVED,
@@ -121,6 +121,7 @@ def run(
     server = fetching.named(project, str(file))
     encoding = project.config.data.encoding
     found = fetching.table(project, server) if server else read_table(file, encoding)
+    found, _ = joins.apply(project, found, None)
     frame = with_columns(found, add)
     progress.tell(f"judging {frame.width} columns of {number(frame.height)} rows")
     known = {name: project.plan.answers.get(name) for name in ("entity", "time_column")}
@@ -168,7 +169,10 @@ def _with_sources(text: str, project: Project, file: Path, *, keep: bool) -> str
         server["customProperties"] = [*map(_OneLine, server.get("customProperties", []))]
     told = _dump({"servers": servers})
     said_yes = {"column": asks.column, "values": [*asks.values]} if asks else {}
-    kept = {"customProperties": [_OneLine(property="consent", value=said_yes)]} if asks else {}
+    lines = [_OneLine(property="consent", value=said_yes)] if asks else []
+    if keep and (joined := consent.said(path, "joins")):
+        lines.append(_OneLine(property="joins", value=joined))
+    kept = {"customProperties": lines} if lines else {}
     consents = textwrap.indent(_dump(kept), " " * 4) if kept else ""
     body = body.replace("\nschema:\n", f"\n{told}schema:\n", 1)
     body = body.replace("\n    properties:\n", f"\n{consents}    properties:\n", 1)

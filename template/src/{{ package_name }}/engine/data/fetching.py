@@ -51,9 +51,14 @@ class Rows(NamedTuple):
     loaded: Loaded
 
 
+class _Joined(msgspec.Struct):
+    columns: list[str] = []
+
+
 class _Manifest(msgspec.Struct):
     file: str
     added: list[str] = []
+    joined: list[_Joined] = []
     loaded: Loaded | None = None
 
 
@@ -69,8 +74,26 @@ def table(project: Project, source: Source) -> pl.DataFrame:
     return _not_empty(source, _fetch(project, source, Asked()))
 
 
-def load(project: Project, source: Source, now: dt.datetime | None = None) -> Rows:
+def side(project: Project, source: Source, columns: Collection[str] | None) -> pl.DataFrame:
+    """Return all rows of a source that is joined to others, a file of the project too."""
+    if source.type != "local":
+        wanted = None if columns is None else [*columns, *source.columns]
+        return _not_empty(source, _fetch(project, source, Asked(wanted)))
+    path = project.path(str(source.address.get("path", "")))
+    try:
+        opened = reading.opened(path, str(source.address.get("encoding", "utf-8")))
+        found = reading.joined(path, list(opened.stretches(None)))
+    except ProjectError as error:
+        raise ProjectError(f"{source.server}: {error}") from None
+    return _chosen(source, _not_empty(source, found), Asked(columns))
+
+
+def load(
+    project: Project, source: Source, needed: Collection[str] = (), now: dt.datetime | None = None
+) -> Rows:
     """Return the rows that a source has now, in the order of the primary key.
+
+    `needed` are columns that are asked for beside those of the contract.
 
     With a watermark only what is new is asked for, while the last snapshot is of the same question
     and the last whole load is not too old.
@@ -81,7 +104,7 @@ def load(project: Project, source: Source, now: dt.datetime | None = None) -> Ro
     if definition := agreed.target.definition:
         wanted += contracts.definition_columns(definition)
     mark = source.watermark
-    wanted += [*source.columns, *([mark.column] if mark else [])]
+    wanted += [*needed, *source.columns, *([mark.column] if mark else [])]
     asked = _question(project, source, wanted)
     key = list(agreed.primary_key)
     if mark and not key:
@@ -126,7 +149,8 @@ def _kept(project: Project, before: _Manifest) -> pl.DataFrame | None:
     """Return the rows of the last snapshot as they came; None when that is gone or damaged."""
     path = project.path(before.file)
     try:
-        return parquet.scan(path).drop(before.added, strict=False).collect()
+        theirs = [*before.added, *(name for join in before.joined for name in join.columns)]
+        return parquet.scan(path).drop(theirs, strict=False).collect()
     except (OSError, pl.exceptions.PolarsError):
         return None
 

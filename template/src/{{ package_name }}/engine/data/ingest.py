@@ -14,7 +14,7 @@ from ..errors import ProjectError
 from ..formats import number
 from . import consent as consents
 from . import contract as contracts
-from . import fetching, forgotten, reading, sample, validation, whole
+from . import fetching, forgotten, freshness, joins, reading, sample, validation, whole
 
 Add = Callable[[pl.DataFrame], pl.DataFrame]  # of the team's columns.py
 
@@ -94,10 +94,13 @@ def run(project: settings.Project, add: Add = unchanged) -> dict[str, Any]:
     make_sample(project)
     server, loaded = fetching.named(project, config.source), None
     if server:
-        frame, loaded = fetching.load(project, server)
+        needed = joins.needed(joins.of(project.contract_path))
+        frame, loaded = fetching.load(project, server, needed)
         source_sha256 = storage.sha256_bytes(validation.parquet(frame))
     else:
         frame, source_sha256 = _read_hashed(project, source, config.encoding)
+    contract = contracts.read(project.contract_path) if project.contract_path.is_file() else None
+    frame, joined = joins.apply(project, frame, contract)
     if asked := whole.asked(project.contract_path):
         frame = whole.filled(frame, asked, whole.folder(source), whole.side(project))
     read = frame.columns
@@ -136,8 +139,10 @@ def run(project: settings.Project, add: Add = unchanged) -> dict[str, Any]:
         "added": added,
         "bytes": len(content),
     }
-    if loaded:
-        manifest["loaded"] = loaded
+    fresh = freshness.measured(project, contract, frame) if contract else None
+    manifest |= {"loaded": loaded} if loaded else {}
+    manifest |= {"joined": joined} if joined else {}
+    manifest |= {"fresh": fresh} if fresh else {}
     storage.write_json(snapshot.with_suffix(".json"), manifest)  # `ml lineage` finds it by hash
     storage.write_json(project.path("data/raw/manifest.json"), manifest)
     return manifest
@@ -147,7 +152,19 @@ def told(manifest: dict[str, Any]) -> str:
     """Say where the snapshot is, and what a load from a server brought."""
     loaded = manifest.get("loaded")
     came = f"{loaded.server}: {number(loaded.new)} rows came; " if loaded else ""
-    return f"{came}data/raw/manifest.json names the snapshot of {number(manifest['rows'])} rows"
+    lines = [f"{came}data/raw/manifest.json names the snapshot of {number(manifest['rows'])} rows"]
+    lines += [
+        f"{one['server']}: {number(one['unmatched'])} rows have no partner of {number(one['rows'])}"
+        for one in manifest.get("joined", [])
+    ]
+    if (fresh := manifest.get("fresh")) and fresh["late"]:
+        lines.append(f"warning: {freshness.told(fresh)}")
+    return "\n".join(lines)
+
+
+def inputs(project: settings.Project) -> tuple[str, ...]:
+    """Return the files of the project that a snapshot is made of."""
+    return (project.config.data.source, project.config.data.contract, *joins.files(project))
 
 
 def _absent(project: settings.Project, frame: pl.DataFrame) -> str:

@@ -17,6 +17,7 @@ Kind = Literal["internal", "third party", "public", "stream", "made up"]
 Method = Literal["file", "query", "etl", "api", "stream"]
 Grade = Annotated[int, msgspec.Meta(ge=1, le=5)]
 Amount = Annotated[float, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 UNKNOWN = "unknown"
 # Of a server of any type, from the outside in.
 PLACES = (
