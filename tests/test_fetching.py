@@ -198,7 +198,7 @@ def test_a_watermark_brings_what_is_new_and_keeps_the_newest_of_a_key(
     assert (third["sha256"], third["rows"]) == (second["sha256"], 11)
     source = sources.of(project.contract_path)[0]
     later = dt.datetime.now(dt.UTC) + dt.timedelta(days=31)
-    whole = fetching.load(project, source, later)
+    whole = fetching.load(project, source, now=later)
     assert whole.loaded.new == 13 and "lost" in whole.frame["customer"]
 
 
