@@ -121,7 +121,11 @@ def run(
     server = fetching.named(project, str(file))
     encoding = project.config.data.encoding
     found = fetching.table(project, server) if server else read_table(file, encoding)
-    found, _ = joins.apply(project, found, None)
+    declared = []
+    with suppress(ProjectError):  # of a contract that cannot be read nothing is known
+        declared = joins.of(path)
+    if declared:
+        found, _ = joins.apply(project, found, None)
     frame = with_columns(found, add)
     progress.tell(f"judging {frame.width} columns of {number(frame.height)} rows")
     known = {name: project.plan.answers.get(name) for name in ("entity", "time_column")}

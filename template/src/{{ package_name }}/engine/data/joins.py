@@ -62,8 +62,10 @@ class Join(Part, frozen=True, kw_only=True):
 def of(path: Path) -> list[Join]:
     """Return the joins of the contract at `path`; ProjectError where one is said in another way."""
     said = consent.said(path, "joins")
+    if said is None:
+        return []
     try:
-        found = msgspec.convert(said or [], list[Join])
+        found = msgspec.convert(said, list[Join])
     except msgspec.ValidationError as error:
         raise ProjectError(f"{path.name}: joins: {error}: write {FORM}") from None
     names = {source.server for source in sources.of(path)}
@@ -83,8 +85,11 @@ def needed(found: list[Join]) -> list[str]:
 
 def files(project: Project) -> list[str]:
     """Return the files of the project that are joined, which a run depends on."""
-    servers = _servers(project)
-    joined = [servers[join.server] for join in of(project.contract_path)]
+    try:
+        servers = _servers(project)
+        joined = [servers[join.server] for join in of(project.contract_path)]
+    except ProjectError:  # which the step itself tells
+        return []
     return [str(s.address.get("path", "")) for s in joined if s.type == "local"]
 
 
