@@ -27,7 +27,7 @@ from clustering_package.engine.data.candidate import Candidate  # noqa: E402
 from clustering_package.engine.data.contract import Column, Contract  # noqa: E402
 from clustering_package.engine.errors import ProjectError  # noqa: E402
 from clustering_package.engine.features import encode  # noqa: E402
-from clustering_package.engine.model import clusters, derived, graph, head  # noqa: E402
+from clustering_package.engine.model import clusters, derived, graph, head, outcome  # noqa: E402
 from clustering_package.engine.model.fitting import Data  # noqa: E402
 from clustering_package.engine.model.lookups import TargetEncoding  # noqa: E402
 from clustering_package.engine.model.scorer import (  # noqa: E402
@@ -469,3 +469,11 @@ def test_no_feature_learns_of_todays_segments(data: Data) -> None:
         recipe = derived.Recipe(operators, selection, 7)
         with pytest.raises(ProjectError, match="it needs a target that every row has"):
             recipe.learn(data.x, np.zeros(ROWS), None, data.spec)
+
+
+def test_later_rows_are_held_against_segments_as_the_final_model_numbers_them() -> None:
+    scores = np.array([[0.0, 1, 2, 1], [1, 1, 2, 1], [2, 1, 2, 1]])
+    folds = outcome.CrossValidated([], scores[::-1].copy(), [], 0.0, {})
+    final = SimpleNamespace(predict=lambda x: scores[x[:, 0].astype(int)])
+    found = folds.watched(final, np.arange(3, dtype=np.float32).reshape(-1, 1), np.array([0, 2]))
+    assert task.watched(found)["prediction"].tolist() == ["0", "2"]

@@ -464,6 +464,29 @@ def test_an_absent_target_names_the_nearest_column(drafted):
         drafted(table(), target="y", entity="xx")
 
 
+def test_names_of_the_plan_mean_columns_in_another_spelling():
+    columns = ["Kunden-Nr", "Gekündigt", "Stichtag", "a b", "a_b"]
+    meant = {"kunden_nr": "Kunden-Nr", "gekuendigt": "Gekündigt", "stichtag": "Stichtag"}
+    for name, column in meant.items():
+        assert drafting._meant(name, columns) == column
+    assert drafting._meant("a_b", columns) == "a_b"
+    for name in "ab", "kunde", "", None:
+        assert drafting._meant(name, columns) is None
+
+
+def test_a_column_that_only_spells_a_name_otherwise_is_renamed_without_an_update(tmp_path):
+    path = tmp_path / "contract.yaml"
+    who = prop("Kunden-Nr", "string", "entity")
+    gone = prop("Gekündigt", "boolean", "target", custom={"positiveValue": "true"})
+    path.write_text(
+        yaml.safe_dump(document(who, prop("x", "number"), target=gone)), encoding="utf-8"
+    )
+    answers = {"target": "gekuendigt", "entity": "kunden_nr", "time_column": ""}
+    told = contract.contradiction(contract.read(path), answers)
+    assert "rename 'Gekündigt' to gekuendigt and 'Kunden-Nr' to kunden_nr in the data" in told
+    assert told.endswith("draft again")
+
+
 def test_a_class_of_a_few_rows_is_told(tmp_path):
     file = tmp_path / "data.parquet"
     table(y=[n < 3 for n in range(400)]).write_parquet(file)
@@ -943,7 +966,7 @@ def test_run_keeps_what_people_edited(tmp_path):
                 encoding = "utf-8"
 
         class plan:  # noqa: N801
-            answers = {"target": "y", "entity": "nobody", "time_column": "day"}  # noqa: RUF012
+            answers = {"target": "y", "entity": "nobody", "time_column": "day", "pos_rate": 0.5}  # noqa: RUF012
 
     file = tmp_path / "data.csv"
     table(day=(date(2024, 1, 1) + timedelta(days=n % 99) for n in range(400))).write_csv(file)

@@ -53,6 +53,23 @@ def test_repeated_folds_are_drawn_anew_and_test_each_row_as_often() -> None:
     assert not np.array_equal(parts[0][0][1], parts[1][0][1])
 
 
+def test_rows_that_late_labels_leave_nothing_of_are_told_with_the_answer_that_does_it() -> None:
+    days = pl.date_range(pl.date(2025, 1, 1), pl.date(2025, 1, 31), eager=True).alias("when")
+    by_time = SimpleNamespace(time=SimpleNamespace(name="when"), entity=None, features=[])
+    by_time.target = WHO
+    y = np.arange(len(days), dtype=np.int8) % 2
+    with pytest.raises(ProjectError) as error:
+        splitting.split(
+            pl.DataFrame({"when": days, "who": y}),
+            y,
+            by_time,
+            "time",
+            **OPTIONS | {"embargo_days": 30},
+        )
+    assert "rows lie in the embargo of 30 days" in str(error.value)
+    assert "`label_delay_days`" in str(error.value) and "\n" not in str(error.value)
+
+
 def test_repeated_folds_keep_entities_together() -> None:
     cv = "repeated_stratified_group_kfold"
     found, _ = split(cv, BY_ENTITY, "stratified_group")

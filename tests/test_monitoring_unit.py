@@ -432,3 +432,14 @@ def test_without_champion_or_test_set_the_next_step_is_named(tmp_path):
     made.path("data/processed/test.parquet").unlink()
     with pytest.raises(ProjectError, match="give a file"):
         monitoring.run(made)
+
+
+def test_levels_that_are_frequent_by_chance_do_not_drift():
+    rng = np.random.default_rng(3)
+    frame, p = pl.DataFrame({"code": rng.integers(0, 480, 1040).astype(str)}), rng.beta(1, 4, 1040)
+    known = profile(frame[:800], p[:800], rng)
+    assert not known["features"]["code"]["levels"]
+    found = monitoring.drift(known, frame[800:], p[800:], SETTINGS, "ks_chi2")
+    assert [row["level"] for row in found["features"]] == ["ok"]
+    often = frame[:800].with_columns(code=pl.Series(np.repeat(["a", "b"], 400)))
+    assert [*profile(often, p[:800], rng)["features"]["code"]["levels"]] == ["a", "b"]

@@ -18,6 +18,7 @@ from multilabel_package.engine.data import (  # noqa: E402
     leakage,
     sample,
     target,
+    target_draft,
     validation,
 )
 from multilabel_package.engine.errors import ProjectError  # noqa: E402
@@ -727,3 +728,11 @@ def test_a_declared_feature_learns_of_each_label_and_stays_one_graph() -> None:
     one = graph.Predictor((graph.Member(*fitted),))
     (emitted,) = session(graph.emit(one, SPEC, encoded=True)).run(None, {"x": data.x})
     assert np.abs(emitted - one.predict(data.x)).max() < 1e-5
+
+
+def test_a_label_with_a_column_of_its_own_needs_no_option() -> None:
+    answers = {"label_names": "leak, heat"}
+    columns = ["heat", "leak", "size"]
+    assert target_draft.answered("label_set", answers, columns) == "leak, heat"
+    for name, there in ("label_set", ["heat", "size"]), ("tags", [*columns, "tags"]):
+        assert target_draft.answered(name, answers, there) is None

@@ -22,6 +22,7 @@ from regression_package.engine.data import (  # noqa: E402
     profiling,
     sample,
     target,
+    target_draft,
     validation,
 )
 from regression_package.engine.errors import CheckFailed, ProjectError  # noqa: E402
@@ -322,3 +323,9 @@ def test_the_first_contract_follows_the_answers(tmp_path, shape, kind, minimum):
     frame = sample.generate(agreed, 2000, 3)
     assert frame["value"].mean() == pytest.approx(4.5, abs=0.4)
     assert (frame["value"].min() < 0) == (shape == "any")
+
+
+def test_the_unit_is_spelt_as_in_the_plan_and_another_of_the_name_goes_first() -> None:
+    for unit, told in ("EUR", "EUR"), ("minutes", None), ("units", None):
+        answers = {"target": "price_eur", "target_unit": unit}
+        assert target_draft.answered("price_eur", answers, []) == told

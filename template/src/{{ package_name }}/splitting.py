@@ -152,7 +152,7 @@ def _boundaries(ordered: NDArray[np.datetime64], shares: list[float]) -> list[np
 def _checked(result: Split, y: NDArray[Any]) -> Split:
     for name, rows in (("development", result.development), ("test", result.test)):
         if missing := task.lacks(y[rows]):
-            raise ProjectError(f"the {name} part has {missing}; bring more data or another split")
+            raise ProjectError(f"the {name} part has {missing}; {schemes.mend(result)}")
     if not result.folds:
-        raise ProjectError(f"no fold has {task.NEEDS}: bring more data or another split")
+        raise ProjectError(f"no fold has {task.NEEDS}; {schemes.mend(result)}")
     return result

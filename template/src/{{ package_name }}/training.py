@@ -309,7 +309,7 @@ def run(project: Project) -> dict[str, Any]:
         "tuned": sorted(tuned),
         "use": use.so_far(len(parts.development) + len(parts.test)),
     }
-    scores = head.apply(found[chosen].oof[tested])
+    scores = found[chosen].watched(final, data.x, tested)
     reference = monitoring.reference(kept.served, agreed, scores, data.y[tested])
     progress.tell("proving the graph and saving the bundle")
     bundle.save(

@@ -56,6 +56,16 @@ class Split(NamedTuple):
         return parts or [(train[~fifth], train[fifth])]
 
 
+GAP = "in the embargo"  # of a note on rows whose label was not known yet
+
+
+def mend(result: Split) -> str:
+    """Say how a part gets more rows."""
+    gaps = [f"{note} (`label_delay_days` of the plan), " for note in result.notes if GAP in note]
+    shorten = "where labels are known sooner change it by `ml update`, or "
+    return f"{gaps[0]}so {shorten}bring more data" if gaps else "bring more data or another split"
+
+
 def fitting(split: str) -> tuple[str, ...]:
     """Return the folds that go with a split, the plain ones first."""
     if split == "time":

@@ -36,6 +36,7 @@ from .severity import MIN_TEST_ROWS, SEVERITY, worst
 
 Floats = NDArray[np.float64]
 BINS, TOP_LEVELS = 10, 30
+FREQUENT = 20  # rows that a level has at least, where only the most frequent ones are watched
 ALPHA_WARN, ALPHA_ACT = 0.05, 0.001  # of a whole report: divided by the number of its tests
 FLOOR = 1e-4  # the smallest share in PSI
 TEST_SET = "test set"
@@ -213,6 +214,8 @@ def _profile(values: pl.Series) -> dict[str, Any]:
     if not values.dtype.is_numeric():
         counts = _level_counts(values)
         top = dict(counts.head(TOP_LEVELS).iter_rows())
+        if len(counts) > TOP_LEVELS:  # of many rare levels the first ones are so by chance
+            top = {level: rows for level, rows in top.items() if rows >= FREQUENT}
         other = int(counts["n"].sum()) - sum(top.values())
         missing = len(values) - int(counts["n"].sum())
         return {"levels": top, "other": other, "missing": missing}

@@ -287,7 +287,8 @@ class Compared(ABC):
         if override and override.value == "go":
             figure += f"; go by the team: {escape(override.reason)}"
         if self.plan.value("verdict") == "stop":
-            return f"**stop**: {escape(override.reason if override else decision.why)} ({figure})"
+            why = escape(override.reason) if override else f"{escape(decision.why)}{self._longer()}"
+            return f"**stop**: {why} ({figure})"
         if not self.metrics:
             return f"{self._paper()}, not measured yet ({figure})"
         against = self.contradictions  # a waiver opens a gate; it makes no evidence
@@ -304,6 +305,14 @@ class Compared(ABC):
         if self.unfounded:
             return f"not yet: what was measured agrees, but {self._ask()} ({figure})"
         return f"**go**: measured, and nothing contradicts the plan ({figure})"
+
+    def _longer(self) -> str:
+        """Say how long the rows that were read reach, where too short a history is the reason."""
+        days = self.quality.get("span_days") or 0
+        if self.plan.decisions["VAL-01"].rule != "value.history" or days <= self.span:
+            return ""
+        months = f"`ml update --data history_months={round(days / DAYS_A_MONTH, 1)}`"
+        return f"; but the rows that were read reach over {count(round(days), 'day')}: {months}"
 
     def _paper(self) -> str:
         return f"open: {self._ask()}" if self.unfounded else "worth it on paper"

@@ -19,7 +19,9 @@ app = typer.Typer(help="The data contract: draft, check, sample.", no_args_is_he
 def infer(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="CSV, Parquet and the like, or a server.")],
-    target: Annotated[str, typer.Option(help="The column to predict.")],
+    target: Annotated[
+        str | None, typer.Option(help="The column to predict, if it is another than in the plan.")
+    ] = None,
     definition: Annotated[str | None, typer.Option(help=target_fields.DEFINITION)] = None,
     entity: Annotated[str | None, typer.Option(help="The column that names the case.")] = None,
     time: Annotated[str | None, typer.Option(help="The column with the time of the row.")] = None,

@@ -210,13 +210,14 @@ def contradiction(contract: Contract, answers: dict[str, Any]) -> str:
     odd = [f"{name!r} to {better[role]}" for role, name in other.items() if name != better[role]]
     if other.get("entity") == "" and answers.get("entity_repeats"):
         better["entity_repeats"] = "no"
-    data = " ".join(f"--data {name}={value}" for name, value in better.items())
+    changed = {role: name for role, name in better.items() if name != answers[role]}
+    data = " ".join(f"--data {role}={name}" for role, name in changed.items())
     mend = f"change the plan with `ml update {data}`, or correct the contract"
     if odd:
         mend = (
             f"rename {' and '.join(odd)} in the data (a CSV: in its first line), as a name has "
-            "letters a to z, digits and _, at most 60, and is no Python keyword; draft again, "
-            f"then `ml update {data}`"
+            "letters a to z, digits and _, at most 60, and is no Python keyword; draft again"
+            + (f", then `ml update {data}`" if data else "")
         )
     return f"contract and plan differ ({told}): {mend}"
 

@@ -29,6 +29,7 @@ from .contract import (
     Role,
     contradiction,
     definition_columns,
+    in_ascii,
     leaking_columns,
     read,
 )
@@ -111,7 +112,8 @@ def run(
     """Write a draft for `file` to the project's contract; return it.
 
     What is not given is taken from the project's answers, entity and time only where the file has
-    such a column. An edited contract is replaced with `force` only, and kept beside as `.bak`.
+    such a column, if need be in another spelling. An edited contract is replaced with `force` only,
+    and kept beside as `.bak`.
     """
     path = project.contract_path
     edited = path.exists() and not is_untouched(path)
@@ -128,16 +130,17 @@ def run(
         found, _ = joins.apply(project, found, None)
     frame = with_columns(found, add)
     progress.tell(f"judging {frame.width} columns of {number(frame.height)} rows")
-    known = {name: project.plan.answers.get(name) for name in ("entity", "time_column")}
-    known = {name: column for name, column in known.items() if column in frame.columns}
-    target = target or project.plan.answers["target"]
+    answers, columns = project.plan.answers, frame.columns
+    if definition is None:
+        target = _meant(target or answers["target"], columns) or target
+    target = target or answers["target"]
     drafted = _draft(
         frame,
         target,
         definition,
-        entity or known.get("entity"),
-        time_column or known.get("time_column"),
-        told or target_draft.answered(target, project.plan.answers),
+        entity or _meant(answers.get("entity"), columns),
+        time_column or _meant(answers.get("time_column"), columns),
+        told or target_draft.answered(target, answers, columns),
         file.stem,
     )
     text = _with_sources(drafted.text, project, file, keep=edited)
@@ -146,9 +149,26 @@ def run(
         kept = (path.with_name(f"{path.name}.bak{n or ''}") for n in itertools.count())
         storage.write_bytes(next(p for p in kept if not p.exists()), path.read_bytes())
     storage.write_text(path, drafted.text)
-    if problem := contradiction(read(path), project.plan.answers):
-        drafted.findings.append(Finding("plan", "contradiction", problem))
+    contract = read(path)
+    for problem in contradiction(contract, answers), contract.target.contradiction(answers):
+        if problem:
+            drafted.findings.append(Finding("plan", "contradiction", problem))
     return drafted
+
+
+def _meant(name: str | None, columns: list[str]) -> str | None:
+    """Return the column that a name means, None when there is no such or more than one.
+
+    The plan has names of ASCII, files have what people write: kunden_nr means `Kunden-Nr` too.
+    """
+
+    def plain(text: str) -> str:
+        return re.sub(r"[\W_]+", "", in_ascii(text))
+
+    if not name or name in columns:
+        return name or None
+    alike = [column for column in columns if plain(column) == plain(name)]
+    return alike[0] if len(alike) == 1 else None
 
 
 def _with_sources(text: str, project: Project, file: Path, *, keep: bool) -> str:

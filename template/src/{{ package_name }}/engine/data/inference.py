@@ -82,9 +82,12 @@ def _infer_text(raw: pl.Series) -> Reading:
     if values.str.contains(COMPACT_DAY).all() and share(unread("date", ("%Y%m%d",))) == 1:
         return Reading("date", ("%Y%m%d",))
     if _has_decimal_commas(values) and share(~values.str.contains(DECIMAL_COMMA)) >= READABLE:
-        lost = int(rows.filter(~values.str.contains(DECIMAL_COMMA)).sum())
+        other = ~values.str.contains(DECIMAL_COMMA)
         doubts = [("number", "read with a decimal comma: 1.889,50 is 1889.5")]
-        doubts += [("unreadable", f"{lost} values cannot be read so")] * bool(lost)
+        if other.any():
+            first = f"such as {values.filter(other)[0][:40]!r}"
+            lost = f"{int(rows.filter(other).sum())} values cannot be read so, {first}"
+            doubts.append(("unreadable", lost))
         return Reading("number", decimal_comma=True, doubts=doubts)
     numbers = unread("number")
     codes = values.str.contains(r"^[+-]?(0\d|\d{19})").any()

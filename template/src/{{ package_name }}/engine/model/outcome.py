@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import metrics, progress, storage
-from ..folds import Split
+from .. import metrics, progress, storage, task
+from ..folds import Rows, Split
 from ..settings import Project
 from . import graph, stacking
 from .fitting import Data, Fitted, drawn
+from .plain import Matrix
 
 HOLDOUT_PARTS = 5
 CURVE_SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
@@ -27,6 +28,16 @@ class CrossValidated(NamedTuple):
     scores: list[float]
     seconds: float
     params: dict[str, Any]
+
+    def watched(self, final: graph.Predictor, x: Matrix, rows: Rows) -> Floats:
+        """Return scores of some rows that later ones are held against.
+
+        They are of models that were fitted to other rows, unless only the final model means by a
+        score what it will mean in use.
+        """
+        if task.FOLDS_ALIKE:
+            return final.head.apply(self.oof[rows])
+        return final.predict(x[rows])
 
 
 class Compared(NamedTuple):

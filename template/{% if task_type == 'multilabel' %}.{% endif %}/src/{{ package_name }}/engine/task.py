@@ -24,6 +24,7 @@ OUTPUTS = (
 NAMES = tuple(output.name for output in OUTPUTS)
 LABELS_NEEDED = True  # a row without its target teaches nothing
 LOOKS_BACK = 0  # earlier targets of the entity that every model sees
+FOLDS_ALIKE = True  # models of all folds mean the same by a score
 LIMIT = "label_limit"  # the answer that limits the primary metric
 BY_CHANCE, BY_ENTITY = "iterative", "iterative_group"  # the splits that are not by time
 EXPLAINED = 5  # labels of a row, at most

@@ -20,6 +20,7 @@ Matrix = NDArray[np.float32]
 TASK = "recommendation"
 LENGTH = 10  # items of a ranking; a list shows as many of them as the plan says
 LOOKS_BACK = 30  # items of the history that a model sees, the latest
+FOLDS_ALIKE = True  # models of all folds mean the same by a score
 LARGEST = 2**24 - 1  # number of an item: float32 holds no larger whole numbers one by one
 # A ranking: the items, the best first, then the score of each.
 RANKING = tuple(f"{what}_{place}" for what in ("item", "score") for place in range(1, LENGTH + 1))

@@ -34,7 +34,7 @@ def kind(dtype: pl.DataType) -> Kind | None:
     return "boolean" if dtype == pl.Boolean else None
 
 
-def answered(target: str, answers: dict[str, Any]) -> str | None:
+def answered(target: str, answers: dict[str, Any], columns: Collection[str]) -> str | None:
     """Return None: no answer of the plan says which value is the event."""
     return None
 

@@ -23,7 +23,7 @@ def kind(dtype: pl.DataType) -> Kind | None:
     return "category" if dtype == pl.String else None
 
 
-def answered(target: str, answers: dict[str, Any]) -> str | None:
+def answered(target: str, answers: dict[str, Any], columns: Collection[str]) -> str | None:
     """Return None: no answer of the plan says how today's segments come about."""
     return None
 

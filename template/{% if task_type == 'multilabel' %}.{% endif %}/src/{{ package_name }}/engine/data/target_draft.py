@@ -24,9 +24,13 @@ def kind(dtype: pl.DataType) -> Kind | None:
     return "category" if dtype == pl.String else None
 
 
-def answered(target: str, answers: dict[str, Any]) -> str | None:
-    """Return None: a file tells its labels itself."""
-    return None
+def answered(target: str, answers: dict[str, Any], columns: Collection[str]) -> str | None:
+    """Return the plan's labels where each has a column and the target has none, else None.
+
+    A column that lists labels tells them itself.
+    """
+    names = str(answers["label_names"])
+    return names if target not in columns and defined(names, columns) else None
 
 
 def defined(told: str | None, columns: Collection[str]) -> str | None:

@@ -20,7 +20,7 @@ def kind(dtype: pl.DataType) -> Kind | None:
     return "integer" if dtype.is_integer() else None
 
 
-def answered(target: str, answers: dict[str, Any]) -> str | None:
+def answered(target: str, answers: dict[str, Any], columns: Collection[str]) -> str | None:
     """Return None: no answer of the plan says what an item is."""
     return None
 

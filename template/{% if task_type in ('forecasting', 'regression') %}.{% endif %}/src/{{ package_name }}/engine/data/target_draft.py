@@ -33,12 +33,12 @@ def kind(dtype: pl.DataType) -> Kind | None:
     return "integer" if dtype.is_integer() else "number"
 
 
-def answered(target: str, answers: dict[str, Any]) -> str | None:
-    """Return the unit that the plan's answers give this target; its name goes before them."""
+def answered(target: str, answers: dict[str, Any], columns: Collection[str]) -> str | None:
+    """Return the unit that the plan's answers give this target; another of its name goes first."""
     unit = str(answers.get("target_unit") or UNANSWERED)
-    if unit == UNANSWERED or target != answers["target"] or _named(target):
+    if unit == UNANSWERED or target != answers["target"]:
         return None
-    return unit
+    return unit if _named(target) in ("", unit.casefold()) else None
 
 
 def _named(target: str) -> str:
