@@ -1,6 +1,8 @@
 """A project that forecasts series, from the copy to a served model, with this environment."""
 
 import datetime as dt
+import json
+import urllib.error
 from pathlib import Path
 
 import polars as pl
@@ -22,7 +24,9 @@ SMALL = {
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = render(
-        tmp_path_factory.mktemp("demand") / "p", preset="demand", deployment_modes=["rest", "batch"]
+        tmp_path_factory.mktemp("demand") / "p",
+        preset="demand",
+        deployment_modes=["rest", "grpc", "batch"],
     )
     publish(folder)
     made = Made(folder, "store_demand", SMALL)
@@ -122,6 +126,76 @@ def test_the_service_answers_what_the_file_does(
         ):
             assert found["value"] == pytest.approx(value, rel=1e-5)
             assert found["decision"] == pytest.approx(order, rel=1e-5)
+
+
+def test_a_request_may_bring_its_own_history(project: Made, future: pl.DataFrame) -> None:
+    valid = pl.read_parquet(project.folder / "data/processed/valid.parquet").sort("day")
+    means = valid.group_by("article_id").agg(pl.col("units_sold").mean())
+    name = means.sort("units_sold")["article_id"][-1]
+    rows = [row | {"day": row["day"].isoformat()} for row in future.to_dicts()]
+    rows = [row for row in rows if row["article_id"] == name]
+    past = valid.filter(pl.col("article_id") == name).select("article_id", "day", "units_sold")
+    told = [row | {"day": row["day"].isoformat()} for row in past.to_dicts()]
+    with project.serving() as ask:
+        known = ask("/predict", {"rows": rows})["predictions"]
+        assert ask("/predict", {"rows": rows, "history": told[::-1]})["predictions"] == known
+        # Another series of the same values gets the same level, and others keep their own.
+        more = [row | {"units_sold": 10 * row["units_sold"]} for row in told]
+        high = ask("/predict", {"rows": rows, "history": more})["predictions"]
+        assert all(a["value"] > 4 * b["value"] for a, b in zip(high, known, strict=True))
+        other = [row | {"article_id": "nobody"} for row in more]
+        assert ask("/predict", {"rows": rows, "history": other})["predictions"] == known
+        late = [row | {"day": "2027-01-01", "units_sold": 9999} for row in told[-1:]]
+        again = ask("/predict", {"rows": rows, "history": [*told, *late]})["predictions"]
+        assert again == known  # what is not before a row tells it nothing
+        for bad, said in (
+            ([{"day": "2026-01-01", "units_sold": 3}], "history[0].article_id"),
+            ([told[0] | {"price": 3}], "history[0].price"),
+            ([told[0] | {"units_sold": "many"}], "history[0].units_sold"),
+            (["x"], "send one object per row"),
+            ("x", "send a list of objects"),
+        ):
+            with pytest.raises(urllib.error.HTTPError) as refusal:
+                ask("/predict", {"rows": rows, "history": bad})
+            assert refusal.value.code == 422 and said in refusal.value.read().decode()
+        described = ask("/openapi.json")["components"]["schemas"]["History"]
+        assert set(described["properties"]) == {"article_id", "day", "units_sold"}
+
+
+GRPC = """
+import json, sys
+from pathlib import Path
+from store_demand.engine.serving import grpc, proto
+from store_demand.engine.settings import find_project
+rows, history, known = json.loads(Path(sys.argv[1]).read_text())
+project = find_project()
+to = proto.of(project)
+calls = grpc.Calls(project, to)
+request = to.request(rows=rows, history=history)
+found = calls.model.predict(calls._rows(calls.model, request.SerializeToString()))
+assert [each.value for each in found] == known, (found, known)
+old = {n: m for n, m in to.messages.items() if n != "History"}
+old["PredictRequest"] = proto.Message(old["PredictRequest"].fields[:1])
+assert not proto.lacking(old, proto.made(calls.model.scorer, keyed=False))
+"""
+
+
+def test_a_request_over_grpc_may_as_well(
+    project: Made, future: pl.DataFrame, tmp_path: Path
+) -> None:
+    rows = [row | {"day": row["day"].isoformat()} for row in future.head(3).to_dicts()]
+    past = [
+        {"article_id": row["article_id"], "day": f"2025-12-{n:02}", "units_sold": 1000.0}
+        for row in rows
+        for n in range(1, 31)
+    ]
+    with project.serving() as ask:
+        answer = ask("/predict", {"rows": rows, "history": past})
+    known = [found["value"] for found in answer["predictions"]]
+    assert all(value > 300 for value in known)
+    path = tmp_path / "asked.json"
+    path.write_text(json.dumps([rows, past, known]))
+    project.python("-c", GRPC, str(path))
 
 
 def test_a_day_more_of_each_series_is_new_rows(project: Made) -> None:

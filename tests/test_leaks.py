@@ -133,7 +133,7 @@ def test_copies_on_both_sides_are_told(of: SimpleNamespace) -> None:
     for scheme in (of.task.BY_CHANCE, "time"):
         copies = of.frame.head(400).with_columns(of.frame["at"].tail(400).alias("at"))
         told = said in " ".join(parts(of, scheme, pl.concat([of.frame, copies]))[1].notes)
-        assert told != bool(of.task.LOOKS_BACK), scheme  # a row with a history is no copy
+        assert told != of.task.HAS_PAST, scheme  # a row with a history is no copy
 
 
 def test_means_of_the_target_are_those_of_other_folds(of: SimpleNamespace) -> None:

@@ -101,6 +101,23 @@ def test_new_interactions_count_without_training(project: Made, tmp_path: Path) 
         project.ml(*command)
 
 
+def test_a_request_may_bring_what_somebody_took(project: Made) -> None:
+    valid = pl.read_parquet(project.folder / "data/processed/valid.parquet").sort("watched_at")
+    items = valid.filter(pl.col("user_id") == valid["user_id"][-1])["film_id"].to_list()
+    when = "2026-06-01T00:00:00"
+    row = {"user_id": "somebody new", "watched_at": when, "device": "tv"}
+    told = [
+        {"user_id": "somebody new", "watched_at": f"2026-05-01T00:00:{n:02}", "film_id": item}
+        for n, item in enumerate(items)
+    ]
+    with project.serving() as ask:
+        (new,) = ask("/predict", {"rows": [row]})["predictions"]
+        (own,) = ask("/predict", {"rows": [row], "history": told})["predictions"]
+    assert new["known"] == 0 and own["known"] == len(items) and own["items"] != new["items"]
+    assert not set(own["items"]) & set(items)
+    assert set(own["because"]) <= {*items, -1}
+
+
 def test_drift_alarms_fire(project: Made) -> None:
     project.ml("simulate-drift")
     assert all(item["level"] == "act" for item in project.report("simulated_drift")["planted"])

@@ -123,7 +123,7 @@ def copies(frame: pl.DataFrame, contract: Contract, development: Rows, test: Row
 
     Where each has earlier targets of its own, equal columns make no copy.
     """
-    if task.LOOKS_BACK:
+    if task.HAS_PAST:
         return []
     names = [column.name for column in (*contract.features, contract.target)]
     rows = frame.select(names).hash_rows()

@@ -51,7 +51,8 @@ def declared(features: Sequence[Any], project: Project, contract: Contract) -> t
     Before it come what the task needs, and the earlier targets that every model of it sees.
     """
     of = contract.target.name
-    seen = [Lag(f"{of}.{n}", of=of, back=n) for n in range(1, task.LOOKS_BACK + 1)]
+    back = task.looks_back(project.facts)
+    seen = [Lag(f"{of}.{n}", of=of, back=n) for n in range(1, back + 1)]
     every = [*seen, *looking_back(features)]
     own = examples.lookbacks(project, contract)
     return (*own, *(_declared(item, project, contract) for item in every))

@@ -1,8 +1,7 @@
 """Ways to rank items for a history, simplest first. All that is learnt are counts of pairs.
 
-A row says that its item came after those of its history: over all rows each pair of items of a user
-is counted once, so that the pairs and the counts are the Gram matrix of users and items, of pairs
-that lie within the history that a model sees.
+A row is a set of items: its own and those of its history that a model sees. The pairs of all rows
+are the Gram matrix of these sets, so that a pair counts the more the nearer its items lie.
 """
 
 from typing import Any, NamedTuple
@@ -11,22 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .engine import metrics
-from .engine.errors import ProjectError
 from .engine.facts import Facts
 from .engine.model.fitting import ByRounds, Data, Fitted, Fitter
 from .engine.model.ranked import Floats, Ranked, placed, ranked
 
 RECENT = 0.25  # of the training rows, the last: what is popular now
 MOST_ITEMS = 5000  # that are ranked, the most frequent: weights are a number for each pair
-SHRINK = 20.0  # rows that draw a similarity to 0
+SHRINK = 20.0  # rows of an item that draw a similarity to 0
 NEIGHBOURS, KEPT = 100, 200  # weights that each item keeps
-PENALTY = 0.5  # of EASE, in mean rows of an item
+PENALTY = 20.0  # of EASE, in mean sets of an item
 SHORT = 3.0  # items of a history that count as much as popularity
 SUPPORT = 1  # rows of an item to be shown, where the plan says nothing
 
 
 class Counts(NamedTuple):
-    """Items (items,), the rows of each, the last ones alone, and pairs (items, items)."""
+    """Items (items,), the rows of each, the last ones alone, and pairs (items, items).
+
+    The diagonal of the pairs has the sets of each item.
+    """
 
     items: NDArray[np.int64]
     rows: Floats
@@ -49,16 +50,11 @@ def counted(data: Data) -> Counts:
     count = len(items)
     own = placed(items, y.astype(np.float32))
     before = placed(items, data.x[:, list(places)])
-    here = (before < count) & (own < count)[:, None]
-    row, column = np.nonzero(here)
-    shape = (len(y), count)
-    history = sparse.csr_matrix((np.ones(len(row)), (row, before[row, column])), shape)
-    history.data[:] = 1.0  # an item that came twice is one item
-    known = np.flatnonzero(own < count)
-    taken = sparse.csr_matrix((np.ones(len(known)), (known, own[known])), shape)
-    after = np.asarray((history.T @ taken).todense())
-    pairs = after + after.T
-    np.fill_diagonal(pairs, rows)
+    every = np.column_stack([own, before])
+    row, column = np.nonzero(every < count)
+    sets = sparse.csr_matrix((np.ones(len(row)), (row, every[row, column])), (len(y), count))
+    sets.data[:] = 1.0  # an item that came twice is one item
+    pairs = np.asarray((sets.T @ sets).todense())
     last = own[len(own) - max(1, round(RECENT * len(own))) :]
     recent = np.bincount(last, minlength=count + 1)[:count].astype(np.float64)
     return Counts(items, rows.astype(np.float64), recent, pairs, places)
@@ -76,29 +72,17 @@ def largest(weights: Floats, most: int) -> Floats:
 
 def similar(known: Counts) -> Floats:
     """Return the cosine of each pair of items by who took both, drawn to 0 where few did."""
-    size = np.sqrt(known.rows[:, None] * known.rows[None])
-    weights = known.pairs / (size + SHRINK)
+    sets = np.diag(known.pairs)
+    shrink = SHRINK * float(sets.sum() / known.rows.sum())
+    weights = known.pairs / (np.sqrt(sets[:, None] * sets[None]) + shrink)
     np.fill_diagonal(weights, 0.0)
     return largest(weights, NEIGHBOURS)
 
 
 def ease(known: Counts) -> Floats:
-    """Return weights that tell each item by all others (EASE, Steck 2019).
-
-    The pairs lack what lies farther apart than a model looks back, so that more penalty than asked
-    for may be needed for an inverse.
-    """
-    gram, penalty = known.pairs.copy(), PENALTY * float(known.rows.mean())
-    diagonal = np.diag_indices(len(gram))
-    for _ in range(30):
-        gram[diagonal] = known.rows + penalty
-        try:
-            np.linalg.cholesky(gram)
-            break
-        except np.linalg.LinAlgError:
-            penalty *= 2
-    else:
-        raise ProjectError("EASE: the pairs of items have no inverse: is an item alone?")
+    """Return weights that tell each item by all others (EASE, Steck 2019)."""
+    gram, diagonal = known.pairs.copy(), np.diag_indices(len(known.pairs))
+    gram[diagonal] += PENALTY * float(gram[diagonal].mean())
     inverse = np.linalg.inv(gram)
     weights = -inverse / np.diag(inverse)[None]
     weights[diagonal] = 0.0

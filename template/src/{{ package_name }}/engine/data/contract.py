@@ -434,7 +434,7 @@ def _problems(contract: Contract) -> Iterator[str]:
         if times > 1:
             yield f"column {name}: given {times} times"
     roles = Counter[str](column.role for column in contract.columns)
-    for role in ("target",) if task.LOOKS_BACK else ("target", "feature"):
+    for role in ("target",) if task.HAS_PAST else ("target", "feature"):
         if not roles[role]:
             yield f"no column has role {role}"
     for role in ("target", "entity", "time"):

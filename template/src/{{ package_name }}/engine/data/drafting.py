@@ -246,7 +246,7 @@ def _draft(
     typed = pl.DataFrame([column.values for column in columns.values()])
     for suspicion in leakage.suspects(typed, y, features, time, used, target):
         columns[suspicion.column].exclude("leakage", suspicion.reason)
-    if not task.LOOKS_BACK and all(column.role != "feature" for column in columns.values()):
+    if not task.HAS_PAST and all(column.role != "feature" for column in columns.values()):
         roles = {"entity": "the entity", "time": "the time of the row"}
         others = [column for column in columns.values() if column.role != "target"]
         out = "; ".join(f"{c.name}: {roles.get(c.role) or c.notes[-1][1]}" for c in others)

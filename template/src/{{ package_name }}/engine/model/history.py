@@ -441,6 +441,43 @@ class State:
             found[places, index] = feature.answer(events, asked)
 
 
+class Told(State):
+    """The events that a request brings; of keys without any in it the state of the bundle tells."""
+
+    def __init__(self, bundle: State, events: Mapping[str, Events]) -> None:
+        super().__init__(bundle.features, events, bundle.origin)
+        self.bundle = bundle
+
+    def ask(
+        self, keys: Mapping[str, Keys], moments: Moments, withheld: Moments | None = None
+    ) -> Floats:
+        """Return the features of rows, as those of any state."""
+        own, found = (each(keys, moments, withheld) for each in (super().ask, self.bundle.ask))
+        for index, feature in enumerate(self.features):
+            told = self.events[feature.by].places(keys[feature.by]) >= 0
+            found[told, index] = own[told, index]
+        return found
+
+    def of_row(self, keys: Mapping[str, int], moment: int) -> list[float]:
+        """Return the features of one row, as `ask` does for many."""
+        own, found = super().of_row(keys, moment), self.bundle.of_row(keys, moment)
+        told = {by: events.span(keys[by])[1] > 0 for by, events in self.events.items()}
+        pairs = zip(self.features, own, found, strict=True)
+        return [mine if told[feature.by] else other for feature, mine, other in pairs]
+
+
+def events_of(keys: Keys, times: Moments, columns: Mapping[str, Floats]) -> Events:
+    """Return events in their order, of arrays (events,) in any; those without key or time are none.
+
+    Events of one key at one time are in the order of their values.
+    """
+    good = np.flatnonzero((keys != NO_KEY) & (times != NO_TIME))
+    order = good[np.lexsort([*(each[good] for each in columns.values()), times[good], keys[good]])]
+    different, counts = np.unique(keys[order], return_counts=True)
+    values = {name: each[order] for name, each in columns.items()}
+    return Events(different, counts.astype(np.int64), times[order], values)
+
+
 def months_of(times: Moments) -> Places:
     """Return the calendar months since 1970 of times, shape (rows,)."""
     return times.astype("datetime64[us]").astype("datetime64[M]").astype(np.int64)

@@ -22,7 +22,7 @@ from ..errors import ProjectError
 from ..kinds import READ, Kind
 from ..threads import workers
 from . import stored_graph, whole
-from .history import FEW_ROWS, DaysSince, State, key_of, moment_of
+from .history import FEW_ROWS, DaysSince, State, Told, events_of, key_of, moment_of, read_of
 from .history import FILES as STATE_FILES
 from .history import read as read_state
 from .output import Output, answer
@@ -115,7 +115,8 @@ class FeatureSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     def origin(self) -> dict[str, str]:
         """The column that each feature is made of; one that looks back stands for itself."""
         back = {feature.name for feature in self.history}
-        every = (*self.numeric, *self.categorical, *self.texts)
+        every: list[NumericFeature | CategoricalFeature] = [*self.numeric, *self.categorical]
+        every += self.texts
         origin = {item.name: item.name if item.name in back else item.column for item in every}
         return origin | {name: feature.column for feature in self.words for name in feature.made}
 
@@ -429,6 +430,18 @@ def _moment_of(text: str, form: str) -> dt.datetime:
     return moment.astimezone(dt.UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
+def _event_columns(spec: FeatureSpec, columns: Sequence[ServedColumn]) -> tuple[ServedColumn, ...]:
+    """Return what a row of a history has: keys and time, and the values that features look at."""
+    served = {column.name: column for column in columns}
+    which = {name for feature in spec.history for name in (feature.by, feature.on)}
+    valued = {feature.column for feature in spec.history} - which - {""}
+    found = [msgspec.structs.replace(served[name], required=True) for name in sorted(which)]
+    for name in sorted(valued):
+        own = served.get(name, ServedColumn(name=name, kind="number"))
+        found.append(msgspec.structs.replace(own, required=False))
+    return tuple(found)
+
+
 def _key(value: Any) -> Any:
     if isinstance(value, str):
         return None if value in dialect.MISSING else value
@@ -447,6 +460,12 @@ def _moment(value: Any) -> dt.datetime:
         return dt.datetime(value.year, value.month, value.day)
     utc: dt.datetime = _utc(value)
     return utc.replace(tzinfo=None)
+
+
+class Recounted(list[msgspec.Struct]):
+    """Rows that came with a history, and the state that this makes beside that of the bundle."""
+
+    state: State
 
 
 class Scorer:
@@ -503,6 +522,7 @@ class Scorer:
             for feature in spec.categorical
         ]
 
+        self.events = _event_columns(spec, self.columns)
         self._others = np.array([other for _, _, other in self._categorical], dtype=np.float32)
 
     @classmethod
@@ -614,17 +634,39 @@ class Scorer:
     ) -> NDArray[np.float32]:
         """Turn rows of `row_type` into the model's matrix, shape (rows, features).
 
-        `past` are the features of each row that look back; without it the state is asked.
+        `past` are the features of each row that look back; without it the state is asked, that of
+        the rows if they came with one.
         """
         width = len(self._numeric) + len(self._categorical)
         values = [msgspec.structs.astuple(row) for row in rows]
         if self.words:
             values = [row + tuple(self._told(row)) for row in values]
-        if self.state:
-            past = past or self._past(self.state, values)
+        if state := rows.state if isinstance(rows, Recounted) else self.state:
+            past = past or self._past(state, values)
             values = [row + tuple(found) for row, found in zip(values, past, strict=True)]
         matrix = [self._encode(row) for row in values]
         return np.array(matrix, dtype=np.float32).reshape(len(rows), width)
+
+    def recounted(
+        self, rows: Sequence[msgspec.Struct], history: Sequence[Sequence[Any]]
+    ) -> Recounted:
+        """Return rows with a history of their own, of values in the order of `events`."""
+        assert self.state is not None  # or no feature looks back, and nothing is asked for
+        names = [column.name for column in self.events]
+        told = {name: [row[place] for row in history] for place, name in enumerate(names)}
+        on = self.state.features[0].on
+        times = np.array([moment_of(_moment(value)) for value in told[on]], np.int64)
+        events = {}
+        for by, columns in read_of(self.state.features):
+            keys = np.array(list(map(key_of, told[by])), np.uint64)
+            values = {
+                name: np.array([math.nan if n is None else n for n in told[name]], np.float64)
+                for name in columns
+            }
+            events[by] = events_of(keys, times, values)
+        found = Recounted(rows)
+        found.state = Told(self.state, events)
+        return found
 
     def _told(self, row: tuple[Any, ...]) -> list[float]:
         """Return the numbers that the texts of a row give."""

@@ -36,7 +36,7 @@ class Rhythm(NamedTuple):
             return np.asarray(times - steps * self.days * DAY)
         month = months_of(times)
         start, last = (start_of_months(month - steps + more) for more in (0, 1))
-        return np.minimum(start + times - start_of_months(month), last - 1)
+        return np.asarray(np.minimum(start + times - start_of_months(month), last - 1))
 
     def origins(self, times: Moments, withheld: Moments) -> Moments:
         """Return the first unknown time of examples, shape (rows,): of months the first day."""

@@ -30,8 +30,12 @@ OUTPUTS = (
 NAMES = tuple(output.name for output in OUTPUTS)
 LABELS_NEEDED = True  # a row without its target teaches nothing
 LIMIT = "max_error"  # the answer that limits the primary metric
+<<<<<<< HEAD
 LOOKS_BACK = 0  # earlier targets of the entity, one by one: `examples` has others
 FOLDS_ALIKE = True  # models of all folds mean the same by a score
+=======
+HAS_PAST = True  # rows know earlier targets of their own: other columns may be missing
+>>>>>>> 50fadca (Requests bring their own history; lists look farther back)
 BY_CHANCE, BY_ENTITY = "random", "group"  # the splits that are not by time
 NEEDS = "at least 10 rows and two different values of the target"
 DIGITS = 5  # of a score, so that steps survive float32 and text
@@ -53,6 +57,11 @@ def outputs(y: Floats) -> tuple[Output, ...]:
 def context(facts: Facts) -> tuple[Context, ...]:
     """Return what says for whom and when a row is, beside its features: its series and time."""
     return ("weekday", "month", "entity")
+
+
+def looks_back(facts: Facts) -> int:
+    """Return how many earlier targets of the entity every model sees, one by one: none."""
+    return 0
 
 
 def asked(facts: Facts) -> dict[str, Any]:

@@ -32,8 +32,12 @@ OUTPUTS = (
 )
 NAMES = tuple(output.name for output in OUTPUTS)
 LABELS_NEEDED = True  # a row without its target teaches nothing
+<<<<<<< HEAD
 LOOKS_BACK = 0  # earlier targets of the entity that every model sees
 FOLDS_ALIKE = True  # models of all folds mean the same by a score
+=======
+HAS_PAST = False  # rows know earlier targets of their own: other columns may be missing
+>>>>>>> 50fadca (Requests bring their own history; lists look farther back)
 LIMIT = "score_limit"  # the answer that limits the primary metric
 BY_CHANCE, BY_ENTITY = "stratified", "stratified_group"  # the splits that are not by time
 NEEDS = "rows of at least two classes"  # without which no metric has a value
@@ -54,6 +58,11 @@ def outputs(classes: tuple[str, ...]) -> tuple[Output, ...]:
 def context(facts: Facts) -> tuple[Context, ...]:
     """Return what says for whom and when a row is, beside its features: nothing."""
     return ()
+
+
+def looks_back(facts: Facts) -> int:
+    """Return how many earlier targets of the entity every model sees, one by one: none."""
+    return 0
 
 
 def asked(facts: Facts) -> dict[str, Any]:

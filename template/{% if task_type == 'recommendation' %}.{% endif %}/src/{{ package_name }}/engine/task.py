@@ -19,8 +19,13 @@ Floats = NDArray[np.float64]
 Matrix = NDArray[np.float32]
 TASK = "recommendation"
 LENGTH = 10  # items of a ranking; a list shows as many of them as the plan says
+<<<<<<< HEAD
 LOOKS_BACK = 30  # items of the history that a model sees, the latest
 FOLDS_ALIKE = True  # models of all folds mean the same by a score
+=======
+LOOKS_BACK, FEW_ROWS = (100, 30), 100_000  # items of the history; of more rows the fewer
+HAS_PAST = True  # rows know earlier targets of their own: other columns may be missing
+>>>>>>> 50fadca (Requests bring their own history; lists look farther back)
 LARGEST = 2**24 - 1  # number of an item: float32 holds no larger whole numbers one by one
 # A ranking: the items, the best first, then the score of each.
 RANKING = tuple(f"{what}_{place}" for what in ("item", "score") for place in range(1, LENGTH + 1))
@@ -54,6 +59,11 @@ NEEDS = "rows of at least two items"
 def context(facts: Facts) -> tuple[Context, ...]:
     """Return what says for whom and when a row is, beside its features: nothing."""
     return ()
+
+
+def looks_back(facts: Facts) -> int:
+    """Return how many items of the history a model sees, the latest."""
+    return LOOKS_BACK[facts.n_rows > FEW_ROWS]
 
 
 def asked(facts: Facts) -> dict[str, Any]:

@@ -13,4 +13,5 @@ class TaskFacts:
     item_value: float
     list_length: int
     min_support: int
+    n_rows: int
     today_hits: float

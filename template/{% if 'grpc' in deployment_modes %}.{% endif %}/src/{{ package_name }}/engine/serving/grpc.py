@@ -24,10 +24,9 @@ from prometheus_client import start_http_server
 from ..errors import ProjectError
 from ..settings import Project
 from . import proto
-from .canary import Split
 from .refusal import Problem, Refused, refused, too_busy, too_slow
 from .requests import Model, Rows
-from .service import DRAIN_SECONDS, REQUEST_ID, TICK_SECONDS, cannot_listen, log, log_lines
+from .service import DRAIN_SECONDS, REQUEST_ID, TICK_SECONDS, Service, cannot_listen, log, log_lines
 
 HEAD_BYTES = 32_768  # of metadata
 IDLE_MS = 300_000  # after which a connection without calls is closed
@@ -64,7 +63,7 @@ class Tls(NamedTuple):
         return grpc.ssl_server_credentials([pair], root, require_client_auth=root is not None)
 
 
-class Calls(Split):
+class Calls(Service):
     """The service for callers over gRPC."""
 
     def __init__(self, project: Project, interface: proto.Interface) -> None:
@@ -172,7 +171,7 @@ class Calls(Split):
             rows = self._rows(model, body)
             if (left := context.time_remaining()) is not None and left <= 0:
                 raise asyncio.CancelledError
-            model, rows, predictions = await self.answered(model, rows, request_id)
+            predictions = await self.predict(model, rows)
             content = self._content(model, predictions)
         except Refused as error:
             refusal = error
@@ -195,16 +194,19 @@ class Calls(Split):
         except DecodeError:
             hint = f"send a PredictRequest of {proto.FILE}"
             raise refused(400, "not a PredictRequest", hint) from None
-        column = self.interface.columns
-        objects = [
-            {
-                column[field.name]: value
-                for field, value in row.ListFields()
-                if column[field.name] in model.columns
-            }
-            for row in request.rows
-        ]
-        return model.rows_of(objects, body, self.limits.max_rows)
+        column, events = self.interface.columns, self.interface.events
+        known = {each.name for each in model.scorer.events}
+        objects, history = (
+            [
+                {of[f.name]: value for f, value in row.ListFields() if of[f.name] in wanted}
+                for row in rows
+            ]
+            for rows, of, wanted in (
+                (request.rows, column, model.columns),
+                (request.history if events and known else (), events, known),
+            )
+        )
+        return model.rows_of(objects, body, self.limits.max_rows, history)
 
     def _content(self, model: Model, predictions: Rows) -> bytes:
         to = self.interface

@@ -45,6 +45,9 @@ service {SERVICE} {{
 """
 
 
+HISTORY = "Earlier rows of some keys: for these they count in place of what the service knows."
+
+
 class Field(NamedTuple):
     """A field of a message; `column` is its name in the contract and in JSON."""
 
@@ -68,7 +71,10 @@ Messages = dict[str, Message]
 
 
 def made(scorer: Scorer, *, keyed: bool = True) -> Messages:
-    """Return the messages of a model, numbered in their order; `keyed`: with its other keys."""
+    """Return the messages of a model, numbered in their order.
+
+    `keyed`: with what a model of an earlier file may lack, its other keys and a history.
+    """
     manifest = scorer.manifest
     rows = [
         ("optional", TYPES.get(c.kind, "string"), c.name, c.public().description or expected(c))
@@ -92,9 +98,16 @@ def made(scorer: Scorer, *, keyed: bool = True) -> Messages:
         ("", "string", "problem", "The rule that is broken, in the words of `ml validate`."),
         ("", "string", "hint", ""),
     ]
+    asked = [("repeated", "Row", "rows", "")]
+    events: Messages = {}
+    if keyed and scorer.events:
+        asked.append(("repeated", "History", "history", HISTORY))
+        told = [("optional", TYPES.get(c.kind, "string"), c.name, "") for c in scorer.events]
+        events["History"] = _numbered(told)
     return {
         "Row": _numbered(rows),
-        "PredictRequest": _numbered([("repeated", "Row", "rows", "")]),
+        **events,
+        "PredictRequest": _numbered(asked),
         "Prediction": _numbered([*answers, warning, *echoed]),
         "Problem": _numbered(problem),
         "PredictResponse": _numbered(response),
@@ -261,6 +274,8 @@ class Interface:
         self.prediction = self._class("Prediction")
         self.problem = self._class("Problem")
         self.columns = {field.name: field.column for field in messages["Row"].fields}
+        told = messages.get("History", Message(()))
+        self.events = {field.name: field.column for field in told.fields}
         self.outputs = {field.column: field.name for field in messages["Prediction"].fields}
         self.answers = {field.column: field.name for field in messages["PredictResponse"].fields}
 

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,13 +22,12 @@ from fastapi import FastAPI, Request, Response
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
-from ..model.scorer import example, row_type
+from ..model.scorer import TYPES, ServedColumn, example, row_type
 from ..settings import Project
 from . import expected, guard, reasons
-from .canary import Split
 from .refusal import Refusal, Refused, refused, too_slow
-from .requests import Model, Rows
-from .service import DRAIN_SECONDS, REQUEST_ID, cannot_listen, log_lines
+from .requests import MAX_HISTORY, Model, Rows
+from .service import DRAIN_SECONDS, REQUEST_ID, Service, cannot_listen, log_lines
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -37,7 +36,7 @@ ASGIApp = Callable[[Message, Receive, Send], Awaitable[None]]
 log = logging.getLogger("serving")
 
 
-class Http(Split):
+class Http(Service):
     """The service for callers over HTTP, who together hold no more than a budget of bytes."""
 
     def __init__(self, project: Project) -> None:
@@ -70,7 +69,7 @@ class Http(Split):
                 status, content = 200, await self.explain(model, body, scope["query_string"])
             else:
                 rows = model.rows(body, self.limits.max_rows)
-                model, rows, predictions = await self.answered(model, rows, request_id)
+                predictions = await self.predict(model, rows)
                 answer = model.answer_type(*model.head, predictions)
                 status, content = 200, msgspec.json.encode(answer)
         except Refused as refusal:
@@ -228,6 +227,8 @@ def _describe(document: dict[str, Any], model: Model, max_rows: int) -> dict[str
         schemas["Row"]["properties"][name] = {"description": "Not used by this model: ignored"}
     many = {"type": "array", "items": row, "maxItems": max_rows}
     wrapped = {"type": "object", "properties": {"rows": many}, "required": ["rows"]}
+    if events := model.scorer.events:
+        wrapped["properties"] = {"rows": many, "history": _history(events, schemas)}
     answers = {
         "200": ("One prediction per row", answer),
         "400": ("Not JSON", refusal),
@@ -275,6 +276,24 @@ def _responses(answers: dict[str, tuple[str, Any]]) -> dict[str, Any]:
         status: {"description": text, "content": _json(schema)}
         for status, (text, schema) in answers.items()
     }
+
+
+def _history(events: Sequence[ServedColumn], schemas: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a history, and add that of its rows."""
+    kind = msgspec.defstruct(
+        "History",
+        [
+            (f"f{n}", TYPES[c.kind] if c.required else TYPES[c.kind] | None)
+            for n, c in enumerate(events)
+        ],
+        rename={f"f{n}": column.name for n, column in enumerate(events)},
+    )
+    (row,), found = msgspec.json.schema_components(
+        [kind], ref_template="#/components/schemas/{name}"
+    )
+    schemas |= found
+    text = "Earlier rows of some keys: for these they count in place of what the service knows"
+    return {"type": "array", "items": row, "maxItems": MAX_HISTORY, "description": text}
 
 
 def _json(schema: dict[str, Any]) -> dict[str, Any]:

@@ -26,8 +26,11 @@ from . import expected
 from .refusal import Problem, Refused, refused
 
 MAX_PROBLEMS = 100  # a refusal lists no more
+MAX_HISTORY = 20_000  # rows of a history in one request
 # Of a second: msgspec rounds the seventh digit, every other reader cuts it off.
 NANOSECONDS = re.compile(rb":\d\d\.\d{7}")
+
+BOTH = {"rows", "history"}
 
 Rows = Sequence[msgspec.Struct]
 
@@ -87,9 +90,13 @@ class Model:
         return list(map(self.prediction_type, *found, unseen, *keys))
 
     def rows(self, body: bytes, max_rows: int) -> Rows:
-        """Decode one row, a list of rows or {"rows": [...]}; Refused when a rule is broken."""
+        """Decode one row, a list of rows or {"rows": [...]}; Refused when a rule is broken.
+
+        Beside `rows` there may be a `history` where features look back.
+        """
         try:
-            rows = [self.decode_row(body)] if body.startswith(b"{") else self.decode_rows(body)
+            one = body.startswith(b"{")
+            rows: Rows = [self.decode_row(body)] if one else self.decode_rows(body)
             odd = self.scorer.is_odd(rows) or (self.scorer.has_times and NANOSECONDS.search(body))
             if self._has_others(body, rows) or odd:
                 rows = self._checked(body, max_rows)
@@ -99,10 +106,18 @@ class Model:
             raise _too_many(max_rows)
         return rows
 
-    def rows_of(self, objects: list[dict[str, Any]], body: bytes, max_rows: int) -> Rows:
+    def rows_of(
+        self,
+        objects: list[dict[str, Any]],
+        body: bytes,
+        max_rows: int,
+        history: Sequence[dict[str, Any]] = (),
+    ) -> Rows:
         """Read the rows of a decoded `body` by the same rules; Refused when one is broken."""
         if len(objects) > max_rows:
             raise _too_many(max_rows)
+        if history:
+            return self._recounted(objects, history)
         try:
             rows: Rows = self.read_rows(objects)
         except msgspec.ValidationError:
@@ -128,7 +143,7 @@ class Model:
         objects = content if isinstance(content, list) else [content]
         return any(map(self.strangers, objects))
 
-    def _checked(self, body: bytes, max_rows: int) -> list[msgspec.Struct]:
+    def _checked(self, body: bytes, max_rows: int) -> Rows:
         """Decode field by field, so that a refusal can name everything that is wrong at once."""
         try:
             content = msgspec.json.decode(body)
@@ -137,12 +152,48 @@ class Model:
             hint = fault or "send one row, a list of rows or {rows: [...]}"
             raise refused(400, "not valid JSON", hint) from None
         _refuse_key_twice(body, content)
+        history: Any = ()
         if isinstance(content, dict) and content.keys() == {"rows"}:
             content = content["rows"]
+        elif self.scorer.events and isinstance(content, dict) and content.keys() == BOTH:
+            content, history = content["rows"], content["history"]
         rows = content if isinstance(content, list) else [content]
         if len(rows) > max_rows:
             raise _too_many(max_rows)
-        return self._read(rows)
+        return self._recounted(rows, history) if history != () else self._read(rows)
+
+    def _recounted(self, rows: list[Any], history: Any) -> Rows:
+        """Read rows and what their request tells of earlier ones."""
+        read = self._read(rows)
+        if not isinstance(history, list):
+            raise Refused(422, Problem(None, "history", "type", "send a list of objects"))
+        if len(history) > MAX_HISTORY:
+            raise refused(413, "too much history", f"send at most {MAX_HISTORY} rows of it")
+        told: list[list[Any]] = []
+        problems: list[Problem] = []
+        for number, row in enumerate(history):
+            values: list[Any] = []
+            problems += self._history_problems(f"history[{number}]", row, values)
+            if len(problems) >= MAX_PROBLEMS:
+                break
+            told.append(values)
+        if problems:
+            raise Refused(422, *problems[:MAX_PROBLEMS])
+        return self.scorer.recounted(read, told)
+
+    def _history_problems(self, place: str, row: Any, values: list[Any]) -> Iterator[Problem]:
+        """Say what is wrong with a row of a history; add to `values` what is read of it."""
+        columns = {column.name: column for column in self.scorer.events}
+        if not isinstance(row, dict):
+            yield Problem(None, place, "type", "send one object per row")
+            return
+        for name in sorted(row.keys() - columns):
+            hint = f"leave it out: a history has {', '.join(columns)}"
+            yield Problem(None, f"{place}.{name[:100]}", "unknown field", hint)
+        for name, column in columns.items():
+            values.append(value := read_value(row.get(name), column))
+            if rule := breach(value, column):
+                yield Problem(None, f"{place}.{name}", rule, f"send {expected(column)}")
 
     def _read(self, rows: list[Any]) -> list[msgspec.Struct]:
         read: list[msgspec.Struct] = []
@@ -175,8 +226,8 @@ class Model:
 
 
 def _refuse_key_twice(body: bytes, content: Any) -> None:
-    inner = content.get("rows") if isinstance(content, dict) else content
-    objects = [content, *inner] if isinstance(inner, list) else [content]
+    lists = [content.get(name) for name in sorted(BOTH)] if isinstance(content, dict) else [content]
+    objects = [content, *(each for some in lists if isinstance(some, list) for each in some)]
     keys = sum(len(found) for found in objects if isinstance(found, dict))
     if (key := dialect.key_twice(body, keys)) is not None:
         raise Refused(422, Problem(None, key[:100], "key twice", "send it once"))

@@ -18,6 +18,7 @@ from .. import storage
 from ..errors import ProjectError
 from ..model import registry
 from ..model.history import STATE
+from ..model.scorer import Recounted
 from ..settings import Project
 from ..threads import workers
 from .refusal import Refused, out_of_use, refused, too_busy
@@ -141,8 +142,8 @@ class Service:
             raise too_busy()
 
     async def predict(self, model: Model, rows: Rows) -> Rows:
-        """Score rows: few of them in this turn, many beside the event loop."""
-        if len(rows) <= SMALL_ROWS:
+        """Score rows: few of them in this turn; many, or with a history, beside the event loop."""
+        if len(rows) <= SMALL_ROWS and not isinstance(rows, Recounted):
             return await self.turn.predict(model, rows)
         self.waiting_rows += len(rows)
         try:

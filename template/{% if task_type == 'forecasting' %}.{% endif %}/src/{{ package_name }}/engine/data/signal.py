@@ -76,7 +76,7 @@ def shaped(
 def dates(step: str, before: NDArray[np.int64]) -> NDArray[np.datetime64]:
     """Return the days that lie so many steps before the last one, shape (rows,)."""
     if step == "month":
-        return (LAST.astype("datetime64[M]") - before).astype("datetime64[D]")
+        return np.asarray((LAST.astype("datetime64[M]") - before).astype("datetime64[D]"))
     return np.asarray(LAST - before * np.timedelta64(STEPS[step][2], "D"))
 
 
