@@ -32,12 +32,8 @@ OUTPUTS = (
 )
 NAMES = tuple(output.name for output in OUTPUTS)
 LABELS_NEEDED = False  # what is usual is learnt from all rows
-<<<<<<< HEAD
-LOOKS_BACK = 0  # earlier targets of the entity that every model sees
 FOLDS_ALIKE = True  # models of all folds mean the same by a score
-=======
 HAS_PAST = False  # rows know earlier targets of their own: other columns may be missing
->>>>>>> 50fadca (Requests bring their own history; lists look farther back)
 LIMIT = "min_quality"  # the answer that limits the primary metric
 BY_CHANCE, BY_ENTITY = "random", "group"  # the splits that are not by time
 MIN_ROWS = 50

@@ -39,12 +39,8 @@ OUTPUTS = (
 )
 NAMES = tuple(output.name for output in OUTPUTS)
 LABELS_NEEDED = False  # today's segments are compared with, and nothing is learnt from them
-<<<<<<< HEAD
-LOOKS_BACK = 0  # earlier targets of the entity that every model sees
 FOLDS_ALIKE = False  # each fold numbers its segments anew
-=======
 HAS_PAST = False  # rows know earlier targets of their own: other columns may be missing
->>>>>>> 50fadca (Requests bring their own history; lists look farther back)
 LIMIT = "min_silhouette"  # the answer that limits the primary metric
 BY_CHANCE, BY_ENTITY = "random", "group"  # the splits that are not by time
 MIN_ROWS = 50

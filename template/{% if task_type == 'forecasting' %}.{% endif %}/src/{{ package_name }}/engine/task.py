@@ -30,12 +30,8 @@ OUTPUTS = (
 NAMES = tuple(output.name for output in OUTPUTS)
 LABELS_NEEDED = True  # a row without its target teaches nothing
 LIMIT = "max_error"  # the answer that limits the primary metric
-<<<<<<< HEAD
-LOOKS_BACK = 0  # earlier targets of the entity, one by one: `examples` has others
 FOLDS_ALIKE = True  # models of all folds mean the same by a score
-=======
 HAS_PAST = True  # rows know earlier targets of their own: other columns may be missing
->>>>>>> 50fadca (Requests bring their own history; lists look farther back)
 BY_CHANCE, BY_ENTITY = "random", "group"  # the splits that are not by time
 NEEDS = "at least 10 rows and two different values of the target"
 DIGITS = 5  # of a score, so that steps survive float32 and text

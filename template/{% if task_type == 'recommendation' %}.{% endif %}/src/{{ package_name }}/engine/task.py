@@ -19,13 +19,9 @@ Floats = NDArray[np.float64]
 Matrix = NDArray[np.float32]
 TASK = "recommendation"
 LENGTH = 10  # items of a ranking; a list shows as many of them as the plan says
-<<<<<<< HEAD
-LOOKS_BACK = 30  # items of the history that a model sees, the latest
 FOLDS_ALIKE = True  # models of all folds mean the same by a score
-=======
 LOOKS_BACK, FEW_ROWS = (100, 30), 100_000  # items of the history; of more rows the fewer
 HAS_PAST = True  # rows know earlier targets of their own: other columns may be missing
->>>>>>> 50fadca (Requests bring their own history; lists look farther back)
 LARGEST = 2**24 - 1  # number of an item: float32 holds no larger whole numbers one by one
 # A ranking: the items, the best first, then the score of each.
 RANKING = tuple(f"{what}_{place}" for what in ("item", "score") for place in range(1, LENGTH + 1))
