@@ -20,6 +20,7 @@ TIERS = {
         *("test_forecasting_project", "test_streaming"),
         *("test_features_project", "test_monorepo", "test_privacy"),
         *("test_regression_use", "test_threads", "test_large_tables", "test_images_project"),
+        "test_labels",
     ),
     "update": (
         *("test_ml_update", "test_bridge", "test_change_of_mind", "test_update_lab"),

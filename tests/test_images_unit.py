@@ -428,3 +428,65 @@ def test_new_images_are_watched_by_size_brightness_and_sharpness() -> None:
     assert found["photo: brightness"][1] == 9
     blurred = pixels.stored(written(PICTURE.resize((6, 4)).resize((60, 40))), 32)
     assert pixels.measured(blurred).sharpness < pixels.measured(pixels.stored(WHOLE, 32)).sharpness
+
+
+def test_an_image_is_decoded_once_for_all_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, y = squares(60)
+    operator = shapes.PatchWeights("p", of="photo", most=16)
+    stored = patches.content([operator.words(learnt(operator, shown, y)[0])])
+    (model,) = patches.read("v1", stored, [TextFeature("p", "photo", ("0",), "image")])
+    decoded, opened = [], pixels._opened
+    monkeypatch.setattr(pixels, "_opened", lambda c: (decoded.append(len(c)), opened(c))[1])
+    for content, times in ((WHOLE + b" ", 1), (WHOLE[:300], 1), (WHOLE + b"  ", 1)):
+        value, before = base64.b64encode(content).decode(), len(decoded)
+        fault = kinds.fault(value, "image")
+        sums, told = model.sums(value), kinds.logged(value, "image")
+        assert len(decoded) - before == times
+        assert bool(fault) == (content == WHOLE[:300]) == (told is None) == np.isnan(sums[0])
+        if not fault:
+            square, size = pixels.square(content, 16)
+            assert sums == model.of(square) and told.startswith(f"{size[0]} x {size[1]} pixels")
+    for n in range(pixels.KEPT + 5):
+        pixels.fault(f"no image {n}")
+    assert len(pixels._seen) == pixels.KEPT
+
+
+def test_a_folder_of_new_images_is_rows_to_score(files: Path) -> None:
+    found = whole.rows_of(files, [ServedColumn(name="photo", kind="image")])
+    assert found["file"].to_list() == [f"photos/{n}.{e}" for n, e in
+        (("empty", "jpg"), ("good", "png"), ("half", "png"), ("link", "png"))]  # fmt: skip
+    assert found["photo"].equals(found["file"].alias("photo"))
+    (files / "none").mkdir()
+    for folder, columns in ((files / "none", ["photo"]), (files, []), (files, ["a", "b"])):
+        with pytest.raises(ProjectError, match="write a table of paths"):
+            whole.rows_of(folder, [ServedColumn(name=name, kind="image") for name in columns])
+
+
+def test_a_contact_sheet_has_each_part_of_the_target_and_no_personal_image() -> None:
+    shown, y = squares(40)
+    frame = pl.DataFrame({"photo": shown, "y": np.where(y, "scratch", "dent")})
+    lines = whole.sheet(agreed(), frame)
+    assert [line["part"] for line in lines] == ["dent", "scratch"]
+    assert all(len(line["pictures"]) == whole.SHEET for line in lines)
+    assert lines[0]["pictures"][0].startswith("data:image/png;base64,")
+    plain = agreed()
+    hidden = tuple(
+        msgspec.structs.replace(c, personal=True) if c.kind == "image" else c for c in plain.columns
+    )
+    assert whole.sheet(msgspec.structs.replace(plain, columns=hidden), frame) == []
+    numbers = msgspec.structs.replace(plain.columns[-1], kind="number", levels=())
+    real = msgspec.structs.replace(plain, columns=(*plain.columns[:-1], numbers))
+    lines = whole.sheet(real, frame.with_columns(pl.Series("y", np.arange(40.0))))
+    assert [line["part"] for line in lines] == [f"quarter {n}" for n in range(1, 5)]
+
+
+def test_most_of_the_signal_of_a_sample_is_to_be_seen_only() -> None:
+    rng = np.random.default_rng(0)
+    score = rng.standard_normal(5000)
+    mixed = whole.weighed(agreed(), score, rng)
+    assert abs(mixed.std() - 1) < 0.05
+    assert abs(np.corrcoef(mixed, score)[0, 1] - drawing.OTHERS) < 0.05
+    plain = agreed()
+    columns = tuple(column for column in plain.columns if column.kind != "image")
+    bare = msgspec.structs.replace(plain, columns=columns)
+    assert whole.weighed(bare, score, rng) is score

@@ -14,7 +14,7 @@ from . import decision, features, models
 from .engine import history, metrics, monitoring, progress, slices, storage, task, use
 from .engine.data import contract, validation
 from .engine.data import target as targets
-from .engine.data.kept import keep, taken, told
+from .engine.data.kept import keep, remembered, taken, told
 from .engine.errors import ProjectError
 from .engine.features import encode, moments
 from .engine.folds import Split
@@ -231,7 +231,7 @@ def run(project: Project) -> dict[str, Any]:
     means = {name: float(np.mean(result.scores)) for name, result in found.items()}
     eligible = gaining(project, behind, baselines, means)
     chosen = choose(eligible, facts.selection)
-    head, decided = decision.decide(project, data, found[chosen].oof)
+    head, decided = decision.decide(project, data, remembered(project, found[chosen].oof))
     fitted: dict[str, Fitted] = {}
     seconds: dict[str, float] = {}
     used_by = {part for name in found for part in compared.parts(name)}

@@ -16,6 +16,7 @@ from . import consent as consents
 from . import contract as contracts
 from . import fetching, forgotten, freshness, joins, reading, sample, validation, whole
 
+MADE_UP = "made-up-"  # begins the name of a table that was made from the sample
 Add = Callable[[pl.DataFrame], pl.DataFrame]  # of the team's columns.py
 
 
@@ -177,12 +178,14 @@ def _absent(project: settings.Project, frame: pl.DataFrame) -> str:
 
 def make_sample(project: settings.Project) -> None:
     """Generate the default sample where it is the source and not there yet."""
-    if _is_made_up(project) and not project.path(project.config.data.source).exists():
+    source = settings.Data().source
+    if project.config.data.source == source and not project.path(source).exists():
         sample.run(project)
 
 
 def _is_made_up(project: settings.Project) -> bool:
-    return project.config.data.source == settings.Data().source
+    source = project.config.data.source
+    return source == settings.Data().source or Path(source).name.startswith(MADE_UP)
 
 
 def _read_hashed(

@@ -7,11 +7,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from .. import task
+from ..settings import Project
 from . import target as targets
 from . import validation
 from .contract import WITHHELD, Contract
 
 PARITY_ROWS = 2000
+OUT_OF_FOLD = "data/processed/out_of_fold.parquet"
+WIDEST = 200  # numbers of one row
 
 
 class Kept(NamedTuple):
@@ -31,6 +34,18 @@ class Kept(NamedTuple):
 def taken(frame: pl.DataFrame, rows: NDArray[np.intp]) -> pl.DataFrame:
     """Return rows of a table, which is emptied meanwhile: two large ones take too much memory."""
     return pl.DataFrame([frame.drop_in_place(name)[rows] for name in frame.columns])
+
+
+def remembered(project: Project, oof: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Keep what models said of development rows that they had not seen, as given, and return it.
+
+    Lines are those of development.parquet; a row that no fold tests has NaN.
+    """
+    columns = np.atleast_2d(oof.T)
+    if task.LABELS_NEEDED and len(columns) <= WIDEST:
+        said = pl.DataFrame({f"p{place}": column for place, column in enumerate(columns)})
+        validation.store(project, OUT_OF_FOLD, said)
+    return oof
 
 
 def told(part: str, y: NDArray[Any]) -> dict[str, Any]:

@@ -43,7 +43,8 @@ def run(project: Project) -> dict[str, Any]:
     report |= profile(contract, frame, quality, more)
     report["proxies"] = proxies.run(contract, frame, project.config.evaluation.slices)
     storage.write_json(project.path("reports/profile.json"), report)
-    render("profile.html", project.path("reports/profile.html"), profile=report, quality=quality)
+    page, sheet = project.path("reports/profile.html"), whole.sheet(contract, frame)
+    render("profile.html", page, profile=report, quality=quality, sheet=sheet)
     return report
 
 

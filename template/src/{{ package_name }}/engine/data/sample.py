@@ -90,7 +90,7 @@ def generate(
                 effects.append((column, (effect - effect.mean()) / effect.std()))
     target = contract.target
     data = signal.shaped(contract, data, rng, told or {})
-    latent = signal.latent(target, partial(_score, effects, rows, rng), rng)
+    latent = signal.latent(target, partial(_weighed, contract, effects, rows, rng), rng)
     if target.definition is None:
         data.setdefault(target.name, signal.outcome(target, latent))
     else:
@@ -226,6 +226,13 @@ def _score(effects: list[tuple[Column, Floats]], rows: int, rng: np.random.Gener
     score = np.sum(terms, axis=0) if terms else np.zeros(rows)
     clipped: Floats = np.clip((score - score.mean()) / (score.std() or 1), -4, 4)
     return clipped
+
+
+def _weighed(
+    contract: Contract, effects: list[tuple[Column, Floats]], rows: int, rng: np.random.Generator
+) -> Floats:
+    """Return what drives the target, mean 0 and spread 1."""
+    return whole.weighed(contract, _score(effects, rows, rng), rng)
 
 
 def _arranged(

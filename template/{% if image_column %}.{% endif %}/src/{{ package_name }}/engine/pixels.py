@@ -7,8 +7,11 @@ cannot be read has a reason of REASONS: nothing is guessed.
 
 import base64
 import binascii
+import hashlib
 import io
 import re
+import threading
+from collections import OrderedDict
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -25,9 +28,13 @@ WIDEST = 16  # bits of a grey value
 EXAMPLE = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
 )
+KEPT = 256  # of the last values that were decoded: a request asks several things of each
 TOLD = re.compile(r"(\d+) x (\d+) pixels, brightness (\d+), sharpness (\d+)")
 
 Pixels = NDArray[np.uint8]
+_sides: set[int] = set()  # that the models of this process read
+_seen: "OrderedDict[bytes, Looked]" = OrderedDict()
+_lock = threading.Lock()
 
 
 class Unreadable(ValueError):
@@ -43,17 +50,57 @@ class Measures(NamedTuple):
     sharpness: int
 
 
+class Looked(NamedTuple):
+    """What decoding a value once tells: its fault or "", what is watched, its pixels by side."""
+
+    fault: str
+    measures: Measures | None
+    squares: dict[int, Pixels]
+
+
 def square(content: bytes, side: int) -> tuple[Pixels, tuple[int, int]]:
     """Return an image file as pixels (side, side, 3), and the size that it was made of.
 
     Unreadable says why there is none.
     """
     image, size = _opened(content)
+    return _brought(image, side), size
+
+
+def _brought(image: Any, side: int) -> Pixels:
     if image.size != (side, side):
         from PIL import Image
 
         image = image.resize((side, side), Image.Resampling.BOX if side < min(image.size) else 2)
-    return np.asarray(image.convert("RGB")), size
+    return np.asarray(image.convert("RGB"))
+
+
+def expect(side: int) -> None:
+    """Note that values will be read at this side, so that one decoding serves all that is asked."""
+    _sides.add(side)
+
+
+def looked(value: str) -> Looked:
+    """Decode a value, once for all that is asked of it; the last KEPT are remembered, small."""
+    key = hashlib.blake2b(value.encode(errors="surrogatepass"), digest_size=16).digest()
+    with _lock:
+        found = _seen.get(key)
+    if found is None or (not found.fault and not _sides <= found.squares.keys()):
+        found = _look(value)
+        with _lock:
+            _seen[key] = found
+            while len(_seen) > KEPT:
+                _seen.popitem(last=False)
+    return found
+
+
+def _look(value: str) -> Looked:
+    try:
+        image, size = _opened(bytes_of(value))
+    except Unreadable as error:
+        return Looked(str(error), None, {})
+    squares = {side: _brought(image, side) for side in _sides}
+    return Looked("", _measures(image, size), squares)
 
 
 def stored(content: bytes, side: int) -> str:
@@ -85,7 +132,12 @@ def bytes_of(value: str) -> bytes:
 
 def read(value: str, side: int) -> Pixels:
     """Return the pixels (side, side, 3) of a value; Unreadable says why there are none."""
-    return square(bytes_of(value), side)[0]
+    if side not in _sides:
+        return square(bytes_of(value), side)[0]
+    found = looked(value)
+    if found.fault:
+        raise Unreadable(found.fault)
+    return found.squares[side]
 
 
 def side_of(value: str | None) -> int:
@@ -102,11 +154,7 @@ def is_square(value: str, side: int) -> bool:
 
 def fault(value: str) -> str:
     """Return why a value is no image, or ""."""
-    try:
-        _opened(bytes_of(value))
-    except Unreadable as error:
-        return str(error)
-    return ""
+    return looked(value).fault
 
 
 def told(value: str | None) -> str | None:
@@ -118,18 +166,19 @@ def told(value: str | None) -> str | None:
 
 
 def measured(value: str | None) -> Measures | None:
-    """Return what is watched of a value, None without an image.
-
-    Sharpness is the mean size of the Laplacian (Pertuz et al. 2013) at 64 pixels a side at most.
-    """
+    """Return what is watched of a value, None without an image."""
     if value is None:
         return None
     if known := TOLD.fullmatch(value):
         return Measures(*map(int, known.groups()))
-    try:
-        image, size = _opened(bytes_of(value))
-    except Unreadable:
-        return None
+    return looked(value).measures
+
+
+def _measures(image: Any, size: tuple[int, int]) -> Measures:
+    """Measure an image, which gets smaller by it.
+
+    Sharpness is the mean size of the Laplacian (Pertuz et al. 2013) at 64 pixels a side at most.
+    """
     image.thumbnail((64, 64))
     grey = np.asarray(image.convert("L"), dtype=np.float64)
     padded = np.pad(grey, 1, mode="edge")

@@ -70,10 +70,11 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
     version, the hashes of model, input and output, the counts `rows` and `problems`, the columns
     that the contract does not know and those of the model that no row has.
     """
-    dialect.check_suffix(source)
+    if not source.is_dir():
+        dialect.check_suffix(source)
     if output.suffix.lower() not in (".parquet", ".csv", *dialect.JSON):
         raise ProjectError(f"{output.name}: the name must end in .parquet, .csv or .jsonl")
-    if not source.is_file():
+    if not source.exists():
         raise ProjectError(f"{source}: no such file")
     if source.resolve() == output.resolve():
         raise ProjectError(f"{output}: this is the input: give the output another name")
@@ -251,22 +252,31 @@ def open_source(
     path: Path, columns: tuple[ServedColumn, ...], keys: list[str], encoding: str
 ) -> Source:
     """Open the input; a column that is missing or a file that is damaged is a ProjectError."""
+    needed = [column.name for column in columns]
+    if path.is_dir():
+        frame = whole.rows_of(path, columns)
+        _complete(path, needed, {*frame.columns})
+        parts = frame.iter_slices(reading.ROWS)
+        return Source(parts, {"file": pl.String()}, {*needed}, frame.height)
     names: set[str] = set()
     table = reading.opened(path, encoding, names)
-    needed = [column.name for column in columns]
     if path.suffix.lower() not in dialect.JSON:  # which leaves out what has no value
         names.update(table.schema)
-        missing = [name for name in needed if name not in names]
-        if missing:
-            raise ProjectError(
-                f"{path.name}: column {missing[0]!r} is missing ({len(missing)} in all), but the "
-                "model needs it"
-            )
+        _complete(path, needed, names)
     else:  # the schema is that of the first row
         table.schema.update(dict.fromkeys(_mentioned(path, keys), pl.String()))
     found = {key: _plain(path, key, table.schema[key]) for key in keys if key in table.schema}
     wanted = list(dict.fromkeys([*needed, *found]))
     return Source(table.stretches(wanted), found, names, table.rows)
+
+
+def _complete(path: Path, needed: list[str], names: set[str]) -> None:
+    """ProjectError where a column of the model is missing."""
+    if missing := [name for name in needed if name not in names]:
+        raise ProjectError(
+            f"{path.name}: column {missing[0]!r} is missing ({len(missing)} in all), but the "
+            "model needs it"
+        )
 
 
 def _mentioned(path: Path, names: list[str]) -> list[str]:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from .. import pixels, progress, storage
 from .contract import Contract
 
-STRAY = 0.5  # of the images show another mark: what the other columns say has to be read too
+STRAY = 0.05  # of the images show another mark
+OTHERS = 0.35  # weight of what the other columns say of the target: most is to be seen only
 SIDE = 48  # pixels
 COPIES, BROKEN = 0.03, 0.01  # shares of the files
 SHOTS = 4  # of one source, where nothing else says which

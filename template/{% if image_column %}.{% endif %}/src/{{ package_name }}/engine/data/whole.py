@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from .. import dialect, pixels, progress, storage
+from .. import dialect, pixels, privacy, progress, storage
 from ..errors import ProjectError
 from ..formats import number
 from ..model.patches import Patches
@@ -36,6 +37,7 @@ FILES = ("not found", "outside the folder")  # why a name leads to no image
 SHARE = 0.95  # of the values of a column that name images
 WORKERS = 4
 SHOWN = 300  # characters of a name
+MOST_PARTS, SHEET = 12, 8  # rows of a contact sheet, and images of each
 FOLDER_NAMES = ("image", "label")
 
 
@@ -73,6 +75,17 @@ def listed(path: Path) -> pl.DataFrame:
         )
     columns = ([name.as_posix() for name in names], [name.parts[0] for name in names])
     return pl.DataFrame(dict(zip(FOLDER_NAMES, columns, strict=True)))
+
+
+def rows_of(path: Path, columns: Sequence[Any]) -> pl.DataFrame:
+    """Return a folder of images as rows to score, each with its path there as `file`."""
+    named = [column.name for column in columns if column.kind == "image"]
+    files = sorted(path.rglob("*"))
+    names = [file for file in files if file.suffix.lower() in pixels.SUFFIXES and file.is_file()]
+    if len(named) != 1 or not names:
+        raise ProjectError(f"{path}: no folder of images of one column: write a table of paths")
+    shown = pl.Series("file", [name.relative_to(path).as_posix() for name in names])
+    return pl.DataFrame([shown, shown.alias(named[0])])
 
 
 def folder(source: Path) -> Path:
@@ -218,6 +231,42 @@ def watched(
     return frame
 
 
+def handed(values: pl.Series, kind: str, names: pl.Series, folder: Path) -> pl.Series:
+    """Return values for people outside: texts masked, images as files in a folder beside."""
+    if kind == "text":
+        return pl.Series(values.name, map(privacy.shown, values.to_list()), dtype=pl.String)
+    found = []
+    for value, name in zip(values.to_list(), names.to_list(), strict=True):
+        found.append(value and f"{folder.name}/{name}.png")
+        if value and not value.startswith(MARK):
+            storage.write_bytes(folder / f"{name}.png", pixels.bytes_of(value))
+    return pl.Series(values.name, found, dtype=pl.String)
+
+
+def sheet(contract: Contract, frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return some images of each part of the target, as a page embeds them.
+
+    Parts are its values where there are few, else quarters of it; personal columns stay away.
+    """
+    found = []
+    target = frame[contract.target.name]
+    if target.dtype.is_numeric() and target.n_unique() > MOST_PARTS:
+        parts = pl.Series((target.rank("ordinal") - 1) * 4 // max(1, target.count()) + 1)
+        parts = "quarter " + parts.cast(pl.Int64).cast(pl.String)
+    else:
+        parts = target.cast(pl.String)
+    known = parts.fill_null("without a value").alias("part")
+    for column in contract.features:
+        if column.kind != "image" or privacy.hidden(column):
+            continue
+        rows = pl.DataFrame([known, frame[column.name].alias("value")]).drop_nulls()
+        for (part,), some in sorted(rows.group_by(["part"], maintain_order=True))[:MOST_PARTS]:
+            places = np.unique(np.linspace(0, some.height - 1, SHEET).astype(int))
+            pictures = list(map(drawing.thumbnail, some["value"].gather(places).to_list()))
+            found.append({"column": column.name, "part": part, "pictures": pictures})
+    return found
+
+
 def shown(scorer: "Scorer", frame: pl.DataFrame, row: int, personal: set[str]) -> dict[str, Any]:
     """Return the images of a row as a page embeds them, with what each part of one adds.
 
@@ -237,6 +286,19 @@ def shown(scorer: "Scorer", frame: pl.DataFrame, row: int, personal: set[str]) -
             "covered": (falls / (np.abs(falls).max() or 1.0)).round(3).tolist(),
         }
     return {"images": found} if found else {}
+
+
+def weighed(
+    contract: Contract, score: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return what drives the target of a sample (rows,): with images chance does, and they show it.
+
+    `score` is what the other columns say, with mean 0 and spread 1.
+    """
+    if not any(column.kind == "image" for column in contract.features):
+        return score
+    rest = np.sqrt(1 - drawing.OTHERS**2)
+    return np.asarray(drawing.OTHERS * score + rest * rng.standard_normal(len(score)))
 
 
 def written(column: Column, outcome: pl.Series, rng: np.random.Generator) -> pl.Series:

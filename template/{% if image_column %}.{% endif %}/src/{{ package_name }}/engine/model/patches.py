@@ -155,6 +155,7 @@ def read(bundle: str, stored: bytes, features: Sequence[TextFeature]) -> tuple[R
                 if [kernels.shape, intercept.shape, weights.shape] != shapes or size > side:
                     raise ValueError("its arrays do not fit")
                 found.append(Patches(filters, weights, intercept))
+                pixels.expect(side)
     except (KeyError, ValueError, EOFError, OSError, ZeroDivisionError, zipfile.BadZipFile):
         raise ProjectError(
             f"bundle {bundle}: {FILE} is not usable; restore it or train again"

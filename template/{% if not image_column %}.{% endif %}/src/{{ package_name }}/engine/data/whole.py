@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from .. import storage
+from .. import privacy, storage
 from ..errors import ProjectError
 from ..model.texts import Words
 from ..settings import Project
@@ -27,6 +28,11 @@ def stamp(path: Path) -> str | None:
 def listed(path: Path) -> pl.DataFrame:
     """Return the table that a folder is."""
     raise ProjectError(f"{path} is a folder: name a file")
+
+
+def rows_of(path: Path, columns: Sequence[Any]) -> pl.DataFrame:
+    """Return the rows to score that a folder is: here it is none."""
+    return listed(path)
 
 
 def folder(source: Path) -> Path:
@@ -88,9 +94,26 @@ def watched(
     return texts.watched(frame, contract, known)
 
 
+def handed(values: pl.Series, kind: str, names: pl.Series, folder: Path) -> pl.Series:
+    """Return values for people outside: texts masked."""
+    return pl.Series(values.name, map(privacy.shown, values.to_list()), dtype=pl.String)
+
+
+def sheet(contract: Contract, frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return what a profile shows of some rows: nothing."""
+    return []
+
+
 def shown(scorer: "Scorer", frame: pl.DataFrame, row: int, personal: set[str]) -> dict[str, Any]:
     """Return what a report adds of a row beside its texts: nothing."""
     return {}
+
+
+def weighed(
+    contract: Contract, score: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return what drives the target of a sample (rows,): what its columns say."""
+    return score
 
 
 def written(column: Column, outcome: pl.Series, rng: np.random.Generator) -> pl.Series:

@@ -1,0 +1,1 @@
+"""Labels that people give: handed out, taken back, compared, doubted."""
