@@ -59,7 +59,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
     if gate["gains_too_little"] and _would_pass(project, best, rivals, chosen_by, primary):
         named = project.plan.named(best)
         gate["reasons"].append(f"{named} would pass: [{best}] for MOD-02 in plan/overrides.yaml")
-    parts = _by_slice(project, agreed, tested, scorer, trained["baselines"][0], gate)
+    parts = slices.judge(project, agreed, tested, scorer, trained["baselines"][0], gate)
     judged = value.judge(project, y, tested.answers, level, tested.groups, made_up=made_up)
     gate["reasons"] += judged.reasons
     gate["warnings"] += judged.warnings
@@ -92,7 +92,8 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
             "hash": scorer.manifest.data_sha256,
             "test_set_used": trial.log_access(project, version, tested.sha256),
         },
-        "slices": parts,
+        **parts,
+        "reweighed": trained.get("reweighed"),
         **judged.report,
     }
     # What reports and the plan read back is what JSON holds: NaN has become null.
@@ -111,35 +112,6 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
         role = ", the champion (`ml rollback` takes it back)," if known else ""
         raise CheckFailed(f"version {version}{role} fails its gate: " + "; ".join(gate["reasons"]))
     return report
-
-
-def _by_slice(
-    project: Project,
-    agreed: contract.Contract,
-    tested: trial.Tested,
-    scorer: Scorer,
-    simplest: str,
-    gate: dict[str, Any],
-) -> list[dict[str, Any]]:
-    """Measure the champion by slices; what its worst one means goes into `gate`.
-
-    Without labels a slice has no quality that a gate could ask for.
-    """
-    p, plain = (tested.score[name] for name in (scorer.manifest.champion, simplest))
-    y, level = tested.y, task.level(scorer.manifest.decision)
-    primary, floor = scorer.manifest.primary_metric, project.config.evaluation.worst_slice
-    found = slices.run(project, agreed, tested.frame, tested.places, y, p, primary, level, plain)
-    gate["warnings"] = []
-    if task.LABELS_NEEDED and floor:
-        both = (
-            metrics.score(primary, y, p, level),
-            metrics.score(primary, y, plain, task.compared(level)),
-        )
-        weak = slices.weak(found, *both, primary, floor, project.plan.named(primary))
-        gate["worst_slice"] = weak.worst
-        gate["reasons"] += weak.reasons
-        gate["warnings"] += weak.warnings
-    return found
 
 
 def _would_pass(

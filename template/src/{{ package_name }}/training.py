@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from . import decision, features, models
-from .engine import history, metrics, monitoring, progress, slices, storage, task, use
+from .engine import history, metrics, monitoring, progress, reweighing, slices, storage, task, use
 from .engine.data import contract, validation
 from .engine.data import target as targets
 from .engine.data.kept import keep, remembered, taken, told
@@ -218,10 +218,11 @@ def run(project: Project) -> dict[str, Any]:
     tested = np.unique(np.concatenate([valid for _, valid in parts.folds]))
     kept = keep(development, test, tested, agreed, settings.seed)
     data = development_data(project, development, agreed)
+    again = reweighing.of(project, agreed, development, data.y, parts)
     del test, development
     x, y, places = task.probed(data.x, data.y, data.spec.measured, settings.seed)
     when = None if data.time is None else data.time[places]
-    data, parts = data._replace(x=x, y=y, time=when), parts.probed(places)
+    data, parts = data._replace(x=x, y=y, time=when), again.parts.probed(places)
     tuned = tuned_settings(project, parts)
     baselines, candidates = facts.baselines, facts.candidates
     compared = compare(project, data, parts, tuned)
@@ -237,7 +238,7 @@ def run(project: Project) -> dict[str, Any]:
     used_by = {part for name in found for part in compared.parts(name)}
     wanted = {*baselines, *candidates, *used_by} & {*models.FITTERS}
     names = [name for name in found if name in wanted]
-    some = data.rows(drawn(np.arange(len(data.y)), FIT_ROWS, settings.seed))
+    some = data.rows(drawn(again.every(len(data.y)), FIT_ROWS, settings.seed))
     for name in names:
         started = time.perf_counter()
         progress.tell(f"fitting {name} to {number(len(some.y))} rows", len(fitted) + 1, len(names))
@@ -304,6 +305,12 @@ def run(project: Project) -> dict[str, Any]:
             partial(fit, project, largest), project, data, parts, largest, found[largest].params
         ),
         "features": data.spec.names,
+        "reweighed": again.told(
+            {name: found[name] for name in compared.parts(chosen)},
+            partial(cross_validate, data=data, project=project),
+            partial(decision.decide, project, data),
+            facts.primary_metric,
+        ),
         "made": made.described(history.known(features.FEATURES, data.spec)),
         "add_up": [name for name in compared.parts(chosen) if view_of(name) == "linear"],
         "tuned": sorted(tuned),

@@ -54,6 +54,7 @@ class Training(Strict, frozen=True):
     members: Count = 2
     max_rounds: Count = 2000
     threads: Annotated[int, msgspec.Meta(ge=0)] = 0
+    reweigh: str = ""  # a column of groups that learning shall not tell apart by their outcomes
     track: bool = True
     # Of an MLflow server; without one a file of the project.
     tracking_uri: Annotated[str, msgspec.Meta(pattern=r"^(https?://\S+)?$")] = ""
@@ -74,6 +75,8 @@ class Evaluation(Strict, frozen=True):
     min_slice_rows: Count = 50
     # What the metric of the worst slice is of that of all rows, at least; 0: only told.
     worst_slice: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.8
+    # What the rate of the worst group is of that of the best, at least; 0: only told.
+    fair_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
 
 
 class Serving(Strict, frozen=True):

@@ -1,4 +1,4 @@
-"""The primary metric on parts of the test set, and whether the worst part is good enough."""
+"""The primary metric on parts of the test set, whether the worst is good enough, and fairness."""
 
 from typing import Any, NamedTuple
 
@@ -9,10 +9,14 @@ from numpy.typing import NDArray
 from . import metrics, privacy, progress, resampling, task
 from .data.contract import Contract
 from .formats import number, percent
+from .model.scorer import Scorer
+from .model.trial import Tested
 from .settings import Project, refused
 
 SLICE_LEVELS = 8
-RATES = ("recall", "precision", "accuracy")  # of decisions, where a task has them
+# Of decisions, where a task has them.
+RATES = ("selection_rate", "recall", "false_positive_rate", "precision", "accuracy")
+FEWEST = 50  # rows that a rate is a share of, in each group: with fewer nobody can tell
 
 
 def run(
@@ -47,7 +51,7 @@ def run(
             rows = (values == level).to_numpy()[places]
             if count < settings.min_slice_rows or task.lacks(y[rows]):
                 continue
-            names = [primary]
+            names, shares = [primary], dict[str, Any]()
             if settings.slices:  # groups that somebody asks about: what is right of them, too
                 shares = metrics.shares(y[rows], p[rows], at)
                 names += [one for one in RATES if one in shares and one != primary]
@@ -64,10 +68,115 @@ def run(
                     "low": interval.low,
                     "high": interval.high,
                     **({} if plain is None else {"plain": _plain(primary, y, plain, rows, at)}),
-                    **({"rates": {n: measured[n]._asdict() for n in names}} if names[1:] else {}),
+                    **({"rates": _rates(measured, names, shares)} if names[1:] else {}),
                 }
             )
     return results
+
+
+def _rates(
+    measured: dict[str, resampling.Interval], names: list[str], shares: dict[str, Any]
+) -> dict[str, Any]:
+    """Return each rate with its interval, and the rows that it is a share of."""
+    return {
+        name: measured[name]._asdict()
+        | ({"of": int(np.count_nonzero(shares[name]))} if name in shares else {})
+        for name in names
+    }
+
+
+def judge(
+    project: Project,
+    agreed: Contract,
+    tested: Tested,
+    scorer: Scorer,
+    simplest: str,
+    gate: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the slices of the champion and how fair it is; what follows goes into `gate`.
+
+    Without labels a slice has no quality that a gate could ask for.
+    """
+    p, plain = (tested.score[name] for name in (scorer.manifest.champion, simplest))
+    y, level = tested.y, task.level(scorer.manifest.decision)
+    primary, settings = scorer.manifest.primary_metric, project.config.evaluation
+    found = run(project, agreed, tested.frame, tested.places, y, p, primary, level, plain)
+    gate["warnings"] = []
+    if task.LABELS_NEEDED and (floor := settings.worst_slice):
+        both = (
+            metrics.score(primary, y, p, level),
+            metrics.score(primary, y, plain, task.compared(level)),
+        )
+        worst = weak(found, *both, primary, floor, project.plan.named(primary))
+        gate["worst_slice"] = worst.worst
+        gate["reasons"] += worst.reasons
+        gate["warnings"] += worst.warnings
+    if not any(item.get("rates") for item in found):
+        return {"slices": found}
+    rate, why = task.fair(project.facts)
+    equal = fair(found, rate)
+    for item in equal:
+        said = _unfair(item, settings.fair_ratio)
+        if said and item["judged"] and item["ratio_high"] < settings.fair_ratio:
+            gate["reasons"].append(said)
+        elif said:
+            chance = ", and it may be chance: a named person decides" if item["judged"] else ""
+            gate["warnings"].append(f"{said}{chance}")
+    return {"slices": found, "fair": {"rate": rate, "why": why, "groups": equal}}
+
+
+def fair(found: list[dict[str, Any]], rate: str) -> list[dict[str, Any]]:
+    """Hold the groups of each column against each other by a rate of decisions.
+
+    The ratio is that of the smallest rate to the largest. Its interval takes the groups as
+    independent (delta method on its logarithm). With too few rows for the rate in a group nobody
+    can tell: `judged` is then False.
+    """
+    told = []
+    for column in dict.fromkeys(item["column"] for item in found if item.get("rates")):
+        groups = [item for item in found if item["column"] == column and rate in item["rates"]]
+        known = [item for item in groups if (item["rates"][rate]["value"] or 0) > 0]
+        if len(groups) < 2 or len(known) < 2:
+            continue
+        low, high = (pick(known, key=lambda g: g["rates"][rate]["value"]) for pick in (min, max))
+        one, other = low["rates"][rate], high["rates"][rate]
+        ratio = one["value"] / other["value"]
+        spread = float(np.hypot(*((r["high"] - r["low"]) / (2 * r["value"]) for r in (one, other))))
+        told.append(
+            {
+                "column": column,
+                "low": low["level"],
+                "high": high["level"],
+                "low_rate": one["value"],
+                "high_rate": other["value"],
+                "ratio": ratio,
+                "ratio_low": float(ratio * np.exp(-spread)),
+                "ratio_high": float(min(1.0, ratio * np.exp(spread))),
+                "judged": len(known) == len(groups) and all(_enough(g, rate) for g in groups),
+            }
+        )
+    return told
+
+
+def _enough(group: dict[str, Any], rate: str) -> bool:
+    """Whether a group has the rows that a rate is a share of."""
+    rows = group["rates"][rate].get("of")
+    return rows is None or rows >= FEWEST
+
+
+def _unfair(item: dict[str, Any], floor: float) -> str:
+    """Say of a column that its groups are too far apart, or that nobody can tell; else ""."""
+    if not floor:
+        return ""
+    if not item["judged"]:
+        return f"whether groups of {item['column']} are treated alike cannot be told: too few rows"
+    if item["ratio"] >= floor:
+        return ""
+    return (
+        f"groups of {item['column']} differ: {number(item['low_rate'], 3)} for {item['low']}, "
+        f"{number(item['high_rate'], 3)} for {item['high']}, ratio {number(item['ratio'], 2)}; at "
+        f"least {number(floor, 2)} is asked for (evaluation.fair_ratio)"
+    )
 
 
 def _plain(

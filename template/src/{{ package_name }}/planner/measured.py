@@ -42,6 +42,10 @@ ALWAYS = ("OVERRIDES", "GATES")  # what they show is known without a run
 # The report of each block and what is said of it. `{x:2}` is a number with at most 2 decimals,
 # `{x:%}` a share, `{x:code}` a name, `{x:name}` a model or metric in words, `{x:ci3}` a value with
 # its interval; names without a type are made by MADE.
+OF_GROUPS = {
+    "selection_rate": "share with a positive decision",
+    "false_positive_rate": "share of false alarms among negatives",
+}
 TEXTS: dict[str, tuple[str, str]] = {
     "VAL-02": (
         "metrics",
@@ -403,7 +407,7 @@ def _metrics(report: Report, project: Project) -> Report:
             f"{escape(named(name))} {number(v[metric], 4)} in {number(v['fit_seconds'], 1)} s"
             for name, v in tried.items()
         ),
-        "gaps": _gaps(report["slices"], project),
+        "gaps": _gaps(report["slices"], project) + _fair(report, project),
         "width": len(report["slices"]),
         "least": _least(gate.get("worst_slice")),
         "weakest": "; ".join(
@@ -421,6 +425,43 @@ def _least(worst: Report | None) -> str:
     if worst is None:
         return ""
     return f"; at worst {percent(worst['share'])} of all rows ({percent(worst['floor'])} asked)"
+
+
+def _fair(report: Report, project: Project) -> str:
+    """Say which rate groups should share, how far they do, and what reweighing changed."""
+    told = []
+    if fair := report.get("fair"):
+        rate = OF_GROUPS.get(fair["rate"]) or project.plan.named(fair["rate"])
+        told.append(f"alike: {escape(rate)} is what groups should share, as {fair['why']}")
+        told += [
+            f"alike by {code(one['column'])}: ratio {number(one['ratio'], 2)} "
+            f"({number(one['ratio_low'], 2)} to {number(one['ratio_high'], 2)})"
+            + ("" if one["judged"] else ", from too few rows to judge")
+            for one in fair["groups"]
+        ]
+    if again := report.get("reweighed"):
+        metric = project.plan.named(report["primary_metric"])
+        before, after = again["before"], again["after"]
+        told.append(
+            f"reweighed by {code(again['column'])}, out of fold: {escape(metric)} "
+            f"{number(before['metric'], 3)} to {number(after['metric'], 3)}"
+        )
+        told += (
+            [
+                f"{OF_GROUPS.get(name) or project.plan.named(name)}: smallest to largest ratio "
+                f"{number(_ratio(before, name), 2)} before, {number(_ratio(after, name), 2)} after"
+                for name in before["groups"][0]
+                if name not in ("level", "n")
+            ]
+            if before["groups"]
+            else []
+        )
+    return "".join(f"\n{line}" for line in told)
+
+
+def _ratio(side: Report, name: str) -> float | None:
+    rates = [group[name] for group in side["groups"] if group.get(name)]
+    return min(rates) / max(rates) if len(rates) > 1 else None
 
 
 def _gaps(slices: list[Report], project: Project) -> str:
@@ -441,7 +482,7 @@ def _gaps(slices: list[Report], project: Project) -> str:
         for ratio, name, low, high, one, other in sorted(found, key=lambda item: item[0])[:2]:
             apart = "apart" if one["high"] < other["low"] else "not apart"
             told.append(
-                f"\n{escape(project.plan.named(name))} by {code(column)}: "
+                f"\n{escape(OF_GROUPS.get(name) or project.plan.named(name))} by {code(column)}: "
                 f"{number(one['value'], 2)} for {escape(low['level'])}, "
                 f"{number(other['value'], 2)} for {escape(high['level'])}, "
                 f"ratio {number(ratio, 2)}, intervals {apart}"

@@ -31,7 +31,8 @@ class Rows:
     def values(self, names: Sequence[str], weights: Array | None = None) -> list[float]:
         """Return metrics by their names; `weights` of shape (rows,) in the order of `y`."""
         draw = Draw(self, weights)
-        return [_METRICS[name](draw) for name in names]
+        known = {**_METRICS, **OF_GROUPS}
+        return [known[name](draw) for name in names]
 
     @cached_property
     def loss(self) -> Array:
@@ -161,6 +162,10 @@ _METRICS: dict[str, Callable[[Draw], float]] = {
     "mcc": _mcc,
 }
 NAMES = tuple(_METRICS)
+OF_GROUPS: dict[str, Callable[[Draw], float]] = {  # of people, beside precision and recall
+    "selection_rate": lambda d: _ratio(d.tp + d.fp, d.total),
+    "false_positive_rate": lambda d: _ratio(d.fp, d.negatives),
+}
 # calibration_slope is not in the table: it is best at 1.
 HIGHER_IS_BETTER = {
     name: name not in ("log_loss", "brier", "ece") for name in NAMES if name != "calibration_slope"
@@ -208,7 +213,8 @@ def shares(y: Array, p: Array, level: float) -> dict[str, Array]:
     every, rarer = np.ones(len(y), bool), y if 2 * y.sum() <= len(y) else ~y
     ranked = dict.fromkeys(("roc_auc", "balanced_accuracy"), rarer)
     counted = {"precision": flagged, "recall": y, "pr_auc": y, "f1": y | flagged}
-    return {"accuracy": every, **ranked, **counted}
+    of_groups = {"selection_rate": every, "false_positive_rate": ~y}
+    return {"accuracy": every, **ranked, **counted, **of_groups}
 
 
 def means(y: Array, answers: dict[str, Array]) -> dict[str, Array]:

@@ -100,6 +100,17 @@ def level(decision: Mapping[str, float]) -> float:
     return decision["threshold"]
 
 
+def fair(facts: Facts) -> tuple[str, str]:
+    """Return the rate that groups of people should share, and why it is that one.
+
+    Hardt et al. 2016 tell recall from the rate of false alarms, Chouldechova 2017 precision.
+    """
+    return {
+        "block": ("false_positive_rate", "who is stopped without a reason is harmed"),
+        "inform": ("precision", "a flag should mean the same of everybody"),
+    }.get(facts.action, ("recall", "who is missed goes without what is done for others"))
+
+
 def compared(level: float) -> float:
     """Return the level at which all models are compared: that of the champion."""
     return level

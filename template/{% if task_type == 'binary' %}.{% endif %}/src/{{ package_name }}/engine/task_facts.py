@@ -8,6 +8,7 @@ class TaskFacts:
     calibration: str
     threshold: str
     # Answers
+    action: str
     action_success: float
     cost_fn: float
     cost_fp: float

@@ -108,6 +108,11 @@ def level(decision: Mapping[str, float]) -> float:
     return decision["cut"]
 
 
+def fair(facts: Facts) -> tuple[str, str]:
+    """Return the rate of decisions that groups should share, and why: none is measured here."""
+    return "", ""
+
+
 def compared(level: float) -> float:
     """Return the level at which all models are compared: that of the champion."""
     return level

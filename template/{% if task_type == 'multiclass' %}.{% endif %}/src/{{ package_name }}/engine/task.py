@@ -120,6 +120,14 @@ def level(decision: Mapping[str, float]) -> float:
     return decision["review_level"]
 
 
+def fair(facts: Facts) -> tuple[str, str]:
+    """Return the rate that groups of people should share, and why it is that one.
+
+    Overall accuracy equality of Berk et al. 2021: no class is the good one.
+    """
+    return "accuracy", "each group should get as many right answers"
+
+
 def compared(level: float) -> float:
     """Return the level at which all models are compared: that of the champion."""
     return level

@@ -110,6 +110,11 @@ def level(decision: Mapping[str, float]) -> Floats:
     return np.array(list(decision.values()))
 
 
+def fair(facts: Facts) -> tuple[str, str]:
+    """Return the rate of decisions that groups should share, and why: none is measured here."""
+    return "", ""
+
+
 def compared(level: Floats) -> Floats | None:
     """Return the level at which all models are compared: each at the best one of its own."""
     return None
