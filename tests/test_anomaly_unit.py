@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 import sklearn.metrics as sk
 from helpers import package
+from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 
 package.anomaly()
@@ -110,6 +111,34 @@ def test_an_isolation_forest_is_that_of_scikit_learn() -> None:
     far = detectors.normal(learnt.x, learnt.spec).away(learnt.x)
     peer = IsolationForest(n_estimators=models.TREES, max_samples=256, random_state=7).fit(far)
     assert np.abs(fitted.predict(learnt.x) + peer.score_samples(far)).max() < 1e-5
+
+
+def test_what_components_lose_is_what_scikit_learn_loses() -> None:
+    learnt = data()
+    fitted = models.principal_components(learnt, 7, {})
+    away = detectors.Rebuilt.cut(detectors.normal(learnt.x, learnt.spec).away(learnt.x))
+    peer = PCA(models.KEPT, svd_solver="full").fit(away)
+    lost = ((away - peer.inverse_transform(peer.transform(away))) ** 2).sum(axis=1)
+    assert fitted.predict(learnt.x) == pytest.approx(lost, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["principal_components", "autoencoder"])
+def test_what_is_rebuilt_badly_breaks_the_rule_that_columns_follow(name: str) -> None:
+    """Each value of the odd rows is usual by itself: no deviation of a column tells them."""
+    learnt = data(rows=3000)
+    rng = np.random.default_rng(1)
+    x = learnt.x.copy()
+    x[:, :3] = rng.normal(size=(3000, 1)) + 0.1 * rng.normal(size=(3000, 3))
+    x[:, 3] = rng.normal(size=3000)
+    odd = x[:200].copy()
+    odd[:, 2] = -odd[:, 0]
+    odd = odd[np.abs(odd[:, 0]) > 1]
+    learnt = learnt._replace(x=x)
+    fitted = models.FITTERS[name](learnt, 7, {})
+    usual, broken = fitted.predict(x[200:]), fitted.predict(odd)
+    assert np.mean(broken > np.quantile(usual, 0.9)) > 0.9
+    alone = models.robust_z(learnt, 7, {}).predict
+    assert np.mean(alone(odd) > np.quantile(alone(x[200:]), 0.9)) < 0.6
 
 
 def test_the_mean_score_is_of_three_detectors_in_their_own_deviations() -> None:

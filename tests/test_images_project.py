@@ -20,7 +20,7 @@ SMALL = {
     "ML_TRAINING__THREADS": "1",
     "ML_EVALUATION__BOOTSTRAP": "100",
 }
-WORDS = ("pillow", "from PIL", "pixels", "PatchWeights", "FEAT-04", "format: image")
+WORDS = ("pillow", "from PIL", "pixels", "PatchWeights", "format: image")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_a_run_learns_from_images_and_puts_broken_files_into_quarantine(project:
     profile = (project.folder / "reports/profile.html").read_text(encoding="utf-8")
     assert profile.count("<img src=") == 6 * 8 and "image: scratch" in profile
     plan = (project.folder / "PLAN.md").read_text(encoding="utf-8")
-    assert "FEAT-04" in plan and "not measured yet" not in plan
+    assert "names a file, by a path" in plan and "not measured yet" not in plan
     project.ml("plan", "check")
 
 

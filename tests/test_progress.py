@@ -255,3 +255,44 @@ def test_every_block_of_people_has_a_role_that_answers_for_it(tmp_path: Path) ->
     kinds = [kind for duty in plan.responsibilities for kind in duty.blocks]
     asked = {name.partition("-")[0] for name, block in plan.blocks.items() if block.human}
     assert asked <= {*kinds} and len(kinds) == len({*kinds})
+
+
+def left(project: Project, identifier: str, gate: str | None = None) -> list[tuple[str, str]]:
+    found = check.check(project, gate)
+    return [
+        (f.level, f.message) for f in found if f.id == identifier and "is named as" in f.message
+    ]
+
+
+def test_a_large_risk_and_a_duty_need_somebody_in_their_role(tmp_path: Path) -> None:
+    answers = {"preset": "credit", "plan_depth": "standard"}
+    project = Project(render(tmp_path / "project", **answers))
+    large = {risk.owner: risk.id for risk in project.plan.risks if risk.score >= progress.LARGE}
+    assert large == {"data engineer": "R1", "data scientist": "R2", "risk": "R4"}
+    assert {level for level, _ in left(project, "RISK-02")} == {"todo"}
+    assert {level for level, _ in left(project, "RISK-02", "G4")} == {"error"}
+    owners = {duty.owner for duty in project.plan.duties}
+    told = "\n".join(message for _, message in left(project, "REG-01", "G1"))
+    assert owners and all(f"named as {owner} in plan/progress.yaml" in told for owner in owners)
+    keep(project, roles={role: ["@eva"] for role in (*large, *owners)})
+    assert not left(project, "RISK-02", "G4") + left(project, "REG-01", "G4")
+    keep(project, roles={"data scientist": ["@eva"], "risk": ["@bob"]})
+    [(level, message)] = left(project, "RISK-02", "G4")
+    assert level == "error" and "data engineer" in message and "R1 (12 of 25)" in message
+
+
+def test_a_light_plan_asks_for_no_roles(tmp_path: Path) -> None:
+    project = Project(render(tmp_path / "project", preset="credit", plan_depth="light"))
+    assert not project.plan.risks and "risks:" not in (
+        project.path("plan/plan.yaml").read_text(encoding="utf-8").splitlines()
+    )
+    assert not left(project, "REG-01", "G4")
+
+
+def test_the_page_for_executives_names_who_owns_the_largest_risks(project: Project) -> None:
+    keep(project, roles={"data engineer": ["@eva"]})
+    plan_report.run(project, "exec")
+    page = project.path("reports/plan_exec.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if " x " in line and line.startswith("|")]
+    assert len(rows) == 3 and "| 3 x 4 = 12 |" in rows[0] and rows[0].endswith("| @eva |")
+    assert "**nobody yet**, role: sponsor" in rows[1]

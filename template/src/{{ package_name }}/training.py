@@ -286,6 +286,7 @@ def run(project: Project) -> dict[str, Any]:
                 "std": float(np.std(result.scores)),
                 "fit_seconds": seconds[name],
                 "rounds": result.params.get("rounds"),
+                "params": result.params,
                 "parts": len(compared.parts(name)),
             }
             for name, result in found.items()
@@ -314,6 +315,7 @@ def run(project: Project) -> dict[str, Any]:
         "made": made.described(history.known(features.FEATURES, data.spec)),
         "add_up": [name for name in compared.parts(chosen) if view_of(name) == "linear"],
         "tuned": sorted(tuned),
+        "settings": project.config.of_training,
         "use": use.so_far(len(parts.development) + len(parts.test)),
     }
     scores = found[chosen].watched(final, data.x, tested)

@@ -112,6 +112,15 @@ class Config(Strict, frozen=True):
     serving: Serving = msgspec.field(default_factory=Serving)
     monitoring: Monitoring = msgspec.field(default_factory=Monitoring)
 
+    @property
+    def of_training(self) -> dict[str, dict[str, Any]]:
+        """The settings that a model and its judgement follow from, by group."""
+        groups = {name: getattr(self, name) for name in ("training", "tuning", "evaluation")}
+        found = {name: msgspec.structs.asdict(group) for name, group in groups.items()}
+        aside = ("threads", "track", "tracking_uri")  # an address may hold a password
+        found["training"] = {k: v for k, v in found["training"].items() if k not in aside}
+        return found
+
 
 GROUPS = {group.name: group.type() for group in msgspec.structs.fields(Config)}
 VARIABLES = {  # every setting, by the variable that overrides it
@@ -255,6 +264,22 @@ class Skill(msgspec.Struct, frozen=True, kw_only=True):
     action: str
 
 
+class Risk(msgspec.Struct, frozen=True, kw_only=True):
+    """What may go wrong: likelihood and impact, 1 to 5, what watches it, whose role it is."""
+
+    id: str
+    risk: str
+    likelihood: int
+    impact: int
+    watched: str
+    owner: str
+
+    @property
+    def score(self) -> int:
+        """Likelihood times impact, 1 to 25."""
+        return self.likelihood * self.impact
+
+
 class Duty(msgspec.Struct, frozen=True, kw_only=True):
     """Who stands for a part of the work, by role, and the paths that belong to it."""
 
@@ -294,6 +319,7 @@ class Plan(msgspec.Struct, kw_only=True, dict=True):
     flow: tuple[str, ...] = ()  # a diagram of a row's way through the system
     responsibilities: tuple[Duty, ...] = ()
     skills: tuple[Skill, ...] = ()
+    risks: tuple[Risk, ...] = ()
     laws_checked: str | None = None
     duties: tuple[LegalDuty, ...] = ()
     sources: dict[str, str] = {}

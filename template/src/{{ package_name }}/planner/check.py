@@ -87,7 +87,7 @@ def _found(
         *_outliers(project),
         *_decisions(project, due),
         *_links(project, text, parts),
-        *_figures(project),
+        *_figures(project, due),
     ]
 
 
@@ -445,8 +445,10 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
             yield Finding("error", place, f"{message}{said(used[name])}: run `ml run`")
 
 
-def _figures(project: Project) -> Iterator[Finding]:
+def _figures(project: Project, due: set[str]) -> Iterator[Finding]:
     if progress := measured.figures(project):
+        for identifier, message in progress.unowned(project):
+            yield Finding("error" if identifier in due else "todo", identifier, message)
         for identifier, message in progress.check(project):
             yield Finding("warning", identifier, message)
 

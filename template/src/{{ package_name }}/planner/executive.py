@@ -10,7 +10,7 @@ from ..engine import report, storage
 from ..engine.formats import number, percent
 from ..engine.report import charts
 from ..engine.settings import Plan, Project
-from . import check, gates, markup
+from . import check, gates, markup, measured
 from .blocks import Parts, escape, read, survey, unanswered, unread
 from .compared import MISSING
 from .measured import overridden
@@ -31,7 +31,6 @@ SCENARIOS = {
     "npv": "As planned",
     "npv_early": "Early",
 }
-RISK = re.compile(r"R\d+ (?P<name>.*?): (?P<score>\d x \d = (?P<size>\d+)); (?P<watch>.*)")
 
 
 def run(project: Project) -> list[Path]:
@@ -44,7 +43,7 @@ def run(project: Project) -> list[Path]:
     above = [f"# {escape(name)}: decision on one page", "", *unread(problems)]
     above += _asked(project, parts, verdict)
     above += ["", *_verdict(project.plan, verdict), "", *_evidence(held)]
-    below = ["", *_risks(project.plan, parts), "", *_open(project, parts), ""]
+    below = ["", *_risks(project, parts), "", *_open(project, parts), ""]
     below += [*_refused(project.plan, parts), *_taken(project.plan)]
     cells = (f"| {name} | {text} |" for name, _, text in money)
     table = ["", f"| {_title(project.plan)} | NPV |", "|---|--:|", *cells]
@@ -134,25 +133,29 @@ def _size(row: tuple[str, float]) -> float:
     return row[1]
 
 
-def _risks(plan: Plan, parts: Parts) -> list[str]:
+def _risks(project: Project, parts: Parts) -> list[str]:
     """Return the largest risks of the register, or those that every plan knows."""
-    identifier = "RISK-02" if "RISK-02" in plan.blocks else "RISK-01"
-    lines = [re.sub(r"^- \S+ ", "", line) for line in plan.blocks[identifier].lines]
-    found = [match for line in lines if (match := RISK.match(line))]
-    found.sort(key=lambda match: -int(match["size"]))
-    rows = [
-        (_sentence(match["name"]), match["score"], _named(plan, match["watch"])) for match in found
-    ]
-    if not rows:
-        known = re.sub(r"^known: ", "", " ".join(lines), flags=re.IGNORECASE).rstrip(".")
-        title = plan.blocks[identifier].title
-        rows = [(_sentence(risk), "not scored", title) for risk in known.split("; ")]
-    human = parts.get(("human", identifier))
-    owner = _owner(human.attributes if human else {})
-    oncall = escape(plan.answers["oncall"])
-    owner = owner if owner != NOBODY else f"{NOBODY}, on call: {oncall}"
+    plan = project.plan
     head = ["| Largest risks | Score | Watched by | Owner |", "|---|--:|---|---|"]
-    return head + [f"| {' | '.join((*row, owner))} |" for row in rows[:RISKS]]
+    if figures := measured.figures(project):
+        roles = figures.read(project).roles
+        largest = sorted(plan.risks, key=lambda risk: -risk.score)[:RISKS]
+        return head + [
+            f"| {_sentence(risk.risk)} | {risk.likelihood} x {risk.impact} = {risk.score} "
+            f"| {_named(plan, risk.watched)} "
+            f"| {escape(', '.join(roles.get(risk.owner, ()))) or f'{NOBODY}, role: {risk.owner}'} |"
+            for risk in largest
+        ]
+    block = plan.blocks["RISK-01"]
+    known = " ".join(re.sub(r"^- \S+ ", "", line) for line in block.lines)
+    known = re.sub(r"^known: ", "", known, flags=re.IGNORECASE).rstrip(".")
+    human = parts.get(("human", "RISK-01"))
+    owner = _owner(human.attributes if human else {})
+    owner = owner if owner != NOBODY else f"{NOBODY}, on call: {escape(plan.answers['oncall'])}"
+    return head + [
+        f"| {_sentence(risk)} | not scored | {block.title} | {owner} |"
+        for risk in known.split("; ")[:RISKS]
+    ]
 
 
 def _open(project: Project, parts: Parts) -> list[str]:

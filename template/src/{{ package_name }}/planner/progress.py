@@ -17,6 +17,7 @@ from .blocks import code, escape
 FILE = "plan/progress.yaml"
 MEND = "correct it, its own comments say how"
 WEEKS_A_MONTH = DAYS_A_MONTH / 7
+LARGE = 12  # a risk of at least this score, of 25, needs an owner
 ROUNDING = 0.5  # weeks: those of the first tasks are rounded
 Z80 = 0.8416212335729143  # standard normal quantile of 80 %
 CODEOWNERS = "# Written by `ml plan sync` from the roles in plan/progress.yaml: edit those.\n"
@@ -222,6 +223,24 @@ def check(project: Project) -> Iterator[tuple[str, str]]:
         yield "TEAM-02", f"{FILE} names people for {skill}, which is no skill of TEAM-02"
     if _codeowners(project, progress) is not None:
         yield "TEAM-02", ".github/CODEOWNERS does not follow the roles: run `ml plan sync`"
+
+
+def unowned(project: Project) -> Iterator[tuple[str, str]]:
+    """Yield id and message of large risks and duties by law whose role nobody fills."""
+    plan, roles = project.plan, read(project).roles
+    owned: list[tuple[str, str, str]] = [
+        ("RISK-02", risk.owner, f"risk {risk.id} ({risk.score} of 25)")
+        for risk in plan.risks
+        if risk.score >= LARGE
+    ]
+    owned += [("REG-01", duty.owner, f"{duty.article}") for duty in plan.duties]
+    left: dict[tuple[str, str], list[str]] = {}
+    for identifier, role, what in owned:
+        if identifier in plan.blocks and not roles.get(role):
+            left.setdefault((identifier, role), []).append(what)
+    for (identifier, role), things in left.items():
+        many = f" and {len(things) - 1} more" if len(things) > 1 else ""
+        yield identifier, f"nobody is named as {role} in {FILE}, who owns {things[0]}{many}"
 
 
 def _schedule(progress: Progress) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from .engine.model.detectors import (
     Isolation,
     Mean,
     Normal,
+    Rebuilt,
     Tails,
     Trees,
     normal,
@@ -22,7 +23,8 @@ from .engine.model.plain import Matrix, floor32
 
 TREES, SAMPLE = 200, 256  # of an isolation forest: Liu, Ting & Zhou 2008 need 100 and 256
 STEPS = 256  # of a column in ECOD
-SCALE_ROWS = 20_000  # that tell the mean and the spread of a score
+SCALE_ROWS = 20_000  # that tell the mean and the spread of a score, or train a network
+KEPT = 0.9  # of the variance, by principal components
 Floats = NDArray[np.float64]
 
 
@@ -109,6 +111,36 @@ def isolation_forest(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     return Fitted(model, predict)
 
 
+def principal_components(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
+    """Rank by what the leading principal components do not rebuild (Shyu et al. 2003)."""
+    usual = _normal(data, rows := ordinary(data))
+    away = Rebuilt.cut(usual.away(rows))
+    center = away.mean(axis=0)
+    variances, axes = np.linalg.eigh(np.atleast_2d(np.cov(away - center, rowvar=False)))
+    shares = np.cumsum(variances[::-1]) / max(variances.sum(), np.finfo(float).tiny)
+    few = min(int(np.searchsorted(shares, KEPT)) + 1, max(1, len(variances) - 1))
+    axes = axes[:, ::-1][:, :few]
+    model = Rebuilt(usual, ((axes, -center @ axes), (axes.T, center)), bent=False)
+    return Fitted(model, model.predict)
+
+
+def autoencoder(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
+    """Rank by what a small network does not rebuild from half as many numbers (Hawkins 2002)."""
+    from sklearn.neural_network import MLPRegressor
+
+    usual = _normal(data, rows := ordinary(data))
+    away = Rebuilt.cut(usual.away(rows[drawn(np.arange(len(rows)), SCALE_ROWS, seed)]))
+    width = away.shape[1]
+    sizes = (2 * width, max(1, width // 2), 2 * width)
+    network = MLPRegressor(
+        hidden_layer_sizes=sizes, early_stopping=True, max_iter=200, random_state=seed
+    )
+    network.fit(away, away if width > 1 else away[:, 0])
+    layers = tuple(zip(network.coefs_, network.intercepts_, strict=True))
+    model = Rebuilt(usual, layers, bent=True)
+    return Fitted(model, model.predict)
+
+
 def mean_score(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     """Rank by the mean of three that see different things: one value, all tails, combinations.
 
@@ -173,6 +205,8 @@ FITTERS: dict[str, Fitter] = {
     "robust_z": robust_z,
     "ecod": ecod,
     "isolation_forest": isolation_forest,
+    "principal_components": principal_components,
+    "autoencoder": autoencoder,
     "mean_score": mean_score,
 }
 # From simple to complex: a later one is chosen only when it is clearly better.

@@ -60,6 +60,7 @@ def _log(project: Project, training: dict[str, Any]) -> None:
                 "head": made["head"],
                 "rounds": training["candidates"][training["chosen"]]["rounds"],
                 "features": len(training["features"]),
+                **_settings(training),
             }
         )
         mlflow.log_metrics(
@@ -71,6 +72,13 @@ def _log(project: Project, training: dict[str, Any]) -> None:
         files = {"manifest.json", "training.json", "contract.odcs.yaml", "model.onnx"}
         for file in sorted(files.difference(kept)):
             mlflow.log_artifact(str(folder / file))
+
+
+def _settings(training: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of the project and the parameters of the chosen model by their names."""
+    params = training["candidates"][training["chosen"]]["params"]
+    groups = {**training["settings"], "model": params}
+    return {f"{group}.{name}": v for group, values in groups.items() for name, v in values.items()}
 
 
 def _file(project: Project) -> str:

@@ -321,6 +321,52 @@ class Tails(NamedTuple):
         return Trees(tree, node, feature, *narrow).emit(graph, away)
 
 
+class Rebuilt(NamedTuple):
+    """How badly a row is rebuilt from a few numbers: the sum of squares of what is lost.
+
+    `layers` are pairs of weights (before, after) and biases (after,) that lead from the deviations
+    of a row, cut at CAP, through fewer numbers back to them. `bent`: negative numbers become 0
+    after each layer but the last; without it, the layers are those of principal components.
+    """
+
+    normal: Normal
+    layers: tuple[tuple[Floats, Floats], ...]
+    bent: bool
+
+    def predict(self, x: Matrix) -> Floats:
+        """Return how unusual rows are, shape (rows,)."""
+        away = self.cut(self.normal.away(x))
+        found = away
+        for place, (weights, biases) in enumerate(self.layers, 1):
+            found = found @ weights + biases
+            if self.bent and place < len(self.layers):
+                found = np.maximum(found, 0.0)
+        return np.asarray(((away - found) ** 2).sum(axis=1))
+
+    @staticmethod
+    def cut(away: Matrix) -> Floats:
+        """Return deviations within -CAP and CAP, shape (rows, columns)."""
+        return np.clip(away, np.float32(-CAP), np.float32(CAP)).astype(np.float64)
+
+    def emit(self, graph: Graph, width: int) -> str:
+        """Add the nodes of `predict`."""
+        return self.over(graph, self.normal.emit(graph))
+
+    def over(self, graph: Graph, away: str) -> str:
+        """Add the nodes that come after the deviations."""
+        bounds = [graph.constant(sign * CAP, np.float32) for sign in (-1, 1)]
+        away = graph.node("Cast", [graph.node("Clip", [away, *bounds])], to=DOUBLE)
+        found = away
+        for place, (weights, biases) in enumerate(self.layers, 1):
+            found = graph.node("MatMul", [found, graph.constant(weights)])
+            found = graph.node("Add", [found, graph.constant(biases[None])])
+            if self.bent and place < len(self.layers):
+                found = graph.node("Max", [found, graph.constant([[0.0]])])
+        lost = graph.node("Sub", [away, found])
+        squares = graph.node("Mul", [lost, lost])
+        return graph.node("ReduceSum", [squares, graph.constant([1], np.int64)], keepdims=1)
+
+
 class Mean(NamedTuple):
     """The mean of what several detectors say, each in standard deviations from its own mean.
 
