@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from helpers import package  # noqa: F401  (makes `package_name` importable)
 from helpers.rendering import render
@@ -516,3 +517,22 @@ def test_a_simpler_model_is_advised_only_where_it_would_pass(
     scores = {"class_prior": 0.5, "logistic_regression": linear}
     asked = project, "logistic_regression", list(scores), scores, "roc_auc"
     assert evaluation._would_pass(*asked) is passes
+
+
+def test_no_verdict_agrees_beside_a_row_that_contradicts(
+    measured: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent = Row("BUD-01", "Build cost", "at most 1 EUR", "2 EUR", compared.AGAINST)
+    monkeypatch.setattr(evidence.Evidence, "_use_rows", lambda _: iter([spent]))
+    assert evidence.verdict(measured).startswith(
+        "in doubt: the table contradicts the plan in Build"
+    )
+
+
+def test_too_short_a_history_by_the_answers_names_the_one_of_the_rows(measured: Project) -> None:
+    stop = measured.plan.decisions["VAL-01"]
+    told = {"rule": "value.history", "value": "stop", "why": "no row is left to learn from"}
+    measured.plan.decisions["VAL-01"] = msgspec.structs.replace(stop, **told)
+    said = evidence.verdict(measured)
+    assert "rows that were read reach over 90 days" in said.replace("\u00a0", " ")
+    assert "`ml update --data history_months=3.0`" in said

@@ -24,6 +24,7 @@ DRIFT = {
 }
 REPORTS = ("metrics", "data_quality", "training", "bench", "drift", "progress")
 AGAINST = "**contradicts**"
+CHANCE = "may be chance"  # worse than planned, but its interval holds what was planned
 GAIN = {"value": "gain", "low": "gain_low", "high": "gain_high"}
 WORTH = {"value": "value_per_year", "low": "value_low", "high": "value_high"}
 ORIGINS = {"given": "answer"}  # in words for people; the others say themselves
@@ -302,6 +303,8 @@ class Compared(ABC):
         if against:
             doubts = "; ".join(escape(item.message) for item in against)
             return f"in doubt: {doubts} ({figure})"
+        if worse := [row.quantity for row in self.rows() if row.says == AGAINST]:
+            return f"in doubt: the table contradicts the plan in {', '.join(worse)} ({figure})"
         if self.unfounded:
             return f"not yet: what was measured agrees, but {self._ask()} ({figure})"
         return f"**go**: measured, and nothing contradicts the plan ({figure})"

@@ -6,7 +6,7 @@ from functools import cached_property
 from ..engine.formats import number, percent
 from .blocks import escape
 from .compared import (
-    AGAINST,
+    CHANCE,
     MISSING,
     SLACK,
     WRITE,
@@ -128,7 +128,7 @@ class Evidence(Compared):
         planned = "no limit" if least is None else self._from(f"at least {percent(least)}")
         found = interval(right, share=True)
         low = least is not None and (right.get("value") or 1.0) < least
-        says = AGAINST if low else "agrees"
+        says = CHANCE if low else "agrees"
         yield self._row(
             "EVAL-05", "Right among the accepted", planned, found, "ev.accepted", says=says
         )

@@ -6,7 +6,7 @@ from functools import cached_property
 from ..engine.formats import number, percent
 from .blocks import escape
 from .compared import (
-    AGAINST,
+    CHANCE,
     MISSING,
     SLACK,
     Compared,
@@ -100,7 +100,7 @@ class Amounts(Compared):
         bias, limit = self._measured("bias"), self.answers["max_bias"]
         planned = self._from(f"at most {number(limit, 4)}{self._unit} up or down", "max_bias")
         found = interval(bias, 4) + self._unit * bool(bias)
-        says = AGAINST if bias and abs(bias["value"]) > limit else "agrees"
+        says = CHANCE if bias and abs(bias["value"]) > limit else "agrees"
         yield self._row("OBJ-01", "Bias", planned, found, "ev.bias", says=says)
         used = self.metrics.get("champion", {}).get("quantile")
         asked = number(self.plan.number("EVAL-05", "order_quantile"), 3)
