@@ -204,3 +204,10 @@ def test_a_preset_trains_at_once(project: Path, preset: str) -> None:
         )
         assert done.returncode == 0, done.stderr
     assert "churn" not in (project / "contracts/dataset.odcs.yaml").read_text() or preset == "churn"
+
+
+@pytest.mark.parametrize("task", ["multilabel", "recommendation"])
+def test_without_a_preset_no_figure_comes_from_one(task: str, tmp_path: Path) -> None:
+    made = render(tmp_path / "project", task_type=task)
+    origins = yaml.safe_load((made / "plan/plan.yaml").read_text(encoding="utf-8"))["origins"]
+    assert set(origins.values()) == {"default"}

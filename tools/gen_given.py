@@ -75,7 +75,7 @@ USUAL = """\
 {{% set found = {{}} %}}
 {defaults}{{% for name, value in usual.items() if name in answers %}}
 {{% set same = (value | float - answers[name]) | abs <= 1e-9 * (answers[name] | abs) %}}
-{{% set usual_one = "preset" if name in preset_answers else "default" %}}
+{{% set usual_one = "preset" if preset != "none" and name in preset_answers else "default" %}}
 {{% set _ = found.update({{name: usual_one if same else "given"}}) %}}
 {{% endfor %}}
 {people}{{{{ found | to_json }}}}

@@ -425,6 +425,10 @@ def _exclude_identifier(column: Candidate) -> None:
         column.exclude("identifier", f"named so, {different} different values")
     elif column.kind == "category" and different >= NEAR_UNIQUE * len(filled):
         column.exclude("identifier", f"{different} different texts in {len(filled)} rows")
+    elif (
+        column.kind == "category" and different > MAX_LEVELS and "unreadable" in dict(column.notes)
+    ):
+        column.role = "excluded"  # numbers or dates as texts: hardly a level comes again
     elif column.kind == "integer" and filled.abs().max() > 2**53:  # type: ignore[operator]
         column.exclude("identifier", "whole numbers of more than 15 digits")
     elif column.kind == "integer" and (filled.sort().diff().drop_nulls() == 1).all():
