@@ -961,6 +961,7 @@ def test_run_keeps_what_people_edited(tmp_path):
     class Project:  # the parts of settings.Project that are used, without a plan on disk
         root = tmp_path
         contract_path = tmp_path / "contracts" / "dataset.odcs.yaml"
+        path = tmp_path.joinpath
 
         class config:  # noqa: N801
             class data:  # noqa: N801
