@@ -71,7 +71,7 @@ def told(text: str) -> set[str]:
         for code in re.findall(r"`([^`]*)`", cell):
             words = code.rpartition("ml ")[2].split()
             names = [word for word in words if re.fullmatch(r"[a-z-]+", word)]
-            if names[0] in ("contract", "edge", "features", "label", "plan"):
+            if names[0] in ("canary", "contract", "edge", "features", "label", "plan"):
                 group = names[0]
                 names = names[1:]
             found.add(f"{group} {names[0]}".strip())

@@ -25,7 +25,7 @@ Names = tuple[str, ...]
 
 
 def read(project: Project, scorer: Scorer, days: int | None) -> tuple[list[Any], str]:
-    """Return the champion's rows of the last days, None: of all, and which days these are.
+    """Return a version's rows of the last days, None: of all, and which days these are.
 
     A row that was logged twice, because a caller sent its event id again, is there once.
     """
@@ -36,11 +36,11 @@ def read(project: Project, scorer: Scorer, days: int | None) -> tuple[list[Any],
     first = dt.date.fromisoformat(files[0].stem)
     if days is not None:
         first = last - dt.timedelta(days=days - 1)
-    scored = [output for output in scorer.outputs if output.name == scorer.score]
+    told = [o for o in scorer.outputs if o.name == scorer.score or o.role == "decision"]
     line_type = msgspec.defstruct(
         "Line",
         [
-            *(("version", str), *fields(scored), ("features", dict[str, Any])),
+            *(("version", str), *fields(told), ("features", dict[str, Any])),
             *((keys.EVENT_ID, str, ""), ("keys", dict[str, str], {})),
         ],
     )
@@ -51,7 +51,7 @@ def read(project: Project, scorer: Scorer, days: int | None) -> tuple[list[Any],
             # The last line of a killed service, or a damaged one.
             with suppress(msgspec.MsgspecError, UnicodeDecodeError):
                 row: Any = decode(line)
-                rows[row.event_id or len(rows)] = row
+                rows[row.version, row.event_id or len(rows)] = row
     return [row for row in rows.values() if row.version == scorer.version], f"{first} to {last}"
 
 

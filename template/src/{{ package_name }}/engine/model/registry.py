@@ -154,17 +154,7 @@ def promote(project: Project, version: str, *, force_reason: str | None = None) 
     folder = _verified(project, registry, version)
     scorer = Scorer.load(folder)
     _seal(folder, entry)
-    objections = []
-    if entry.gate_passed is None:
-        objections.append("it is not evaluated: run `ml evaluate`")
-    elif not entry.gate_passed:
-        objections.append("its gate did not pass")
-    if changed := _judged_by_another_plan(project, folder):
-        objections.append(f"{changed} of the plan has changed since `ml evaluate {version}`")
-    if scorer.manifest.contract_sha256 != contract.read(project.contract_path).fingerprint:
-        objections.append("the data contract has changed since it was trained")
-    if registry.ended:
-        objections.append(f"the model was retired on {registry.ended.on}")
+    objections = _objections(project, registry, version, scorer)
     if objections and not (force_reason or "").strip():
         raise CheckFailed(
             f"{version} is not promoted: {' and '.join(objections)} "
@@ -180,6 +170,29 @@ def promote(project: Project, version: str, *, force_reason: str | None = None) 
         registry.previous.append(registry.champion)
     entry.status, registry.champion, registry.ended = "champion", version, None
     _write(project, registry)
+
+
+def objections(project: Project, version: str) -> list[str]:
+    """Return what speaks against promoting a version; ProjectError for a damaged bundle."""
+    registry = read(project)
+    _known(registry, version)
+    scorer = Scorer.load(_verified(project, registry, version))
+    return _objections(project, registry, version, scorer)
+
+
+def _objections(project: Project, registry: Registry, version: str, scorer: Scorer) -> list[str]:
+    entry, objections = registry.versions[version], []
+    if entry.gate_passed is None:
+        objections.append("it is not evaluated: run `ml evaluate`")
+    elif not entry.gate_passed:
+        objections.append("its gate did not pass")
+    if changed := _judged_by_another_plan(project, project.path(f"models/{version}")):
+        objections.append(f"{changed} of the plan has changed since `ml evaluate {version}`")
+    if scorer.manifest.contract_sha256 != contract.read(project.contract_path).fingerprint:
+        objections.append("the data contract has changed since it was trained")
+    if registry.ended:
+        objections.append(f"the model was retired on {registry.ended.on}")
+    return objections
 
 
 def end(project: Project, ended: Ended) -> None:

@@ -24,9 +24,10 @@ from prometheus_client import start_http_server
 from ..errors import ProjectError
 from ..settings import Project
 from . import proto
+from .canary import Split
 from .refusal import Problem, Refused, refused, too_busy, too_slow
 from .requests import Model, Rows
-from .service import DRAIN_SECONDS, REQUEST_ID, TICK_SECONDS, Service, cannot_listen, log, log_lines
+from .service import DRAIN_SECONDS, REQUEST_ID, TICK_SECONDS, cannot_listen, log, log_lines
 
 HEAD_BYTES = 32_768  # of metadata
 IDLE_MS = 300_000  # after which a connection without calls is closed
@@ -63,7 +64,7 @@ class Tls(NamedTuple):
         return grpc.ssl_server_credentials([pair], root, require_client_auth=root is not None)
 
 
-class Calls(Service):
+class Calls(Split):
     """The service for callers over gRPC."""
 
     def __init__(self, project: Project, interface: proto.Interface) -> None:
@@ -171,7 +172,7 @@ class Calls(Service):
             rows = self._rows(model, body)
             if (left := context.time_remaining()) is not None and left <= 0:
                 raise asyncio.CancelledError
-            predictions = await self.predict(model, rows)
+            model, rows, predictions = await self.answered(model, rows, request_id)
             content = self._content(model, predictions)
         except Refused as error:
             refusal = error

@@ -25,9 +25,10 @@ from starlette.exceptions import HTTPException
 from ..model.scorer import TYPES, ServedColumn, example, row_type
 from ..settings import Project
 from . import expected, guard, reasons
+from .canary import Split
 from .refusal import Refusal, Refused, refused, too_slow
 from .requests import MAX_HISTORY, Model, Rows
-from .service import DRAIN_SECONDS, REQUEST_ID, Service, cannot_listen, log_lines
+from .service import DRAIN_SECONDS, REQUEST_ID, cannot_listen, log_lines
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -36,7 +37,7 @@ ASGIApp = Callable[[Message, Receive, Send], Awaitable[None]]
 log = logging.getLogger("serving")
 
 
-class Http(Service):
+class Http(Split):
     """The service for callers over HTTP, who together hold no more than a budget of bytes."""
 
     def __init__(self, project: Project) -> None:
@@ -69,7 +70,7 @@ class Http(Service):
                 status, content = 200, await self.explain(model, body, scope["query_string"])
             else:
                 rows = model.rows(body, self.limits.max_rows)
-                predictions = await self.predict(model, rows)
+                model, rows, predictions = await self.answered(model, rows, request_id)
                 answer = model.answer_type(*model.head, predictions)
                 status, content = 200, msgspec.json.encode(answer)
         except Refused as refusal:
