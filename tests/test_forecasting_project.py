@@ -209,10 +209,22 @@ def test_a_day_more_of_each_series_is_new_rows(project: Made) -> None:
         for command in ("ingest", "validate", "retrain-check"):
             project.ml(command)
         assert project.report("retrain")["checks"][3]["value"] == 48
-    finally:
-        source.write_bytes(whole)
+        few = rows.filter(pl.col("article_id").is_in(rows["article_id"].unique().sort().head(12)))
+        silent = few.filter(pl.col("day") < pl.col("day").max() - dt.timedelta(days=20))
+        others = rows.filter(~pl.col("article_id").is_in(few["article_id"].unique().implode()))
+        pl.concat([others, silent]).write_parquet(source)
         for command in ("ingest", "validate"):
             project.ml(command)
+        told = project.ml("features", "build")
+        assert "article_id: 12 of 48 without a row in the last 14 days, 0 began" in told
+        project.ml("monitor", code=None)  # of rows that other tests sent
+        (life,) = project.report("drift")["lives"]
+        assert (life["silent"], life["level"]) == (12, "warn")
+        assert "Who is there" in (project.folder / "reports/drift.html").read_text()
+    finally:
+        source.write_bytes(whole)
+        for command in (["ingest"], ["validate"], ["features", "build"]):
+            project.ml(*command)
 
 
 @pytest.mark.parametrize(("step", "days"), [("day", 14), ("week", 98), ("month", 434)])

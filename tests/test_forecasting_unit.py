@@ -85,6 +85,15 @@ def test_what_looks_back_equals_what_a_hand_computes() -> None:
     assert (early["recent"], np.isnan(early["before"])) == (10.0, True)
 
 
+def test_series_that_fell_silent_or_began_are_counted() -> None:
+    old, new = series([1.0] * 80, "old"), series([2.0] * 100, "new")
+    rows = pl.concat([series([3.0] * 100), old, new.tail(10), series([4.0] * 86, "late")])
+    features = examples.lookbacks(PROJECT, AGREED)
+    (told,) = history.state_of(features, AGREED, rows).lives()
+    # Of 14 days: the last event of "late" lies just within them.
+    assert told == {"by": "shop", "days": 14.0, "known": 4, "silent": 1, "began": 1}
+
+
 def test_smoothing_learns_level_and_season() -> None:
     week = [0, 5, 10, 20, 30, 60, 85]
     rows = series([float(n) for n in week * 20])

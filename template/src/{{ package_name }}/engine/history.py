@@ -29,6 +29,7 @@ from .model.history import (
     Past,
     State,
     key_of,
+    read,
     read_of,
     write,
 )
@@ -233,18 +234,19 @@ def run(project: Project) -> dict[str, Any]:
     """
     versions = dict.fromkeys(filter(None, (registry.read(project).champion,)))
     versions |= dict.fromkeys([registry.newest(project)])
-    built = {}
+    built, lives = {}, []
     for version in versions:
         folder = registry.folder(project, version)
         spec = storage.read_json(folder / "features.json", FeatureSpec)
         if spec.history:
             built[version] = msgspec.to_builtins(build(project, folder, spec.history))
+            lives = lives or read(folder, spec.history).lives()
     if not built:
         raise ProjectError(
             "no feature looks back, so there is no state to build: declare one in FEATURES of "
             "features.py (Lag, Window, DaysSince), then `ml run`"
         )
-    return {"versions": built}
+    return {"versions": built, "lives": lives}
 
 
 def build(project: Project, folder: Path, features: tuple[Lookback, ...]) -> Any:

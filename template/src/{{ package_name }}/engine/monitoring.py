@@ -41,6 +41,7 @@ ALPHA_WARN, ALPHA_ACT = 0.05, 0.001  # of a whole report: divided by the number 
 FLOOR = 1e-4  # the smallest share in PSI
 TEST_SET = "test set"
 CONTROL_WINDOWS = 40
+MOVED_KEYS = 0.1  # share of the keys of a state beyond which somebody should look
 
 
 class Window(NamedTuple):
@@ -296,7 +297,9 @@ def run(project: Project, data: Path | None = None, labels: Path | None = None) 
         if None not in tested:  # undefined where all test rows have one value
             judged = window.scores, window.labels, known, scorer.manifest, tested, settings
             report["performance"] = comparison.compare(*judged)
+    report["lives"] = _lives(scorer)
     parts = [report[name] for name in ("violations", "performance") if report[name]]
+    parts += report["lives"]
     if (level := worst([report["level"], *(part["level"] for part in parts)])) != "ok":
         report["level"] = level
     storage.write_json(project.path("reports/drift.json"), report)
@@ -310,6 +313,15 @@ def run(project: Project, data: Path | None = None, labels: Path | None = None) 
         ]
         raise CheckFailed(f"drift: {', '.join(causes)}: see reports/drift.html")
     return report
+
+
+def _lives(scorer: Scorer) -> list[dict[str, Any]]:
+    """Tell of the keys of the state how many fell silent or began, and whether these are many."""
+    found = scorer.state.lives() if scorer.state else []
+    for told in found:
+        moved = told["silent"] + told["began"]
+        told["level"] = "warn" if moved > MOVED_KEYS * told["known"] else "ok"
+    return found
 
 
 def simulate_drift(project: Project) -> dict[str, Any]:

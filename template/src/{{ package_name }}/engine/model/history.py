@@ -413,6 +413,24 @@ class State:
                 found[index] = value
         return found
 
+    def lives(self) -> list[dict[str, Any]]:
+        """Count keys that fell silent or began within the days that a `DaysSince` warns of.
+
+        Silent are those whose last event is older, before the last of all; of those that began
+        every event is younger.
+        """
+        found = []
+        for feature in self.features:
+            events = self.events[feature.by]
+            if not isinstance(feature, DaysSince) or feature.most is None or not len(events.times):
+                continue
+            edge = events.times.max() - round(feature.most * DAY)
+            last = events.times[events.first + events.counts - 1]
+            told = {"by": feature.by, "days": feature.most, "known": len(events.keys)}
+            told |= {"silent": int((last < edge).sum())}
+            found.append(told | {"began": int((events.times[events.first] > edge).sum())})
+        return found
+
     def _ask(
         self,
         by: str,
