@@ -21,7 +21,7 @@ from msgspec.structs import astuple
 from .. import keys, storage
 from ..errors import ProjectError
 from ..model import registry
-from ..model.scorer import ServedColumn, breach
+from ..model.scorer import Recounted, ServedColumn, breach
 from ..settings import Project
 from .requests import Model, Rows
 from .service import Service, where
@@ -170,7 +170,7 @@ class Split(Service):
     async def answered(self, model: Model, rows: Rows, request_id: str) -> tuple[Model, Rows, Rows]:
         """Return who answers, the rows as that one reads them, and the predictions."""
         challenger = self.challenger
-        if challenger is None or not rows:
+        if challenger is None or not rows or isinstance(rows, Recounted):  # by the champion's past
             return model, rows, await self.predict(model, rows)
         if not challenger.trial.share:
             found = await self.predict(model, rows)
