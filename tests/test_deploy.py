@@ -15,6 +15,7 @@ import pytest
 import yaml
 from helpers.rendering import render
 
+MODES = ("rest", "grpc", "batch", "streaming", "edge")
 SLOS = [
     {},
     {"availability": 0.93, "latency_ms": 1},  # 14.4 x 7 % is more than every request
@@ -175,26 +176,39 @@ def test_each_mode_gets_its_files_and_a_whole_runbook(tmp_path, modes):
             assert all((project / "deploy" / s).exists() for s in sources if s not in made)
 
 
-@pytest.mark.parametrize("modes", [["rest"], ["batch"]], ids=str)
+@pytest.mark.parametrize("modes", [[m] for m in MODES], ids=str)
 def test_the_image_holds_what_serving_needs_and_nothing_else(tmp_path, modes):
     project = render(tmp_path / "p", deployment_modes=modes, python_version="3.13")
     text = (project / "deploy/Dockerfile").read_text()
     stages = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
-    assert stages == ["python:3.13-slim"] * 2
+    assert stages == ["python:3.13-slim", "build", "python:3.13-slim"]
+    trains, serves = text.split("\nFROM ")[1:3]
     assert "# syntax" not in text and re.search(r"^USER \d{4,}$", text, re.MULTILINE)
     syncs = re.findall(r"uv sync (.*)", text)
-    assert len(syncs) == 2
+    assert [sync.startswith("--locked --no-default-groups --group train") for sync in syncs] == [
+        *(False, False),
+        True,
+    ]
+    assert "train" not in serves and 'CMD ["run"]' in trains
     assert all("--locked" in sync and "--no-default-groups" in sync for sync in syncs)
     allowed = (project / ".dockerignore").read_text().splitlines()
     sources = {
         source
-        for line in re.findall(r"^COPY (?!--from)(.*) \S+$", text, re.MULTILINE)
+        for line in re.findall(r"^COPY (?!--from)(?:--chown=\S+ )?(.*) \S+$", text, re.MULTILINE)
         for source in line.split()
     }
     for source in sources:
-        assert any(name.removeprefix("!").split("/")[0] == source for name in allowed), source
-        assert source in ("uv.lock", "models") or (project / source).exists()
-    if modes == ["rest"]:
-        assert "--start-period" in text and text.rstrip().endswith('CMD ["ml", "serve"]')
-    else:
-        assert text.rstrip().endswith('ENTRYPOINT ["ml", "score"]')
+        assert any(
+            name[1:].split("/")[0] == source.split("/")[0] for name in allowed if name[:1] == "!"
+        ), source
+        made = ("uv.lock", "models", "contracts/predict.proto")
+        assert source in made or (project / source).exists()
+    last = {
+        "rest": 'CMD ["ml", "serve"]',
+        "grpc": 'CMD ["ml", "grpc", "serve"]',
+        "streaming": 'CMD ["ml", "stream", "run"]',
+        "batch": 'ENTRYPOINT ["ml", "score"]',
+        "edge": 'ENTRYPOINT ["ml", "edge", "collect"]',
+    }
+    assert text.rstrip().endswith(last[modes[0]])
+    assert ("--start-period" in text) == (modes[0] in ("rest", "grpc", "streaming"))

@@ -92,6 +92,13 @@ class Serving(Strict, frozen=True):
     log_predictions: bool = True
 
 
+class Bench(Strict, frozen=True):
+    """What a model may take up at most; `ml bench` fails above it."""
+
+    max_model_mb: Positive = 200.0
+    max_memory_mb: Positive = 512.0
+
+
 class Monitoring(Strict, frozen=True):
     """When drift counts."""
 
@@ -110,6 +117,7 @@ class Config(Strict, frozen=True):
     tuning: Tuning = msgspec.field(default_factory=Tuning)
     evaluation: Evaluation = msgspec.field(default_factory=Evaluation)
     serving: Serving = msgspec.field(default_factory=Serving)
+    bench: Bench = msgspec.field(default_factory=Bench)
     monitoring: Monitoring = msgspec.field(default_factory=Monitoring)
 
     @property

@@ -1,0 +1,227 @@
+"""A load test: the service in a process of its own, asked as often as at the planned peak.
+
+Requests begin at fixed times, whether or not earlier ones are answered, and each is timed from when
+it was due: a service that falls behind cannot hide it (coordinated omission, Tene 2015). Load and
+service share the machine, so what passes here has some room left.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from subprocess import DEVNULL, Popen
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from .. import progress, storage
+from ..errors import CheckFailed, ProjectError
+from ..formats import number
+from ..model import registry
+from ..model.scorer import Scorer, read_golden
+from ..settings import Project
+
+REPORT = "reports/load.json"
+START_SECONDS = 60
+ANSWER_SECONDS = 30.0
+WARM_UP = 50  # requests before the clock runs
+KEPT_UP = 0.99  # share of the planned requests that must have been sent when the time is over
+GROWTH = 1.2, 20.0  # of memory: times and MB more than after the first tenth are too much
+LONG_SECONDS = 300  # below, memory is told and not judged
+
+
+class Caller:
+    """Connections to the service, as many as requests are open at once."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def ask(self, body: bytes) -> int:
+        """Return the status of an answer; 0 where there was none."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self._ask(body)
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError):
+            return 0
+
+    async def _ask(self, body: bytes) -> int:
+        pair = (
+            self.idle.pop() if self.idle else await asyncio.open_connection("127.0.0.1", self.port)
+        )
+        reader, writer = pair
+        try:
+            head = f"POST /predict HTTP/1.1\r\nhost: load\r\ncontent-length: {len(body)}\r\n\r\n"
+            writer.write(head.encode() + body)
+            status = int((await reader.readline()).split()[1])
+            length = 0
+            while (line := await reader.readline()).strip():
+                name, _, value = line.partition(b":")
+                if name.lower() == b"content-length":
+                    length = int(value)
+            await reader.readexactly(length)
+        except BaseException:
+            writer.close()
+            raise
+        self.idle.append(pair)
+        return status
+
+    def close(self) -> None:
+        """Close all connections."""
+        for _, writer in self.idle:
+            writer.close()
+
+
+def run(project: Project, seconds: float, rate: float | None = None) -> dict[str, Any]:
+    """Ask the champion's service at the planned peak, or `rate` a second; write reports/load.json.
+
+    CheckFailed when more than 1 % of the answers take longer than latency_ms, more fail than the
+    plan's availability allows, requests fall behind, or memory grows.
+    """
+    answers = project.plan.answers
+    rate = rate or float(answers["peak_qps"])
+    folder = registry.champion_folder(project)
+    scorer = Scorer.load(folder)
+    rows = read_golden(folder, scorer.columns).rows
+    with _service(project) as (port, process):
+        progress.tell(f"{number(rate)} requests a second for {number(seconds)} s")
+        bodies = [msgspec.json.encode(row) for row in rows]
+        measured = asyncio.run(_load(port, process.pid, bodies, rate, seconds))
+    limits = {
+        "latency_ms": project.facts.latency_ms,
+        "failed_share": round(1 - float(answers["availability"]), 9),
+    }
+    report: dict[str, Any] = {
+        "version": scorer.version,
+        "run": scorer.manifest.run,
+        "made_up": registry.made_up(folder),
+        "rate": rate,
+        "seconds": seconds,
+        **measured,
+        "limits": limits,
+    }
+    report["reasons"] = _reasons(report)
+    storage.write_json(project.path(REPORT), report)
+    if report["reasons"]:
+        raise CheckFailed(f"{scorer.version} under load: {'; '.join(report['reasons'])}")
+    return report
+
+
+def _reasons(report: dict[str, Any]) -> list[str]:
+    """Say what does not hold."""
+    found, limits, requests = [], report["limits"], report["requests"]
+    if report["ms"]["p99"] > limits["latency_ms"]:
+        found.append(
+            f"99 % of the answers take up to {number(report['ms']['p99'], 1)} ms, more than "
+            f"latency_ms {number(limits['latency_ms'])}"
+        )
+    if report["failed"] > limits["failed_share"] * requests:
+        found.append(f"{report['failed']} of {requests} requests failed: {report['statuses']}")
+    if requests < KEPT_UP * report["planned"]:
+        found.append(f"{requests} of {report['planned']} planned requests were answered in time")
+    times, more = GROWTH
+    begin, end = report["memory_mb"]["begin"], report["memory_mb"]["end"]
+    if report["seconds"] >= LONG_SECONDS and begin and end > times * begin + more:
+        found.append(f"memory grew from {number(begin)} to {number(end)} MB")
+    return found
+
+
+async def _load(
+    port: int, pid: int, bodies: list[bytes], rate: float, seconds: float
+) -> dict[str, Any]:
+    """Send the requests; return what came of them."""
+    caller = Caller(port)
+    for count in range(WARM_UP):
+        await caller.ask(bodies[count % len(bodies)])
+    planned = max(1, round(rate * seconds))
+    taken = np.full(planned, np.nan)
+    statuses: Counter[int] = Counter()
+    memory: list[float | None] = []
+    began = time.perf_counter()
+
+    async def one(place: int, due: float) -> None:
+        status = await caller.ask(bodies[place % len(bodies)])
+        taken[place] = time.perf_counter() - due
+        statuses[status] += 1
+
+    tasks: set[asyncio.Task[None]] = set()
+    for place in range(planned):
+        due = began + place / rate
+        if (ahead := due - time.perf_counter()) > 0:
+            await asyncio.sleep(ahead)
+        task = asyncio.create_task(one(place, due))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        if place in (planned // 10, planned - 1):
+            memory.append(_memory_mb(pid))
+    await asyncio.gather(*tasks)
+    lasted = time.perf_counter() - began
+    caller.close()
+    answered = taken[~np.isnan(taken)] * 1000
+    p50, p95, p99 = np.percentile(answered, [50, 95, 99])
+    in_time = int((taken + np.arange(planned) / rate < seconds + ANSWER_SECONDS / 10).sum())
+    return {
+        "planned": planned,
+        "requests": in_time,
+        "rate_reached": planned / lasted,
+        "failed": planned - statuses[200],
+        "statuses": {str(status): count for status, count in sorted(statuses.items())},
+        "ms": {"p50": p50, "p95": p95, "p99": p99, "most": float(answered.max())},
+        "memory_mb": {"begin": memory[0], "end": memory[-1]},
+    }
+
+
+def _memory_mb(pid: int) -> float | None:
+    """Return the resident memory of a process in MB; None where only Linux would know."""
+    with suppress(OSError):
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return None
+
+
+@contextmanager
+def _service(project: Project) -> Iterator[tuple[int, Popen[bytes]]]:
+    """Run the service, without its log of predictions, which would take these for real ones."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    package = __package__.partition(".")[0]
+    command = [sys.executable, "-m", package, "serve", "--host", "127.0.0.1", "--port", str(port)]
+    source = str(Path(__file__).parents[3])
+    paths = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH", "")]))
+    given = os.environ | {"ML_SERVING__LOG_PREDICTIONS": "false", "PYTHONPATH": paths}
+    with Popen(command, cwd=project.root, env=given, stderr=DEVNULL) as process:
+        try:
+            end = time.monotonic() + START_SECONDS
+            while not _answers(port):
+                if process.poll() is not None or time.monotonic() > end:
+                    raise ProjectError("the service does not start: `ml serve` says why")
+                time.sleep(0.1)
+            yield port, process
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1):
+            return True
+    except OSError:
+        return False
+
+
+def told(report: dict[str, Any]) -> str:
+    """Return a report in words."""
+    ms, memory = report["ms"], report["memory_mb"]
+    grown = f", {number(memory['end'])} MB" if memory["end"] else ""
+    return (
+        f"{number(report['planned'])} requests, {report['failed']} failed; p50 "
+        f"{number(ms['p50'], 1)} ms, p99 {number(ms['p99'], 1)} ms{grown}: {REPORT}"
+    )
