@@ -108,7 +108,8 @@ def _query(
     return f"select {', '.join(map(cast, chosen))} from ({statement}\n) as source"
 
 
-def _driver(name: str, group: str) -> Any:
+def driver(name: str, group: str) -> Any:
+    """Return the package of a group of pyproject.toml; ProjectError when it is not installed."""
     try:
         return import_module(name)
     except ImportError:
@@ -119,12 +120,12 @@ def _driver(name: str, group: str) -> Any:
 
 
 def _postgres(source: Source, secret: str, statement: str, asked: Asked) -> pl.DataFrame:
-    driver = _driver("adbc_driver_postgresql.dbapi", "postgres")
+    adbc = driver("adbc_driver_postgresql.dbapi", "postgres")
     said = {"host": source.address.get("host"), "port": source.address.get("port")}
     said |= {"dbname": source.address.get("database"), "user": source.user, "password": secret}
     parts = [f"{name}={_value(value)}" for name, value in said.items() if value]
     with (
-        closing(driver.connect(f"{' '.join(parts)} connect_timeout={SECONDS}")) as connection,
+        closing(adbc.connect(f"{' '.join(parts)} connect_timeout={SECONDS}")) as connection,
         closing(connection.cursor()) as cursor,
     ):
         cursor.execute("set transaction isolation level repeatable read, read only")
@@ -164,8 +165,8 @@ def _sql_type(kind: pl.DataType) -> str:
 
 
 def _duckdb(path: Path, source: Source, statement: str, asked: Asked) -> pl.DataFrame:
-    driver = _driver("duckdb", "duckdb")
-    with closing(driver.connect(str(path), read_only=True)) as connection:
+    duckdb = driver("duckdb", "duckdb")
+    with closing(duckdb.connect(str(path), read_only=True)) as connection:
         connection.execute("set timezone = 'UTC'")
         described = connection.execute(f"describe select * from ({statement}\n)").fetchall()
         kinds = {row[0]: str(row[1]) for row in described}
