@@ -182,14 +182,14 @@ def test_the_image_holds_what_serving_needs_and_nothing_else(tmp_path, modes):
     text = (project / "deploy/Dockerfile").read_text()
     stages = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
     assert stages == ["python:3.13-slim", "build", "python:3.13-slim"]
-    trains, serves = text.split("\nFROM ")[1:3]
+    trains, serves = text.split("\nFROM ")[2:4]
     assert "# syntax" not in text and re.search(r"^USER \d{4,}$", text, re.MULTILINE)
     syncs = re.findall(r"uv sync (.*)", text)
     assert [sync.startswith("--locked --no-default-groups --group train") for sync in syncs] == [
         *(False, False),
         True,
     ]
-    assert "train" not in serves and 'CMD ["run"]' in trains
+    assert "group train" not in serves and 'CMD ["run"]' in trains
     assert all("--locked" in sync and "--no-default-groups" in sync for sync in syncs)
     allowed = (project / ".dockerignore").read_text().splitlines()
     sources = {
