@@ -82,7 +82,7 @@ def _in(schema: str) -> dict[str, str]:
 def _copy(cursor: Any, output: Path, run: str, where: dict[str, str]) -> int:
     """Copy a file into the table, some rows at a time."""
     table, done = pl.scan_parquet(output, glob=False), 0
-    rows = table.select(pl.len()).collect().item()
+    rows = int(table.select(pl.len()).collect().item())
     while done < rows or not done:
         part = table.slice(done, ROWS).with_columns(pl.lit(run).alias(RUN)).collect()
         cursor.adbc_ingest(data=part, mode="create_append", **where)
