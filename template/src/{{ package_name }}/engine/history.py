@@ -234,7 +234,8 @@ def run(project: Project) -> dict[str, Any]:
     """
     versions = dict.fromkeys(filter(None, (registry.read(project).champion,)))
     versions |= dict.fromkeys([registry.newest(project)])
-    built, lives = {}, []
+    built: dict[str, Any] = {}
+    lives: list[dict[str, Any]] = []
     for version in versions:
         folder = registry.folder(project, version)
         spec = storage.read_json(folder / "features.json", FeatureSpec)
