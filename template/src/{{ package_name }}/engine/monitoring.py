@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from . import (
+    attribution,
     comparison,
     metrics,
     performance,
@@ -290,7 +291,10 @@ def run(project: Project, data: Path | None = None, labels: Path | None = None) 
     report["made_up"] = _made_up(project, folder, window)
     report["plan"], report["source"] = used, window.source
     report |= drift(known, window.frame, window.scores, settings, project.facts.drift_test)
-    report |= {"violations": window.violations, "performance": None}
+    report |= {"violations": window.violations, "performance": None, "explanations": None}
+    if window.source != TEST_SET:
+        explained = attribution.compared(project, scorer, agreed, window.frame)
+        report["explanations"] = explained
     if (folder / "metrics.json").exists() and len(window.labels):
         evaluated = storage.read_json(folder / "metrics.json", dict[str, Any])["champion"]
         tested = Interval(**evaluated["metrics"][scorer.manifest.primary_metric])
