@@ -1,5 +1,6 @@
 """Explanation drift: what features do to answers, in new rows beside those of the test set."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import polars as pl
 import pytest
 from helpers import bundles as small
 
-from package_name.engine import attribution, monitoring, storage
+from package_name.engine import attribution, console, monitoring, storage
 from package_name.engine.errors import CheckFailed
 from package_name.engine.model import registry
 from package_name.engine.settings import Project
@@ -34,9 +35,7 @@ def moved(before: np.ndarray, after: np.ndarray) -> list[str]:
 
 def test_a_feature_that_does_more_or_less_than_before_is_named() -> None:
     assert moved(rows(1), rows(2, a=4)) == ["a"]
-    assert (
-        moved(rows(1), rows(2, b=0)) == []
-    )  # constant: it still moves answers from others' values
+    assert moved(rows(1), rows(2, b=0)) == ["b"]
     assert moved(rows(1, b=8), rows(2, b=1)) == ["b"]
     assert moved(rows(1), rows(2, c=50)) == []  # the model does not look at it
 
@@ -85,3 +84,11 @@ def test_without_a_test_set_or_new_rows_nothing_is_told(project: Project, tmp_pa
     assert attribution.compared(project, scorer, agreed, typed.head(20)) is None
     assert attribution.compared(project, scorer, agreed, typed.drop("calls")) is None
     assert attribution.compared(Project(tmp_path), scorer, agreed, typed) is None
+
+
+def test_reports_with_numbers_of_numpy_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    report = {"share": np.float64(0.5), "rows": np.arange(2), "one": np.int64(3)}
+    console.show(report, True, "never")
+    assert json.loads(capsys.readouterr().out) == {"share": 0.5, "rows": [0, 1], "one": 3}
+    console.show(report, False, "told")
+    assert capsys.readouterr().out == "told\n"

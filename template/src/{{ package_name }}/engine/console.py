@@ -61,4 +61,6 @@ def _declared_on(error: Exception) -> str:
 
 def show(result: Any, as_json: bool, text: str) -> None:
     """Print a result for people or for machines."""
-    typer.echo(msgspec.json.encode(result).decode() if as_json else text)
+    # Numbers of NumPy are plain ones, as in the report that was written.
+    told = msgspec.json.encode(result, enc_hook=lambda value: value.tolist()) if as_json else b""
+    typer.echo(told.decode() if as_json else text)
