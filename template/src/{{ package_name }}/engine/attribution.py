@@ -45,15 +45,15 @@ def compared(
     except ProjectError:
         return None  # of another contract: the run tells where it matters
     rng = np.random.default_rng(project.config.training.seed)
-    sides = [matrix_for(scorer, _some(rows, rng)) for rows in (tested, frame)]
-    if len(sides[0]) < MIN_TEST_ROWS:
+    before, after = (matrix_for(scorer, _some(rows, rng)) for rows in (tested, frame))
+    if len(before) < MIN_TEST_ROWS:
         return None
     progress.tell("what features do to answers, then and now")
 
     def score(x: Matrix) -> Floats:
         return task.ordered(scorer.predict(x)[scorer.score])
 
-    return moved(score, *sides, scorer.spec.names, rng)
+    return moved(score, before, after, scorer.spec.names, rng)
 
 
 def _some(rows: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
@@ -76,7 +76,7 @@ def moved(
 
     drawn = before[rng.integers(0, len(before), DRAWS)]
     bases = [score(x) for x in (before, after)]
-    found = []
+    found: list[dict[str, Any]] = []
     for place, name in enumerate(names):
         shares = []
         for x, base in zip((before, after), bases, strict=True):
