@@ -244,7 +244,7 @@ def test_settings_that_contradict_the_plan_are_named(
     found = [f"{f.level} {f.id} {f.message}" for f in check.check(Project(tmp_path))]
     assert [text for text in found if not re.search("^todo|not measured yet", text)] == [
         "warning DATA-02 pos_rate is 0.03, but positiveShare of the contract is 0.3: "
-        "correct the one that is wrong",
+        "correct the one that is wrong, the plan by `ml update --data pos_rate=0.3`",
         "warning DATA-02 training.test_share of config.yaml is 0.3, the plan counts on 0.2",
         "warning MON-01 monitoring.window_days of config.yaml is 14, the plan counts on 7",
         "error PLAN.md cost_fn was edited in .copier-answers.yml: "

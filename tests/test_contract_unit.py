@@ -1262,3 +1262,12 @@ KNOWN_ROWS = [
     (48.351, "a", False),
     (50.825, "b", False),
 ]
+
+
+def test_a_share_that_the_plan_has_otherwise_comes_with_the_command_that_mends_it(tmp_path):
+    path = tmp_path / "contract.yaml"
+    custom = {"positiveValue": "true", "positiveShare": 0.24321}
+    content = document(prop("x", "number"), target=prop("y", "boolean", "target", custom=custom))
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    told = contract.read(path).target.contradiction({"pos_rate": 0.5})
+    assert told.endswith("the plan by `ml update --data pos_rate=0.2432`")

@@ -31,7 +31,8 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True):
             return ""
         return (
             f"pos_rate is {number(planned)}, but positiveShare of the contract is {number(found)}: "
-            "correct the one that is wrong"
+            "correct the one that is wrong, the plan by `ml update --data "
+            f"pos_rate={found:.4g}`"
         )
 
 

@@ -41,7 +41,8 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True):
             return ""
         return (
             f"rarest_share is {number(share)}, but classShares of the contract give "
-            f"{planned[-1]} {number(found)}: correct the one that is wrong"
+            f"{planned[-1]} {number(found)}: correct the one that is wrong, the plan by "
+            f"`ml update --data rarest_share={found:.4g}`"
         )
 
 

@@ -53,7 +53,8 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True):
             if measured and not 2 / 3 < measured / share < 1.5:
                 return (
                     f"{name} is {number(share)}, but labelShares of the contract give "
-                    f"{number(measured)}: correct the one that is wrong"
+                    f"{number(measured)}: correct the one that is wrong, the plan by "
+                    f"`ml update --data {name}={measured:.4g}`"
                 )
         return ""
 
