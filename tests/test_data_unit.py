@@ -1126,7 +1126,7 @@ def test_each_setting_tells_the_form_that_works(tmp_path, monkeypatch, variable)
         ("evaluation: 5", "NAME is one of bootstrap, slices, min_slice_rows, worst_slice"),
         (
             "evaluatoin: {slices: []}",
-            "the groups are data, training, tuning, evaluation, serving, mon",
+            "the groups are data, training, tuning, evaluation, serving, bench, mon",
         ),
         ("training: {folds: 1}", ">= 2: write such as `training: {folds: 5}` in config.yaml"),
     ],
