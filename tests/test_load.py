@@ -130,6 +130,29 @@ def test_memory_that_grows_fails_a_long_run() -> None:
     assert not load._reasons(report | {"memory_mb": {"begin": 100.0, "end": 139.0}})
 
 
+def test_a_connection_that_the_service_closed_is_not_used_again() -> None:
+    """Services close what is idle for a minute; who asks then opens another one."""
+
+    async def main() -> list[int]:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"}")
+            writer.write(ANSWER % 200)
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        caller = load.Caller(server.sockets[0].getsockname()[1])
+        found = []
+        for _ in range(3):
+            found.append(await caller.ask(b"{}"))
+            await asyncio.sleep(0.05)
+        server.close()
+        found.append(await caller.ask(b"{}"))
+        caller.close()
+        return found
+
+    assert asyncio.run(main()) == [200, 200, 200, 0]
+
+
 @pytest.mark.nightly
 def test_ten_minutes_at_the_planned_peak(project: Project, monkeypatch: Any) -> None:
     monkeypatch.setattr(load, "_service", really)

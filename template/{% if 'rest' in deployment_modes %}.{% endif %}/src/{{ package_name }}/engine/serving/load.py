@@ -48,18 +48,17 @@ class Caller:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await self._ask(body)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError):
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError, IndexError):
             return 0
 
     async def _ask(self, body: bytes) -> int:
-        pair = (
-            self.idle.pop() if self.idle else await asyncio.open_connection("127.0.0.1", self.port)
-        )
+        pair = await self._connection()
         reader, writer = pair
         try:
             head = f"POST /predict HTTP/1.1\r\nhost: load\r\ncontent-length: {len(body)}\r\n\r\n"
             writer.write(head.encode() + body)
-            status = int((await reader.readline()).split()[1])
+            first = (await reader.readuntil(b"\n")).split()
+            status = int(first[1])
             length = 0
             while (line := await reader.readline()).strip():
                 name, _, value = line.partition(b":")
@@ -71,6 +70,15 @@ class Caller:
             raise
         self.idle.append(pair)
         return status
+
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Return a connection that the service has not closed, as it does with one long idle."""
+        while self.idle:
+            reader, writer = self.idle.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection("127.0.0.1", self.port)
 
     def close(self) -> None:
         """Close all connections."""
