@@ -1,6 +1,7 @@
 """Hard cases of serving, on the raw template package: hostile requests, files, kills, reloads."""
 
 import datetime as dt
+import hashlib
 import io
 import json
 import os
@@ -351,6 +352,52 @@ def test_a_model_without_usual_values_gives_no_reasons(project):
         answer = client.post("/explain", json=ROW)
         assert answer.status_code == 409 and "train again" in answer.json()["errors"][0]["hint"]
         assert client.post("/predict", json=ROW).status_code == 200
+
+
+def hashed(*keys: str) -> str:
+    return "".join(f"{hashlib.sha256(key.encode()).hexdigest()}  of {key}\n" for key in keys)
+
+
+def test_without_a_good_key_nobody_gets_an_answer(project, caplog):
+    path = project.root / "keys"
+    path.write_text("# callers\n" + hashed("old", "new"), encoding="utf-8")
+    locked = configure(project, api_keys="keys")
+    app = rest.create_app(locked)
+    with TestClient(app) as client:
+        for headers in ({}, {"x-api-key": "none"}, {"authorization": "Bearer"}):
+            for place in ("/predict", "/explain"):
+                answer = client.post(place, json=ROW, headers=headers)
+                assert answer.status_code == 401 and "Bearer" in answer.headers["www-authenticate"]
+        for headers in ({"authorization": "Bearer new"}, {"x-api-key": "old"}):
+            assert client.post("/predict", json=ROW, headers=headers).status_code == 200
+            assert client.post("/explain", json=ROW, headers=headers).status_code == 200
+        assert client.get("/ready").status_code == client.get("/metrics").status_code == 200
+        document = client.get("/openapi.json").json()
+        assert "401" in document["paths"]["/predict"]["post"]["responses"]
+        assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+        path.write_text(hashed("new"), encoding="utf-8")
+        until(lambda: client.post("/predict", json=ROW, headers={"x-api-key": "old"}).is_error)
+        path.write_text("no hash\n", encoding="utf-8")
+        until(lambda: "line 1" in caplog.text)
+        assert client.post("/predict", json=ROW, headers={"x-api-key": "new"}).status_code == 200
+    assert "new" not in "".join(p.read_text() for p in locked.path("data/predictions").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "No such file"),
+        ("", "has no key"),
+        ("abc\n", "line 1"),
+        (hashed("a").upper(), "line 1"),
+    ],
+)
+def test_keys_that_cannot_be_read_are_one_line(project, content, said):
+    if content is not None:
+        project.path("keys").write_text(content, encoding="utf-8")
+    with pytest.raises(ProjectError, match=said) as caught:
+        rest.create_app(configure(project, api_keys="keys"))
+    assert "sha256sum" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_reasons_are_no_predictions(project):

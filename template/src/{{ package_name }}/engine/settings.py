@@ -89,6 +89,7 @@ class Serving(Strict, frozen=True):
     max_connections: Count = 800
     max_held_mb: Positive = 64.0
     read_seconds: Positive = 10.0
+    api_keys: str = ""  # a file of hashes; without one everybody may ask
     log_predictions: bool = True
 
 

@@ -25,6 +25,7 @@ from starlette.exceptions import HTTPException
 from ..model.scorer import TYPES, ServedColumn, example, row_type
 from ..settings import Project
 from . import expected, guard, reasons
+from .access import Access
 from .canary import Split
 from .refusal import Refusal, Refused, refused, too_slow
 from .requests import MAX_HISTORY, Model, Rows
@@ -34,6 +35,11 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Message, Receive, Send], Awaitable[None]]
+TOLD = {  # to callers, by the status of a refusal
+    401: (b"www-authenticate", b"Bearer"),
+    405: (b"allow", b"POST"),
+    503: (b"retry-after", b"1"),
+}
 log = logging.getLogger("serving")
 
 
@@ -43,6 +49,13 @@ class Http(Split):
     def __init__(self, project: Project) -> None:
         super().__init__(project)
         self.budget = guard.Budget(self.limits.max_held_mb * 1_000_000)
+        keys = self.limits.api_keys
+        self.access = Access(project.path(keys) if keys else None)
+
+    def reload(self) -> None:
+        """Follow the registry, and the keys of callers."""
+        super().reload()
+        self.access.reload()
 
     async def answer(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer /predict and /explain; every outcome carries the request id.
@@ -61,6 +74,7 @@ class Http(Split):
         try:
             if scope["method"] != "POST":
                 raise refused(405, "method not allowed", "use POST")
+            self.access.check(scope["headers"])
             body = await self._body(receive, hold)
             if body is None:
                 return
@@ -85,10 +99,8 @@ class Http(Split):
             (b"content-length", b"%d" % len(content)),
             (b"x-request-id", request_id.encode()),
         ]
-        if status == 405:
-            headers.append((b"allow", b"POST"))
-        elif status == 503:
-            headers.append((b"retry-after", b"1"))
+        if status in TOLD:
+            headers.append(TOLD[status])
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
         if not explains:
@@ -199,7 +211,8 @@ def application(service: Http) -> ASGIApp:
     described = api.openapi
 
     def openapi() -> dict[str, Any]:
-        return _describe(described(), service.model, service.limits.max_rows)
+        document = _describe(described(), service.model, service.limits.max_rows)
+        return _locked(document) if service.access.path else document
 
     api.openapi = openapi  # type: ignore[method-assign]
 
@@ -270,6 +283,17 @@ def _describe(document: dict[str, Any], model: Model, max_rows: int) -> dict[str
         "paths": document["paths"] | {"/predict": {"post": operation}, "/explain": {"post": why}},
         "components": {"schemas": schemas},
     }
+
+
+def _locked(document: dict[str, Any]) -> dict[str, Any]:
+    """Say in an OpenAPI document that answers need a key."""
+    refusal = _json({"$ref": "#/components/schemas/Refusal"})
+    for path in ("/predict", "/explain"):
+        operation = document["paths"][path]["post"]
+        operation["security"] = [{"key": []}]
+        operation["responses"]["401"] = {"description": "No good key", "content": refusal}
+    document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    return document
 
 
 def _responses(answers: dict[str, tuple[str, Any]]) -> dict[str, Any]:
