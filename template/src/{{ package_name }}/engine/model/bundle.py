@@ -25,6 +25,7 @@ from .texts import Reader
 
 TOLERANCE = 1e-5
 GOLDEN_ROWS = 50
+Usual = tuple[float | None, ...]
 
 
 def sent(contract: Contract, spec: FeatureSpec | None) -> tuple[Column, ...]:
@@ -114,7 +115,7 @@ def save(
     answers = session(encoded).run(scores, {"x": encode(spec, chosen)})
     told = {n: tuple(_flat(a).tolist()) for n, a in zip(scores, answers, strict=True)}
     past = chosen.select(feature.name for feature in spec.history).fill_nan(None).rows()
-    usual = _usual(encode(spec, sample), len(spec.numeric))
+    usual = _usual(encode(spec, sample), spec, privacy.hidden_names(contract.columns))
     golden = Golden(rows=rows, scores=told, history=tuple(past), usual=usual)
     with storage.replacing_folder(folder) as temporary:
         content: dict[str, bytes] = {
@@ -214,15 +215,22 @@ def _run(model: Any, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.fl
     return {n: _flat(a) for n, a in zip(names, found, strict=True) if a.dtype != np.object_}
 
 
-def _usual(x: NDArray[np.float32], numbers: int) -> tuple[float | None, ...]:
-    """Return the median of each number, None where most are missing, and the commonest codes."""
-    missing = np.isnan(x[:, :numbers]).mean(axis=0) > 0.5
-    medians = [
-        None if absent else float(np.nanmedian(column))
-        for absent, column in zip(missing, x[:, :numbers].T, strict=True)
-    ]
-    codes = [float(np.bincount(column.astype(np.intp)).argmax()) for column in x[:, numbers:].T]
-    return (*medians, *codes)
+def _usual(x: NDArray[np.float32], spec: FeatureSpec, personal: set[str]) -> Usual:
+    """Return the median of each number, None where most are missing, and the commonest codes.
+
+    Of a personal column it is None too: a median is somebody's value.
+    """
+    personal = personal | {past.name for past in spec.history if past.column in personal}
+    found: list[float | None] = []
+    for name, column in zip(spec.names, x.T, strict=True):
+        if spec.origin[name] in personal:
+            found.append(None)
+        elif len(found) >= len(spec.numeric):
+            found.append(float(np.bincount(column.astype(np.intp)).argmax()))
+        else:
+            is_there = np.isnan(column).mean() <= 0.5
+            found.append(float(np.nanmedian(column.astype(np.float64))) if is_there else None)
+    return tuple(found)
 
 
 def _flat(values: NDArray[Any]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import task
+from .. import privacy, task
 from ..model.scorer import Scorer
 from .refusal import Problem, Refused, refused
 from .requests import Model, Rows
@@ -59,7 +59,8 @@ def explain(model: Model, rows: Rows, top: int) -> Explained:
 
     Each column in turn gets its usual value, the median or the commonest level, while the others
     stay as they are (removal of single features: Covert, Lundberg and Lee 2021, section 4). The
-    effects need not add up: where two columns say the same, each alone changes little.
+    effects need not add up: where two columns say the same, each alone changes little. Columns that
+    are marked personal keep their values: nothing is told of what is usual there.
     """
     scorer, usual = model.scorer, model.golden.usual
     if not usual:
@@ -69,7 +70,8 @@ def explain(model: Model, rows: Rows, top: int) -> Explained:
     found = []
     for row in scorer.encode_rows(rows):
         changed = np.tile(row, (len(groups) + 2, 1))
-        changed[1] = reference
+        for group in groups:
+            changed[1, group] = reference[group]
         for place, group in enumerate(groups, 2):
             changed[place, group] = reference[group]
         scores = scorer.predict(changed)[scorer.score]
@@ -84,10 +86,13 @@ def explain(model: Model, rows: Rows, top: int) -> Explained:
 
 def _groups(scorer: Scorer) -> tuple[list[str], list[NDArray[np.intp]]]:
     """Return the columns of a request and the places of the features that are made of each."""
+    personal = privacy.hidden_names(scorer.sent)
+    back = {past.name for past in scorer.spec.history if past.column in personal}
     groups: dict[str, list[int]] = {}
     for place, name in enumerate(scorer.spec.names):
-        if name not in scorer.spec.context:
-            groups.setdefault(scorer.spec.origin[name], []).append(place)
+        column = scorer.spec.origin[name]
+        if name not in scorer.spec.context and column not in personal | back:
+            groups.setdefault(column, []).append(place)
     return list(groups), [np.array(places) for places in groups.values()]
 
 
