@@ -168,7 +168,7 @@ def test_cookiecutter_renders_a_plain_folder(tmp_path: Path) -> None:
             "deployment_modes=rest",
             "\ndeployment_modes: give a list, such as [rest, grpc, batch, edge, streaming]\n",
         ),
-        ("preset=visual_defect", "visual_defect"),
+        ("preset=vision", "vision"),
     ],
 )
 def test_a_bad_answer_is_refused_and_leaves_nothing(
