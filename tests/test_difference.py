@@ -43,6 +43,7 @@ def test_the_same_inputs_and_metrics_differ_in_nothing(trained: Project) -> None
         metrics(trained, version, 0.75)
     found = difference.compare(trained, "v1", "v2")
     assert found == [Difference("metric", "roc_auc", 0.75, 0.75)]
+    assert difference.table(("v1", "v2"), found).endswith("and alike in every metric.")
     difference.check(("v1", "v2"), found)
     metrics(trained, "v2", 0.7499)
     with pytest.raises(CheckFailed, match=r"v1 and v2 were made from the same .* roc_auc"):
@@ -76,7 +77,7 @@ def test_metrics_of_other_rows_are_no_gain(trained: Project) -> None:
 
 
 def test_what_is_not_there_is_said(trained: Project, tmp_path: Path) -> None:
-    with pytest.raises(ProjectError, match="v9"):
+    with pytest.raises(ProjectError, match="no version 'v9' to compare; there are: v1, v2"):
         difference.compare(trained, "v1", "v9")
     write(trained, "v1")
     write(trained, "v2")

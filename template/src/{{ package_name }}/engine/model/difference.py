@@ -37,6 +37,11 @@ def compare(project: Project, before: str, after: str) -> list[Difference]:
 
     ProjectError for a version that is not there. Metrics of different test rows are no gain.
     """
+    known = registry.read(project).versions
+    for version in (before, after):
+        if version not in known:
+            there = ", ".join(known) or "none, run `ml train`"
+            raise ProjectError(f"no version {version!r} to compare; there are: {there}")
     found = [_facts(project, version) for version in (before, after)]
     names = dict.fromkeys(name for facts in found for name in facts)
     return [
@@ -55,6 +60,8 @@ def table(versions: tuple[str, str], found: list[Difference]) -> str:
         lines.append("The test rows differ: the metrics do not tell which version is better.")
     elif inputs:
         lines.append(f"Both were judged on the same rows; {', '.join(inputs)} changed.")
+    elif all(difference.before == difference.after for difference in found):
+        lines.append("Made from the same, and alike in every metric.")
     return "\n".join(lines)
 
 
