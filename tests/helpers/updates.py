@@ -328,9 +328,17 @@ def ours(text: str) -> str:
 
 
 def places(text: str, word: str) -> set[str]:
-    """Return the block in whose part a word stands; for one between blocks, both neighbours."""
+    """Return the block in whose part a word stands; for one between blocks, both neighbours.
+
+    The user's side of a conflict may say by the mark at its end whose part it is.
+    """
     above = inside = ""
     found: set[str] = set()
+    told = re.search(
+        rf"^<{{7}} (?:(?!^={{7}}$).)*?{word}.*?^<!-- /plan:\w+ ([A-Z]+(?:-\d+)?)", text, re.M | re.S
+    )
+    if told and not re.search(r"^(={7}$|<!-- plan:)", told[0], re.M):
+        return {f"in {told[1]}"}
     for line in ours(text).split("\n"):
         if heading := re.match(r"##+ (?:.*<!-- ([A-Z]+(?:-\d+)?) -->|(\S+))", line):
             if found:
@@ -338,6 +346,7 @@ def places(text: str, word: str) -> set[str]:
             above = heading[1] or heading[2]
         elif mark := re.match(r"<!-- (/?)plan:\w+ ([A-Z]+(-\d+)?)", line):
             inside = "" if mark[1] else mark[2]
+            above = mark[2] if mark[1] and "-" in mark[2] else above  # its heading, as a rule
         if word in line:
             if inside:
                 return {f"in {inside}"}
