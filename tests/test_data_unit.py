@@ -27,7 +27,7 @@ from package_name.engine import report, storage
 from package_name.engine.data import inference, ingest, profiling, validation
 from package_name.engine.data.contract import Column, Contract
 from package_name.engine.errors import CheckFailed, ProjectError
-from package_name.engine.model.scorer import ServedColumn
+from package_name.engine.model.values import ServedColumn
 from package_name.engine.report import charts
 from package_name.engine.serving import batch
 from package_name.engine.settings import VARIABLES, Project, refused
@@ -172,7 +172,7 @@ def test_missing_file_folder_truncation_and_unknown_encoding(tmp_path):
     with pytest.raises(ProjectError, match="no such file"):
         ingest.read_table(tmp_path / "none.csv")
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(ProjectError, match="no such file"):
+    with pytest.raises(ProjectError, match="is a folder: name a file"):
         ingest.read_table(tmp_path / "folder.csv")
     pl.DataFrame({"a": range(5000)}).write_parquet(tmp_path / "t.parquet")
     whole = (tmp_path / "t.parquet").read_bytes()

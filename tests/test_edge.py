@@ -29,15 +29,9 @@ from starlette.testclient import TestClient
 from package_name.engine import monitoring, storage
 from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.model import registry
-from package_name.engine.model.scorer import (
-    FeatureSpec,
-    Scorer,
-    ServedColumn,
-    breach,
-    read_golden,
-    read_value,
-)
+from package_name.engine.model.scorer import FeatureSpec, Scorer, read_golden
 from package_name.engine.model.texts import TextFeature
+from package_name.engine.model.values import ServedColumn, breach, read_value
 from package_name.engine.serving import edge, edge_log, rest
 from package_name.engine.serving.on_device import device
 from package_name.engine.settings import Project

@@ -29,8 +29,8 @@ from images_package.engine.errors import ProjectError  # noqa: E402
 from images_package.engine.features import encode, with_words  # noqa: E402
 from images_package.engine.model import patches, shapes  # noqa: E402
 from images_package.engine.model.operators import Rows  # noqa: E402
-from images_package.engine.model.scorer import ServedColumn, breach, row_type  # noqa: E402
 from images_package.engine.model.texts import TextFeature  # noqa: E402
+from images_package.engine.model.values import ServedColumn, breach, row_type  # noqa: E402
 
 Column = contract.Column
 drawing.STRAY = 0.0  # each image shows the mark of its target

@@ -167,7 +167,7 @@ def test_a_target_of_two_readings_writes_nothing_until_told(project: Project, ml
     assert found["decisions"][0]["evidence"].startswith(
         "2 is positive, 33.3\u00a0% of 60 rows: named by"
     )
-    assert [finding["what"] for finding in found["findings"]] == ["contradiction"]
+    assert {finding["what"] for finding in found["findings"]} == {"contradiction"}
 
 
 def test_a_broken_contract_is_listed_line_by_line(project: Project, ml: Ml) -> None:

@@ -317,7 +317,8 @@ def test_the_prediction_log_is_the_window(project):
     write("2026-03-10", range(400, 600))
     with (folder / "2026-03-10.jsonl").open("a", encoding="utf-8") as file:
         odd = {"amount": "x", "calls": [1], "plan": 7, "online": 2}
-        file.write(json.dumps({"version": "v1", "probability": 0.5, "features": odd}) + "\n")
+        answer = {"version": "v1", "probability": 0.5, "decision": True}
+        file.write(json.dumps(answer | {"features": odd}) + "\n")
         file.write('{"time": "2026-03-10T11:00:00Z", "vers')  # the service was killed here
     with (folder / "2026-03-09.jsonl").open("ab") as raw:
         raw.write(b'{"version": "v1", "probability": 0.5, "features": {"plan": "\xff"}}\n')

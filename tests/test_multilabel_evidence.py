@@ -151,7 +151,7 @@ def table(project: Project) -> dict[str, Any]:
 def test_what_agrees_with_the_plan_is_told_by_no_rule(project: Project) -> None:
     assert evidence.contradictions(project) == []
     rows = table(project)
-    assert (rows["Labels a row"].planned, rows["Labels a row"].measured) == ("1.2 (preset)", "1.2")
+    assert (rows["Labels a row"].planned, rows["Labels a row"].measured) == ("1.2 (default)", "1.2")
     assert rows["Share of the rarest label"].measured.startswith("8\u00a0% (")
     assert rows["True labels that are set"].planned == "today 70\u00a0% (default)"
     assert rows["True labels that are set"].measured.startswith("82.")

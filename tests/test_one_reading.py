@@ -31,7 +31,8 @@ from package_name.engine.data.contract import Column, Contract
 from package_name.engine.errors import ProjectError
 from package_name.engine.features import encode
 from package_name.engine.model import bundle
-from package_name.engine.model.scorer import Scorer, breach, read_value
+from package_name.engine.model.scorer import Scorer
+from package_name.engine.model.values import breach, read_value
 from package_name.engine.serving import batch, requests
 from package_name.engine.serving.refusal import Refused
 

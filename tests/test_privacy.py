@@ -26,7 +26,8 @@ from package_name.engine import monitoring, storage
 from package_name.engine.data import contract, profiling, validation
 from package_name.engine.errors import ProjectError
 from package_name.engine.model import registry
-from package_name.engine.model.scorer import Scorer, ServedColumn, example, row_type
+from package_name.engine.model.scorer import Scorer
+from package_name.engine.model.values import ServedColumn, example, row_type
 from package_name.engine.serving import batch
 
 QUICK = {

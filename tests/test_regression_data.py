@@ -238,6 +238,7 @@ def agreed_of(tmp_path: Path, preset: str, **answers: str) -> contract.Contract:
         owner="sales",
         label_delay_days=0,
         entity_repeats=True,
+        image_column="",
         **answers,
     )
     path = tmp_path / "contract.yaml"

@@ -39,7 +39,8 @@ from package_name.engine.errors import ProjectError
 from package_name.engine.features import encode
 from package_name.engine.model import bundle, graph, registry, retirement
 from package_name.engine.model.output import Output
-from package_name.engine.model.scorer import FeatureSpec, Manifest, Scorer, ServedColumn, read_value
+from package_name.engine.model.scorer import FeatureSpec, Manifest, Scorer
+from package_name.engine.model.values import ServedColumn, read_value
 from package_name.engine.serving import batch, requests, rest, service, telemetry
 from package_name.engine.settings import Project
 

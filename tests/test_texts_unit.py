@@ -22,15 +22,9 @@ from package_name.engine.model import bundle, fitting, graph, texts, words
 from package_name.engine.model.derived import Recipe
 from package_name.engine.model.head import Head
 from package_name.engine.model.operators import Rows
-from package_name.engine.model.scorer import (
-    FeatureSpec,
-    Scorer,
-    ServedColumn,
-    breach,
-    read_value,
-    row_type,
-)
+from package_name.engine.model.scorer import FeatureSpec, Scorer
 from package_name.engine.model.selection import Selection
+from package_name.engine.model.values import ServedColumn, breach, read_value, row_type
 from package_name.engine.serving import telemetry
 
 ODD = {

@@ -5,8 +5,8 @@ import re
 import signal
 import subprocess
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,32 @@ SETTINGS = {
 }
 
 
+def _clean(more: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a child, with `more`: it asks nothing and speaks English."""
+    kept = {n: v for n, v in os.environ.items() if not n.startswith("GIT_") or re.match(KEPT, n)}
+    for name in ("SSH_ASKPASS", "PYTHONPATH", "LANGUAGE"):
+        kept.pop(name, None)
+    quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GCM_INTERACTIVE": "never"}
+    words = {"SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C", "PYTHONUTF8": "1"}
+    return {**kept, **quiet, **words, **more}
+
+
+@contextmanager
+def beside(
+    command: Sequence[str], folder: Path, more: Mapping[str, str]
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a child while a block lasts, and end it; what it says goes nowhere."""
+    silent = subprocess.DEVNULL
+    child = subprocess.Popen(
+        command, cwd=folder, env=_clean(more), stdin=silent, stdout=silent, stderr=silent
+    )
+    try:
+        yield child
+    finally:
+        child.terminate()
+        child.wait(SECONDS)
+
+
 def start(
     command: Sequence[str],
     folder: Path | None,
@@ -38,15 +64,10 @@ def start(
 
     It asks nothing, ends in time, speaks English, and sees no repository but that of its folder.
     """
-    kept = {n: v for n, v in os.environ.items() if not n.startswith("GIT_") or re.match(KEPT, n)}
-    for name in ("SSH_ASKPASS", "PYTHONPATH", "LANGUAGE"):
-        kept.pop(name, None)
-    quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GCM_INTERACTIVE": "never"}
-    words = {"SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C", "PYTHONUTF8": "1"}
     child = subprocess.Popen(
         command,
         cwd=folder,
-        env={**kept, **quiet, **words, **(more or {})},
+        env=_clean(more or {}),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -33,7 +33,7 @@ from . import texts, whole
 from .contract import WITHHELD, Column, Contract
 
 if TYPE_CHECKING:  # it comes with the runtime of the model
-    from ..model.scorer import ServedColumn
+    from ..model.values import ServedColumn
 
 MIN_ROWS = 50
 SEALS = "data/processed/sha256.json"

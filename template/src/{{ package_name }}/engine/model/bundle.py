@@ -20,8 +20,9 @@ from ..keys import EVENT_ID, LONGEST
 from . import graph, history, whole
 from .output import Output
 from .plain import Matrix
-from .scorer import FORMAT, FeatureSpec, Golden, Manifest, Scorer, ServedColumn, example, session
+from .scorer import FORMAT, FeatureSpec, Golden, Manifest, Scorer, session
 from .texts import Reader
+from .values import ServedColumn, example
 
 TOLERANCE = 1e-5
 GOLDEN_ROWS = 50

@@ -25,17 +25,10 @@ from .learners import LEARNERS
 from .made import PREFIX
 from .operators import Floats, Learnt, Operator, Rows
 from .plain import Matrix
-from .scorer import (
-    LARGEST,
-    MICROSECONDS_A_DAY,
-    PARTS,
-    FeatureSpec,
-    NumericFeature,
-    in_parts,
-    session,
-)
+from .scorer import MICROSECONDS_A_DAY, PARTS, FeatureSpec, NumericFeature, in_parts, session
 from .selection import Selection
 from .texts import Reader, TextFeature
+from .values import LARGEST
 from .words import OfText, complete
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}

@@ -1,7 +1,7 @@
 """The chosen ways to serve the champion. They share the scorer and these words for a hint."""
 
 from .. import kinds
-from ..model.scorer import ServedColumn
+from ..model.values import ServedColumn
 
 KINDS = {
     "number": "a number",

@@ -25,7 +25,8 @@ from ..errors import ProjectError
 from ..history import matrix_for
 from ..model import registry
 from ..model.output import Output
-from ..model.scorer import UNSEEN, Scorer, ServedColumn
+from ..model.scorer import UNSEEN, Scorer
+from ..model.values import ServedColumn
 from ..settings import Project
 
 FORMAT = 6  # of the parts; those of another are not used

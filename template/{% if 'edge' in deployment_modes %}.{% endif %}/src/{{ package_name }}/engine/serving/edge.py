@@ -21,15 +21,8 @@ from .. import dialect, privacy, progress, storage, task
 from ..errors import CheckFailed, ProjectError
 from ..formats import number
 from ..model import registry
-from ..model.scorer import (
-    GOLDEN_TOLERANCE,
-    FeatureSpec,
-    Golden,
-    Scorer,
-    ServedColumn,
-    codes_of,
-    read_golden,
-)
+from ..model.scorer import GOLDEN_TOLERANCE, FeatureSpec, Golden, Scorer, codes_of, read_golden
+from ..model.values import ServedColumn
 from ..settings import Project
 from . import expected
 from .on_device import device

@@ -13,7 +13,8 @@ from .. import keys, privacy
 from ..errors import ProjectError
 from ..model import registry
 from ..model.output import fields
-from ..model.scorer import Scorer, breach, read_value
+from ..model.scorer import Scorer
+from ..model.values import breach, read_value
 from ..settings import Project
 from .on_device.device import LONGEST_EVENT
 

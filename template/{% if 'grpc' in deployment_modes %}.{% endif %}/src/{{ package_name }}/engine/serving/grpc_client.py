@@ -13,7 +13,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 
 from ..errors import CheckFailed, ProjectError
 from ..model import registry
-from ..model.scorer import MANIFEST, Manifest, ServedColumn, example
+from ..model.scorer import MANIFEST, Manifest
+from ..model.values import ServedColumn, example
 from ..settings import Project
 from ..storage import read_json
 from .proto import SERVICE

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from subprocess import DEVNULL, Popen
 from typing import Any
 
 import msgspec
@@ -23,6 +22,7 @@ import numpy as np
 from .. import progress, storage
 from ..errors import CheckFailed, ProjectError
 from ..formats import number
+from ..git import beside
 from ..model import registry
 from ..model.scorer import Scorer, read_golden
 from ..settings import Project
@@ -97,10 +97,10 @@ def run(project: Project, seconds: float, rate: float | None = None) -> dict[str
     folder = registry.champion_folder(project)
     scorer = Scorer.load(folder)
     rows = read_golden(folder, scorer.columns).rows
-    with _service(project) as (port, process):
+    with _service(project) as (port, pid):
         progress.tell(f"{number(rate)} requests a second for {number(seconds)} s")
         bodies = [msgspec.json.encode(row) for row in rows]
-        measured = asyncio.run(_load(port, process.pid, bodies, rate, seconds))
+        measured = asyncio.run(_load(port, pid, bodies, rate, seconds))
     limits = {
         "latency_ms": project.facts.latency_ms,
         "failed_share": round(1 - float(answers["availability"]), 9),
@@ -194,8 +194,11 @@ def _memory_mb(pid: int) -> float | None:
 
 
 @contextmanager
-def _service(project: Project) -> Iterator[tuple[int, Popen[bytes]]]:
-    """Run the service, without its log of predictions, which would take these for real ones."""
+def _service(project: Project) -> Iterator[tuple[int, int]]:
+    """Run the service, without its log of predictions, which would take these for real ones.
+
+    Gives its port and its process id.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -203,18 +206,18 @@ def _service(project: Project) -> Iterator[tuple[int, Popen[bytes]]]:
     command = [sys.executable, "-m", package, "serve", "--host", "127.0.0.1", "--port", str(port)]
     source = str(Path(__file__).parents[3])
     paths = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH", "")]))
-    given = os.environ | {"ML_SERVING__LOG_PREDICTIONS": "false", "PYTHONPATH": paths}
-    with Popen(command, cwd=project.root, env=given, stderr=DEVNULL) as process:
-        try:
-            end = time.monotonic() + START_SECONDS
-            while not _answers(port):
-                if process.poll() is not None or time.monotonic() > end:
-                    raise ProjectError("the service does not start: `ml serve` says why")
-                time.sleep(0.1)
-            yield port, process
-        finally:
-            process.terminate()
-            process.wait()
+    given = {
+        "ML_SERVING__LOG_PREDICTIONS": "false",
+        "ML_SERVING__API_KEYS": "",
+        "PYTHONPATH": paths,
+    }
+    with beside(command, project.root, given) as process:
+        end = time.monotonic() + START_SECONDS
+        while not _answers(port):
+            if process.poll() is not None or time.monotonic() > end:
+                raise ProjectError("the service does not start: `ml serve` says why")
+            time.sleep(0.1)
+        yield port, process.pid
 
 
 def _answers(port: int) -> bool:

@@ -22,7 +22,7 @@ from fastapi import FastAPI, Request, Response
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
-from ..model.scorer import TYPES, ServedColumn, example, row_type
+from ..model.values import TYPES, ServedColumn, example, row_type
 from ..settings import Project
 from . import expected, guard, reasons
 from .access import Access

@@ -21,7 +21,8 @@ from msgspec.structs import astuple
 from .. import keys, storage
 from ..errors import ProjectError
 from ..model import registry
-from ..model.scorer import Recounted, ServedColumn, breach
+from ..model.scorer import Recounted
+from ..model.values import ServedColumn, breach
 from ..settings import Project
 from .requests import Model, Rows
 from .service import Service, where

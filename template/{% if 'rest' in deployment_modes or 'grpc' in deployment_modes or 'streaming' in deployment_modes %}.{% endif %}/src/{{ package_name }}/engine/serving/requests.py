@@ -13,15 +13,8 @@ from msgspec.structs import astuple
 from .. import dialect, storage
 from ..model.history import STATE
 from ..model.output import fields
-from ..model.scorer import (
-    TYPES,
-    Manifest,
-    Scorer,
-    ServedColumn,
-    breach,
-    read_golden,
-    read_value,
-)
+from ..model.scorer import Manifest, Scorer, read_golden
+from ..model.values import TYPES, ServedColumn, breach, read_value
 from . import expected
 from .refusal import Problem, Refused, refused
 

@@ -22,7 +22,7 @@ from prometheus_client.utils import floatToGoString
 from .. import keys, kinds, privacy
 from ..model.history import Origin
 from ..model.output import Output, fields
-from ..model.scorer import ServedColumn
+from ..model.values import ServedColumn
 
 SETTLE_ROWS = 128  # accounting many rows at once costs a fraction of one by one
 MAX_LINES = 100_000  # kept in memory while the disk is busy

@@ -20,7 +20,7 @@ from prometheus_client import Counter, Gauge, start_http_server
 
 from .. import keys
 from ..errors import ProjectError
-from ..model.scorer import row_type
+from ..model.values import row_type
 from ..settings import Project
 from .refusal import Problem, Refused, refused
 from .requests import Model
