@@ -262,8 +262,8 @@ def _moment(value: Any) -> dt.datetime:
     """Turn a date or a time into a time in UTC without an offset."""
     if not isinstance(value, dt.datetime):
         return dt.datetime(value.year, value.month, value.day)
-    utc: dt.datetime = utc(value)
-    return utc.replace(tzinfo=None)
+    moved: dt.datetime = utc(value)
+    return moved.replace(tzinfo=None)
 
 
 class Recounted(list[msgspec.Struct]):
