@@ -151,6 +151,8 @@ HIDDEN_AT_ZERO = {
 def known(given: dict[str, Any]) -> dict[str, Any]:
     """Return the answers that count: what is asked for nothing is recorded nowhere."""
     modes = given["deployment_modes"]
+    if modes == ["edge"]:  # devices are hosted nowhere
+        given = {name: value for name, value in given.items() if name != "hosting"}
     return {
         name: value
         for name, value in given.items()

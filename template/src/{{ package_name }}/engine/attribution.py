@@ -36,7 +36,7 @@ def compared(
     None where rows are too few, lack a column, or no test set of this contract is there.
     """
     path = project.path("data/processed/test.parquet")
-    needed = {column.name for column in agreed.served}
+    needed = {column.name for column in agreed.served} | scorer.spec.columns
     if not path.exists() or not needed <= {*frame.columns} or frame.height < MIN_TEST_ROWS:
         return None
     try:
