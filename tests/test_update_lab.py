@@ -304,6 +304,7 @@ def change_of_answers(number: int) -> tuple[dict[str, Any], dict[str, Any]]:
             some.pop("target", None)  # a column has one role
         modes = some.get("deployment_modes", one.get("deployment_modes", ["rest", "batch"]))
         hidden = [name for name, mode in HIDDEN_WITHOUT.items() if mode not in modes]
+        hidden += ["hosting"] if modes == ["edge"] else []
         hidden += ["significant_effect"] if some.get("personal_data") is False else []
         hidden += [n for n, without in HIDDEN_AT_ZERO.items() if not {**one, **some}.get(without)]
         other = {name: v for name, v in {**one, **some}.items() if name not in hidden}

@@ -183,6 +183,8 @@ def answers(draw: st.DrawFn) -> dict[str, Any]:
         given.setdefault("today_caught", 0.5)  # what a preset says of today fits its own share
         given["today_precision"] = 1.0
     modes = given.get("deployment_modes", usual or ["rest", "batch"])
+    if modes == ["edge"]:  # devices are hosted nowhere
+        given.pop("hosting", None)
     if given.get("personal_data") is False:
         given.pop("significant_effect", None)
         given.pop("legal_basis", None)
