@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import helpers.bundles as small
@@ -38,13 +37,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @contextmanager
-def really(project: Project) -> Iterator[tuple[int, Any]]:
+def really(project: Project) -> Iterator[tuple[int, int]]:
     """Run the service as `ml serve` does."""
     port = free_port()
     with process(project, port) as running:
         while not load._answers(port):
             assert running.poll() is None
-        yield port, running
+        yield port, running.pid
 
 
 def stub(answer: Callable[[int], tuple[float, int]]) -> Callable[[Project], Any]:
@@ -72,7 +71,7 @@ def stub(answer: Callable[[int], tuple[float, int]]) -> Callable[[Project], Any]
         thread = threading.Thread(target=loop.run_forever, daemon=True)
         thread.start()
         port = asyncio.run_coroutine_threadsafe(begin(), loop).result(10)
-        yield port, SimpleNamespace(pid=os.getpid())
+        yield port, os.getpid()
 
         async def end() -> None:
             others = asyncio.all_tasks() - {asyncio.current_task()}
