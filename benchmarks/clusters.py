@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from common import call, render
+from common import commands, render
 from sklearn.cluster import HDBSCAN, KMeans
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.metrics import adjusted_rand_score, silhouette_score
@@ -106,16 +106,11 @@ def measured(name: str, seed: int, python: Path | None) -> Result:
         answers = {"task_type": "clustering", "target": "target", "entity": "", "time_column": ""}
         answers |= {"today_segments": "none", "segments_least": "2", "segments_most": "10"}
         render(project, **answers, n_rows=str(frame.height), deployment_modes="[batch]")
-        if python is None:
-            call("uv", "sync", "-q", "--no-install-project", cwd=project)
-            python = project / ".venv/bin/python"
-        package = next((project / "src").iterdir()).name
-        env = {"PYTHONPATH": str(project / "src"), "ML_DATA__SOURCE": str(source)}
-        env |= {"ML_TRAINING__SEED": str(seed), "ML_TRAINING__TRACK": "false"}
-        infer = ("contract", "infer", str(source), "--target", "target", "--force")
-        for command in (infer, ("ingest",), ("validate",), ("train",)):
-            call(python, "-m", package, *command, cwd=project, **env)
-        call(python, "-m", package, "evaluate", cwd=project, check=False, **env)
+        ml = commands(project, python, source, TRAINING__SEED=str(seed))
+        ml("contract", "infer", source, "--target", "target", "--force")
+        for step in ("ingest", "validate", "train"):
+            ml(step)
+        ml("evaluate", check=False)
         report = json.loads((project / "reports/metrics.json").read_text())
         parts = [
             pl.read_parquet(project / f"data/processed/{part}.parquet").select(frame.columns)

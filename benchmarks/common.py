@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +50,36 @@ def trust(project: Path) -> None:
     path.write_text(re.sub(suspected, r"\1feature\2", text), encoding="utf-8")
 
 
+def commands(
+    project: Path, python: Path | None, source: Path, **settings: str
+) -> Callable[..., None]:
+    """Return what runs a command of a project that learns from the file `source`.
+
+    `python` is an interpreter with the project's packages, None to install them. Settings are those
+    of config.yaml, such as TRAINING__SEED; nothing is tracked.
+    """
+    if python is None:
+        call("uv", "sync", "-q", "--no-install-project", cwd=project)
+        python = project / ".venv/bin/python"
+    package = next((project / "src").iterdir()).name
+    env = {f"ML_{name}": value for name, value in settings.items()}
+    env |= {"PYTHONPATH": str(project / "src"), "ML_DATA__SOURCE": str(source)}
+
+    def ml(*command: str | Path, check: bool = True) -> None:
+        call(
+            python,
+            "-m",
+            package,
+            *command,
+            cwd=project,
+            check=check,
+            ML_TRAINING__TRACK="false",
+            **env,
+        )
+
+    return ml
+
+
 def scored(work: Path, python: Path | None, test_share: float = 0.05, **answers: str) -> Path:
     """Use a project as its owner would: draft the contract, train, promote, score.
 
@@ -57,16 +88,7 @@ def scored(work: Path, python: Path | None, test_share: float = 0.05, **answers:
     """
     project, train = work / "project", work / "train.parquet"
     render(project, **answers, deployment_modes="[batch]", entity="", time_column="")
-    if python is None:
-        call("uv", "sync", "-q", "--no-install-project", cwd=project)
-        python = project / ".venv/bin/python"
-    package = next((project / "src").iterdir()).name
-    env = {"PYTHONPATH": str(project / "src"), "ML_DATA__SOURCE": str(train)}
-    env |= {"ML_TRAINING__TEST_SHARE": str(test_share), "ML_TRAINING__TRACK": "false"}
-
-    def ml(*command: str | Path, check: bool = True) -> None:
-        call(python, "-m", package, *command, cwd=project, check=check, **env)
-
+    ml = commands(project, python, train, TRAINING__TEST_SHARE=str(test_share))
     ml("contract", "infer", train, "--target", answers["target"], "--force")
     trust(project)
     for step in ("ingest", "validate", "train"):

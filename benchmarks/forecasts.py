@@ -34,7 +34,7 @@ os.environ["NUMBA_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import polars as pl
-from common import call, render
+from common import commands, render
 
 ORIGINS = 4
 Matrix = np.ndarray[Any, Any]
@@ -167,19 +167,10 @@ def ours(given: Series, starts: list[int], seed: int, python: Path | None) -> tu
         answers |= {"target_mean": f"{values.mean():.2f}", "target_sd": f"{values.std():.2f}"}
         answers |= {"today_error": f"{values.std() / 4:.2f}", "cost_over": "1", "cost_under": "1"}
         render(project, **answers, deployment_modes="[batch]")
-        if python is None:
-            call("uv", "sync", "-q", "--no-install-project", cwd=project)
-            python = project / ".venv/bin/python"
-        package = next((project / "src").iterdir()).name
-        env = {"PYTHONPATH": str(project / "src"), "ML_DATA__SOURCE": str(source)}
-        env |= {"ML_TRAINING__SEED": str(seed), "ML_TRAINING__TRACK": "false"}
-        env |= {"ML_TRAINING__TEST_SHARE": "0.05", "ML_TRAINING__THREADS": "1"}
-
-        def ml(*command: str, check: bool = True) -> None:
-            call(python, "-m", package, *command, cwd=project, check=check, **env)
-
+        settings = {"TRAINING__TEST_SHARE": "0.05", "TRAINING__THREADS": "1"}
+        ml = commands(project, python, source, TRAINING__SEED=str(seed), **settings)
         if given.features:
-            path = project / "src" / package / "features.py"
+            path = next((project / "src").iterdir()) / "features.py"
             text = path.read_text(encoding="utf-8")
             opening = "FEATURES: Sequence[Operator | Past] = [\n"
             path.write_text(text.replace(opening, f"{opening}    {given.features},\n"))

@@ -38,7 +38,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import numpy as np
 import polars as pl
-from common import call, render
+from common import commands, render
 
 SHOWN, TOLD = 10, 5
 SETTINGS = ({}, {"factors": 64, "regularization": 0.05, "alpha": 10.0})
@@ -124,17 +124,8 @@ def ours(part: Part, seed: int, python: Path | None) -> tuple[Lists, float, str]
         answers |= {"time_column": "taken_at", "n_rows": str(part.learnt.height)}
         answers |= {"n_items": str(part.learnt["item"].n_unique()), "min_support": "2"}
         render(project, **answers, deployment_modes="[batch]")
-        if python is None:
-            call("uv", "sync", "-q", "--no-install-project", cwd=project)
-            python = project / ".venv/bin/python"
-        package = next((project / "src").iterdir()).name
-        env = {"PYTHONPATH": str(project / "src"), "ML_DATA__SOURCE": str(source)}
-        env |= {"ML_TRAINING__SEED": str(seed), "ML_TRAINING__TRACK": "false"}
-        env |= {"ML_TRAINING__TEST_SHARE": "0.05", "ML_TRAINING__THREADS": "1"}
-
-        def ml(*command: str, check: bool = True) -> None:
-            call(python, "-m", package, *command, cwd=project, check=check, **env)
-
+        settings = {"TRAINING__TEST_SHARE": "0.05", "TRAINING__THREADS": "1"}
+        ml = commands(project, python, source, TRAINING__SEED=str(seed), **settings)
         before = spent()
         part.learnt.select(columns).write_parquet(source)
         ml("contract", "infer", str(source), "--target", "item", "--force")
