@@ -4,9 +4,15 @@ The workers of pytest take files in this order: the longest come first, so that 
 with one at the end.
 """
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import helpers.package  # noqa: F401  makes `package_name` importable, for every file of tests
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from helpers.stream import Postgres
 
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.load_profile("same")
@@ -33,6 +39,16 @@ PLACES = {name: (tier, place) for tier, names in TIERS.items() for place, name i
 def tier(item: pytest.Item) -> tuple[str, int]:
     """Return the tier of a test, which its file tells, and the place of the file in it."""
     return PLACES.get(item.path.stem, ("unit", 0))
+
+
+@pytest.fixture(scope="module")
+def postgres() -> "Iterator[Postgres]":
+    """A real PostgreSQL for a file of tests."""
+    from helpers.stream import Postgres
+
+    server = Postgres()
+    yield server
+    server.close()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

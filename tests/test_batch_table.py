@@ -1,7 +1,6 @@
 """Scored files in a table of a real PostgreSQL: once, whole, or as it was before."""
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import helpers.bundles as small
@@ -15,13 +14,6 @@ from package_name.engine.errors import ProjectError
 from package_name.engine.model import registry
 from package_name.engine.serving import batch, batch_table
 from package_name.engine.settings import Project
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    server = Postgres()
-    yield server
-    server.close()
 
 
 @pytest.fixture(scope="module")

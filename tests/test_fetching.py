@@ -93,13 +93,6 @@ TABLE = "create table orders (customer varchar(9), calls int, charge {number}, l
 TABLE += " changed timestamp, note varchar(9))"
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    server = Postgres()
-    yield server
-    server.close()
-
-
 class Sql:
     """A real database of one kind with the table of orders, and how it is changed."""
 

@@ -48,13 +48,6 @@ def broker() -> Iterator[Broker]:
     found.close()
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    found = Postgres()
-    yield found
-    found.close()
-
-
 @pytest.fixture
 def project(trained: Path, tmp_path: Path) -> Project:
     """A copy of it to change."""

@@ -145,7 +145,7 @@ class Postgres:
     def __init__(self) -> None:
         found = postgres_bin()
         if (reason := lacking()) or found is None:
-            pytest.skip(f"STREAMING IS NOT TESTED: no PostgreSQL: {reason}")
+            pytest.skip(f"STREAMING, TABLES AND DATABASES ARE NOT TESTED: no PostgreSQL: {reason}")
         folder = Path(tempfile.mkdtemp(prefix="postgres-"))  # pytest's own are for one user alone
         self.bin, self.folder, self.port = found, folder, free_port()
         if os.geteuid() == 0:
