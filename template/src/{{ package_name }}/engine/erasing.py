@@ -17,6 +17,7 @@ from . import history, keys, progress, storage
 from .data import contract as contracts
 from .data import forgotten, validation
 from .data.contract import Column, Contract
+from .data.sources import MANIFEST, taken
 from .errors import CheckFailed, ProjectError
 from .formats import count
 from .model import history as states
@@ -24,7 +25,7 @@ from .model import lineage, registry
 from .model.scorer import FeatureSpec
 from .settings import Project
 
-MANIFEST, LOG, CERTIFICATES = "data/raw/manifest.json", "data/predictions", "reports/erased"
+LOG, CERTIFICATES = "data/predictions", "reports/erased"
 OUT_OF_REACH = (
     "backups, and copies outside this folder",
     "images and bundles that were delivered",
@@ -231,7 +232,7 @@ def _written(path: Path, frame: pl.DataFrame) -> bytes:
 
 def _tables(project: Project, agreed: Contract, hit: Hit) -> Iterator[Change]:
     """Yield the new content of each table that has such rows, and of what holds its hash."""
-    current = _manifest(project)
+    current = taken(project)
     seals: dict[str, str] = {}
     for number, path in enumerate(paths := _paths(project)):
         progress.tell("looking through tables", number, len(paths))
@@ -271,11 +272,6 @@ def _tables(project: Project, agreed: Contract, hit: Hit) -> Iterator[Change]:
         all_seals = validation.seals(project) | seals
         yield Change(project.path(validation.SEALS), storage.json_bytes(all_seals))
     yield from _states(project, agreed, hit)
-
-
-def _manifest(project: Project) -> dict[str, Any]:
-    path = project.path(MANIFEST)
-    return storage.read_json(path, dict[str, Any]) if path.exists() else {}
 
 
 def _states(project: Project, agreed: Contract, hit: Hit) -> Iterator[Change]:

@@ -91,12 +91,8 @@ def shown(
     scorer: Scorer, importance: list[dict[str, Any]], personal: set[str]
 ) -> list[dict[str, Any]]:
     """Leave out the features of personal columns: a curve names their values."""
-    spec = scorer.spec
-    columns = {item.name: item.column for item in spec.numeric}
-    columns |= {item.name: item.column for item in spec.categorical}
-    columns |= {feature.name: feature.column for feature in spec.history}
-    columns |= {name: feature.column for feature in spec.words for name in feature.made}
-    return [item for item in importance if columns[item["feature"]] not in personal]
+    hidden = scorer.spec.made_of(personal)
+    return [item for item in importance if item["feature"] not in hidden]
 
 
 def spelled(scorer: Scorer, frame: pl.DataFrame, index: int, personal: set[str]) -> list[str]:

@@ -446,16 +446,12 @@ def _fair(report: Report, project: Project) -> str:
             f"reweighed by {code(again['column'])}, out of fold: {escape(metric)} "
             f"{number(before['metric'], 3)} to {number(after['metric'], 3)}"
         )
-        told += (
-            [
-                f"{OF_GROUPS.get(name) or project.plan.named(name)}: smallest to largest ratio "
-                f"{number(_ratio(before, name), 2)} before, {number(_ratio(after, name), 2)} after"
-                for name in before["groups"][0]
-                if name not in ("level", "n")
-            ]
-            if before["groups"]
-            else []
-        )
+        told += [
+            f"{OF_GROUPS.get(name) or project.plan.named(name)}: smallest to largest ratio "
+            f"{number(_ratio(before, name), 2)} before, {number(_ratio(after, name), 2)} after"
+            for name in (before["groups"] or [{}])[0]
+            if name not in ("level", "n")
+        ]
     return "".join(f"\n{line}" for line in told)
 
 

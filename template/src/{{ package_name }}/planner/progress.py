@@ -233,7 +233,7 @@ def unowned(project: Project) -> Iterator[tuple[str, str]]:
         for risk in plan.risks
         if risk.score >= LARGE
     ]
-    owned += [("REG-01", duty.owner, f"{duty.article}") for duty in plan.duties]
+    owned += [("REG-01", duty.owner, duty.article) for duty in plan.duties]
     left: dict[tuple[str, str], list[str]] = {}
     for identifier, role, what in owned:
         if identifier in plan.blocks and not roles.get(role):

@@ -15,7 +15,6 @@ from .blocks import code, escape
 from .gates import Finding
 
 REPORT = "reports/sources.json"
-MANIFEST = "data/raw/manifest.json"
 # What has structure; others are read whole.
 TABLED = {"number", "integer", "boolean", "category", "date", "timestamp"}
 HEAD = ["Source", "Kind", "Exact place", "Owner", "Licence", "How, and by what", "Fresh", "Volume"]
@@ -28,8 +27,7 @@ def run(project: Project) -> None:
         "sources": [msgspec.to_builtins(found) for found in sources.of(project.contract_path)],
         "kinds": Counter(column.kind for column in agreed.features),
     }
-    path = project.path(MANIFEST)
-    taken = storage.read_json(path, dict[str, Any]) if path.exists() else {}
+    taken = sources.taken(project)
     report |= {name: taken[name] for name in ("joined", "fresh") if name in taken}
     path = project.path(REPORT)
     if not path.exists() or storage.read_json(path, dict[str, Any]) != report:
@@ -127,8 +125,7 @@ def check(project: Project, due: set[str]) -> Iterator[Finding]:
         if source.place.startswith(("api: http://", "s3: http://")):
             message = f"the source {source.server} is read without TLS: take its https address"
             yield Finding("warning", "SEC-01", message)
-    path = project.path(MANIFEST)
-    fresh = (storage.read_json(path, dict[str, Any]) if path.exists() else {}).get("fresh")
+    fresh = sources.taken(project).get("fresh")
     if fresh and fresh["late"]:
         message = (
             f"the newest row of {fresh['server']} was {number(fresh['hours'])} h old when it was "

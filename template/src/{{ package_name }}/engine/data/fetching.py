@@ -20,9 +20,8 @@ from ..settings import Project
 from . import contract as contracts
 from . import databases, reading, sources, web
 from .databases import Asked
-from .sources import Source
+from .sources import MANIFEST, Source
 
-MANIFEST = "data/raw/manifest.json"
 KINDS = (
     "postgres, duckdb, s3, api, and custom with `format: sqlite` and a database, or with a "
     "location of https"

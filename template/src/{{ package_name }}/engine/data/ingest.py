@@ -15,6 +15,7 @@ from ..formats import number
 from . import consent as consents
 from . import contract as contracts
 from . import fetching, forgotten, freshness, joins, reading, sample, validation, whole
+from .sources import MANIFEST
 
 MADE_UP = "made-up-"  # begins the name of a table that was made from the sample
 Add = Callable[[pl.DataFrame], pl.DataFrame]  # of the team's columns.py
@@ -109,7 +110,7 @@ def run(project: settings.Project, add: Add = unchanged) -> dict[str, Any]:
     added = [name for name in frame.columns if name not in read]
     if missing := contracts.lacking(project.contract_path, added):
         raise ProjectError(missing)
-    if server and (absent := _absent(project, frame)):
+    if server and contract and (absent := _absent(contract, frame)):
         raise ProjectError(
             f"{server.server}: it lacks column {absent!r} of the contract: add it to the table or "
             "query, or change the contract"
@@ -145,7 +146,7 @@ def run(project: settings.Project, add: Add = unchanged) -> dict[str, Any]:
     manifest |= {"joined": joined} if joined else {}
     manifest |= {"fresh": fresh} if fresh else {}
     storage.write_json(snapshot.with_suffix(".json"), manifest)  # `ml lineage` finds it by hash
-    storage.write_json(project.path("data/raw/manifest.json"), manifest)
+    storage.write_json(project.path(MANIFEST), manifest)
     return manifest
 
 
@@ -168,9 +169,8 @@ def inputs(project: settings.Project) -> tuple[str, ...]:
     return (project.config.data.source, project.config.data.contract, *joins.files(project))
 
 
-def _absent(project: settings.Project, frame: pl.DataFrame) -> str:
+def _absent(agreed: contracts.Contract, frame: pl.DataFrame) -> str:
     """Return the first column that the contract needs and that is not there, or ""."""
-    agreed = contracts.read(project.contract_path)
     needed = validation.needed_roles(agreed, labelled=True)
     absent = (c for c in agreed.columns if c.name not in frame.columns and not c.definition)
     return next((column.name for column in absent if column.role in needed), "")

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from .. import storage
 from ..errors import ProjectError
-from ..settings import load_yaml
+from ..settings import Project, load_yaml
 
 Kind = Literal["internal", "third party", "public", "stream", "made up"]
 Method = Literal["file", "query", "etl", "api", "stream"]
@@ -19,6 +20,7 @@ Grade = Annotated[int, msgspec.Meta(ge=1, le=5)]
 Amount = Annotated[float, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 UNKNOWN = "unknown"
+MANIFEST = "data/raw/manifest.json"  # of what was loaded last
 # Of a server of any type, from the outside in.
 PLACES = (
     *("location", "endpointUrl", "host", "account", "project", "catalog", "database", "dataset"),
@@ -143,3 +145,9 @@ def _source(server: dict[str, Any]) -> Source:
         return msgspec.convert({**said, **read, "server": name, "address": address}, Source)
     except msgspec.ValidationError as error:
         raise msgspec.ValidationError(f"{name}: customProperties: {error}") from None
+
+
+def taken(project: Project) -> dict[str, Any]:
+    """Return what is told of the last load, nothing before the first."""
+    path = project.path(MANIFEST)
+    return storage.read_json(path, dict[str, Any]) if path.exists() else {}

@@ -31,6 +31,7 @@ from . import contract as contracts
 from . import target as targets
 from . import texts, whole
 from .contract import WITHHELD, Column, Contract
+from .sources import MANIFEST
 
 if TYPE_CHECKING:  # it comes with the runtime of the model
     from ..model.values import ServedColumn
@@ -199,7 +200,7 @@ def run(project: Project) -> dict[str, Any]:
     """
     contract = contracts.read(project.contract_path)
     progress.tell("reading the snapshot")
-    manifest = project.path("data/raw/manifest.json")
+    manifest = project.path(MANIFEST)
     if not manifest.exists():
         raise ProjectError("no data yet: run `ml ingest` first")
     snapshot = storage.read_json(manifest, _Snapshot)

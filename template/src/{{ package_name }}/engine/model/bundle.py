@@ -221,10 +221,10 @@ def _usual(x: NDArray[np.float32], spec: FeatureSpec, personal: set[str]) -> Usu
 
     Of a personal column it is None too: a median is somebody's value.
     """
-    personal = personal | {past.name for past in spec.history if past.column in personal}
+    hidden = spec.made_of(personal)
     found: list[float | None] = []
     for name, column in zip(spec.names, x.T, strict=True):
-        if spec.origin[name] in personal:
+        if name in hidden:
             found.append(None)
         elif len(found) >= len(spec.numeric):
             found.append(float(np.bincount(column.astype(np.intp)).argmax()))

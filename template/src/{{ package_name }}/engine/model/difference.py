@@ -37,11 +37,9 @@ def compare(project: Project, before: str, after: str) -> list[Difference]:
 
     ProjectError for a version that is not there. Metrics of different test rows are no gain.
     """
-    known = registry.read(project).versions
+    versions = registry.read(project)
     for version in (before, after):
-        if version not in known:
-            there = ", ".join(known) or "none, run `ml train`"
-            raise ProjectError(f"no version {version!r} to compare; there are: {there}")
+        registry.named(versions, version, " to compare")
     found = [_facts(project, version) for version in (before, after)]
     names = dict.fromkeys(name for facts in found for name in facts)
     return [

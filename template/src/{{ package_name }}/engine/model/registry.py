@@ -130,7 +130,7 @@ def set_evaluated(
     The hash is recorded first: whenever this is killed, the file that is there has its hash.
     """
     registry = read(project)
-    entry = _known(registry, version)
+    entry = named(registry, version)
     content = storage.json_bytes(report)
     hashed = storage.sha256_bytes(content)
     entry.metrics_sha256 = (*entry.metrics_sha256, hashed)
@@ -150,7 +150,7 @@ def promote(project: Project, version: str, *, force_reason: str | None = None) 
     given, which is recorded. A bundle that does not verify is a ProjectError, whatever the reason.
     """
     registry = read(project)
-    entry = _known(registry, version)
+    entry = named(registry, version)
     folder = _verified(project, registry, version)
     scorer = Scorer.load(folder)
     _seal(folder, entry)
@@ -175,7 +175,7 @@ def promote(project: Project, version: str, *, force_reason: str | None = None) 
 def objections(project: Project, version: str) -> list[str]:
     """Return what speaks against promoting a version; ProjectError for a damaged bundle."""
     registry = read(project)
-    _known(registry, version)
+    named(registry, version)
     scorer = Scorer.load(_verified(project, registry, version))
     return _objections(project, registry, version, scorer)
 
@@ -302,10 +302,11 @@ def table(project: Project) -> str:
     return "\n".join(lines)
 
 
-def _known(registry: Registry, version: str) -> Version:
+def named(registry: Registry, version: str, purpose: str = "") -> Version:
+    """Return a version; ProjectError, which names those that are there, where it is none."""
     if version not in registry.versions:
         there = ", ".join(sorted(registry.versions, key=_number)) or "none, run `ml train`"
-        raise ProjectError(f"no version {version!r}; there are: {there}")
+        raise ProjectError(f"no version {version!r}{purpose}; there are: {there}")
     return registry.versions[version]
 
 
@@ -316,7 +317,7 @@ def _verified(
     found = project.path(f"models/{version}")
     if not (found / MANIFEST).is_file():
         raise ProjectError(f"models/{version} is gone: restore it, or `ml models --rebuild`")
-    entry = _known(registry, version)
+    entry = named(registry, version)
     if entry.manifest_sha256 not in (None, _hash(found / MANIFEST)):
         raise ProjectError(
             f"models/{version}/{MANIFEST} is not the one that was registered; restore it or "

@@ -6,7 +6,7 @@ Needs numpy, onnxruntime and msgspec only, so that no training library reaches p
 import datetime as dt
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -109,6 +109,11 @@ class FeatureSpec(msgspec.Struct, frozen=True, omit_defaults=True):
         every += self.texts
         origin = {item.name: item.name if item.name in back else item.column for item in every}
         return origin | {name: feature.column for feature in self.words for name in feature.made}
+
+    def made_of(self, columns: Collection[str]) -> set[str]:
+        """Names of the features that come from these columns, also from earlier values of them."""
+        earlier = {feature.name: feature.column for feature in self.history}
+        return {n for n, column in self.origin.items() if earlier.get(n, column) in columns}
 
     @property
     def columns(self) -> set[str]:

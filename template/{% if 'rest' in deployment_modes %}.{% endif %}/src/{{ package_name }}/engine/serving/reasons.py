@@ -86,13 +86,11 @@ def explain(model: Model, rows: Rows, top: int) -> Explained:
 
 def _groups(scorer: Scorer) -> tuple[list[str], list[NDArray[np.intp]]]:
     """Return the columns of a request and the places of the features that are made of each."""
-    personal = privacy.hidden_names(scorer.sent)
-    back = {past.name for past in scorer.spec.history if past.column in personal}
-    groups: dict[str, list[int]] = {}
-    for place, name in enumerate(scorer.spec.names):
-        column = scorer.spec.origin[name]
-        if name not in scorer.spec.context and column not in personal | back:
-            groups.setdefault(column, []).append(place)
+    spec, groups = scorer.spec, dict[str, list[int]]()
+    left = {*spec.context, *spec.made_of(privacy.hidden_names(scorer.sent))}
+    for place, name in enumerate(spec.names):
+        if name not in left:
+            groups.setdefault(spec.origin[name], []).append(place)
     return list(groups), [np.array(places) for places in groups.values()]
 
 

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -110,13 +111,8 @@ class Http(Split):
         """Return the reasons for the rows of a body, found beside the event loop."""
         top = reasons.top_of(query)
         rows = model.rows(body, min(reasons.MOST_ROWS, self.limits.max_rows))
-        loop = asyncio.get_running_loop()
         asked = len(rows) * (len(model.columns) + 2)
-        self.waiting_rows += asked
-        try:
-            found = await loop.run_in_executor(self.pool, reasons.explain, model, rows, top)
-        finally:
-            self.waiting_rows -= asked
+        found = await self.beside(asked, partial(reasons.explain, model, rows, top))
         return msgspec.json.encode(found)
 
     async def _body(self, receive: Receive, hold: guard.Hold) -> bytes | None:

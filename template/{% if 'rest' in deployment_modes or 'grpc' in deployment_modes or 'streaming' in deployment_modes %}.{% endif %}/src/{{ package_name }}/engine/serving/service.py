@@ -9,8 +9,11 @@ import re
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -25,6 +28,7 @@ from .refusal import Refused, out_of_use, refused, too_busy
 from .requests import Model, Rows
 from .telemetry import Done, Telemetry
 
+Found = TypeVar("Found")
 TICK_SECONDS = 1.0  # between looks at the registry, and between writes of the log
 DRAIN_SECONDS = 30
 WAITING_REQUESTS = 20  # of `max_rows` rows: beyond what waits for scoring, requests are refused
@@ -145,12 +149,15 @@ class Service:
         """Score rows: few of them in this turn; many, or with a history, beside the event loop."""
         if len(rows) <= SMALL_ROWS and not isinstance(rows, Recounted):
             return await self.turn.predict(model, rows)
-        self.waiting_rows += len(rows)
+        return await self.beside(len(rows), partial(model.predict, rows))
+
+    async def beside(self, rows: int, work: Callable[[], Found]) -> Found:
+        """Do work beside the event loop, which counts as so many rows that wait."""
+        self.waiting_rows += rows
         try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self.pool, model.predict, rows)
+            return await asyncio.get_running_loop().run_in_executor(self.pool, work)
         finally:
-            self.waiting_rows -= len(rows)
+            self.waiting_rows -= rows
 
     def failure(self, request_id: str, error: Exception) -> Refused:
         """Log what broke in scoring; return what the caller is told."""

@@ -61,11 +61,7 @@ def stamp(path: Path) -> str | None:
 
 def listed(path: Path) -> pl.DataFrame:
     """Return the table that a folder is: each image in a folder whose name is its label."""
-    names = [
-        file.relative_to(path)
-        for file in sorted(path.rglob("*"))
-        if file.suffix.lower() in pixels.SUFFIXES and file.is_file()
-    ]
+    names = _images(path)
     if not names:
         raise ProjectError(f"{path} is a folder without images: name a table, or a folder of them")
     if alone := next((name for name in names if len(name.parts) < 2), None):
@@ -80,12 +76,17 @@ def listed(path: Path) -> pl.DataFrame:
 def rows_of(path: Path, columns: Sequence[Any]) -> pl.DataFrame:
     """Return a folder of images as rows to score, each with its path there as `file`."""
     named = [column.name for column in columns if column.kind == "image"]
-    files = sorted(path.rglob("*"))
-    names = [file for file in files if file.suffix.lower() in pixels.SUFFIXES and file.is_file()]
+    names = _images(path)
     if len(named) != 1 or not names:
         raise ProjectError(f"{path}: no folder of images of one column: write a table of paths")
-    shown = pl.Series("file", [name.relative_to(path).as_posix() for name in names])
+    shown = pl.Series("file", [name.as_posix() for name in names])
     return pl.DataFrame([shown, shown.alias(named[0])])
+
+
+def _images(path: Path) -> list[Path]:
+    """Return the images of a folder and those below it, relative to it."""
+    files = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in pixels.SUFFIXES)
+    return [file.relative_to(path) for file in files if file.is_file()]
 
 
 def folder(source: Path) -> Path:
