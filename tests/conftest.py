@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING
 import helpers.package  # noqa: F401  makes `package_name` importable, for every file of tests
 import pytest
 from hypothesis import settings
+from hypothesis.internal.conjecture import providers
 
 if TYPE_CHECKING:
     from helpers.stream import Postgres
 
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.load_profile("same")
+# Hypothesis also draws constants out of every module that is loaded, and which ones are loaded
+# depends on the tests that a worker ran before: no draw would come again.
+providers._get_local_constants = lambda: providers._local_constants  # type: ignore[attr-defined]
 
 TIERS = {
     "install": ("test_projects", "test_tutorial", "test_bounds"),

@@ -246,7 +246,8 @@ def move_file(folder: Path, rng: random.Random) -> None:
 
 
 def add_file(folder: Path, rng: random.Random) -> None:
-    missing = [name for name in OWN if not any(folder.glob(f"template/**/{name}*"))]
+    names = [re.sub(r"\{%.*?%\}", "", path.as_posix()) for path in folder.glob("template/**/*")]
+    missing = [name for name in OWN if not any(re.search(f"/{name}", one) for one in names)]
     path = folder / "template" / rng.choice(missing)
     path.parent.mkdir(exist_ok=True)
     path.write_text("first line of the template\nsecond line\n")

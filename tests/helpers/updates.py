@@ -330,7 +330,8 @@ def ours(text: str) -> str:
 def places(text: str, word: str) -> set[str]:
     """Return the block in whose part a word stands; for one between blocks, both neighbours.
 
-    The user's side of a conflict may say by the mark at its end whose part it is.
+    The user's side of a conflict may say by the mark at its end whose part it is. In a part whose
+    own end people cut off, a word belongs to it or to the one that ends there.
     """
     above = inside = ""
     found: set[str] = set()
@@ -339,7 +340,8 @@ def places(text: str, word: str) -> set[str]:
     )
     if told and not re.search(r"^(={7}$|<!-- plan:)", told[0], re.M):
         return {f"in {told[1]}"}
-    for line in ours(text).split("\n"):
+    lines = ours(text).split("\n")
+    for number, line in enumerate(lines):
         if heading := re.match(r"##+ (?:.*<!-- ([A-Z]+(?:-\d+)?) -->|(\S+))", line):
             if found:
                 return found | {f"above {heading[1] or heading[2]}"}
@@ -349,7 +351,11 @@ def places(text: str, word: str) -> set[str]:
             above = mark[2] if mark[1] and "-" in mark[2] else above  # its heading, as a rule
         if word in line:
             if inside:
-                return {f"in {inside}"}
+                marks = re.findall(
+                    r"^<!-- (/?)plan:\w+ ([A-Z]+(?:-\d+)?)", "\n".join(lines[number:]), re.M
+                )
+                ended = {f"in {name}" for end, name in marks[:1] if end}
+                return {f"in {inside}"} | ended
             found = {f"below {above}"}
     return found
 
@@ -396,7 +402,7 @@ def faults(case: Case, people: People) -> list[str]:
     for name in case.result.keys() | case.new.keys():
         result, mine = lines_of(case.result.get(name)), lines_of(case.mine.get(name))
         touched = case.mine.get(name) != case.old.get(name)
-        if name in people.removed and name not in case.mine:
+        if name in people.removed and name not in case.mine and name not in people.ignored:
             found += [f"{name} was removed and is back"] * (result is not None)
         elif name in TEAM or name in people.ignored or name in case.unmerged:
             continue
