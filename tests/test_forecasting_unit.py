@@ -24,7 +24,7 @@ from forecasting_package.engine.model.scorer import (  # noqa: E402
     NumericFeature,
     session,
 )
-from forecasting_package.engine.model.seasons import Recent, Season, Smoothed  # noqa: E402
+from forecasting_package.engine.model.seasons import Recent, Season, Smoothed, Winters  # noqa: E402
 from forecasting_package.engine.rhythm import RHYTHMS  # noqa: E402
 
 FIRST = dt.date(2026, 1, 5)
@@ -102,6 +102,37 @@ def test_smoothing_learns_level_and_season() -> None:
     assert np.abs(found - np.array(week * 2)).max() < 3
     flat = asked((feature,), series([7.0] * 30), [40])["smoothed"]
     assert flat == pytest.approx(7.0)
+
+
+def test_a_series_that_grows_is_led_on_and_a_season_may_multiply() -> None:
+    week = np.array([0.5, 0.7, 0.9, 1.0, 1.1, 1.3, 1.5])
+    day = np.arange(154)
+    truth = (100 + 2.0 * day) * week[day % 7]
+    rows = series(truth[:140].tolist())
+    both = {
+        "flat": Smoothed(name="flat", level=0.4, **NAMES),
+        "led": Winters(name="led", **NAMES),
+    }
+    found = asked(tuple(both.values()), rows, list(range(140, 154)))
+    error = {name: np.abs(found[name].to_numpy() - truth[140:]).mean() for name in both}
+    assert error["led"] < 0.05 * truth[140:].mean() and error["led"] < 0.5 * error["flat"]
+    # Of what does not grow no trend is taken, and what never was below 0 is not forecast so.
+    falling = series([max(0.0, 60.0 - n) for n in range(80)])
+    assert asked((both["led"],), falling, [90])["led"] == pytest.approx(0, abs=0.5)
+    assert asked((both["led"],), series([7.0] * 30), [40])["led"] == pytest.approx(7)
+    gaps = series([None, None, *([5.0, None] * 20)])
+    assert asked((both["led"],), gaps, [50])["led"] == pytest.approx(5)
+    assert np.isnan(asked((both["led"],), series([None, None, None]), [3])["led"])
+
+
+def test_each_series_chooses_alone() -> None:
+    """What another series holds, and how long it is, changes no bit of a forecast."""
+    rng = np.random.default_rng(5)
+    one, longer = rng.poisson(9, 90).tolist(), (rng.poisson(300, 200) - 40).tolist()
+    (feature,) = features = (Winters(name="led", **NAMES),)
+    alone = asked(features, series(one), [92, 95])
+    table = pl.concat([series(longer, "0"), series(one), series(longer[:20], "z")])
+    assert asked((feature,), table, [92, 95]).equals(alone)
 
 
 def test_no_example_knows_a_value_from_its_origin_on() -> None:

@@ -40,7 +40,7 @@ def ridge(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
 
 
 def smoothing(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
-    """Predict by exponential smoothing, as fast as was best on the training rows."""
+    """Predict by exponential smoothing, in the way that was best on the training rows."""
     names = [name for name in own(data) if name.startswith("smoothed_")]
     errors = {name: np.abs(column(data, name).predict(data.x) - data.y).mean() for name in names}
     return column(data, min(errors, key=errors.__getitem__, default=""))

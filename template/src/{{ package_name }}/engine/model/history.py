@@ -251,7 +251,7 @@ class Events:
         self._keys, self._times = keys.data, times.data
         self._values: dict[str, Places] = {}
         self._blocks: dict[tuple[Join, str], list[Floats]] = {}
-        self.prepared: dict[Past, tuple[Floats, ...]] = {}  # what a feature computed once
+        self.prepared: dict[Past, tuple[NDArray[Any], ...]] = {}  # what a feature computed once
 
     def places(self, keys: Keys) -> Places:
         """Return the place of each key, -1 for one that no event has."""

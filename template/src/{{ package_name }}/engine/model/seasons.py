@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from . import winters
 from .history import (
     DAY,
     Asked,
@@ -109,10 +110,7 @@ class Smoothed(_Series, frozen=True, kw_only=True):
         if self in events.prepared:
             return
         values = events.columns[self.of]
-        parts, period = self.months or max(1, round(self.days)), round(self.days * DAY)
-        part = (events.times % period) * parts // period
-        if self.months:
-            part = months_of(events.times) % parts
+        parts, part = phases(events, self)
         level, season = np.zeros(len(values)), np.zeros(len(values))
         now, seen = np.zeros(len(events.keys)), np.zeros(len(events.keys))
         states, visits = np.zeros((len(events.keys), parts)), np.zeros((len(events.keys), parts))
@@ -143,8 +141,56 @@ class Smoothed(_Series, frozen=True, kw_only=True):
         return np.asarray(level[asked.first + asked.known - 1] + found)
 
 
+class Winters(_Series, frozen=True, kw_only=True):
+    """Level, damped trend and season at the row's time, by what missed least in the series so far.
+
+    As `Smoothed`, but each series chooses by itself how fast they follow, whether there is a trend
+    and whether the season is added or multiplies (`winters.py`). A row's time is so many steps of
+    `step` days after the last event, of months with `months`. It is below 0 only where values were.
+    """
+
+    days: Days = 7
+    months: Months = 0
+    step: Days = 1
+    purpose: ClassVar[str] = "where level, trend and season lead, as was best in the series so far"
+
+    def prepare(self, events: Events) -> None:
+        """Follow the values of all keys at once."""
+        if self not in events.prepared:
+            parts, part = phases(events, self)
+            values = events.columns[self.of]
+            made = winters.followed(values, part, parts, events.first, events.counts)
+            events.prepared[self] = made
+
+    def answer(self, events: Events, asked: Asked) -> Floats:
+        """Lead the last levels on to the row's time."""
+        made = winters.Followed(*events.prepared[self])
+        last = asked.first + asked.known - 1
+        steps = np.rint((asked.moments - events.times[last]) / (self.step * DAY)).astype(np.int64)
+        if self.months:
+            steps = months_of(asked.moments) - months_of(events.times[last])
+        season = np.full((len(last), winters.BEST), np.nan)
+        looked = np.ones(len(last), bool)
+        for place, there in periods(events, asked, self, SEARCHED):
+            of_best = np.take_along_axis(made.seasons[place], made.best[last], axis=1)
+            season = np.where((looked & there)[:, None], of_best, season)
+            looked &= ~there
+        return winters.joined(made, last, winters.ahead(made, last, steps), season)
+
+
+Seasonal = Smoothed | Winters
+
+
+def phases(events: Events, feature: Seasonal) -> tuple[int, Places]:
+    """Return how many places a season has, and which one each event is at, shape (events,)."""
+    parts, period = feature.months or max(1, round(feature.days)), round(feature.days * DAY)
+    if feature.months:
+        return parts, months_of(events.times) % parts
+    return parts, (events.times % period) * parts // period
+
+
 def periods(
-    events: Events, asked: Asked, feature: Season | Smoothed, most: int
+    events: Events, asked: Asked, feature: Season | Seasonal, most: int
 ) -> list[tuple[Places, Found]]:
     """Return the events that lie whole periods before each row's time, the latest known first.
 
@@ -166,4 +212,4 @@ def periods(
     return found
 
 
-Lookback = Lag | Window | DaysSince | Recent | Season | Smoothed
+Lookback = Lag | Window | DaysSince | Recent | Season | Smoothed | Winters

@@ -15,7 +15,7 @@ from . import rhythm
 from .data.contract import WITHHELD, Contract
 from .errors import ProjectError
 from .model.history import DaysSince
-from .model.seasons import Lookback, Recent, Season, Smoothed
+from .model.seasons import Lookback, Recent, Season, Smoothed, Winters
 from .settings import Project
 
 MOST = 40_000  # examples that teach enough; more take time
@@ -56,6 +56,7 @@ def lookbacks(project: Project, contract: Contract) -> tuple[Lookback, ...]:
             Smoothed(name=f"{of}.smoothed_{how}", level=share, **season)
             for how, share in SMOOTHING.items()
         ),
+        Winters(name=f"{of}.smoothed_best", step=float(apart.days), **season),
     )
 
 
