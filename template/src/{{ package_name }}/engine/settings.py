@@ -298,7 +298,7 @@ class Duty(msgspec.Struct, frozen=True, kw_only=True):
     consulted: tuple[str, ...] = ()
     informed: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
-    blocks: tuple[str, ...] = ()  # how the ids of its blocks begin
+    blocks: tuple[str, ...] = ()  # ids of its blocks, or how they begin
 
 
 class LegalDuty(msgspec.Struct, frozen=True, kw_only=True):

@@ -140,7 +140,7 @@ def _stranger(project: Project, identifier: str, by: str) -> str:
     """
     if figures := measured.figures(project):
         roles, kind = figures.read(project).roles, identifier.partition("-")[0]
-        duties = [duty for duty in project.plan.responsibilities if kind in duty.blocks]
+        duties = [d for d in project.plan.responsibilities if {kind, identifier} & {*d.blocks}]
         named = {r: roles.get(r, ()) for d in duties for r in (d.accountable, d.responsible)}
         place = "TEAM-02"
     else:
