@@ -15,7 +15,7 @@ from helpers.rendering import render
 from package_name.engine import storage
 from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.settings import Project
-from package_name.planner import check, executive, gates, measured, signing, sync, why
+from package_name.planner import check, executive, gates, measured, practice, signing, sync, why
 from package_name.planner import page as whole
 from package_name.planner import report as plan_report
 from package_name.planner.blocks import (
@@ -1078,6 +1078,49 @@ def test_a_regulated_gate_needs_signatures(tmp_path: Path) -> None:
     assert errors(project, "G0") == []
 
 
+def test_three_roles_sign_a_release_and_each_its_own_part(tmp_path: Path) -> None:
+    project = Project(render(tmp_path / "project", plan_depth="regulated"))
+    names = {"sponsor": "@ann", "data scientist": "@eva", "risk": "@kim"}
+    path = project.path("plan/progress.yaml")
+    text = path.read_text(encoding="utf-8")
+    for role, name in names.items():
+        text = text.replace(f"  {role}: []\n", f'  {role}: ["{name}"]\n', 1)
+    path.write_text(text, encoding="utf-8")
+    for id, name in zip(("APPR-01", "APPR-02", "APPR-03"), names.values(), strict=True):
+        fill(project, id)
+        assert "is not signed yet" in dict(errors(project, "G4"))[id]
+        for other in {*names.values()} - {name}:
+            with pytest.raises(CheckFailed, match=rf"{id}: TEAM-02 names {name} "):
+                signing.approve(project, id, other, None)
+        signing.approve(project, id, name, None)
+        assert id not in dict(errors(project, "G4"))
+
+
+def test_practice_is_rated_by_what_is_there_and_by_its_weakest_section(measured: Project) -> None:
+    def points() -> dict[str, float]:
+        found = practice.run(measured)
+        assert found["score"] == min(found["sections"].values())
+        return {one["asks"]: one["points"] for one in found["tests"]}
+
+    before = points()
+    assert len(before) == 28 == 4 * 7
+    assert (before["a schema says what is expected"], before["settings are tuned"]) == (1, 0)
+    assert before["privacy is controlled"] == before["groups of people are compared"] == 0
+    fill(measured, "PRIV-01")  # by hand
+    write(measured, "tuning", {"trials": 30})  # by a run
+    write(measured, "data_quality", {**REPORTS["data_quality"], "made_up": True})
+    after = points()
+    assert {name: after[name] for name in after if after[name] != before[name]} == {
+        "a schema says what is expected": 0.5,
+        "settings are tuned": 1,
+        "privacy is controlled": 0.5,
+    }
+    measured.path(".github/dependabot.yml").unlink()
+    write(measured, "bench", {})
+    measured.path("reports/bench.json").write_text("cut o", encoding="utf-8")
+    assert points()["packages are watched"] == points()["speed is watched"] == 0
+
+
 @pytest.mark.parametrize("audience", ["exec", "engineering", "data", "team"])
 def test_a_page_for_each_reader(measured: Project, audience: str) -> None:
     markdown, page = plan_report.run(measured, audience)
@@ -1123,6 +1166,14 @@ def test_engineers_see_the_flow_and_data_people_every_check(measured: Project) -
         assert (measured.path("reports") / target).exists(), target
     for word in ("| plan: levels | 9 |", "| tenure\\_months: minimum | 3 |", "## Personal data"):
         assert word in text, word
+    assert "## What each model was made from\n\nNo model yet." in text
+    made = {"data_sha256": "d" * 64, "contract_sha256": "c" * 64, "commit": "a" * 40}
+    storage.write_json(measured.path("models/v1/manifest.json"), {**made, "changed": True})
+    known = {"versions": {"v1": {"status": "champion"}}}
+    storage.write_json(measured.path("models/registry.json"), known)
+    text = plan_report.run(measured, "data")[0].read_text(encoding="utf-8")
+    row = f"| v1 | champion | {'d' * 12} | {'c' * 12} | {'a' * 12} and changes |"
+    assert f"|---|---|---|---|---|\n{row}\n" in text
 
 
 def test_a_page_shows_what_people_wrote_and_no_html_of_theirs(measured: Project) -> None:

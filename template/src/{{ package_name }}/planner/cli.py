@@ -215,6 +215,20 @@ def plan_approve(
     typer.echo(said)
 
 
+@app.command("score")
+def plan_score(
+    least: Annotated[float, typer.Option("--min", help="Exit 1 below this score.")] = 0.0,
+    as_json: AsJson = False,
+) -> None:
+    """Rate the project by the ML Test Score: what runs by itself, by hand, or not at all."""
+    from . import practice
+
+    found = practice.run(find_project())
+    show(found, as_json, practice.text(found))
+    if found["score"] < least:
+        raise CheckFailed(f"the score is {found['score']:g}, below {least:g}")
+
+
 @app.command("carry")
 def plan_carry(
     revision: Annotated[str, typer.Argument(help="The commit with the earlier PLAN.md.")] = "HEAD",

@@ -146,10 +146,31 @@ def _checks(project: Project) -> list[str]:
     return [*lines, *rows] if rows else [*lines[:3], "None."]
 
 
+def _for_data_people(project: Project) -> list[str]:
+    return [*_checks(project), *_lineage(project)]
+
+
+def _lineage(project: Project) -> list[str]:
+    """Return from which snapshot, contract and commit each version was made."""
+    path = project.path("models/registry.json")
+    lines = ["", "## What each model was made from", ""]
+    if not path.exists():
+        return [*lines, "No model yet."]
+    known: dict[str, Any] = storage.read_json(path)
+    lines += ["| Version | State | Snapshot | Contract | Commit |", "|---|---|---|---|---|"]
+    for version, entry in known["versions"].items():
+        manifest: dict[str, Any] = storage.read_json(path.parent / version / "manifest.json")
+        commit = (manifest["commit"] or "not in git")[:12]
+        commit += " and changes" if manifest["changed"] else ""
+        made = (manifest[name][:12] for name in ("data_sha256", "contract_sha256"))
+        lines.append(f"| {' | '.join([version, entry['status'], *made, commit])} |")
+    return [*lines, "", "`ml lineage` tells the sources of each snapshot, and draws it."]
+
+
 # What a page shows beside its blocks.
 MORE: dict[str, Callable[[Project], list[str]]] = {
     "engineering": _flow,
-    "data": _checks,
+    "data": _for_data_people,
     "team": _status,
 }
 

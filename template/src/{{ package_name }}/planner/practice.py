@@ -1,0 +1,147 @@
+"""`ml plan score`: how much of good practice runs by itself, by the rubric of the ML Test Score.
+
+Source: Breck, Cai, Nielsen, Salib, Sculley: The ML Test Score: a rubric for ML production readiness
+and technical debt reduction. IEEE Big Data 2017. It has seven tests in each of four sections; one
+that people did and wrote down counts half, one that is done by itself counts whole, and the score
+is the smallest sum of a section, 0 to 7: what is monitored well and tested badly is tested badly.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..engine.formats import number
+from ..engine.settings import Project
+from .blocks import Parts, read, survey
+
+CI = ".github/workflows/ci.yml"
+# The score from which on each next sentence holds, from the paper.
+MEANING = {
+    0: "more of a research project than a system for production",
+    1: "not totally untested, but there may be serious holes in reliability",
+    2: "a first pass at production readiness; more investment may be needed",
+    3: "reasonably tested, but more of the tests may be automated",
+    4: "strong levels of automated testing and monitoring",
+    6: "exceptional levels of automated testing and monitoring",
+}
+
+
+class Practice(NamedTuple):
+    """One test of the rubric; evidence is `path`, `path:key` of JSON, or `path:text` of a file."""
+
+    section: str
+    asks: str
+    evidence: str  # what a run leaves behind when the project does it by itself; "" for nothing
+    block: str  # where people write that they did it
+    personal: bool = False  # asked only where rows are about people
+
+
+class Found(NamedTuple):
+    """What one test of the rubric has: 0, 0.5 or 1, and why."""
+
+    section: str
+    asks: str
+    points: float
+    why: str
+
+
+RUBRIC = [
+    Practice(
+        "data", "a schema says what is expected", "reports/data_quality.json:rules", "DATA-01"
+    ),
+    Practice("data", "each feature brings something", "reports/explain.json:global", "EXPL-01"),
+    Practice("data", "no feature costs too much", "", "COST-01"),
+    Practice("data", "features keep to what policy allows", f"{CI}:ml contract check", "PRIV-02"),
+    Practice("data", "privacy is controlled", "reports/erased/*.json", "PRIV-01", personal=True),
+    Practice("data", "a feature is added quickly", "src/*/features.py", "FEAT-02"),
+    Practice("data", "code of features is tested", "models/*/golden.json", "DATA-03"),
+    Practice("model", "every setting is reviewed", ".github/CODEOWNERS", "TEAM-01"),
+    Practice("model", "measured gain is real gain", "reports/experiment.json", "EVAL-08"),
+    Practice("model", "settings are tuned", "reports/tuning.json", "EVAL-03"),
+    Practice("model", "what age does is known", "reports/retrain.json:checks", "MON-03"),
+    Practice("model", "no simpler model is as good", "reports/metrics.json:baselines", "EVAL-03"),
+    Practice("model", "slices are good enough", "reports/metrics.json:slices", "EVAL-06"),
+    Practice("model", "groups of people are compared", "", "FAIR-01", personal=True),
+    Practice("pipeline", "training can be repeated", "models/registry.json:versions", "EVAL-03"),
+    Practice("pipeline", "the model has unit tests", "tests/model/test_*.py", "EVAL-03"),
+    Practice("pipeline", "the whole pipeline is tested", f"{CI}:ml run", "DEP-01"),
+    Practice("pipeline", "a gate judges each model", "reports/metrics.json:gate", "EVAL-03"),
+    Practice("pipeline", "one row can be followed", "reports/explain.json:global", "EXPL-01"),
+    Practice("pipeline", "new models go live in stages", "", "DEP-03"),
+    Practice("pipeline", "an earlier model may return", "models/registry.json:previous", "OPS-01"),
+    Practice("monitoring", "packages are watched", ".github/dependabot.yml", "SUP-01"),
+    Practice("monitoring", "inputs are watched", "reports/drift.json:features", "MON-01"),
+    Practice("monitoring", "training and use agree", "models/*/golden.json", "DEP-01"),
+    Practice("monitoring", "age is watched", "reports/retrain.json:checks", "MON-03"),
+    Practice("monitoring", "numbers are watched", "reports/drift.json:prediction", "MON-01"),
+    Practice("monitoring", "speed is watched", "reports/bench.json", "DEP-02"),
+    Practice("monitoring", "errors are watched", "reports/drift.json:performance", "MON-02"),
+]
+
+
+def run(project: Project) -> dict[str, Any]:
+    """Return score, meaning, the sum of each section, and what each test has."""
+    found = [*judge(project)]
+    sums: dict[str, float] = {}
+    for one in found:
+        sums[one.section] = sums.get(one.section, 0.0) + one.points
+    score = min(sums.values())
+    meaning = MEANING[max(at for at in MEANING if at <= score)]
+    tests = [one._asdict() for one in found]
+    return {"score": score, "meaning": meaning, "sections": sums, "tests": tests}
+
+
+def judge(project: Project) -> Iterator[Found]:
+    """Yield what each test of the rubric has; figures of made-up data count half."""
+    parts, _ = survey(read(project.path("PLAN.md")))
+    for asked in RUBRIC:
+        points, why = _points(project, parts, asked)
+        yield Found(asked.section, asked.asks, points, why)
+
+
+def text(found: dict[str, Any]) -> str:
+    """Return what `run` found as lines, the sum of each section above its tests."""
+    lines = []
+    for section, total in found["sections"].items():
+        lines.append(f"{section}: {number(total)} of 7")
+        own = (one for one in found["tests"] if one["section"] == section)
+        lines += [f"  {number(o['points']):>3}  {o['asks']}: {o['why']}" for o in own]
+    end = f"ML Test Score {number(found['score'])}, the least of them: {found['meaning']}"
+    return "\n".join([*lines, end])
+
+
+def _points(project: Project, parts: Parts, asked: Practice) -> tuple[float, str]:
+    if asked.personal and not project.plan.answers["personal_data"]:
+        return 1.0, "not needed, as no row is about a person"
+    path, made_up = _evidence(project.root, asked.evidence)
+    if path and not made_up:
+        return 1.0, path
+    if path:
+        return 0.5, f"{path}, of made-up data"
+    part = parts.get(("human", asked.block))
+    if part is not None and not part.open:
+        return 0.5, f"by hand, as {asked.block} says"
+    wanted = asked.evidence.partition(":")[0]
+    block = asked.block if part is not None else ""
+    missing = " and ".join(filter(None, [wanted and f"no {wanted}", block and f"{block} is open"]))
+    return 0.0, missing or "nothing here does it"
+
+
+def _evidence(root: Path, what: str) -> tuple[str, bool]:
+    """Return the first file that shows it, "" for none, and whether its data are made up."""
+    pattern, _, key = what.partition(":")
+    for path in sorted(root.glob(pattern)) if pattern else ():
+        written = path.read_text(encoding="utf-8")
+        name = path.relative_to(root).as_posix()
+        if path.suffix != ".json":
+            if key in written:
+                return name, False
+            continue
+        try:
+            report = json.loads(written)
+        except ValueError:
+            continue
+        if isinstance(report, dict) and (not key or report.get(key)):
+            return name, bool(report.get("made_up"))
+    return "", False
