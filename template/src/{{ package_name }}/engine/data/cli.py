@@ -35,7 +35,7 @@ def infer(
         from . import drafting
 
         given = target, definition, entity, time, told, force
-        draft = drafting.run(project, file, *given, add=context.obj)
+        draft = drafting.run(project, file, *given, add=context.obj("columns").add)
     lines = [f"wrote {project.config.data.contract}; decided:"]
     lines += [f"  {line}" for line in drafting.table(draft.decisions)]
     evidence = {decision.evidence for decision in draft.decisions}

@@ -1,8 +1,8 @@
 """The data contract: an ODCS 3.1 YAML file read into one typed object, and its lint.
 
 Format: Open Data Contract Standard 3.1.0. What the standard lacks is kept in `customProperties`
-of a column: role, dateFormats, decimalComma, freeText, observed, reasons, and those of
-target_fields.py.
+of a column: role, dateFormats, decimalComma, freeText, controlled, observed, reasons, and those
+of target_fields.py.
 """
 
 import json
@@ -58,6 +58,7 @@ class Column(target_fields.Fields, frozen=True, kw_only=True):
     formats: tuple[str, ...] = ()
     decimal_comma: bool = False
     personal: bool = False
+    controlled: bool = False  # by who is judged, who may say here what they like
     definition: str | None = None
     mean: float | None = None
     std: float | None = None
@@ -310,6 +311,7 @@ class _Extras(target_fields.Custom, kw_only=True, rename="camel"):
     date_formats: tuple[str, ...] = ()
     decimal_comma: bool = False
     free_text: bool = False
+    controlled: bool = False
     observed: _Observed = msgspec.field(default_factory=_Observed)
 
 
@@ -392,6 +394,7 @@ def _column(item: _Property) -> Column:
         formats=extras.date_formats,
         decimal_comma=extras.decimal_comma,
         personal=item.classification.strip().lower() in PERSONAL,
+        controlled=extras.controlled,
         definition=item.transform_logic,
         mean=extras.observed.mean,
         std=extras.observed.std,

@@ -1,0 +1,158 @@
+"""Attacks that are tried on the champion: what memorises is found out, what generalises is not."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.package import regression
+from helpers.rendering import render
+
+from package_name.engine import attacks
+from package_name.engine.data.contract import Column
+from package_name.engine.errors import ProjectError
+from package_name.engine.model.fitting import Data
+from package_name.engine.model.scorer import CategoricalFeature, FeatureSpec, NumericFeature
+from package_name.engine.settings import Project
+from package_name.planner import measured_attacks
+
+regression()
+from regression_package.engine import attacks as of_numbers  # noqa: E402
+
+ROWS = 600
+RNG = np.random.default_rng(3)
+X = RNG.normal(size=(ROWS, 2)).astype(np.float32)
+TRUE = 1 / (1 + np.exp(-2.0 * X[:, 0]))
+Y = (RNG.random(ROWS) < TRUE).astype(np.int8)
+
+
+def data(y: Any) -> Data:
+    numbers = tuple(NumericFeature(name, name) for name in ("a", "b"))
+    return Data(X, y, FeatureSpec(numbers, ()), 1)
+
+
+def remembers(strength: float, y: Any, base: Any) -> Any:
+    """Return a fitter whose answers lean to the target of the rows that it has seen."""
+
+    def fit(some: Data) -> Any:
+        seen = (X[:, None, 0] == some.x[None, :, 0]).any(axis=1)
+        noise = RNG.normal(scale=0.02, size=ROWS)
+        return np.clip(base + noise + strength * seen * (y - base), 0.001, 0.999)
+
+    return fit
+
+
+def test_who_memorises_is_found_out_and_who_does_not_is_not() -> None:
+    owners = np.arange(ROWS)
+    found = attacks.membership(data(Y), owners, remembers(0.5, Y, TRUE), 1)
+    assert found["ratio_auc"]["low"] > 0.9 and found["hits"]["low"] > attacks.KNOWN_LIMIT
+    assert found["loss_auc"]["value"] < found["ratio_auc"]["value"]  # which knows hard rows
+    clean = attacks.membership(data(Y), owners, remembers(0.0, Y, TRUE), 1)
+    for name in ("ratio_auc", "loss_auc"):
+        assert abs(clean[name]["value"] - 0.5) < 0.03
+    assert clean["hits"]["value"] < 0.04
+
+
+def test_an_amount_is_attacked_by_the_same_measure() -> None:
+    y = TRUE + RNG.normal(scale=0.1, size=ROWS)
+    own = of_numbers.membership(data(y), np.arange(ROWS), remembers(0.5, y, TRUE), 1)
+    clean = of_numbers.membership(data(y), np.arange(ROWS), remembers(0.0, y, TRUE), 1)
+    assert own["ratio_auc"]["low"] > 0.75 and own["loss_auc"]["low"] > 0.55
+    assert abs(clean["ratio_auc"]["value"] - 0.5) < 0.03
+
+
+def test_all_rows_of_a_person_are_on_one_side_and_each_row_is_in_half_of_the_models() -> None:
+    owners = np.repeat(np.arange(ROWS // 3), 3)
+    seen = attacks.halves(Y, owners, 0)
+    assert seen.shape == (attacks.REFITS, ROWS) and (seen.sum(axis=0) == attacks.REFITS // 2).all()
+    assert (seen.reshape(attacks.REFITS, -1, 3).std(axis=2) == 0).all()
+    with pytest.raises(ProjectError, match="too few rows to attack"):
+        attacks.halves(np.array([1, 0, 0, 0, 0, 0], np.int8), np.arange(6), 0)
+
+
+def test_the_area_counts_pairs_and_ties_half() -> None:
+    assert attacks.area(np.array([2.0, 1.0]), np.array([1.0, 0.0])) == pytest.approx(3.5 / 4)
+
+
+SPEC = FeatureSpec(
+    (NumericFeature("a", "a"), NumericFeature("b", "b")),
+    (CategoricalFeature("c", "c", ("x", "y")),),
+)
+
+
+class Judge:
+    """Flags rows by `a` and by the level y of `c`; `b` has no effect."""
+
+    spec = SPEC
+    score = "probability"
+    outputs = (
+        SimpleNamespace(name="probability", role="score", kind="number"),
+        SimpleNamespace(name="decision", role="decision", kind="boolean"),
+    )
+
+    def predict(self, x: Any) -> dict[str, Any]:
+        said = 0.5 + 0.1 * (np.nan_to_num(x[:, 0]) - 1) + 0.3 * (x[:, 2] == 1)
+        return {"probability": said, "decision": said >= 0.5}
+
+
+def columns(*names: str, **limits: float) -> dict[str, Column]:
+    made = {
+        "a": Column(name="a", kind="number", role="feature", required=True, **limits),
+        "b": Column(name="b", kind="number", role="feature", required=True),
+        "c": Column(name="c", kind="category", role="feature", levels=("x", "y")),
+    }
+    return {name: made[name] for name in names}
+
+
+def test_a_lie_is_found_only_in_columns_that_are_controlled_and_within_their_limits() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.uniform(-3, 3, 400)
+    x = np.stack([values, rng.normal(size=400), np.zeros(400)], axis=1).astype(np.float32)
+    judge: Any = Judge()
+    some = np.flatnonzero(judge.predict(x)["decision"])
+    free = attacks.free_changes(judge, x, some, columns("a"), 0.0)
+    assert free.all()
+    assert not attacks.free_changes(judge, x, some, columns("b", "c"), 0.0).any()
+    small, noise = attacks.small_changes(judge, x, some, columns("a", "b"), 0.0, rng)
+    reach = attacks.SMALL * x[:, 0].astype(np.float64).std()
+    assert (small == (x[some, 0] - reach < 1)).all()  # exactly those near the threshold
+    assert 0 < noise.sum() < small.sum()
+    held, _ = attacks.small_changes(judge, x, some, columns("a", minimum=1.0), 0.0, rng)
+    assert not held.any()
+
+
+def test_a_limit_that_is_passed_warns_with_what_helps() -> None:
+    def share(value: float) -> dict[str, float]:
+        return {"value": value, "low": value - 0.01, "high": value + 0.01}
+
+    def report(hits: float, small: float) -> dict[str, Any]:
+        known = {"model": "lightgbm", "rows": 600, "limit": 0.05, "hits": share(hits)}
+        known |= {"ratio_auc": share(0.6), "loss_auc": share(0.5)}
+        turned = {"columns": ["amount"], "answers": 300, "free": share(0.9), "noise": share(0.1)}
+        turned |= {"small": share(small), "limit": 0.2, "reach": 0.25}
+        return {"membership": known, "evasion": turned}
+
+    calm, loud = report(0.03, 0.1), report(0.11, 0.4)
+    assert attacks.warnings(calm) == []
+    first, second = attacks.warnings(loud)
+    assert "11\u00a0%" in first and "more rows a leaf" in first and "40\u00a0%" in second
+    loud["warnings"] = [first, second]
+    said = measured_attacks.told(loud, SimpleNamespace())  # type: ignore[arg-type]
+    assert "`amount` turns 90\u00a0%" in said["turned"] and "warning: 11" in said["warned"]
+    loud["evasion"] = None
+    assert "`controlled: true` of no column" in measured_attacks.told(loud, None)["turned"]  # type: ignore[arg-type]
+    assert "not tried" in attacks.told(loud)
+
+
+@pytest.mark.parametrize(
+    ("preset", "tried"), [("churn", True), ("house_price", True), ("segmentation", False)]
+)
+def test_the_plan_asks_for_the_attacks_that_are_built(
+    tmp_path: Path, preset: str, tried: bool
+) -> None:
+    project = Project(render(tmp_path / "p", preset=preset, plan_depth="standard"))
+    block = project.plan.blocks["SEC-02"]
+    assert block.measured == ("ml attack" if tried else "")
+    assert ("at 1 % false alarms" in " ".join(block.lines)) == tried
+    assert bool(list(project.root.glob("src/*/engine/attacks.py"))) == tried
