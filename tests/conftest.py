@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis.internal.conjecture import providers
 
 if TYPE_CHECKING:
+    from helpers.buckets import Buckets
     from helpers.stream import Postgres
 
 settings.register_profile("same", derandomize=True, deadline=None)
@@ -51,6 +52,16 @@ def postgres() -> "Iterator[Postgres]":
     from helpers.stream import Postgres
 
     server = Postgres()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def buckets() -> "Iterator[Buckets]":
+    """A real object store for a file of tests."""
+    from helpers.buckets import Buckets
+
+    server = Buckets()
     yield server
     server.close()
 

@@ -26,7 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from package_name.engine import monitoring, storage
+from package_name.engine import monitoring, signing, storage
 from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.model import registry
 from package_name.engine.model.scorer import FeatureSpec, Scorer, read_golden
@@ -327,7 +327,9 @@ def spoil_golden(project: Project, version: str) -> None:
     manifest = json.loads(content["manifest.json"])
     manifest["files"]["golden.json"] = storage.sha256_bytes(content["golden.json"])
     content["manifest.json"] = storage.json_bytes(manifest)
-    content["manifest.sig"] = edge._signer(SECRET)[0](content["manifest.json"])
+    content["manifest.sig"] = edge._line(
+        signing._signer(edge.PAIR, SECRET)[0](content["manifest.json"])
+    )
     for name, data in content.items():
         (folder / name).write_bytes(data)
     folder.with_name(f"{version}.zip").write_bytes(edge._zip(content))
@@ -739,9 +741,7 @@ def test_a_project_of_each_task_packages_its_champion(tmp_path: Path, task: str)
 def test_each_project_has_the_files_and_words_of_its_modes_alone(tmp_path: Path) -> None:
     alone = tree(render(tmp_path / "edge", deployment_modes=["edge"]))
     others = tree(render(tmp_path / "rest", deployment_modes=["rest", "batch"]))
-    words = re.compile(
-        rb"ml edge|edge_|serve\.edge|on_device|on devices|cryptography", re.IGNORECASE
-    )
+    words = re.compile(rb"ml edge|edge_|serve\.edge|on_device|on devices", re.IGNORECASE)
     assert {n for n, text in others.items() if words.search(text)} <= {"plan/plan.yaml"}
     assert not any("edge" in name or "device" in name for name in others)
     foreign = re.compile(rb"fastapi|uvicorn|grpc|localhost:8000|ml serve\b|ml score\b", re.I)

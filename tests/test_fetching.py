@@ -13,14 +13,17 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import duckdb
+import obstore
 import polars as pl
 import pytest
 import yaml
+from helpers.buckets import Buckets
 from helpers.rendering import render
+from helpers.service import free_port
 from helpers.stream import Postgres
 
-from package_name.engine import storage
-from package_name.engine.data import contract, databases, drafting, fetching, ingest, sources, web
+from package_name.engine import extras, storage
+from package_name.engine.data import contract, drafting, fetching, ingest, sources, web
 from package_name.engine.errors import ProjectError
 from package_name.engine.model import lineage
 from package_name.engine.settings import Project
@@ -253,7 +256,7 @@ def test_a_database_that_is_not_there_is_named(
     wrong = refused(keep(project, place, **guest))
     assert "password authentication failed" in wrong and secret not in wrong
     assert secret not in "".join(p.read_text("utf-8") for p in project.root.rglob("*.json"))
-    monkeypatch.setattr(databases, "import_module", _absent)
+    monkeypatch.setattr(extras, "import_module", _absent)
     missing = refused(keep(project, place, user="postgres"))
     assert "`uv sync --group postgres`" in missing
 
@@ -511,3 +514,68 @@ def test_a_file_at_an_address_is_read_like_one_of_the_disk(
     assert snapshot(project)["customer"].to_list() == ["a", "b"]
     assert not project.path("data/raw/.fetching").exists()
     assert "files have no watermark" in refused(keep(project, server, watermark={"column": "at"}))
+
+
+# ---------------------------------------------------------------- buckets
+
+
+@pytest.fixture
+def lake(buckets: Buckets, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """A folder of a real object store with the rows in two files of each format."""
+    for name, value in buckets.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_ENDPOINT_URL")  # the contract names it
+    frame = pl.DataFrame(
+        ROWS, orient="row", schema=["customer", "calls", "charge", "left_us", "at"]
+    )
+    for number, part in enumerate((frame[:4], frame[4:])):
+        for form, write in (
+            ("parquet", part.write_parquet),
+            ("csv", part.write_csv),
+            ("arrow", part.write_ipc),
+        ):
+            write(path := tmp_path / f"part.{form}")
+            obstore.put(buckets.store(), f"{tmp_path.name}/{form}/{number}.{form}", path)
+            path.unlink()
+    return f"s3://lake/{tmp_path.name}"
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv", "arrow"])
+def test_files_of_a_bucket_are_loaded_as_one_table(
+    project: Project, buckets: Buckets, lake: str, form: str
+) -> None:
+    place = {"type": "s3", "location": f"{lake}/{form}/*.{form}", "endpointUrl": buckets.address}
+    made = keep(project, place, columns=["at"])
+    assert contract.lint(project.contract_path) == []
+    report = ingest.run(made)
+    assert report["loaded"].new == 9 and report["rows"] == 9
+    found = snapshot(made)
+    assert found["customer"].to_list() == [row[0] for row in ROWS]
+    assert list(map(str, found["charge"])) == [str(row[2]) for row in ROWS]
+    assert set(found.columns) == {"customer", "calls", "charge", "left_us", "at"}
+    one = keep(project, place | {"location": f"{lake}/{form}/0.{form}"}, columns=None)
+    assert ingest.run(one)["rows"] == 4 and "at" not in snapshot(one).columns
+    assert fetching.table(one, sources.of(one.contract_path)[0]).height == 4
+
+
+def test_a_bucket_that_refuses_says_so_in_one_line(
+    project: Project, buckets: Buckets, lake: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = {"type": "s3", "location": f"{lake}/parquet/*.parquet", "endpointUrl": buckets.address}
+    for part, value, said in (
+        ("location", f"{lake}/parquet/9.parquet", "NoSuchKey"),
+        ("location", f"{lake}/nothing/*.parquet", "no file is there"),
+        ("location", f"{lake}/parquet/0.json", "format json is not read from a bucket"),
+        ("location", f"{lake}/csv/0.csv", "magic"),
+        ("endpointUrl", f"http://127.0.0.1:{free_port()}", "does not answer"),
+    ):
+        form = {"format": "parquet"} if value.endswith(".csv") else {}
+        line = refused(keep(project, place | {part: value} | form))
+        assert line.startswith("shop: ") and said in line, line
+    marked = keep(project, place, watermark={"column": "calls"})
+    assert "files have no watermark" in refused(marked)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret")
+    elsewhere = buckets.address.replace("127.0.0.1", "localhost")  # one process keeps its keys
+    line = refused(keep(project, place | {"endpointUrl": elsewhere}))
+    assert "SignatureDoesNotMatch" in line
+    assert "wrong-secret" not in line

@@ -9,13 +9,13 @@ import re
 import sqlite3
 from collections.abc import Callable, Collection
 from contextlib import closing
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
 
 from ..errors import ProjectError
+from ..extras import driver
 from ..settings import Project
 from .reading import series
 from .sources import Source
@@ -106,17 +106,6 @@ def _query(
     if asked.mark and asked.mark not in names:
         raise ProjectError(f"{source.server}: it has no column {asked.mark!r} of its watermark")
     return f"select {', '.join(map(cast, chosen))} from ({statement}\n) as source"
-
-
-def driver(name: str, group: str) -> Any:
-    """Return the package of a group of pyproject.toml; ProjectError when it is not installed."""
-    try:
-        return import_module(name)
-    except ImportError:
-        raise ProjectError(
-            f"the driver {name.partition('.')[0]} is not installed: `uv sync --group {group}`, or "
-            "add it to `default-groups` of pyproject.toml"
-        ) from None
 
 
 def _postgres(source: Source, secret: str, statement: str, asked: Asked) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 import polars as pl
 
-from .. import dialect, parquet, progress, storage
+from .. import dialect, parquet, progress, storage, stores
 from ..errors import ProjectError
 from ..settings import Project
 from . import contract as contracts
@@ -277,5 +277,4 @@ def _bucket(source: Source, location: str) -> pl.DataFrame:
             raise ProjectError(f"{source.server}: format {form} is not read from a bucket")
         return found.collect()
     except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ProjectError(f"{source.server}: {location}: {reason}") from None
+        raise ProjectError(f"{source.server}: {location}: {stores.reason(error)}") from None

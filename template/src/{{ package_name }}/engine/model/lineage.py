@@ -29,7 +29,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """What one version was made from; `snapshot` is None when an older template took it.
+    """What one version was made from; `snapshot` is None when it is not here.
 
     `contract` says whether the contract of the bundle is still that of the project, `commit` is
     None outside git, `changed` says whether files of the project differed from it.
@@ -113,7 +113,7 @@ def table(origins: list[Origin]) -> str:
 
 
 def _lines(one: Origin) -> list[str]:
-    taken = "of an older template: not known"
+    taken = "not known: of another clone, or of an older template"
     if snap := one.snapshot:
         made_up = ", made up" if snap.made_up else ""
         added = f", {len(snap.added)} of columns.py" if snap.added else ""

@@ -16,6 +16,7 @@ from ..data import contract
 from ..errors import CheckFailed, ProjectError
 from ..formats import number
 from ..settings import Project
+from .history import STATE
 from .scorer import EVALUATED, MANIFEST, Manifest, Scorer
 
 
@@ -254,6 +255,45 @@ def folder(project: Project, version: str) -> Path:
     ProjectError when its manifest is not the recorded one.
     """
     return _verified(project, read(project), version, evaluated=False)
+
+
+def whole(project: Project, version: str) -> Path:
+    """Return the folder of a version; ProjectError when manifest or metrics are not as recorded."""
+    registry = read(project)
+    named(registry, version)
+    return _verified(project, registry, version)
+
+
+def take(project: Project, version: str, entry: Version, folder: Path) -> None:
+    """Add a version that came from elsewhere: `folder` becomes models/<version>.
+
+    Where that is there already it is the same model: its judgement and its state become those of
+    `folder`, together with the registry, and it stays champion if it was.
+    """
+    registry, target = read(project), project.path(f"models/{version}")
+    if before := registry.versions.get(version):
+        entry.forced = before.forced
+        if before.status in ("champion", "retired"):
+            entry.status = before.status
+    registry.versions[version] = entry
+    if not target.exists():
+        folder.rename(target)
+        _write(project, registry)
+        return
+    new = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    changed: list[tuple[Path, bytes | None]] = [
+        (target / name, data)
+        for name, data in sorted(new.items())
+        if _hash(target / name) != storage.sha256_bytes(data)
+    ]
+    if STATE in new:
+        old = (path for path in target.glob("state-*.npz") if path.name not in new)
+        changed += [(path, None) for path in old]
+    hashes = entry.metrics_sha256
+    entry.metrics_sha256 = (*hashes, *(before.metrics_sha256 if before else ()))
+    storage.replace_all(project.root, [(_path(project), storage.json_bytes(registry)), *changed])
+    entry.metrics_sha256 = hashes
+    _write(project, registry)
 
 
 def made_up(folder: Path) -> bool:

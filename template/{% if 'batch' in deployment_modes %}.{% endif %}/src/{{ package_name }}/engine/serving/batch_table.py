@@ -12,8 +12,9 @@ from typing import Any
 import polars as pl
 
 from .. import progress, storage
-from ..data.databases import driver, quoted
+from ..data.databases import quoted
 from ..errors import ProjectError
+from ..extras import driver
 
 ADDRESS = "ML_SCORE_DATABASE"  # of the environment, as libpq has it
 ROWS = 100_000  # in memory at once

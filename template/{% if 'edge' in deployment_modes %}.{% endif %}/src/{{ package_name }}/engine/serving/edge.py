@@ -1,13 +1,10 @@
 """Packages for devices: the champion with what reads rows, signed, measured before it goes out.
 
-A device holds the public key alone, so who has a device cannot sign for others: that is why it is
-Ed25519, and not a hash with a shared secret.
+A device holds the public key alone, so who has a device cannot sign for others.
 """
 
 import io
-import os
 import re
-import secrets
 import tempfile
 import time
 import zipfile
@@ -17,7 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from .. import dialect, privacy, progress, storage, task
+from .. import dialect, privacy, progress, signing, storage, task
 from ..errors import CheckFailed, ProjectError
 from ..formats import number
 from ..model import registry
@@ -27,8 +24,16 @@ from ..settings import Project
 from . import expected
 from .on_device import device
 
-KEY = "ML_EDGE_KEY"  # of the environment: 64 hex digits, never in a file
+KEY = "ML_EDGE_KEY"
 PUBLIC = "deploy/edge.pub"
+PAIR = signing.Pair(
+    KEY,
+    PUBLIC,
+    "ml edge key",
+    "train",
+    "devices that have it take no package of another key; --force makes a new one, and each device "
+    "needs it before the next version",
+)
 FOLDER = "dist/edge"
 REPORT = "reports/edge.json"
 FILES = ("device.py", "scorer.mjs", "index.html")
@@ -39,15 +44,7 @@ WARM_UP = 50
 
 def make_key(project: Project, *, force: bool = False) -> str:
     """Write a new public key into the project; return the secret, which is written nowhere."""
-    path = project.path(PUBLIC)
-    if path.exists() and not force:
-        raise ProjectError(
-            f"{PUBLIC} is there: devices that have it take no package of another key; --force "
-            "makes a new one, and each device needs it before the next version"
-        )
-    secret = secrets.token_bytes(32)
-    storage.write_text(path, f"{_signer(secret.hex())[1]}\n")
-    return secret.hex()
+    return signing.make(project, PAIR, force=force)
 
 
 def package(project: Project) -> dict[str, Any]:
@@ -58,7 +55,7 @@ def package(project: Project) -> dict[str, Any]:
     """
     answers = project.plan.answers
     limits = {"size_mb": answers["edge_size_mb"], "one_row_ms": answers["edge_latency_ms"]}
-    sign, public = _keys(project)
+    sign, public = signing.signer(project, PAIR)
     folder = registry.champion_folder(project)
     scorer = Scorer.load(folder)
     spec = storage.read_json(folder / "features.json", FeatureSpec)
@@ -80,7 +77,7 @@ def package(project: Project) -> dict[str, Any]:
         "files": {name: storage.sha256_bytes(data) for name, data in sorted(content.items())},
     }
     content["manifest.json"] = storage.json_bytes(manifest)
-    content["manifest.sig"] = sign(content["manifest.json"])
+    content["manifest.sig"] = _line(sign(content["manifest.json"]))
     zipped = _zip(content)
     with tempfile.TemporaryDirectory() as temporary:
         for name, data in content.items():
@@ -114,7 +111,7 @@ def package(project: Project) -> dict[str, Any]:
 
 def release(project: Project, version: str | None, share: int) -> dict[str, Any]:
     """Sign which version `share` % of the devices shall have; return what dist/edge says then."""
-    sign, public = _keys(project)
+    sign, public = signing.signer(project, PAIR)
     named = version or registry.read(project).champion or ""
     folder = project.path(f"{FOLDER}/{named}")
     if not named or not (folder / "manifest.json").is_file():
@@ -134,36 +131,13 @@ def release(project: Project, version: str | None, share: int) -> dict[str, Any]
         "share": share / 100,
     }
     content = storage.json_bytes(told)
-    storage.write_bytes(path.with_suffix(".sig"), sign(content))
+    storage.write_bytes(path.with_suffix(".sig"), _line(sign(content)))
     storage.write_bytes(path, content)
     return told
 
 
-def _keys(project: Project) -> tuple[Any, str]:
-    """Return what signs, and the public key; ProjectError where they are no pair."""
-    path = project.path(PUBLIC)
-    if not path.is_file():
-        raise ProjectError(f"{PUBLIC} is not there: `ml edge key` makes a pair of keys, once")
-    given = os.environ.get(KEY, "")
-    if not re.fullmatch(r"[0-9a-f]{64}", given):
-        raise ProjectError(f"environment: {KEY} needs the 64 hex digits that `ml edge key` said")
-    sign, public = _signer(given)
-    if path.read_text(encoding="utf-8").strip() != public:
-        raise ProjectError(f"environment: {KEY} is not the secret of {PUBLIC}")
-    return sign, public
-
-
-def _signer(secret: str) -> tuple[Any, str]:
-    try:
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    except ImportError:
-        raise ProjectError(
-            "packages are signed with cryptography, which an image of production has not: run "
-            "this where models are trained (`uv sync`)"
-        ) from None
-    key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(secret))
-    public = key.public_key().public_bytes_raw().hex()
-    return lambda content: f"{key.sign(content).hex()}\n".encode(), public
+def _line(signature: str) -> bytes:
+    return f"{signature}\n".encode()
 
 
 def _refuse_what_a_device_lacks(scorer: Scorer, spec: FeatureSpec) -> None:

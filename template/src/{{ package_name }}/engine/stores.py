@@ -1,0 +1,187 @@
+"""Files in a folder or in an object store: each is there whole, or not at all.
+
+An object store is one with the protocol of S3, asked with the variables that every tool of it
+reads: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL.
+"""
+
+import datetime as dt
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from . import storage
+from .errors import ProjectError
+from .extras import driver
+
+GROUP = "store"  # of pyproject.toml
+SCHEME = "s3://"
+SECONDS = 30  # of trying again, while the store does not answer
+NAME = re.compile(r"(?!\.)[\w.=-]+(/(?!\.)[\w.=-]+)*")  # leads out of no folder
+
+
+class Store(Protocol):
+    """Files by name, such as `small/v1.json`; ProjectError, in one line, where it refuses."""
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file, None where there is none."""
+
+    def write(self, name: str, content: bytes | Path) -> None:
+        """Put a file there, or another in its place, at once."""
+
+    def size(self, name: str) -> int | None:
+        """Return the bytes of a file, None where there is none."""
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the files in a folder, those in folders of it left out."""
+
+    def remove(self, name: str) -> None:
+        """Take a file away; nothing where there is none."""
+
+
+def is_remote(address: str) -> bool:
+    """Whether an address is no path."""
+    return "://" in address
+
+
+def opened(address: str) -> Store:
+    """Return the store at an address: a folder, or s3://BUCKET/PREFIX."""
+    if not is_remote(address):
+        return Folder(Path(address))
+    bucket, _, prefix = address.removeprefix(SCHEME).rstrip("/").partition("/")
+    if not address.startswith(SCHEME) or not re.fullmatch(r"[\w.-]+", bucket):
+        raise ProjectError(f"{address}: give a folder, or {SCHEME}BUCKET/PREFIX")
+    return Bucket(bucket, prefix)
+
+
+class Folder:
+    """Files of a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file, None where there is none."""
+        with self._asked():
+            path = self.root / name
+            return path.read_bytes() if path.is_file() else None
+
+    def write(self, name: str, content: bytes | Path) -> None:
+        """Put a file there, or another in its place, at once."""
+        with self._asked():
+            if isinstance(content, bytes):
+                storage.write_bytes(self.root / name, content)
+                return
+            with storage.replacing_file(self.root / name) as temporary:
+                storage.copy_hashed(content, temporary)
+
+    def size(self, name: str) -> int | None:
+        """Return the bytes of a file, None where there is none."""
+        with self._asked():
+            path = self.root / name
+            return path.stat().st_size if path.is_file() else None
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the files in a folder, those in folders of it left out."""
+        with self._asked():
+            found = (self.root / folder).glob("[!.]*")
+            return sorted(f"{folder}/{path.name}" for path in found if path.is_file())
+
+    def remove(self, name: str) -> None:
+        """Take a file away; nothing where there is none."""
+        with self._asked():
+            (self.root / name).unlink(missing_ok=True)
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            where = error.filename or self.root
+            raise ProjectError(f"{where}: {error.strerror or error}") from None
+
+
+class Bucket:
+    """Objects of a bucket, whose names begin with a prefix."""
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        self.address = f"{SCHEME}{bucket}"
+        self.lead = f"{prefix}/" if prefix else ""
+        self._library = driver("obstore", GROUP)
+        self._store = driver("obstore.store", GROUP).S3Store(
+            bucket,
+            client_options=_client(),
+            retry_config={"max_retries": 4, "retry_timeout": dt.timedelta(seconds=SECONDS)},
+        )
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file, None where there is none."""
+        with self._asked(name):
+            try:
+                return bytes(self._library.get(self._store, self.lead + name).bytes())
+            except FileNotFoundError:
+                return None
+
+    def write(self, name: str, content: bytes | Path) -> None:
+        """Put a file there, or another in its place, at once; large ones go in parts."""
+        with self._asked(name):
+            self._library.put(self._store, self.lead + name, content)
+
+    def size(self, name: str) -> int | None:
+        """Return the bytes of a file, None where there is none."""
+        with self._asked(name):
+            try:
+                return int(self._library.head(self._store, self.lead + name)["size"])
+            except FileNotFoundError:
+                return None
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the files in a folder, those in folders of it left out."""
+        with self._asked(folder):
+            found = self._library.list_with_delimiter(self._store, f"{self.lead}{folder}/")
+            return sorted(str(one["path"]).removeprefix(self.lead) for one in found["objects"])
+
+    def remove(self, name: str) -> None:
+        """Take a file away; nothing where there is none."""
+        with self._asked(name):
+            self._library.delete(self._store, self.lead + name)
+
+    @contextmanager
+    def _asked(self, name: str) -> Iterator[None]:
+        errors = driver("obstore.exceptions", GROUP)
+        try:
+            yield
+        except (errors.BaseError, OSError) as error:
+            raise ProjectError(f"{self.address}/{self.lead}{name}: {reason(error)}") from None
+
+
+def _client() -> dict[str, Any]:
+    """Return how the store is asked: without TLS on this machine alone, or where AWS_ALLOW_HTTP is.
+
+    A test or a store beside the service has none; elsewhere the data would be read on the way.
+    """
+    found = os.environ.get("AWS_ENDPOINT_URL", "")
+    here = urlsplit(found).hostname in ("127.0.0.1", "::1", "localhost")
+    plain = found.startswith("http://") and here
+    allowed = os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true"
+    return {"connect_timeout": "10s", "timeout": "300s", "allow_http": plain or allowed}
+
+
+def reason(error: Exception) -> str:
+    """Return what of an error of an object store says what is wrong, in one line."""
+    text = " ".join(str(error).split())
+    if code := re.search(r"<Code>(\w+)</Code>", text):
+        message = re.search(r"<Message>([^<]*)</Message>", text)
+        return f"{code[1]}: {message[1]}" if message and message[1] else code[1]
+    if "169.254.169.254" in text:  # where machines of a cloud get theirs
+        return "no keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    if "expanded paths were empty" in text:
+        return "no file is there"
+    if asked := re.search(r"(https?://[^/ ]+)\S* in \S+, after \d+ retries", text):
+        return f"{asked[1]} does not answer"
+    text = re.sub(r"^(object-store error: )?(Generic \w+ error: )?", "", text)
+    text = re.split(r" Debug source:|: <\?xml|\(path: ", text)[0]
+    return text[:200].strip() or type(error).__name__
