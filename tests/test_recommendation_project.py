@@ -1,6 +1,7 @@
 """A project that recommends items, from the copy to a served list."""
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -17,6 +18,7 @@ SMALL = {
     "ML_DATA__SAMPLE_ROWS": "6000",
 }
 SAMPLE = "data/sample/dataset.parquet"
+IGNORED = shutil.ignore_patterns("models", "reports", ".git", "processed", "raw", "features")
 BAD: dict[str, tuple[hostile.Change, int, str]] = {
     "no item": (hostile.without("film_id"), 2, "column 'film_id' is missing from the data"),
     "one item": (lambda frame: frame.with_columns(film_id=pl.lit(3)), 1, "has one item"),
@@ -116,6 +118,53 @@ def test_a_request_may_bring_what_somebody_took(project: Made) -> None:
     assert new["known"] == 0 and own["known"] == len(items) and own["items"] != new["items"]
     assert not set(own["items"]) & set(items)
     assert set(own["because"]) <= {*items, -1}
+
+
+def test_items_may_have_texts_for_names(project: Made, tmp_path: Path) -> None:
+    """What callers send and get are the names, in files, by the service and in histories."""
+    shutil.copytree(project.folder, folder := tmp_path / "p", ignore=IGNORED)
+    name = pl.format("Film, no {}", pl.col("film_id"))
+    frame = pl.read_parquet(project.folder / SAMPLE).with_columns(film_id=name)
+    frame.write_csv(tmp_path / "taken.csv")
+    source = {"ML_DATA__SOURCE": str(tmp_path / "taken.csv")}
+    named = Made(folder, project.package, project.settings | source)
+    named.ml("contract", "infer", str(tmp_path / "taken.csv"), "--force")
+    named.ml("run")
+    names = json.loads((folder / "contracts/items.json").read_text(encoding="utf-8"))
+    assert set(names) == set(frame["film_id"])
+    page = (folder / "reports/evaluation.html").read_text(encoding="utf-8")
+    assert "Film, no " in page
+    who = frame["user_id"][-1]
+    asked = {"user_id": who, "watched_at": "2026-11-01T10:00:00", "device": "tv"}
+    (tmp_path / "who.csv").write_text(",".join(asked) + "\n" + ",".join(asked.values()) + "\n")
+    named.ml("score", str(tmp_path / "who.csv"), str(tmp_path / "out.csv"))
+    (scored,) = pl.read_csv(tmp_path / "out.csv").to_dicts()
+    seen = set(frame.filter(pl.col("user_id") == who)["film_id"])
+    told = [
+        {"user_id": "new", "watched_at": f"2026-05-01T00:00:{n:02}", "film_id": item}
+        for n, item in enumerate([*sorted(seen), "Film that nobody knows"])
+    ]
+    with named.serving() as ask:
+        (known,) = ask("/predict", asked)["predictions"]
+        request = {"rows": [asked | {"user_id": "new"}], "history": told}
+        (new,) = ask("/predict", request)["predictions"]
+        api = ask("/openapi.json")["components"]["schemas"]
+    assert known["items"] == json.loads(scored["items"])
+    assert known["because"] == json.loads(scored["because"])
+    assert set(known["items"]) <= set(names) - seen and set(known["because"]) <= {*seen, ""}
+    assert new["known"] == known["known"] == len(seen)
+    assert set(new["items"]) <= set(names) - seen
+    assert api["Prediction"]["properties"]["items"]["items"] == {"type": "string"}
+    # What comes later gets the next numbers, and is unknown to the model until it is trained.
+    later = frame.tail(1).with_columns(film_id=pl.lit("A new film"), user_id=pl.lit("new"))
+    pl.concat([frame, later]).write_csv(tmp_path / "taken.csv")
+    for command in (["ingest"], ["validate"], ["features", "build"]):
+        named.ml(*command)
+    again = json.loads((folder / "contracts/items.json").read_text(encoding="utf-8"))
+    assert again == [*names, "A new film"]
+    (tmp_path / "who.csv").write_text("user_id,watched_at,device\nnew,2026-11-01T10:00:00,tv\n")
+    named.ml("score", str(tmp_path / "who.csv"), str(tmp_path / "later.csv"))
+    assert pl.read_csv(tmp_path / "later.csv")["known"].to_list() == [0]
 
 
 def test_drift_alarms_fire(project: Made) -> None:

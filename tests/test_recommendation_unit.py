@@ -1,5 +1,6 @@
 """Recommendation: lists by the graph, metrics by hand, and nothing that is later than its row."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,7 +22,7 @@ from recommendation_package.engine.data import (  # noqa: E402
 from recommendation_package.engine.data.candidate import Candidate  # noqa: E402
 from recommendation_package.engine.data.contract import Column, Contract  # noqa: E402
 from recommendation_package.engine.errors import ProjectError  # noqa: E402
-from recommendation_package.engine.model import graph, head, ranked  # noqa: E402
+from recommendation_package.engine.model import coded, graph, head, ranked  # noqa: E402
 from recommendation_package.engine.model.fitting import Data  # noqa: E402
 from recommendation_package.engine.model.history import Lag  # noqa: E402
 from recommendation_package.engine.model.scorer import (  # noqa: E402
@@ -70,6 +71,29 @@ def parts() -> SimpleNamespace:
 @pytest.fixture(scope="module")
 def fitted(parts: SimpleNamespace) -> dict[str, object]:
     return {name: fit(parts.learnt, 0, {"support": 2}) for name, fit in models.FITTERS.items()}
+
+
+def test_items_with_names_have_numbers_that_stay(tmp_path: Path) -> None:
+    named = Column(name="item", kind="category", role="target")
+    first = pl.Series(["b, c", "a", None, "a", "12"])
+    coded.add(tmp_path, named, first)
+    assert coded.read(tmp_path) == ("12", "a", "b, c")
+    coded.add(tmp_path, named, pl.Series(["aa", "a", "Z"]))
+    (column,) = coded.known(tmp_path, [named])
+    assert column.codes == ("12", "a", "b, c", "Z", "aa")  # the numbers of the first three stay
+    frame = pl.DataFrame({"item": ["aa", "12", None, "new"]})
+    assert target.outcome(frame, column).to_list() == [4.0, 0.0, None, 5.0]
+    places = coded.codes(column.codes)
+    assert [coded.number(n, places) for n in ("12.0", "Z", "new")] == [0.0, 3.0, 5.0]
+    told = coded.texts(np.array([[4, -1], [0, -7]]), column.codes)
+    assert told.tolist() == [["aa", ""], ["12", ""]]
+    kinds = {output.name: output.kind for output in target.outputs(column, np.empty(0))}
+    assert kinds["items"] == kinds["because"] == "names"
+    assert target.outputs(ITEM, np.empty(0)) == task.OUTPUTS
+    with pytest.raises(ProjectError, match=r"items\.json beside the contract"):
+        target.outcome(frame, named)
+    texts = signal.outcome(named, np.array([3.0, 3.0, 7.0]))
+    assert texts.to_list() == ["item 3", "item 3", "item 7"]
 
 
 def test_metrics_are_those_by_hand() -> None:
@@ -240,15 +264,20 @@ def test_for_whom_lists_work_is_told_by_hand() -> None:
     assert value.most_shown(lists)[0] == [1, 1.0]
 
 
-def test_an_item_is_a_whole_number() -> None:
-    assert "number the items" in next(target_fields.problems(ITEM, "category", ()))
-    assert not list(target_fields.problems(ITEM, "integer", ()))
-    for values, said in ((["x", "y"], "is no number of an item"), ([1, 2**24], "from 0 to")):
-        series = pl.Series("item", values)
-        kind = "integer" if series.dtype.is_integer() else "category"
-        candidate = Candidate("item", kind, series)
-        with pytest.raises(ProjectError, match=said):
-            target_draft.propose(candidate, series.cast(pl.String), None)
+def test_an_item_is_a_whole_number_or_a_text() -> None:
+    assert "integer or string" in next(target_fields.problems(ITEM, "number", ()))
+    for kind in ("integer", "category"):
+        assert not list(target_fields.problems(ITEM, kind, ()))
+        assert "no validValues" in next(target_fields.problems(ITEM, kind, ("a",)))
+    with pytest.raises(ProjectError, match="is no item, but number"):
+        target_draft.propose(
+            Candidate("item", "number", pl.Series([0.5])), pl.Series(["0.5"]), None
+        )
+    for values, kind in ((["x", "y", None], "category"), ([1, 2**24], "integer")):
+        candidate = Candidate("item", kind, pl.Series("item", values))
+        y, said = target_draft.propose(candidate, candidate.values.cast(pl.String), None)
+        assert (candidate.kind, candidate.listed, candidate.options) == ("category", False, {})
+        assert y[:2].to_list() == [0.0, 1.0] and said == "2 items"
     one = pl.DataFrame({"item": [3] * 60})
     assert "has one item" in target.fault(one, ITEM)
     assert "numbered from 0" in target.fault(pl.DataFrame({"item": [-1, 5]}), ITEM)

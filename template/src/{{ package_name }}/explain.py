@@ -59,7 +59,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
     examples = [row] if row is not None else []
     if row is None and project.facts.explain == "global_and_local":
         examples = extremes(scorer, x, seed)
-    answers = scorer.predict(x[examples])
+    answers = scorer.told(scorer.predict(x[examples]))
     background = x[rng.permutation(len(x))[:BACKGROUND]]
     personal = privacy.hidden_names(agreed.columns)
     report = {

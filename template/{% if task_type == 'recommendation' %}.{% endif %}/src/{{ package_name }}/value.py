@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from .engine import metrics
 from .engine.formats import percent
+from .engine.model import coded
 from .engine.resampling import mean_interval, resamples
 from .engine.saving import saved
 from .engine.settings import Project
@@ -41,7 +42,7 @@ def judge(
         "business": business,
         "by_history": by_history(y, lists, answers["known"], gained),
         "by_popularity": by_popularity(y, lists, gained),
-        "most_shown": most_shown(lists),
+        "most_shown": most_shown(lists, coded.read(project.contract_path.parent)),
     }
     reasons, warnings = usefulness(y, answers, business)
     return Judged(report, reasons, warnings)
@@ -88,11 +89,12 @@ def by_popularity(y: Floats, lists: NDArray[Any], gained: Floats) -> list[dict[s
     ]
 
 
-def most_shown(lists: NDArray[Any]) -> list[list[float]]:
+def most_shown(lists: NDArray[Any], names: tuple[str, ...] = ()) -> list[list[Any]]:
     """Return the items that most lists show, each with the share of lists that do."""
     items, rows = np.unique(lists, return_counts=True)
     order = np.argsort(-rows, kind="stable")[:10]
-    return [[int(items[n]), float(rows[n] / len(lists))] for n in order]
+    shown = (coded.texts(items, names) if names else items).tolist()
+    return [[shown[n], float(rows[n] / len(lists))] for n in order]
 
 
 def _measured(

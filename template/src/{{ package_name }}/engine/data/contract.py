@@ -22,6 +22,7 @@ from .. import kinds, task
 from ..dialect import level
 from ..errors import ProjectError
 from ..kinds import READ, Kind
+from ..model import coded
 from ..settings import load_yaml
 from ..storage import sha256_text
 from . import consent, sources, target_fields
@@ -134,7 +135,9 @@ def read(path: Path) -> Contract:
     if problems or contract is None:
         more = f" ({len(problems) - 1} more: ml contract check)" if len(problems) > 1 else ""
         raise ProjectError(f"{path.name}: {problems[0]}{more}")
-    return msgspec.structs.replace(contract, text=content.decode("utf-8"))
+    columns = coded.known(path.parent, contract.columns)
+    text = content.decode("utf-8")
+    return msgspec.structs.replace(contract, columns=columns, text=text)
 
 
 def lint(path: Path) -> list[str]:

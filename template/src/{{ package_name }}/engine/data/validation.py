@@ -25,6 +25,7 @@ from ..dialect import (
 from ..errors import CheckFailed, ProjectError
 from ..formats import number, percent
 from ..kinds import READ
+from ..model import coded
 from ..parquet import scan
 from ..settings import Project
 from . import contract as contracts
@@ -225,6 +226,8 @@ def run(project: Project) -> dict[str, Any]:
     storage.write_json(project.path("reports/data_quality.json"), report)
     if report["failures"]:
         raise CheckFailed("; ".join(report["failures"]))
+    target = contract.target
+    coded.add(project.contract_path.parent, target, result.valid[target.name])
     store(project, "data/processed/valid.parquet", result.valid)
     return report
 

@@ -17,7 +17,7 @@ from ..data.contract import UNSERVED, Column, Contract
 from ..errors import ProjectError
 from ..features import encode, with_words
 from ..keys import EVENT_ID, LONGEST
-from . import graph, history, whole
+from . import coded, graph, history, whole
 from .output import Output
 from .plain import Matrix
 from .scorer import FORMAT, FeatureSpec, Golden, Manifest, Scorer, session
@@ -128,6 +128,7 @@ def save(
             "golden.json": storage.json_bytes(golden),
             **{name: storage.json_bytes(report) for name, report in reports.items()},
         }
+        content |= coded.content(contract.target)
         if words:
             content |= whole.content(spec.words, words)
         for name, rival in rivals.items():

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Context = Literal["entity", "hour", "weekday", "month"]  # for whom and when a row is
-Kind = Literal["number", "integer", "boolean", "text", "numbers", "list", "items"]
+Kind = Literal["number", "integer", "boolean", "text", "numbers", "list", "items", "names"]
 PYTHON: dict[str, Any] = {"number": float, "integer": int, "boolean": bool, "text": str}
-PYTHON |= {"numbers": list[float], "list": list[float], "items": list[int]}
+PYTHON |= {"numbers": list[float], "list": list[float], "items": list[int], "names": list[str]}
 NUMPY: dict[str, type] = {"number": np.float64, "integer": np.int64, "boolean": np.bool_}
-NUMPY |= {"numbers": np.float64, "list": np.float64, "items": np.int64}
-SEVERAL = ("numbers", "list", "items")
+NUMPY |= {"numbers": np.float64, "list": np.float64, "items": np.int64, "names": np.int64}
+SEVERAL = ("numbers", "list", "items", "names")
 
 
 class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -23,7 +23,8 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     extra what helps people with it. A text may be of several columns of the graph.
     `levels` are those of the target that it is about: "numbers" hold one for each of them, in this
     order. A "list" holds numbers that are of no levels, with names for them in their place, "items"
-    whole numbers. `cuts` are the bounds between which a score is counted.
+    whole numbers, "names" such that `Scorer.told` gives a text for each. `cuts` are the bounds
+    between which a score is counted.
     """
 
     name: str

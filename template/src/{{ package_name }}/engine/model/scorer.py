@@ -20,7 +20,7 @@ from .. import dialect, kinds, privacy, storage, task
 from ..errors import ProjectError
 from ..kinds import READ
 from ..threads import workers
-from . import stored_graph, whole
+from . import coded, stored_graph, whole
 from .history import FEW_ROWS, DaysSince, State, Told, events_of, key_of, moment_of, read_of
 from .history import FILES as STATE_FILES
 from .history import read as read_state
@@ -239,14 +239,17 @@ def _verified(folder: Path, manifest: Manifest) -> dict[str, bytes]:
     return graphs
 
 
-def _event_columns(spec: FeatureSpec, columns: Sequence[ServedColumn]) -> tuple[ServedColumn, ...]:
+def _event_columns(
+    spec: FeatureSpec, columns: Sequence[ServedColumn], target: str, names: coded.Names
+) -> tuple[ServedColumn, ...]:
     """Return what a row of a history has: keys and time, and the values that features look at."""
     served = {column.name: column for column in columns}
     which = {name for feature in spec.history for name in (feature.by, feature.on)}
     valued = {feature.column for feature in spec.history} - which - {""}
     found = [msgspec.structs.replace(served[name], required=True) for name in sorted(which)]
     for name in sorted(valued):
-        own = served.get(name, ServedColumn(name=name, kind="number"))
+        kind: kinds.Kind = "category" if names and name == target else "number"
+        own = served.get(name, ServedColumn(name=name, kind=kind))
         found.append(msgspec.structs.replace(own, required=False))
     return tuple(found)
 
@@ -289,7 +292,9 @@ class Scorer:
         threads: int = 1,
         state: State | None = None,
         words: Sequence[Reader] = (),
+        names: coded.Names = (),
     ) -> None:
+        self.names, self._codes = names, coded.codes(names)
         self.state, self.words = state, words
         self.manifest = manifest
         self.version = manifest.version
@@ -331,7 +336,7 @@ class Scorer:
             for feature in spec.categorical
         ]
 
-        self.events = _event_columns(spec, self.columns)
+        self.events = _event_columns(spec, self.columns, manifest.target, names)
         self._others = np.array([other for _, _, other in self._categorical], dtype=np.float32)
 
     @classmethod
@@ -367,6 +372,7 @@ class Scorer:
             threads,
             read_state(folder, spec.history) if spec.history else None,
             words,
+            coded.read(folder),
         )
         scorer.check_graphs(folder.name, graphs)
         scorer.replay(read_golden(folder, scorer.columns))
@@ -463,13 +469,14 @@ class Scorer:
         assert self.state is not None  # or no feature looks back, and nothing is asked for
         names = [column.name for column in self.events]
         told = {name: [row[place] for row in history] for place, name in enumerate(names)}
+        places = {name: self._codes if name == self.manifest.target else {} for name in names}
         on = self.state.features[0].on
         times = np.array([moment_of(_moment(value)) for value in told[on]], np.int64)
         events = {}
         for by, columns in read_of(self.state.features):
             keys = np.array(list(map(key_of, told[by])), np.uint64)
             values = {
-                name: np.array([math.nan if n is None else n for n in told[name]], np.float64)
+                name: np.array([coded.number(n, places[name]) for n in told[name]], np.float64)
                 for name in columns
             }
             events[by] = events_of(keys, times, values)
@@ -522,6 +529,11 @@ class Scorer:
                 lambda part: self._session.run(names, {"x": part}), encoded, self._threads
             )
         return {o.name: answer(o, each) for o, each in zip(self.outputs, found, strict=True)}
+
+    def told(self, answers: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return answers of `predict` as callers read them: names in place of their numbers."""
+        named = [output.name for output in self.outputs if output.kind == "names"]
+        return answers | {name: coded.texts(answers[name], self.names) for name in named}
 
     def unseen(self, rows: Sequence[msgspec.Struct], encoded: NDArray[np.float32]) -> list[str]:
         """Return for each row the first category that training has not learnt, or ""."""

@@ -7,6 +7,7 @@ strictly before it and answers a list; the target is the item of the row itself.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,11 +46,27 @@ OUTPUTS = (
     ),
 )
 NAMES = tuple(output.name for output in OUTPUTS)
+NAMED = {
+    "because": "For each item to show the item of the history that speaks most for it; empty: "
+    "none, it is shown because many take it."
+}
 LABELS_NEEDED = True
 LIMIT = "min_ndcg"  # the answer that limits the primary metric
 BY_CHANCE, BY_ENTITY = "random", "group"  # the splits that are not by time
 MIN_ROWS = 50
 NEEDS = "rows of at least two items"
+
+
+def outputs(*, named: bool) -> tuple[Output, ...]:
+    """Return the outputs of a model, of items that have numbers or, if `named`, texts."""
+    if not named:
+        return OUTPUTS
+    return tuple(
+        msgspec.structs.replace(output, kind="names", text=NAMED.get(output.name, output.text))
+        if output.kind == "items"
+        else output
+        for output in OUTPUTS
+    )
 
 
 def context(facts: Facts) -> tuple[Context, ...]:

@@ -38,6 +38,7 @@ POLARS: dict[str, pl.DataType] = {
     "numbers": pl.Float64(),
     "list": pl.Float64(),
     "items": pl.String(),  # one after the other
+    "names": pl.String(),  # as a list of JSON, for a name may hold a blank
 }
 
 
@@ -302,7 +303,7 @@ def score(scorer: Scorer, frame: pl.DataFrame, first: int | None = None) -> pl.D
     """
     encoded = encode(scorer, frame)
     is_good = encoded.problem.is_null()
-    found = scorer.predict(encoded.matrix)
+    found = scorer.told(scorer.predict(encoded.matrix))
     scores = [
         pl.Series(name, values, dtype=POLARS[output.kind])
         for output in scorer.outputs
@@ -331,9 +332,12 @@ def columns_of(output: Output) -> list[str]:
 
 def told(output: Output, values: NDArray[Any]) -> NDArray[Any]:
     """Return the values of an output; items as a text for each row."""
-    if output.kind != "items":
+    if output.kind not in ("items", "names"):
         return values
-    return np.array([" ".join(map(str, row)) for row in values.tolist()], dtype=object)
+    rows = values.tolist()
+    if output.kind == "names":
+        return np.array([msgspec.json.encode(row).decode() for row in rows], dtype=object)
+    return np.array([" ".join(map(str, row)) for row in rows], dtype=object)
 
 
 def encode(scorer: Scorer, frame: pl.DataFrame) -> Encoded:

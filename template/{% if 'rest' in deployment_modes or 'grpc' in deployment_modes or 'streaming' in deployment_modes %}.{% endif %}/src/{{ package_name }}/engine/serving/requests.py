@@ -78,7 +78,8 @@ class Model:
     def predict(self, rows: Rows) -> list[msgspec.Struct]:
         """Score rows."""
         encoded = self.scorer.encode_rows(rows)
-        found = [column.tolist() for column in self.scorer.predict(encoded).values()]
+        answers = self.scorer.told(self.scorer.predict(encoded))
+        found = [column.tolist() for column in answers.values()]
         unseen, keys = self.scorer.unseen(rows, encoded), self.scorer.keys_of(rows)
         return list(map(self.prediction_type, *found, unseen, *keys))
 

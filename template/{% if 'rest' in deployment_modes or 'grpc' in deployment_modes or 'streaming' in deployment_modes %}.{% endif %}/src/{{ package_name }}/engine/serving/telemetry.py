@@ -99,7 +99,7 @@ class Telemetry:
         one = "One per row"
         scores = [output for output in outputs if output.cuts]
         self.scores = {o.name: histogram(f"ml_{o.name}", one, list(o.cuts)) for o in scores}
-        counted = [o for o in outputs if o.kind not in ("number", "items")]
+        counted = [o for o in outputs if o.kind not in ("number", "items", "names")]
         decided = [o.name for o in counted if o.role == "decision"]
         many = {name: name if name.endswith("ed") else f"{name}s" for name in decided}
         self.decisions = {name: counter(f"ml_{many[name]}", one, [name]) for name in decided}

@@ -15,6 +15,9 @@ TYPES = {
     "boolean": "boolean",
     "text": "text",
     "numbers": "double precision[]",
+    "list": "double precision[]",
+    "items": "bigint[]",
+    "names": "text[]",
 }
 HEAD = {"event_id": "text", "origin": "text", "keys": "jsonb"}
 TAIL = {"warning": "text", "model_version": "text", "sent_at": "timestamp with time zone"}

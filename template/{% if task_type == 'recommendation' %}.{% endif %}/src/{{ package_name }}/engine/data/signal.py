@@ -82,8 +82,11 @@ def latent(target: Column, draw: Callable[[], Floats], rng: np.random.Generator)
 
 
 def outcome(target: Column, latent: Floats) -> pl.Series:
-    """Return the items as the contract writes them."""
-    return pl.Series(target.name, latent).cast(pl.Int64)
+    """Return the items as the contract writes them: numbers, or texts with them."""
+    items = pl.Series(target.name, latent).cast(pl.Int64)
+    if target.kind != "category":
+        return items
+    return ("item " + items.cast(pl.String)).alias(target.name)
 
 
 def arrange(

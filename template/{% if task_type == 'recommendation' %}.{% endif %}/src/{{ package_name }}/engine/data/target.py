@@ -1,4 +1,7 @@
-"""The item of an interaction: its number, which says nothing but which item it is."""
+"""The item of an interaction: its number, which says nothing but which item it is.
+
+Items that are texts have the numbers of `coded.py`.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +11,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from .. import task
+from ..errors import ProjectError
 from ..formats import number, percent
+from ..model import coded
 from ..model.output import Output
 from . import alone
 from .contract import Column
@@ -25,7 +30,11 @@ Floats = NDArray[np.float64]
 
 def outcome(frame: pl.DataFrame, target: Column) -> pl.Series:
     """Return the number of each row's item, null where there is none."""
-    return frame[target.name].cast(pl.Float64).alias("y")
+    if target.kind != "category":
+        return frame[target.name].cast(pl.Float64).alias("y")
+    if not target.codes:
+        raise ProjectError(f"no {coded.FILE} beside the contract numbers the items: `ml validate`")
+    return coded.numbers(frame[target.name], target.codes).alias("y")
 
 
 def values(frame: pl.DataFrame, target: Column) -> Floats:
@@ -38,6 +47,8 @@ def fault(frame: pl.DataFrame, target: Column) -> str:
     known = frame[target.name].drop_nulls()
     if known.n_unique() < 2:
         return f"target {target.name!r} has one item: there is nothing to choose from"
+    if target.kind == "category":
+        return ""
     if known.min() < 0 or known.max() > task.LARGEST:  # type: ignore[operator]
         return f"target {target.name!r}: items are numbered from 0 to {number(task.LARGEST)}"
     return ""
@@ -45,7 +56,7 @@ def fault(frame: pl.DataFrame, target: Column) -> str:
 
 def outputs(target: Column, y: Floats) -> tuple[Output, ...]:
     """Return what a model answers that was trained on rows with the items `y`."""
-    return task.OUTPUTS
+    return task.outputs(named=target.kind == "category")
 
 
 def reproduced(target: str) -> list[str]:

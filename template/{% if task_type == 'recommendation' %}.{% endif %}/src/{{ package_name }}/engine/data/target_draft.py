@@ -1,4 +1,4 @@
-"""What a draft takes for the item of an interaction: a column of whole numbers."""
+"""What a draft takes for the item of an interaction: a column of whole numbers or of texts."""
 
 from collections.abc import Collection
 from typing import Any
@@ -8,6 +8,7 @@ import polars as pl
 from .. import task
 from ..errors import ProjectError
 from ..formats import count, number
+from ..model import coded
 from .candidate import Candidate
 from .contract import Kind
 
@@ -17,7 +18,7 @@ FEW_ITEMS = 20
 
 def kind(dtype: pl.DataType) -> Kind | None:
     """Return the kind of an item whose definition gives this type, None when it makes none."""
-    return "integer" if dtype.is_integer() else None
+    return "integer" if dtype.is_integer() else "category" if dtype == pl.String else None
 
 
 def answered(target: str, answers: dict[str, Any], columns: Collection[str]) -> str | None:
@@ -37,20 +38,24 @@ def propose(target: Candidate, written: pl.Series, told: str | None) -> tuple[pl
     """
     if told:
         target.notes.append(("target", told.strip()))
-    if target.kind != "integer" or not target.different:
+    if target.kind not in ("integer", "category") or not target.different:
         raise ProjectError(
-            f"target {target.name!r} is no number of an item, but {target.kind}: number the items "
-            "by whole numbers from 0, and keep the numbers as new items come"
+            f"target {target.name!r} is no item, but {target.kind}: items have whole numbers or "
+            "texts for names, which stay as new items come"
         )
-    y = target.values.cast(pl.Float64)
     low, high = target.filled.min(), target.filled.max()
-    if low < 0 or high > task.LARGEST:  # type: ignore[operator]
-        raise ProjectError(
-            f"target {target.name!r} has numbers from {number(low)} to {number(high)}: "  # type: ignore[arg-type]
-            f"items are numbered from 0 to {number(task.LARGEST)}"
-        )
-    target.options["minimum"] = 0
-    target.options["maximum"] = task.LARGEST
+    if target.kind == "integer" and (low < 0 or high > task.LARGEST):  # type: ignore[operator]
+        target.kind, target.values = "category", target.values.cast(pl.String)
+        why = f"numbers from {number(low)} to {number(high)} are taken as texts"  # type: ignore[arg-type]
+        target.notes.append(("target", why))
+    if target.kind == "category":
+        target.several = True  # its values are not listed: new items come
+        y = target.values.rank("dense").cast(pl.Float64) - 1
+        target.notes.append(("target", f"contracts/{coded.FILE} will number the items"))
+    else:
+        y = target.values.cast(pl.Float64)
+        target.options["minimum"] = 0
+        target.options["maximum"] = task.LARGEST
     if target.different < FEW_ITEMS:
         target.notes.append(("target", f"only {target.different} items: a list of all may do"))
     if missing := y.null_count():

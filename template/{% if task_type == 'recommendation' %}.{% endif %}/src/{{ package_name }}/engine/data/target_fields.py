@@ -1,4 +1,4 @@
-"""What a contract says of the item of an interaction: a whole number, and nothing more."""
+"""What a contract says of the item of an interaction: a whole number or a text, nothing more."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,12 @@ LEAKS = True  # columns of its definition are no features
 
 
 class Fields(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields of a column that only a target has: none."""
+    """The fields of a column that only a target has.
+
+    `codes` are the names of items that are texts, in the order of their numbers (`coded.py`).
+    """
+
+    codes: tuple[str, ...] = ()
 
     def learnt(self) -> list[Any]:
         """Return the fields that a model depends on."""
@@ -38,7 +43,7 @@ def joined(columns: list[Any]) -> list[Any]:
 
 def problems(target: Fields, kind: str, levels: tuple[str, ...]) -> Iterator[str]:
     """Yield what is wrong with the type of the item."""
-    if kind != "integer":
-        yield f"the item of an interaction is an integer, its number, not {kind}: number the items"
+    if kind not in ("integer", "category"):
+        yield f"the item of an interaction is its number or its name, integer or string, not {kind}"
     elif levels:
         yield "the item of an interaction has no validValues: new items come"
