@@ -11,7 +11,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import msgspec
@@ -51,6 +51,15 @@ class Source(NamedTuple):
     rows: int | None = None
 
 
+class Prepared(NamedTuple):
+    """The champion, what says that a run was the same, and how old the state is that it asks."""
+
+    folder: Path
+    scorer: Scorer
+    job: dict[str, Any]
+    looked_up: dict[str, Any]
+
+
 class Encoded(NamedTuple):
     """The matrix that `scorer.encode_rows` gives, each row's problem and warning or null."""
 
@@ -59,7 +68,14 @@ class Encoded(NamedTuple):
     warning: pl.Series
 
 
-def run(project: Project, source: Path, output: Path, *, force: bool = False) -> dict[str, Any]:
+def run(
+    project: Project,
+    source: Path,
+    output: Path,
+    *,
+    force: bool = False,
+    ready: Prepared | None = None,
+) -> dict[str, Any]:
     """Score `source` with the champion into `output`; the suffixes say the formats.
 
     A row of the output has the key columns of the input and its `event_id`, where those are no
@@ -72,30 +88,10 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
     version, the hashes of model, input and output, the counts `rows` and `problems`, the columns
     that the contract does not know and those of the model that no row has.
     """
-    if not source.is_dir():
-        dialect.check_suffix(source)
-    if output.suffix.lower() not in (".parquet", ".csv", *dialect.JSON):
-        raise ProjectError(f"{output.name}: the name must end in .parquet, .csv or .jsonl")
-    if not source.exists():
-        raise ProjectError(f"{source}: no such file")
+    check_output(output)
     if source.resolve() == output.resolve():
         raise ProjectError(f"{output}: this is the input: give the output another name")
-    folder = registry.champion_folder(project)
-    scorer = Scorer.load(folder, threads=1)  # more would change the last bits
-    job: dict[str, Any] = {
-        "version": scorer.version,
-        "model_sha256": storage.sha256(folder / "manifest.json"),
-        "input_sha256": whole.stamp(source),
-        "encoding": project.config.data.encoding,
-        "part_rows": reading.ROWS,
-        "part_characters": reading.CHARACTERS,
-        "format": FORMAT,
-    }
-    looked_up: dict[str, Any] = {}
-    if (state := scorer.state) and state.origin:  # another state gives other answers
-        job["state_sha256"] = state.origin.sha256
-        age, limit = state.origin.age_days(), project.config.monitoring.max_state_days
-        looked_up = {"state_built": state.origin.built, "state_is_stale": age > limit}
+    folder, scorer, job, looked_up = ready or prepared(project, source)
     receipt = output.with_name(f"{output.name}.done.json")
     done = _recorded(receipt)
     known = job.items() <= done.items() and output.is_file()
@@ -130,6 +126,37 @@ def run(project: Project, source: Path, output: Path, *, force: bool = False) ->
     storage.write_json(receipt, report)
     shutil.rmtree(parts, ignore_errors=True)
     return report
+
+
+def check_output(output: PurePath) -> None:
+    """ProjectError for a name whose end does not say the format."""
+    if output.suffix.lower() not in (".parquet", ".csv", *dialect.JSON):
+        raise ProjectError(f"{output.name}: the name must end in .parquet, .csv or .jsonl")
+
+
+def prepared(project: Project, source: Path) -> Prepared:
+    """Open the champion; ProjectError for an input that is not there."""
+    if not source.is_dir():
+        dialect.check_suffix(source)
+    if not source.exists():
+        raise ProjectError(f"{source}: no such file")
+    folder = registry.champion_folder(project)
+    scorer = Scorer.load(folder, threads=1)  # more would change the last bits
+    job: dict[str, Any] = {
+        "version": scorer.version,
+        "model_sha256": storage.sha256(folder / "manifest.json"),
+        "input_sha256": whole.stamp(source),
+        "encoding": project.config.data.encoding,
+        "part_rows": reading.ROWS,
+        "part_characters": reading.CHARACTERS,
+        "format": FORMAT,
+    }
+    looked_up: dict[str, Any] = {}
+    if (state := scorer.state) and state.origin:  # another state gives other answers
+        job["state_sha256"] = state.origin.sha256
+        age, limit = state.origin.age_days(), project.config.monitoring.max_state_days
+        looked_up = {"state_built": state.origin.built, "state_is_stale": age > limit}
+    return Prepared(folder, scorer, job, looked_up)
 
 
 def _filled(opened: Source, scorer: Scorer, path: Path) -> Source:

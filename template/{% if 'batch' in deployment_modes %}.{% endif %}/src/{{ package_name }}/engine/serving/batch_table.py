@@ -15,14 +15,18 @@ from .. import progress, storage
 from ..data.databases import quoted
 from ..errors import ProjectError
 from ..extras import driver
+from ..stores import is_remote
 
 ADDRESS = "ML_SCORE_DATABASE"  # of the environment, as libpq has it
 ROWS = 100_000  # in memory at once
 RUN = "run"
 
 
-def check(output: Path, table: str) -> str:
+def check(output: Path | str, table: str) -> str:
     """Return the address of the database; ProjectError for what could not be stored."""
+    if is_remote(str(output)):
+        raise ProjectError(f"{output}: --table reads a file of this machine: call it out.parquet")
+    output = Path(output)
     if output.suffix.lower() != ".parquet":
         raise ProjectError(
             f"{output.name}: a table needs types, which only Parquet has: call it .parquet"
