@@ -19,7 +19,17 @@ from sklearn.model_selection import cross_val_predict
 load("labels_package", sources("multiclass"))
 from labels_package.engine.data import contract  # noqa: E402
 from labels_package.engine.errors import ProjectError  # noqa: E402
-from labels_package.engine.labels import agreement, exchange, suspects  # noqa: E402
+from labels_package.engine.labels import agreement, exchange, forms, intervals  # noqa: E402
+
+load("values_package", sources("regression"))
+from values_package.engine.data import contract as number_contract  # noqa: E402
+from values_package.engine.errors import ProjectError as ValueProjectError  # noqa: E402
+from values_package.engine.labels import agreement as reliability  # noqa: E402
+from values_package.engine.labels import forms as numbers  # noqa: E402
+
+load("sets_package", sources("multilabel"))
+from sets_package.engine.data import contract as set_contract  # noqa: E402
+from sets_package.engine.labels import forms as sets  # noqa: E402
 
 NAMES = ["good", "dent", "crack"]
 # Fleiss as printed at https://en.wikipedia.org/wiki/Fleiss%27_kappa: 10 items, 14 people, 0.210.
@@ -72,7 +82,7 @@ def test_who_is_compared() -> None:
     assert found["pairs"][0] | {"value": 1.0, "share": 1.0} == found["pairs"][0]
     two = {item: {p: by[p] for p in "ab"} for item, by in some.items()}
     assert agreement.compared(two, NAMES, 7)["kappa"] == "Cohen"
-    low, high = agreement.wilson(45, 50)
+    low, high = intervals.wilson(45, 50)
     assert (low, high) == pytest.approx((0.7864, 0.9565), abs=0.0005)  # as statsmodels has it
 
 
@@ -85,14 +95,14 @@ def test_planted_errors_are_found_and_counted() -> None:
     wrong = rng.random(3000) < 0.08
     given = np.where(wrong, (y + rng.integers(1, 3, 3000)) % 3, y)
     p = cross_val_predict(LogisticRegression(max_iter=500), x, given, cv=5, method="predict_proba")
-    found = suspects.doubts(given, p)
+    found = forms.doubts(given, p)
     doubted = found.better >= 0
     assert (doubted & wrong).sum() / wrong.sum() > 0.85
     assert (doubted & wrong).sum() / doubted.sum() > 0.6
     assert abs(found.noise - wrong.mean()) < 0.05
     assert (found.better[doubted & wrong] == y[doubted & wrong]).mean() > 0.9
     assert not (found.better == given).any()
-    clean = suspects.doubts(y, np.eye(3)[y] * 0.9 + 0.1 / 3)
+    clean = forms.doubts(y, np.eye(3)[y] * 0.9 + 0.1 / 3)
     assert clean.noise == 0 and (clean.better == -1).all()
 
 
@@ -132,10 +142,113 @@ def test_labels_are_written_as_the_data_write_them() -> None:
         pl.Series([1, 0, None]),
         pl.Series([True, False, None]),
     ):
-        found = exchange._as_written(said, before, raw)
+        found = forms.written(said, before, raw, agreed().target)
         assert found.to_list() == [raw[1], None, raw[0]] and found.dtype == raw.dtype
     with pytest.raises(ProjectError, match="no row of the data has 'new' yet"):
-        exchange._as_written(pl.Series(["new", None, None]), before, pl.Series([1, 0, None]))
+        forms.written(
+            pl.Series(["new", None, None]), before, pl.Series([1, 0, None]), agreed().target
+        )
+
+
+# Krippendorff 2011, Computing Krippendorff's alpha-reliability: four observers, units with two
+# values or more; interval data 0.849. Its example of two observers with 0 and 1: 0.095.
+OBSERVED = [
+    [1, 1, 1], [2, 2, 3, 2], [3, 3, 3, 3], [3, 3, 3, 3], [2, 2, 2, 2], [1, 2, 3, 4],
+    [4, 4, 4, 4], [1, 1, 2, 1], [2, 2, 2, 2], [5, 5, 5], [1, 1],
+]  # fmt: skip
+YES = [[0, 1], [1, 1], [0, 1], [0, 0], [0, 0], [0, 1], [0, 0], [0, 0], [1, 0], [0, 0]]
+
+
+def test_alpha_is_as_printed_however_large_the_numbers_are() -> None:
+    for offset, factor in ((0.0, 1.0), (1e9, 1.0), (0.0, 1e-6)):
+        moved = [[offset + factor * value for value in own] for own in OBSERVED]
+        assert reliability.alpha(reliability.sums(moved)) == pytest.approx(0.849, abs=0.0005)
+    assert reliability.alpha(reliability.sums(YES)) == pytest.approx(0.095, abs=0.0005)
+    assert np.isnan(reliability.alpha(reliability.sums([[1, 1], [1, 1]])))
+
+
+def of_number(kind: str = "number", **other: object) -> number_contract.Column:
+    return number_contract.Column(name="y", kind=kind, role="target", **other)
+
+
+def test_numbers_are_read_agreed_on_and_written_as_the_data_have_them() -> None:
+    target = of_number(minimum=0.0, maximum=100.0)
+    said = {text: numbers.read(text, [], target) for text in ("3.50", "1e1", "x", "-1", "101", "")}
+    assert said == {"3.50": "3.5", "1e1": "10.0", "x": None, "-1": None, "101": None, "": None}
+    assert numbers.read("3,5", [], of_number(decimal_comma=True)) == "3.5"
+    assert numbers.decide(["1.0", "4.0", "2.5"], target) == "2.5"
+    assert numbers.decide(["1.0", "4.0"], target) == "2.5"
+    assert numbers.decide(["1", "4"], of_number("integer")) == "1"
+    before = pl.Series(["1.5", None])
+    for raw, wanted in (
+        (pl.Series([1.5, None]), [2.5, None]),
+        (pl.Series(["1.5", None]), ["2.5", None]),
+    ):
+        assert numbers.written(pl.Series(["2.5", None]), before, raw, target).to_list() == wanted
+    raw = pl.Series(["1,5", None])
+    comma = numbers.written(pl.Series(["2.5", None]), before, raw, of_number(decimal_comma=True))
+    assert comma.to_list() == ["2,5", None]
+    with pytest.raises(ValueProjectError, match="whole numbers"):
+        numbers.written(pl.Series(["2.5"]), before[:1], pl.Series([1]), target)
+    given = {str(n): {"a": str(float(n)), "b": str(n + 0.1)} for n in range(20)}
+    found = numbers.compared(given, [], target, 7)
+    assert found["items"] == 20 and found["value"] > 0.99 and found["apart"] == pytest.approx(0.1)
+    assert numbers.compared({"1": {"a": "1"}, "2": {"b": "1"}}, [], target, 7) is None
+
+
+def test_planted_wrong_numbers_stand_first_whatever_their_size() -> None:
+    rng = np.random.default_rng(0)
+    p = np.exp(rng.normal(3, 1.5, 3000))  # errors grow with the size, as of prices
+    y = p * np.exp(rng.normal(0, 0.1, 3000))
+    wrong = rng.choice(3000, 40, replace=False)
+    y[wrong] *= np.where(rng.random(40) < 0.5, 10, 0.1)  # a digit too many or too few
+    off = numbers.distances(y, p)
+    first = np.argsort(-off)[:40]
+    assert len({*first.tolist()} & {*wrong.tolist()}) >= 36
+    assert (np.delete(off, wrong) > numbers.LIMIT).mean() < 0.002
+    assert (numbers.distances(p, p) == 0).all()
+
+
+TOPICS = set_contract.Column(
+    name="y", kind="category", role="target", labels=("price", "service", "bug")
+)
+
+
+def test_sets_are_read_in_any_order_and_each_label_counts_its_own_people() -> None:
+    known = sets.names(pl.Series([], dtype=pl.String), TOPICS)
+    for text, wanted in (
+        ("bug; PRICE", "price, bug"),
+        ('["service"]', "service"),
+        ("none", "none"),
+        ("price, colour", None),
+    ):
+        assert sets.read(text, known, TOPICS) == wanted
+    assert sets.decide(["price, bug", "price", "price, service"], TOPICS) == "price"
+    assert sets.decide(["price", "bug"], TOPICS) is None
+    given = {
+        str(n): {"a": "price" if n % 2 else "none", "b": "price, bug" if n % 2 else "none"}
+        for n in range(20)
+    }
+    found = sets.compared(given, known, TOPICS, 7)
+    assert found["labels"]["price"] == 1 and found["labels"]["bug"] < 0 and found["share"] == 0.5
+    assert np.isnan(found["labels"]["service"]) and "least for bug" in sets.agreed(found)
+
+
+def test_planted_wrong_labels_of_sets_are_found() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.random((4000, 3)) < [0.5, 0.2, 0.1]
+    p = 1 / (1 + np.exp(-np.where(truth, 4, -4) + rng.normal(0, 1, truth.shape)))
+    wrong = rng.random(truth.shape) < 0.03
+    found, _ = sets.doubts(truth ^ wrong, p)
+    # A limit is a mean: some of those that are wrong, and sure, do not reach it.
+    assert (found & wrong).sum() / wrong.sum() > 0.6 and (found & wrong).sum() / found.sum() > 0.99
+    text = [", ".join(np.array(TOPICS.labels)[own]) or "none" for own in truth ^ wrong]
+    order, each, about = sets.doubted(pl.DataFrame({"y": text}), p, TOPICS)
+    assert wrong[order[:50]].any(axis=1).all() and all(
+        abs(n - 0.03) < 0.01 for n in about["suspect_share"].values()
+    )
+    for n, one in zip(order[:50].tolist(), each, strict=False):
+        assert one["given"] == text[n].replace(",", ",") != one["better"]
 
 
 SMALL = {
@@ -239,3 +352,35 @@ def test_a_bad_file_changes_nothing(project: Made, tmp_path: Path) -> None:
     assert "must end in" in project.ml("label", "export", str(tmp_path / "x.txt"), code=2)
     command = ["label", "export", str(tmp_path / "y.csv"), "--choose", "best"]
     assert "one of random" in project.ml(*command, code=2)
+
+
+@pytest.mark.parametrize(
+    ("preset", "package"), [("house_price", "house_prices"), ("machine_faults", "machine_faults")]
+)
+def test_numbers_and_sets_go_out_and_come_back(preset: str, package: str, tmp_path: Path) -> None:
+    folder = render(tmp_path / "p", preset=preset)
+    publish(folder)
+    made = Made(folder, package, SMALL)
+    for step in ("ingest", "validate", "train"):
+        made.ml(step)
+    assert "suspect" in made.ml("label", "suspects")
+    report = made.report("suspects")
+    assert report["suspects"] == len(report["listed"]) > 0
+    handed = tmp_path / "out.csv"
+    made.ml("label", "export", str(handed), "--rows", "20")
+    rows = list(csv.DictReader(handed.open()))
+    known = [*report.get("limits", "")]
+    lines = ["item;label;annotator"]
+    for n, row in enumerate(rows):
+        label = f"{known[1]}, {known[n % 2 * 2]}" if known else 900_001 + n
+        lines += [f"{row['item']};{label};{who}" for who in ("ann", "bo")]
+    handed.write_text("\n".join(lines) + "\n")
+    said = made.ml("label", "import", str(handed))
+    taken = made.report("labels")
+    assert taken["changed"] > 14 and taken["undecided"] == 0 and taken["table"] in said
+    assert taken["agreement"]["items"] == len(rows) and taken["agreement"]["value"] == 1
+    table = pl.read_parquet(folder / taken["table"])
+    before = pl.read_parquet(folder / taken["snapshot"])
+    assert table.schema == before.schema
+    handed.write_text(f"item,label\n{rows[0]['item']},nonsense\n")
+    assert "has the label 'nonsense', which" in made.ml("label", "import", str(handed), code=2)

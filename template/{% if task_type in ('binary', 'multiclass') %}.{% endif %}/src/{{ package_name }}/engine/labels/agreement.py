@@ -8,14 +8,13 @@ with intervals by resampling items (Efron 1979). From 0.6 on it is substantial (
 from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-DRAWS = 1000
-LEVEL = 0.95
+from .intervals import interval, resampled
+
 SUBSTANTIAL = 0.6
 FEWEST = 2  # items that two people both labelled
 
@@ -55,14 +54,6 @@ def compared(given: Given, names: Sequence[str], seed: int) -> dict[str, Any] | 
     return found | {"pairs": pairs, "substantial": found["value"] >= SUBSTANTIAL}
 
 
-def wilson(hits: int, items: int) -> tuple[float, float]:
-    """Return the interval of a share (Wilson 1927)."""
-    share, z = hits / items, NormalDist().inv_cdf((1 + LEVEL) / 2)
-    middle, spread = share + z**2 / (2 * items), share * (1 - share) / items
-    reach = z * float(np.sqrt(spread + z**2 / (4 * items**2)))
-    return (middle - reach) / (1 + z**2 / items), (middle + reach) / (1 + z**2 / items)
-
-
 def _pairs(several: Given, code: dict[str, int], seed: int) -> list[dict[str, Any]]:
     people = sorted({person for by in several.values() for person in by})
     found = []
@@ -71,12 +62,10 @@ def _pairs(several: Given, code: dict[str, int], seed: int) -> list[dict[str, An
         if len(both) < FEWEST:
             continue
         first, second = (np.array([code[by[who]] for by in both]) for who in (one, other))
-        drawn = [
-            cohen(first[rows], second[rows], len(code)) for rows in _resampled(len(both), seed)
-        ]
+        drawn = [cohen(first[rows], second[rows], len(code)) for rows in resampled(len(both), seed)]
         share = float((first == second).mean())
         about = {"people": [one, other], "items": len(both), "share": share}
-        found.append(about | _interval(cohen(first, second, len(code)), drawn))
+        found.append(about | interval(cohen(first, second, len(code)), drawn))
     return found
 
 
@@ -88,20 +77,8 @@ def _all(several: Given, code: dict[str, int], seed: int) -> dict[str, Any]:
     for place, by in enumerate(chosen):
         for label in by.values():
             table[place, code[label]] += 1
-    drawn = [fleiss(table[rows]) for rows in _resampled(len(chosen), seed)]
+    drawn = [fleiss(table[rows]) for rows in resampled(len(chosen), seed)]
     agreed = ((table**2).sum(axis=1) - usual) / (usual * (usual - 1))
     people = sorted({person for by in chosen for person in by})
     about = {"people": people, "items": len(chosen), "share": float(agreed.mean())}
-    return about | _interval(fleiss(table), drawn)
-
-
-def _resampled(items: int, seed: int) -> list[NDArray[np.int64]]:
-    rng = np.random.default_rng(seed)
-    return [rng.integers(0, items, items) for _ in range(DRAWS)]
-
-
-def _interval(value: float, drawn: list[float]) -> dict[str, float]:
-    known = np.array(drawn)[np.isfinite(drawn)]
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(known, [tail, 1 - tail]) if len(known) else (np.nan, np.nan)
-    return {"value": value, "low": float(low), "high": float(high)}
+    return about | interval(fleiss(table), drawn)

@@ -6,7 +6,6 @@ table beside it.
 """
 
 import hashlib
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,10 @@ from ..data import contract as contracts
 from ..data import ingest, validation, whole
 from ..data.contract import Column, Contract
 from ..errors import ProjectError
-from ..formats import count, number, percent
+from ..formats import count, number
 from ..kinds import READ
 from ..settings import Project
-from . import agreement
+from . import forms
 
 FOLDER, REPORT = "data/labels", "reports/labels.json"
 SUFFIXES = (".csv", ".jsonl")
@@ -91,7 +90,7 @@ def export(
     agreed, (frame, _) = contracts.read(project.contract_path), snapshot(project)
     target = _target(agreed, frame)
     item = items(frame, agreed)
-    label = validation.parse(frame[target.name], target).cast(pl.String)
+    label = forms.texts(validation.parse(frame[target.name], target), target)
     columns = [c for c in agreed.columns if c.role != "target" and not privacy.hidden(c)]
     columns = [column for column in columns if column.name in frame.columns]
     if taken := {c.name for c in columns} & {ITEM, GIVEN, LABEL, PERSON}:
@@ -136,20 +135,20 @@ def _write(output: Path, table: pl.DataFrame) -> None:
 def take(project: Project, path: Path) -> dict[str, Any]:
     """Read labels; write a table with them beside the snapshot, and what changed to labels.json.
 
-    Of several people's labels of an item the most frequent one counts; without one the item stays
-    as it was. ProjectError, and nothing written, for an item or a label that is unknown.
+    Of several people's labels of an item that counts which `forms.decide` says; without one the
+    item stays as it was. ProjectError, and nothing written, for an item or a label that is unknown.
     """
     agreed, (frame, found) = contracts.read(project.contract_path), snapshot(project)
     target = _target(agreed, frame)
     item = items(frame, agreed)
-    before = validation.parse(frame[target.name], target).cast(pl.String)
-    names = sorted({*before.drop_nulls(), *target.levels})
-    given = _read(path, project.config.data.encoding, {*item}, names)
-    decided = {one: _most(by) for one, by in given.items()}
+    before = forms.texts(validation.parse(frame[target.name], target), target)
+    names = forms.names(before, target)
+    given = _read(path, project.config.data.encoding, {*item}, names, target)
+    decided = {one: forms.decide([*by.values()], target) for one, by in given.items()}
     said = item.replace_strict(decided, default=None, return_dtype=pl.String)
     is_new = said.is_not_null() & (before.is_null() | (before != said).fill_null(True))
     raw = frame[target.name]
-    values = _as_written(said, before, raw)
+    values = forms.written(said, before, raw, target)
     table = frame.with_columns(values.zip_with(is_new, raw).alias(target.name))
     content = validation.parquet(table)
     digest = storage.sha256_bytes(content)
@@ -167,7 +166,7 @@ def take(project: Project, path: Path) -> dict[str, Any]:
         "undecided": sum(label is None for label in decided.values()),
         "changed": changes["from"].is_not_null().sum(),
         "new": changes["from"].null_count(),
-        "agreement": agreement.compared(given, names, project.config.training.seed),
+        "agreement": forms.compared(given, names, target, project.config.training.seed),
         "right": _right(item, before, said),
         "changes": changes.head(LISTED).to_dicts() if not privacy.hidden(target) else [],
     }
@@ -177,19 +176,6 @@ def take(project: Project, path: Path) -> dict[str, Any]:
         report["table"] = ""
     storage.write_json(project.path(REPORT), report)
     return report
-
-
-def _as_written(said: pl.Series, before: pl.Series, raw: pl.Series) -> pl.Series:
-    """Return labels as the raw column writes them, which may be 1 or yes for true."""
-    seen = pl.DataFrame([before.alias("typed"), raw.alias("raw")]).drop_nulls()
-    seen = seen.unique("typed", keep="first", maintain_order=True)
-    values = said.replace_strict(seen["typed"], seen["raw"], default=None, return_dtype=raw.dtype)
-    if raw.dtype == pl.String:
-        values = values.fill_null(said)
-    lost = said.filter(said.is_not_null() & values.is_null())
-    if len(lost):
-        raise ProjectError(f"no row of the data has {lost[0]!r} yet: how they write it is unknown")
-    return values
 
 
 def _target(agreed: Contract, frame: pl.DataFrame) -> Column:
@@ -202,7 +188,7 @@ def _target(agreed: Contract, frame: pl.DataFrame) -> Column:
 
 
 def _read(
-    path: Path, encoding: str, known: set[str], names: list[str]
+    path: Path, encoding: str, known: set[str], names: list[str], target: Column
 ) -> dict[str, dict[str, str]]:
     """Return the labels by item and person; those that are empty are not there yet."""
     table = ingest.read_table(path, encoding)
@@ -213,7 +199,6 @@ def _read(
     if PERSON not in table.columns:
         table = table.with_columns(pl.lit("").alias(PERSON))
     rows = table.select(pl.col(ITEM, LABEL, PERSON).cast(pl.String).str.strip_chars())
-    spelled = {name.lower(): name for name in names}
     given: dict[str, dict[str, str]] = {}
     for place, (item, label, person) in enumerate(rows.rows(), 1):
         if not label:
@@ -223,11 +208,9 @@ def _read(
                 f"{path.name}: row {place} has item {item!r}, which the snapshot does not have: "
                 "label what was exported from these data"
             )
-        if (name := label if label in names else spelled.get(label.lower())) is None:
-            raise ProjectError(
-                f"{path.name}: row {place} has the label {label!r}, which is none of "
-                f"{', '.join(names)}: mend it, or add it to the contract"
-            )
+        if (name := forms.read(label, names, target)) is None:
+            why = forms.refused(names)
+            raise ProjectError(f"{path.name}: row {place} has the label {label!r}, which {why}")
         by = given.setdefault(item, {})
         if by.setdefault(person or "", name) != name:
             raise ProjectError(
@@ -239,21 +222,10 @@ def _read(
     return given
 
 
-def _most(by: dict[str, str]) -> str | None:
-    """Return the most frequent label, None where two are."""
-    counted = Counter(by.values()).most_common(2)
-    return None if len(counted) > 1 and counted[0][1] == counted[1][1] else counted[0][0]
-
-
 def _right(item: pl.Series, before: pl.Series, said: pl.Series) -> dict[str, Any] | None:
-    """Return which share of the labels that were there people confirm, with its interval."""
-    table = pl.DataFrame([item, before.alias("from"), said.alias("to")]).drop_nulls()
-    table = table.unique(ITEM)
-    if not table.height:
-        return None
-    same = int((table["from"] == table["to"]).sum())
-    low, high = agreement.wilson(same, table.height)
-    return {"items": table.height, "value": same / table.height, "low": low, "high": high}
+    """Return how far people confirm what was there, None where nothing was."""
+    table = pl.DataFrame([item, before.alias("from"), said.alias("to")]).drop_nulls().unique(ITEM)
+    return forms.confirmed(table["from"], table["to"]) if table.height else None
 
 
 def told(report: dict[str, Any]) -> str:
@@ -264,17 +236,9 @@ def told(report: dict[str, Any]) -> str:
         f"{number(report['undecided'])} undecided"
     ]
     if found := report["agreement"]:
-        lines.append(
-            f"people agree in {percent(found['share'])} of {count(found['items'], 'item')}: "
-            f"{found['kappa']}'s kappa {number(found['value'])} "
-            f"({number(found['low'])} to {number(found['high'])})"
-            + ("" if found["substantial"] else "; below 0.6: settle the guide for labels first")
-        )
+        lines.append(forms.agreed(found))
     if right := report["right"]:
-        lines.append(
-            f"they confirm {percent(right['value'])} of the labels that were there "
-            f"({percent(right['low'])} to {percent(right['high'])})"
-        )
+        lines.append(forms.right(right))
     lines += [
         f"  {one[ITEM]}  {one['from'] or '(none)'} becomes {one['to']}"
         for one in report["changes"][:SHOWN]
