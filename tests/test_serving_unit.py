@@ -1,7 +1,9 @@
 """Hard cases of serving, on the raw template package: hostile requests, files, kills, reloads."""
 
+import base64
 import datetime as dt
 import hashlib
+import hmac
 import io
 import json
 import os
@@ -17,12 +19,15 @@ from pathlib import Path
 
 import helpers.bundles as small
 import httpx
+import jwt
 import msgspec
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from helpers.service import free_port, process, until
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -41,7 +46,7 @@ from package_name.engine.model import bundle, graph, registry, retirement
 from package_name.engine.model.output import Output
 from package_name.engine.model.scorer import FeatureSpec, Manifest, Scorer
 from package_name.engine.model.values import ServedColumn, read_value
-from package_name.engine.serving import batch, requests, rest, service, telemetry
+from package_name.engine.serving import batch, requests, rest, service, telemetry, tokens
 from package_name.engine.settings import Project
 
 ROW = {"amount": 12.5, "calls": 2, "plan": "basic", "online": True, "since": "2026-03-01"}
@@ -1359,3 +1364,179 @@ def test_serving_imports_no_training_library():
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.split() == ["[]", "[]"]
+
+
+# ---------------------------------------------------------------- tokens, metrics apart, fallback
+
+SHARED = "a secret of forty characters and no less"
+PRIVATE = [rsa.generate_private_key(65537, 2048) for _ in range(3)]
+PUBLIC = [
+    key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    for key in PRIVATE
+]
+
+
+def token(key=SHARED, algorithm="HS256", **claims) -> dict[str, str]:
+    usual = {"aud": "churn", "iss": "us", "exp": time.time() + 60} | claims
+    said = {name: value for name, value in usual.items() if value is not None}
+    return {"authorization": f"Bearer {jwt.encode(said, key, algorithm)}"}
+
+
+def unsigned(header: dict) -> dict[str, str]:
+    parts = [header, {"aud": "churn", "iss": "us", "exp": time.time() + 60}]
+    coded = [base64.urlsafe_b64encode(json.dumps(p).encode()).rstrip(b"=").decode() for p in parts]
+    return {"authorization": f"Bearer {'.'.join(coded)}.c2ln"}
+
+
+def test_a_token_opens_the_service_until_it_ends(project, monkeypatch):
+    project.path("keys").write_text(hashed("key"), encoding="utf-8")
+    for key, sign, algorithm in (
+        (SHARED, SHARED, "HS256"),
+        (PUBLIC[0] + PUBLIC[1], PRIVATE[1], "RS256"),
+        (PUBLIC[0].replace("\n", "\\n"), PRIVATE[0], "RS256"),
+    ):
+        monkeypatch.setenv("ML_JWT_KEY", key)
+        made = configure(project, jwt_audience="churn", jwt_issuer="us", api_keys="keys")
+        app = rest.create_app(made)
+        with TestClient(app) as client:
+
+            def said(headers, client=client) -> str:
+                answer = client.post("/predict", json=ROW, headers=headers)
+                if answer.status_code == 200:
+                    return ""
+                assert answer.status_code == 401 and "www-authenticate" in answer.headers
+                (error,) = answer.json()["errors"]
+                return f"{error['problem']}: {error['hint']}"
+
+            assert said({"x-api-key": "key"}) == ""
+            good = token(sign, algorithm)
+            assert (
+                said(good) == said(good) == said(token(sign, algorithm, aud=["a", "churn"])) == ""
+            )
+            assert client.post("/explain", json=ROW, headers=good).status_code == 200
+            for claims, why in (
+                ({"exp": time.time() - 60}, "the token has expired"),
+                ({"exp": None}, "the token has no exp"),
+                ({"aud": "fraud"}, "the token is for another service"),
+                ({"aud": None}, "the token has no aud"),
+                ({"iss": "them"}, "the token is of another issuer"),
+                ({"iss": None}, "the token has no iss"),
+                ({"nbf": time.time() + 60}, "the token is not good yet"),
+            ):
+                assert said(token(sign, algorithm, **claims)) == f"no good token: {why}"
+            alien = "no good token: the token is not of this issuer"
+            assert said(token(PRIVATE[2], "RS256")) == alien
+            assert said(token("x" * 40)) == alien
+            assert said(unsigned({"alg": "none"})) == alien
+            if algorithm == "RS256":  # signed with the public key, which everybody has
+                header = {"alg": "HS256", "typ": "JWT"}
+                head, body, _ = unsigned(header)["authorization"][7:].split(".")
+                mac = hmac.new(PUBLIC[0].encode(), f"{head}.{body}".encode(), "sha256").digest()
+                forged = base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
+                assert said({"authorization": f"Bearer {head}.{body}.{forged}"}) == alien
+            changed = good["authorization"][:-6] + "AAAAAA"
+            assert said({"authorization": changed}) == alien
+            assert said({}).startswith("no good key") and said({"x-api-key": "a.b.c"}) == alien
+            soon = token(sign, algorithm, exp=int(time.time()) - tokens.LEEWAY_SECONDS + 2)
+            assert said(soon) == ""  # what was verified ends too
+            assert until(lambda said=said, soon=soon: said(soon)).endswith("has expired")
+            assert client.get("/ready").status_code == 200
+            document = client.get("/openapi.json").json()
+            assert "401" in document["paths"]["/predict"]["post"]["responses"]
+            assert "Bearer" not in "".join(
+                p.read_text() for p in made.path("data").rglob("*.jsonl")
+            )
+
+
+@pytest.mark.parametrize(
+    ("key", "settings", "said"),
+    [
+        ("", {"jwt_audience": "churn"}, "environment: ML_JWT_KEY: give the public key"),
+        (SHARED, {}, "serving.jwt_audience does not say for whom"),
+        ("", {"jwt_issuer": "us"}, "serving.jwt_audience does not say for whom"),
+        ("hush", {"jwt_audience": "churn"}, "of at least 32 bytes"),
+        ("-----BEGIN RSA PRIVATE KEY-----" + "x" * 40, {"jwt_audience": "c"}, "is a private key"),
+        ("-----BEGIN CERTIFICATE-----" + "x" * 40, {"jwt_audience": "c"}, "is not good"),
+        (PUBLIC[0].replace("MII", "NII"), {"jwt_audience": "c"}, "no key of RS256"),
+    ],
+)
+def test_a_key_of_tokens_that_is_none_is_one_line(project, monkeypatch, key, settings, said):
+    monkeypatch.setenv("ML_JWT_KEY", key)
+    with pytest.raises(ProjectError) as caught:
+        rest.create_app(configure(project, **settings))
+    message = str(caught.value)
+    assert said in message and "\n" not in message and not (key and key in message)
+
+
+def reaches(url: str) -> bool:
+    with suppress(httpx.HTTPError):
+        return httpx.get(url).status_code == 200
+    return False
+
+
+def test_metrics_have_a_port_of_their_own(project):
+    apart = free_port()
+    made = configure(project, metrics_port=apart)
+    with TestClient(rest.create_app(made)) as client:
+        assert client.get("/metrics").status_code == 404
+        assert "/metrics" not in client.get("/openapi.json").json()["paths"]
+    port = free_port()
+    with process(made, port):
+        service, url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{apart}/metrics"
+        until(lambda: reaches(f"{service}/ready"), 60)
+        assert httpx.post(f"{service}/predict", json=ROW).status_code == 200
+        assert httpx.get(f"{service}/metrics").status_code == 404
+        until(lambda: 'ml_requests_total{status="200"} 1.0' in httpx.get(url).text)
+        with process(configure(project, metrics_port=apart), free_port()) as second:
+            _, said = second.communicate(timeout=60)
+    assert second.returncode == 2 and said.startswith(f"serving.metrics_port: 127.0.0.1:{apart}: ")
+
+
+def test_what_was_said_is_answered_where_scoring_breaks(project, monkeypatch):
+    made = configure(project, fallback={"probability": 0.25, "decision": False})
+    app = rest.create_app(made)
+    with TestClient(app) as client:
+        good = client.post("/predict", json=[ROW, ROW]).json()
+        assert "fallback" not in good
+
+        def breaks(self, rows):
+            raise RuntimeError("no memory")
+
+        rows = [ROW | {"event_id": "mine"}, ROW]
+        with monkeypatch.context() as patch:
+            patch.setattr(requests.Model, "predict", breaks)
+            answer = client.post("/predict", json=rows)
+            assert client.post("/predict", json=[{"calls": -1}]).status_code == 422
+            assert client.post("/explain", content=b"[").status_code == 400
+            assert answer.status_code == 200 and answer.headers["x-request-id"]
+            told = answer.json()
+            assert told.pop("fallback") is True and told.keys() == good.keys()
+            mine, other = told["predictions"]
+            assert (mine["probability"], mine["decision"]) == (0.25, False)
+            assert mine["event_id"] == "mine" and "event_id" not in other
+        lines = client.get("/metrics").text.splitlines()
+        assert "ml_fallback_answers_total 1.0" in lines
+        assert 'ml_requests_total{status="500"} 1.0' in lines  # so that alerts go on
+        assert "fallback" not in client.post("/predict", json=ROW).json()
+        schema = client.get("/openapi.json").json()["components"]["schemas"]["Answer"]
+        assert schema["properties"]["fallback"]["type"] == "boolean"
+    logged = "".join(p.read_text() for p in made.path("data/predictions").glob("*.jsonl"))
+    assert "mine" not in logged and len(logged.splitlines()) == 3
+    without = configure(project)
+    with TestClient(rest.create_app(without)) as client, monkeypatch.context() as patch:
+        patch.setattr(requests.Model, "predict", breaks)
+        assert client.post("/predict", json=ROW).status_code == 500
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"probability": 0.2}, "missing required field `decision`"),
+        ({"probability": "high", "decision": True}, "Expected `float`"),
+        ({"probability": 0.2, "decision": True, "score": 1}, "no output 'score': give probability"),
+    ],
+)
+def test_a_fallback_that_no_model_could_answer_is_refused(project, said, why):
+    with pytest.raises(ProjectError, match=why) as caught:
+        rest.create_app(configure(project, fallback=said))
+    assert "serving.fallback" in str(caught.value) and "\n" not in str(caught.value)

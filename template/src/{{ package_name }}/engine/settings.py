@@ -90,6 +90,10 @@ class Serving(Strict, frozen=True):
     max_held_mb: Positive = 64.0
     read_seconds: Positive = 10.0
     api_keys: str = ""  # a file of hashes; without one everybody may ask
+    jwt_audience: str = ""  # whom tokens are for that ML_JWT_KEY verifies
+    jwt_issuer: str = ""
+    metrics_port: Annotated[int, msgspec.Meta(ge=0, lt=2**16)] = 0  # 0: that of the service
+    fallback: dict[str, Any] = {}  # outputs of an answer where scoring breaks
     log_predictions: bool = True
 
 

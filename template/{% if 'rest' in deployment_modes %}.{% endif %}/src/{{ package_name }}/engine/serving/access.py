@@ -1,4 +1,7 @@
-"""Who may ask: keys of callers, of which a file outside of the repository holds the hashes."""
+"""Who may ask: keys of callers, of which a file outside of the repository holds the hashes.
+
+Or who has a token of an identity provider: see `tokens.py`.
+"""
 
 import hashlib
 import logging
@@ -9,6 +12,7 @@ from pathlib import Path
 from .. import storage
 from ..errors import ProjectError
 from .refusal import refused
+from .tokens import SIGNED, Tokens
 
 LINE = re.compile(r"([0-9a-f]{64})(\s+\S.*)?")
 BEARER = re.compile(rb"[Bb]earer +(\S+)")
@@ -22,15 +26,20 @@ class Access:
     """The keys that are good now; a key is random, so that its plain SHA-256 tells nothing of it.
 
     Several may be good at once: a new one is added, callers change, the old one is taken out. The
-    file is read again when it has changed. Without a file, everybody may ask.
+    file is read again when it has changed. Without a file and tokens, everybody may ask.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
+    def __init__(self, path: Path | None, tokens: Tokens | None = None) -> None:
+        self.path, self.tokens = path, tokens
         self.hashes: frozenset[str] = frozenset()
         self.seen = None if path is None else storage.stamp(path)
         if path is not None:
             self.hashes = _read(path)
+
+    @property
+    def asks(self) -> bool:
+        """Whether a key or a token is needed."""
+        return self.path is not None or self.tokens is not None
 
     def reload(self) -> None:
         """Follow the file; one that cannot be read leaves the keys as they are, and is told of."""
@@ -44,15 +53,22 @@ class Access:
             log.error("still the keys of before: %s", error)
 
     def check(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Refuse a request whose headers hold no good key."""
-        if self.path is None:
+        """Refuse a request whose headers hold no good key, and no good token."""
+        if not self.asks:
             return
+        problem = ""
         for name, value in headers:
             if name in HEADERS:
                 found = BEARER.fullmatch(value)
                 key = found[1] if found else value
                 if hashlib.sha256(key).hexdigest() in self.hashes:
                     return
+                if not self.tokens or not SIGNED.fullmatch(key):
+                    continue
+                if not (problem := self.tokens.problem_of(key)):
+                    return
+        if problem:
+            raise refused(401, "no good token", problem)
         raise refused(401, "no good key", "send it as `authorization: Bearer KEY` or `x-api-key`")
 
 

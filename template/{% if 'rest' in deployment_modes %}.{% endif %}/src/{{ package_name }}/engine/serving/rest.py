@@ -15,17 +15,20 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from prometheus_client import Counter, start_http_server
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
+from ..errors import ProjectError
 from ..model.values import TYPES, ServedColumn, example, row_type
 from ..settings import Project
-from . import expected, guard, reasons
+from . import expected, fallback, guard, reasons, tokens
 from .access import Access
 from .canary import Split
 from .refusal import Refusal, Refused, refused, too_slow
@@ -51,7 +54,15 @@ class Http(Split):
         super().__init__(project)
         self.budget = guard.Budget(self.limits.max_held_mb * 1_000_000)
         keys = self.limits.api_keys
-        self.access = Access(project.path(keys) if keys else None)
+        self.access = Access(project.path(keys) if keys else None, tokens.of(self.limits))
+        registry = self.telemetry.registry
+        self.fell_back = Counter("ml_fallback_answers", "Where scoring broke", registry=registry)
+
+    def load(self, folder: Path) -> Model:
+        """Open a bundle; ProjectError when it cannot be served, or cannot fall back as is said."""
+        model = super().load(folder)
+        fallback.of(model, self.limits.fallback)
+        return model
 
     def reload(self) -> None:
         """Follow the registry, and the keys of callers."""
@@ -72,6 +83,7 @@ class Http(Split):
         hold = guard.Hold(self.budget)
         rows: Rows = ()
         predictions: Rows = ()
+        answered = 0  # in place of a status that is counted as what it is: scoring broke
         try:
             if scope["method"] != "POST":
                 raise refused(405, "method not allowed", "use POST")
@@ -92,7 +104,12 @@ class Http(Split):
             status, content = refusal.status, refusal.body(request_id)
         except Exception as error:  # whatever breaks in scoring, the caller gets an answer
             failure = self.failure(request_id, error)
-            status, content, rows = failure.status, failure.body(request_id), ()
+            status, content = failure.status, failure.body(request_id)
+            told = fallback.of(model, self.limits.fallback) if rows and not explains else None
+            if told:
+                answered, content = 200, told(rows)
+                self.fell_back.inc()
+            rows = ()
         finally:
             hold.release()
         headers = [
@@ -102,7 +119,9 @@ class Http(Split):
         ]
         if status in TOLD:
             headers.append(TOLD[status])
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send(
+            {"type": "http.response.start", "status": answered or status, "headers": headers}
+        )
         await send({"type": "http.response.body", "body": content})
         if not explains:
             self.note(model, start, status, request_id, rows, predictions)
@@ -179,11 +198,13 @@ def application(service: Http) -> ASGIApp:
             **telemetry.state_now(),
         }
 
-    @api.get("/metrics")
     async def metrics() -> Response:
         """Give the metrics to Prometheus."""
         telemetry.settle()
         return Response(generate_latest(telemetry.registry), media_type=CONTENT_TYPE_LATEST)
+
+    if not service.limits.metrics_port:
+        api.get("/metrics")(metrics)
 
     @api.get("/model")
     async def model() -> dict[str, Any]:
@@ -208,7 +229,9 @@ def application(service: Http) -> ASGIApp:
 
     def openapi() -> dict[str, Any]:
         document = _describe(described(), service.model, service.limits.max_rows)
-        return _locked(document) if service.access.path else document
+        if service.limits.fallback:
+            _may_fall_back(document, service.model)
+        return _locked(document) if service.access.asks else document
 
     api.openapi = openapi  # type: ignore[method-assign]
 
@@ -281,6 +304,15 @@ def _describe(document: dict[str, Any], model: Model, max_rows: int) -> dict[str
     }
 
 
+def _may_fall_back(document: dict[str, Any], model: Model) -> None:
+    """Say in an OpenAPI document that an answer may be the one for when scoring breaks."""
+    schema = document["components"]["schemas"][model.answer_type.__name__]
+    schema["properties"]["fallback"] = {
+        "type": "boolean",
+        "description": "Only where scoring broke: the predictions are those said beforehand",
+    }
+
+
 def _locked(document: dict[str, Any]) -> dict[str, Any]:
     """Say in an OpenAPI document that answers need a key."""
     refusal = _json({"$ref": "#/components/schemas/Refusal"})
@@ -332,6 +364,12 @@ def run(project: Project, host: str, port: int) -> None:
         reason = getattr(error, "strerror", None) or error
         raise cannot_listen(host, port, reason) from None
     service = Http(project)
+    if apart := service.limits.metrics_port:
+        try:
+            start_http_server(apart, host, service.telemetry.registry)
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ProjectError(f"serving.metrics_port: {host}:{apart}: {reason}") from None
     log_lines()
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,0 +1,39 @@
+"""What is answered where scoring breaks, if the plan's owners have said what that is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from ..errors import ProjectError
+from .requests import Model, Rows
+
+Answer = Callable[[Rows], bytes]
+
+
+def of(model: Model, said: dict[str, Any]) -> Answer | None:
+    """Return what makes the answer to rows without their scores, None where nothing is said.
+
+    ProjectError for values that the model could not have answered.
+    """
+    if not said:
+        return None
+    names = [output.name for output in model.scorer.outputs]
+    if unknown := sorted(said.keys() - names):
+        raise ProjectError(
+            f"serving.fallback: the model has no output {unknown[0]!r}: give {', '.join(names)}"
+        )
+    try:
+        usual = msgspec.convert(said, model.prediction_type)
+    except msgspec.ValidationError as error:
+        raise ProjectError(f"serving.fallback: {error}: give {', '.join(names)}") from None
+    values = [getattr(usual, name) for name in names]
+    head = dict(zip(model.answer_type.__struct_fields__, model.head, strict=False))
+
+    def answer(rows: Rows) -> bytes:
+        keys = model.scorer.keys_of(rows)
+        columns = [[value] * len(rows) for value in (*values, "")]
+        found = list(map(model.prediction_type, *columns, *keys))
+        return msgspec.json.encode({"fallback": True, **head, "predictions": found})
+
+    return answer
