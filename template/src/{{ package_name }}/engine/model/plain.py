@@ -116,7 +116,8 @@ def predict_linear(model: Linear, x: Matrix) -> NDArray[np.float64]:
     width = len(model.weight)
     missing = np.isnan(x[:, :width])
     numbers = np.where(missing, model.fill, x[:, :width]).astype(np.float64)
-    total = model.intercept + numbers @ model.weight + missing @ model.missing_weight
+    total = model.intercept + numbers @ model.weight
+    total += missing.astype(np.float64) @ model.missing_weight
     for index, table in enumerate(model.tables):
         total += looked_up(table, x[:, width + index])
     return model.link.apply(np.asarray(total))
