@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from urllib.error import HTTPError
 
 import polars as pl
 import pytest
@@ -118,6 +119,39 @@ def test_a_request_may_bring_what_somebody_took(project: Made) -> None:
     assert new["known"] == 0 and own["known"] == len(items) and own["items"] != new["items"]
     assert not set(own["items"]) & set(items)
     assert set(own["because"]) <= {*items, -1}
+
+
+def test_a_request_or_a_file_leaves_items_out(project: Made, tmp_path: Path) -> None:
+    row = {"user_id": "somebody new", "watched_at": "2026-11-01T10:00:00", "device": "tv"}
+    with project.serving() as ask:
+        (plain,) = ask("/predict", row)["predictions"]
+        out = plain["items"][:3]
+        (left,) = ask("/predict", {"rows": [row], "exclude": out})["predictions"]
+        few = {"rows": [row], "only": [*out, 16_777_215]}
+        (chosen,) = ask("/predict", few)["predictions"]
+        with pytest.raises(HTTPError) as error:
+            ask("/predict", {"rows": [row], "exclude": ["x"]})
+        refusal = json.loads(error.value.read())
+        asked = ask("/openapi.json")["paths"]["/predict"]["post"]["requestBody"]["content"]
+    assert left["items"][:7] == plain["items"][3:] and not set(left["items"]) & set(out)
+    assert chosen["items"] == [*out, *[-1] * 7]
+    assert refusal["errors"][0]["field"] == "exclude[0]"
+    fields = asked["application/json"]["schema"]["oneOf"][2]["properties"]
+    assert fields.keys() == {"rows", "history", "exclude", "only", "show_seen"}
+    lines = [
+        ",".join([*row, "exclude", "only"]),
+        ",".join([*row.values(), " ".join(map(str, out)), ""]),
+        ",".join([*row.values(), "", " ".join(map(str, out))]),
+        ",".join([*row.values(), "x", ""]),
+    ]
+    (tmp_path / "who.csv").write_text("\n".join(lines) + "\n")
+    project.ml("score", str(tmp_path / "who.csv"), str(tmp_path / "out.csv"))
+    scored = pl.read_csv(tmp_path / "out.csv", schema_overrides={"items": pl.String})
+    assert scored["items"].to_list()[:2] == [
+        " ".join(map(str, left["items"])),
+        " ".join(map(str, chosen["items"])),
+    ]
+    assert scored["problem"].to_list() == [None, None, "exclude[0]: type"]
 
 
 def test_items_may_have_texts_for_names(project: Made, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from recommendation_package.engine.data import (  # noqa: E402
 from recommendation_package.engine.data.candidate import Candidate  # noqa: E402
 from recommendation_package.engine.data.contract import Column, Contract  # noqa: E402
 from recommendation_package.engine.errors import ProjectError  # noqa: E402
-from recommendation_package.engine.model import coded, graph, head, ranked  # noqa: E402
+from recommendation_package.engine.model import coded, graph, head, ranked, wanted  # noqa: E402
 from recommendation_package.engine.model.fitting import Data  # noqa: E402
 from recommendation_package.engine.model.history import Lag  # noqa: E402
 from recommendation_package.engine.model.scorer import (  # noqa: E402
@@ -94,6 +94,64 @@ def test_items_with_names_have_numbers_that_stay(tmp_path: Path) -> None:
         target.outcome(frame, named)
     texts = signal.outcome(named, np.array([3.0, 3.0, 7.0]))
     assert texts.to_list() == ["item 3", "item 3", "item 7"]
+
+
+@pytest.mark.parametrize("exclude", [True, False])
+def test_a_request_says_what_lists_may_show(parts: SimpleNamespace, exclude: bool) -> None:
+    """Left out, chosen among, seen or not: against the same list without what may not be there."""
+    fitted = models.FITTERS["ease"](parts.learnt, 0, {"exclude": exclude})
+    content = graph.emit(
+        graph.Predictor((graph.Member(*fitted),), head.Head(10)), SPEC, encoded=True
+    )
+    opened, x = session(content), parts.later.x[:200]
+
+    def lists(**asked: list[list[int]]) -> list[list[int]]:
+        given = {name: np.array(value, np.int64) for name, value in asked.items()}
+        return opened.run(["items"], {"x": x, **given})[0].tolist()
+
+    plain, every = lists(), set(np.unique(parts.learnt.y).astype(int))
+    assert lists(exclude=[[-1]], only=[[-1]], show_seen=[[-1]]) == plain
+    first = [row[:4] for row in plain]
+    left = lists(exclude=first)
+    for row, before, out in zip(left, plain, first, strict=True):
+        assert row[:6] == before[4:] and not {*row} & {*out}
+    some = sorted(every)[:25]
+    chosen = lists(only=[some] * len(x))
+    assert all({n for n in row if n >= 0} <= {*some} for row in chosen)
+    few = lists(only=[[some[0], 10**7]] * len(x))  # the places that nothing fills hold none
+    assert all(row[0] in (some[0], *range(-11, 0)) and max(row[1:]) < 0 for row in few)
+    assert all(max(row) < 0 for row in lists(only=[[10**7]] * len(x)))
+    seen = [{int(n) for n in row if not np.isnan(n)} for row in x]
+    shown = lists(show_seen=[[1]] * len(x))
+    hidden = lists(show_seen=[[0]] * len(x))
+    assert not any({*row} & had for row, had in zip(hidden, seen, strict=True))
+    assert any({*row} & had for row, had in zip(shown, seen, strict=True))
+    assert plain == (hidden if exclude else shown)
+
+
+def test_what_is_wanted_is_read_from_requests_and_files() -> None:
+    codes = coded.codes(("a b", "c"))
+    found = wanted.read({"exclude": ["c", "new"], "show_seen": True, "only": []}, codes)
+    assert {name: value.tolist() for name, value in found.items()} == {
+        "exclude": [[1, 2]],
+        "only": [[coded.MOST]],  # of nothing there is nothing to choose
+        "show_seen": [[1]],
+    }
+    for content, said in (
+        ({"exclude": "c"}, ("type", "exclude")),
+        ({"only": ["c", 1]}, ("type", "only[1]")),
+        ({"show_seen": 1}, ("type", "show_seen")),
+        ({"exclude": ["c"] * (wanted.MOST + 1)}, ("length", "exclude")),
+    ):
+        with pytest.raises(wanted.Odd) as odd:
+            wanted.read(content, codes)
+        assert (odd.value.rule, odd.value.place) == said
+    cells = {"exclude": ["a b", '["c", "a b"]', None, "[x"], "show_seen": ["true", "0", "", None]}
+    found, wrong = wanted.of_texts(cells, codes)
+    assert found["exclude"].tolist() == [[0, -1], [1, 0], [-1, -1], [-1, -1]]
+    assert found["show_seen"].tolist() == [[1], [0], [-1], [-1]] and wrong == {3: "exclude: type"}
+    found, wrong = wanted.of_texts({"only": ["3 4", 5, "x"]}, {})
+    assert found["only"].tolist() == [[3, 4], [5, -1], [-1, -1]] and wrong == {2: "only[0]: type"}
 
 
 def test_metrics_are_those_by_hand() -> None:

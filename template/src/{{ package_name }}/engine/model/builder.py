@@ -15,6 +15,7 @@ class Graph:
         self.matrix = "x"
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
+        self.optional: list[onnx.ValueInfoProto] = []
 
     def node(
         self,
@@ -33,6 +34,13 @@ class Graph:
         """Add a constant; return its name."""
         name = f"constant_{len(self.initializers)}"
         self.initializers.append(numpy_helper.from_array(np.asarray(value, dtype=dtype), name))
+        return name
+
+    def given(self, name: str, value: int) -> str:
+        """Add an input of whole numbers (rows, several) that callers may leave out; return it."""
+        default = np.array([[value]], dtype=np.int64)
+        self.initializers.append(numpy_helper.from_array(default, name))
+        self.optional.append(info(name, onnx.TensorProto.INT64, None))
         return name
 
     def split(self, value: str, width: int) -> list[str]:

@@ -387,7 +387,8 @@ def model_of(
     graph: Graph, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]
 ) -> bytes:
     """Return the ONNX model of a graph."""
-    body = helper.make_graph(graph.nodes, "model", inputs, outputs, graph.initializers)
+    every = [*inputs, *graph.optional]
+    body = helper.make_graph(graph.nodes, "model", every, outputs, graph.initializers)
     opsets = [helper.make_opsetid(*item) for item in OPSETS.items()]
     model = helper.make_model(body, opset_imports=opsets, ir_version=10)
     onnx.checker.check_model(model)

@@ -6,7 +6,7 @@ Needs numpy, onnxruntime and msgspec only, so that no training library reaches p
 import datetime as dt
 import math
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from .. import dialect, kinds, privacy, storage, task
 from ..errors import ProjectError
 from ..kinds import READ
 from ..threads import workers
-from . import coded, stored_graph, whole
+from . import coded, stored_graph, wanted, whole
 from .history import FEW_ROWS, DaysSince, State, Told, events_of, key_of, moment_of, read_of
 from .history import FILES as STATE_FILES
 from .history import read as read_state
@@ -275,9 +275,13 @@ def _moment(value: Any) -> dt.datetime:
 
 
 class Recounted(list[msgspec.Struct]):
-    """Rows that came with a history, and the state that this makes beside that of the bundle."""
+    """Rows that came with a history, and the state that this makes beside that of the bundle.
 
-    state: State
+    `wanted` is what their request wants beside (`wanted.py`).
+    """
+
+    state: State | None
+    wanted: wanted.Wanted
 
 
 class Scorer:
@@ -308,6 +312,8 @@ class Scorer:
         self.row_type = row_type(self.sent, closed=not manifest.ignored)
         self._session = session(model)
         self._threads = threads
+        optional = {each.name for each in self._session.get_overridable_initializers()}
+        self.wants = tuple(name for name in wanted.FIELDS if name in optional)
         dated = (i for i, column in enumerate(self.sent) if column.kind in ("date", "timestamp"))
         self._moments = [f"f{index}" for index in dated]
         looked = (n for n, column in enumerate(self.sent) if column.kind in READ)
@@ -463,9 +469,19 @@ class Scorer:
         return np.array(matrix, dtype=np.float32).reshape(len(rows), width)
 
     def recounted(
-        self, rows: Sequence[msgspec.Struct], history: Sequence[Sequence[Any]]
+        self,
+        rows: Sequence[msgspec.Struct],
+        history: Sequence[Sequence[Any]],
+        content: Mapping[str, Any],
     ) -> Recounted:
-        """Return rows with a history of their own, of values in the order of `events`."""
+        """Return rows with a history of their own, of values in the order of `events`.
+
+        `content` holds what their request wants beside; wanted.Odd for a field that is wrong.
+        """
+        found = Recounted(rows)
+        found.state, found.wanted = self.state, wanted.read(content, self._codes)
+        if not history:
+            return found
         assert self.state is not None  # or no feature looks back, and nothing is asked for
         names = [column.name for column in self.events]
         told = {name: [row[place] for row in history] for place, name in enumerate(names)}
@@ -480,9 +496,12 @@ class Scorer:
                 for name in columns
             }
             events[by] = events_of(keys, times, values)
-        found = Recounted(rows)
         found.state = Told(self.state, events)
         return found
+
+    def wanted_of(self, cells: Mapping[str, Sequence[Any]]) -> tuple[wanted.Wanted, dict[int, str]]:
+        """Return what the rows of a file want, and which rows have a field that is wrong."""
+        return wanted.of_texts(cells, self._codes)
 
     def _told(self, row: tuple[Any, ...]) -> list[float]:
         """Return the numbers that the texts of a row give."""
@@ -517,11 +536,16 @@ class Scorer:
             encoded.append(codes.get(dialect.level(level), other) if code is None else code)
         return encoded
 
-    def predict(self, encoded: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    def predict(
+        self, encoded: NDArray[np.float32], asked: wanted.Wanted | None = None
+    ) -> dict[str, NDArray[Any]]:
         """Score an encoded matrix of shape (rows, features); each output has shape (rows,).
 
-        Several numbers of a row have shape (rows, levels).
+        Several numbers of a row have shape (rows, levels). What is wanted has shape (rows, any), or
+        (1, any) where it is for all rows.
         """
+        if asked and len(encoded):
+            return self._predict_wanted(encoded, asked)
         names = [output.name for output in self.outputs]
         found = [np.empty((0, max(1, len(output.levels)))) for output in self.outputs]
         if len(encoded):
@@ -530,10 +554,28 @@ class Scorer:
             )
         return {o.name: answer(o, each) for o, each in zip(self.outputs, found, strict=True)}
 
+    def _predict_wanted(
+        self, encoded: NDArray[np.float32], asked: wanted.Wanted
+    ) -> dict[str, NDArray[Any]]:
+        names, rows = [output.name for output in self.outputs], len(encoded)
+        every = {name: np.broadcast_to(v, (rows, v.shape[1])) for name, v in asked.items()}
+        parts = []
+        for n in range(0, rows, ASKED_ROWS):
+            some = {name: np.ascontiguousarray(v[n : n + ASKED_ROWS]) for name, v in every.items()}
+            parts.append(self._session.run(names, {"x": encoded[n : n + ASKED_ROWS], **some}))
+        found = map(np.concatenate, zip(*parts, strict=True))
+        return {o.name: answer(o, each) for o, each in zip(self.outputs, found, strict=True)}
+
     def told(self, answers: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Return answers of `predict` as callers read them: names in place of their numbers."""
-        named = [output.name for output in self.outputs if output.kind == "names"]
-        return answers | {name: coded.texts(answers[name], self.names) for name in named}
+        """Return answers of `predict` as callers read them: names for numbers, -1 for none."""
+        kinds_of = {output.name: output.kind for output in self.outputs}
+        shown = dict(answers)
+        for name, values in answers.items():
+            if kinds_of[name] == "items":
+                shown[name] = np.maximum(values, -1)
+            elif kinds_of[name] == "names":
+                shown[name] = coded.texts(values, self.names)
+        return shown
 
     def unseen(self, rows: Sequence[msgspec.Struct], encoded: NDArray[np.float32]) -> list[str]:
         """Return for each row the first category that training has not learnt, or ""."""

@@ -111,7 +111,7 @@ def run(
         try:
             keys = (*(c.name for c in agreed.keys), *(c.name for c in scorer.keys.values()))
             named = list(dict.fromkeys(keys))
-            opened = open_source(source, scorer.columns, named, job["encoding"])
+            opened = open_source(source, scorer.columns, named, job["encoding"], scorer.wants)
             schema = _schema(opened.keys, agreed.primary_key, scorer.outputs)
             workers = threads.workers(project.config.training.threads)
             if scorer.spec.words:
@@ -172,6 +172,7 @@ def _unmatched(names: set[str], agreed: contract.Contract, scorer: Scorer) -> di
     Files have columns that are not for the model, and JSON leaves out what has no value.
     """
     unknown = names - {c.name for c in agreed.columns} - {c.name for c in scorer.sent}
+    unknown -= {*scorer.wants}
     absent = {column.name for column in scorer.columns} - names if names else set()
     return {"unknown_columns": sorted(unknown)[:20], "absent_columns": sorted(absent)}
 
@@ -278,9 +279,16 @@ def _append(file: Any, output: Path, frame: pl.DataFrame, is_first: bool) -> Non
 
 
 def open_source(
-    path: Path, columns: tuple[ServedColumn, ...], keys: list[str], encoding: str
+    path: Path,
+    columns: tuple[ServedColumn, ...],
+    keys: list[str],
+    encoding: str,
+    wants: Sequence[str] = (),
 ) -> Source:
-    """Open the input; a column that is missing or a file that is damaged is a ProjectError."""
+    """Open the input; a column that is missing or a file that is damaged is a ProjectError.
+
+    Columns of `wants`, which say what a row wants beside, may be there.
+    """
     needed = [column.name for column in columns]
     if path.is_dir():
         frame = whole.rows_of(path, columns)
@@ -293,10 +301,11 @@ def open_source(
         names.update(table.schema)
         _complete(path, needed, names)
     else:  # the schema is that of the first row
-        table.schema.update(dict.fromkeys(_mentioned(path, keys), pl.String()))
+        table.schema.update(dict.fromkeys(_mentioned(path, [*keys, *wants]), pl.String()))
     found = {key: _plain(path, key, table.schema[key]) for key in keys if key in table.schema}
-    wanted = list(dict.fromkeys([*needed, *found]))
-    return Source(table.stretches(wanted), found, names, table.rows)
+    beside = (name for name in wants if name in table.schema)
+    read = list(dict.fromkeys([*needed, *found, *beside]))
+    return Source(table.stretches(read), found, names, table.rows)
 
 
 def _complete(path: Path, needed: list[str], names: set[str]) -> None:
@@ -329,8 +338,14 @@ def score(scorer: Scorer, frame: pl.DataFrame, first: int | None = None) -> pl.D
     With `first`, the number of its first row in the file, also `row`.
     """
     encoded = encode(scorer, frame)
+    cells = {name: frame[name].to_list() for name in scorer.wants if name in frame.columns}
+    asked, wrong = scorer.wanted_of(cells)
+    if wrong:
+        texts = pl.Series([wrong.get(place) for place in range(frame.height)], dtype=pl.String)
+        problem = encoded.problem.zip_with(encoded.problem.is_not_null(), texts)
+        encoded = encoded._replace(problem=problem)
     is_good = encoded.problem.is_null()
-    found = scorer.told(scorer.predict(encoded.matrix))
+    found = scorer.told(scorer.predict(encoded.matrix, asked))
     scores = [
         pl.Series(name, values, dtype=POLARS[output.kind])
         for output in scorer.outputs

@@ -207,7 +207,11 @@ class Calls(Split):
                 (request.history if events and known else (), events, known),
             )
         )
-        return model.rows_of(objects, body, self.limits.max_rows, history)
+        told = {field.name: value for field, value in request.ListFields()}
+        named = self.interface.wanted.items()
+        beside = {of: told[name] for of, name in named if of in model.scorer.wants and name in told}
+        beside = {of: v if isinstance(v, bool) else list(v) for of, v in beside.items()}
+        return model.rows_of(objects, body, self.limits.max_rows, history, beside)
 
     def _content(self, model: Model, predictions: Rows) -> bytes:
         to = self.interface

@@ -13,7 +13,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from .. import storage
 from ..errors import ProjectError
-from ..model import registry
+from ..model import registry, wanted
 from ..model.output import PYTHON
 from ..model.scorer import Scorer
 from ..settings import Project
@@ -104,6 +104,10 @@ def made(scorer: Scorer, *, keyed: bool = True) -> Messages:
         asked.append(("repeated", "History", "history", HISTORY))
         told = [("optional", TYPES.get(c.kind, "string"), c.name, "") for c in scorer.events]
         events["History"] = _numbered(told)
+    kinds = wanted.types(scorer.names)
+    for name in scorer.wants if keyed else ():
+        label, kind = _of(kinds[name])
+        asked.append((label or "optional", kind, name, wanted.TEXTS[name]))
     return {
         "Row": _numbered(rows),
         **events,
@@ -276,6 +280,8 @@ class Interface:
         self.columns = {field.name: field.column for field in messages["Row"].fields}
         told = messages.get("History", Message(()))
         self.events = {field.name: field.column for field in told.fields}
+        asked = {field.column: field.name for field in messages["PredictRequest"].fields}
+        self.wanted = {name: asked[name] for name in wanted.FIELDS if name in asked}
         self.outputs = {field.column: field.name for field in messages["Prediction"].fields}
         self.answers = {field.column: field.name for field in messages["PredictResponse"].fields}
 

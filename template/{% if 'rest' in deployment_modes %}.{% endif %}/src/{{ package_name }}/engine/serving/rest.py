@@ -26,6 +26,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
 from ..errors import ProjectError
+from ..model import wanted
 from ..model.values import TYPES, ServedColumn, example, row_type
 from ..settings import Project
 from . import expected, fallback, guard, reasons, tokens
@@ -259,9 +260,14 @@ def _describe(document: dict[str, Any], model: Model, max_rows: int) -> dict[str
     for name in model.scorer.manifest.ignored:
         schemas["Row"]["properties"][name] = {"description": "Not used by this model: ignored"}
     many = {"type": "array", "items": row, "maxItems": max_rows}
-    wrapped = {"type": "object", "properties": {"rows": many}, "required": ["rows"]}
+    beside: dict[str, Any] = {"rows": many}
     if events := model.scorer.events:
-        wrapped["properties"] = {"rows": many, "history": _history(events, schemas)}
+        beside["history"] = _history(events, schemas)
+    kinds = wanted.types(model.scorer.names)
+    for name in model.scorer.wants:
+        kind = msgspec.json.schema(kinds[name]) | {"description": wanted.TEXTS[name]}
+        beside[name] = kind
+    wrapped = {"type": "object", "properties": beside, "required": ["rows"]}
     answers = {
         "200": ("One prediction per row", answer),
         "400": ("Not JSON", refusal),

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ import msgspec
 from msgspec.structs import astuple
 
 from .. import dialect, storage
+from ..model import wanted
 from ..model.history import STATE
 from ..model.output import fields
-from ..model.scorer import Manifest, Scorer, read_golden
+from ..model.scorer import Manifest, Recounted, Scorer, read_golden
 from ..model.values import TYPES, ServedColumn, breach, read_value
 from . import expected
 from .refusal import Problem, Refused, refused
@@ -23,7 +24,7 @@ MAX_HISTORY = 20_000  # rows of a history in one request
 # Of a second: msgspec rounds the seventh digit, every other reader cuts it off.
 NANOSECONDS = re.compile(rb":\d\d\.\d{7}")
 
-BOTH = {"rows", "history"}
+LISTS = ("rows", "history", *wanted.FIELDS)  # of a request
 
 Rows = Sequence[msgspec.Struct]
 
@@ -65,6 +66,8 @@ class Model:
         self.metrics: dict[str, Any] = storage.read_json(folder / "metrics.json")
         self.columns = {column.name: column for column in self.scorer.sent}
         self.known = {*self.columns, *self.scorer.manifest.ignored}
+        # What an object with rows may hold.
+        self.fields = {"rows", *self.scorer.wants, *(["history"] if self.scorer.events else [])}
         row = self.scorer.row_type
         self.prediction_type, self.answer_type = answer_types(
             self.scorer.manifest, self.scorer.keys.values()
@@ -78,7 +81,8 @@ class Model:
     def predict(self, rows: Rows) -> list[msgspec.Struct]:
         """Score rows."""
         encoded = self.scorer.encode_rows(rows)
-        answers = self.scorer.told(self.scorer.predict(encoded))
+        asked = rows.wanted if isinstance(rows, Recounted) else None
+        answers = self.scorer.told(self.scorer.predict(encoded, asked))
         found = [column.tolist() for column in answers.values()]
         unseen, keys = self.scorer.unseen(rows, encoded), self.scorer.keys_of(rows)
         return list(map(self.prediction_type, *found, unseen, *keys))
@@ -106,12 +110,16 @@ class Model:
         body: bytes,
         max_rows: int,
         history: Sequence[dict[str, Any]] = (),
+        beside: Mapping[str, Any] | None = None,
     ) -> Rows:
-        """Read the rows of a decoded `body` by the same rules; Refused when one is broken."""
+        """Read the rows of a decoded `body` by the same rules; Refused when one is broken.
+
+        `beside` is what the request wants.
+        """
         if len(objects) > max_rows:
             raise _too_many(max_rows)
-        if history:
-            return self._recounted(objects, history)
+        if history or beside:
+            return self._recounted(objects, history, beside or {})
         try:
             rows: Rows = self.read_rows(objects)
         except msgspec.ValidationError:
@@ -146,20 +154,21 @@ class Model:
             hint = fault or "send one row, a list of rows or {rows: [...]}"
             raise refused(400, "not valid JSON", hint) from None
         _refuse_key_twice(body, content)
-        history: Any = ()
-        if isinstance(content, dict) and content.keys() == {"rows"}:
+        beside: dict[str, Any] = {}
+        if isinstance(content, dict) and "rows" in content and content.keys() <= self.fields:
+            beside = {name: value for name, value in content.items() if name != "rows"}
             content = content["rows"]
-        elif self.scorer.events and isinstance(content, dict) and content.keys() == BOTH:
-            content, history = content["rows"], content["history"]
         rows = content if isinstance(content, list) else [content]
         if len(rows) > max_rows:
             raise _too_many(max_rows)
-        return self._recounted(rows, history) if history != () else self._read(rows)
+        if not beside:
+            return self._read(rows)
+        return self._recounted(rows, beside.pop("history", []), beside)
 
-    def _recounted(self, rows: list[Any], history: Any) -> Rows:
-        """Read rows and what their request tells of earlier ones."""
+    def _recounted(self, rows: list[Any], history: Any, beside: Mapping[str, Any]) -> Rows:
+        """Read rows, what their request tells of earlier ones, and what it wants."""
         read = self._read(rows)
-        if not isinstance(history, list):
+        if not isinstance(history, Sequence) or isinstance(history, str):
             raise Refused(422, Problem(None, "history", "type", "send a list of objects"))
         if len(history) > MAX_HISTORY:
             raise refused(413, "too much history", f"send at most {MAX_HISTORY} rows of it")
@@ -173,7 +182,10 @@ class Model:
             told.append(values)
         if problems:
             raise Refused(422, *problems[:MAX_PROBLEMS])
-        return self.scorer.recounted(read, told)
+        try:
+            return self.scorer.recounted(read, told, beside)
+        except wanted.Odd as odd:
+            raise Refused(422, Problem(None, odd.place, odd.rule, odd.hint)) from None
 
     def _history_problems(self, place: str, row: Any, values: list[Any]) -> Iterator[Problem]:
         """Say what is wrong with a row of a history; add to `values` what is read of it."""
@@ -220,7 +232,7 @@ class Model:
 
 
 def _refuse_key_twice(body: bytes, content: Any) -> None:
-    lists = [content.get(name) for name in sorted(BOTH)] if isinstance(content, dict) else [content]
+    lists = [content.get(name) for name in LISTS] if isinstance(content, dict) else [content]
     objects = [content, *(each for some in lists if isinstance(some, list) for each in some)]
     keys = sum(len(found) for found in objects if isinstance(found, dict))
     if (key := dialect.key_twice(body, keys)) is not None:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from .. import task
+from . import wanted
 from .builder import Graph
 from .plain import Matrix
 
@@ -102,11 +103,8 @@ class Ranked(NamedTuple):
         scores = graph.node(
             "Add", [scores, graph.constant((TIE * self.popular + self.offset)[None])]
         )
-        if self.exclude:
-            ends = [graph.constant([end], np.int64) for end in (0, count, 1)]
-            there = graph.node("Slice", [seen, *ends])
-            there = graph.node("Greater", [there, graph.constant(0.0)])
-            scores = graph.node("Where", [there, graph.constant(SEEN), scores])
+        left = self._emit_left(graph, nothing, seen)
+        scores = graph.node("Where", [left, graph.constant(SEEN), scores])
         grid = graph.constant(GRID)
         scores = graph.node("Round", [graph.node("Mul", [scores, grid])])
         scores = graph.node("Div", [scores, grid])
@@ -129,14 +127,44 @@ class Ranked(NamedTuple):
         history = graph.node("Where", [missing, none, history])
         ends = [graph.constant(end, np.float32) for end in (NONE, task.LARGEST)]
         history = graph.node("Round", [graph.node("Clip", [history, *ends])])
+        return self._emit_places(graph, graph.node("Cast", [history], to=TensorProto.INT64))
+
+    def _emit_places(self, graph: Graph, items: str) -> str:
+        """Return the places of items, that after the last for one that is unknown."""
         return graph.node(
             "LabelEncoder",
-            [graph.node("Cast", [history], to=TensorProto.INT64)],
+            [items],
             domain="ai.onnx.ml",
             keys_int64s=self.items.tolist(),
             values_int64s=list(range(len(self.items))),
             default_int64=len(self.items),
         )
+
+    def _emit_left(self, graph: Graph, nothing: str, seen: str) -> str:
+        """Return which items no list may show, as a request or the plan wants it."""
+        ends = [graph.constant([end], np.int64) for end in (0, len(self.items), 1)]
+
+        def among(items: str) -> str:
+            places = self._emit_places(graph, items)
+            one = graph.node("Expand", [graph.constant(1.0), graph.node("Shape", [places])])
+            return there(graph.node("ScatterElements", [nothing, places, one], axis=1))
+
+        def there(counts: str) -> str:
+            known = graph.node("Slice", [counts, *ends])
+            return graph.node("Greater", [known, graph.constant(0.0)])
+
+        out = among(graph.given(wanted.EXCLUDE, wanted.NOTHING))
+        only = graph.given(wanted.ONLY, wanted.NOTHING)
+        axis = graph.constant([1], np.int64)
+        most = graph.node("ReduceMax", [only, axis], keepdims=1)
+        chosen = graph.node("Greater", [most, graph.constant(wanted.NOTHING, np.int64)])
+        others = graph.node("And", [chosen, graph.node("Not", [among(only)])])
+        said = graph.given(wanted.SEEN, wanted.NOTHING)
+        hides = graph.node("Equal", [said, graph.constant(int(self.exclude), np.int64)])
+        if self.exclude:
+            hides = graph.node("Not", [hides])
+        had = graph.node("And", [there(seen), hides])
+        return graph.node("Or", [graph.node("Or", [out, others]), had])
 
     def _emit_reasons(self, graph: Graph, codes: str, top: str, weights: str, items: Floats) -> str:
         axis, last = graph.constant([1], np.int64), graph.constant([2], np.int64)
@@ -181,10 +209,9 @@ def ranked(
 ) -> Ranked:
     """Return the rankings of these items; weights (items, items) of None leave popularity alone.
 
-    Where there are too few items for a list, negative numbers stand for none.
+    Where too few items are left for a list, negative numbers stand for none.
     """
-    count = len(items)
-    lacking = max(0, task.LENGTH + len(places) - count)
+    count, lacking = len(items), task.LENGTH
     none = -2 - np.arange(lacking)[::-1]
     whole = np.zeros((lacking + count + 1, lacking + count))
     if weights is not None:
