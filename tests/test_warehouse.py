@@ -125,6 +125,11 @@ def test_amounts_and_classes_are_written_too() -> None:
     fitted = of_numbers.FITTERS["ridge"](DataOfNumbers(X, y, SPEC, 1), 0, {})
     asked = sql_of_numbers.query(fitted.model, SPEC, AGREED, "t")
     assert sql_of_numbers.prove(asked, AGREED, "", FRAME, fitted.predict(X))[1] < 1e-9
+    tree = of_numbers.FITTERS["decision_tree"](DataOfNumbers(X, y, SPEC, 1), 0, {})
+    asked = sql_of_numbers.query(tree.model, SPEC, AGREED, "t")
+    answers = sql_of_numbers.said(tree, X)
+    assert sql_of_numbers.prove(asked, AGREED, "", FRAME, answers)[1] < 1e-9
+    np.testing.assert_allclose(answers, tree.predict(X), rtol=1e-5)
     levels = ("low", "middle", "it's high")
     codes = np.digitize(SIGNAL, [-0.5, 0.5])
     for name in ("logistic_regression", "decision_tree"):

@@ -258,7 +258,7 @@ def said(fitted: Fitted, x: Matrix) -> Floats:
             left = tree.missing_true[at] if np.isnan(value) else value <= tree.value[at]
             at = place[int((tree.true if left else tree.false)[at])]
         found[row] = sums[at]
-    return found if tree.outputs > 1 else found[:, 0]
+    return tree.link.apply(found if tree.outputs > 1 else found[:, 0])
 
 
 def worse(test: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
