@@ -10,6 +10,7 @@ import pytest
 from helpers import package  # noqa: F401  makes `package_name` importable
 from scipy.stats import yeojohnson
 from sklearn import decomposition
+from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import PolynomialFeatures
 
@@ -57,6 +58,7 @@ EVERY = [
     team.MissingFlag("flag", of="a"),
     team.Fill("fill", of="a", to="all", instead=False),
     team.Fill("mode", of="b", by="mode", to="all", instead=False),
+    team.Fill("told", of="a", by="model", others=("b", "when.month"), to="all", instead=False),
     team.PCA("pca", of=("a", "b"), to="all"),
     team.OneHot("hot", of="shop", keep=2, to="all", instead=False),
     team.Ordinal("order", of="shop", order=("green", "red")),
@@ -97,6 +99,15 @@ def made(operators: list, x: np.ndarray, spec: FeatureSpec = SPEC, **given) -> S
 
 X = table()
 MADE = made(EVERY, X)
+
+
+def told_by(rows: np.ndarray) -> np.ndarray:
+    """Return what a ridge regression says of column a from b and the month."""
+    there = ~np.isnan(X[:, 0])
+    others = X[there, 1:3].astype(np.float64)
+    center, spread = others.mean(axis=0), others.std(axis=0)
+    model = Ridge(alpha=1.0).fit((others - center) / spread, X[there, 0].astype(np.float64))
+    return model.predict((rows - center) / spread)
 
 
 def expected(x: np.ndarray) -> dict[str, np.ndarray]:
@@ -143,6 +154,7 @@ def expected(x: np.ndarray) -> dict[str, np.ndarray]:
             "day.2": np.cos(2 * np.pi * (a / 24 - np.floor(a / 24))),
             "flag": ~known,
             "fill": np.where(known, a, q2),
+            "told": np.where(known, a, told_by(x[:, 1:3].astype(np.float64))),
             "mode": b,
             "hot.1": place == 0,
             "hot.2": place == 1,
@@ -170,6 +182,31 @@ def test_each_operator_makes_what_it_says(rows: np.ndarray) -> None:
             finite = np.where(np.abs(want) <= np.finfo(np.float32).max, want, NAN)
         np.testing.assert_allclose(found[name], finite, rtol=1e-6, atol=1e-6, err_msg=name)
     assert all(np.isfinite(v) | np.isnan(v) for row in found.values() for v in row[:3])
+
+
+def test_gaps_are_told_by_columns_that_know_and_these_stay() -> None:
+    rng = np.random.default_rng(0)
+    x = table()
+    truth = 3 * x[:, 1] - x[:, 2] + rng.normal(0, 0.1, ROWS)
+    x[:, 0] = np.where(rng.random(ROWS) < 0.3, NAN, truth)
+    one = made([team.Fill("full", of="a", by="model", others=("b", "when.month"))], x)
+    found = one.columns(x, "linear")
+    assert list(found) == ["b", "when.month", "full", "shop"]
+    assert np.abs(found["full"] - truth).max() < 0.6  # of a spread of about 5
+    x[:, 0] = NAN
+    assert (one.recipe.learn(x, labels(x), None, SPEC)[0].matrix(x, "linear")[:, 2] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"by": "model"}, 'others go with by="model"'),
+        ({"others": ("b",)}, 'others go with by="model"'),
+        ({"by": "model", "others": ("b", "a")}, "others must not hold a itself"),
+    ],
+)
+def test_a_model_that_fills_needs_others_and_nothing_else_does(given: dict, said: str) -> None:
+    assert team.Fill("full", of="a", **given).problem() == said
 
 
 def test_components_are_those_of_the_correlations() -> None:

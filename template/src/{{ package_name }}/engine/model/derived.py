@@ -270,7 +270,7 @@ class Recipe:
     ) -> list[str]:
         """Return the names that a kind of model sees, after selection."""
         seen = [op for op in self.operators if op.to in ("all", view)]
-        gone = {source for op in seen if op.instead for source in op.sources}
+        gone = {source for op in seen if op.instead for source in op.replaced}
         gone |= {item.name for item in derived.spec.texts}
         gone |= {name for op in seen if op.name in gone for name in derived.steps[op.name].names}
         made = [name for op in seen for name in derived.steps[op.name].names]

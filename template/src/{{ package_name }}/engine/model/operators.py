@@ -65,6 +65,11 @@ class Operator(Named, frozen=True, kw_only=True):
         """Names of the columns that it is made of."""
         return (self.of,) if isinstance(self.of, str) else self.of
 
+    @property
+    def replaced(self) -> tuple[str, ...]:
+        """Names of the columns that models no longer see with `instead`."""
+        return self.sources
+
     def problem(self) -> str:
         """Return what is wrong with the declaration beyond types, or ""."""
         return ""
@@ -347,28 +352,74 @@ class MissingFlag(Operator, frozen=True, kw_only=True):
 
 
 class Fill(Operator, frozen=True, kw_only=True):
-    """Missing values filled: with `value`, or with the training rows' median, mean or mode."""
+    """Missing values filled: with `value`, the training rows' median, mean or mode, or a model.
+
+    The model is a linear one of `others`, fitted to the rows whose value is known (regression
+    imputation: Little and Rubin 2019, Statistical Analysis with Missing Data, 4.2); their own gaps
+    count as their mean.
+    """
 
     of: str
-    by: Literal["median", "mean", "mode"] = "median"
+    by: Literal["median", "mean", "mode", "model"] = "median"
     value: float | None = None
+    others: tuple[str, ...] = ()
     to: To = "linear"
     instead: bool = True
     purpose: ClassVar[str] = "trees go around a gap, a linear model needs a number"
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the column and of those that tell of it."""
+        return (self.of, *self.others)
+
+    @property
+    def replaced(self) -> tuple[str, ...]:
+        """Name of the column that is filled: the others stay."""
+        return (self.of,)
+
+    def problem(self) -> str:
+        """Ask for columns that tell of the one, where and only where a model needs them."""
+        if self.of in self.others:
+            return f"others must not hold {self.of} itself"
+        return "" if bool(self.others) == (self.by == "model") else 'others go with by="model"'
+
     def learn(self, columns: Floats, levels: tuple[str, ...], rows: Rows) -> Learnt:
-        """Learn the number; 0 where no value is known."""
-        known = columns[~np.isnan(columns)]
+        """Learn the number, 0 where no value is known; of a model center and weights too."""
+        own = columns[:, 0]
+        there = ~np.isnan(own)
+        known = own[there]
         if self.value is not None or not len(known):
             return {"value": np.array(self.value or 0.0)}
         if self.by == "mode":
             values, counts = np.unique(known, return_counts=True)
             return {"value": values[counts.argmax()]}
-        return {"value": np.asarray(np.median(known) if self.by == "median" else known.mean())}
+        if self.by == "median":
+            return {"value": np.asarray(np.median(known))}
+        found: Learnt = {"value": np.asarray(known.mean())}
+        if self.by == "model":
+            told = columns[there, 1:]
+            gaps = np.isnan(told)
+            center = np.where(gaps, 0.0, told).sum(axis=0) / np.maximum((~gaps).sum(axis=0), 1)
+            told = np.where(gaps, 0.0, told - center)
+            spread = np.sqrt(np.square(told).mean(axis=0))
+            spread[spread == 0] = 1.0
+            # One row's worth of ridge: columns that say the same share their weight.
+            told /= spread
+            squares = told.T @ told + np.eye(told.shape[1])
+            weights = np.linalg.solve(squares, told.T @ (known - known.mean())) / spread
+            found |= {"center": center, "weights": weights[:, None]}
+        return found
 
     def emit(self, graph: Graph, inputs: list[str], learnt: Learnt) -> str:
-        """Put the number in."""
-        return _filled(graph, inputs[0], float(learnt["value"]))
+        """Put in the number, or what the model says."""
+        number = float(learnt["value"])
+        if "weights" not in learnt:
+            return _filled(graph, inputs[0], number)
+        center = graph.constant(learnt["center"][None])
+        moved = _filled(graph, graph.node("Sub", [_joined(graph, inputs[1:]), center]), 0.0)
+        said = graph.node("MatMul", [moved, graph.constant(learnt["weights"])])
+        told = graph.node("Add", [said, graph.constant([[number]])])
+        return graph.node("Where", [graph.node("IsNaN", inputs[:1]), told, inputs[0]])
 
 
 class PCA(Operator, frozen=True, kw_only=True):
