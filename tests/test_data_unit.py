@@ -263,12 +263,12 @@ def test_each_rule_rejects_its_row_and_is_counted():
         ["age: infinite", "age: maximum"],
         ["plan: levels"],
         ["bought: missing"],
-        ["id: duplicate key"],
+        ["id: conflicting key"],
         ["age: minimum", "plan: levels", "bought: type"],
     ]
     assert result.rules == {
         "age: minimum": 2, "age: maximum": 2, "plan: levels": 2, "age: type": 1, "bought: type": 1,
-        "age: required": 1, "age: infinite": 1, "id: duplicate key": 1,
+        "age: required": 1, "age: infinite": 1, "id: conflicting key": 1,
     }  # fmt: skip
     assert result.warnings == {"city: levels": 1}
     assert (result.unlabelled, result.valid.height, result.rejected.height) == (1, 1, 9)
@@ -438,8 +438,14 @@ def test_duplicates_keep_the_first_good_row():
     )
     result = validation.apply(contract(*columns, key=("a", "b")), frame)
     assert result.valid["x"].to_list() == [1, 2]
-    assert result.rules == {"a, b: duplicate key": 2, "x: infinite": 1}
+    conflict = {"a, b: duplicate key": 1, "a, b: conflicting key": 1}
+    assert result.rules == {**conflict, "x: infinite": 1}
     assert result.duplicates == 1
+    last = validation.apply(contract(*columns, key=("a", "b")), frame, keep="last")
+    assert (last.valid["x"].to_list(), last.rules) == ([1, 3], {**conflict, "x: infinite": 1})
+    none = validation.apply(contract(*columns, key=("a", "b")), frame, keep="none")
+    assert none.valid["x"].to_list() == [1]
+    assert none.rules == {"a, b: conflicting key": 2, "a, b: duplicate key": 1, "x: infinite": 1}
     unkeyed = validation.apply(contract(*columns), frame)
     assert (unkeyed.valid.height, unkeyed.duplicates) == (4, 1)
 
@@ -449,7 +455,7 @@ def test_a_row_without_target_does_not_take_the_key_of_a_labelled_one():
     frame = pl.DataFrame({"a": [1, 1, 1], "bought": [None, True, False]})
     result = validation.apply(contract(entity, key=("a",)), frame)
     assert result.valid["bought"].to_list() == [True]
-    assert (result.unlabelled, result.rules) == (1, {"a: duplicate key": 1})
+    assert (result.unlabelled, result.rules) == (1, {"a: conflicting key": 1})
 
 
 def test_a_missing_required_target_is_no_data_error_but_a_bad_value_beside_it_is():
@@ -584,12 +590,12 @@ def test_from_file_to_profile(shop):
     assert (quality["rows"], quality["valid"], quality["rejected"], quality["unlabelled"]) == (
         400, 397, 2, 1,
     )  # fmt: skip
-    assert quality["rules"] == {"amount: minimum": 1, "id: duplicate key": 1}
+    assert quality["rules"] == {"amount: minimum": 1, "id: conflicting key": 1}
     assert quality["missing_share"]["empty"] == 1.0
     assert 0 < quality["score"] < 1
     rejected = pl.read_parquet(shop.path("data/quarantine/rejected.parquet"))
     assert rejected["_rules"].to_list() == [
-        ["amount: minimum"], ["bought: missing"], ["id: duplicate key"],
+        ["amount: minimum"], ["bought: missing"], ["id: conflicting key"],
     ]  # fmt: skip
     profile = profiling.run(shop)
     assert profile["run"] == quality["run"]

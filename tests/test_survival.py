@@ -227,7 +227,7 @@ BAD_DATA: dict[str, tuple[Change, int, str]] = {
     "the same key everywhere": (
         lambda t: put("snapshot_date", "2025-01-01")(put("customer_id", "c1")(t)),
         1,
-        "`customer_id, snapshot_date: duplicate key` (399 rows)",
+        "`customer_id, snapshot_date: conflicting key` (399 rows)",
     ),
     "bytes that are not UTF-8": (
         lambda t: written(put("region", "Süd", 3)(t)).encode("latin-1"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 import yaml
@@ -35,6 +35,10 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """A settings group: unknown names and wrong types are errors."""
 
 
+# Which of the rows with one key stay: the first, the last, or none where they differ.
+Keep = Literal["first", "last", "none"]
+
+
 class Data(Strict, frozen=True):
     """Where the data come from."""
 
@@ -42,6 +46,7 @@ class Data(Strict, frozen=True):
     contract: str = "contracts/dataset.odcs.yaml"
     encoding: str = "utf-8"
     max_rejected_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.2
+    repeated_keys: Keep = "first"
     sample_rows: Count = 8000
 
 

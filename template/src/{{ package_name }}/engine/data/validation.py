@@ -27,7 +27,7 @@ from ..formats import number, percent
 from ..kinds import READ
 from ..model import coded
 from ..parquet import scan
-from ..settings import Project
+from ..settings import Keep, Project
 from . import contract as contracts
 from . import target as targets
 from . import texts, whole
@@ -56,6 +56,8 @@ ISO_FORMATS = {
         "%Y-%m-%dT%H:%M%#z",
     ),
 }
+
+NOT_UNIQUE = "not unique"
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,14 @@ class _Report(msgspec.Struct):
     made_up: bool = False
 
 
-def apply(contract: Contract, frame: pl.DataFrame, *, labelled: bool = True) -> Validation:
+def apply(
+    contract: Contract, frame: pl.DataFrame, *, labelled: bool = True, keep: Keep = "first"
+) -> Validation:
     """Validate `frame`; a column that is missing or unreadable as a whole is a ProjectError.
 
-    With `labelled=False` the frame is new data: it needs the features only. Where the task learns
-    from rows without a target too, these stay, and its column may be missing.
+    Of rows with one key the `keep` one stays, or none where they differ. With `labelled=False` the
+    frame is new data: it needs the features only. Where the task learns from rows without a target
+    too, these stay, and its column may be missing.
     """
     needed = needed_roles(contract, labelled)
     typed: dict[str, pl.Series] = {}
@@ -144,9 +149,9 @@ def apply(contract: Contract, frame: pl.DataFrame, *, labelled: bool = True) -> 
     table = pl.DataFrame({column.name: typed[column.name] for column in contract.columns})
     bad = reduce(or_, errors.values(), nothing)
     keys = [(contract.primary_key, "duplicate key")] if contract.primary_key else []
-    keys += [((column.name,), "not unique") for column in contract.columns if column.unique]
+    keys += [((column.name,), NOT_UNIQUE) for column in contract.columns if column.unique]
     for names, rule in keys:
-        errors |= _repeated(table, names, rule, ~(bad | unlabelled))
+        errors |= _repeated(table, names, rule, ~(bad | unlabelled), keep)
     bad = reduce(or_, errors.values(), nothing)
     reasons = errors | {f"{contract.target.name}: missing": unlabelled}
     out = bad | unlabelled
@@ -209,10 +214,12 @@ def run(project: Project) -> dict[str, Any]:
     content, digest = storage.read_hashed(path) if path.is_file() else (b"", "")
     if digest != snapshot.sha256:
         raise ProjectError(f"{snapshot.file} is missing or was changed: run `ml ingest` again")
-    result = apply(contract, scan(content, known=True).collect())
+    keep = project.config.data.repeated_keys
+    result = apply(contract, scan(content, known=True).collect(), keep=keep)
     result.warnings.update(targets.doubts(result.valid, contract.target))
     result.warnings.update(texts.doubts(result.valid, contract))
     inputs = snapshot.sha256 + storage.sha256_text(contract.text)
+    inputs += keep if keep != "first" else ""
     report = {
         "run": storage.sha256_text(inputs)[:12],
         "data_sha256": snapshot.sha256,
@@ -521,17 +528,34 @@ def _moments(text: pl.Series, column: "Column | ServedColumn") -> pl.Series:
 
 
 def _repeated(
-    table: pl.DataFrame, names: tuple[str, ...], rule: str, among: pl.Series
+    table: pl.DataFrame, names: tuple[str, ...], rule: str, among: pl.Series, keep: Keep
 ) -> dict[str, pl.Series]:
-    """Mark rows that repeat the key of an earlier row, among rows that are good otherwise."""
+    """Mark rows that repeat the key of another row, among rows that are good otherwise.
+
+    Those that say the same as the row that stays are duplicates, the others are in conflict.
+    """
     rows = table.select(names).with_row_index("_row").filter(among).drop_nulls()
     # Equal keys have equal hashes, which take less memory; only rows that share one are compared.
     rows = rows.filter(rows.select(names).hash_rows().is_duplicated())
-    later = rows.filter(~pl.struct(names).is_first_distinct())["_row"]
-    if not len(later):
+    rows = rows.filter(pl.struct(names).is_duplicated())
+    if not len(rows):
         return {}
-    mask = pl.int_range(table.height, dtype=pl.UInt32, eager=True).is_in(later.implode())
-    return {f"{', '.join(names)}: {rule}": mask}
+    stays = pl.col("_row") == (pl.col("_row").max() if keep == "last" else pl.col("_row").min())
+    rows = rows.with_columns(table[rows["_row"]].hash_rows().alias("_said"))
+    rows = rows.with_columns(stays.over(names).alias("_stays"))
+    told = pl.col("_said").filter(pl.col("_stays")).first().over(names)
+    rows = rows.with_columns((pl.col("_said") != told).alias("_other"))
+    if keep == "none":
+        rows = rows.with_columns(pl.col("_other").any().over(names))
+        rows = rows.with_columns(pl.col("_stays") & ~pl.col("_other"))
+    out, other = ~pl.col("_stays"), pl.col("_other")
+    broken = {rule: out & ~other, rule.replace("duplicate", "conflicting"): out & other}
+    found = {}
+    for what, which in ({rule: out} if rule == NOT_UNIQUE else broken).items():
+        if len(places := rows.filter(which)["_row"]):
+            mask = pl.int_range(table.height, dtype=pl.UInt32, eager=True).is_in(places.implode())
+            found[f"{', '.join(names)}: {what}"] = mask
+    return found
 
 
 def _reasons(masks: dict[str, pl.Series], out: pl.Series) -> pl.Series:
