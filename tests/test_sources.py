@@ -207,5 +207,32 @@ def test_a_draft_names_its_file_and_keeps_what_people_said(project: Project) -> 
     assert contract.lint(project.contract_path) == []
 
 
+def test_who_may_read_is_said_shown_and_kept(project: Project) -> None:
+    assert "Access: data engineer may write, data scientist may read, ML engineer may read." in [
+        re.sub(r" <!--.*", "", line) for line in block(project)
+    ]
+    file = project.path("data/mine.csv")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("churned,x\n" + "1,2.5\n0,3.5\n" * 50, encoding="utf-8")
+
+    def give(*roles: dict[str, str]) -> None:
+        known = yaml.safe_load(project.contract_path.read_text(encoding="utf-8"))
+        storage.write_text(project.contract_path, yaml.safe_dump(known | {"roles": [*roles]}))
+
+    give({"role": "auditor", "access": "read"})
+    [message] = [m for _, m in told(project) if "gives access" in m]
+    assert "to auditor, whom no role of TEAM-02 is: there are ML engineer, data engineer, " in message
+    drafting.run(project, file, "churned", force=True)
+    assert [one.role for one in sources.access(project.contract_path)] == ["auditor"]
+    give()
+    unsaid = "nobody has said who may read rows of people: say it in `roles` of the contract"
+    assert ("warning", unsaid) in told(project)
+    found = check.check(project, "G1")
+    assert ("error", unsaid) in [(f.level, f.message) for f in found]
+    give({"role": "data scientist", "access": "everything"})
+    assert [level for level, m in told(project) if "roles: Invalid enum value" in m] == ["error"]
+    assert any("roles" in problem for problem in contract.lint(project.contract_path))
+
+
 def test_the_light_plan_has_no_table_of_sources() -> None:
     assert "DATA-05" not in render_plan()[1]["blocks"]

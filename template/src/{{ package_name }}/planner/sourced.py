@@ -27,6 +27,8 @@ def run(project: Project) -> None:
         "sources": [msgspec.to_builtins(found) for found in sources.of(project.contract_path)],
         "kinds": Counter(column.kind for column in agreed.features),
     }
+    if access := sources.access(project.contract_path):
+        report["access"] = [msgspec.to_builtins(one) for one in access]
     taken = sources.taken(project)
     report |= {name: taken[name] for name in ("joined", "fresh") if name in taken}
     path = project.path(REPORT)
@@ -58,6 +60,8 @@ def told(report: dict[str, Any]) -> str:
             if best
             else "order: as in the contract, since nobody has judged relevance and feasibility"
         )
+    may = (f"{escape(one['role'])} may {one['access']}" for one in report.get("access", []))
+    lines += [f"access: {said}" for said in [", ".join(may)] if said]
     lines += [_join(one) for one in report.get("joined", [])]
     if fresh := report.get("fresh"):
         lines.append(
@@ -102,6 +106,26 @@ def _row(source: sources.Source, *, several: bool) -> list[str]:
     return [escape(cell) or "unknown" for cell in cells]
 
 
+def _access(project: Project, level: str) -> Iterator[Finding]:
+    """Tell where nobody has said who may read rows of people, and roles that the plan lacks."""
+    try:
+        found = sources.access(project.contract_path)
+    except ProjectError as error:
+        yield Finding("error", "DATA-05", str(error))
+        return
+    if not found and project.plan.answers["personal_data"]:
+        message = "nobody has said who may read rows of people: say it in `roles` of the contract"
+        yield Finding(level, "DATA-05", message)
+    duties = project.plan.responsibilities
+    known = {r for d in duties for r in (d.accountable, d.responsible, *d.consulted, *d.informed)}
+    if odd := [one.role for one in found if one.role not in known]:
+        message = (
+            f"the contract gives access to {', '.join(odd)}, whom no role of TEAM-02 is: there are "
+            f"{', '.join(sorted(known))}"
+        )
+        yield Finding("warning", "DATA-05", message)
+
+
 def check(project: Project, due: set[str]) -> Iterator[Finding]:
     """Tell what nobody has said of a source, and what is said but not so."""
     if "DATA-05" not in project.plan.blocks:
@@ -112,6 +136,7 @@ def check(project: Project, due: set[str]) -> Iterator[Finding]:
         yield Finding("error", "DATA-05", str(error))
         return
     level = "error" if "DATA-05" in due else "warning"
+    yield from _access(project, level)
     for source in found:
         if lacks := source.lacks:
             message = f"of the source {source.server} nobody has said {', '.join(lacks)}"

@@ -149,6 +149,7 @@ def lint(path: Path) -> list[str]:
         content = _load(path)
         consent.of(path)
         sources.of(path)
+        sources.access(path)
     except ProjectError as error:
         return [str(error)]
     schema = list(_schema_problems(content))

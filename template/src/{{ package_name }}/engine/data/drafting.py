@@ -176,7 +176,9 @@ def _with_sources(text: str, project: Project, file: Path, *, keep: bool) -> str
 
     With `keep` the contract that is there was edited; what cannot be read of it is in its copy.
     """
-    path, asks, servers = project.contract_path, None, []
+    path, asks, servers, roles = project.contract_path, None, [], []
+    with suppress(ProjectError):
+        roles = load_yaml(path)["roles"] if sources.access(path) else []
     with suppress(ProjectError):
         if keep and sources.of(path):
             servers = [s for s in load_yaml(path)["servers"] if s["server"] != "sample"]
@@ -192,6 +194,7 @@ def _with_sources(text: str, project: Project, file: Path, *, keep: bool) -> str
     for server in servers:
         server["customProperties"] = [*map(_OneLine, server.get("customProperties", []))]
     told = _dump({"servers": servers})
+    told += _dump({"roles": [*map(_OneLine, roles)]}) if roles else ""
     said_yes = {"column": asks.column, "values": [*asks.values]} if asks else {}
     lines = [_OneLine(property="consent", value=said_yes)] if asks else []
     if keep and (joined := consent.said(path, "joins")):

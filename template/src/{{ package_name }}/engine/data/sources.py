@@ -111,8 +111,28 @@ class Source(Part, frozen=True, kw_only=True):
         return [n for n in needed if getattr(self, n).strip() in ("", UNKNOWN)] * self.used
 
 
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may do what with the rows: a role of the team, as `roles` of the standard has it."""
+
+    role: str
+    access: Literal["read", "write"] = "read"
+    description: str = ""
+
+
 class _Document(msgspec.Struct):
     servers: list[dict[str, Any]] = []
+
+
+class _Roles(msgspec.Struct):
+    roles: list[Access] = []
+
+
+def access(path: Path) -> list[Access]:
+    """Return who may read and write the rows by a contract; ProjectError for another form."""
+    try:
+        return msgspec.convert(load_yaml(path) if path.is_file() else {}, _Roles).roles
+    except msgspec.ValidationError as error:
+        raise ProjectError(f"{path.name}: roles: {error}") from None
 
 
 def of(path: Path) -> list[Source]:
