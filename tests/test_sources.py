@@ -213,7 +213,7 @@ def test_who_may_read_is_said_shown_and_kept(project: Project) -> None:
     ]
     file = project.path("data/mine.csv")
     file.parent.mkdir(exist_ok=True)
-    file.write_text("churned,x\n" + "1,2.5\n0,3.5\n" * 50, encoding="utf-8")
+    file.write_text("churned,x\n" + "1,2.5\n0,3.5\n1,3.5\n0,2.5\n1,2.5\n" * 50, encoding="utf-8")
 
     def give(*roles: dict[str, str]) -> None:
         known = yaml.safe_load(project.contract_path.read_text(encoding="utf-8"))

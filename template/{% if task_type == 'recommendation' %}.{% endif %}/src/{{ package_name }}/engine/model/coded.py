@@ -18,8 +18,6 @@ from ..errors import ProjectError
 if TYPE_CHECKING:
     import polars as pl
 
-    from ..data.contract import Column
-
 FILE = "items.json"
 MOST = 2**24 - 1  # numbers that float32 holds one by one
 Names = tuple[str, ...]
@@ -31,7 +29,7 @@ def read(folder: Path) -> Names:
     return storage.read_json(path, Names) if path.is_file() else ()
 
 
-def known(folder: Path, columns: "Sequence[Column]") -> "tuple[Column, ...]":
+def known(folder: Path, columns: Sequence[Any]) -> tuple[Any, ...]:
     """Return the columns of a contract in this folder, the target with the names of its items."""
     return tuple(
         msgspec.structs.replace(column, codes=read(folder))
@@ -41,7 +39,7 @@ def known(folder: Path, columns: "Sequence[Column]") -> "tuple[Column, ...]":
     )
 
 
-def add(folder: Path, target: "Column", values: "pl.Series") -> None:
+def add(folder: Path, target: Any, values: "pl.Series") -> None:
     """Give items of the valid rows that have none yet the next numbers, in the order of names."""
     if target.kind != "category":
         return
@@ -54,7 +52,7 @@ def add(folder: Path, target: "Column", values: "pl.Series") -> None:
         storage.write_json(folder / FILE, (*names, *new))
 
 
-def content(target: "Column") -> dict[str, bytes]:
+def content(target: Any) -> dict[str, bytes]:
     """Return the file that a bundle has of it."""
     return {FILE: storage.json_bytes(target.codes)} if target.codes else {}
 

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import polars as pl
 
-    from ..data.contract import Column
-
 Names = tuple[str, ...]
 
 
@@ -19,16 +17,16 @@ def read(folder: Path) -> Names:
     return ()
 
 
-def known(folder: Path, columns: "Sequence[Column]") -> "tuple[Column, ...]":
+def known(folder: Path, columns: Sequence[Any]) -> tuple[Any, ...]:
     """Return the columns of a contract in this folder, as they are."""
     return tuple(columns)
 
 
-def add(folder: Path, target: "Column", values: "pl.Series") -> None:
+def add(folder: Path, target: Any, values: "pl.Series") -> None:
     """Give new names numbers: there are none."""
 
 
-def content(target: "Column") -> dict[str, bytes]:
+def content(target: Any) -> dict[str, bytes]:
     """Return the file that a bundle has of it: none."""
     return {}
 
