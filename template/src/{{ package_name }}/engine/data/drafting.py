@@ -176,7 +176,8 @@ def _with_sources(text: str, project: Project, file: Path, *, keep: bool) -> str
 
     With `keep` the contract that is there was edited; what cannot be read of it is in its copy.
     """
-    path, asks, servers, roles = project.contract_path, None, [], []
+    path, asks, servers = project.contract_path, None, []
+    roles: list[dict[str, Any]] = []
     with suppress(ProjectError):
         roles = load_yaml(path)["roles"] if sources.access(path) else []
     with suppress(ProjectError):
