@@ -12,6 +12,7 @@ from helpers.rendering import render
 # What the planner needs of the engine: it reads files and reports, and computes no prediction.
 PLANNER_NEEDS = {
     "engine",
+    "engine.audit",  # who signed
     "engine.console",
     "engine.data",
     "engine.data.consent",  # of the contract

@@ -12,6 +12,7 @@ from . import (
     attribution,
     comparison,
     metrics,
+    overruling,
     performance,
     prediction_log,
     privacy,
@@ -302,7 +303,8 @@ def run(project: Project, data: Path | None = None, labels: Path | None = None) 
             judged = window.scores, window.labels, known, scorer.manifest, tested, settings
             report["performance"] = comparison.compare(*judged)
     report["lives"] = _lives(scorer)
-    parts = [report[name] for name in ("violations", "performance") if report[name]]
+    report["overruled"] = overruling.counted(project, scorer)
+    parts = [report[name] for name in ("violations", "performance", "overruled") if report[name]]
     parts += report["lives"]
     if (level := worst([report["level"], *(part["level"] for part in parts)])) != "ok":
         report["level"] = level

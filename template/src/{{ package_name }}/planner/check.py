@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ..engine import folds, storage, task
+from ..engine import audit, folds, storage, task
 from ..engine.data import consent, contract
 from ..engine.errors import CheckFailed, ProjectError
 from ..engine.formats import count, number, percent
@@ -82,6 +82,7 @@ def _found(
         *_contract(project),
         *_privacy(project, due),
         *_kept(project),
+        *(Finding("error", "RISK-01", said) for said in audit.problems(project)),
         *sourced.check(project, due),
         *_settings(project),
         *_outliers(project),

@@ -88,7 +88,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "MON-01": (
         "drift",
-        "measured: drift {judged} on {rows:0} rows of {where}{loud}",
+        "measured: drift {judged} on {rows:0} rows of {where}{loud}{overruled}",
     ),
     "MON-03": ("retrain", "measured: {verdict}, {why}"),
     "ALT-01": ("progress", "{lines[ALT-01]}"),
@@ -549,7 +549,16 @@ def _drift(report: Report, project: Project) -> Report:
     named += [f"{words} ({act[level]})" for words, level in levels.items() if level in act]
     judged = DRIFT.get(report["level"], escape(report["level"]))
     where = "the test set" if report["source"] == "test set" else code(report["source"])
-    return {"judged": judged, "where": where, "loud": f": {', '.join(named)}" if named else ""}
+    told = ""
+    if over := report.get("overruled"):
+        share = "" if over["share"] is None else f", {percent(over['share'])} of the answers"
+        told = f"; people overruled {count(over['count'], 'answer')}{share}"
+    return {
+        "judged": judged,
+        "where": where,
+        "loud": f": {', '.join(named)}" if named else "",
+        "overruled": told,
+    }
 
 
 def _retrain(report: Report, project: Project) -> Report:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from ..engine import storage
+from ..engine import audit, storage
 from ..engine.errors import CheckFailed, ProjectError
 from ..engine.formats import number
 from ..engine.git import git
@@ -70,6 +70,7 @@ def approve(
     if due is not None:
         human.attributes["due"] = due
     storage.write_bytes(path, rewrite(text, human).encode("utf-8"))
+    audit.note(project, status, block=identifier, by=by, of=human.attributes["of"])
     themselves = " (their own block)" if self_approved(human) else ""
     said = f"{identifier} {status} by {by}{themselves}"
     return said + (f"; {stranger}" if stranger else "")

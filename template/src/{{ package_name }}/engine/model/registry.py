@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from .. import storage
+from .. import audit, storage
 from ..data import contract
 from ..errors import CheckFailed, ProjectError
 from ..formats import number
@@ -171,6 +171,7 @@ def promote(project: Project, version: str, *, force_reason: str | None = None) 
         registry.previous.append(registry.champion)
     entry.status, registry.champion, registry.ended = "champion", version, None
     _write(project, registry)
+    audit.note(project, "promoted", version=version, forced=entry.forced if objections else None)
 
 
 def objections(project: Project, version: str) -> list[str]:
@@ -224,6 +225,7 @@ def rollback(project: Project) -> str:
     registry.versions[version].status = "champion"
     registry.champion = version
     _write(project, registry)
+    audit.note(project, "rolled back", version=version)
     return version
 
 

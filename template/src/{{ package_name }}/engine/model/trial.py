@@ -1,16 +1,14 @@
 """The test set, scored once by every model of a version."""
 
-import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .. import progress, storage, task
+from .. import audit, progress, storage, task
 from ..data import target as targets
 from ..data import validation
 from ..data.contract import Contract
@@ -83,17 +81,9 @@ def score(
 
 def log_access(project: Project, version: str, sha256: str) -> int:
     """Log that the test set was used, because every look makes it a little less of a test."""
-    path = project.path("reports/test_access.jsonl")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    entry = {
-        "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "version": version,
-        "test_sha256": sha256,
-    }
-    with path.open("ab") as file:
-        file.write(msgspec.json.encode(entry) + b"\n")
-    lines = path.read_bytes().splitlines()
-    return sum(entry["test_sha256"].encode() in line for line in lines)
+    path = project.path(audit.TESTED)
+    audit.append(path, {"version": version, "test_sha256": sha256})
+    return sum(entry.get("test_sha256") == sha256 for *_, entry in audit.lines(path))
 
 
 def _asked(graph: Path) -> Callable[[NDArray[np.float32]], list[NDArray[Any]]]:

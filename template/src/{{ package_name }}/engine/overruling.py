@@ -1,0 +1,111 @@
+"""Answers that people overruled: recorded with reason and person, counted by `ml monitor`."""
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from . import audit, keys, prediction_log, privacy
+from .data import contract as contracts
+from .data import validation
+from .data.contract import Contract
+from .errors import ProjectError
+from .model import registry
+from .model.scorer import Scorer
+from .settings import Project
+
+KIND = "overruled"
+MANY, FEWEST = 0.1, 10  # of the answers, from so many overruled ones on, somebody should look
+
+
+def run(project: Project, which: str, decision: str, reason: str, by: str) -> dict[str, Any]:
+    """Record that `by` decided otherwise than the model for a row; return the line of the log.
+
+    `which` is the event id of a logged answer, or keys of the contract as NAME=VALUE, separated by
+    commas; of personal ones a hash is kept. ProjectError when no such row was answered, where
+    answers are logged, or when the model had decided the same.
+    """
+    folder = registry.champion_folder(project)
+    scorer = Scorer.load(folder)
+    agreed = contracts.read(folder / "contract.odcs.yaml")
+    reason, by, decision = (" ".join(text.split()) for text in (reason, by, decision))
+    for name, text in {"--reason": reason, "--by": by, "the decision": decision}.items():
+        if not text:
+            raise ProjectError(f"{name} is empty: an overruled answer needs it")
+    row = _named(agreed, which)
+    found = _logged(project, row)
+    if found is None and any(project.path("data/predictions").glob("*.jsonl")):
+        raise ProjectError(f"no logged answer is that of {which}: see data/predictions")
+    facts: dict[str, Any] = {"version": (found or {}).get("version", scorer.version), **row}
+    if not privacy.hidden(agreed.target):
+        answer = None if found is None else found.get(_answer(scorer))
+        if answer is not None and keys.plain(answer) == keys.plain(decision.lower()):
+            raise ProjectError(f"the model decided {keys.plain(answer)} too: nothing is overruled")
+        facts |= {"answer": answer, "decision": decision}
+    return audit.note(project, KIND, **facts, reason=privacy.shown(reason), by=by)
+
+
+def counted(project: Project, scorer: Scorer) -> dict[str, Any] | None:
+    """Return how many answers of a version were overruled, from what to what; None without any."""
+    lines = [e for e in audit.entries(project, KIND) if e.get("version") == scorer.version]
+    latest = {msgspec.json.encode([e.get("event_id"), e.get("keys")]): e for e in lines}
+    if not latest:
+        return None
+    answers = len(prediction_log.read(project, scorer, None)[0])
+    share = len(latest) / answers if answers else None
+    ways = Counter((str(e.get("answer")), str(e.get("decision"))) for e in latest.values())
+    many = share is not None and share > MANY and len(latest) >= FEWEST
+    return {
+        "count": len(latest),
+        "answers": answers,
+        "share": share,
+        "people": len({e["by"] for e in latest.values()}),
+        "ways": [[*way, n] for way, n in ways.most_common()],
+        "level": "warn" if many else "ok",
+    }
+
+
+def _answer(scorer: Scorer) -> str:
+    decided = [output.name for output in scorer.outputs if output.role == "decision"]
+    return decided[0] if decided else scorer.score
+
+
+def _named(agreed: Contract, which: str) -> dict[str, Any]:
+    """Return how logs name a row."""
+    known = {column.name: column for column in agreed.keys}
+    pairs = [part.partition("=") for part in which.split(",")]
+    if any(name.strip() not in known or not sign for name, sign, _ in pairs):
+        return {keys.EVENT_ID: which}
+    secret, found = keys.secret(), {}
+    for name, _, text in pairs:
+        column = known[name.strip()]
+        [value] = validation.parse(pl.Series([text.strip()]), column).to_list()
+        if (said := keys.logged(column, value, secret)) is None:
+            raise ProjectError(
+                f"{column.name} is personal, so that logs hold its hash alone: set {keys.SECRET}, "
+                "or give the event id of the answer"
+            )
+        found[column.name] = said
+    return {"keys": found}
+
+
+def _logged(project: Project, row: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the newest logged answer of a row."""
+    wanted = row.get("keys", {})
+    for path in sorted(project.path("data/predictions").glob("*.jsonl"), reverse=True):
+        line: dict[str, Any]
+        for *_, line in reversed(list(audit.lines(path))):
+            event = keys.EVENT_ID in row and line.get(keys.EVENT_ID) == row[keys.EVENT_ID]
+            if event or (wanted and wanted.items() <= line.get("keys", {}).items()):
+                return line
+    return None
+
+
+def told(entry: dict[str, Any]) -> str:
+    """Say what was recorded."""
+    whose = entry.get("event_id") or ", ".join(f"{n}={v}" for n, v in entry["keys"].items())
+    way = str(entry.get("decision", privacy.HIDDEN))
+    if entry.get("answer") is not None:
+        way = f"{keys.plain(entry['answer'])} to {way}"
+    return f"overruled: {whose}, {way}, by {entry['by']}; `ml monitor` counts it"

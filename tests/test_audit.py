@@ -1,0 +1,158 @@
+"""Logs that tell of changes, and the answers that people overruled."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from helpers.rendering import render
+
+from package_name.engine import audit, keys, overruling, prediction_log
+from package_name.engine.data import contract
+from package_name.engine.errors import CheckFailed, ProjectError
+from package_name.engine.model import registry, trial
+from package_name.engine.model.scorer import Scorer
+from package_name.engine.settings import Project
+from package_name.planner import check, measured
+
+LINES = 4
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "reports/audit.jsonl"
+    for number in range(LINES):
+        audit.append(path, {"kind": "approved", "block": f"B-{number}"})
+    assert audit.broken(path) == ""
+    return path
+
+
+@pytest.mark.parametrize("line", range(LINES))
+def test_any_change_of_a_line_is_told(log: Path, line: int) -> None:
+    rows = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(
+        b"".join(r.replace(b"B-", b"C-") if n == line else r for n, r in enumerate(rows))
+    )
+    assert f"audit.jsonl, line {line + 1}: its words are others" in audit.broken(log)
+    # Also when its own hash was made anew.
+    entry = json.loads(rows[line].replace(b"B-", b"C-"))
+    entry.pop("hash")
+    entry["hash"] = audit._hash(json.dumps(entry, separators=(",", ":")).encode())
+    rows[line] = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
+    log.write_bytes(b"".join(rows))
+    told = f"line {line + 2}: the line before it is another" if line < LINES - 1 else ""
+    assert told in audit.broken(log) and bool(audit.broken(log)) == bool(told)
+
+
+def test_a_lost_or_swapped_line_is_told(log: Path) -> None:
+    rows = log.read_bytes().splitlines(keepends=True)
+    for left in (rows[1:], [rows[0], *rows[2:]], [rows[1], rows[0], *rows[2:]]):
+        log.write_bytes(b"".join(left))
+        assert "the line before it is another or gone" in audit.broken(log)
+    log.write_bytes(b"".join([*rows[:2], b"\xff\n", *rows[2:]]))
+    assert "line 3: its words" in audit.broken(log)
+
+
+def test_a_lost_end_is_told_by_a_noted_head(log: Path) -> None:
+    project: Any = SimpleNamespace(path=lambda name: log.parents[1] / name)
+    head = audit.run(project)[audit.LOG]["head"]
+    assert "4 approved" in audit.told(audit.run(project)) and head[:16] in audit.told(
+        audit.run(project)
+    )
+    audit.append(log, {"kind": "promoted"})
+    assert audit.run(project, head[:16])[audit.LOG]["lines"] == LINES + 1
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:2]))
+    assert audit.run(project)[audit.LOG]["lines"] == 2  # nothing in the rest tells
+    with pytest.raises(CheckFailed, match="was once the end of a log is gone"):
+        audit.run(project, head[:16])
+
+
+def test_a_kill_and_lines_from_before_the_chain_break_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "reports/test_access.jsonl"
+    path.parent.mkdir()
+    path.write_bytes(b'{"at":"x","version":"v001","test_sha256":"aa"}\n{"at":"y","ver')
+    project: Any = SimpleNamespace(path=lambda name: tmp_path / name)
+    assert (
+        trial.log_access(project, "v002", "aa") == 2 and trial.log_access(project, "v002", "b") == 1
+    )
+    assert audit.broken(path) == ""
+    path.write_bytes(path.read_bytes().replace(b"v001", b"v009"))
+    assert "line 2: the line before it" in audit.broken(path)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(render(tmp_path_factory.mktemp("audit") / "p", plan_depth="regulated"))
+
+
+def test_overruled_answers_are_recorded_without_personal_values_and_counted(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = yaml.safe_load(project.contract_path.read_text(encoding="utf-8"))
+    [entity] = [p for p in document["schema"][0]["properties"] if p["name"] == "customer_id"]
+    entity["classification"] = "personal"
+    project.contract_path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    outputs = (
+        SimpleNamespace(name="probability", role="score", kind="number"),
+        SimpleNamespace(name="decision", role="decision", kind="boolean"),
+    )
+    scorer: Any = SimpleNamespace(version="v001", outputs=outputs, score="probability")
+    monkeypatch.setattr(registry, "champion_folder", lambda _: project.contract_path.parent)
+    monkeypatch.setattr(Scorer, "load", lambda *_, **__: scorer)
+    monkeypatch.setattr(contract, "read", lambda _, read=contract.read: read(project.contract_path))
+    monkeypatch.setenv(keys.SECRET, "0123456789abcdef")
+    agreed = contract.read(project.contract_path)
+    hashed = keys.logged(agreed.column("customer_id"), "C-17", keys.secret())
+    told = [
+        {"version": "v001", "event_id": f"e{n}", "decision": n % 2 == 0, "probability": 0.5}
+        | {"keys": {"customer_id": hashed if n == 0 else f"h{n}", "snapshot_date": "2026-01-31"}}
+        | {"features": {}}
+        for n in range(40)
+    ]
+    path = project.path("data/predictions/2026-02-01.jsonl")
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(map(json.dumps, told)) + "\n", encoding="utf-8")
+    monkeypatch.setattr(prediction_log, "read", lambda *_: ([*told], ""))
+
+    assert overruling.counted(project, scorer) is None
+    by: tuple[str, str] = ("called her at +49 170 1234567", "Ana")
+    entry = overruling.run(project, "customer_id=C-17,snapshot_date=2026-01-31", "no", *by)
+    assert entry["answer"] is True and entry["keys"]["customer_id"] == hashed
+    for number in (2, 4, 4):
+        overruling.run(project, f"e{number}", "no", "paid", "Eva")
+    content = project.path(audit.LOG).read_text(encoding="utf-8")
+    assert "C-17" not in content and "1234567" not in content and "(number)" in content
+    found = overruling.counted(project, scorer)
+    assert found == {
+        "count": 3, "answers": 40, "share": 3 / 40, "people": 2,
+        "ways": [["True", "no", 3]], "level": "ok",
+    }  # fmt: skip
+    for number in range(6, 30, 2):
+        overruling.run(project, f"e{number}", "no", "paid", "Eva")
+    assert overruling.counted(project, scorer)["level"] == "warn"  # type: ignore[index]
+    with pytest.raises(ProjectError, match="no logged answer is that of e77"):
+        overruling.run(project, "e77", "no", "paid", "Eva")
+    with pytest.raises(ProjectError, match="the model decided false too"):
+        overruling.run(project, "e1", "False", "paid", "Eva")
+    with pytest.raises(ProjectError, match="--reason is empty"):
+        overruling.run(project, "e1", "yes", " ", "Eva")
+    monkeypatch.delenv(keys.SECRET)
+    with pytest.raises(ProjectError, match="set ML_KEY_SECRET"):
+        overruling.run(project, "customer_id=C-17,snapshot_date=2026-01-31", "no", *by)
+    report = {"level": "ok", "features": [], "source": "x", "overruled": found}
+    assert "people overruled 3 answers, 7.5" in measured.MADE["drift"](report, project)["overruled"]
+
+
+def test_the_plan_tells_of_a_broken_log(project: Project) -> None:
+    audit.note(project, "promoted", version="v001")
+    audit.note(project, "promoted", version="v002")
+    assert not [f for f in check.check(project) if "audit.jsonl" in f.message]
+    path = project.path(audit.LOG)
+    path.write_bytes(path.read_bytes().replace(b'"version":"v001"', b'"version":"v007"'))
+    [found] = [f for f in check.check(project) if "audit.jsonl" in f.message]
+    assert (
+        found.level == "error" and found.id == "RISK-01" and "its words are others" in found.message
+    )
+    assert "ml overrule" in " ".join(project.plan.blocks["REG-04"].lines)
