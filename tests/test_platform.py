@@ -102,6 +102,24 @@ def test_each_side_has_a_contract_a_check_and_what_holds_without_it(modes: tuple
     assert (ROOT / "template" / f"{path}.jinja").exists()
 
 
+@pytest.mark.parametrize(
+    ("modes", "said"),
+    [
+        (("rest", "batch"), "requests of one moment are scored in one call"),
+        (("rest",), "requests of one moment are scored in one call"),
+        (("batch",), "rows are scored many in one call"),
+    ],
+)
+def test_what_makes_answers_fast_is_decided_with_its_reason(
+    modes: tuple[str, ...], said: str
+) -> None:
+    lines = plan(deployment_modes=modes)["blocks"]["DEP-02"]["lines"]
+    (speed,) = [line for line in lines if line.startswith("Speed: ")]
+    assert said in speed and "8-bit integers" in speed and "would outlive its model" in speed
+    light = plan(deployment_modes=modes, plan_depth="light")["blocks"]["DEP-02"]["lines"]
+    assert light and not any(line.startswith("Speed: ") for line in light)
+
+
 def test_machines_by_month_have_a_range() -> None:
     def cost(**answers: Any) -> tuple[float, ...]:
         found = plan(machine_price=0.1, horizon_months=36, **answers)["computed"]["COST-01"]
