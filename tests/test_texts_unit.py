@@ -132,6 +132,55 @@ def test_a_number_is_a_goal_too() -> None:
     assert np.corrcoef(found["table"][codes[:, 0].astype(int), 0], goal)[0, 1] > 0.8
 
 
+@pytest.mark.parametrize(
+    ("given", "forms"),
+    [
+        ({"stem": "english"}, ("connect", "connected", "connecting", "connections")),
+        ({"stem": "german"}, ("Haus", "Hauses", "Hause")),
+        ({"lemma": "en"}, ("go", "goes", "went")),
+    ],
+)
+def test_forms_of_a_word_are_one_where_a_feature_says_so(given: dict, forms: tuple) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.random(300) < 0.5
+    other = [f"thing{n % 7} again" for n in range(300)]
+    said = pl.Series(
+        "said", [f"{forms[n % len(forms)]} {o}" if y[n] else o for n, o in enumerate(other)]
+    )
+    for operator in (words.Words("w", of="said", **given), words.Topics("t", of="said", **given)):
+        assert operator.problem() == ""
+        found, levels, _ = learnt(operator, said, y)
+        stored = texts.content([operator.words(found)])
+        names = tuple(str(n) for n in range(found["table"].shape[1]))
+        (model,) = texts.read("v1", stored, [texts.TextFeature("w", "said", names)])
+        places = {model.places[form.casefold()] for form in forms}
+        assert len(places) == 1 and len(model.idf) < len(model.places)
+        sums = np.array([model.sums(text) for text in levels])
+        assert np.abs(sums - found["table"][:-1]).max() < 1e-5
+        both = model.sums(f"{forms[0]} {forms[1]}")
+        assert both == pytest.approx(model.sums(f"{forms[1]} {forms[0]}"), abs=0.05)
+        assert {term for term, _ in model.told(forms[1], 0)} == {forms[1].casefold()}
+
+
+def test_forms_need_one_library_and_a_language_that_it_knows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = {
+        "give stem or lemma": {"stem": "english", "lemma": "en"},
+        "knows no language 'klingon'": {"stem": "klingon"},
+        "knows no language 'tlh'": {"lemma": "tlh"},
+    }
+    for message, given in said.items():
+        assert message in words.Words("w", of="said", **given).problem()
+    monkeypatch.setattr(words, "find_spec", lambda name: None)
+    for word, library, language in (
+        ("stem", "snowballstemmer", "english"),
+        ("lemma", "simplemma", "en"),
+    ):
+        found = words.Words("w", of="said", **{word: language}).problem()
+        assert found == f"{word} needs the library {library}: `uv add --group train {library}`"
+
+
 def test_what_one_text_alone_says_is_in_no_bundle() -> None:
     said, y = messages(200)
     said = said.set(pl.Series(np.arange(200) == 0), "Zacharias wrote from z@example.org")

@@ -72,7 +72,10 @@ class Reader(Protocol):
 
 
 class Words(NamedTuple):
-    """What sums are made of: idf (terms,), weights (terms, sums) and intercepts (sums,)."""
+    """What sums are made of: idf (columns,), weights (columns, sums) and intercepts (sums,).
+
+    `places` are the columns of terms: forms of one word share a column where a feature says so.
+    """
 
     places: dict[str, int]
     idf: Floats
@@ -81,11 +84,15 @@ class Words(NamedTuple):
 
     def weigh(self, text: str | None) -> tuple[list[str], list[int], Floats]:
         """Return the known words of a text, their places and their tf-idf."""
-        counts = Counter(term for term in terms(text or "") if term in self.places)
-        found = list(counts)
-        places = [self.places[term] for term in found]
-        values = (1 + np.log(np.array([counts[term] for term in found], float))) * self.idf[places]
-        return found, places, values / (np.sqrt(values @ values) or 1.0)
+        counts: Counter[int] = Counter()
+        found: dict[int, str] = {}  # of forms of one word the first one
+        for term in terms(text or ""):
+            if (place := self.places.get(term)) is not None:
+                counts[place] += 1
+                found.setdefault(place, term)
+        places = list(counts)
+        values = (1 + np.log(np.array([*counts.values()], float))) * self.idf[places]
+        return list(found.values()), places, values / (np.sqrt(values @ values) or 1.0)
 
     def sums(self, text: str | None) -> list[float]:
         """Return the numbers of a text, NaN where there is none."""
@@ -161,6 +168,20 @@ def corpus(levels: tuple[str, ...]) -> Corpus:
     return Corpus(names, counts[:, kept], np.diff(counts.indptr).astype(np.int64))
 
 
+def merged(known: Corpus, forms: Sequence[str]) -> tuple[Corpus, NDArray[np.int64]]:
+    """Return a corpus whose terms are `forms` of its own, and the place of each own one there."""
+    from scipy import sparse
+
+    different = list(dict.fromkeys(forms))
+    at = {form: place for place, form in enumerate(different)}
+    places = np.array([at[form] for form in forms], dtype=np.int64)
+    shape = (len(forms), len(different))
+    ones = np.ones(len(forms), dtype=np.float32)
+    joined = sparse.csr_matrix((ones, (np.arange(len(forms)), places)), shape)
+    counts = sparse.csr_matrix(known.counts @ joined)
+    return Corpus(np.array(different, dtype=object), counts, known.sizes), places
+
+
 def script(text: str) -> str:
     """Return the script of most of a text's letters, "none" without one of SCRIPTS."""
     counts = {name: len(re.findall(f"[{span}]", text)) for name, span in SCRIPTS.items()}
@@ -174,6 +195,7 @@ def content(models: Sequence[Words]) -> bytes:
     for index, words in enumerate(models):
         lines = "\n".join(words.places).encode()
         arrays[f"{index}.terms"] = np.frombuffer(lines, dtype=np.uint8)
+        arrays[f"{index}.places"] = np.array([*words.places.values()], dtype=np.int32)
         for name in ("idf", "weights", "intercept"):
             arrays[f"{index}.{name}"] = getattr(words, name).astype(np.float32)
     buffer = io.BytesIO()
@@ -190,10 +212,13 @@ def read(bundle: str, stored: bytes, features: Sequence[TextFeature]) -> tuple[W
         with np.load(io.BytesIO(stored), allow_pickle=False) as arrays:
             for index, feature in enumerate(features):
                 lines = arrays[f"{index}.terms"].tobytes().decode()
-                places = {term: n for n, term in enumerate(lines.split("\n") if lines else ())}
+                names = lines.split("\n") if lines else []
+                columns = arrays[f"{index}.places"].tolist()
+                places = dict(zip(names, columns, strict=True))
                 parts = ("idf", "weights", "intercept")
                 numbers = [arrays[f"{index}.{name}"].astype(np.float64) for name in parts]
-                shape = [(len(places),), (len(places), len(feature.made)), (len(feature.made),)]
+                width = max(columns, default=-1) + 1
+                shape = [(width,), (width, len(feature.made)), (len(feature.made),)]
                 if [part.shape for part in numbers] != shape:
                     raise ValueError("its arrays do not fit")
                 found.append(Words(places, *numbers))

@@ -4,7 +4,10 @@ In training each different text of the development rows is a level, so that such
 table of the numbers of each; a bundle holds words and weights in its place (`texts.Words`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, lru_cache, partial
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -21,11 +24,36 @@ Codes = NDArray[np.int64]
 
 
 class OfText(Table, frozen=True, kw_only=True):
-    """Numbers of a text by the tf-idf of at most `most` words and pairs of words."""
+    """Numbers of a text by the tf-idf of at most `most` words and pairs of words.
+
+    `stem` ("english") or `lemma` ("en") counts forms of one word as one, by the libraries
+    `snowballstemmer` or `simplemma`, which only training needs: a bundle names each form it knows.
+    """
 
     most: Annotated[int, msgspec.Meta(ge=1, le=200_000)] = 60_000
+    stem: str = ""
+    lemma: str = ""
     takes: ClassVar[str] = "text"
     gives: ClassVar[str] = "words"  # behind the name of the column, where nobody named it
+
+    def problem(self) -> str:
+        """Ask for one way at most, its library, and a language that it knows."""
+        if self.stem and self.lemma:
+            return "give stem or lemma, not both"
+        for library, language in (("snowballstemmer", self.stem), ("simplemma", self.lemma)):
+            if language and find_spec(library) is None:
+                word = "stem" if language == self.stem else "lemma"
+                return f"{word} needs the library {library}: `uv add --group train {library}`"
+        try:
+            self._form("word")
+        except (KeyError, ValueError):
+            return f"the library knows no language {self.stem or self.lemma!r}"
+        return ""
+
+    def _form(self, term: str) -> str:
+        """Return the form that stands for a term: of a pair of words that of each."""
+        form = _former(self.stem, self.lemma)
+        return " ".join(map(form, term.split(" ")))
 
     def weights(self, x: Any, rows: Rows) -> tuple[Floats, Floats]:
         """Learn from tf-idf (rows, terms): weights (terms, numbers) and intercepts (numbers,)."""
@@ -34,6 +62,9 @@ class OfText(Table, frozen=True, kw_only=True):
     def learn(self, columns: Floats, levels: tuple[str, ...], rows: Rows) -> Learnt:
         """Learn words and weights from the texts of rows; the table has the numbers of all."""
         texts_of = corpus(levels)
+        own, at = texts_of.terms, np.arange(len(texts_of.terms))
+        if self.stem or self.lemma:
+            texts_of, at = texts.merged(texts_of, [self._form(term) for term in own])
         codes = columns[:, 0].astype(np.int64)
         known = np.array([not level or level.isspace() for level in levels] + [True])
         seen = ~known[codes]
@@ -44,10 +75,13 @@ class OfText(Table, frozen=True, kw_only=True):
         table = np.full((len(levels) + 1, len(intercept)), np.nan)
         table[:-1] = x @ weights + intercept
         table[known] = np.nan
-        terms = texts_of.terms[kept]
+        column = np.full(len(texts_of.terms), -1)
+        column[kept] = np.arange(len(kept))
+        is_kept = column[at] >= 0
         return {
             "table": table,
-            "terms": terms,
+            "terms": own[is_kept],
+            "places": column[at][is_kept],
             "idf": idf,
             "weights": weights,
             "intercept": intercept,
@@ -55,7 +89,8 @@ class OfText(Table, frozen=True, kw_only=True):
 
     def words(self, learnt: Learnt) -> texts.Reader:
         """Return what a bundle holds of it."""
-        places = {str(term): place for place, term in enumerate(learnt["terms"])}
+        told = zip(learnt["terms"], learnt["places"].tolist(), strict=True)
+        places = {str(term): place for term, place in told}
         return texts.Words(places, learnt["idf"], learnt["weights"], learnt["intercept"])
 
 
@@ -120,6 +155,19 @@ def complete(features: Sequence[Any], columns: Mapping[str, type[OfText]]) -> li
     added = [kind(f"{name}.{kind.gives}", of=name) for name, kind in missing]
     declared = [item for item in features if isinstance(item, OfText)]
     return [*declared, *added, *(item for item in features if item not in declared)]
+
+
+@cache
+def _former(stem: str, lemma: str) -> Callable[[str], str]:
+    """Return what makes one form of the forms of a word; KeyError, ValueError for no language."""
+    if stem:
+        found: Callable[[str], str] = import_module("snowballstemmer").stemmer(stem).stemWord
+    elif lemma:
+        lemmatize = import_module("simplemma").lemmatize
+        found = partial(lemmatize, lang=lemma)
+    else:
+        found = str
+    return lru_cache(maxsize=200_000)(found)
 
 
 def _vocabulary(known: Corpus, codes: Codes, most: int) -> tuple[NDArray[np.intp], Floats]:
