@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from helpers.answers import HOSTILE
 from helpers.rendering import ROOT, render
 
@@ -56,6 +57,26 @@ def lint_workflow(folder: Path) -> None:
 
 def test_workflow(project: Path) -> None:
     lint_workflow(project)
+
+
+def test_the_checks_on_gitlab_are_those_of_the_workflow(project: Path) -> None:
+    example = ROOT / "docs/examples/gitlab-ci.yml"
+    lint(ROOT, "check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", str(example))
+    lint(ROOT, "yamllint", "--strict", "--config-data", YAML_STYLE, str(example))
+    workflow = yaml.safe_load((project / ".github/workflows/ci.yml").read_text())["jobs"]
+    jobs = yaml.safe_load(example.read_text())
+
+    def said(job: str) -> list[str]:
+        steps = [step["run"] for step in workflow[job]["steps"] if "run" in step]
+        return [step.partition(" >> ")[0].replace("$RUNNER_TEMP/", "") for step in steps]
+
+    def told(job: str) -> list[str]:
+        return [line.partition(" || ")[0] for line in jobs[job]["script"]]
+
+    for job in ("check", "gate", "weekly"):
+        assert told(job) == said(job), job
+    listed = [step.replace('"sbom.json"', "sbom.json") for step in said("image") if "uv" in step]
+    assert told("bill-of-materials") == listed
 
 
 def test_own_workflow() -> None:

