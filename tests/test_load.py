@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,11 +14,13 @@ import helpers.bundles as small
 import pytest
 import yaml
 from helpers.service import free_port, process
+from starlette.testclient import TestClient
 
-from package_name.engine import bench, storage
+from package_name.engine import bench, settings, storage
 from package_name.engine.errors import CheckFailed
 from package_name.engine.model import registry
-from package_name.engine.serving import load
+from package_name.engine.model.scorer import Scorer, read_golden
+from package_name.engine.serving import load, rest
 from package_name.engine.settings import Project
 
 ANSWER = b"HTTP/1.1 %d x\r\ncontent-length: 2\r\n\r\n{}"
@@ -95,6 +98,27 @@ def test_the_service_holds_the_planned_peak(project: Project, monkeypatch: Any) 
     assert report["memory_mb"]["end"] > 10
     assert json.loads(project.path(load.REPORT).read_text())["statuses"] == {"200": 80}
     assert load.told(report).startswith("80 requests, 0 failed; p50")
+
+
+def test_what_a_service_asks_of_callers_is_not_asked_of_the_test(
+    project: Project, tmp_path: Path, monkeypatch: Any
+) -> None:
+    shutil.copytree(project.root, tmp_path / "p")
+    storage.write_text(tmp_path / "p/keys", f"{'0' * 64} nobody\n")
+    asked = {"api_keys": "keys", "jwt_audience": "churn", "jwt_issuer": "us", "metrics_port": 1}
+    asked["fallback"] = {"probability": 0.5, "decision": False}
+    storage.write_text(tmp_path / "p/config.yaml", yaml.safe_dump({"serving": asked}))
+    monkeypatch.setenv("ML_JWT_KEY", "a secret of forty characters and no less")
+    for name, value in load.ALONE.items():
+        monkeypatch.setenv(name, value)
+    made = Project(tmp_path / "p")
+    usual = settings.Serving(log_predictions=False)
+    assert made.config.serving == usual
+    with TestClient(rest.create_app(made)) as client:
+        row = read_golden(made.path("models/v1"), Scorer.load(made.path("models/v1")).columns).rows[
+            0
+        ]
+        assert client.post("/predict", json=dict(row)).status_code == 200
 
 
 def test_a_stall_counts_for_all_who_waited(project: Project, monkeypatch: Any) -> None:

@@ -33,6 +33,17 @@ ANSWER_SECONDS = 30.0
 WARM_UP = 50  # requests before the clock runs
 KEPT_UP = 0.99  # share of the planned requests that must have been sent when the time is over
 GROWTH = 1.2, 20.0  # of memory: times and MB more than after the first tenth are too much
+# Of a service that only the test asks: no log, which would take requests for real ones, no keys,
+# and no answer where scoring breaks. An empty text would be no value of YAML.
+ALONE = {
+    "ML_SERVING__LOG_PREDICTIONS": "false",
+    "ML_SERVING__API_KEYS": '""',
+    "ML_SERVING__JWT_AUDIENCE": '""',
+    "ML_SERVING__JWT_ISSUER": '""',
+    "ML_SERVING__METRICS_PORT": "0",
+    "ML_SERVING__FALLBACK": "{}",
+    "ML_JWT_KEY": "",
+}
 LONG_SECONDS = 300  # below, memory is told and not judged
 
 
@@ -195,10 +206,7 @@ def _memory_mb(pid: int) -> float | None:
 
 @contextmanager
 def _service(project: Project) -> Iterator[tuple[int, int]]:
-    """Run the service, without its log of predictions, which would take these for real ones.
-
-    Gives its port and its process id.
-    """
+    """Run the service for this test alone; give its port and its process id."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -206,12 +214,7 @@ def _service(project: Project) -> Iterator[tuple[int, int]]:
     command = [sys.executable, "-m", package, "serve", "--host", "127.0.0.1", "--port", str(port)]
     source = str(Path(__file__).parents[3])
     paths = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH", "")]))
-    given = {
-        "ML_SERVING__LOG_PREDICTIONS": "false",
-        "ML_SERVING__API_KEYS": "",
-        "PYTHONPATH": paths,
-    }
-    with beside(command, project.root, given) as process:
+    with beside(command, project.root, {**ALONE, "PYTHONPATH": paths}) as process:
         end = time.monotonic() + START_SECONDS
         while not _answers(port):
             if process.poll() is not None or time.monotonic() > end:
