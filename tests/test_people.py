@@ -121,6 +121,35 @@ def test_the_calendar_follows_modes_retention_and_law() -> None:
     assert late == "as answers come, 45 days after a prediction"
 
 
+@pytest.mark.parametrize(
+    ("given", "data"),
+    [
+        ({}, "data yes, 50 000 rows (default)"),
+        ({"has_labels": False}, "data no, as no row has a label yet"),
+        ({"n_rows": 300, "pos_rate": 0.02}, "data perhaps, as FLAG-01 says of their number"),
+    ],
+)
+def test_whether_it_can_be_done_is_said_of_data_technology_and_skills(
+    given: dict[str, Any], data: str
+) -> None:
+    found = plan(**given)
+    [line] = [n for n in found["blocks"]["PROB-02"]["lines"] if n.startswith("Feasible")]
+    line = line.replace("\u00a0", " ")
+    told = re.search(r"skills by TEAM-02, which asks for (\d+), .* takes (\d+) weeks", line)
+    assert told and f"by the answers: {data}; technology yes, " in line
+    assert int(told[1]) == len(found["skills"])
+    assert int(told[2]) == max(skill["weeks"] for skill in found["skills"])
+
+
+def test_what_is_collected_later_is_said_where_there_are_labels(tmp_path: Path) -> None:
+    later = "labels join them by key in `ml monitor --labels`, 30 days later"
+    lines = " ".join(plan(label_delay_days=30)["blocks"]["DATA-04"]["lines"])
+    assert later in lines.replace("\u00a0", " ") and "leave some to chance" in lines
+    folder = render(tmp_path / "p", task_type="clustering", plan_depth="standard")
+    [line] = re.findall("^Collected later: .*", (folder / "PLAN.md").read_text("utf-8"), re.M)
+    assert "--labels" not in line
+
+
 def test_a_light_plan_has_none_of_it() -> None:
     text, found = render_plan(plan_depth="light")
     assert "skills" not in found and "<!-- calendar -->" not in text
