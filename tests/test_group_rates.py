@@ -37,7 +37,8 @@ def found(*columns: str) -> list[dict[str, Any]]:
         config=SimpleNamespace(
             evaluation=SimpleNamespace(slices=columns, min_slice_rows=50),
             training=SimpleNamespace(seed=1),
-        )
+        ),
+        plan=SimpleNamespace(answers={"personal_data": False}),
     )
     places = np.arange(rows)
     given = frame, places, y.astype(np.int8), p, "roc_auc", 0.5

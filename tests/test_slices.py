@@ -14,6 +14,7 @@ regression()
 from regression_package.engine import slices as of_numbers  # noqa: E402
 
 ROWS = 4000
+PLAN = SimpleNamespace(answers={"personal_data": False})
 AGREED = Contract(
     name="t",
     version="1",
@@ -82,7 +83,7 @@ def test_a_planted_weak_slice_is_found(planted: bool) -> None:
     settings = SimpleNamespace(
         evaluation=SimpleNamespace(slices=(), min_slice_rows=50), training=SimpleNamespace(seed=0)
     )
-    project, plain = SimpleNamespace(config=settings), np.full(ROWS, y.mean())
+    project, plain = SimpleNamespace(config=settings, plan=PLAN), np.full(ROWS, y.mean())
     found = slices.run(project, AGREED, frame, np.arange(ROWS), y, p, "roc_auc", 0.5, plain)
     assert len(found) == 4 and all(one["plain"] == 0.5 for one in found)
     whole = metrics.score("roc_auc", y, p)

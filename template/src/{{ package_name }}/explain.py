@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from . import decision
 from .engine import history, picture, privacy, storage, task
 from .engine.data import contract, validation
 from .engine.data import target as targets
@@ -14,9 +15,11 @@ from .engine.explaining import (
     explained,
     extremes,
     misread,
+    needless,
     partial_dependence,
     permutation_importance,
     quoted,
+    score_of,
     shown,
     some_rows,
     spelled,
@@ -62,6 +65,8 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
     answers = scorer.told(scorer.predict(x[examples]))
     background = x[rng.permutation(len(x))[:BACKGROUND]]
     personal = privacy.hidden_names(agreed.columns)
+    full = score_of(scorer, labels[some], scorer.predict(probed[some]))
+    limit = decision.needed_gain(project, abs(full)) / 2
     report = {
         "version": version,
         "run": scorer.manifest.run,
@@ -73,6 +78,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
         "score": scorer.score,
         "base": scorer.predict(background)[scorer.score].mean(axis=0).tolist(),
         "global": importance,
+        "needless": needless(scorer, probed[some], labels[some], importance, personal, limit, seed),
         "made": sorted(
             declared_features(
                 trained, folder, scorer, probed[some], labels[some], np.random.default_rng(seed)

@@ -222,6 +222,46 @@ def declared_features(
     return [item | found.get(item["feature"], {"gain": 0.0}) for item in declared]
 
 
+def needless(
+    scorer: Scorer,
+    x: Matrix,
+    y: NDArray[Any],
+    importance: list[dict[str, Any]],
+    personal: set[str],
+    limit: float,
+    seed: int,
+) -> dict[str, Any]:
+    """Return the columns that bring less than `limit` to the metric, those of people first.
+
+    The features of all of them are shuffled together, as two that say the same look useless each
+    for itself. While that costs more, the most important are taken out.
+    """
+    origin, rng = scorer.spec.origin, np.random.default_rng(seed)
+    gains: dict[str, float] = {}
+    for item in importance:
+        column, most = origin[item["feature"]], item["importance"] + item["std"]
+        gains[column] = max(most, gains.get(column, most))
+    left = sorted((n for n, gain in gains.items() if gain <= limit), key=lambda n: -gains[n])
+    full, losses = score_of(scorer, y, scorer.predict(x)), [0.0]
+    while left:
+        places = [n for n, name in enumerate(scorer.spec.names) if origin[name] in left]
+        losses = []
+        for _ in range(REPEATS):
+            shuffled = x.copy()
+            for place in places:
+                shuffled[:, place] = rng.permutation(shuffled[:, place])
+            losses.append(full - score_of(scorer, y, scorer.predict(shuffled)))
+        if np.mean(losses) + np.std(losses) <= limit:
+            break
+        left = left[max(1, len(left) // 4) :]
+    return {
+        "columns": sorted(left, key=lambda name: (name not in personal, name)),
+        "personal": sorted(personal & {*left}),
+        "loss": float(np.mean(losses)) if left else 0.0,
+        "limit": limit,
+    }
+
+
 def permutation_importance(
     scorer: Scorer, x: Matrix, y: NDArray[Any], rng: np.random.Generator
 ) -> list[dict[str, Any]]:

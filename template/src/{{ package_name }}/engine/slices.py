@@ -7,6 +7,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from . import metrics, privacy, progress, resampling, task
+from .data import personal
 from .data.contract import Contract
 from .formats import number, percent
 from .model.scorer import Scorer
@@ -35,24 +36,25 @@ def run(
     `y` and `p` belong to the rows of `frame` at `places`; rows of `frame` are counted, each once.
     `at` is the level at which decisions are taken (see `task.level`); `plain` are the scores of the
     simplest baseline, whose metric each slice then has as `plain`.
-    Personal columns are measured only when they are chosen by name; their levels are numbered.
-    Slices of columns that are chosen by name have `rates` too: what is right of their decisions.
+    Of personal columns only `groups` are measured; their levels are numbered.
+    Slices of `groups` have `rates` too: what is right of their decisions.
     """
     settings, seed = project.config.evaluation, project.config.training.seed
     hidden = privacy.hidden_names(agreed.columns)
     results = []
+    asked = personal.groups(project, agreed.columns)
     for name in chosen(project, agreed):
         values = frame[name].cast(pl.String).fill_null("(missing)").alias("level")
         progress.tell(f"slices of {name}")
         levels = values.value_counts(name="n").sort("level")
-        if not settings.slices and len(levels) > SLICE_LEVELS:
+        if name not in settings.slices and len(levels) > SLICE_LEVELS:
             continue
         for place, (level, count) in enumerate(levels.iter_rows(), 1):
             rows = (values == level).to_numpy()[places]
             if count < settings.min_slice_rows or task.lacks(y[rows]):
                 continue
             names, shares = [primary], dict[str, Any]()
-            if settings.slices:  # groups that somebody asks about: what is right of them, too
+            if name in asked:  # groups that somebody asks about: what is right of them, too
                 shares = metrics.shares(y[rows], p[rows], at)
                 names += [one for one in RATES if one in shares and one != primary]
             draws = resampling.resamples(200, count)
@@ -240,9 +242,9 @@ def _share(item: dict[str, Any], value: float, whole: float, plain: float, prima
 
 
 def chosen(project: Project, agreed: Contract) -> tuple[str, ...]:
-    """Return the columns to measure by: those of config.yaml, or categories and booleans.
+    """Return the columns to measure by: those of config.yaml, or categories, booleans and groups.
 
-    Of the latter only those with few levels are measured.
+    Where config.yaml names none, only those with few levels are measured.
     """
     names = [column.name for column in agreed.columns]
     if unknown := sorted(set(project.config.evaluation.slices) - set(names)):
@@ -250,8 +252,11 @@ def chosen(project: Project, agreed: Contract) -> tuple[str, ...]:
             "evaluation.slices",
             f"the contract has no column {unknown[0]!r}, but {', '.join(names)}",
         )
-    return project.config.evaluation.slices or tuple(
+    plain = [
         column.name
         for column in agreed.features
         if column.kind in ("category", "boolean") and not privacy.hidden(column)
+    ]
+    return project.config.evaluation.slices or (
+        *dict.fromkeys([*plain, *personal.groups(project, agreed.columns)]),
     )

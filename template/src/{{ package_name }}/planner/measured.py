@@ -502,7 +502,17 @@ def _explain(report: Report, project: Project) -> Report:
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     idle = [code(i["feature"]) for i in found if i["importance"] <= i.get("std", 0.0)]
     every = f"; then {', '.join(rest)}{more}" if rest else ""
-    if idle:
+    if told := report.get("needless"):
+        if told["columns"]:
+            mine = ["personal: " + ", ".join(map(code, told["personal"]))] * bool(told["personal"])
+            every += (
+                f"\nto leave out, as nobody needs to send them: "
+                f"{', '.join(map(code, told['columns'][:SHOWN]))}; without all of them the metric "
+                f"falls by {number(told['loss'], 4)}, half of the smallest gain is "
+                f"{number(told['limit'], 4)}"
+                f"{'; '.join(['', *mine])}"
+            )
+    elif idle:
         every += f"\nno more than chance, though callers send them: {', '.join(idle[:SHOWN])}"
     made = f"\nmade features, gain: {'; '.join(own)}" if own else ""
     return {"top": ", ".join(top), "every": every, "own": made}

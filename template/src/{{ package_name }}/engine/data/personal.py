@@ -1,11 +1,13 @@
 """Whether a column looks like data that identify a person, by its name and by its values."""
 
 import re
+from collections.abc import Iterable
 
 import polars as pl
 
 from ..dialect import BOOLEANS
-from .contract import Kind, in_ascii
+from ..settings import Project
+from .contract import Column, Kind, in_ascii
 
 EXAMINED = 1000  # different values that the patterns are tried on
 NAMES = {
@@ -87,6 +89,25 @@ WORDS = {
 def snake(name: str) -> str:
     """Return `CustomerID` or `Customer ID` as `customer_id`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|\W+", "_", name).lower()
+
+
+def groups(project: Project, columns: Iterable[Column]) -> tuple[str, ...]:
+    """Return the columns that say who is in a group of people that must not be worse off.
+
+    Those that config.yaml names; if it names none and rows are about people, the categories and
+    flags that the law protects by their name, such as gender, features or not.
+    """
+    if named := project.config.evaluation.slices:
+        return named
+    empty = pl.Series([], dtype=pl.String)
+    found = tuple(
+        column.name
+        for column in columns
+        if column.role in ("feature", "excluded")
+        and column.kind in ("category", "boolean")
+        and _protected(column.name, column.kind, empty)
+    )
+    return found if found and project.plan.answers["personal_data"] else ()
 
 
 def suspicion(name: str, kind: Kind, values: pl.Series) -> str:

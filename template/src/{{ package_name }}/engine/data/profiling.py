@@ -14,7 +14,7 @@ from ..kinds import READ
 from ..report import render
 from ..settings import Project
 from . import contract as contracts
-from . import leakage, proxies, validation, whole
+from . import leakage, personal, proxies, validation, whole
 from . import target as targets
 from .contract import Column, Contract
 
@@ -41,7 +41,7 @@ def run(project: Project) -> dict[str, Any]:
     more = validation.apply(contract, unlabelled.drop("_rules"), labelled=False).valid
     report = {"run": quality["run"], "made_up": quality.get("made_up", False)}
     report |= profile(contract, frame, quality, more)
-    report["proxies"] = proxies.run(contract, frame, project.config.evaluation.slices)
+    report["proxies"] = proxies.run(contract, frame, personal.groups(project, contract.columns))
     storage.write_json(project.path("reports/profile.json"), report)
     page, sheet = project.path("reports/profile.html"), whole.sheet(contract, frame)
     render("profile.html", page, profile=report, quality=quality, sheet=sheet)

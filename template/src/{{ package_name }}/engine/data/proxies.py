@@ -1,7 +1,7 @@
 """Features that stand for a group of people: how well one alone tells who is in it.
 
-Groups are the levels of the columns that `evaluation.slices` of config.yaml names. What a feature
-tells is learnt on one half of the rows and judged on the other: 0.5 is nothing, 1 is all.
+Groups are the levels of `personal.groups`: what config.yaml names, else what the law protects. What
+a feature tells is learnt on one half of the rows and judged on the other: 0.5 is nothing, 1 is all.
 """
 
 from typing import Any
