@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from helpers.service import free_port, process
 from starlette.testclient import TestClient
 
 from package_name.engine import bench, settings, storage
-from package_name.engine.errors import CheckFailed
+from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.model import registry
 from package_name.engine.model.scorer import Scorer, read_golden
-from package_name.engine.serving import load, rest
+from package_name.engine.serving import grpc, grpc_load, load, proto, rest, rest_load
 from package_name.engine.settings import Project
 
 ANSWER = b"HTTP/1.1 %d x\r\ncontent-length: 2\r\n\r\n{}"
@@ -40,7 +40,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @contextmanager
-def really(project: Project) -> Iterator[tuple[int, int]]:
+def really(project: Project, way: Any = None) -> Iterator[tuple[int, int]]:
     """Run the service as `ml serve` does."""
     port = free_port()
     with process(project, port) as running:
@@ -53,7 +53,7 @@ def stub(answer: Callable[[int], tuple[float, int]]) -> Callable[[Project], Any]
     """Return a service that answers one request after the other, as told by its number."""
 
     @contextmanager
-    def service(_: Project) -> Iterator[tuple[int, Any]]:
+    def service(_: Project, way: Any) -> Iterator[tuple[int, Any]]:
         loop = asyncio.new_event_loop()
         one = asyncio.Lock()
         count = iter(range(10**9))
@@ -121,6 +121,47 @@ def test_what_a_service_asks_of_callers_is_not_asked_of_the_test(
         assert client.post("/predict", json=dict(row)).status_code == 200
 
 
+def test_the_grpc_service_is_asked_by_its_own_calls(project: Project, tmp_path: Path) -> None:
+    shutil.copytree(project.root, tmp_path / "p")
+    plan = yaml.safe_load((tmp_path / "p/plan/plan.yaml").read_text())
+    plan["answers"]["deployment_modes"] = ["grpc", "rest"]
+    storage.write_text(tmp_path / "p/plan/plan.yaml", yaml.safe_dump(plan))
+    made = Project(tmp_path / "p")
+    proto.write(made)
+    with serving(made) as (port, pid), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(load, "_service", lambda *_: nullcontext((port, pid)))
+        report = load.run(made, 2)
+        assert report["mode"] == "grpc" and report["statuses"] == {"OK": 80}
+        patch.setattr(grpc_load, "bodies", lambda *_: [b"no message"])
+        with pytest.raises(CheckFailed, match=r"80 of 80 requests failed: .*INVALID_ARGUMENT"):
+            load.run(made, 2, mode="grpc")
+    assert load.way_of(made, "rest") == ("rest", rest_load)
+    with pytest.raises(ProjectError, match="--mode batch: give grpc or rest"):
+        load.way_of(made, "batch")
+
+
+@contextmanager
+def serving(project: Project) -> Iterator[tuple[int, int]]:
+    """Run the gRPC service in this process."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def done(work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, loop).result(30)
+
+    async def begin() -> grpc.Server:
+        server = grpc.Server(grpc.create_app(project), "127.0.0.1:0", None)
+        await server.start()
+        return server
+
+    server = done(begin())
+    yield server.port, os.getpid()
+    done(server.stop())
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+
+
 def test_a_stall_counts_for_all_who_waited(project: Project, monkeypatch: Any) -> None:
     """One answer of 80 takes a second; the 40 that were due meanwhile waited for it."""
     monkeypatch.setattr(load, "_service", stub(lambda n: (1.0 if n == 10 else 0.0, 200)))
@@ -156,24 +197,24 @@ def test_memory_that_grows_fails_a_long_run() -> None:
 def test_a_connection_that_the_service_closed_is_not_used_again() -> None:
     """Services close what is idle for a minute; who asks then opens another one."""
 
-    async def main() -> list[int]:
+    async def main() -> list[str]:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"}")
             writer.write(ANSWER % 200)
             writer.close()
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        caller = load.Caller(server.sockets[0].getsockname()[1])
+        caller = rest_load.Caller(server.sockets[0].getsockname()[1], 5)
         found = []
         for _ in range(3):
             found.append(await caller.ask(b"{}"))
             await asyncio.sleep(0.05)
         server.close()
         found.append(await caller.ask(b"{}"))
-        caller.close()
+        await caller.close()
         return found
 
-    assert asyncio.run(main()) == [200, 200, 200, 0]
+    assert asyncio.run(main()) == ["200", "200", "200", "0"]
 
 
 @pytest.mark.nightly

@@ -11,12 +11,12 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import msgspec
 import numpy as np
 
 from .. import progress, storage
@@ -47,71 +47,62 @@ ALONE = {
 LONG_SECONDS = 300  # below, memory is told and not judged
 
 
-class Caller:
-    """Connections to the service, as many as requests are open at once."""
+class Way(Protocol):
+    """How a service is asked: a module for each, by the name of its mode."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+    GOOD: str
 
-    async def ask(self, body: bytes) -> int:
-        """Return the status of an answer; 0 where there was none."""
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                return await self._ask(body)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError, IndexError):
-            return 0
+    def command(self, port: int) -> list[str]:
+        """Return the command of `ml` that serves on this port."""
 
-    async def _ask(self, body: bytes) -> int:
-        pair = await self._connection()
-        reader, writer = pair
-        try:
-            head = f"POST /predict HTTP/1.1\r\nhost: load\r\ncontent-length: {len(body)}\r\n\r\n"
-            writer.write(head.encode() + body)
-            first = (await reader.readuntil(b"\n")).split()
-            status = int(first[1])
-            length = 0
-            while (line := await reader.readline()).strip():
-                name, _, value = line.partition(b":")
-                if name.lower() == b"content-length":
-                    length = int(value)
-            await reader.readexactly(length)
-        except BaseException:
-            writer.close()
-            raise
-        self.idle.append(pair)
-        return status
+    def bodies(self, project: Project, rows: Sequence[dict[str, Any]]) -> list[bytes]:
+        """Return a request for each row."""
 
-    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Return a connection that the service has not closed, as it does with one long idle."""
-        while self.idle:
-            reader, writer = self.idle.pop()
-            if not reader.at_eof():
-                return reader, writer
-            writer.close()
-        return await asyncio.open_connection("127.0.0.1", self.port)
-
-    def close(self) -> None:
-        """Close all connections."""
-        for _, writer in self.idle:
-            writer.close()
+    def open(self, project: Project, port: int, seconds: float) -> "Caller":
+        """Return who asks, and waits so long for an answer; within the event loop."""
 
 
-def run(project: Project, seconds: float, rate: float | None = None) -> dict[str, Any]:
+class Caller(Protocol):
+    """Who asks, with as many connections as it takes."""
+
+    async def ask(self, body: bytes) -> str:
+        """Return the status of an answer."""
+
+    async def close(self) -> None:
+        """End all connections."""
+
+
+def way_of(project: Project, mode: str | None) -> tuple[str, Way]:
+    """Return a mode and how its service is asked; ProjectError for one that is not asked."""
+    folder = Path(__file__).parent
+    there = [m for m in project.facts.deployment_modes if (folder / f"{m}_load.py").is_file()]
+    if mode not in (None, *there):
+        raise ProjectError(f"--mode {mode}: give {' or '.join(there)}")
+    chosen = mode or there[0]
+    found: Any = import_module(f".{chosen}_load", __package__)
+    return chosen, found
+
+
+def run(
+    project: Project, seconds: float, rate: float | None = None, mode: str | None = None
+) -> dict[str, Any]:
     """Ask the champion's service at the planned peak, or `rate` a second; write reports/load.json.
+
+    The service is that of `mode`, or of the first one that the plan has.
 
     CheckFailed when more than 1 % of the answers take longer than latency_ms, more fail than the
     plan's availability allows, requests fall behind, or memory grows.
     """
     answers = project.plan.answers
+    mode, way = way_of(project, mode)
     rate = rate or float(answers["peak_qps"])
     folder = registry.champion_folder(project)
     scorer = Scorer.load(folder)
     rows = read_golden(folder, scorer.columns).rows
-    with _service(project) as (port, pid):
+    bodies = way.bodies(project, rows)
+    with _service(project, way) as (port, pid):
         progress.tell(f"{number(rate)} requests a second for {number(seconds)} s")
-        bodies = [msgspec.json.encode(row) for row in rows]
-        measured = asyncio.run(_load(port, pid, bodies, rate, seconds))
+        measured = asyncio.run(_load(project, way, port, pid, bodies, rate, seconds))
     limits = {
         "latency_ms": project.facts.latency_ms,
         "failed_share": round(1 - float(answers["availability"]), 9),
@@ -120,6 +111,7 @@ def run(project: Project, seconds: float, rate: float | None = None) -> dict[str
         "version": scorer.version,
         "run": scorer.manifest.run,
         "made_up": registry.made_up(folder),
+        "mode": mode,
         "rate": rate,
         "seconds": seconds,
         **measured,
@@ -152,15 +144,21 @@ def _reasons(report: dict[str, Any]) -> list[str]:
 
 
 async def _load(
-    port: int, pid: int, bodies: list[bytes], rate: float, seconds: float
+    project: Project,
+    way: Way,
+    port: int,
+    pid: int,
+    bodies: list[bytes],
+    rate: float,
+    seconds: float,
 ) -> dict[str, Any]:
     """Send the requests; return what came of them."""
-    caller = Caller(port)
+    caller = way.open(project, port, ANSWER_SECONDS)
     for count in range(WARM_UP):
         await caller.ask(bodies[count % len(bodies)])
     planned = max(1, round(rate * seconds))
     taken = np.full(planned, np.nan)
-    statuses: Counter[int] = Counter()
+    statuses: Counter[str] = Counter()
     memory: list[float | None] = []
     began = time.perf_counter()
 
@@ -181,7 +179,7 @@ async def _load(
             memory.append(_memory_mb(pid))
     await asyncio.gather(*tasks)
     lasted = time.perf_counter() - began
-    caller.close()
+    await caller.close()
     answered = taken[~np.isnan(taken)] * 1000
     p50, p95, p99 = np.percentile(answered, [50, 95, 99])
     in_time = int((taken + np.arange(planned) / rate < seconds + ANSWER_SECONDS / 10).sum())
@@ -189,8 +187,8 @@ async def _load(
         "planned": planned,
         "requests": in_time,
         "rate_reached": planned / lasted,
-        "failed": planned - statuses[200],
-        "statuses": {str(status): count for status, count in sorted(statuses.items())},
+        "failed": planned - statuses[way.GOOD],
+        "statuses": dict(sorted(statuses.items())),
         "ms": {"p50": p50, "p95": p95, "p99": p99, "most": float(answered.max())},
         "memory_mb": {"begin": memory[0], "end": memory[-1]},
     }
@@ -205,20 +203,20 @@ def _memory_mb(pid: int) -> float | None:
 
 
 @contextmanager
-def _service(project: Project) -> Iterator[tuple[int, int]]:
+def _service(project: Project, way: Way) -> Iterator[tuple[int, int]]:
     """Run the service for this test alone; give its port and its process id."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     package = __package__.partition(".")[0]
-    command = [sys.executable, "-m", package, "serve", "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", package, *way.command(port)]
     source = str(Path(__file__).parents[3])
     paths = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH", "")]))
     with beside(command, project.root, {**ALONE, "PYTHONPATH": paths}) as process:
         end = time.monotonic() + START_SECONDS
         while not _answers(port):
             if process.poll() is not None or time.monotonic() > end:
-                raise ProjectError("the service does not start: `ml serve` says why")
+                raise ProjectError(f"the service does not start: `ml {command[3]}` says why")
             time.sleep(0.1)
         yield port, process.pid
 
