@@ -112,6 +112,7 @@ def test_every_task_has_skills_a_calendar_and_a_budget(task: str, tmp_path: Path
 def test_the_calendar_follows_modes_retention_and_law() -> None:
     assert "scores" not in rows("COM-02", deployment_modes=("rest",))
     assert rows("COM-02", deployment_modes=("batch",))["scores"][0] == "`0 5 * * *`"
+    assert rows("COM-02")["experts"][2] == "domain expert"
     assert "retention" not in rows("COM-02", retention_months=0)
     assert "older than 36 months" in rows("COM-02", retention_months=36)["retention"][1]
     for places in (("eu",), ("us_ca",), ("other",)):
