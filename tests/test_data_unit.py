@@ -23,7 +23,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from package_name.engine import report, storage
+from package_name.engine import dialect, report, storage
 from package_name.engine.data import inference, ingest, profiling, validation
 from package_name.engine.data.contract import Column, Contract
 from package_name.engine.errors import CheckFailed, ProjectError
@@ -217,6 +217,46 @@ def test_configured_encoding_is_used(tmp_path):
 
 
 # Validating
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind", "values"),
+    [
+        (["1,407.50", "95", "12,000"], "number", [1407.5, 95.0, 12000.0]),
+        (["1,234,567", "870", "-1,407"], "integer", [1234567, 870, -1407]),
+        (["1.5", "2.25", "1,889"], "number", [1.5, 2.25, 1889.0]),
+        ([f"{n},{100 + n}" for n in range(1, 30)] + ["7"], "integer", None),
+        (["1 407", "95", "12 000,5"], "number", [1407.0, 95.0, 12000.5]),
+        (["1\u202f407", "95"], "number", [1407.0, 95.0]),
+        (["1'407", "95"], "number", [1407.0, 95.0]),
+    ],
+)
+def test_marks_between_thousands_are_read(texts, kind, values):
+    reading = inference.infer(pl.Series(texts))
+    assert reading.kind == kind and any(what == "number" for what, _ in reading.doubts)
+    column = feature(
+        kind=kind, decimal_comma=reading.decimal_comma, thousands_comma=reading.thousands_comma
+    )
+    found = validation.parse(pl.Series(texts), column).to_list()
+    assert found == (values or [float(t.replace(",", "")) for t in texts])
+    commas = column.decimal_comma, column.thousands_comma
+    assert [dialect.plain(text, kind, *commas) for text in texts] == found
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [["1,407", "95", "2,300"], ["1,407", "2300"] + [f"{n},{100 + n}" for n in range(1, 30)]],
+)
+def test_a_comma_that_may_be_either_stays_text_with_one_line(texts):
+    reading = inference.infer(pl.Series(texts))
+    assert reading.kind == "category"
+    [(what, why)] = reading.doubts
+    assert what == "unreadable" and "may be" in why and "thousandsComma: true" in why
+
+
+@pytest.mark.parametrize("texts", [["030 123 456", "030 123 457"], ["123 456", "222 333"]])
+def test_numbers_that_are_names_stay_text(texts):
+    assert inference.infer(pl.Series(texts)).kind == "category"
 
 
 @pytest.mark.parametrize(

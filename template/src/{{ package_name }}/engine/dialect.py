@@ -83,6 +83,11 @@ DIRECTIVES = {
 THOUSANDS = "[. '\u00a0\u202f]"
 DECIMAL_COMMA = rf"^[+-]?([0-9]{{1,3}}({THOUSANDS}[0-9]{{3}})+|[0-9]+)(,[0-9]+)?$"
 COMMA_PROOF = rf"{THOUSANDS}[0-9]{{3}},|,([0-9]{{1,2}}|[0-9]{{4,}})$|^[+-]?0,"
+# "1,407.50": commas that stand between thousands, and what proves that they do.
+THOUSANDS_COMMA = r"^[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]+)?$"
+THOUSANDS_PROOF = r",[0-9]{3},[0-9]{3}|,[0-9]{3}\.|^[+-]?[0-9]{1,3}\.([0-9]{1,2}|[0-9]{4,})$"
+# "1 407" and "1'407": no number is written with such a mark unless it parts thousands.
+SPACED = r"^[+-]?[1-9][0-9]{0,2}([ '\u00a0\u202f][0-9]{3})+$"
 
 
 class Dialect(NamedTuple):
@@ -317,7 +322,7 @@ def json_fault(content: bytes, fault: str) -> str:
     return fault
 
 
-def plain(value: Any, kind: str, decimal_comma: bool = False) -> Any:
+def plain(value: Any, kind: str, decimal_comma: bool = False, thousands_comma: bool = False) -> Any:
     """Return a value of JSON as its kind wants it, or as it is where it cannot be read so.
 
     As `ml validate` reads columns: texts that hold numbers, whole floats, days as timestamps.
@@ -329,7 +334,10 @@ def plain(value: Any, kind: str, decimal_comma: bool = False) -> Any:
             return value
         return level(text(value)) if kind == "category" else (text(value).strip() and text(value))
     if isinstance(value, str):
-        value = _from_text(value.strip(), kind, decimal_comma)
+        value = value.strip()
+        if thousands_comma and re.fullmatch(THOUSANDS_COMMA, value):
+            value = value.replace(",", "")
+        value = _from_text(value, kind, decimal_comma)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     if kind == "number":

@@ -22,6 +22,7 @@ class Candidate:
     values: pl.Series
     formats: tuple[str, ...] = ()
     decimal_comma: bool = False
+    thousands_comma: bool = False
     role: Role = "feature"
     personal: bool = False
     notes: list[tuple[str, str]] = field(default_factory=list)

@@ -1,8 +1,8 @@
 """The data contract: an ODCS 3.1 YAML file read into one typed object, and its lint.
 
 Format: Open Data Contract Standard 3.1.0. What the standard lacks is kept in `customProperties`
-of a column: role, dateFormats, decimalComma, freeText, controlled, observed, reasons, and those
-of target_fields.py.
+of a column: role, dateFormats, decimalComma, thousandsComma, freeText, controlled, observed,
+reasons, and those of target_fields.py.
 """
 
 import json
@@ -58,6 +58,7 @@ class Column(target_fields.Fields, frozen=True, kw_only=True):
     levels_severity: Severity = "error"
     formats: tuple[str, ...] = ()
     decimal_comma: bool = False
+    thousands_comma: bool = False
     personal: bool = False
     controlled: bool = False  # by who is judged, who may say here what they like
     definition: str | None = None
@@ -119,9 +120,11 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all that a model depends on: features in order, and the target."""
-        commas = {True: ["decimal comma"], False: []}
         features = [
-            [c.name, c.kind, c.levels, c.formats, *commas[c.decimal_comma]] for c in self.served
+            [c.name, c.kind, c.levels, c.formats]
+            + ["decimal comma"] * c.decimal_comma
+            + ["thousands comma"] * c.thousands_comma
+            for c in self.served
         ]
         target = self.target
         told = [target.name, target.kind, *target.learnt(), target.definition]
@@ -314,6 +317,7 @@ class _Extras(target_fields.Custom, kw_only=True, rename="camel"):
     role: Role
     date_formats: tuple[str, ...] = ()
     decimal_comma: bool = False
+    thousands_comma: bool = False
     free_text: bool = False
     controlled: bool = False
     observed: _Observed = msgspec.field(default_factory=_Observed)
@@ -397,6 +401,7 @@ def _column(item: _Property) -> Column:
         levels_severity=levels.severity,
         formats=extras.date_formats,
         decimal_comma=extras.decimal_comma,
+        thousands_comma=extras.thousands_comma,
         personal=item.classification.strip().lower() in PERSONAL,
         controlled=extras.controlled,
         definition=item.transform_logic,
@@ -474,6 +479,10 @@ def _column_problems(column: Column, contract: Contract) -> Iterator[str]:
         (
             column.decimal_comma and kind not in ("number", "integer"),
             f"decimalComma needs number or integer, not {kind}",
+        ),
+        (
+            column.thousands_comma and (column.decimal_comma or kind not in ("number", "integer")),
+            f"thousandsComma needs number or integer and no decimalComma, not {kind}",
         ),
         (any("%" not in f for f in column.formats), "dateFormats are strptime, as '%d.%m.%Y'"),
         (column.role == "time" and not dated, f"role time needs date or timestamp, not {kind}"),

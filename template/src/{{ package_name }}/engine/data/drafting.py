@@ -283,9 +283,11 @@ def _read(frame: pl.DataFrame) -> tuple[dict[str, Candidate], list[Finding]]:
             role="feature",
             formats=reading.formats,
             decimal_comma=reading.decimal_comma,
+            thousands_comma=reading.thousands_comma,
         )
         columns[name] = Candidate(name, plain.kind, parse(raw, plain).alias(name), plain.formats)
         columns[name].decimal_comma = reading.decimal_comma
+        columns[name].thousands_comma = reading.thousands_comma
         columns[name].notes += reading.doubts
     return columns, findings
 
@@ -588,6 +590,7 @@ def _property(column: Candidate, keys: list[str]) -> dict[str, Any]:
         **column.extra,
         "dateFormats": [*column.formats],
         "decimalComma": column.decimal_comma,
+        "thousandsComma": column.thousands_comma,
         **({"observed": observed} if column.role != "target" else {}),
         "reasons": [f"{what}: {reason}" for what, reason in column.notes],
     }

@@ -1,10 +1,19 @@
 """What type a column of a file has, judged by its values."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import polars as pl
 
-from ..dialect import BOOLEANS, COMMA_PROOF, DECIMAL_COMMA, SPACES
+from ..dialect import (
+    BOOLEANS,
+    COMMA_PROOF,
+    DECIMAL_COMMA,
+    SPACED,
+    SPACES,
+    THOUSANDS_COMMA,
+    THOUSANDS_PROOF,
+)
 from .contract import Column, Kind
 from .validation import parse, without_words
 
@@ -19,6 +28,8 @@ DAYS = (
 TIMES = ("", " %H:%M:%S", " %H:%M", " %H:%M:%S%.f", " %I:%M:%S %p", " %I:%M %p", "T%H:%M:%S")
 DAY_LIKE = r"^(\d{1,4}|[A-Za-z]{3,9})[-/. ]\w{1,9}[-/., ]+\d{1,4}"
 WRITTEN_NUMBER = r"^[€$£]? ?-?\d{1,3}([.,' ]?\d{3})*([.,]\d+)? ?[%€$£]?$"
+SMALL = r"^[+-]?([0-9]{1,3}|0)([.,][0-9]+)?$"  # a number that needs no mark of thousands
+EVEN = 20  # different values with a comma, from which on their form tells
 COMPACT_DAY = r"^(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$"
 
 
@@ -30,6 +41,7 @@ class Reading:
     formats: tuple[str, ...] = ()
     doubts: list[tuple[str, str]] = field(default_factory=list)
     decimal_comma: bool = False
+    thousands_comma: bool = False
 
 
 def infer(raw: pl.Series) -> Reading | None:
@@ -89,6 +101,8 @@ def _infer_text(raw: pl.Series) -> Reading:
             lost = f"{int(rows.filter(other).sum())} values cannot be read so, {first}"
             doubts.append(("unreadable", lost))
         return Reading("number", decimal_comma=True, doubts=doubts)
+    if (found := _with_thousands(values, share)) is not None:
+        return found
     numbers = unread("number")
     codes = values.str.contains(r"^[+-]?(0\d|\d{19})").any()
     if share(numbers) >= READABLE and not codes:
@@ -110,9 +124,45 @@ def _infer_text(raw: pl.Series) -> Reading:
 
 
 def _has_decimal_commas(values: pl.Series) -> bool:
-    """Return whether a value proves a decimal comma; "1,000" alone could be a thousand."""
+    """Return whether a value proves a decimal comma; "1,000" alone could be a thousand.
+
+    So do thousands parted by blanks, beside numbers that need none.
+    """
     proof = values.str.contains(COMMA_PROOF) & values.str.contains(DECIMAL_COMMA)
-    return bool(proof.any())
+    spaced = values.str.contains(SPACED)
+    return bool(proof.any() or (spaced.any() and values.str.contains(SMALL).any()))
+
+
+def _with_thousands(values: pl.Series, share: Callable[[pl.Series], float]) -> Reading | None:
+    """Return the reading of numbers with commas between thousands; None of any other column.
+
+    Beyond proof, EVEN different values whose commas all part three digits tell it, beside a whole
+    number below 1000: a program that leaves zeros of decimals out would have left out others.
+    A number of four digits and more without a comma tells against it.
+    """
+    commas = values.str.contains(THOUSANDS_COMMA)
+    number = commas | values.str.contains(r"^[+-]?\d+(\.\d+)?$")
+    if not commas.any() or share(~number) < READABLE:
+        return None
+    proof = values.str.contains(THOUSANDS_PROOF) & number
+    long = values.str.contains(r"^[+-]?\d{4,}")
+    small = values.str.contains(r"^[+-]?\d{1,3}$")
+    first = values.filter(commas)[0]
+    if not proof.any() and (int(commas.sum()) < EVEN or long.any() or not small.any()):
+        either = f"{first} may be {first.replace(',', '')} or {first.replace(',', '.')}"
+        doubt = (
+            f"{either}: it stays text; write it without a comma, or make it a number of the "
+            "contract with thousandsComma: true or decimalComma: true"
+        )
+        return Reading("category", doubts=[("unreadable", doubt)])
+    plain = first.replace(",", "")
+    doubts = [("number", f"read with commas between thousands: {first} is {plain}")]
+    if not number.all():
+        other = values.filter(~number)
+        lost = f"{len(other)} values cannot be read so, such as {other[0][:40]!r}"
+        doubts.append(("unreadable", lost))
+    kind: Kind = "number" if values.filter(number).str.contains(r"\.").any() else "integer"
+    return Reading(kind, doubts=doubts, thousands_comma=True)
 
 
 def _formats(values: pl.Series) -> tuple[tuple[str, ...], bool, list[tuple[str, str]]]:

@@ -18,6 +18,7 @@ from ..dialect import (
     MISSING,
     SPACES,
     THOUSANDS,
+    THOUSANDS_COMMA,
     WHOLE,
     pattern,
     text,
@@ -450,7 +451,9 @@ def parse(raw: pl.Series, column: "Column | ServedColumn") -> pl.Series:
     elif kind == "boolean" and raw.dtype == pl.Boolean:
         return raw
     elif is_text or raw.dtype.is_numeric():
-        return _numbers(_with_point(raw) if column.decimal_comma and is_text else raw, kind)
+        raw = _with_point(raw) if column.decimal_comma and is_text else raw
+        raw = _without_commas(raw) if column.thousands_comma and is_text else raw
+        return _numbers(raw, kind)
     return pl.repeat(None, len(raw), dtype=dtype, eager=True)
 
 
@@ -479,6 +482,12 @@ def _with_point(raw: pl.Series) -> pl.Series:
     text = raw.str.strip_chars(SPACES)
     plain = text.str.replace_all(THOUSANDS, "").str.replace(",", ".", literal=True)
     return plain.zip_with(text.str.contains(DECIMAL_COMMA), text)
+
+
+def _without_commas(raw: pl.Series) -> pl.Series:
+    """Return numbers as "1,889.50" as "1889.50", any other text as it is."""
+    text = raw.str.strip_chars(SPACES)
+    return text.str.replace_all(",", "").zip_with(text.str.contains(THOUSANDS_COMMA), text)
 
 
 def _numbers(raw: pl.Series, kind: str) -> pl.Series:

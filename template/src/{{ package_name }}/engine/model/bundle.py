@@ -69,6 +69,7 @@ def _served(contract: Contract, column: Column, *, used: bool) -> ServedColumn:
         levels=column.levels if column.levels_severity == "error" else (),
         formats=column.formats,
         decimal_comma=column.decimal_comma,
+        thousands_comma=column.thousands_comma,
         personal=column.personal,
         description=column.description,
         key=column in contract.keys,

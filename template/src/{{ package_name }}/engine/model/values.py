@@ -40,6 +40,7 @@ class ServedColumn(msgspec.Struct, frozen=True, kw_only=True):
     levels: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
     decimal_comma: bool = False
+    thousands_comma: bool = False
     personal: bool = False
     description: str = ""
     example: str | float | bool | None = None
@@ -146,7 +147,7 @@ def read_value(value: Any, column: ServedColumn) -> Any:
     """Return a value of JSON as `ml validate` reads it, or as it is where it cannot be read."""
     if not column.used and isinstance(value, str) and column.kind == "category":
         return None if value in dialect.MISSING else value  # it comes back as it was sent
-    value = dialect.plain(value, column.kind, column.decimal_comma)
+    value = dialect.plain(value, column.kind, column.decimal_comma, column.thousands_comma)
     if column.kind not in ("date", "timestamp") or not isinstance(value, str):
         return value
     return read_moment(value, column) or value

@@ -195,6 +195,7 @@ def reading() -> dict[str, Any]:
         "level": dialect.LONG_LEVEL,
         "decimal_comma": dialect.DECIMAL_COMMA,
         "thousands": dialect.THOUSANDS,
+        "thousands_comma": dialect.THOUSANDS_COMMA,
     }
 
 

@@ -250,6 +250,8 @@ class Scorer:
             return reading["boolean"][text.lower()]
         if column["decimal_comma"] and re.fullmatch(reading["decimal_comma"], text):
             text = re.sub(reading["thousands"], "", text).replace(",", ".")
+        if column.get("thousands_comma") and re.fullmatch(reading["thousands_comma"], text):
+            text = text.replace(",", "")
         if not re.fullmatch(reading["number"], text, re.IGNORECASE | re.ASCII):
             return text
         whole = kind == "integer" and re.fullmatch(r"[+-]?\d{1,19}", text, re.ASCII)

@@ -165,6 +165,8 @@ export class Scorer {
       return this.reading.boolean[text.toLowerCase()];
     if (column.decimal_comma && this.fits(this.reading.decimal_comma, text))
       text = text.replace(new RegExp(this.reading.thousands, "g"), "").replace(",", ".");
+    if (column.thousands_comma && this.fits(this.reading.thousands_comma, text))
+      text = text.replaceAll(",", "");
     if (!this.fits(this.reading.number, text, "i")) return text;
     return /inf/i.test(text) ? (text[0] === "-" ? -Infinity : Infinity) : Number(text);
   }
