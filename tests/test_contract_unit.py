@@ -576,6 +576,26 @@ def test_numbers_written_for_people_are_told(drafted):
     assert "unreadable" in found["n"] and agreed.column("n").role == "excluded"
 
 
+def test_points_part_thousands_where_something_proves_it(drafted):
+    def price(n: int) -> str:
+        return f"{(n * 7919) % 90_000 + 150_000:,}".replace(",", ".")
+
+    millions = [*map(price, range(399)), "1.896.630"]
+    agreed, found = drafted(table(n=millions), suffix="csv")
+    assert agreed.column("n").decimal_comma and found["n"] == ["number"]
+    valid = validation.apply(agreed, table(n=millions)).valid["n"].to_list()
+    assert (valid[0], valid[-1]) == (150_000, 1_896_630)
+    areas = [f"{n % 90 + 20},5" for n in range(400)]
+    beside = table(n=map(price, range(400)), area=areas)
+    agreed, _ = drafted(beside, suffix="csv")
+    assert validation.apply(agreed, beside).valid["n"].to_list()[0] == 150_000
+    for first in ("0.500", "12.5", "1500"):  # decimals by a point, or thousands without one
+        frame = table(n=[first, *map(price, range(399))], area=areas)
+        assert not drafted(frame, suffix="csv")[0].column("n").decimal_comma
+    alone, _ = drafted(table(n=map(price, range(400))), suffix="csv")
+    assert not alone.column("n").decimal_comma
+
+
 def test_useless_and_risky_columns_are_excluded_with_a_reason(drafted):
     words = ["the", "router", "stops", "working", "every", "evening", "and", "support", "waits"]
     frame = table(

@@ -269,8 +269,11 @@ def _draft(
 def _read(frame: pl.DataFrame) -> tuple[dict[str, Candidate], list[Finding]]:
     """Type every column; leave out what a contract cannot describe."""
     columns, findings = {}, []
+    readings = {raw.name: infer(raw) for raw in frame.get_columns()}
+    beside_commas = any(found and found.decimal_comma for found in readings.values())
     for raw in frame.get_columns():
-        name, reading = raw.name, infer(raw)
+        name = raw.name
+        reading = infer(raw, beside_commas=True) if beside_commas else readings[name]
         if reading is None or not name.strip():
             reason = (
                 f"the contract has no type for {raw.dtype}" if name.strip() else "it has no name"

@@ -30,6 +30,9 @@ DAY_LIKE = r"^(\d{1,4}|[A-Za-z]{3,9})[-/. ]\w{1,9}[-/., ]+\d{1,4}"
 WRITTEN_NUMBER = r"^[€$£]? ?-?\d{1,3}([.,' ]?\d{3})*([.,]\d+)? ?[%€$£]?$"
 SMALL = r"^[+-]?([0-9]{1,3}|0)([.,][0-9]+)?$"  # a number that needs no mark of thousands
 EVEN = 20  # different values with a comma, from which on their form tells
+POINTS = r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$"  # of whole numbers, where a comma parts decimals
+AGAINST_POINTS = r"^[+-]?(0\.\d+|\d{4,})$"  # a decimal point, or thousands without a mark
+POINTS_PROOF = r"^[+-]?[1-9]\d{0,2}(\.\d{3}){2,}$"
 COMPACT_DAY = r"^(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$"
 
 
@@ -44,15 +47,17 @@ class Reading:
     thousands_comma: bool = False
 
 
-def infer(raw: pl.Series) -> Reading | None:
+def infer(raw: pl.Series, *, beside_commas: bool = False) -> Reading | None:
     """Return how to read `raw`; None when a contract cannot describe it (lists, bytes, objects).
 
+    `beside_commas` says that another column of the file has decimal commas: a point then parts
+    thousands wherever it could.
     The kind is the narrowest one that `validation.parse` reads at least READABLE of the values as;
     whole numbers with leading zeros or 19 digits and more are codes and stay text.
     """
     dtype = raw.dtype
     if dtype == pl.String:
-        return _infer_text(raw)
+        return _infer_text(raw, beside_commas)
     if dtype in (pl.Categorical, pl.Enum, pl.Null):
         return Reading("category")
     if dtype.is_integer():
@@ -67,7 +72,7 @@ def infer(raw: pl.Series) -> Reading | None:
     return Reading(kinds[True]) if True in kinds else None
 
 
-def _infer_text(raw: pl.Series) -> Reading:
+def _infer_text(raw: pl.Series, beside_commas: bool) -> Reading:
     counts = without_words(raw).alias("text").drop_nulls().value_counts(name="rows")
     counts = counts.with_columns(pl.col("text").str.strip_chars(SPACES))
     counts = counts.filter(pl.col("text") != "").sort("text")
@@ -93,9 +98,15 @@ def _infer_text(raw: pl.Series) -> Reading:
         return Reading("boolean")
     if values.str.contains(COMPACT_DAY).all() and share(unread("date", ("%Y%m%d",))) == 1:
         return Reading("date", ("%Y%m%d",))
-    if _has_decimal_commas(values) and share(~values.str.contains(DECIMAL_COMMA)) >= READABLE:
+    if (
+        _has_decimal_commas(values, beside_commas)
+        and share(~values.str.contains(DECIMAL_COMMA)) >= READABLE
+    ):
         other = ~values.str.contains(DECIMAL_COMMA)
-        doubts = [("number", "read with a decimal comma: 1.889,50 is 1889.5")]
+        points = values.filter(values.str.contains(POINTS))
+        example = f"{points[0]} is {points[0].replace('.', '')}" if len(points) else ""
+        said = example or "1.889,50 is 1889.5"
+        doubts = [("number", f"read with a decimal comma: {said}")]
         if other.any():
             first = f"such as {values.filter(other)[0][:40]!r}"
             lost = f"{int(rows.filter(other).sum())} values cannot be read so, {first}"
@@ -123,13 +134,18 @@ def _infer_text(raw: pl.Series) -> Reading:
     return plain
 
 
-def _has_decimal_commas(values: pl.Series) -> bool:
+def _has_decimal_commas(values: pl.Series, beside_commas: bool) -> bool:
     """Return whether a value proves a decimal comma; "1,000" alone could be a thousand.
 
-    So do thousands parted by blanks, beside numbers that need none.
+    So do two points between thousands, one beside another column with decimal commas where no
+    value tells against it, and thousands parted by blanks beside numbers that need none.
     """
     proof = values.str.contains(COMMA_PROOF) & values.str.contains(DECIMAL_COMMA)
     spaced = values.str.contains(SPACED)
+    points = values.str.contains(POINTS_PROOF).any()
+    points = points or (beside_commas and values.str.contains(POINTS).any())
+    if points and not values.str.contains(AGAINST_POINTS).any():
+        return True
     return bool(proof.any() or (spaced.any() and values.str.contains(SMALL).any()))
 
 
