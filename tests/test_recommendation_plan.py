@@ -145,7 +145,7 @@ def decide(changed: dict[str, Any]) -> dict[str, Any]:
     ("changed", "value"),
     [
         ({"n_rows": 37_499}, "too_few_rows_of_an_item"),  # 80 % of them: below 2 x 5 of each item
-        ({"n_items": 10_001}, "most_items_are_not_ranked"),
+        ({"n_items": 100_001, "n_rows": 10**7}, "most_items_are_not_ranked"),
         ({"yearly_gap": 1_057_000}, "gap_is_more_than_all_lists"),  # all lists bring 960 000
         ({"min_ndcg": 0.03}, "limit_is_none"),
         ({"monthly_benefit": 77_602}, "lists_bring_less_than_planned"),

@@ -22,7 +22,7 @@ from recommendation_package.engine.data import (  # noqa: E402
 from recommendation_package.engine.data.candidate import Candidate  # noqa: E402
 from recommendation_package.engine.data.contract import Column, Contract  # noqa: E402
 from recommendation_package.engine.errors import ProjectError  # noqa: E402
-from recommendation_package.engine.model import coded, graph, head, ranked, wanted  # noqa: E402
+from recommendation_package.engine.model import coded, graph, head, near, ranked, wanted  # noqa: E402
 from recommendation_package.engine.model.fitting import Data  # noqa: E402
 from recommendation_package.engine.model.history import Lag  # noqa: E402
 from recommendation_package.engine.model.scorer import (  # noqa: E402
@@ -129,6 +129,48 @@ def test_a_request_says_what_lists_may_show(parts: SimpleNamespace, exclude: boo
     assert plain == (hidden if exclude else shown)
 
 
+@pytest.mark.parametrize("name", ["item_item", "ease", "ease_popular"])
+def test_neighbours_are_the_weights_that_are_kept(
+    parts: SimpleNamespace, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all neighbours lists are the same; with few the graph says what numpy does."""
+    monkeypatch.setattr(models, "NEIGHBOURS", 300)
+    monkeypatch.setattr(models, "KEPT", 300)
+    x = parts.later.x[:300].copy()
+    x[:20, 1:4] = x[:20, :1]  # an item that comes again counts once
+    dense = models.FITTERS[name](parts.learnt, 0, {"support": 2})
+    monkeypatch.setattr(models, "DENSE", 0)
+    monkeypatch.setattr(models, "BLOCK", 7)
+    sparse = models.FITTERS[name](parts.learnt, 0, {"support": 2})
+    assert isinstance(sparse.model.weights, near.Near)
+    assert not isinstance(dense.model.weights, near.Near)
+    np.testing.assert_array_equal(sparse.predict(x), dense.predict(x))
+    monkeypatch.setattr(models, "NEIGHBOURS", 12)
+    monkeypatch.setattr(models, "KEPT", 12)
+    few = models.FITTERS[name](parts.learnt, 0, {"support": 2})
+    assert few.model.weights.places.shape[1] == 12
+    content = graph.emit(graph.Predictor((graph.Member(*few),), head.Head(10)), SPEC, encoded=True)
+    opened = session(content)
+    found = opened.run(["ranking", "because"], {"x": x})
+    want = few.predict(x)
+    assert found[0] == pytest.approx(want[:, : 2 * task.LENGTH], abs=1e-6)
+    assert found[1].tolist() == want[:, 2 * task.LENGTH : -1].astype(int).tolist()
+    lists = few.predict(parts.later.x)[:, : 2 * task.LENGTH]
+    best = metrics.score("ndcg", parts.later.y, dense.predict(parts.later.x)[:, : 2 * task.LENGTH])
+    assert metrics.score("ndcg", parts.later.y, lists) > 0.8 * best
+
+
+def test_pairs_of_a_share_of_the_rows_tell_as_much(
+    parts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "PAIR_ROWS", 1700)
+    known = models.counted(parts.learnt)
+    assert known.sets.shape[0] == 1600 and known.rows.sum() == 4800
+    fitted = models.FITTERS["item_item"](parts.learnt, 0, {"support": 2})
+    lists = fitted.predict(parts.later.x)[:, : 2 * task.LENGTH]
+    assert metrics.score("ndcg", parts.later.y, lists) > 0.1
+
+
 def test_what_is_wanted_is_read_from_requests_and_files() -> None:
     codes = coded.codes(("a b", "c"))
     found = wanted.read({"exclude": ["c", "new"], "show_seen": True, "only": []}, codes)
@@ -183,7 +225,8 @@ def test_pairs_are_those_of_each_row_with_its_history() -> None:
     known = models.counted(looked(frame))
     assert known.items.tolist() == [5, 7, 9] and known.rows.tolist() == [2, 2, 3]
     # Sets: 5, 57, 579 of a, 7, 57 of b, 9 of c twice, an item that came again being one item.
-    assert known.pairs.tolist() == [[4, 3, 1], [3, 4, 1], [1, 1, 3]]
+    pairs = (known.sets.T @ known.sets).toarray()
+    assert pairs.tolist() == [[4, 3, 1], [3, 4, 1], [1, 1, 3]]
     cosine = models.similar(known)
     shrink = models.SHRINK * 11 / 7
     assert cosine[0, 1] == pytest.approx(3 / (4 + shrink)) and cosine[0, 0] == 0
@@ -191,9 +234,10 @@ def test_pairs_are_those_of_each_row_with_its_history() -> None:
 
 def test_ease_is_the_ridge_of_each_item_by_the_others(parts: SimpleNamespace) -> None:
     known = models.counted(parts.learnt)
-    small = known._replace(pairs=known.pairs[:40, :40], rows=known.rows[:40])
+    small = known._replace(sets=known.sets[:, :40], rows=known.rows[:40])
     found = models.ease(small)
-    gram, penalty = small.pairs.copy(), models.PENALTY * np.diag(small.pairs).mean()
+    gram = (small.sets.T @ small.sets).toarray().astype(np.float64)
+    penalty = models.PENALTY * np.diag(gram).mean()
     for item in (0, 7, 31):
         others = np.delete(np.arange(40), item)
         left = gram[np.ix_(others, others)] + penalty * np.eye(39)

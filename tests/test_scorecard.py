@@ -140,6 +140,16 @@ def test_the_plan_tells_what_each_feature_brings_and_which_bring_nothing() -> No
     )
 
 
+def test_the_plan_describes_ten_of_many_made_features() -> None:
+    """Of 100 earlier items nobody reads each, and no caller sends one."""
+    found = [{"feature": f"item.{n}", "importance": 0.5 / n, "std": 0.1} for n in range(1, 101)]
+    told = {"operator": "Lag", "of": ["item"], "why": "before", "microseconds": 1.0}
+    made = [told | {"feature": i["feature"], "gain": i["importance"]} for i in found]
+    said = measured._explain({"global": found, "made": made}, SimpleNamespace())  # type: ignore[arg-type]
+    assert said["own"].endswith("µs a row; and 90 more, each of which gains no more than these")
+    assert said["own"].count("Lag of") == 10 and "callers send" not in said["every"]
+
+
 def test_the_plan_tells_which_features_look_back_and_by_what() -> None:
     trained: dict[str, Any] = {
         "split": {},

@@ -36,7 +36,7 @@ NO_OVERRIDES = (
 INSTEAD = "The team decided otherwise than the rules:"
 TABLE = ["| Choice | Measured |", "|---|---|"]
 LACKING = (KeyError, TypeError, ValueError, IndexError, AttributeError)  # of another form
-SHOWN = 25  # features whose gain is told
+SHOWN, DESCRIBED = 25, 10  # features whose gain is told, and those made that are described
 ALWAYS = ("OVERRIDES", "GATES")  # what they show is known without a run
 
 # The report of each block and what is said of it. `{x:2}` is a number with at most 2 decimals,
@@ -495,12 +495,16 @@ def _explain(report: Report, project: Project) -> Report:
             if "microseconds" in i
             else "seen by no chosen model"
         )
-        for i in report.get("made", [])
+        for i in report.get("made", [])[:DESCRIBED]
     ]
+    others = len(report.get("made", [])) - len(own)
+    own += [f"and {others} more, each of which gains no more than these"] if others else []
     found = report["global"]
+    ours = {i["feature"] for i in report.get("made", [])}
     rest = [f"{code(i['feature'])} {number(i['importance'], 4)}" for i in found[5:SHOWN]]
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    idle = [code(i["feature"]) for i in found if i["importance"] <= i.get("std", 0.0)]
+    sent = [i for i in found if i["feature"] not in ours]
+    idle = [code(i["feature"]) for i in sent if i["importance"] <= i.get("std", 0.0)]
     every = f"; then {', '.join(rest)}{more}" if rest else ""
     if told := report.get("needless"):
         if told["columns"]:

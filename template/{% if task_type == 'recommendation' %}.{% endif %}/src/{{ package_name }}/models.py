@@ -11,11 +11,17 @@ from numpy.typing import NDArray
 
 from .engine import metrics
 from .engine.facts import Facts
+from .engine.model import near
 from .engine.model.fitting import ByRounds, Data, Fitted, Fitter
+from .engine.model.near import Near
 from .engine.model.ranked import Floats, Ranked, placed, ranked
 
 RECENT = 0.25  # of the training rows, the last: what is popular now
-MOST_ITEMS = 5000  # that are ranked, the most frequent: weights are a number for each pair
+MOST_ITEMS = 100_000  # that are ranked, the most frequent
+ALL_PAIRS = 5000  # items of which EASE has a number for each pair, the most frequent
+DENSE = 5000  # items with weights for all pairs; of more, each has neighbours only
+PAIR_ROWS = 500_000  # whose pairs are counted: a share of all, evenly spread, tells as much
+BLOCK = 256  # items whose pairs with all others are in memory at once
 SHRINK = 20.0  # rows of an item that draw a similarity to 0
 NEIGHBOURS, KEPT = 100, 200  # weights that each item keeps
 PENALTY = 20.0  # of EASE, in mean sets of an item
@@ -24,44 +30,48 @@ SUPPORT = 1  # rows of an item to be shown, where the plan says nothing
 
 
 class Counts(NamedTuple):
-    """Items (items,), the rows of each, the last ones alone, and pairs (items, items).
+    """Items (items,), the rows of each, the last ones alone, and the columns of histories.
 
-    The diagonal of the pairs has the sets of each item.
+    `sets` (rows, items) has 1 for each item of a row and its history, of at most PAIR_ROWS rows.
     """
 
     items: NDArray[np.int64]
     rows: Floats
     recent: Floats
-    pairs: Floats
+    sets: Any
     places: tuple[int, ...]
 
 
-def counted(data: Data) -> Counts:
-    """Count items and pairs in training rows."""
+def counted(data: Data, most: int = MOST_ITEMS) -> Counts:
+    """Count items in training rows, the `most` frequent ones, and what stands together."""
     from scipy import sparse
 
     names = [feature.name for feature in data.spec.history]
     places = tuple(data.spec.names.index(name) for name in names)
     y = data.y.astype(np.int64)
     items, rows = np.unique(y, return_counts=True)
-    if len(items) > MOST_ITEMS:
-        kept = np.sort(np.argsort(-rows, kind="stable")[:MOST_ITEMS])
+    if len(items) > most:
+        kept = np.sort(np.argsort(-rows, kind="stable")[:most])
         items, rows = items[kept], rows[kept]
     count = len(items)
     own = placed(items, y.astype(np.float32))
-    before = placed(items, data.x[:, list(places)])
-    every = np.column_stack([own, before])
-    row, column = np.nonzero(every < count)
-    sets = sparse.csr_matrix((np.ones(len(row)), (row, every[row, column])), (len(y), count))
+    some = np.arange(0, len(y), -(-len(y) // PAIR_ROWS))
+    before = placed(items, data.x[some][:, list(places)])
+    every = np.column_stack([own[some], before]).astype(np.int32)
+    ends = np.arange(len(some) + 1) * every.shape[1]
+    ones = np.ones(every.size, np.float32)
+    sets = sparse.csr_matrix((ones, every.ravel(), ends), (len(some), count + 1))
+    sets.sum_duplicates()
     sets.data[:] = 1.0  # an item that came twice is one item
-    pairs = np.asarray((sets.T @ sets).todense())
     last = own[len(own) - max(1, round(RECENT * len(own))) :]
     recent = np.bincount(last, minlength=count + 1)[:count].astype(np.float64)
-    return Counts(items, rows.astype(np.float64), recent, pairs, places)
+    return Counts(items, rows.astype(np.float64), recent, sets[:, :count], places)
 
 
-def largest(weights: Floats, most: int) -> Floats:
-    """Return weights (items, items) with only the largest of each column."""
+def largest(weights: Floats, most: int) -> Floats | Near:
+    """Return weights (items, items) with only the largest: of each column, or as neighbours."""
+    if len(weights) > DENSE:
+        return near.of_rows(*near.kept(weights, most))
     if len(weights) <= most:
         return weights
     order = np.argsort(-np.abs(weights), axis=0, kind="stable")[most:]
@@ -70,18 +80,29 @@ def largest(weights: Floats, most: int) -> Floats:
     return kept
 
 
-def similar(known: Counts) -> Floats:
+def similar(known: Counts) -> Floats | Near:
     """Return the cosine of each pair of items by who took both, drawn to 0 where few did."""
-    sets = np.diag(known.pairs)
+    sets = np.asarray(known.sets.sum(axis=0), np.float64).ravel()
     shrink = SHRINK * float(sets.sum() / known.rows.sum())
-    weights = known.pairs / (np.sqrt(sets[:, None] * sets[None]) + shrink)
-    np.fill_diagonal(weights, 0.0)
-    return largest(weights, NEIGHBOURS)
+    columns, parts = known.sets.tocsc(), []
+    for start in range(0, len(sets), BLOCK):
+        pairs = (columns[:, start : start + BLOCK].T @ known.sets).toarray().astype(np.float64)
+        own = np.arange(len(pairs))
+        weights = pairs / (np.sqrt(sets[start + own][:, None] * sets[None]) + shrink)
+        weights[own, start + own] = 0.0
+        parts.append(near.kept(weights, KEPT) if len(sets) > DENSE else (own, weights))
+    one, other = (np.concatenate(each) for each in zip(*parts, strict=True))
+    if len(sets) <= DENSE:
+        return largest(other, NEIGHBOURS)
+    # Both ways alike: the weight of its last neighbour is the least that an item listens to.
+    least = np.append(other[:, min(NEIGHBOURS, other.shape[1]) - 1], 0.0)
+    return near.of_rows(one, np.where(other >= least[one], other, 0.0))
 
 
-def ease(known: Counts) -> Floats:
+def ease(known: Counts) -> Floats | Near:
     """Return weights that tell each item by all others (EASE, Steck 2019)."""
-    gram, diagonal = known.pairs.copy(), np.diag_indices(len(known.pairs))
+    gram = (known.sets.T @ known.sets).toarray().astype(np.float64)
+    diagonal = np.diag_indices(len(gram))
     gram[diagonal] += PENALTY * float(gram[diagonal].mean())
     inverse = np.linalg.inv(gram)
     weights = -inverse / np.diag(inverse)[None]
@@ -90,7 +111,7 @@ def ease(known: Counts) -> Floats:
 
 
 def _fitted(
-    known: Counts, weights: Floats | None, popular: Floats, params: dict[str, Any], short: float
+    known: Counts, weights: Floats | Near, popular: Floats, params: dict[str, Any], short: float
 ) -> Fitted:
     model: Ranked = ranked(
         known.items,
@@ -107,13 +128,13 @@ def _fitted(
 def popular(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     """Rank what was taken the most."""
     known = counted(data)
-    return _fitted(known, None, known.rows, params, 1e9)
+    return _fitted(known, near.none(len(known.items)), known.rows, params, 1e9)
 
 
 def recent(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     """Rank what was taken the most in the last rows."""
     known = counted(data)
-    return _fitted(known, None, known.recent, params, 1e9)
+    return _fitted(known, near.none(len(known.items)), known.recent, params, 1e9)
 
 
 def item_item(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
@@ -124,13 +145,13 @@ def item_item(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
 
 def ease_alone(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     """Rank by a linear model of each item by all others."""
-    known = counted(data)
+    known = counted(data, ALL_PAIRS)
     return _fitted(known, ease(known), known.recent, params, 0.0)
 
 
 def ease_popular(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     """Rank by that model and, the shorter the history, by what is popular now."""
-    known = counted(data)
+    known = counted(data, ALL_PAIRS)
     return _fitted(known, ease(known), known.recent, params, SHORT)
 
 

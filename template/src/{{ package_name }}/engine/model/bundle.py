@@ -17,7 +17,7 @@ from ..data.contract import UNSERVED, Column, Contract
 from ..errors import ProjectError
 from ..features import encode, with_words
 from ..keys import EVENT_ID, LONGEST
-from . import coded, graph, history, whole
+from . import coded, graph, history, wanted, whole
 from .output import Output
 from .plain import Matrix
 from .scorer import FORMAT, FeatureSpec, Golden, Manifest, Scorer, session
@@ -214,7 +214,12 @@ def _same(
 
 def _run(model: Any, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
     names = [output.name for output in model.get_outputs() if "string" not in output.type]
-    found = model.run(names, inputs)
+    rows, some = len(next(iter(inputs.values()))), wanted.ASKED_ROWS
+    parts = [
+        model.run(names, {key: values[n : n + some] for key, values in inputs.items()})
+        for n in range(0, max(rows, 1), some)
+    ]
+    found = map(np.concatenate, zip(*parts, strict=True))
     return {n: _flat(a) for n, a in zip(names, found, strict=True) if a.dtype != np.object_}
 
 

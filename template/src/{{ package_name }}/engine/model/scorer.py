@@ -38,7 +38,6 @@ FILES = {*GRAPHS, "contract.odcs.yaml", "features.json", "columns.json", "golden
 UNSEEN = "unseen or rare in training"  # a category that the model takes as one of all others
 MICROSECONDS_A_DAY = 86_400_000_000
 Part = Literal["value", "year", "month", "day", "weekday", "hour", "minute", "elapsed"]
-ASKED_ROWS = 8192  # of one call of the runtime: more takes memory and no less time
 PARTS: dict[str, Callable[[Any], float]] = {
     "year": lambda moment: utc(moment).year,
     "month": lambda moment: utc(moment).month,
@@ -189,9 +188,9 @@ def in_parts(
     Memory stays flat. The threads (0: by the size) are ours, so that the bits of an answer do not
     depend on their number; those of the runtime share the sums of a row.
     """
-    if len(encoded) <= ASKED_ROWS:
+    if len(encoded) <= wanted.ASKED_ROWS:
         return ask(encoded)
-    parts = [encoded[n : n + ASKED_ROWS] for n in range(0, len(encoded), ASKED_ROWS)]
+    parts = [encoded[n : n + wanted.ASKED_ROWS] for n in range(0, len(encoded), wanted.ASKED_ROWS)]
     with ThreadPoolExecutor(workers(threads, encoded.size)) as pool:
         return [np.concatenate(found) for found in zip(*pool.map(ask, parts), strict=True)]
 
@@ -560,9 +559,10 @@ class Scorer:
         names, rows = [output.name for output in self.outputs], len(encoded)
         every = {name: np.broadcast_to(v, (rows, v.shape[1])) for name, v in asked.items()}
         parts = []
-        for n in range(0, rows, ASKED_ROWS):
-            some = {name: np.ascontiguousarray(v[n : n + ASKED_ROWS]) for name, v in every.items()}
-            parts.append(self._session.run(names, {"x": encoded[n : n + ASKED_ROWS], **some}))
+        for n in range(0, rows, wanted.ASKED_ROWS):
+            part = slice(n, n + wanted.ASKED_ROWS)
+            some = {name: np.ascontiguousarray(values[part]) for name, values in every.items()}
+            parts.append(self._session.run(names, {"x": encoded[part], **some}))
         found = map(np.concatenate, zip(*parts, strict=True))
         return {o.name: answer(o, each) for o, each in zip(self.outputs, found, strict=True)}
 

@@ -1,6 +1,6 @@
 """Rankings as plain data: how much each item of a history speaks for each item to show."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,9 +9,10 @@ from onnx import TensorProto
 from .. import task
 from . import wanted
 from .builder import Graph
+from .near import Near, first_times
 from .plain import Matrix
 
-ROWS = 2048  # at a time: memory stays flat
+ROWS = 256  # at a time: memory stays flat
 GRID = 1e9  # scores are told to a billionth, or sums in another order would be another ranking
 TIE = 1e-6  # of the popularity, so that of two items that nothing tells apart the popular one leads
 NEVER = -1e6  # the score of an item that is not to be shown
@@ -26,14 +27,15 @@ class Ranked(NamedTuple):
     """Score of an item = (1 - part) * sum of weights of the history + part * popularity.
 
     `items` (items,) are sorted numbers of items, negative ones stand for none. `weights`
-    (items + 1, items) are of a history's item, the last for an unknown one, for each item. `part`
+    (items + 1, items) are of a history's item, the last for an unknown one, for each item; of many
+    items they are neighbours. `part`
     is short / (short + known items), and 1 where none is known. `places` are the columns of the
     history in a matrix, the latest first, none where rows have no history; `exclude` tells whether
     items of it are left out.
     """
 
     items: NDArray[np.int64]
-    weights: Floats
+    weights: Floats | Near
     popular: Floats
     offset: Floats
     short: float
@@ -51,32 +53,83 @@ class Ranked(NamedTuple):
 
         Shape (rows, 3 * LENGTH + 1).
         """
-        parts = [self._some(x[n : n + ROWS]) for n in range(0, len(x), ROWS)]
+        parts, first = [], self._first() if isinstance(self.weights, Near) else []
+        for n in range(0, len(x), ROWS):
+            codes = self.codes(x[n : n + ROWS])
+            known = (first_times(codes) & (codes < len(self.items))).sum(axis=1)
+            if isinstance(self.weights, Near):
+                top, best = self._nearest(self.weights, codes, self._part(known), known, first)
+                speak = self.weights.speak(codes, top)
+            else:
+                top, best = self._best(self.weights, codes, self._part(known))
+                speak = self.weights[codes[:, :, None], top[:, None]]  # rows, history, to show
+            parts.append(self._told(codes, top, best, speak, known))
         return np.concatenate(parts) if parts else np.empty((0, 3 * task.LENGTH + 1))
 
-    def _some(self, x: Matrix) -> Floats:
+    def _part(self, known: Codes) -> Floats:
+        """Return the part of popularity in a score, by how many items of a history are known."""
+        part = self.short / np.maximum(self.short + known, 1.0)
+        return np.asarray(np.where(known == 0, 1.0, part))
+
+    def _score(self, near: Floats, part: Floats, places: Any = slice(None)) -> Floats:
+        """Return rounded scores of items at `places`."""
+        popular = self.popular[places]
+        scores = (1 - part) * near + part * popular
+        scores = scores + (TIE * self.popular + self.offset)[places]
+        return np.asarray(np.rint(scores * GRID) / GRID)
+
+    def _best(self, weights: Floats, codes: Codes, part: Floats) -> tuple[Codes, Floats]:
+        """Return the best items and their scores, shape (rows, LENGTH), by all items' scores."""
         from scipy import sparse
 
-        codes, count = self.codes(x), len(self.items)
-        seen = np.zeros((len(x), count + 1))
+        count = len(self.items)
+        seen = np.zeros((len(codes), count + 1))
         np.put_along_axis(seen, codes, 1.0, axis=1)
         seen[:, count] = 0.0
-        known = seen.sum(axis=1, keepdims=True)
-        part = np.where(known == 0, 1.0, self.short / np.maximum(self.short + known, 1.0))
-        near = np.asarray(sparse.csr_matrix(seen) @ self.weights)  # of few items each
-        scores = (1 - part) * near + part * self.popular
-        scores = scores + (TIE * self.popular + self.offset)
+        near = np.asarray(sparse.csr_matrix(seen) @ weights)  # of few items each
+        scores = self._score(near, part[:, None])
         if self.exclude:
             scores = np.where(seen[:, :count] > 0, SEEN, scores)
-        scores = np.rint(scores * GRID) / GRID
-        top = np.argsort(-scores, axis=1, kind="stable")[:, : task.LENGTH]
-        best = np.take_along_axis(scores, top, axis=1)
-        speak = self.weights[codes[:, :, None], top[:, None, :]]  # rows, history, items to show
+        least = np.partition(scores, -task.LENGTH, axis=1)[:, -task.LENGTH]
+        rows, places = np.nonzero(scores >= least[:, None])
+        return _sorted(rows, places, scores[rows, places], len(codes))
+
+    def _first(self) -> list[Codes]:
+        """Return the items that lead where no neighbour speaks, by how many items are known."""
+        history = max(1, len(self.places))
+        parts = self._part(np.arange(history + 1))
+        scores = (self._score(np.zeros(len(self.items)), part) for part in parts)
+        return [np.argsort(-each, kind="stable")[: task.LENGTH + history] for each in scores]
+
+    def _nearest(
+        self, near: Near, codes: Codes, part: Floats, known: Codes, first: list[Codes]
+    ) -> tuple[Codes, Floats]:
+        """Return what `_best` does, looking at neighbours and at the items that lead without.
+
+        No other item can be in a list, as no weight is below 0.
+        """
+        rows, width = len(codes), len(self.items) + 1
+        ranges = np.arange(rows)[:, None] * width
+        weights = near.weights[codes] * first_times(codes)[:, :, None]
+        flat = (near.places[codes] + ranges[:, :, None]).ravel()
+        lead = (np.stack([first[n] for n in known]) + ranges).ravel()
+        keys, place = np.unique(np.concatenate([flat, lead]), return_inverse=True)
+        total = np.bincount(place[: len(flat)], weights.ravel(), len(keys))
+        row, items = keys // width, keys % width
+        real = items < width - 1
+        keys, row, items, total = keys[real], row[real], items[real], total[real]
+        scores = self._score(total, part[row], items)
+        if self.exclude:
+            scores = np.where(np.isin(keys, (codes + ranges).ravel()), SEEN, scores)
+        return _sorted(row, items, scores, rows)
+
+    def _told(self, codes: Codes, top: Codes, best: Floats, speak: Floats, known: Codes) -> Floats:
         reason = np.take_along_axis(codes, speak.argmax(axis=1), axis=1)
         items = self.items.astype(np.float64)
         reasons = np.append(items, NONE)[reason]
         because = np.where(speak.max(axis=1) > 0, reasons, NONE)
-        return np.concatenate([items[top], np.maximum(best, LEAST), because, known], axis=1)
+        told = [items[top], np.maximum(best, LEAST), because, known[:, None]]
+        return np.concatenate(told, axis=1)
 
     def emit(self, graph: Graph, width: int) -> str:
         """Add the nodes of `predict`, double [rows, 3 * LENGTH + 1]."""
@@ -90,8 +143,7 @@ class Ranked(NamedTuple):
         seen = graph.node("ScatterElements", [nothing, codes, ones], axis=1)
         seen = graph.node("Mul", [seen, graph.constant([[1.0] * count + [0.0]])])
         known = graph.node("ReduceSum", [seen, first], keepdims=1)
-        weights = graph.constant(self.weights)
-        near = graph.node("MatMul", [seen, weights])
+        near = self._emit_near(graph, codes, nothing, seen)
         short = graph.node("Add", [known, graph.constant(self.short)])
         short = graph.node("Max", [short, graph.constant(1.0)])
         part = graph.node("Div", [graph.constant(self.short), short])
@@ -111,7 +163,7 @@ class Ranked(NamedTuple):
         best, top = _top(graph, scores)
         best = graph.node("Max", [best, graph.constant(LEAST)])
         shown = graph.node("Gather", [graph.constant(items), top])
-        because = self._emit_reasons(graph, codes, top, weights, items)
+        because = self._emit_reasons(graph, codes, top, items)
         return graph.node("Concat", [shown, best, because, known], axis=1)
 
     def _emit_codes(self, graph: Graph) -> str:
@@ -166,13 +218,23 @@ class Ranked(NamedTuple):
         had = graph.node("And", [there(seen), hides])
         return graph.node("Or", [graph.node("Or", [out, others]), had])
 
-    def _emit_reasons(self, graph: Graph, codes: str, top: str, weights: str, items: Floats) -> str:
+    def _emit_near(self, graph: Graph, codes: str, nothing: str, seen: str) -> str:
+        if not isinstance(self.weights, Near):
+            return graph.node("MatMul", [seen, graph.constant(self.weights)])
+        near = self.weights.emit_scores(graph, codes, nothing)
+        ends = [graph.constant([end], np.int64) for end in (0, len(self.items), 1)]
+        return graph.node("Slice", [near, *ends])
+
+    def _emit_reasons(self, graph: Graph, codes: str, top: str, items: Floats) -> str:
         axis, last = graph.constant([1], np.int64), graph.constant([2], np.int64)
-        rows = graph.node("Unsqueeze", [codes, last])
-        rows = graph.node("Mul", [rows, graph.constant(len(items), np.int64)])
-        places = graph.node("Add", [rows, graph.node("Unsqueeze", [top, axis])])
-        flat = graph.node("Reshape", [weights, graph.constant([-1], np.int64)])
-        speak = graph.node("Gather", [flat, places])
+        if isinstance(self.weights, Near):
+            speak = self.weights.emit_speak(graph, codes, top, task.LENGTH)
+        else:
+            rows = graph.node("Unsqueeze", [codes, last])
+            rows = graph.node("Mul", [rows, graph.constant(len(items), np.int64)])
+            places = graph.node("Add", [rows, graph.node("Unsqueeze", [top, axis])])
+            flat = graph.constant(self.weights.ravel())
+            speak = graph.node("Gather", [flat, places])
         most = graph.node("ReduceMax", [speak, axis], keepdims=0)
         reason = graph.node("ArgMax", [speak], axis=1, keepdims=0)
         reason = graph.node("GatherElements", [codes, reason], axis=1)
@@ -189,6 +251,17 @@ def _top(graph: Graph, scores: str) -> tuple[str, str]:
     return best, f"{best}_places"
 
 
+def _sorted(rows: Codes, places: Codes, scores: Floats, count: int) -> tuple[Codes, Floats]:
+    """Return the first LENGTH places of each of `count` rows and their scores, the highest first.
+
+    Of equal scores the lower place leads; each row has at least LENGTH.
+    """
+    order = np.lexsort((places, -scores, rows))
+    first = np.searchsorted(rows[order], np.arange(count))
+    some = order[first[:, None] + np.arange(task.LENGTH)]
+    return places[some], scores[some]
+
+
 def placed(items: NDArray[np.int64], values: Matrix) -> Codes:
     """Return the place of each number of an item, len(items) for an unknown or missing one."""
     whole = np.rint(np.clip(np.where(np.isnan(values), NONE, values), NONE, task.LARGEST))
@@ -199,7 +272,7 @@ def placed(items: NDArray[np.int64], values: Matrix) -> Codes:
 
 def ranked(
     items: NDArray[np.int64],
-    weights: Floats | None,
+    weights: Floats | Near,
     popular: Floats,
     allowed: NDArray[np.bool_],
     places: tuple[int, ...],
@@ -207,14 +280,17 @@ def ranked(
     short: float,
     exclude: bool,
 ) -> Ranked:
-    """Return the rankings of these items; weights (items, items) of None leave popularity alone.
+    """Return the rankings of these items by weights (items, items) or neighbours of each.
 
     Where too few items are left for a list, negative numbers stand for none.
     """
     count, lacking = len(items), task.LENGTH
     none = -2 - np.arange(lacking)[::-1]
-    whole = np.zeros((lacking + count + 1, lacking + count))
-    if weights is not None:
+    whole: Floats | Near
+    if isinstance(weights, Near):
+        whole = weights.shifted(lacking)
+    else:
+        whole = np.zeros((lacking + count + 1, lacking + count))
         whole[lacking:-1, lacking:] = weights
     offset = np.where(allowed, 0.0, NEVER)
     return Ranked(

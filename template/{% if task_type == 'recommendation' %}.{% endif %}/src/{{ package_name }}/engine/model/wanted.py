@@ -21,6 +21,7 @@ TEXTS = {
 FIELDS = tuple(TEXTS)
 MOST = 10_000  # items in one field
 NOTHING = -1  # in place of an item, or of yes and no
+ASKED_ROWS = 256  # of one call of the runtime: each has a number for every item
 Wanted = dict[str, NDArray[np.int64]]
 
 

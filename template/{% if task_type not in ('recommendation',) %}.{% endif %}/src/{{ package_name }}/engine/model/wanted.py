@@ -10,6 +10,7 @@ from . import coded
 
 TEXTS: dict[str, str] = {}
 FIELDS: tuple[str, ...] = ()
+ASKED_ROWS = 8192  # of one call of the runtime: more takes memory and no less time
 Wanted = dict[str, NDArray[np.int64]]
 
 

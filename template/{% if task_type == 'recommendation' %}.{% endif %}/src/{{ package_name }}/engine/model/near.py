@@ -1,0 +1,101 @@
+"""Weights between items as neighbours of each, where a matrix of all pairs would be too large."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .builder import Graph
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.intp]
+
+
+class Near(NamedTuple):
+    """Neighbours of each item and their weights, shape (items + 1, neighbours) each.
+
+    The last row is of an unknown item. Where an item has fewer neighbours, the place after the last
+    item stands for none, with a weight of 0.
+    """
+
+    places: NDArray[np.int64]
+    weights: Floats
+
+    def speak(self, codes: Codes, top: Codes) -> Floats:
+        """Return the weight of each item of a history for each in `top`, (rows, history, top)."""
+        found = np.zeros((*codes.shape, top.shape[1]))
+        for column in range(codes.shape[1]):
+            places, weights = self.places[codes[:, column]], self.weights[codes[:, column]]
+            same = places[:, :, None] == top[:, None]
+            found[:, column] = (same * weights[:, :, None]).sum(axis=1)
+        return found
+
+    def shifted(self, by: int) -> "Near":
+        """Return it with so many items, that have no neighbours, before all others."""
+        none = self._replace(
+            places=np.full((by, self.places.shape[1]), len(self.places) - 1),
+            weights=np.zeros((by, self.weights.shape[1])),
+        )
+        places = np.concatenate([none.places, self.places]) + by
+        return Near(places.astype(np.int64), np.concatenate([none.weights, self.weights]))
+
+    def emit_scores(self, graph: Graph, codes: str, nothing: str) -> str:
+        """Add the sum of weights for each item and none, [rows, items + 1], of histories.
+
+        `nothing` is a tensor of zeros of this shape. An item that comes twice counts once.
+        """
+        axes = [graph.constant([axis], np.int64) for axis in (1, 2)]
+        column, row = (graph.node("Unsqueeze", [codes, axis]) for axis in reversed(axes))
+        same = graph.node("Equal", [column, row])
+        ones = graph.node("Expand", [graph.constant(1.0), graph.node("Shape", [same])])
+        below = graph.node("Trilu", [ones, graph.constant(-1, np.int64)], upper=0)
+        earlier = graph.node("And", [same, graph.node("Greater", [below, graph.constant(0.0)])])
+        again = graph.node("Where", [earlier, graph.constant(1.0), graph.constant(0.0)])
+        again = graph.node("ReduceMax", [again, axes[1]], keepdims=1)
+        first = graph.node("Sub", [graph.constant(1.0), again])
+        places = graph.node("Gather", [graph.constant(self.places, np.int64), codes], axis=0)
+        weights = graph.node("Gather", [graph.constant(self.weights), codes], axis=0)
+        weights = graph.node("Mul", [weights, first])
+        flat = graph.constant([0, -1], np.int64)
+        several = [graph.node("Reshape", [tensor, flat]) for tensor in (places, weights)]
+        return graph.node("ScatterElements", [nothing, *several], axis=1, reduction="add")
+
+    def emit_speak(self, graph: Graph, codes: str, top: str, length: int) -> str:
+        """Add the nodes of `speak`, for one of the `length` columns of `top` after the other."""
+        places = graph.node("Gather", [graph.constant(self.places, np.int64), codes], axis=0)
+        weights = graph.node("Gather", [graph.constant(self.weights), codes], axis=0)
+        last, found = graph.constant([2], np.int64), []
+        for column in range(length):
+            place = graph.node("Gather", [top, graph.constant([column], np.int64)], axis=1)
+            same = graph.node("Equal", [places, graph.node("Unsqueeze", [place, last])])
+            told = graph.node("Where", [same, weights, graph.constant(0.0)])
+            found.append(graph.node("ReduceSum", [told, last], keepdims=1))
+        return graph.node("Concat", found, axis=2)
+
+
+def first_times(codes: Codes) -> NDArray[np.bool_]:
+    """Return where an item of a history has not come before in it, shape (rows, history)."""
+    earlier = np.tril(np.ones((codes.shape[1],) * 2, bool), -1)
+    return np.asarray(~((codes[:, :, None] == codes[:, None]) & earlier).any(axis=2))
+
+
+def none(count: int) -> Near:
+    """Return no neighbours of so many items."""
+    return Near(np.full((count + 1, 1), count, np.int64), np.zeros((count + 1, 1)))
+
+
+def kept(weights: Floats, most: int) -> tuple[NDArray[np.int64], Floats]:
+    """Return the places and values of the largest weights of each row, shape (rows, most).
+
+    By size, whatever their sign; the largest first, of equal ones the lower place.
+    """
+    count = weights.shape[1]
+    order = np.argsort(-np.abs(weights), axis=1, kind="stable")[:, :most]
+    found = np.take_along_axis(weights, order, axis=1)
+    return np.where(found == 0, count, order).astype(np.int64), found
+
+
+def of_rows(places: NDArray[np.int64], weights: Floats) -> Near:
+    """Return what `kept` gave of all items, with a row for an unknown one."""
+    one, other = np.full((1, places.shape[1]), len(places)), np.zeros((1, weights.shape[1]))
+    return Near(np.concatenate([places, one]), np.concatenate([weights, other]))
