@@ -31,7 +31,8 @@ WRITTEN_NUMBER = r"^[€$£]? ?-?\d{1,3}([.,' ]?\d{3})*([.,]\d+)? ?[%€$£]?$"
 SMALL = r"^[+-]?([0-9]{1,3}|0)([.,][0-9]+)?$"  # a number that needs no mark of thousands
 EVEN = 20  # different values with a comma, from which on their form tells
 POINTS = r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$"  # of whole numbers, where a comma parts decimals
-AGAINST_POINTS = r"^[+-]?(0\.\d+|\d{4,})$"  # a decimal point, or thousands without a mark
+# A decimal point, or thousands without a mark.
+AGAINST_POINTS = r"^[+-]?(0\.\d+|\d+\.(\d{1,2}|\d{4,})|\d{4,})$"
 POINTS_PROOF = r"^[+-]?[1-9]\d{0,2}(\.\d{3}){2,}$"
 COMPACT_DAY = r"^(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$"
 
