@@ -572,8 +572,13 @@ def test_numbers_written_for_people_are_told(drafted):
     assert "number" in found["n"] and agreed.column("n").decimal_comma
     assert validation.apply(agreed, frame).valid["n"].to_list()[:2] == [1000.5, 1001.5]
     thousands = table(n=(f"1,{n // 2:03d}" for n in range(400)))
-    agreed, found = drafted(thousands, suffix="csv")
-    assert "unreadable" in found["n"] and agreed.column("n").role == "excluded"
+    agreed, found = drafted(thousands, suffix="csv")  # whose other columns have decimal points
+    assert "number" in found["n"] and agreed.column("n").thousands_comma
+    assert validation.apply(agreed, thousands).valid["n"].to_list()[:3] == [1000, 1000, 1001]
+    commas = thousands.with_columns(n=pl.Series([f"{n},{n % 9}" for n in range(400)]))
+    commas = commas.with_columns(thousands["n"].alias("other"))
+    agreed, found = drafted(commas.select("n", "other", "y"), suffix="csv")
+    assert agreed.column("n").decimal_comma and "unreadable" in found["other"]
 
 
 def test_points_part_thousands_where_something_proves_it(drafted):

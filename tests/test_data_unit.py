@@ -254,6 +254,19 @@ def test_a_comma_that_may_be_either_stays_text_with_one_line(texts):
     assert what == "unreadable" and "may be" in why and "thousandsComma: true" in why
 
 
+@pytest.mark.parametrize(
+    ("other", "kind"),
+    [
+        *((["1,264.64", "95"], "integer"), (["0.5", "3"], "integer"), (["7", "95"], "category")),
+        *((["0,5", "3"], "category"), (["10.12.2024", "3.5"], "category")),
+    ],
+)
+def test_a_column_tells_what_commas_of_others_part(other, kind):
+    frame = pl.DataFrame({"salary": ["36,534", "54,301"], "bonus": other})
+    points = inference.has_points(frame)
+    assert inference.infer(frame["salary"], points=points).kind == kind
+
+
 @pytest.mark.parametrize("texts", [["030 123 456", "030 123 457"], ["123 456", "222 333"]])
 def test_numbers_that_are_names_stay_text(texts):
     assert inference.infer(pl.Series(texts)).kind == "category"

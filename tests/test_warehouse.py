@@ -18,7 +18,7 @@ from package_name.engine.model import families
 from package_name.engine.model.fitting import Data
 from package_name.engine.model.scorer import CategoricalFeature, FeatureSpec, NumericFeature
 from package_name.models import FITTERS
-from package_name.planner import measured_warehouse
+from package_name.planner import measured, measured_warehouse
 
 regression()
 load("multiclass_package", sources("multiclass"))
@@ -179,3 +179,12 @@ def test_a_champion_that_gains_too_little_is_not_worth_a_service(gain: float, en
     assert ("a warehouse can score alone" in warehouse.told(report)) == enough
     said = measured_warehouse.told(report, None)["verdict"]  # type: ignore[arg-type]
     assert ("suffices where" in said) == enough
+
+
+def test_a_row_that_two_reports_tell_is_sealed_as_one() -> None:
+    block = SimpleNamespace(row=True, title="Score card")
+    project: Any = SimpleNamespace(plan=SimpleNamespace(blocks={"MOD-06": block}))
+    told = [(["one."], "run 1a, bench.json abcdef"), (["two."], "run 1a, warehouse.json 123456")]
+    lines = measured._block(project, "MOD-06", told)
+    assert measured.sealed("MOD-06", lines)
+    assert not measured.sealed("MOD-06", [lines[0].replace("two", "three")])

@@ -27,7 +27,8 @@ from .compared import DRIFT, REPORTS, interval, more
 Report = dict[str, Any]
 # Where a measurement comes from stands hidden behind it, in a table with the id of its block.
 SEAL = re.compile(
-    r"<!-- (?:([A-Z]+-\d+) )?run [^\s,]+(?:, \S+ [0-9a-f]{6})?, seal ([0-9a-f]{6}) -->"
+    r"<!-- (?:([A-Z]+-\d+) )?run [^\s,]+(?:, (?:run [^\s,]+|\S+ [0-9a-f]{6}))*, "
+    r"seal ([0-9a-f]{6}) -->"
 )
 MADE_UP = "measured on made-up data:"  # of the sample: it proves the pipeline, not the case
 NO_OVERRIDES = (

@@ -33,7 +33,7 @@ from .contract import (
     leaking_columns,
     read,
 )
-from .inference import infer
+from .inference import has_points, infer
 from .ingest import Add, read_table, unchanged, with_columns
 from .validation import DTYPES, parse
 
@@ -271,9 +271,11 @@ def _read(frame: pl.DataFrame) -> tuple[dict[str, Candidate], list[Finding]]:
     columns, findings = {}, []
     readings = {raw.name: infer(raw) for raw in frame.get_columns()}
     beside_commas = any(found and found.decimal_comma for found in readings.values())
+    points = has_points(frame)
     for raw in frame.get_columns():
-        name = raw.name
-        reading = infer(raw, beside_commas=True) if beside_commas else readings[name]
+        name, reading = raw.name, readings[raw.name]
+        if beside_commas or points:
+            reading = infer(raw, beside_commas=beside_commas, points=points)
         if reading is None or not name.strip():
             reason = (
                 f"the contract has no type for {raw.dtype}" if name.strip() else "it has no name"

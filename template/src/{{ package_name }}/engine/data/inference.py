@@ -29,6 +29,7 @@ TIMES = ("", " %H:%M:%S", " %H:%M", " %H:%M:%S%.f", " %I:%M:%S %p", " %I:%M %p",
 DAY_LIKE = r"^(\d{1,4}|[A-Za-z]{3,9})[-/. ]\w{1,9}[-/., ]+\d{1,4}"
 WRITTEN_NUMBER = r"^[€$£]? ?-?\d{1,3}([.,' ]?\d{3})*([.,]\d+)? ?[%€$£]?$"
 SMALL = r"^[+-]?([0-9]{1,3}|0)([.,][0-9]+)?$"  # a number that needs no mark of thousands
+POINT = r"^[+-]?([0-9]{1,3}(,[0-9]{3})+|[0-9]+)(\.[0-9]+)?$"
 EVEN = 20  # different values with a comma, from which on their form tells
 POINTS = r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$"  # of whole numbers, where a comma parts decimals
 # A decimal point, or thousands without a mark.
@@ -48,17 +49,32 @@ class Reading:
     thousands_comma: bool = False
 
 
-def infer(raw: pl.Series, *, beside_commas: bool = False) -> Reading | None:
+def has_points(frame: pl.DataFrame) -> bool:
+    """Whether numbers of a table have decimal points, and none a decimal comma.
+
+    Then a comma parts thousands in every column: one program wrote them all.
+    """
+    texts = [without_words(one).drop_nulls() for one in frame.select(pl.col(pl.String))]
+    if any(reading.decimal_comma for one in texts if (reading := infer(one))):
+        return False
+    return any(
+        ((proof := one.str.contains(THOUSANDS_PROOF)) & one.str.contains(POINT)).any()
+        and one.filter(~proof).str.contains(POINT).mean() in (None, 1.0)
+        for one in texts
+    )
+
+
+def infer(raw: pl.Series, *, beside_commas: bool = False, points: bool = False) -> Reading | None:
     """Return how to read `raw`; None when a contract cannot describe it (lists, bytes, objects).
 
     `beside_commas` says that another column of the file has decimal commas: a point then parts
-    thousands wherever it could.
+    thousands wherever it could. `points` says that numbers have decimal points: a comma then does.
     The kind is the narrowest one that `validation.parse` reads at least READABLE of the values as;
     whole numbers with leading zeros or 19 digits and more are codes and stay text.
     """
     dtype = raw.dtype
     if dtype == pl.String:
-        return _infer_text(raw, beside_commas)
+        return _infer_text(raw, beside_commas, points)
     if dtype in (pl.Categorical, pl.Enum, pl.Null):
         return Reading("category")
     if dtype.is_integer():
@@ -73,7 +89,7 @@ def infer(raw: pl.Series, *, beside_commas: bool = False) -> Reading | None:
     return Reading(kinds[True]) if True in kinds else None
 
 
-def _infer_text(raw: pl.Series, beside_commas: bool) -> Reading:
+def _infer_text(raw: pl.Series, beside_commas: bool, points: bool) -> Reading:
     counts = without_words(raw).alias("text").drop_nulls().value_counts(name="rows")
     counts = counts.with_columns(pl.col("text").str.strip_chars(SPACES))
     counts = counts.filter(pl.col("text") != "").sort("text")
@@ -113,7 +129,7 @@ def _infer_text(raw: pl.Series, beside_commas: bool) -> Reading:
             lost = f"{int(rows.filter(other).sum())} values cannot be read so, {first}"
             doubts.append(("unreadable", lost))
         return Reading("number", decimal_comma=True, doubts=doubts)
-    if (found := _with_thousands(values, share)) is not None:
+    if (found := _with_thousands(values, share, points)) is not None:
         return found
     numbers = unread("number")
     codes = values.str.contains(r"^[+-]?(0\d|\d{19})").any()
@@ -150,18 +166,21 @@ def _has_decimal_commas(values: pl.Series, beside_commas: bool) -> bool:
     return bool(proof.any() or (spaced.any() and values.str.contains(SMALL).any()))
 
 
-def _with_thousands(values: pl.Series, share: Callable[[pl.Series], float]) -> Reading | None:
+def _with_thousands(
+    values: pl.Series, share: Callable[[pl.Series], float], points: bool
+) -> Reading | None:
     """Return the reading of numbers with commas between thousands; None of any other column.
 
     Beyond proof, EVEN different values whose commas all part three digits tell it, beside a whole
     number below 1000: a program that leaves zeros of decimals out would have left out others.
-    A number of four digits and more without a comma tells against it.
+    So do decimal `points` elsewhere in the table. A number of four digits and more without a comma
+    tells against it.
     """
     commas = values.str.contains(THOUSANDS_COMMA)
     number = commas | values.str.contains(r"^[+-]?\d+(\.\d+)?$")
     if not commas.any() or share(~number) < READABLE:
         return None
-    proof = values.str.contains(THOUSANDS_PROOF) & number
+    proof = (values.str.contains(THOUSANDS_PROOF) | points) & number
     long = values.str.contains(r"^[+-]?\d{4,}")
     small = values.str.contains(r"^[+-]?\d{1,3}$")
     first = values.filter(commas)[0]

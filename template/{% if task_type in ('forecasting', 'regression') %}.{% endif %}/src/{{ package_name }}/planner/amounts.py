@@ -74,7 +74,26 @@ class Amounts(Compared):
         planned, found = self.answers["target_mean"], self.size
         if found is not None and abs(found - planned) > (SLACK - 1) * abs(planned):
             message = f"a typical value of {number(planned)}{self._unit} is planned, the rows have "
-            yield Contradiction("ev.size", "DATA-02", f"{message}{number(found)} on average")
+            message = f"{message}{number(found)} on average{self._way(found)}"
+            yield Contradiction("ev.size", "DATA-02", message)
+
+    def _way(self, found: float) -> str:
+        """Say which answers mend a plan of another size of the target, "" where no run tells.
+
+        Limit, figures of today and worth follow from today's error: one value for all rows errs by
+        what the best plain rule does, and today's process hardly more.
+        """
+        plain = [
+            float(m["mae"]) for m in self.metrics.get("baselines", {}).values() if m.get("mae")
+        ]
+        if not plain or abs(found) < 2 * abs(self.answers["target_mean"]) * SLACK:
+            return ""
+        error, usual = (float(f"{one:.4g}") for one in (min(plain), found))
+        return (
+            ": errors, limit and worth of the plan are of another size too: say how far today's "
+            f"estimates are off, such as `ml update --data today_error={error:.10g} --data "
+            f"target_mean={usual:.10g}` (what the best plain rule errs), and what an error costs"
+        )
 
     def _of_the_use(self) -> Iterator[Contradiction]:
         bias, limit = self._measured("bias"), self.answers["max_bias"]
