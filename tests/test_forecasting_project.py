@@ -43,6 +43,27 @@ def future(project: Made) -> pl.DataFrame:
     return last.with_columns(pl.col("day") + step).drop("units_sold")
 
 
+def test_holidays_of_the_day_to_forecast_are_features(tmp_path: Path) -> None:
+    folder = render(tmp_path / "p", preset="demand", deployment_modes=["batch"])
+    made = Made(folder, "store_demand", SMALL | {"ML_DATA__SAMPLE_ROWS": "4800"})
+    path = folder / "src/store_demand/features.py"
+    text, opening = path.read_text(encoding="utf-8"), "FEATURES: Sequence[Operator | Past] = [\n"
+    assert opening in text
+    path.write_text(
+        text.replace(opening, f'{opening}    Holiday("public_holiday", of="day", country="DE"),\n')
+    )
+    for command in ("ingest", "validate", "train"):
+        made.ml(command)
+    names = made.report("training")["features"]
+    assert {"day.year", "day.month", "day.day"} <= set(names)
+    assert "public_holiday" in {item["feature"] for item in made.report("training")["made"]}
+    valid = pl.read_parquet(folder / "data/processed/valid.parquet").tail(20)
+    valid.drop("units_sold").write_csv(tmp_path / "future.csv")
+    made.ml("promote", "v1", "--force", "test")
+    made.ml("score", str(tmp_path / "future.csv"), str(tmp_path / "out.csv"))
+    assert pl.read_csv(tmp_path / "out.csv")["value"].is_finite().all()
+
+
 def test_the_order_quantile_follows_from_the_costs(project: Made) -> None:
     plan = yaml.safe_load((project.folder / "plan/plan.yaml").read_text(encoding="utf-8"))
     assert plan["computed"]["EVAL-05"]["order_quantile"]["value"] == pytest.approx(2.1 / 3.5)

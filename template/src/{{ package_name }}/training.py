@@ -20,7 +20,7 @@ from .engine.features import encode, moments
 from .engine.folds import Split
 from .engine.formats import number
 from .engine.model import bundle, made, registry, stacking
-from .engine.model.derived import declared, view_of
+from .engine.model.derived import calendar_of, declared, view_of
 from .engine.model.fitting import (
     FIT_ROWS,
     HOLDOUT_ROWS,
@@ -102,7 +102,7 @@ def prepare(project: Project) -> tuple[pl.DataFrame, contract.Contract, Split, s
 def development_data(project: Project, rows: pl.DataFrame, agreed: contract.Contract) -> Data:
     """Return the development rows as a matrix; features are learnt from these rows only."""
     recipe = declared(features.FEATURES, features.SELECTION, project, agreed)
-    spec = features.fit(rows, agreed, task.context(project.facts))
+    spec = features.fit(rows, agreed, calendar_of(features.FEATURES, project, agreed))
     spec = history.added(spec, history.declared(features.FEATURES, project, agreed))
     if not spec.names:
         raise ProjectError("no feature varies: give at least one contract column the role feature")

@@ -24,6 +24,7 @@ from .history import Past
 from .learners import LEARNERS
 from .made import PREFIX
 from .operators import Floats, Learnt, Operator, Rows
+from .output import Context
 from .plain import Matrix
 from .scorer import MICROSECONDS_A_DAY, PARTS, FeatureSpec, NumericFeature, in_parts, session
 from .selection import Selection
@@ -73,7 +74,8 @@ class Derived:
         numbers += [NumericFeature(name, name) for name in made if name in names]
         codes = tuple(item for item in self.spec.categorical if item.name in names)
         context = tuple(name for name in self.spec.context if name in names)
-        return FeatureSpec(tuple(numbers), codes, context)
+        past = tuple(feature for feature in self.spec.history if feature.name in names)
+        return FeatureSpec(tuple(numbers), codes, context, past)
 
     @property
     def texts(self) -> list[Step]:
@@ -318,7 +320,8 @@ def declared(
 ) -> Recipe | None:
     """Return what a team declares, checked against the contract; None when it is nothing."""
     kinds: dict[str, str] = {}
-    for column in contract.features:
+    dated = (contract.time,) if _sees_time(contract, task.context(project.facts)) else ()
+    for column in (*contract.features, *filter(None, dated)):
         if column.kind in ("date", "timestamp"):
             hours = () if column.kind == "timestamp" else ("hour", "minute")
             parts = [part for part in (*PARTS, "elapsed") if part not in hours]
@@ -338,6 +341,24 @@ def declared(
         return None
     delay = round(project.facts.label_delay_days * MICROSECONDS_A_DAY)
     return Recipe(operators, selection, project.config.training.seed, delay)
+
+
+def calendar_of(
+    features: Sequence[Operator | Past], project: Project, contract: Contract
+) -> tuple[Context, ...]:
+    """Return the task's context with the parts of the row's time that features are made of."""
+    context = task.context(project.facts)
+    if not _sees_time(contract, context) or contract.time is None:
+        return context
+    used = {source for item in features for source in item.sources}
+    calendar: tuple[Context, ...] = ("year", "month", "day", "weekday")
+    parts = (part for part in calendar if f"{contract.time.name}.{part}" in used)
+    return tuple(dict.fromkeys((*context, *parts)))
+
+
+def _sees_time(contract: Contract, context: Sequence[Context]) -> bool:
+    """Whether models know which day it is for which they are asked."""
+    return contract.time is not None and {"weekday", "month"} <= {*context}
 
 
 def _complete(features: Sequence[Any], contract: Contract) -> list[Any]:

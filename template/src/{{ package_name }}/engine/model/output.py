@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-Context = Literal["entity", "hour", "weekday", "month"]  # for whom and when a row is
+Context = Literal["entity", "hour", "weekday", "month", "year", "day"]  # for whom and when a row is
 Kind = Literal["number", "integer", "boolean", "text", "numbers", "list", "items", "names"]
 PYTHON: dict[str, Any] = {"number": float, "integer": int, "boolean": bool, "text": str}
 PYTHON |= {"numbers": list[float], "list": list[float], "items": list[int], "names": list[str]}
