@@ -120,8 +120,8 @@ def _infer_text(raw: pl.Series, beside_commas: bool, points: bool) -> Reading:
         and share(~values.str.contains(DECIMAL_COMMA)) >= READABLE
     ):
         other = ~values.str.contains(DECIMAL_COMMA)
-        points = values.filter(values.str.contains(POINTS))
-        example = f"{points[0]} is {points[0].replace('.', '')}" if len(points) else ""
+        parted = values.filter(values.str.contains(POINTS))
+        example = f"{parted[0]} is {parted[0].replace('.', '')}" if len(parted) else ""
         said = example or "1.889,50 is 1889.5"
         doubts = [("number", f"read with a decimal comma: {said}")]
         if other.any():
