@@ -70,7 +70,11 @@ def run(
                     "low": interval.low,
                     "high": interval.high,
                     **({} if plain is None else {"plain": _plain(primary, y, plain, rows, at)}),
-                    **({"rates": _rates(measured, names, shares)} if names[1:] else {}),
+                    **(
+                        {"rates": _rates(measured, names, shares)}
+                        if names[1:] or primary in shares
+                        else {}
+                    ),
                 }
             )
     return results
