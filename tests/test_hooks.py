@@ -21,6 +21,33 @@ def test_merge_markers_are_not_committed(tmp_path: Path) -> None:
     assert caught.returncode == 1 and "notes.md:1:" in caught.stdout
 
 
+SECRETS = {
+    "a private key": "-----BEGIN OPENSSH " + "PRIVATE KEY-----",
+    "a key of a cloud": "AKIA" + "ABCDEFGHIJKLMNOP",
+    "a token of a forge": "token: ghp_" + "a1" * 18,
+    "an address with a password": "postgresql://ml:" + "hunter22@db.example.org/shop",
+    "a password": 'password = "' + 'correct4horse"',
+    "a token for a service": "eyJ" + "hbGciOiJIUzI1" + ".eyJ" + "zdWIiOiIxMjM0" + ".c2lnbmF0",
+}
+
+
+def test_secrets_are_not_committed(tmp_path: Path) -> None:
+    project = render(tmp_path / "p", plan_depth="standard")
+    git(project, "init", "-q")
+    fine = 'password = os.environ["ML_DB_PASSWORD"]\nurl: https://user@example.org\n'
+    (project / "fine.txt").write_text(fine)
+    git(project, "add", "--all")
+    hook = ("pre-commit", "run", "secrets", "--all-files")
+    clean = command(*hook, cwd=project)
+    assert clean.returncode == 0, clean.stdout
+    for number, text in enumerate(SECRETS.values()):
+        (project / f"leak{number}.txt").write_text(f"before\n{text}\n")
+    git(project, "add", "--all")
+    caught = command(*hook, cwd=project)
+    missed = [name for n, name in enumerate(SECRETS) if f"leak{n}.txt:2:" not in caught.stdout]
+    assert caught.returncode == 1 and not missed
+
+
 FORMATTED = {".prettierignore": {".md", ".yaml", ".yml", ".html"}, ".remarkignore": {".md"}}
 
 
