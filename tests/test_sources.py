@@ -199,11 +199,14 @@ def test_a_draft_names_its_file_and_keeps_what_people_said(project: Project) -> 
     known = yaml.safe_load(project.contract_path.read_text(encoding="utf-8"))
     asked = {"property": "consent", "value": {"column": "agreed", "values": ["yes"]}}
     known["schema"][0]["customProperties"] = [asked]
+    [of_x] = [one for one in known["schema"][0]["properties"] if one["name"] == "x"]
+    of_x["customProperties"].append({"property": "controlled", "value": True})
     storage.write_text(project.contract_path, yaml.safe_dump(known))
     keep(project, server("orders", "postgres", table="orders"))
     drafting.run(project, file, "churned", force=True)
     assert [found.server for found in sources.of(project.contract_path)] == ["orders"]
     assert consent.of(project.contract_path) == consent.Consent("agreed", ("yes",))
+    assert contract.read(project.contract_path).column("x").controlled
     assert contract.lint(project.contract_path) == []
 
 

@@ -142,6 +142,7 @@ def run(
         time_column or _meant(answers.get("time_column"), columns),
         told or target_draft.answered(target, answers, columns),
         file.stem,
+        _controlled(path) if edited else frozenset(),
     )
     text = _with_sources(drafted.text, project, file, keep=edited)
     drafted = replace(drafted, text=text)
@@ -154,6 +155,13 @@ def run(
         if problem:
             drafted.findings.append(Finding("plan", "contradiction", problem))
     return drafted
+
+
+def _controlled(path: Path) -> frozenset[str]:
+    """Return the columns of which people said that whoever is judged can set them."""
+    with suppress(ProjectError):  # of a contract that cannot be read nothing is known
+        return frozenset(column.name for column in read(path).columns if column.controlled)
+    return frozenset()
 
 
 def _meant(name: str | None, columns: list[str]) -> str | None:
@@ -221,8 +229,11 @@ def _draft(
     time_column: str | None,
     told: str | None,
     name: str,
+    controlled: frozenset[str],
 ) -> Draft:
     columns, findings = _read(frame)
+    for column in columns.values():
+        column.extra |= {"controlled": True} if column.name in controlled else {}
     if definition is None and target not in columns:
         definition = target_draft.defined(told, columns)
     if definition is not None:
