@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from helpers.plan import keep, render_plan
@@ -14,6 +15,9 @@ from helpers.rendering import ROOT, render
 from reference import formulas
 
 from package_name.engine.errors import ProjectError
+from package_name.engine.model import families
+from package_name.engine.model.fitting import Data
+from package_name.engine.model.scorer import FeatureSpec, NumericFeature
 from package_name.engine.settings import Project
 from package_name.planner import progress
 
@@ -140,6 +144,33 @@ def test_whether_it_can_be_done_is_said_of_data_technology_and_skills(
     assert told and f"by the answers: {data}; technology yes, " in line
     assert int(told[1]) == len(found["skills"])
     assert int(told[2]) == max(skill["weeks"] for skill in found["skills"])
+
+
+def test_the_network_of_the_plan_is_the_one_that_is_fitted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: dict[str, Any] = {}
+
+    def made(**settings: Any) -> None:
+        given.update(settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sklearn.neural_network.MLPClassifier", made)
+    x = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+    spec = FeatureSpec((NumericFeature("a", "a"), NumericFeature("b", "b")), ())
+    data = Data(x, np.arange(60) % 2, spec, 1)
+    with pytest.raises(KeyboardInterrupt):
+        families.neural_network(data, 0, {}, classify=True)
+    assert given == {
+        "hidden_layer_sizes": (64, 32),
+        "alpha": 0.001,
+        "batch_size": 128,
+        "early_stopping": True,
+        "random_state": 0,
+    }
+    [line] = [n for n in plan()["blocks"]["MOD-06"]["lines"] if n.startswith("Network")]
+    assert "64 and 32 units (ReLU), learnt by Adam in batches of 128" in line
+    assert "by 0.001, stopped early on a tenth" in line
 
 
 def test_what_is_collected_later_is_said_where_there_are_labels(tmp_path: Path) -> None:
