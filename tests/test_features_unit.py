@@ -203,6 +203,7 @@ def test_gaps_are_told_by_columns_that_know_and_these_stay() -> None:
         ({"by": "model"}, 'others go with by="model"'),
         ({"others": ("b",)}, 'others go with by="model"'),
         ({"by": "model", "others": ("b", "a")}, "others must not hold a itself"),
+        ({"by": "model", "others": ("b",), "value": 1.0}, 'give value or by="model", not both'),
     ],
 )
 def test_a_model_that_fills_needs_others_and_nothing_else_does(given: dict, said: str) -> None:

@@ -165,6 +165,7 @@ def test_alpha_is_as_printed_however_large_the_numbers_are() -> None:
         assert reliability.alpha(reliability.sums(moved)) == pytest.approx(0.849, abs=0.0005)
     assert reliability.alpha(reliability.sums(YES)) == pytest.approx(0.095, abs=0.0005)
     assert np.isnan(reliability.alpha(reliability.sums([[1, 1], [1, 1]])))
+    assert reliability.compared([[[1, 1], [1, 1]]], 0)["enough"]
 
 
 def of_number(kind: str = "number", **other: object) -> number_contract.Column:
@@ -207,6 +208,9 @@ def test_planted_wrong_numbers_stand_first_whatever_their_size() -> None:
     assert len({*first.tolist()} & {*wrong.tolist()}) >= 36
     assert (np.delete(off, wrong) > numbers.LIMIT).mean() < 0.002
     assert (numbers.distances(p, p) == 0).all()
+    one = p.copy()
+    one[7] += 1.0
+    assert np.flatnonzero(numbers.distances(one, p) > numbers.LIMIT).tolist() == [7]
 
 
 TOPICS = set_contract.Column(

@@ -1078,6 +1078,24 @@ def test_a_regulated_gate_needs_signatures(tmp_path: Path) -> None:
     assert errors(project, "G0") == []
 
 
+@pytest.mark.parametrize(
+    ("score", "said"),
+    [
+        *[(0, "research"), (0.5, "serious"), (1, "serious"), (1.5, "first pass")],
+        *[(3, "reasonably"), (3.5, "strong"), (5, "strong"), (5.5, "exceptional")],
+    ],
+)
+def test_a_score_means_what_the_paper_says(
+    score: float, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [practice.Found(name, "x", points, "") for name, points in (("a", score), ("b", 7))]
+    monkeypatch.setattr(practice, "judge", lambda _: found)
+    assert (
+        practice.run(None)["meaning"].split(",")[0].startswith(said)
+        or said in (practice.run(None)["meaning"])
+    )
+
+
 def test_three_roles_sign_a_release_and_each_its_own_part(tmp_path: Path) -> None:
     project = Project(render(tmp_path / "project", plan_depth="regulated"))
     names = {"sponsor": "@ann", "data scientist": "@eva", "risk": "@kim"}
@@ -1096,7 +1114,9 @@ def test_three_roles_sign_a_release_and_each_its_own_part(tmp_path: Path) -> Non
         assert id not in dict(errors(project, "G4"))
 
 
-def test_practice_is_rated_by_what_is_there_and_by_its_weakest_section(measured: Project) -> None:
+def test_practice_is_rated_by_what_is_there_and_by_its_weakest_section(
+    measured: Project, tmp_path: Path
+) -> None:
     def points() -> dict[str, float]:
         found = practice.run(measured)
         assert found["score"] == min(found["sections"].values())
@@ -1115,6 +1135,13 @@ def test_practice_is_rated_by_what_is_there_and_by_its_weakest_section(measured:
         "settings are tuned": 1,
         "privacy is controlled": 0.5,
     }
+    storage.write_json(measured.path("models/v1/golden.json"), {"rows": [1]})
+    assert points()["training and use agree"] == 1
+    write(measured, "training", {**REPORTS["training"], "made_up": True})
+    assert points()["training and use agree"] == 0.5
+    asked = {p.block for p in practice.RUBRIC}
+    standard = Project(render(tmp_path / "standard", plan_depth="standard")).plan.blocks
+    assert all(standard[block].question for block in asked)
     measured.path(".github/dependabot.yml").unlink()
     write(measured, "bench", {})
     measured.path("reports/bench.json").write_text("cut o", encoding="utf-8")
@@ -1172,8 +1199,11 @@ def test_engineers_see_the_flow_and_data_people_every_check(measured: Project) -
     known = {"versions": {"v1": {"status": "champion"}}}
     storage.write_json(measured.path("models/registry.json"), known)
     text = plan_report.run(measured, "data")[0].read_text(encoding="utf-8")
-    row = f"| v1 | champion | {'d' * 12} | {'c' * 12} | {'a' * 12} and changes |"
+    row = f"| v1 | champion | {'d' * 15} | {'c' * 15} | {'a' * 12} and changes |"
     assert f"|---|---|---|---|---|\n{row}\n" in text
+    measured.path("models/v1/manifest.json").unlink()  # an old version that somebody removed
+    text = plan_report.run(measured, "data")[0].read_text(encoding="utf-8")
+    assert "| v1 | champion | no longer there | no longer there | not known |" in text
 
 
 def test_a_page_shows_what_people_wrote_and_no_html_of_theirs(measured: Project) -> None:

@@ -58,14 +58,14 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
     probed, labels, _ = task.probed(x, y, scorer.spec.measured, seed)
     some = some_rows(labels, rng)
     importance = permutation_importance(scorer, probed[some], labels[some], rng)
-    some = some[some < len(x)]
+    judged, some = some, some[some < len(x)]  # with rows that were spoilt, where labels are few
     examples = [row] if row is not None else []
     if row is None and project.facts.explain == "global_and_local":
         examples = extremes(scorer, x, seed)
     answers = scorer.told(scorer.predict(x[examples]))
     background = x[rng.permutation(len(x))[:BACKGROUND]]
     personal = privacy.hidden_names(agreed.columns)
-    full = score_of(scorer, labels[some], scorer.predict(probed[some]))
+    full = score_of(scorer, labels[judged], scorer.predict(probed[judged]))
     limit = decision.needed_gain(project, abs(full)) / 2
     report = {
         "version": version,
@@ -78,7 +78,9 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
         "score": scorer.score,
         "base": scorer.predict(background)[scorer.score].mean(axis=0).tolist(),
         "global": importance,
-        "needless": needless(scorer, probed[some], labels[some], importance, personal, limit, seed),
+        "needless": needless(
+            scorer, probed[judged], labels[judged], importance, personal, limit, seed
+        ),
         "made": sorted(
             declared_features(
                 trained, folder, scorer, probed[some], labels[some], np.random.default_rng(seed)

@@ -507,16 +507,14 @@ def _explain(report: Report, project: Project) -> Report:
     sent = [i for i in found if i["feature"] not in ours]
     idle = [code(i["feature"]) for i in sent if i["importance"] <= i.get("std", 0.0)]
     every = f"; then {', '.join(rest)}{more}" if rest else ""
-    if told := report.get("needless"):
-        if told["columns"]:
-            mine = ["personal: " + ", ".join(map(code, told["personal"]))] * bool(told["personal"])
-            every += (
-                f"\nto leave out, as nobody needs to send them: "
-                f"{', '.join(map(code, told['columns'][:SHOWN]))}; without all of them the metric "
-                f"falls by {number(told['loss'], 4)}, half of the smallest gain is "
-                f"{number(told['limit'], 4)}"
-                f"{'; '.join(['', *mine])}"
-            )
+    if (told := report.get("needless")) and told["columns"]:
+        mine = ["personal: " + ", ".join(map(code, told["personal"]))] * bool(told["personal"])
+        every += (
+            f"\nto leave out, as nobody needs to send them: "
+            f"{', '.join(map(code, told['columns'][:SHOWN]))}; without all of them the metric "
+            f"falls by {number(told['loss'], 4)}, half of the smallest gain is "
+            f"{number(told['limit'], 4)}{'; '.join(['', *mine])}"
+        )
     elif idle:
         every += f"\nno more than chance, though callers send them: {', '.join(idle[:SHOWN])}"
     made = f"\nmade features, gain: {'; '.join(own)}" if own else ""

@@ -16,14 +16,14 @@ from ..engine.settings import Project
 from .blocks import Parts, read, survey
 
 CI = ".github/workflows/ci.yml"
-# The score from which on each next sentence holds, from the paper.
+# Up to which score each sentence holds, from the paper.
 MEANING = {
     0: "more of a research project than a system for production",
     1: "not totally untested, but there may be serious holes in reliability",
     2: "a first pass at production readiness; more investment may be needed",
     3: "reasonably tested, but more of the tests may be automated",
-    4: "strong levels of automated testing and monitoring",
-    6: "exceptional levels of automated testing and monitoring",
+    5: "strong levels of automated testing and monitoring",
+    7: "exceptional levels of automated testing and monitoring",
 }
 
 
@@ -50,32 +50,32 @@ RUBRIC = [
     Practice(
         "data", "a schema says what is expected", "reports/data_quality.json:rules", "DATA-01"
     ),
-    Practice("data", "each feature brings something", "reports/explain.json:global", "EXPL-01"),
+    Practice("data", "each feature brings something", "reports/explain.json:global", "EVAL-03"),
     Practice("data", "no feature costs too much", "", "COST-01"),
     Practice("data", "features keep to what policy allows", f"{CI}:ml contract check", "PRIV-02"),
     Practice("data", "privacy is controlled", "reports/erased/*.json", "PRIV-01", personal=True),
-    Practice("data", "a feature is added quickly", "src/*/features.py", "FEAT-02"),
+    Practice("data", "a feature is added quickly", "reports/explain.json:made", "DATA-03"),
     Practice("data", "code of features is tested", "models/*/golden.json", "DATA-03"),
     Practice("model", "every setting is reviewed", ".github/CODEOWNERS", "TEAM-01"),
     Practice("model", "measured gain is real gain", "reports/experiment.json", "EVAL-08"),
     Practice("model", "settings are tuned", "reports/tuning.json", "EVAL-03"),
-    Practice("model", "what age does is known", "reports/retrain.json:checks", "MON-03"),
+    Practice("model", "what age does is known", "reports/retrain.json:checks", "MON-02"),
     Practice("model", "no simpler model is as good", "reports/metrics.json:baselines", "EVAL-03"),
     Practice("model", "slices are good enough", "reports/metrics.json:slices", "EVAL-06"),
     Practice("model", "groups of people are compared", "", "FAIR-01", personal=True),
-    Practice("pipeline", "training can be repeated", "models/registry.json:versions", "EVAL-03"),
+    Practice("pipeline", "training can be repeated", "uv.lock", "EVAL-03"),
     Practice("pipeline", "the model has unit tests", "tests/model/test_*.py", "EVAL-03"),
-    Practice("pipeline", "the whole pipeline is tested", f"{CI}:ml run", "DEP-01"),
+    Practice("pipeline", "the whole pipeline is tested", f"{CI}:ml run", "DEP-03"),
     Practice("pipeline", "a gate judges each model", "reports/metrics.json:gate", "EVAL-03"),
-    Practice("pipeline", "one row can be followed", "reports/explain.json:global", "EXPL-01"),
+    Practice("pipeline", "one row can be followed", "reports/explain.json:global", "EVAL-03"),
     Practice("pipeline", "new models go live in stages", "", "DEP-03"),
     Practice("pipeline", "an earlier model may return", "models/registry.json:previous", "OPS-01"),
     Practice("monitoring", "packages are watched", ".github/dependabot.yml", "SUP-01"),
-    Practice("monitoring", "inputs are watched", "reports/drift.json:features", "MON-01"),
-    Practice("monitoring", "training and use agree", "models/*/golden.json", "DEP-01"),
-    Practice("monitoring", "age is watched", "reports/retrain.json:checks", "MON-03"),
-    Practice("monitoring", "numbers are watched", "reports/drift.json:prediction", "MON-01"),
-    Practice("monitoring", "speed is watched", "reports/bench.json", "DEP-02"),
+    Practice("monitoring", "inputs are watched", "reports/drift.json:features", "MON-02"),
+    Practice("monitoring", "training and use agree", "models/*/golden.json", "DEP-03"),
+    Practice("monitoring", "age is watched", "reports/retrain.json:checks", "MON-02"),
+    Practice("monitoring", "numbers are watched", "reports/drift.json:prediction", "MON-02"),
+    Practice("monitoring", "speed is watched", "reports/bench.json", "OPS-01"),
     Practice("monitoring", "errors are watched", "reports/drift.json:performance", "MON-02"),
 ]
 
@@ -87,7 +87,7 @@ def run(project: Project) -> dict[str, Any]:
     for one in found:
         sums[one.section] = sums.get(one.section, 0.0) + one.points
     score = min(sums.values())
-    meaning = MEANING[max(at for at in MEANING if at <= score)]
+    meaning = MEANING[min(most for most in MEANING if score <= most)]
     tests = [one._asdict() for one in found]
     return {"score": score, "meaning": meaning, "sections": sums, "tests": tests}
 
@@ -131,6 +131,7 @@ def _points(project: Project, parts: Parts, asked: Practice) -> tuple[float, str
 def _evidence(root: Path, what: str) -> tuple[str, bool]:
     """Return the first file that shows it, "" for none, and whether its data are made up."""
     pattern, _, key = what.partition(":")
+    of_model = pattern.startswith("models/")
     for path in sorted(root.glob(pattern)) if pattern else ():
         written = path.read_text(encoding="utf-8")
         name = path.relative_to(root).as_posix()
@@ -143,5 +144,14 @@ def _evidence(root: Path, what: str) -> tuple[str, bool]:
         except ValueError:
             continue
         if isinstance(report, dict) and (not key or report.get(key)):
-            return name, bool(report.get("made_up"))
+            return name, _made_up(root / "reports/training.json" if of_model else path)
     return "", False
+
+
+def _made_up(path: Path) -> bool:
+    """Whether a report is of made-up data; a model is of what its training says."""
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(report, dict) and bool(report.get("made_up"))

@@ -159,10 +159,12 @@ def _lineage(project: Project) -> list[str]:
     known: dict[str, Any] = storage.read_json(path)
     lines += ["| Version | State | Snapshot | Contract | Commit |", "|---|---|---|---|---|"]
     for version, entry in known["versions"].items():
-        manifest: dict[str, Any] = storage.read_json(path.parent / version / "manifest.json")
-        commit = (manifest["commit"] or "not in git")[:12]
-        commit += " and changes" if manifest["changed"] else ""
-        made = (manifest[name][:12] for name in ("data_sha256", "contract_sha256"))
+        place = path.parent / version / "manifest.json"
+        manifest: dict[str, Any] = storage.read_json(place) if place.is_file() else {}
+        commit = (manifest.get("commit") or "not known")[:12]
+        commit += " and changes" if manifest.get("changed") else ""
+        names = ("data_sha256", "contract_sha256")
+        made = (manifest.get(name, "no longer there")[:15] for name in names)
         lines.append(f"| {' | '.join([version, entry['status'], *made, commit])} |")
     return [*lines, "", "`ml lineage` tells the sources of each snapshot, and draws it."]
 

@@ -381,6 +381,8 @@ class Fill(Operator, frozen=True, kw_only=True):
         """Ask for columns that tell of the one, where and only where a model needs them."""
         if self.of in self.others:
             return f"others must not hold {self.of} itself"
+        if self.value is not None and self.by == "model":
+            return 'give value or by="model", not both'
         return "" if bool(self.others) == (self.by == "model") else 'others go with by="model"'
 
     def learn(self, columns: Floats, levels: tuple[str, ...], rows: Rows) -> Learnt:

@@ -22,6 +22,7 @@ from . import agreement
 from .intervals import interval, resampled
 
 LIMIT = 5.0
+MOST = 1e6  # times, of a row among rows that are all predicted exactly
 NEIGHBOURS = 201  # rows whose predictions are closest
 SCALE = 1.4826  # from the median of distances to a standard deviation, of normal errors
 METHOD = f"distance from predictions out of fold, above {LIMIT:g} times the usual one of its size"
@@ -128,7 +129,8 @@ def doubted(
     suspect = np.flatnonzero(off > LIMIT)
     order = suspect[np.argsort(-off[suspect], kind="stable")]
     each = [
-        {"given": float(y[n]), "better": float(p[n]), "off": float(off[n])} for n in order.tolist()
+        {"given": float(y[n]), "better": float(p[n]), "off": float(min(off[n], MOST))}
+        for n in order.tolist()
     ]
     return order, each, {"limit": LIMIT}
 
@@ -141,7 +143,7 @@ def distances(y: Floats, p: Floats) -> Floats:
     usual = pl.Series(apart[rank]).rolling_median(window, center=True, min_samples=1).to_numpy()
     scale = np.empty_like(usual)
     scale[rank] = SCALE * np.maximum(usual, 0.1 * np.median(apart))
-    return np.divide(apart, scale, out=np.zeros_like(apart), where=scale > 0)
+    return np.divide(apart, scale, out=np.where(apart > 0, np.inf, 0.0), where=scale > 0)
 
 
 def suspected(report: dict[str, Any]) -> str:
