@@ -37,7 +37,7 @@ def test_scores_have_the_same_bits_in_any_number_of_parts_and_threads(
     project: Project, matrix: Matrix, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Scorer.load(project.path("models/v1")).predict(matrix)
-    monkeypatch.setattr(scorer, "ASKED_ROWS", 64)
+    monkeypatch.setattr(scorer.wanted, "ASKED_ROWS", 64)
     parts = Scorer.load(project.path("models/v1"), threads=threads).predict(matrix)
     assert np.array_equal(whole["probability"], parts["probability"])
     assert np.array_equal(whole["decision"], parts["decision"])

@@ -172,7 +172,7 @@ def test_every_model_is_fitted_and_asked_by_the_rule(
     assert told == [expected] * 6
     models.FITTERS["extra_trees"](data, 0, {}).predict(x)
     assert len(told) >= 8 and set(told[6:]) == {expected}
-    monkeypatch.setattr(scorer, "ASKED_ROWS", 64)
+    monkeypatch.setattr(scorer.wanted, "ASKED_ROWS", 64)
     scorer.in_parts(lambda part: [part], x, setting)
     assert told[-1] == expected
 
