@@ -229,7 +229,7 @@ def _draft(
     time_column: str | None,
     told: str | None,
     name: str,
-    controlled: frozenset[str],
+    controlled: frozenset[str] = frozenset(),
 ) -> Draft:
     columns, findings = _read(frame)
     for column in columns.values():
