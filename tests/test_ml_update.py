@@ -187,7 +187,7 @@ def test_a_mode_is_switched_off_and_all_is_taken_back(project: Path, tmp_path: P
     fresh = render(tmp_path / "fresh", source=Path(recorded_source(project)), commit="v1.0.0",
                    deployment_modes=["batch"])  # fmt: skip
     ours = {"PLAN.md", "config.yaml", f"{SERVICE}.yours", "data/raw/mine.csv",
-            "models/v1/model.onnx", ".env"}  # fmt: skip
+            "models/v1/model.onnx", ".env", "reports/audit.jsonl"}  # fmt: skip
     assert set(different(all_of(project), tree(fresh))) == ours
     assert "?? " + f"{SERVICE}.yours" in git(project, "status", "--porcelain").splitlines()
     ruff = command("ruff", "check", "--no-cache", str(project))
