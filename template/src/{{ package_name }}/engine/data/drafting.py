@@ -33,7 +33,7 @@ from .contract import (
     leaking_columns,
     read,
 )
-from .inference import has_points, infer
+from .inference import has_points, infer, is_marked
 from .ingest import Add, read_table, unchanged, with_columns
 from .validation import DTYPES, parse
 
@@ -282,10 +282,10 @@ def _read(frame: pl.DataFrame) -> tuple[dict[str, Candidate], list[Finding]]:
     columns, findings = {}, []
     readings = {raw.name: infer(raw) for raw in frame.get_columns()}
     beside_commas = any(found and found.decimal_comma for found in readings.values())
-    points = has_points(frame)
+    points = not beside_commas and has_points(frame)
     for raw in frame.get_columns():
         name, reading = raw.name, readings[raw.name]
-        if beside_commas or points:
+        if (beside_commas or points) and is_marked(raw):
             reading = infer(raw, beside_commas=beside_commas, points=points)
         if reading is None or not name.strip():
             reason = (

@@ -50,18 +50,21 @@ class Reading:
 
 
 def has_points(frame: pl.DataFrame) -> bool:
-    """Whether numbers of a table have decimal points, and none a decimal comma.
+    """Whether numbers of a table without decimal commas have decimal points.
 
     Then a comma parts thousands in every column: one program wrote them all.
     """
     texts = [without_words(one).drop_nulls() for one in frame.select(pl.col(pl.String))]
-    if any(reading.decimal_comma for one in texts if (reading := infer(one))):
-        return False
     return any(
         ((proof := one.str.contains(THOUSANDS_PROOF)) & one.str.contains(POINT)).any()
         and one.filter(~proof).str.contains(POINT).mean() in (None, 1.0)
         for one in texts
     )
+
+
+def is_marked(raw: pl.Series) -> bool:
+    """Whether a text has a mark before three digits, which other columns may explain."""
+    return raw.dtype == pl.String and bool(raw.str.contains(r"\d[.,]\d{3}").any())
 
 
 def infer(raw: pl.Series, *, beside_commas: bool = False, points: bool = False) -> Reading | None:
