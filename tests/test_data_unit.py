@@ -1151,7 +1151,7 @@ def test_a_foreign_variable_stops_nothing_and_no_value_is_shown(tmp_path, monkey
 @pytest.mark.parametrize("variable", VARIABLES)
 def test_each_setting_tells_the_form_that_works(tmp_path, monkeypatch, variable):
     """The value that a message offers is taken, by the variable and by the file."""
-    monkeypatch.setenv(variable, "{a: 1}")
+    monkeypatch.setenv(variable, "[[1]]" if variable == "ML_SERVING__FALLBACK" else "{a: 1}")
     with pytest.raises(ProjectError) as raised:
         _ = Project(tmp_path).config
     said = str(raised.value)
