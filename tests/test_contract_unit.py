@@ -728,6 +728,16 @@ def test_what_was_decided_is_told_and_stands_in_the_contract(tmp_path):
         ("birth_place", ["Bonn", "Ulm"]),
         ("Geburtsort", ["Bonn", "Ulm"]),
         ("phone_number", [491234567.5, 491234568.5]),
+        ("Kundenname", ["Max V3", "Eva M7"]),
+        ("halter_name", ["Max V3", "Eva M7"]),
+        ("Besitzer", [f"Müller {n}" for n in range(400)]),  # not as an identifier
+        ("Ansprechpartnerin", ["Ute Q", "Ina Z"]),
+        ("Anschrift", [f"Gasse {n}" for n in range(60)]),
+        ("wohnort", ["Bad Q", "Bad Z"]),
+        ("KFZ-Kennzeichen", [f"B-XY {n}" for n in range(400)]),
+        ("owner_name", ["Max V3", "Eva M7"]),
+        ("name_of_driver", ["Max V3", "Eva M7"]),
+        ("Vorname", ["Quentin"]),  # not as a constant
     ],
 )
 def test_a_personal_column_of_few_values_is_found_and_not_written_down(tmp_path, name, values):
@@ -770,6 +780,22 @@ def test_what_the_law_protects_is_personal_in_every_form(name):
 )
 def test_values_tell_what_the_law_protects(values):
     assert "what the law protects" in personal.suspicion("col_7", "category", pl.Series(values * 9))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "product_name",
+        "file_name",
+        "stadtname",
+        "driver_version",
+        "fahrer_anzahl",
+        "kennzeichen_neu",
+    ],
+)
+def test_things_have_names_too(name):
+    texts = pl.Series([f"thing {n % 30}" for n in range(400)])
+    assert personal.suspicion(name, "category", texts) == ""
 
 
 NOBODYS = """essex trace race_time race_id race_type race_no_2 lap_race_position credit_union

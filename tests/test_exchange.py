@@ -331,3 +331,9 @@ def test_a_store_that_refuses_says_so_in_one_line(
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     # A machine of a cloud has keys of its own, which this store does not know.
     assert re.search("no keys: set AWS_ACCESS_KEY_ID|InvalidAccessKeyId", said("s3://lake/refuses"))
+
+
+def test_an_address_that_is_empty_is_no_folder() -> None:
+    for address in ("", " "):
+        with pytest.raises(ProjectError, match="the address is empty: give a folder, or s3://"):
+            stores.opened(address)

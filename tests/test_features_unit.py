@@ -447,6 +447,7 @@ WRONG = [
     ([team.Ratio("r", of="a")], "Ratio 'r': Expected array, got str: of"),
     ([team.Ratio("r", of=("a", "b", "a"))], "Ratio 'r'"),
     ([team.Log1p("a", of="b")], "Log1p 'a': this name is taken"),
+    ([team.Log1p("", of="b")], "it has no name: give it one"),
     ([team.Log1p("l", of="a"), team.Log1p("l", of="b")], "'l': this name is taken"),
     ([team.Log1p("y", of="b")], "'y': this name is taken"),
     ([team.Log1p("l", of="y")], "'y' is no feature of the contract"),

@@ -353,6 +353,9 @@ def test_a_bad_file_changes_nothing(project: Made, tmp_path: Path) -> None:
         assert why in project.ml("label", "import", str(bad), code=2)
     assert sorted((project.folder / "data").rglob("*")) == before
     assert "is there already" in project.ml("label", "export", str(out), code=2)
+    nowhere = tmp_path / "none" / "x.csv"
+    assert "no such folder" in project.ml("label", "export", str(nowhere), code=2)
+    assert not nowhere.parent.exists()
     assert "must end in" in project.ml("label", "export", str(tmp_path / "x.txt"), code=2)
     command = ["label", "export", str(tmp_path / "y.csv"), "--choose", "best"]
     assert "one of random" in project.ml(*command, code=2)

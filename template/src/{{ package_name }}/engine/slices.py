@@ -224,8 +224,8 @@ def weak(
     worst |= {"share": share, "share_at_best": most, "floor": floor}
     said = (
         f"{named} is {number(item['metric'], 4)} where {item['column']} is {item['level']} "
-        f"({number(item['n'])} rows), {percent(share)} of what it is among all; at least "
-        f"{percent(floor)} is asked for (evaluation.worst_slice)"
+        f"({number(item['n'])} rows), {percent(share)} as good as among all, where it is "
+        f"{number(whole, 4)}; at least {percent(floor)} is asked for (evaluation.worst_slice)"
     )
     if below:
         return Weak(worst, [said], [])

@@ -425,7 +425,8 @@ def _least(worst: Report | None) -> str:
     """Say what the worst slice reaches of all rows."""
     if worst is None:
         return ""
-    return f"; at worst {percent(worst['share'])} of all rows ({percent(worst['floor'])} asked)"
+    share, floor = percent(worst["share"]), percent(worst["floor"])
+    return f"; at worst {share} as good as all rows ({floor} asked)"
 
 
 def _fair(report: Report, project: Project) -> str:

@@ -418,7 +418,8 @@ def _unsupported(item: _Property) -> Iterator[str]:
     """Refuse what the standard allows and this project does not check, rather than ignore it."""
     for option, value in item.logical_type_options.items():
         if option in ("minimum", "maximum") and item.logical_type in ("number", "integer"):
-            if isinstance(value, bool | str) or not math.isfinite(value):
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not math.isfinite(value):
                 yield f"{option} {value!r} is not a number"
         elif option == "maxLength" and _is_text(item):
             if type(value) is not int or value < 1:

@@ -420,14 +420,14 @@ def _judge(column: Candidate) -> None:
         return
     if not different:
         column.exclude("missing", "no value in any row")
-    elif different == 1 and column.complete:
-        column.exclude("constant", "the same value in every row")
     elif re.search(UNSERVED, column.name):
         column.exclude("name", "rename it in the source without quotes, backslashes and the like")
     elif reason := personal.suspicion(column.name, column.kind, filled):
         column.personal = True
         column.notes = [note for note in column.notes if note[0] != "unreadable"]  # it shows values
         column.exclude("personal", reason)
+    elif different == 1 and column.complete:
+        column.exclude("constant", "the same value in every row")
     elif whole.judged(column):
         return
     elif column.kind == "category" and texts.are_texts(filled, MAX_LEVELS):

@@ -93,6 +93,11 @@ def run(project: settings.Project, add: Add = unchanged) -> dict[str, Any]:
     """
     config = project.config.data
     source = project.path(config.source)
+    if not (settings_file := project.path("config.yaml")).is_file():
+        # Without it the sample would take the place of the rows that it names.
+        raise ProjectError(
+            f"no {settings_file.name}: restore it, as with `git checkout config.yaml`"
+        )
     make_sample(project)
     server, loaded = fetching.named(project, config.source), None
     if server:
@@ -154,7 +159,10 @@ def told(manifest: dict[str, Any]) -> str:
     """Say where the snapshot is, and what a load from a server brought."""
     loaded = manifest.get("loaded")
     came = f"{loaded.server}: {number(loaded.new)} rows came; " if loaded else ""
-    lines = [f"{came}data/raw/manifest.json names the snapshot of {number(manifest['rows'])} rows"]
+    kind = "made-up rows" if manifest["made_up"] else "rows"
+    lines = [
+        f"{came}data/raw/manifest.json names the snapshot of {number(manifest['rows'])} {kind}"
+    ]
     lines += [
         f"{one['server']}: {number(one['unmatched'])} rows have no partner of {number(one['rows'])}"
         for one in manifest.get("joined", [])

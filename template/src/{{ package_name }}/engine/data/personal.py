@@ -10,18 +10,29 @@ from ..settings import Project
 from .contract import Column, Kind, in_ascii
 
 EXAMINED = 1000  # different values that the patterns are tried on
+# Who has a name, beside things that have one: a product, a file, a town.
+PERSONS = (
+    "customer|client|person|user|owner|holder|driver|contact|employee|patient|recipient|sender"
+    "|tenant|insured|applicant|member|guest|student|teacher|kunden?|besitzer|inhaber|halter|fahrer"
+    "|ansprechpartner|mitarbeiter|empfaenger|absender|patienten|versicherten?|mieter|antragsteller"
+    "|schueler|gast|lehrer|titulaire|conducteur|proprietaire|cliente|titular|conductor|propietario"
+)
 NAMES = {
     "e-mail": r"e_?mail|courriel|correo",
     "phone": r"(tele)?phone|mobile(_?(no|number))?$|telefon|(^|_)(tel|fax)(_|$)",
-    "name": r"^(name|nom|apellidos?)$|(first|last|middle|full|given|family|customer|client|person"
-    r"|user)_?name|surname|(vor|nach)name|prenom|nom_de_famille",
-    "address": r"address|adresse|direccion|domicil|street|strasse|(^|_)(zip|plz)|post(al)?_?code"
-    r"|code_?postal|codigo_?postal",
+    "name": r"^(name|nom|apellidos?)$|(first|last|middle|full|given|family)_?name|surname"
+    r"|(vor|nach|familien)_?name|prenom|nom_de_famille"
+    rf"|(^|_)({PERSONS})(in)?_?name|^(name|nom|nombre)_(of_|de[rs]?_|du_|del_)?({PERSONS})"
+    r"|^(besitzer|inhaber|halter|fahrer|ansprechpartner|kontaktperson|sachbearbeiter)(in)?$"
+    r"|^(contact_person|(account|card|policy)_?holder)$",
+    "address": r"address|adresse|anschrift|wohnort|direccion|domicil|street|strasse|(^|_)(zip|plz)"
+    r"|haus_?n(umme)?r|post(al)?_?code|code_?postal|codigo_?postal",
     "birth": r"(birth|geburt(s|en)?|naissance|nacimiento)(_?(place|city|country|ort|stadt|land))?"
     r"|(^|_)dob(_|$)",
     "account or card": r"(^|_)iban|(card|account)_?(no|num|number)$",
     "official number": r"(^|_)ssn|social_?security|passport|(tax|national)_?(id|number)|(^|_)dni$"
-    r"|sozialversicherungs?_?n|securite_?sociale",
+    r"|sozialversicherungs?_?n|securite_?sociale|(kfz|amtliches|auto)_?kennzeichen|^kennzeichen$"
+    r"|nummernschild|(licen[cs]e|number|registration)_?plate|immatriculation",
     "IP address": r"(^|_)ip(_|$)|ip_?addr",
 }
 # What the law protects, in English, German, French and Spanish: GDPR Art. 9 and 10, and grounds of

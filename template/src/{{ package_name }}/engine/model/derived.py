@@ -383,6 +383,8 @@ def check(
             msgspec.convert(msgspec.structs.asdict(operator), type(operator))
         except msgspec.ValidationError as error:
             raise refused(operator, _plainly(error)) from None
+        if not operator.name.strip():
+            raise refused(operator, "it has no name: give it one, as its first argument")
         if operator.name in known or operator.name in others:
             raise refused(operator, "this name is taken: give it another")
         if problem := operator.problem():

@@ -116,7 +116,7 @@ def confirmed(before: pl.Series, said: pl.Series) -> dict[str, Any]:
 def right(found: dict[str, Any]) -> str:
     """Say how far people confirm what was there."""
     return (
-        f"they confirm all labels of {percent(found['value'])} of the rows that had some "
+        f"where they decided, they confirm {percent(found['value'])} of the rows whole "
         f"({percent(found['low'])} to {percent(found['high'])})"
     )
 

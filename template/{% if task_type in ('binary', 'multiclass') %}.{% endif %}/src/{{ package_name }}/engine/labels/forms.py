@@ -94,7 +94,7 @@ def confirmed(before: pl.Series, said: pl.Series) -> dict[str, Any]:
 def right(found: dict[str, Any]) -> str:
     """Say how far people confirm what was there."""
     return (
-        f"they confirm {percent(found['value'])} of the labels that were there "
+        f"where they decided, they confirm {percent(found['value'])} of the labels that were there "
         f"({percent(found['low'])} to {percent(found['high'])})"
     )
 

@@ -83,6 +83,8 @@ def export(
     """
     if output.suffix.lower() not in SUFFIXES:
         raise ProjectError(f"{output.name}: the name must end in .csv or .jsonl")
+    if not output.absolute().parent.is_dir():
+        raise ProjectError(f"{output}: there is no such folder: make it, or give another name")
     if output.exists():
         raise ProjectError(f"{output} is there already, maybe with labels: give another name")
     if choose not in CHOICES:
