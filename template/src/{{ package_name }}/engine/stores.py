@@ -50,9 +50,7 @@ def is_remote(address: str) -> bool:
 def opened(address: str) -> Store:
     """Return the store at an address: a folder, or s3://BUCKET/PREFIX."""
     if not address.strip():  # as of a variable that is not set
-        raise ProjectError(
-            f"the address of the store is empty: give a folder, or {SCHEME}BUCKET/PREFIX"
-        )
+        raise ProjectError(f"the address is empty: give a folder, or {SCHEME}BUCKET/PREFIX")
     if not is_remote(address):
         return Folder(Path(address))
     bucket, _, prefix = address.removeprefix(SCHEME).rstrip("/").partition("/")
