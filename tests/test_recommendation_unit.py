@@ -176,7 +176,7 @@ def test_what_is_wanted_is_read_from_requests_and_files() -> None:
     found = wanted.read({"exclude": ["c", "new"], "show_seen": True, "only": []}, codes)
     assert {name: value.tolist() for name, value in found.items()} == {
         "exclude": [[1, 2]],
-        "only": [[coded.MOST]],  # of nothing there is nothing to choose
+        "only": [[wanted.BEYOND]],  # of nothing there is nothing to choose
         "show_seen": [[1]],
     }
     for content, said in (
@@ -194,6 +194,36 @@ def test_what_is_wanted_is_read_from_requests_and_files() -> None:
     assert found["show_seen"].tolist() == [[1], [0], [-1], [-1]] and wrong == {3: "exclude: type"}
     found, wrong = wanted.of_texts({"only": ["3 4", 5, "x"]}, {})
     assert found["only"].tolist() == [[3, 4], [5, -1], [-1, -1]] and wrong == {2: "only[0]: type"}
+
+
+def test_no_number_of_an_item_makes_what_is_wanted_vanish_or_break() -> None:
+    """To the graph a number below 0 is no item, and `only` without one shows everything."""
+    for name in ("only", "exclude"):
+        with pytest.raises(wanted.Odd) as odd:
+            wanted.read({name: [3, -1]}, {})
+        assert (odd.value.rule, odd.value.place) == ("range", f"{name}[1]")
+        found = wanted.read({name: [10**320, 5, task.LARGEST]}, {})[name]
+        assert found.tolist() == [[wanted.BEYOND, 5, task.LARGEST]]
+    assert wanted.BEYOND > task.LARGEST  # the largest number may be an item's
+    found, wrong = wanted.of_texts({"only": ["-1", "[-1]", "[]", "9" * 5000]}, {})
+    assert wrong == {0: "only[0]: type", 1: "only[0]: range", 3: "only[0]: type"}
+    assert found["only"].tolist() == [[-1], [-1], [wanted.BEYOND], [-1]]
+
+
+def test_files_name_items_that_are_texts_of_digits_and_say_yes_as_the_rest_does() -> None:
+    codes = coded.codes(("12", "40", "a", "a b", "7 8"))
+    cells = {
+        "exclude": ["12 40", "[12, 40]", 12, [40, "12"], "12 99", "a b", "7 8", "a 12", "b c"],
+        "show_seen": [1, 0, "yes", "N", " True ", 1.0, None, "maybe", False],
+    }
+    found, wrong = wanted.of_texts(cells, codes)
+    none = len(codes)  # the number of an item that is not known
+    assert wrong == {7: "show_seen: type"}
+    right = [[0, 1], [0, 1], [0, -1], [1, 0], [0, none], [3, -1], [4, -1], [-1, -1], [none, -1]]
+    assert found["exclude"].tolist() == right
+    assert found["show_seen"].ravel().tolist() == [1, 0, 1, 0, 1, 1, -1, -1, 0]
+    (one,) = wanted.of_texts({"exclude": ["a 12"]}, codes)[0].values()
+    assert one.tolist() == [[2, 0]]
 
 
 def test_metrics_are_those_by_hand() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import dialect
 from . import coded
 
 EXCLUDE, ONLY, SEEN = "exclude", "only", "show_seen"
@@ -21,6 +22,8 @@ TEXTS = {
 FIELDS = tuple(TEXTS)
 MOST = 10_000  # items in one field
 NOTHING = -1  # in place of an item, or of yes and no
+BEYOND = coded.MOST + 1  # number of no item
+DIGITS = 19  # of a number in a cell
 ASKED_ROWS = 256  # of one call of the runtime: each has a number for every item
 Wanted = dict[str, NDArray[np.int64]]
 
@@ -60,10 +63,14 @@ def read(content: Mapping[str, Any], codes: Mapping[str, float]) -> Wanted:
         for place, item in enumerate(value):
             if type(item) is not kind:
                 raise Odd("type", f"{name}[{place}]", f"send {what} of items")
+            if not codes and int(item) < 0:  # no item to the graph, and `only` of none shows all
+                raise Odd("range", f"{name}[{place}]", "send numbers of items, 0 or more")
         # Of an item that is not known no list holds anything: a number beyond, which is none's.
-        items = [min(coded.number(item, codes), float(coded.MOST)) for item in value]
+        # It is bounded first: an integer of JSON may be more than a float holds.
+        known = value if codes else [min(item, BEYOND) for item in value]
+        items = [coded.number(item, codes) for item in known]
         if items or name == ONLY:
-            found[name] = np.array([items or [coded.MOST]], dtype=np.int64)
+            found[name] = np.array([items or [BEYOND]], dtype=np.int64)
     return found
 
 
@@ -72,13 +79,14 @@ def of_texts(
 ) -> tuple[Wanted, dict[int, str]]:
     """Return the inputs for the rows of a file, and which of these have a field that is wrong.
 
-    A cell holds numbers with blanks between them, or a list of JSON as in the column `items`.
+    A cell holds one item, several with blanks between them, or a list of JSON as in the column
+    `items`. Of texts with blanks a name of an item stays whole, and what is no list of names, too.
     """
     read_rows: list[Wanted] = []
     wrong: dict[int, str] = {}
     for place, values in enumerate(zip(*cells.values(), strict=True)):
         try:
-            told = {name: _cell(name, value) for name, value in zip(cells, values, strict=True)}
+            told = {n: _cell(n, value, codes) for n, value in zip(cells, values, strict=True)}
             read_rows.append(read(told, codes))
         except Odd as odd:
             wrong[place] = f"{odd.place}: {odd.rule}"
@@ -94,23 +102,33 @@ def of_texts(
     return found, wrong
 
 
-def _cell(name: str, value: Any) -> Any:
+def _cell(name: str, value: Any, codes: Mapping[str, float]) -> Any:
     """Return what a cell of a file says, None where it is empty."""
-    if value is None or not isinstance(value, str):
-        return value if name == SEEN or value is None else _listed(value)
-    text = value.strip()
+    if name == SEEN:
+        return dialect.plain(value, "boolean")
+    items = _items(name, value.strip(), codes) if isinstance(value, str) else _listed(value)
+    if not codes or not isinstance(items, list):
+        return items
+    return [dialect.text(item) if type(item) in (int, float) else item for item in items]
+
+
+def _items(name: str, text: str, codes: Mapping[str, float]) -> Any:
     if not text:
         return None
-    if name == SEEN:
-        return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
-    if text.startswith("["):
+    if text.startswith("[") and dialect.level(text) not in codes:
         try:
             return json.loads(text)
         except ValueError:
             raise Odd("type", name, "send a list") from None
     parts = text.split()
-    return [int(part) for part in parts] if all(map(str.isdecimal, parts)) else [text]
+    if not codes:
+        whole = all(part.isdecimal() and len(part) <= DIGITS for part in parts)
+        return [int(part) for part in parts] if whole else [text]
+    several = dialect.level(text) not in codes and all(
+        part.isdecimal() or dialect.level(part) in codes for part in parts
+    )
+    return parts if several else [text]
 
 
 def _listed(value: Any) -> Any:
-    return list(value) if hasattr(value, "__iter__") else [value]
+    return list(value) if hasattr(value, "__iter__") else None if value is None else [value]
