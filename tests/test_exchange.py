@@ -138,6 +138,64 @@ def test_another_judgement_and_another_state_follow(
     ]
 
 
+def test_damage_of_equal_length_is_mended_by_another_push(
+    project: Project, clone: Project, place: str
+) -> None:
+    exchange.push(project, place)
+    name = f"small/v1/{sealed(place).files['golden.json']}"
+    good = stores.opened(place).read(name) or b""
+    stores.opened(place).write(name, good[:-2] + bytes([good[-2] ^ 1]) + good[-1:])
+    with pytest.raises(ProjectError, match=r"golden\.json is changed.*push it again"):
+        exchange.pull(clone, place)
+    told = exchange.push(project, place)
+    assert told["sent_bytes"] == len(good) and not told["was_there"]
+    assert stores.opened(place).read(name) == good
+    exchange.pull(clone, place)
+
+
+def test_of_two_pushes_at_once_the_first_seal_stays(
+    project: Project, clone: Project, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small.train(clone, rows=600, seed=9)  # another v1
+    kind = type(stores.opened(place))
+    create = kind.create
+
+    def later(self: stores.Store, name: str, content: bytes) -> bool:
+        monkeypatch.setattr(kind, "create", create)
+        exchange.push(project, place)  # after the other has seen that no seal is there
+        return create(self, name, content)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(kind, "create", later)
+    with pytest.raises(ProjectError, match=r"v1\.json came from another push at this moment"):
+        exchange.push(clone, place, "v1")
+    manifest = storage.sha256(project.path("models/v1/manifest.json"))
+    assert sealed(place).files["manifest.json"] == manifest
+    assert exchange.push(project, place)["was_there"]
+    with pytest.raises(ProjectError, match="is another model"):
+        exchange.push(clone, place, "v1")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_writers_of_a_shared_folder_leave_each_other_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    store = stores.opened(str(tmp_path))
+    others = tmp_path / ".a.json.0123abcd.tmp"
+    others.write_bytes(b"half")
+    if not links:  # as FAT
+
+        def none(*_: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr("os.link", none)
+    assert store.create("a.json", b"1") and not store.create("a.json", b"2")
+    assert store.read("a.json") == b"1"
+    store.write("a.json", b"3")
+    store.write("a.json", others)
+    assert store.read("a.json") == b"half" == others.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [others.name, "a.json"]
+
+
 CHANGES: dict[str, tuple[Callable[[str, exchange.Seal], None], str]] = {
     "changed": (
         lambda place, old: stores.opened(place).write(
@@ -211,15 +269,12 @@ def test_a_push_or_pull_that_ends_in_the_middle_leaves_nothing_half(
     project: Project, clone: Project, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kind = type(stores.opened(place))
-    write = kind.write
     with monkeypatch.context() as patch:
 
-        def breaks(self: stores.Store, name: str, content: bytes | Path) -> None:
-            if name.endswith(".json"):
-                raise KeyboardInterrupt
-            write(self, name, content)  # type: ignore[arg-type]
+        def breaks(*_: object) -> bool:
+            raise KeyboardInterrupt
 
-        patch.setattr(kind, "write", breaks)
+        patch.setattr(kind, "create", breaks)  # of the seal
         with pytest.raises(KeyboardInterrupt):
             exchange.push(project, place)
     with pytest.raises(ProjectError, match="no version of small is there: `ml push` puts one"):

@@ -54,32 +54,61 @@ def read_json(path: Path, type: type[T] = dict) -> T:  # type: ignore[assignment
         ) from None
 
 
+def create_bytes(path: Path, content: bytes) -> bool:
+    """Write a new file at once; False, and nothing is changed, where one is there already."""
+    with _temporary(path) as temporary:
+        temporary.write_bytes(content)
+        _flush(temporary)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without links
+            try:
+                with path.open("xb") as file:
+                    file.write(content)
+            except FileExistsError:
+                return False
+    return True
+
+
 @contextmanager
-def replacing_file(path: Path) -> Iterator[Path]:
+def replacing_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """Give a new file in the same folder that becomes `path` when the block ends well.
 
     A link at `path` stays, and what it names is replaced; an existing file's mode stays. The new
     file has a name that nobody can foresee, so that no link planted there is followed; what a kill
-    leaves is gone after the next write. The project's lock keeps two writers apart.
+    leaves is gone after the next write. The project's lock keeps two writers apart: in a folder
+    that is `shared` there is none, and what may be another writer's stays.
     """
     path = Path(os.path.realpath(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for pattern in ("", ".????????"):
+    for pattern in () if shared else ("", ".????????"):
         for left in path.parent.glob(f".{glob.escape(path.name)}{pattern}.tmp"):
             with suppress(OSError):
                 left.unlink()
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    try:
+    with _temporary(path) as temporary:
         mode = stat.S_IMODE((path if path.exists() else temporary).stat().st_mode)
         temporary.chmod(mode | stat.S_IWUSR)
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        _flush(temporary)
         temporary.chmod(mode)
         os.replace(temporary, path)
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
+        yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 @contextmanager

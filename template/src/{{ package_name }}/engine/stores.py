@@ -32,6 +32,9 @@ class Store(Protocol):
     def write(self, name: str, content: bytes | Path) -> None:
         """Put a file there, or another in its place, at once."""
 
+    def create(self, name: str, content: bytes) -> bool:
+        """Put a new file there at once; False, and nothing is changed, where one is already."""
+
     def size(self, name: str) -> int | None:
         """Return the bytes of a file, None where there is none."""
 
@@ -73,12 +76,17 @@ class Folder:
 
     def write(self, name: str, content: bytes | Path) -> None:
         """Put a file there, or another in its place, at once."""
-        with self._asked():
+        path = self.root / name
+        with self._asked(), storage.replacing_file(path, shared=True) as temporary:
             if isinstance(content, bytes):
-                storage.write_bytes(self.root / name, content)
-                return
-            with storage.replacing_file(self.root / name) as temporary:
+                temporary.write_bytes(content)
+            else:
                 storage.copy_hashed(content, temporary)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Put a new file there at once; False, and nothing is changed, where one is already."""
+        with self._asked():
+            return storage.create_bytes(self.root / name, content)
 
     def size(self, name: str) -> int | None:
         """Return the bytes of a file, None where there is none."""
@@ -131,6 +139,15 @@ class Bucket:
         """Put a file there, or another in its place, at once; large ones go in parts."""
         with self._asked(name):
             self._library.put(self._store, self.lead + name, content)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Put a new file there at once; False, and nothing is changed, where one is already."""
+        with self._asked(name):
+            try:
+                self._library.put(self._store, self.lead + name, content, mode="create")
+            except driver("obstore.exceptions", GROUP).AlreadyExistsError:
+                return False
+        return True
 
     def size(self, name: str) -> int | None:
         """Return the bytes of a file, None where there is none."""

@@ -1,9 +1,9 @@
 """Versions that go to another place, a folder or an object store, and come from there.
 
 There a version is its files, each named by its SHA-256, and one seal that names them: a signed
-document that is written last and replaced at once. So a version is there whole or not at all, also
-while two push it, and no change of a file stays unseen: the seal tells, and only the owner of the
-project's key can write one.
+document that is written last and replaced at once, and the first one only where none is. So a
+version is there whole or not at all, also while two push it, and no change of a file stays unseen:
+the seal tells, and only the owner of the project's key can write one.
 """
 
 import re
@@ -88,12 +88,20 @@ def push(project: Project, destination: str, version: str | None = None) -> dict
     for number, (name, data) in enumerate(content.items(), 1):
         progress.tell(f"sending {named}, file", number, len(content))
         blob = _blob(slug, named, seal.files[name])
-        if store.size(blob) != len(data) or (before and name not in before.files):
+        there = store.read(blob)  # whole: damage may leave the length
+        if there is None or storage.sha256_bytes(there) != seal.files[name]:
             store.write(blob, data)
             sent += len(data)
     if before != seal:
         text = msgspec.json.encode(seal).decode()
-        store.write(place, storage.json_bytes(_Signed(text, sign(text.encode()))))
+        signed = storage.json_bytes(_Signed(text, sign(text.encode())))
+        if before:
+            store.write(place, signed)
+        elif not store.create(place, signed):
+            raise ProjectError(
+                f"{destination}: {place} came from another push at this moment and stays: push "
+                "again to see whether it is the same model"
+            )
     old = set(before.files.values() if before else ()) - set(seal.files.values())
     for digest in sorted(old):  # an older state may hold who has been forgotten since
         store.remove(_blob(slug, named, digest))
