@@ -440,6 +440,26 @@ def test_a_model_that_the_interface_lacks_is_not_served(project: Project) -> Non
     assert path.is_file()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "nothing"),
+    [
+        ("api_keys", "keys", '""'),
+        ("jwt_audience", "churn", '""'),
+        ("jwt_issuer", "us", '""'),
+        ("fallback", "{probability: 0.1}", "{}"),
+    ],
+)
+def test_what_only_http_heeds_is_refused_in_one_line(
+    project: Project, monkeypatch: pytest.MonkeyPatch, name: str, value: str, nothing: str
+) -> None:
+    monkeypatch.setenv(f"ML_SERVING__{name.upper()}", value)
+    with pytest.raises(ProjectError, match=rf"serving\.{name} acts over HTTP only") as refused:
+        grpc.create_app(Project(project.root))
+    assert "\n" not in str(refused.value)
+    monkeypatch.setenv(f"ML_SERVING__{name.upper()}", nothing)  # as it says
+    grpc.create_app(Project(project.root)).close()
+
+
 def test_rest_and_grpc_cannot_listen_twice(project: Project, running: Running) -> None:
     async def start() -> None:
         grpc.Server(grpc.create_app(project), running.address)

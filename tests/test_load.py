@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import helpers.bundles as small
@@ -138,6 +139,19 @@ def test_the_grpc_service_is_asked_by_its_own_calls(project: Project, tmp_path: 
     assert load.way_of(made, "rest") == ("rest", rest_load)
     with pytest.raises(ProjectError, match="--mode batch: give grpc or rest"):
         load.way_of(made, "batch")
+
+
+@pytest.mark.parametrize(("way", "said"), [(rest_load, "ml serve"), (grpc_load, "ml grpc serve")])
+def test_a_service_that_does_not_start_is_said_with_its_command(
+    project: Project, monkeypatch: pytest.MonkeyPatch, way: Any, said: str
+) -> None:
+    ended = SimpleNamespace(poll=lambda: 2, pid=0)
+    monkeypatch.setattr(load, "beside", lambda *_: nullcontext(ended))
+    with (
+        pytest.raises(ProjectError, match=f"does not start: `{said}` says why"),
+        load._service(project, way),
+    ):
+        pass
 
 
 @contextmanager

@@ -44,6 +44,9 @@ CODES = {
 }
 GONE, LATE = 499, 504  # the caller went away; the caller's deadline passed
 
+# Settings that only HTTP heeds: who sets one would believe that callers are asked for keys.
+REST_ONLY = ("api_keys", "jwt_audience", "jwt_issuer", "fallback")
+
 Context = Any  # grpc.aio.ServicerContext[bytes, bytes], which grpcio does not type
 
 
@@ -338,6 +341,13 @@ class Server:
 
 def create_app(project: Project) -> Calls:
     """Return the service, ready for a server; ProjectError when there is no usable champion."""
+    limits = project.config.serving
+    if name := next((name for name in REST_ONLY if getattr(limits, name)), ""):
+        nothing = "{}" if name == "fallback" else '""'
+        raise ProjectError(
+            f"serving.{name} acts over HTTP only: for `ml grpc serve` set "
+            f"ML_SERVING__{name.upper()} to {nothing}; --tls-ca lets callers with a certificate in"
+        )
     return Calls(project, proto.of(project))
 
 

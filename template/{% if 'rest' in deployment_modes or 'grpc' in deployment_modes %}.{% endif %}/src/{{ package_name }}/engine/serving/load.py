@@ -216,7 +216,8 @@ def _service(project: Project, way: Way) -> Iterator[tuple[int, int]]:
         end = time.monotonic() + START_SECONDS
         while not _answers(port):
             if process.poll() is not None or time.monotonic() > end:
-                raise ProjectError(f"the service does not start: `ml {command[3]}` says why")
+                asked = " ".join(way.command(port)).partition(" --")[0]
+                raise ProjectError(f"the service does not start: `ml {asked}` says why")
             time.sleep(0.1)
         yield port, process.pid
 
