@@ -9,11 +9,13 @@ import pytest
 import yaml
 from helpers import tables
 from helpers.plan import render_plan
-from helpers.rendering import ROOT
+from helpers.rendering import ROOT, render
 
 from package_name.engine import use
 from package_name.engine.settings import Project
 from package_name.planner import check, measured
+
+TASKS = [path.parent.name for path in sorted((ROOT / "questions").glob("*/blocks.jinja"))]
 
 
 @cache
@@ -118,6 +120,21 @@ def test_what_makes_answers_fast_is_decided_with_its_reason(
     assert said in speed and "8-bit integers" in speed and "would outlive its model" in speed
     light = plan(deployment_modes=modes, plan_depth="light")["blocks"]["DEP-02"]["lines"]
     assert light and not any(line.startswith("Speed: ") for line in light)
+
+
+@pytest.mark.parametrize(
+    ("task", "mode"),
+    [*((task, "rest") for task in TASKS), ("multiclass", "edge"), ("regression", "edge")],
+)
+def test_what_was_measured_of_probabilities_stands_where_a_model_gives_them(
+    task: str, mode: str, tmp_path: Path
+) -> None:
+    made = render(tmp_path, task_type=task, plan_depth="standard", deployment_modes=[mode])
+    found = yaml.safe_load((made / "plan/plan.yaml").read_text("utf-8"))
+    (why,) = [line for line in found["blocks"]["DEP-02"]["lines"] if "8-bit integers" in line]
+    assert "only matrices of networks shrink by them" in why
+    gives = task in ("binary", "multiclass", "multilabel")
+    assert ("of a forest" in why, "probabilities moved" in why) == (gives, gives), why
 
 
 def test_machines_by_month_have_a_range() -> None:
