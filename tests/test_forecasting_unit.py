@@ -24,7 +24,13 @@ from forecasting_package.engine.model.scorer import (  # noqa: E402
     NumericFeature,
     session,
 )
-from forecasting_package.engine.model.seasons import Recent, Season, Smoothed, Winters  # noqa: E402
+from forecasting_package.engine.model.seasons import (  # noqa: E402
+    Recent,
+    Season,
+    Smoothed,
+    Winters,
+    phases,
+)
 from forecasting_package.engine.rhythm import RHYTHMS  # noqa: E402
 
 FIRST = dt.date(2026, 1, 5)
@@ -123,6 +129,77 @@ def test_a_series_that_grows_is_led_on_and_a_season_may_multiply() -> None:
     gaps = series([None, None, *([5.0, None] * 20)])
     assert asked((both["led"],), gaps, [50])["led"] == pytest.approx(5)
     assert np.isnan(asked((both["led"],), series([None, None, None]), [3])["led"])
+
+
+def weekly(values: list[float | None], shop: str = "a") -> pl.DataFrame:
+    """Return a series, one row a week."""
+    days = [FIRST + dt.timedelta(days=7 * n) for n in range(len(values))]
+    return series(values, shop).with_columns(day=pl.Series(days))
+
+
+def of_year(**more: Any) -> tuple[Any, ...]:
+    """Return what looks back by years of weeks."""
+    year = {"days": 364, **NAMES, **more}
+    return (
+        Season(name="before", days=364, **NAMES),
+        Smoothed(name="smoothed", level=0.1, **year),
+        Winters(name="led", **year),
+    )
+
+
+def test_a_season_has_a_place_for_each_step() -> None:
+    times = history.times(weekly([1.0] * 60)["day"])
+    events = history.Events(np.zeros(1, np.uint64), np.array([60]), times, {})
+    for days, step, months, parts in (
+        (364, 7, 0, 52),
+        (1, 1 / 24, 0, 24),
+        (1, 7, 0, 1),
+        (9, 1, 12, 12),
+    ):
+        feature = Winters(name="x", days=days, step=step, months=months, **NAMES)
+        assert phases(events, feature)[0] == parts
+    places = phases(events, of_year(step=7)[2])[1]
+    assert sorted(places[:52]) == list(range(52)) and (places[52:] == places[:8]).all()
+
+
+def test_a_short_history_with_a_long_season_has_its_level_from_the_whole_season() -> None:
+    """Drawn weeks of three years: after one season smoothing is at least as good as the last."""
+    rng = np.random.default_rng(4)
+    week = np.arange(156)
+    truth = 200 * (1 + 0.4 * np.sin(2 * np.pi * week / 52))
+    drawn = np.round(truth * (1 + 0.08 * rng.standard_normal(156)))
+    rows = weekly(drawn.tolist())
+    errors = []
+    for origin in range(60, 150, 6):
+        days = [7 * (origin + n) for n in range(6)]
+        found = asked(of_year(step=7), rows.head(origin), days)
+        errors.append(np.abs(found.to_numpy() - drawn[origin : origin + 6, None]))
+    before, smoothed, led = np.concatenate(errors).mean(axis=0)
+    assert smoothed < before and led < before  # each was more than twice of it
+
+
+def test_the_first_season_knows_nothing_that_comes_after_the_origin() -> None:
+    """Across the end of the first season its mean is that of what was known."""
+    rng = np.random.default_rng(5)
+    values = rng.integers(100, 200, 70).astype(float).tolist()
+    planted = [*values[:48], *([9999.0] * 22)]
+    days = [7 * n for n in range(48, 60)]
+    found = [asked(of_year(step=7), weekly(v), days, ahead=85) for v in (values, planted)]
+    assert found[0].equals(found[1], null_equal=True)
+    # All of the year but a few weeks is known: the forecast is what was a year before.
+    told = asked(of_year(step=7), weekly(values[:48]), [7 * n for n in range(52, 60)])
+    for name in ("smoothed", "led"):
+        np.testing.assert_allclose(told[name], values[:8], rtol=1e-6)
+
+
+def test_a_missing_value_is_a_step_of_the_trend() -> None:
+    growing = [100.0 + 2 * n for n in range(140)]
+    (feature,) = (Winters(name="led", **NAMES),)
+    led = {}
+    for name, rows in {"none": growing, "missing": [*growing, *([None] * 9)]}.items():
+        led[name] = asked((feature,), series(rows), [150])["led"]
+    assert led["missing"] == pytest.approx(led["none"], rel=1e-6)
+    assert led["none"] > growing[-1] + 5
 
 
 def test_each_series_chooses_alone() -> None:

@@ -94,13 +94,15 @@ class Season(_Series, frozen=True, kw_only=True):
 class Smoothed(_Series, frozen=True, kw_only=True):
     """Level and season of all earlier values, smoothed exponentially, at the row's time.
 
-    Both start as plain means and then follow each value by a share of its error: `level` of it, and
-    of what is left `season`. The season has `days`, or `months` of the calendar with a place for
-    each (Winters 1960, without trend). Missing values change nothing.
+    Both start as means of the first season and then follow each value by a share of its error:
+    `level` of it, and of what is left `season`. The season has `days`, with a place for each `step`
+    of days, or `months` of the calendar with a place for each (Winters 1960, without trend).
+    Missing values change nothing.
     """
 
     days: Days = 7
     months: Months = 0
+    step: Days = 1
     level: Share = 0.1
     season: Share = 0.1
     purpose: ClassVar[str] = "where level and season stood, all earlier values weighed"
@@ -114,11 +116,16 @@ class Smoothed(_Series, frozen=True, kw_only=True):
         level, season = np.zeros(len(values)), np.zeros(len(values))
         now, seen = np.zeros(len(events.keys)), np.zeros(len(events.keys))
         states, visits = np.zeros((len(events.keys), parts)), np.zeros((len(events.keys), parts))
+        first, start = winters.First(len(events.keys), parts), np.zeros(len(values))
+        fresh, over = np.zeros(len(values), bool), np.zeros(len(values), bool)
         for step in range(int(events.counts.max(initial=0))):
             alive = np.flatnonzero(events.counts > step)
             at = events.first[alive] + step
             phase, value = part[at], values[at]
             known = ~np.isnan(value)
+            ended = first.ends(alive, phase, known)
+            now[ended], states[ended] = first.mean[ended], first.apart(ended)
+            fresh[at] = first.takes(alive, phase, value, known)
             error = np.where(known, value - now[alive] - states[alive, phase], 0.0)
             seen[alive] += known
             visits[alive, phase] += known
@@ -126,19 +133,24 @@ class Smoothed(_Series, frozen=True, kw_only=True):
             of_season = np.maximum(self.season, 1 / (1 + visits[alive, phase]))
             now[alive] += share * error
             states[alive, phase] += of_season * (1 - share) * error
-            level[at], season[at] = now[alive], states[alive, phase]
+            level[at], season[at] = now[alive], np.where(fresh[at], value, states[alive, phase])
+            start[at], over[at] = first.mean[alive], first.over[alive]
         level[np.isnan(values) & (level == 0)] = np.nan  # nothing was known yet
-        events.prepared[self] = level, season
+        events.prepared[self] = level, season, fresh, start, over
 
     def answer(self, events: Events, asked: Asked) -> Floats:
         """Add the last level and what its season stood at."""
-        level, season = events.prepared[self]
-        found = np.zeros(len(asked.moments))
-        looked = np.ones(len(asked.moments), bool)
+        level, season, fresh, start, over = events.prepared[self]
+        last = asked.first + asked.known - 1
+        found, now = np.zeros(len(last)), level[last]
+        looked = np.ones(len(last), bool)
         for place, there in periods(events, asked, self, SEARCHED):
-            found = np.where(looked & there, season[place], found)
+            seen = there & looked
+            apart = season[place] - np.where(fresh[place], start[last], 0.0)
+            found = np.where(seen, apart, found)
+            now = np.where(seen & fresh[place] & ~over[last], start[last], now)
             looked &= ~there
-        return np.asarray(level[asked.first + asked.known - 1] + found)
+        return np.asarray(now + found)
 
 
 class Winters(_Series, frozen=True, kw_only=True):
@@ -169,13 +181,15 @@ class Winters(_Series, frozen=True, kw_only=True):
         steps = np.rint((asked.moments - events.times[last]) / (self.step * DAY)).astype(np.int64)
         if self.months:
             steps = months_of(asked.moments) - months_of(events.times[last])
-        season = np.full((len(last), winters.BEST), np.nan)
+        season, level = np.full((len(last), winters.BEST), np.nan), winters.ahead(made, last, steps)
         looked = np.ones(len(last), bool)
         for place, there in periods(events, asked, self, SEARCHED):
-            of_best = np.take_along_axis(made.seasons[place], made.best[last], axis=1)
-            season = np.where((looked & there)[:, None], of_best, season)
+            seen = there & looked
+            season = np.where(seen[:, None], winters.season_of(made, last, place), season)
+            early = seen & made.fresh[place] & ~made.over[last]
+            level = np.where(early[:, None], made.start[last][:, None], level)
             looked &= ~there
-        return winters.joined(made, last, winters.ahead(made, last, steps), season)
+        return winters.joined(made, last, level, season)
 
 
 Seasonal = Smoothed | Winters
@@ -183,7 +197,8 @@ Seasonal = Smoothed | Winters
 
 def phases(events: Events, feature: Seasonal) -> tuple[int, Places]:
     """Return how many places a season has, and which one each event is at, shape (events,)."""
-    parts, period = feature.months or max(1, round(feature.days)), round(feature.days * DAY)
+    parts = feature.months or max(1, round(feature.days / feature.step))
+    period = round(feature.days * DAY)
     if feature.months:
         return parts, months_of(events.times) % parts
     return parts, (events.times % period) * parts // period

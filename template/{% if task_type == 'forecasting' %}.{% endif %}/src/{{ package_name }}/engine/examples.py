@@ -43,6 +43,7 @@ def lookbacks(project: Project, contract: Contract) -> tuple[Lookback, ...]:
             f"see what was learnt; `ml update --data label_delay_days={furthest:.0f}`"
         )
     season: dict[str, Any] = {"days": apart.period, "months": apart.months, **names}
+    step = float(apart.days)
     year = () if apart.period >= YEAR else (Season(name=f"{of}.year_before", days=YEAR, **names),)
     return (
         DaysSince(name=f"{of}.days_ahead", by=names["by"], on=names["on"], most=furthest),
@@ -53,10 +54,10 @@ def lookbacks(project: Project, contract: Contract) -> tuple[Lookback, ...]:
         Season(name=f"{of}.seasons_before", seasons=4, **season),
         *year,
         *(
-            Smoothed(name=f"{of}.smoothed_{how}", level=share, **season)
+            Smoothed(name=f"{of}.smoothed_{how}", step=step, level=share, **season)
             for how, share in SMOOTHING.items()
         ),
-        Winters(name=f"{of}.smoothed_best", step=float(apart.days), **season),
+        Winters(name=f"{of}.smoothed_best", step=step, **season),
     )
 
 
