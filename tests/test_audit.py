@@ -82,6 +82,19 @@ def test_a_kill_and_lines_from_before_the_chain_break_nothing(tmp_path: Path) ->
     assert "line 2: the line before it" in audit.broken(path)
 
 
+def test_half_a_line_is_no_tampering_and_an_empty_log_no_fault(log: Path) -> None:
+    project: Any = SimpleNamespace(path=lambda name: log.parents[1] / name)
+    whole = log.read_bytes()
+    log.write_bytes(whole + whole.splitlines()[0][:40])
+    assert audit.broken(log) == "" and audit.run(project)[audit.LOG]["lines"] == LINES
+    log.write_bytes(whole[:40] + b"\n")  # with its end it is a line that somebody changed
+    assert "line 1: its words are others" in audit.broken(log)
+    log.write_bytes(b"")
+    assert audit.run(project) == {} and audit.told(audit.run(project)) == "nothing is logged yet"
+    with pytest.raises(ProjectError, match="at least 8 signs"):
+        audit.run(project, "abc")  # not: what was once the end is gone
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return Project(render(tmp_path_factory.mktemp("audit") / "p", plan_depth="regulated"))

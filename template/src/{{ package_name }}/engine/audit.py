@@ -45,9 +45,12 @@ def append(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def lines(path: Path) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
-    """Yield the number, the bytes and the content of each line, {} for a damaged one."""
+    """Yield the number, the bytes and the content of each whole line, {} for a damaged one.
+
+    What follows the last line break is what a killed command left half-written.
+    """
     content = path.read_bytes() if path.exists() else b""
-    for number, line in enumerate(content.splitlines(), 1):
+    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
         try:
             yield number, line, msgspec.json.decode(line, type=dict[str, Any])
         except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -88,16 +91,17 @@ def problems(project: Project) -> list[str]:
 def run(project: Project, head: str = "") -> dict[str, Any]:
     """Return what stands in each log, its head, and what was changed.
 
-    CheckFailed where a chain is broken, or where `head` was the end of one and is gone.
+    CheckFailed where a chain is broken, or where `head` was the end of one and is gone. A log
+    without a line is left out.
     """
+    if head and len(head) < 8:
+        raise ProjectError("--head: give at least 8 signs of a head")
     there = {name: project.path(name) for name in (LOG, TESTED) if project.path(name).exists()}
     heads = {name: [_hash(line) for _, line, _ in lines(path)] for name, path in there.items()}
     if found := problems(project):
         raise CheckFailed("; ".join(found))
     if head and not any(one.startswith(head) for every in heads.values() for one in every):
         raise CheckFailed(f"no line has the hash {head}: what was once the end of a log is gone")
-    if head and len(head) < 8:
-        raise ProjectError("--head: give at least 8 signs of a head")
     return {
         name: {
             "lines": len(every),
@@ -105,6 +109,7 @@ def run(project: Project, head: str = "") -> dict[str, Any]:
             "kinds": Counter(e.get("kind", "test set used") for *_, e in lines(there[name])),
         }
         for name, every in heads.items()
+        if every
     }
 
 
