@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from test_grpc import serving
 from test_serving_unit import serving_contract
 
-from package_name.engine import storage
+from package_name.engine import audit, storage
 from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.model import registry
 from package_name.engine.model.scorer import Scorer
@@ -191,6 +191,7 @@ def test_stage_by_stage_to_the_champion(answered, monkeypatch) -> None:
         report = canary_judge.decide(project, early="tried in a rehearsal")
         assert (report["outcome"], report["next_share"]) == ("go on", following), report
     assert registry.read(project).champion == "v2"
+    assert audit.entries(project, "promoted")[-1]["by"] == "canary"
     assert canary.read(project).ended
     outcomes = [one.outcome for one in canary.read(project).decisions]
     assert outcomes == ["hold", "go on", "hold", "go on", "go on"]

@@ -9,7 +9,7 @@ import onnx
 import pytest
 import yaml
 
-from package_name.engine import storage, task
+from package_name.engine import audit, git, storage, task
 from package_name.engine.data import contract
 from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.model import graph, plain, registry, retirement, stored_graph
@@ -50,9 +50,25 @@ def test_promote_and_roll_back(project):
         registry.rollback(project)
     registry.promote(project, "v1")
     assert registry.read(project).previous == []
+    assert len(audit.entries(project, "promoted")) == 4  # the last changed nothing
+    registry.promote(project, "v2")
+    assert registry.rollback(project, "eva@example.org") == "v1"
+    assert [e["by"] for e in audit.entries(project, "rolled back")][2:] == [
+        "unknown", "eva@example.org",
+    ]  # fmt: skip
     lines = registry.table(project).splitlines()
     assert [line.split()[0] for line in lines] == ["version", "v3", "v2", "v1"]
     assert "passed" in lines[1] and "champion" in lines[3]
+
+
+def test_whoever_git_signs_as_is_logged(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
+    assert git.user(tmp_path) == "unknown"
+    (tmp_path / "config").write_text("[user]\nname = Ana Maria\n")
+    assert git.user(tmp_path) == "Ana Maria"
+    (tmp_path / "config").write_text("[user]\nname = Ana Maria\nemail = ana@example.org\n")
+    assert git.user(tmp_path) == "ana@example.org"
 
 
 def test_a_version_that_was_judged_by_another_plan_is_not_promoted(project):
@@ -87,6 +103,10 @@ def test_a_closed_gate_needs_a_reason_and_the_reason_is_kept(project):
     forced = registry.read(project).versions[version].forced
     assert "pilot with ten users" in forced and "gate did not pass" in forced
     assert "pilot" in registry.table(project)
+    registry.promote(project, version, force_reason="and ten more", by="ana@example.org")
+    first, second = audit.entries(project, "promoted")  # also of what is the champion already
+    assert (first["forced"], first["by"]) == (forced, "unknown")
+    assert "and ten more" in second["forced"] and second["by"] == "ana@example.org"
 
 
 def test_another_contract_is_refused(project):
@@ -457,7 +477,10 @@ def test_a_retired_model_answers_no_more_and_its_files_are_listed(project):
         with pytest.raises(ProjectError, match="say why"):
             retirement.run(project, reason)
     assert registry.read(project).champion == "v2"
-    report = retirement.run(project, "the rule\ndoes as well")
+    report = retirement.run(project, "the rule\ndoes as well", "eva@example.org")
+    [note] = audit.entries(project, "retired")
+    assert (note["version"], note["by"]) == ("v2", "eva@example.org")
+    assert note["reason"] == "the rule does as well"
     assert statuses(project) == {"v1": "retired", "v2": "retired"}
     kept = storage.read_json(project.path("models/retired.json"), dict)
     for version in ("v1", "v2"):

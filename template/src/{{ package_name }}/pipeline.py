@@ -103,7 +103,7 @@ def _promote(project: Project) -> None:
 
     version = storage.read_json(project.path("reports/metrics.json"), dict[str, Any])
     if version["gate"]["passed"]:
-        registry.promote(project, version["version"])
+        registry.promote(project, version["version"], by="ml run")
 
 
 def _monitor(project: Project) -> None:

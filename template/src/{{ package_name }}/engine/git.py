@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from .errors import ProjectError
+from .formats import UNKNOWN
 
 SECONDS = 600  # the longest that git, Copier or uv may take
 FULL = "No space left on device|Out of diskspace|Disk quota exceeded"  # the second is git's
@@ -173,6 +174,15 @@ def state(folder: Path) -> tuple[str | None, bool]:
         return commit or None, bool(git(folder, "status", "--porcelain", "--", *places))
     except ProjectError:
         return None, False
+
+
+def user(folder: Path) -> str:
+    """Return the e-mail address, else the name, that git signs with here, "unknown" without."""
+    with suppress(ProjectError):
+        for name in ("user.email", "user.name"):
+            if found := git(folder, "config", name, codes=(0, 1)):
+                return found
+    return UNKNOWN
 
 
 def _reason(errors: str) -> str:

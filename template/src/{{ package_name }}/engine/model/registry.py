@@ -14,7 +14,7 @@ import msgspec
 from .. import audit, storage
 from ..data import contract
 from ..errors import CheckFailed, ProjectError
-from ..formats import number
+from ..formats import UNKNOWN, number
 from ..settings import Project
 from .history import STATE
 from .scorer import EVALUATED, MANIFEST, Manifest, Scorer
@@ -144,8 +144,10 @@ def set_evaluated(
     _write(project, registry)
 
 
-def promote(project: Project, version: str, *, force_reason: str | None = None) -> None:
-    """Make `version` the champion.
+def promote(
+    project: Project, version: str, *, force_reason: str | None = None, by: str = UNKNOWN
+) -> None:
+    """Make `version` the champion; the log of people says `by` whom.
 
     CheckFailed when its gate did not pass or its contract is not the project's, unless a reason is
     given, which is recorded. A bundle that does not verify is a ProjectError, whatever the reason.
@@ -163,15 +165,16 @@ def promote(project: Project, version: str, *, force_reason: str | None = None) 
         )
     if objections:
         entry.forced = f"{force_reason} (although {' and '.join(objections)})"
-    if registry.champion == version:
-        _write(project, registry)
-        return
-    if registry.champion is not None:
-        registry.versions[registry.champion].status = "retired"
-        registry.previous.append(registry.champion)
-    entry.status, registry.champion, registry.ended = "champion", version, None
+    changes = registry.champion != version
+    if changes:
+        if registry.champion is not None:
+            registry.versions[registry.champion].status = "retired"
+            registry.previous.append(registry.champion)
+        entry.status, registry.champion, registry.ended = "champion", version, None
     _write(project, registry)
-    audit.note(project, "promoted", version=version, forced=entry.forced if objections else None)
+    forced = entry.forced if objections else None
+    if changes or forced:
+        audit.note(project, "promoted", version=version, forced=forced, by=by)
 
 
 def objections(project: Project, version: str) -> list[str]:
@@ -197,13 +200,15 @@ def _objections(project: Project, registry: Registry, version: str, scorer: Scor
     return objections
 
 
-def end(project: Project, ended: Ended) -> None:
+def end(project: Project, ended: Ended, by: str = UNKNOWN) -> None:
     """Take the model out of use: no champion, and none to go back to."""
     registry = read(project)
+    champion = registry.champion
     if registry.champion is not None:
         registry.versions[registry.champion].status = "retired"
     registry.champion, registry.previous, registry.ended = None, [], ended
     _write(project, registry)
+    audit.note(project, "retired", version=champion, reason=ended.reason, by=by)
 
 
 def _judged_by_another_plan(project: Project, folder: Path) -> str:
@@ -213,7 +218,7 @@ def _judged_by_another_plan(project: Project, folder: Path) -> str:
     return next(iter(project.plan.changed(used)), "") if used else ""
 
 
-def rollback(project: Project) -> str:
+def rollback(project: Project, by: str = UNKNOWN) -> str:
     """Make the previous champion the champion again and return its version."""
     registry = read(project)
     if not registry.previous:
@@ -225,7 +230,7 @@ def rollback(project: Project) -> str:
     registry.versions[version].status = "champion"
     registry.champion = version
     _write(project, registry)
-    audit.note(project, "rolled back", version=version)
+    audit.note(project, "rolled back", version=version, by=by)
     return version
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from .. import storage
 from ..errors import ProjectError
-from ..formats import count, number
+from ..formats import UNKNOWN, count, number
 from ..settings import Project
 from . import registry
 
@@ -27,7 +27,7 @@ ELSEWHERE = (
 )
 
 
-def run(project: Project, reason: str) -> dict[str, Any]:
+def run(project: Project, reason: str, by: str = UNKNOWN) -> dict[str, Any]:
     """Revoke the champion and list every version with the hashes of its files.
 
     The list is written first: a kill leaves a model that still answers, or one that is retired.
@@ -53,7 +53,7 @@ def run(project: Project, reason: str) -> dict[str, Any]:
         "elsewhere": list(ELSEWHERE),
     }
     storage.write_json(project.path(ARCHIVE), report)
-    registry.end(project, ended)
+    registry.end(project, ended, by)
     return report
 
 

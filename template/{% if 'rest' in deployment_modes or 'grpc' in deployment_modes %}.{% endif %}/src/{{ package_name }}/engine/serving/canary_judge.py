@@ -143,7 +143,7 @@ def decide(
     if dry:
         return report
     if outcome == ON and following == 1:
-        registry.promote(project, trial.version)
+        registry.promote(project, trial.version, by="canary")
     if outcome == ON and following < 1:
         trial.share, trial.stage_since = following, decided.at
         trial.decisions.append(decided)
