@@ -5,14 +5,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from helpers.rendering import render
 
 from package_name.engine import audit, keys, overruling, prediction_log
-from package_name.engine.data import contract
+from package_name.engine.data import contract, forgotten
 from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.model import registry, trial
+from package_name.engine.model.output import Output
 from package_name.engine.model.scorer import Scorer
 from package_name.engine.settings import Project
 from package_name.planner import check, measured
@@ -140,7 +142,7 @@ def test_overruled_answers_are_recorded_without_personal_values_and_counted(
     found = overruling.counted(project, scorer)
     assert found == {
         "count": 3, "answers": 40, "share": 3 / 40, "people": 2,
-        "ways": [["True", "no", 3]], "level": "ok",
+        "ways": [["True", "False", 3]], "level": "ok",
     }  # fmt: skip
     for number in range(6, 30, 2):
         overruling.run(project, f"e{number}", "no", "paid", "Eva")
@@ -154,8 +156,69 @@ def test_overruled_answers_are_recorded_without_personal_values_and_counted(
     monkeypatch.delenv(keys.SECRET)
     with pytest.raises(ProjectError, match="set ML_KEY_SECRET"):
         overruling.run(project, "customer_id=C-17,snapshot_date=2026-01-31", "no", *by)
+    for which in ("customer=C-17", "customer_id=C-17,2026-01-31", "customer_id"):
+        listed = "of customer_id, snapshot_date$" if "=" in which else "no logged answer"
+        with pytest.raises(ProjectError, match=listed):
+            overruling.run(project, which, "no", *by)
+    with pytest.raises(ProjectError, match="yes or no, and 'maybe' is neither"):
+        overruling.run(project, "e0", "maybe", *by)
     report = {"level": "ok", "features": [], "source": "x", "overruled": found}
     assert "people overruled 3 answers, 7.5" in measured.MADE["drift"](report, project)["overruled"]
+
+
+def test_a_key_that_is_not_personal_is_hashed_too(project: Project) -> None:
+    agreed = contract.read(project.contract_path)
+    columns = tuple(msgspec.structs.replace(c, personal=False) for c in agreed.columns)
+    agreed = msgspec.structs.replace(agreed, columns=columns)
+    row = overruling._named(agreed, "customer_id=C-17, snapshot_date=2026-01-31")
+    assert row == {"keys": {"customer_id": "C-17", "snapshot_date": "2026-01-31"}}
+    kept = overruling._kept(project, agreed, row)["keys"]
+    key = project.path(forgotten.KEY).read_bytes()
+    assert kept == {
+        "customer_id": forgotten.hashed("C-17", key), "snapshot_date": "2026-01-31",
+    }  # fmt: skip
+    with pytest.raises(ProjectError, match="snapshot_date: 'soon' is no date"):
+        overruling._named(agreed, "snapshot_date=soon")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "read", "alike", "other"),
+    [
+        ("boolean", "No", False, False, True),
+        ("boolean", "1", True, True, False),
+        ("number", "12.0", 12.0, 12, 12.5),
+        ("integer", "2", 2, 2, 3),
+        ("text", "red", "red", "Red", "green"),
+        ("text", "Red", "Red", "Red", "Reds"),
+    ],
+)
+def test_a_decision_is_read_as_the_model_answers(
+    kind: Any, text: str, read: Any, alike: Any, other: Any
+) -> None:
+    said = overruling._read(Output("decision", kind, "decision"), text)
+    assert said == read and type(said) is type(read)
+    assert overruling._same(alike, said) and not overruling._same(other, said)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"), [("boolean", "none"), ("number", "a"), ("number", "nan")]
+)
+def test_a_decision_of_another_kind_is_refused(kind: Any, text: str) -> None:
+    with pytest.raises(ProjectError, match=f"the model decides .*'{text}' is n"):
+        overruling._read(Output("decision", kind, "decision"), text)
+
+
+def test_a_decision_in_words_is_masked(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = Output("class", "text", "decision")
+    scorer: Any = SimpleNamespace(version="v009", outputs=(output,), score="p")
+    monkeypatch.setattr(registry, "champion_folder", lambda _: project.root / "contracts")
+    monkeypatch.setattr(Scorer, "load", lambda *_, **__: scorer)
+    monkeypatch.setattr(contract, "read", lambda _, read=contract.read: read(project.contract_path))
+    monkeypatch.setattr(overruling, "_logged", lambda *_: {"version": "v009", "class": "Red"})
+    entry = overruling.run(project, "e1", "call ana@example.org", "why", "Eva")
+    assert (entry["answer"], entry["decision"]) == ("Red", "call (email)")
+    with pytest.raises(ProjectError, match="the model decided Red too"):
+        overruling.run(project, "e1", "red", "why", "Eva")
 
 
 def test_the_plan_tells_of_a_broken_log(project: Project) -> None:

@@ -102,6 +102,7 @@ def test_a_person_is_gone_from_every_file_and_stays_out(project: Project) -> Non
     gone = {one.file.split("/")[1]: one.rows_erased for one in certificate.files}
     assert gone["raw"] == 10 and gone["quarantine"] == gone["out.csv"] == gone["predictions"] == 1
     assert [(m.version, m.trained_on_them) for m in certificate.models] == [("v1", "yes")]
+    assert any("reports/audit.jsonl" in place for place in certificate.out_of_reach)
     said = erasing.told(certificate, path)
     assert "v1 (champion); `ml run` trains without" in said and "in.csv" in said
     assert "4 lines of data/predictions without a key" in said  # of two days, half lines too

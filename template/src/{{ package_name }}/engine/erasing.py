@@ -30,6 +30,8 @@ OUT_OF_REACH = (
     "backups, and copies outside this folder",
     "images and bundles that were delivered",
     "what callers were answered and keep",
+    "reports/audit.jsonl, whose lines hold together: event ids or keyed hashes of overruled "
+    "answers, with reasons",
 )
 Hit = Callable[[pl.DataFrame], pl.Series | None]  # rows to erase; None: the table cannot tell
 

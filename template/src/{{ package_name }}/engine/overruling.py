@@ -1,5 +1,6 @@
 """Answers that people overruled: recorded with reason and person, counted by `ml monitor`."""
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -8,10 +9,12 @@ import polars as pl
 
 from . import audit, keys, prediction_log, privacy
 from .data import contract as contracts
-from .data import validation
+from .data import forgotten, validation
 from .data.contract import Contract
+from .dialect import BOOLEANS
 from .errors import ProjectError
 from .model import registry
+from .model.output import Output
 from .model.scorer import Scorer
 from .settings import Project
 
@@ -23,8 +26,8 @@ def run(project: Project, which: str, decision: str, reason: str, by: str) -> di
     """Record that `by` decided otherwise than the model for a row; return the line of the log.
 
     `which` is the event id of a logged answer, or keys of the contract as NAME=VALUE, separated by
-    commas; of personal ones a hash is kept. ProjectError when no such row was answered, where
-    answers are logged, or when the model had decided the same.
+    commas; of all but the time a hash is kept. ProjectError when no such row was answered, where
+    answers are logged, when the decision is none of the model's kind, or the model's own.
     """
     folder = registry.champion_folder(project)
     scorer = Scorer.load(folder)
@@ -37,12 +40,16 @@ def run(project: Project, which: str, decision: str, reason: str, by: str) -> di
     found = _logged(project, row)
     if found is None and any(project.path("data/predictions").glob("*.jsonl")):
         raise ProjectError(f"no logged answer is that of {which}: see data/predictions")
-    facts: dict[str, Any] = {"version": (found or {}).get("version", scorer.version), **row}
+    version = (found or {}).get("version", scorer.version)
+    facts: dict[str, Any] = {"version": version, **_kept(project, agreed, row)}
+    output = _answer(scorer)
+    said = _read(output, decision)
     if not privacy.hidden(agreed.target):
-        answer = None if found is None else found.get(_answer(scorer))
-        if answer is not None and keys.plain(answer) == keys.plain(decision.lower()):
+        answer = None if found is None else found.get(output.name)
+        if answer is not None and _same(answer, said):
             raise ProjectError(f"the model decided {keys.plain(answer)} too: nothing is overruled")
-        facts |= {"answer": answer, "decision": decision}
+        facts |= {"answer": answer}
+        facts |= {"decision": privacy.shown(said) if isinstance(said, str) else said}
     return audit.note(project, KIND, **facts, reason=privacy.shown(reason), by=by)
 
 
@@ -66,21 +73,51 @@ def counted(project: Project, scorer: Scorer) -> dict[str, Any] | None:
     }
 
 
-def _answer(scorer: Scorer) -> str:
-    decided = [output.name for output in scorer.outputs if output.role == "decision"]
-    return decided[0] if decided else scorer.score
+def _answer(scorer: Scorer) -> Output:
+    decided = [output for output in scorer.outputs if output.role == "decision"]
+    return (decided or [output for output in scorer.outputs if output.name == scorer.score])[0]
+
+
+def _read(output: Output, text: str) -> bool | float | str:
+    """Return a decision as an answer of its kind; ProjectError where it is none."""
+    if output.kind == "boolean":
+        if text.lower() not in BOOLEANS:
+            raise ProjectError(f"the model decides yes or no, and {text!r} is neither")
+        return BOOLEANS[text.lower()]
+    if output.kind not in ("number", "integer"):
+        return text
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ProjectError(f"the model decides a number, and {text!r} is none: write 1200.50")
+    return int(value) if output.kind == "integer" and value.is_integer() else value
+
+
+def _same(answer: Any, said: bool | float | str) -> bool:
+    if isinstance(said, str):
+        return " ".join(keys.plain(answer).split()).casefold() == said.casefold()
+    return bool(answer == said)
 
 
 def _named(agreed: Contract, which: str) -> dict[str, Any]:
-    """Return how logs name a row."""
+    """Return how the log of predictions names a row; ProjectError for a key it does not have."""
+    if "=" not in which:
+        return {keys.EVENT_ID: which}
     known = {column.name: column for column in agreed.keys}
     pairs = [part.partition("=") for part in which.split(",")]
     if any(name.strip() not in known or not sign for name, sign, _ in pairs):
-        return {keys.EVENT_ID: which}
+        there = f"of {', '.join(known)}" if known else "but the contract has none"
+        raise ProjectError(
+            f"{which} names no row: give its event id, which has no =, or NAME=VALUE,... {there}"
+        )
     secret, found = keys.secret(), {}
     for name, _, text in pairs:
         column = known[name.strip()]
         [value] = validation.parse(pl.Series([text.strip()]), column).to_list()
+        if value is None:
+            raise ProjectError(f"{column.name}: {text.strip()!r} is no {column.kind}")
         if (said := keys.logged(column, value, secret)) is None:
             raise ProjectError(
                 f"{column.name} is personal, so that logs hold its hash alone: set {keys.SECRET}, "
@@ -88,6 +125,17 @@ def _named(agreed: Contract, which: str) -> dict[str, Any]:
             )
         found[column.name] = said
     return {"keys": found}
+
+
+def _kept(project: Project, agreed: Contract, row: dict[str, Any]) -> dict[str, Any]:
+    """Return what the log of people has of a row: no line of it is ever taken out, so a hash."""
+    if "keys" not in row:
+        return row
+    own = forgotten.secret(project)
+    plain = {column.name for column in agreed.keys if privacy.hidden(column)}
+    plain |= {agreed.time.name} if agreed.time else set()
+    named = row["keys"].items()
+    return {"keys": {n: text if n in plain else forgotten.hashed(text, own) for n, text in named}}
 
 
 def _logged(project: Project, row: dict[str, Any]) -> dict[str, Any] | None:
