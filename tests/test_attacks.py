@@ -122,6 +122,32 @@ def test_a_lie_is_found_only_in_columns_that_are_controlled_and_within_their_lim
     assert not held.any()
 
 
+class Seeing(Judge):
+    """Keeps what it is asked of the first column, and flags rows where that is above a half."""
+
+    def __init__(self) -> None:
+        self.seen: set[float] = set()
+
+    def predict(self, x: Any) -> dict[str, Any]:
+        self.seen |= {*x[:, 0].tolist()}
+        return {"probability": x[:, 0] / 10, "decision": x[:, 0] > 0.5}
+
+
+@pytest.mark.parametrize(("kind", "moves"), [("integer", True), ("boolean", False)])
+def test_no_value_is_tried_that_a_column_cannot_have(kind: Any, moves: bool) -> None:
+    rng = np.random.default_rng(0)
+    values = np.arange(40) % (40 if kind == "integer" else 2)
+    x = np.stack([values, values, np.zeros(40)], axis=1).astype(np.float32)
+    judge: Any = Seeing()
+    asked = {"a": Column(name="a", kind=kind, role="feature", required=True)}
+    some = np.flatnonzero(judge.predict(x)["decision"])
+    assert attacks.free_changes(judge, x, some, asked, 0.0).all()
+    assert judge.seen <= {*values.tolist()}  # no 3.5
+    small, noise = attacks.small_changes(judge, x, some, asked, 0.0, rng)
+    assert all(value.is_integer() for value in judge.seen)
+    assert small.any() == noise.any() == moves
+
+
 def test_a_limit_that_is_passed_warns_with_what_helps() -> None:
     def share(value: float) -> dict[str, float]:
         return {"value": value, "low": value - 0.01, "high": value + 0.01}

@@ -250,7 +250,8 @@ def free_changes(
     found = np.zeros(len(some), bool)
     for place, column in _places(scorer, columns):
         if place < len(scorer.spec.numeric):
-            values = np.unique(np.nanquantile(x[:, place], np.linspace(0, 1, STEPS)))
+            steps = np.linspace(0, 1, STEPS)
+            values = np.unique(np.nanquantile(x[:, place], steps, method="nearest"))
             values = values if column.required else np.append(values, np.nan)
         else:
             width = len(scorer.spec.categorical[place - len(scorer.spec.numeric)].levels)
@@ -274,8 +275,9 @@ def small_changes(
     """Say of some rows whether small moves of all numbers turn them: chosen moves, then chance.
 
     Each number is moved by SMALL standard deviations, whole ones by one at least, and stays within
-    the limits of the contract. Chosen is the direction that lowers the score, or that of the level
-    which is the likeliest; of an amount also the one that raises it.
+    the limits of the contract; a yes or no has no small move. Chosen is the direction that lowers
+    the score, or that of the level which is the likeliest; of an amount also the one that raises
+    it.
     """
     rows, before = x[some], scorer.predict(x[some])[_decision(scorer)]
     leading = scorer.predict(rows)[scorer.score].reshape(len(rows), -1).argmax(axis=1)
@@ -286,7 +288,7 @@ def small_changes(
 
     down, up, noise = rows.copy(), rows.copy(), rows.copy()
     for place, column in _places(scorer, columns):
-        if place >= len(scorer.spec.numeric):
+        if place >= len(scorer.spec.numeric) or column.kind == "boolean":
             continue
         reach = SMALL * float(np.nanstd(x[:, place].astype(np.float64)))
         reach = max(1.0, round(reach)) if column.kind == "integer" else reach
