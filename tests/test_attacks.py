@@ -4,16 +4,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from helpers import bundles
 from helpers.package import regression
 from helpers.rendering import render
 
-from package_name.engine import attacks
+from package_name.engine import attacks, audit, storage
+from package_name.engine.data import contract
 from package_name.engine.data.contract import Column
 from package_name.engine.errors import ProjectError
 from package_name.engine.model.fitting import Data
-from package_name.engine.model.scorer import CategoricalFeature, FeatureSpec, NumericFeature
+from package_name.engine.model.scorer import CategoricalFeature, FeatureSpec, NumericFeature, Scorer
 from package_name.engine.settings import Project
 from package_name.planner import measured_attacks
 
@@ -169,6 +172,21 @@ def test_a_limit_that_is_passed_warns_with_what_helps() -> None:
     loud["evasion"] = None
     assert "`controlled: true` of no column" in measured_attacks.told(loud, None)["turned"]  # type: ignore[arg-type]
     assert "not tried" in attacks.told(loud)
+
+
+def test_a_look_at_the_test_rows_is_logged(tmp_path: Path) -> None:
+    made = bundles.project(tmp_path)
+    version = bundles.train(made, rows=600)
+    scorer = Scorer.load(made.path(f"models/{version}"))
+    agreed = contract.read(made.contract_path)
+    assert attacks._evasion(made, scorer, agreed) is None  # which looks at no row
+    assert not made.path(audit.TESTED).exists()
+    ours = [msgspec.structs.replace(c, controlled=c.name == "amount") for c in agreed.columns]
+    agreed = msgspec.structs.replace(agreed, columns=tuple(ours))
+    assert attacks._evasion(made, scorer, agreed)["columns"] == ["amount"]  # type: ignore[index]
+    [(*_, entry)] = audit.lines(made.path(audit.TESTED))
+    digest = storage.sha256(made.path("data/processed/test.parquet"))
+    assert (entry["version"], entry["test_sha256"]) == (version, digest)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A model as one query: it answers as the model does, and the champion is held against it."""
 
 import datetime as dt
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,13 +9,16 @@ import duckdb
 import numpy as np
 import polars as pl
 import pytest
+from helpers import bundles
 from helpers.package import load, regression, sources
 
-from package_name.engine import warehouse
+from package_name import features
+from package_name.engine import audit, storage, warehouse
+from package_name.engine.data import contract
 from package_name.engine.data.contract import Column, Contract
 from package_name.engine.errors import ProjectError
 from package_name.engine.features import encode
-from package_name.engine.model import families
+from package_name.engine.model import families, registry
 from package_name.engine.model.fitting import Data
 from package_name.engine.model.scorer import CategoricalFeature, FeatureSpec, NumericFeature
 from package_name.models import FITTERS
@@ -162,6 +166,43 @@ def test_what_no_query_makes_is_refused() -> None:
     forest = families.random_forest(Data(X, Y, SPEC, 1), 0, {}, classify=True)
     with pytest.raises(ProjectError, match="only a linear model or a single tree"):
         warehouse.query(forest.model, SPEC, AGREED, "t")
+
+
+def test_the_model_is_chosen_before_the_test_rows_are_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = bundles.project(tmp_path)
+    registry.promote(made, bundles.train(made, rows=800))
+    agreed = contract.read(made.contract_path)
+    rows = pl.read_parquet(made.path("data/processed/valid.parquet"))
+    digest = storage.sha256(made.path("data/processed/valid.parquet"))
+    parts = SimpleNamespace(development=np.arange(400))
+    spec = features.fit(rows[:400], agreed)
+    data = Data(encode(spec, rows[:400]), bundles.labels(rows[:400]), spec, 1)
+
+    def cross_validate(model: str, *_: Any) -> Any:
+        assert not made.path(audit.TESTED).exists()
+        # Of the test rows the logistic regression has more: they were made so.
+        return SimpleNamespace(scores=[0.9, 0.8] if model == "decision_tree" else [0.7, 0.8])
+
+    training = SimpleNamespace(
+        prepare=lambda _: (rows, agreed, parts, digest, None),
+        development_data=lambda *_: data,
+        models=SimpleNamespace(FITTERS=FITTERS),
+        cross_validate=cross_validate,
+        fit=lambda _, name, some, params: FITTERS[name](some, 0, params),
+        decision=SimpleNamespace(needed_gain=lambda *_: 0.01),
+    )
+    monkeypatch.setattr(type(made), "facts", SimpleNamespace(note=dict))
+    report = warehouse.run(made, training)
+    assert report["model"] == "decision_tree" and [*report["metrics"]] == ["decision_tree"]
+    assert report["cv"] == {
+        "logistic_regression": pytest.approx(0.75), "decision_tree": pytest.approx(0.85),
+    }  # fmt: skip
+    assert report["metrics"]["decision_tree"] < report["champion"]  # a logistic regression
+    [(*_, entry)] = audit.lines(made.path(audit.TESTED))
+    test = storage.sha256(made.path("data/processed/test.parquet"))
+    assert (entry["version"], entry["test_sha256"]) == ("v1", test)
 
 
 @pytest.mark.parametrize(("gain", "enough"), [(0.004, True), (0.03, False)])

@@ -23,7 +23,7 @@ from .errors import ProjectError
 from .features import encode
 from .formats import number
 from .history import matrix_for
-from .model import registry
+from .model import registry, trial
 from .model.fitting import FIT_ROWS, Fitted, drawn
 from .model.plain import Forest, Linear, Link, Matrix, Model
 from .model.scorer import FeatureSpec, NumericFeature, Scorer
@@ -46,6 +46,7 @@ class Query(NamedTuple):
 def run(project: Project, training: Any, table: str = "") -> dict[str, Any]:
     """Write reports/model.sql, of the model with the best metric, and reports/warehouse.json.
 
+    The best is chosen by rows that it was not fitted to, and the test rows are asked once, of it.
     `training` is the module that fits models, `table` what the query reads. ProjectError when the
     features are none of SQL, or when the query answers otherwise than the model.
     """
@@ -59,29 +60,33 @@ def run(project: Project, training: Any, table: str = "") -> dict[str, Any]:
             "run `ml run` first, so that both belong together"
         )
     seed = project.config.training.seed
-    rows = taken(frame, drawn(parts.development, FIT_ROWS, seed))
+    rows = taken(frame, parts.development)
     # What features.py declares is made by the graph of a bundle, and no query knows it.
     data = training.development_data(project, rows, agreed)._replace(recipe=None)
     check(data.spec)
     name, mend = "data/processed/test.parquet", "run `ml train`"
-    test = validation.stored(project, name, mend, agreed)
-    y, x = targets.values(test, agreed.target), encode(data.spec, test)
-    champion = scorer.predict(matrix_for(scorer, test))[scorer.score]
     primary, level = scorer.manifest.primary_metric, task.level(scorer.manifest.decision)
     sign, among = metrics.sign(primary), task.compared(level)
-    fitted: dict[str, Fitted] = {}
+    means: dict[str, float] = {}
     for model in (name for name in MODELS if name in training.models.FITTERS):
-        progress.tell(f"fitting {model}")
-        fitted[model] = training.fit(project, model, data, {})
-    scores = {n: metrics.score(primary, y, one.predict(x), among) for n, one in fitted.items()}
-    best = max(scores, key=lambda model: sign * scores[model])
-    asked = query(fitted[best].model, data.spec, agreed, table or agreed.name, data.levels)
+        checked = training.cross_validate(model, data, parts, project, {})
+        means[model] = float(np.mean(checked.scores))
+    best = max(means, key=lambda model: sign * means[model])
+    progress.tell(f"fitting {best}")
+    some = data.rows(drawn(np.arange(len(data.y)), FIT_ROWS, seed))
+    fitted = training.fit(project, best, some, {})
+    test, digest = validation.stored_hashed(project, name, mend, agreed)
+    trial.log_access(project, scorer.version, digest)
+    y, x = targets.values(test, agreed.target), encode(data.spec, test)
+    champion = scorer.predict(matrix_for(scorer, test))[scorer.score]
+    asked = query(fitted.model, data.spec, agreed, table or agreed.name, data.levels)
     hard = worse(test, data.spec)
-    engine, apart = prove(asked, agreed, table, hard, said(fitted[best], encode(data.spec, hard)))
+    engine, apart = prove(asked, agreed, table, hard, said(fitted, encode(data.spec, hard)))
     draws = resampling.resamples(project.config.evaluation.bootstrap, len(y))
-    of_sql = fitted[best].predict(x)
+    of_sql = fitted.predict(x)
+    score = metrics.score(primary, y, of_sql, among)
     gain = resampling.paired_gain(y, champion, of_sql, primary, among, draws=draws, seed=seed)
-    least = float(training.decision.needed_gain(project, scores[best]))
+    least = float(training.decision.needed_gain(project, score))
     report = {
         "version": scorer.version,
         "run": scorer.manifest.run,
@@ -90,7 +95,8 @@ def run(project: Project, training: Any, table: str = "") -> dict[str, Any]:
         "model": best,
         "table": table or agreed.name,
         "primary_metric": primary,
-        "metrics": scores,
+        "cv": means,
+        "metrics": {best: score},
         "champion": metrics.score(primary, y, champion, among),
         "gain": gain._asdict(),
         "min_gain": least,

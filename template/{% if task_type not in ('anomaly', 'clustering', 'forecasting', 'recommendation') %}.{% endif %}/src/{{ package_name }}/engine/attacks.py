@@ -20,7 +20,7 @@ from .data.kept import taken
 from .errors import ProjectError
 from .formats import number, percent
 from .history import matrix_for
-from .model import registry
+from .model import registry, trial
 from .model.fitting import Data, drawn
 from .model.plain import Matrix
 from .model.scorer import Scorer
@@ -190,7 +190,8 @@ def _evasion(project: Project, scorer: Scorer, agreed: Contract) -> dict[str, An
     if not columns:
         return None
     name, mend = "data/processed/test.parquet", "run `ml train`"
-    frame = validation.stored(project, name, mend, agreed)
+    frame, digest = validation.stored_hashed(project, name, mend, agreed)
+    trial.log_access(project, scorer.version, digest)
     x = matrix_for(scorer, frame)
     rng = np.random.default_rng(project.config.training.seed)
     answers = scorer.predict(x)
