@@ -11,7 +11,7 @@ from helpers import package
 package.recommendation()
 
 from recommendation_package import models, value  # noqa: E402
-from recommendation_package.engine import history, metrics, performance, task  # noqa: E402
+from recommendation_package.engine import history, metrics, performance, privacy, task  # noqa: E402
 from recommendation_package.engine.data import (  # noqa: E402
     sample,
     signal,
@@ -94,6 +94,16 @@ def test_items_with_names_have_numbers_that_stay(tmp_path: Path) -> None:
         target.outcome(frame, named)
     texts = signal.outcome(named, np.array([3.0, 3.0, 7.0]))
     assert texts.to_list() == ["item 3", "item 3", "item 7"]
+
+
+def test_names_of_personal_items_are_not_listed(tmp_path: Path) -> None:
+    named = Column(name="friend", kind="category", role="target", personal=True)
+    with pytest.raises(ProjectError, match=r"items\.json would hold the values of friend"):
+        coded.add(tmp_path, named, pl.Series(["Ana", "Eva"]))
+    assert not [*tmp_path.iterdir()]
+    numbered = Column(name="friend", kind="integer", role="target", personal=True)
+    coded.add(tmp_path, numbered, pl.Series([7, 8]))
+    assert coded.FILE in privacy.NEEDED
 
 
 @pytest.mark.parametrize("exclude", [True, False])

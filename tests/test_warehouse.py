@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import duckdb
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -28,6 +29,7 @@ regression()
 load("multiclass_package", sources("multiclass"))
 from multiclass_package import models as of_classes  # noqa: E402
 from multiclass_package.engine import warehouse as sql_of_classes  # noqa: E402
+from multiclass_package.engine.errors import ProjectError as ErrorOfClasses  # noqa: E402
 from multiclass_package.engine.model.fitting import Data as DataOfClasses  # noqa: E402
 from regression_package import models as of_numbers  # noqa: E402
 from regression_package.engine import warehouse as sql_of_numbers  # noqa: E402
@@ -162,10 +164,24 @@ def test_without_duckdb_polars_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_no_query_makes_is_refused() -> None:
     back: Any = SimpleNamespace(history=[SimpleNamespace(name="spent_90d")], texts=(), words=())
     with pytest.raises(ProjectError, match="look back cannot be written in SQL \\(spent_90d\\)"):
-        warehouse.check(back)
+        warehouse.check(back, AGREED)
     forest = families.random_forest(Data(X, Y, SPEC, 1), 0, {}, classify=True)
     with pytest.raises(ProjectError, match="only a linear model or a single tree"):
         warehouse.query(forest.model, SPEC, AGREED, "t")
+
+
+def personal(*names: str) -> Contract:
+    columns = (msgspec.structs.replace(c, personal=c.name in names) for c in AGREED.columns)
+    return msgspec.structs.replace(AGREED, columns=tuple(columns))
+
+
+def test_no_query_holds_levels_of_a_personal_column() -> None:
+    with pytest.raises(ProjectError, match=r"model\.sql would hold .* \(it's\): score with"):
+        warehouse.check(SPEC, personal("it's", "n"))
+    for given in (personal(), personal("n", "id", "y")):  # of which no query names a value
+        warehouse.check(SPEC, given)
+    with pytest.raises(ErrorOfClasses, match=r"personal columns \(y\)"):  # p_low, p_high
+        sql_of_classes.check(SPEC, personal("y"), ("low", "high"))
 
 
 def test_the_model_is_chosen_before_the_test_rows_are_asked(

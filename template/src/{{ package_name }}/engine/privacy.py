@@ -20,7 +20,10 @@ WITHIN = {
 }
 FOUND = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in WITHIN.items()))
 # The contract is the team's; the levels of a category are part of the model itself.
-NEEDED = ("contract.odcs.yaml", "columns.json", "features.json", "model.onnx", "texts.npz")
+NEEDED = (
+    *("contract.odcs.yaml", "columns.json", "features.json", "items.json", "model.onnx"),
+    "texts.npz",
+)
 
 
 class Column(Protocol):

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import metrics, progress, resampling, storage, task
+from . import metrics, privacy, progress, resampling, storage, task
 from .data import target as targets
 from .data import validation
 from .data.contract import Column, Contract
@@ -63,7 +63,7 @@ def run(project: Project, training: Any, table: str = "") -> dict[str, Any]:
     rows = taken(frame, parts.development)
     # What features.py declares is made by the graph of a bundle, and no query knows it.
     data = training.development_data(project, rows, agreed)._replace(recipe=None)
-    check(data.spec)
+    check(data.spec, agreed, data.levels)
     name, mend = "data/processed/test.parquet", "run `ml train`"
     primary, level = scorer.manifest.primary_metric, task.level(scorer.manifest.decision)
     sign, among = metrics.sign(primary), task.compared(level)
@@ -108,8 +108,11 @@ def run(project: Project, training: Any, table: str = "") -> dict[str, Any]:
     return report
 
 
-def check(spec: FeatureSpec) -> None:
-    """ProjectError for features that no query makes of a row alone."""
+def check(spec: FeatureSpec, agreed: Contract, levels: tuple[str, ...] = ()) -> None:
+    """ProjectError for features that no query makes of a row alone, and for personal levels.
+
+    A query names each level of a category, and each of a target of several classes.
+    """
     texts: list[Any] = [*spec.texts, *spec.words]
     others = {
         "look back": [feature.name for feature in spec.history],
@@ -121,6 +124,12 @@ def check(spec: FeatureSpec) -> None:
                 f"features that {why} cannot be written in SQL ({', '.join(names)}): score with "
                 "the bundle, or give these columns the role excluded and train again"
             )
+    named = [agreed.column(item.column) for item in spec.categorical]
+    if told := sorted(privacy.hidden_names([*named, *([agreed.target] if levels else [])])):
+        raise ProjectError(
+            f"{FILE} would hold values of personal columns ({', '.join(told)}): score with the "
+            "bundle, or give those that are features the role excluded and train again"
+        )
 
 
 def query(

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import dialect, storage
+from .. import dialect, privacy, storage
 from ..errors import ProjectError
 
 if TYPE_CHECKING:
@@ -40,9 +40,17 @@ def known(folder: Path, columns: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def add(folder: Path, target: Any, values: "pl.Series") -> None:
-    """Give items of the valid rows that have none yet the next numbers, in the order of names."""
+    """Give items of the valid rows that have none yet the next numbers, in the order of names.
+
+    ProjectError for personal ones: the list stands beside the contract, in git.
+    """
     if target.kind != "category":
         return
+    if privacy.hidden(target):
+        raise ProjectError(
+            f"contracts/{FILE} would hold the values of {target.name}, which is personal: name "
+            f"items by whole numbers up to {MOST}"
+        )
     names = read(folder)
     there = set(names)
     new = sorted({dialect.level(text) for text in values.drop_nulls().unique()} - there)
