@@ -125,6 +125,7 @@ def answered(scorer: Scorer, body: bytes) -> Any:
         SimpleNamespace(
             scorer=scorer,
             columns={column.name: column for column in scorer.columns},
+            fields={"rows"},
             known={*GOOD, *scorer.manifest.ignored},
             decode_row=msgspec.json.Decoder(scorer.row_type).decode,
             decode_rows=msgspec.json.Decoder(list[scorer.row_type]).decode,
