@@ -162,6 +162,8 @@ def test_overruled_answers_are_recorded_without_personal_values_and_counted(
             overruling.run(project, which, "no", *by)
     with pytest.raises(ProjectError, match="yes or no, and 'maybe' is neither"):
         overruling.run(project, "e0", "maybe", *by)
+    with pytest.raises(ProjectError, match="may be several rows: name customer_id too"):
+        overruling.run(project, "snapshot_date=2026-01-31", "no", *by)
     report = {"level": "ok", "features": [], "source": "x", "overruled": found}
     assert "people overruled 3 answers, 7.5" in measured.MADE["drift"](report, project)["overruled"]
 
@@ -178,7 +180,7 @@ def test_a_key_that_is_not_personal_is_hashed_too(project: Project) -> None:
         "customer_id": forgotten.hashed("C-17", key), "snapshot_date": "2026-01-31",
     }  # fmt: skip
     with pytest.raises(ProjectError, match="snapshot_date: 'soon' is no date"):
-        overruling._named(agreed, "snapshot_date=soon")
+        overruling._named(agreed, "customer_id=C-17,snapshot_date=soon")
 
 
 @pytest.mark.parametrize(

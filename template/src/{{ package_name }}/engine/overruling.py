@@ -112,6 +112,8 @@ def _named(agreed: Contract, which: str) -> dict[str, Any]:
         raise ProjectError(
             f"{which} names no row: give its event id, which has no =, or NAME=VALUE,... {there}"
         )
+    if lacking := [name for name in known if name not in {one.strip() for one, _, _ in pairs}]:
+        raise ProjectError(f"{which} may be several rows: name {', '.join(lacking)} too")
     secret, found = keys.secret(), {}
     for name, _, text in pairs:
         column = known[name.strip()]
