@@ -222,10 +222,14 @@ def weak(
     share, most, item = min(below or shares, key=lambda one: one[0])
     worst = {"column": item["column"], "level": item["level"], "n": item["n"]}
     worst |= {"share": share, "share_at_best": most, "floor": floor}
+    # Of a loss the share is the other way round: a smaller one is better.
+    reached = "of what it is among all"
+    if metrics.sign(primary) < 0:
+        reached = f"as good as among all, where it is {number(whole, 4)}"
     said = (
         f"{named} is {number(item['metric'], 4)} where {item['column']} is {item['level']} "
-        f"({number(item['n'])} rows), {percent(share)} as good as among all, where it is "
-        f"{number(whole, 4)}; at least {percent(floor)} is asked for (evaluation.worst_slice)"
+        f"({number(item['n'])} rows), {percent(share)} {reached}; at least {percent(floor)} is "
+        "asked for (evaluation.worst_slice)"
     )
     if below:
         return Weak(worst, [said], [])
