@@ -10,7 +10,7 @@ import pytest
 import yaml
 from helpers.rendering import render
 
-from package_name.engine import audit, keys, overruling, prediction_log
+from package_name.engine import audit, keys, overruling, prediction_log, storage
 from package_name.engine.data import contract, forgotten
 from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.model import registry, trial
@@ -41,7 +41,7 @@ def test_any_change_of_a_line_is_told(log: Path, line: int) -> None:
     # Also when its own hash was made anew.
     entry = json.loads(rows[line].replace(b"B-", b"C-"))
     entry.pop("hash")
-    entry["hash"] = audit._hash(json.dumps(entry, separators=(",", ":")).encode())
+    entry["hash"] = storage.sha256_bytes(json.dumps(entry, separators=(",", ":")).encode())
     rows[line] = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
     log.write_bytes(b"".join(rows))
     told = f"line {line + 2}: the line before it is another" if line < LINES - 1 else ""

@@ -12,7 +12,7 @@ from scipy import stats
 
 from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.settings import Project
-from package_name.planner import experiment, sync
+from package_name.planner import compared, experiment, sync
 from package_name.planner.blocks import parse
 
 PLANNED = 400
@@ -54,7 +54,7 @@ def test_two_shares_are_pearsons_test(seed: int) -> None:
     table = [[new, n_new - new], [old, n_old - old]]
     expected = stats.chi2_contingency(table, correction=False)
     assert z**2 == pytest.approx(expected.statistic) and p == pytest.approx(expected.pvalue)
-    low, high = experiment.wilson(int(new), int(n_new))
+    low, high = compared.share_interval(int(new), int(n_new))
     wilson = stats.binomtest(int(new), int(n_new)).proportion_ci(method="wilson")
     assert (low, high) == pytest.approx((wilson.low, wilson.high))
 

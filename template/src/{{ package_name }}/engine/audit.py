@@ -5,7 +5,6 @@ notes the head that `ml audit` prints, and asks later whether it is still there.
 """
 
 import datetime as dt
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import msgspec
 
 from .errors import CheckFailed, ProjectError
 from .settings import Project
+from .storage import sha256_bytes
 
 LOG = "reports/audit.jsonl"  # of people: what they signed, promoted, overruled
 TESTED = "reports/test_access.jsonl"  # of uses of the test set
@@ -35,8 +35,8 @@ def append(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
     whole = content[: content.rfind(b"\n") + 1]
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     last = whole.splitlines()[-1:] or [b""]
-    entry = {"at": now, **facts, PREVIOUS: _hash(last[0]) if last[0] else START}
-    entry[OWN] = _hash(msgspec.json.encode(entry))
+    entry = {"at": now, **facts, PREVIOUS: sha256_bytes(last[0]) if last[0] else START}
+    entry[OWN] = sha256_bytes(msgspec.json.encode(entry))
     with path.open("r+b" if path.exists() else "w+b") as file:
         file.truncate(len(whole))
         file.seek(0, 2)
@@ -75,9 +75,9 @@ def broken(path: Path) -> str:
             before = line
             continue
         place = f"{path.parent.name}/{path.name}, line {number}"
-        if entry.get(OWN) != _hash(msgspec.json.encode(own)):
+        if entry.get(OWN) != sha256_bytes(msgspec.json.encode(own)):
             return f"{place}: its words are others than were written; {MEND}"
-        if entry[PREVIOUS] != (_hash(before) if before else START):
+        if entry[PREVIOUS] != (sha256_bytes(before) if before else START):
             return f"{place}: the line before it is another or gone; {MEND}"
         before, chained = line, True
     return ""
@@ -96,8 +96,8 @@ def run(project: Project, head: str = "") -> dict[str, Any]:
     """
     if head and len(head) < 8:
         raise ProjectError("--head: give at least 8 signs of a head")
-    there = {name: project.path(name) for name in (LOG, TESTED) if project.path(name).exists()}
-    heads = {name: [_hash(line) for _, line, _ in lines(path)] for name, path in there.items()}
+    there = {name: [*lines(project.path(name))] for name in (LOG, TESTED)}
+    heads = {name: [sha256_bytes(line) for _, line, _ in found] for name, found in there.items()}
     if found := problems(project):
         raise CheckFailed("; ".join(found))
     if head and not any(one.startswith(head) for every in heads.values() for one in every):
@@ -106,7 +106,7 @@ def run(project: Project, head: str = "") -> dict[str, Any]:
         name: {
             "lines": len(every),
             "head": every[-1],
-            "kinds": Counter(e.get("kind", "test set used") for *_, e in lines(there[name])),
+            "kinds": Counter(e.get("kind", "test set used") for *_, e in there[name]),
         }
         for name, every in heads.items()
         if every
@@ -123,7 +123,3 @@ def told(report: dict[str, Any]) -> str:
     ]
     said += ["note the heads: `ml audit --head HEAD` tells later whether one is still there"]
     return "\n".join(said) if report else "nothing is logged yet"
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

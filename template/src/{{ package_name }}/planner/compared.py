@@ -447,10 +447,16 @@ def wilson(hits: int, rows: int) -> Report:
     """
     if not rows:
         return {}
+    low, high = share_interval(hits, rows)
+    return {"value": hits / rows, "low": low, "high": high}
+
+
+def share_interval(hits: int, rows: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share of at least one row (Wilson 1927)."""
     share, spread = hits / rows, Z95**2 / rows
     centre = (share + spread / 2) / (1 + spread)
     half = Z95 * math.sqrt(share * (1 - share) / rows + spread / rows / 4) / (1 + spread)
-    return {"value": share, "low": max(0.0, centre - half), "high": min(1.0, centre + half)}
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def within(value: float, found: Report) -> bool:

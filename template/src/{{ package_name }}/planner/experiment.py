@@ -21,12 +21,12 @@ from ..engine.errors import CheckFailed, ProjectError
 from ..engine.formats import count, number, percent
 from ..engine.settings import Plan, Project
 from .blocks import code, escape
+from .compared import share_interval
 
 REPORT = "reports/experiment.json"
 LOOKS = 4
 BOUND = 2.0243  # of O'Brien and Fleming for the last of four looks; look k has it times sqrt(4 / k)
 MISMATCH = 0.001  # arms drawn as planned are called mismatched so rarely
-Z95 = 1.959963984540054
 WORDS = {
     "go_on": "go on",
     "win": "stop: the new way is better",
@@ -133,14 +133,6 @@ def welch(new: tuple[float, float, int], old: tuple[float, float, int]) -> tuple
     return t, float(2 * stdtr(free, -abs(t)))
 
 
-def wilson(positive: int, rows: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share (Wilson 1927)."""
-    middle = (positive + Z95**2 / 2) / (rows + Z95**2)
-    spread = positive * (rows - positive) / rows + Z95**2 / 4
-    half = Z95 * math.sqrt(spread) / (rows + Z95**2)
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
 def bound(look: int) -> float:
     """Return how far from 0 z has to be at a look, 1 to 4."""
     return BOUND * math.sqrt(LOOKS / look)
@@ -244,7 +236,7 @@ def _share(
     if not len(known) or (planned and len(known) < planned):
         left = f"{number(len(known))} of {number(planned or 1)} rows are judged"
         return _kept(project, report | {"verdict": "go_on", "told": f"{WORDS['go_on']}: {left}"})
-    low, high = wilson(int(known.sum()), len(known))
+    low, high = share_interval(int(known.sum()), len(known))
     verdict = "no_difference"
     against = ""
     if pays is not None:

@@ -133,25 +133,23 @@ def _evidence(root: Path, what: str) -> tuple[str, bool]:
     pattern, _, key = what.partition(":")
     of_model = pattern.startswith("models/")
     for path in sorted(root.glob(pattern)) if pattern else ():
-        written = path.read_text(encoding="utf-8")
         name = path.relative_to(root).as_posix()
         if path.suffix != ".json":
-            if key in written:
+            if key in path.read_text(encoding="utf-8"):
                 return name, False
             continue
-        try:
-            report = json.loads(written)
-        except ValueError:
-            continue
-        if isinstance(report, dict) and (not key or report.get(key)):
-            return name, _made_up(root / "reports/training.json" if of_model else path)
+        report = _report(path)
+        if report is not None and (not key or report.get(key)):
+            # A model is of the data that its training says.
+            of = _report(root / "reports/training.json") if of_model else report
+            return name, bool(of and of.get("made_up"))
     return "", False
 
 
-def _made_up(path: Path) -> bool:
-    """Whether a report is of made-up data; a model is of what its training says."""
+def _report(path: Path) -> dict[str, Any] | None:
+    """Return a report, None where it is not there or no JSON object."""
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(report, dict) and bool(report.get("made_up"))
+        return None
+    return report if isinstance(report, dict) else None

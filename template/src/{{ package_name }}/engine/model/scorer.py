@@ -313,6 +313,7 @@ class Scorer:
         self._threads = threads
         optional = {each.name for each in self._session.get_overridable_initializers()}
         self.wants = tuple(name for name in wanted.FIELDS if name in optional)
+        self._listed = {o.name: o.kind for o in self.outputs if o.kind in ("items", "names")}
         dated = (i for i, column in enumerate(self.sent) if column.kind in ("date", "timestamp"))
         self._moments = [f"f{index}" for index in dated]
         looked = (n for n, column in enumerate(self.sent) if column.kind in READ)
@@ -568,13 +569,11 @@ class Scorer:
 
     def told(self, answers: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return answers of `predict` as callers read them: names for numbers, -1 for none."""
-        kinds_of = {output.name: output.kind for output in self.outputs}
         shown = dict(answers)
-        for name, values in answers.items():
-            if kinds_of[name] == "items":
-                shown[name] = np.maximum(values, -1)
-            elif kinds_of[name] == "names":
-                shown[name] = coded.texts(values, self.names)
+        for name, kind in self._listed.items():
+            values = answers[name]
+            is_names = kind == "names"
+            shown[name] = coded.texts(values, self.names) if is_names else np.maximum(values, -1)
         return shown
 
     def unseen(self, rows: Sequence[msgspec.Struct], encoded: NDArray[np.float32]) -> list[str]:

@@ -45,15 +45,10 @@ class OfText(Table, frozen=True, kw_only=True):
                 word = "stem" if language == self.stem else "lemma"
                 return f"{word} needs the library {library}: `uv add --group train {library}`"
         try:
-            self._form("word")
+            _former(self.stem, self.lemma)("word")
         except (KeyError, ValueError):
             return f"the library knows no language {self.stem or self.lemma!r}"
         return ""
-
-    def _form(self, term: str) -> str:
-        """Return the form that stands for a term: of a pair of words that of each."""
-        form = _former(self.stem, self.lemma)
-        return " ".join(map(form, term.split(" ")))
 
     def weights(self, x: Any, rows: Rows) -> tuple[Floats, Floats]:
         """Learn from tf-idf (rows, terms): weights (terms, numbers) and intercepts (numbers,)."""
@@ -61,10 +56,8 @@ class OfText(Table, frozen=True, kw_only=True):
 
     def learn(self, columns: Floats, levels: tuple[str, ...], rows: Rows) -> Learnt:
         """Learn words and weights from the texts of rows; the table has the numbers of all."""
-        texts_of = corpus(levels)
-        own, at = texts_of.terms, np.arange(len(texts_of.terms))
-        if self.stem or self.lemma:
-            texts_of, at = texts.merged(texts_of, [self._form(term) for term in own])
+        own = corpus(levels).terms
+        texts_of, at = _by_forms(levels, self.stem, self.lemma)
         codes = columns[:, 0].astype(np.int64)
         known = np.array([not level or level.isspace() for level in levels] + [True])
         seen = ~known[codes]
@@ -168,6 +161,19 @@ def _former(stem: str, lemma: str) -> Callable[[str], str]:
     else:
         found = str
     return lru_cache(maxsize=200_000)(found)
+
+
+@lru_cache(maxsize=8)
+def _by_forms(levels: tuple[str, ...], stem: str, lemma: str) -> tuple[Corpus, Codes]:
+    """Return the corpus of texts whose terms are forms, and the place of each own term there.
+
+    Of a pair of words that is the form of each. Every fold asks for the same.
+    """
+    known = corpus(levels)
+    if not (stem or lemma):
+        return known, np.arange(len(known.terms))
+    form = _former(stem, lemma)
+    return texts.merged(known, [" ".join(map(form, term.split(" "))) for term in known.terms])
 
 
 def _vocabulary(known: Corpus, codes: Codes, most: int) -> tuple[NDArray[np.intp], Floats]:

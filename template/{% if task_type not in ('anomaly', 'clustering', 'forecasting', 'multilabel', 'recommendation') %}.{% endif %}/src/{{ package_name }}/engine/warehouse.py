@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 
 from . import metrics, privacy, progress, resampling, storage, task
 from .data import target as targets
-from .data import validation
 from .data.contract import Column, Contract
 from .data.kept import taken
 from .errors import ProjectError
 from .features import encode
 from .formats import number
 from .history import matrix_for
-from .model import registry, trial
+from .model import again, registry
 from .model.fitting import FIT_ROWS, Fitted, drawn
 from .model.plain import Forest, Linear, Link, Matrix, Model
 from .model.scorer import FeatureSpec, NumericFeature, Scorer
@@ -53,18 +52,12 @@ def run(project: Project, training: Any, table: str = "") -> dict[str, Any]:
     used = project.facts.note()
     folder = registry.champion_folder(project)
     scorer = Scorer.load(folder, threads=project.config.training.threads)
-    frame, agreed, parts, digest, _ = training.prepare(project)
-    if digest != scorer.manifest.data_sha256:
-        raise ProjectError(
-            f"version {scorer.version} was trained on other data than data/processed holds now: "
-            "run `ml run` first, so that both belong together"
-        )
+    frame, agreed, parts = again.prepared(project, scorer, training)
     seed = project.config.training.seed
     rows = taken(frame, parts.development)
     # What features.py declares is made by the graph of a bundle, and no query knows it.
     data = training.development_data(project, rows, agreed)._replace(recipe=None)
     check(data.spec, agreed, data.levels)
-    name, mend = "data/processed/test.parquet", "run `ml train`"
     primary, level = scorer.manifest.primary_metric, task.level(scorer.manifest.decision)
     sign, among = metrics.sign(primary), task.compared(level)
     means: dict[str, float] = {}
@@ -75,8 +68,7 @@ def run(project: Project, training: Any, table: str = "") -> dict[str, Any]:
     progress.tell(f"fitting {best}")
     some = data.rows(drawn(np.arange(len(data.y)), FIT_ROWS, seed))
     fitted = training.fit(project, best, some, {})
-    test, digest = validation.stored_hashed(project, name, mend, agreed)
-    trial.log_access(project, scorer.version, digest)
+    test = again.test_rows(project, scorer, agreed)
     y, x = targets.values(test, agreed.target), encode(data.spec, test)
     champion = scorer.predict(matrix_for(scorer, test))[scorer.score]
     asked = query(fitted.model, data.spec, agreed, table or agreed.name, data.levels)

@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from . import progress, resampling, storage, task
 from .data import target as targets
-from .data import validation
 from .data.contract import Column, Contract
 from .data.kept import taken
 from .errors import ProjectError
 from .formats import number, percent
 from .history import matrix_for
-from .model import registry, trial
+from .model import again, registry
 from .model.fitting import Data, drawn
 from .model.plain import Matrix
 from .model.scorer import Scorer
@@ -48,12 +47,7 @@ def run(project: Project, training: Any) -> dict[str, Any]:
     folder = registry.champion_folder(project)
     scorer = Scorer.load(folder, threads=project.config.training.threads)
     trained = storage.read_json(folder / "training.json", dict[str, Any])
-    frame, agreed, parts, digest, _ = training.prepare(project)
-    if digest != scorer.manifest.data_sha256:
-        raise ProjectError(
-            f"version {scorer.version} was trained on other data than data/processed holds now: "
-            "run `ml run` first, so that both belong together"
-        )
+    frame, agreed, parts = again.prepared(project, scorer, training)
     seed = project.config.training.seed
     rows = taken(frame, drawn(parts.development, ROWS, seed))
     name = attacked(trained)
@@ -189,9 +183,7 @@ def _evasion(project: Project, scorer: Scorer, agreed: Contract) -> dict[str, An
     columns = {column.name: column for column in agreed.features if column.controlled}
     if not columns:
         return None
-    name, mend = "data/processed/test.parquet", "run `ml train`"
-    frame, digest = validation.stored_hashed(project, name, mend, agreed)
-    trial.log_access(project, scorer.version, digest)
+    frame = again.test_rows(project, scorer, agreed)
     x = matrix_for(scorer, frame)
     rng = np.random.default_rng(project.config.training.seed)
     answers = scorer.predict(x)

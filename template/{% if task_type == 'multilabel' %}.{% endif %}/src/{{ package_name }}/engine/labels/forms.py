@@ -19,7 +19,7 @@ from ..data.target_fields import NOTHING, listed
 from ..formats import number, percent
 from ..label_sets import unpacked
 from . import agreement
-from .intervals import wilson
+from .intervals import share
 
 METHOD = "confident learning of each label (Northcutt, Jiang and Chuang 2021), out of fold"
 
@@ -108,9 +108,7 @@ def agreed(found: dict[str, Any]) -> str:
 
 def confirmed(before: pl.Series, said: pl.Series) -> dict[str, Any]:
     """Return which share of the rows keeps all its labels, with its interval."""
-    same, items = int((before == said).sum()), len(said)
-    low, high = wilson(same, items)
-    return {"items": items, "value": same / items, "low": low, "high": high}
+    return share(int((before == said).sum()), len(said))
 
 
 def right(found: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from ..data.contract import Column
 from ..errors import ProjectError
 from ..formats import number, percent
 from . import agreement
-from .intervals import wilson
+from .intervals import share
 
 METHOD = "confident learning (Northcutt, Jiang and Chuang 2021), probabilities out of fold"
 
@@ -86,9 +86,7 @@ def agreed(found: dict[str, Any]) -> str:
 
 def confirmed(before: pl.Series, said: pl.Series) -> dict[str, Any]:
     """Return which share of the labels that were there people confirm, with its interval."""
-    same, items = int((before == said).sum()), len(said)
-    low, high = wilson(same, items)
-    return {"items": items, "value": same / items, "low": low, "high": high}
+    return share(int((before == said).sum()), len(said))
 
 
 def right(found: dict[str, Any]) -> str:

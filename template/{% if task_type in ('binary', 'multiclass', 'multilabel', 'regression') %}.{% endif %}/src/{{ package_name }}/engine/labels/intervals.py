@@ -17,6 +17,12 @@ def wilson(hits: int, items: int) -> tuple[float, float]:
     return (middle - reach) / (1 + z**2 / items), (middle + reach) / (1 + z**2 / items)
 
 
+def share(hits: int, items: int) -> dict[str, float]:
+    """Return a share of items as reports have it, with its interval."""
+    low, high = wilson(hits, items)
+    return {"items": items, "value": hits / items, "low": low, "high": high}
+
+
 def resampled(items: int, seed: int) -> list[NDArray[np.int64]]:
     """Return the places of items drawn with replacement, DRAWS times (Efron 1979)."""
     rng = np.random.default_rng(seed)
