@@ -8,20 +8,26 @@ import msgspec
 import numpy as np
 import pytest
 from helpers import bundles
-from helpers.package import regression
+from helpers.package import load, regression, sources
 from helpers.rendering import render
 
-from package_name.engine import attacks, audit, storage
+from package_name.engine import attacks, audit, lies, poisoning, storage
 from package_name.engine.data import contract
 from package_name.engine.data.contract import Column
 from package_name.engine.errors import ProjectError
 from package_name.engine.model.fitting import Data
 from package_name.engine.model.scorer import CategoricalFeature, FeatureSpec, NumericFeature, Scorer
-from package_name.engine.settings import Project
+from package_name.engine.settings import Monitoring, Project
 from package_name.planner import measured_attacks
 
 regression()
+for task in ("multiclass", "multilabel"):
+    load(f"{task}_package", sources(task))
+from multiclass_package.engine import lies as lies_of_classes  # noqa: E402
+from multilabel_package.engine import lies as lies_of_sets  # noqa: E402
+from multilabel_package.engine.label_sets import packed, unpacked  # noqa: E402
 from regression_package.engine import attacks as of_numbers  # noqa: E402
+from regression_package.engine import lies as lies_of_numbers  # noqa: E402
 
 ROWS = 600
 RNG = np.random.default_rng(3)
@@ -155,23 +161,90 @@ def test_a_limit_that_is_passed_warns_with_what_helps() -> None:
     def share(value: float) -> dict[str, float]:
         return {"value": value, "low": value - 0.01, "high": value + 0.01}
 
-    def report(hits: float, small: float) -> dict[str, Any]:
+    def report(hits: float, small: float, swapped: float) -> dict[str, Any]:
         known = {"model": "lightgbm", "rows": 600, "limit": 0.05, "hits": share(hits)}
         known |= {"ratio_auc": share(0.6), "loss_auc": share(0.5)}
         turned = {"columns": ["amount"], "answers": 300, "free": share(0.9), "noise": share(0.1)}
         turned |= {"small": share(small), "limit": 0.2, "reach": 0.25}
-        return {"membership": known, "evasion": turned}
+        seen = {"rows": 500, "clean": 0.0, "swapped": [0.1, 0.3, swapped], "hidden": [0, 0.1, 0.9]}
+        lost = {"metric": "roc_auc", "clean": 0.9, "swapped": [0.9, 0.89, 0.85]}
+        lost |= {"hidden": [0.9, None, 0.86]}
+        poisoned = {"noticed": seen, "costs": lost}
+        return {"membership": known, "evasion": turned, "poisoning": poisoned}
 
-    calm, loud = report(0.03, 0.1), report(0.11, 0.4)
+    calm, loud = report(0.03, 0.1, 0.9), report(0.11, 0.4, 0.4)
     assert attacks.warnings(calm) == []
-    first, second = attacks.warnings(loud)
+    first, second, third = attacks.warnings(loud)
+    assert "10\u00a0% of the labels swapped" in third and "40\u00a0% of the windows" in third
     assert "11\u00a0%" in first and "more rows a leaf" in first and "40\u00a0%" in second
     loud["warnings"] = [first, second]
-    said = measured_attacks.told(loud, SimpleNamespace())  # type: ignore[arg-type]
+    plan = SimpleNamespace(named=lambda name: {"roc_auc": "ROC AUC"}[name])
+    project: Any = SimpleNamespace(plan=plan)
+    said = measured_attacks.told(loud, project)
+    assert "notices 30\u00a0% where 5 % are swapped" in said["poisoned"]
+    assert said["poisoned"].endswith("bring ROC AUC from 0.9 to 0.89 and not defined")
     assert "`amount` turns 90\u00a0%" in said["turned"] and "warning: 11" in said["warned"]
     loud["evasion"] = None
-    assert "`controlled: true` of no column" in measured_attacks.told(loud, None)["turned"]  # type: ignore[arg-type]
-    assert "not tried" in attacks.told(loud)
+    assert "`controlled: true` of no column" in measured_attacks.told(loud, project)["turned"]
+    assert "evasion: not tried" in attacks.told(loud, plan)  # type: ignore[arg-type]
+    loud["poisoning"] = None
+    assert "not tried" in measured_attacks.told(loud, project)["poisoned"]
+    assert "poisoning: not tried" in attacks.told(loud, plan)  # type: ignore[arg-type]
+
+
+def test_wrong_labels_are_as_many_as_asked_and_nothing_else_moves() -> None:
+    rng = np.random.default_rng(1)
+    told = lies.swapped(Y, 30, rng)
+    assert (told != Y).sum() == 30 and told.dtype == Y.dtype and {*told} == {0, 1}
+    told = lies.hidden(Y, 30, rng)
+    assert (told < Y).sum() == 30 and (told > Y).sum() == 0
+    assert (lies.hidden(Y, ROWS, rng) == 0).all()  # no more than there are
+    amounts = np.arange(ROWS, dtype=np.float64)
+    told = lies_of_numbers.swapped(amounts, 30, rng)
+    assert (told != amounts).sum() == 30 and sorted(told) == sorted(amounts)
+    told = lies_of_numbers.hidden(amounts, 30, rng)
+    assert (told < amounts).sum() == 30 and told[told != amounts].max() <= np.median(amounts)
+    classes = np.repeat(np.array([0, 2, 5], np.int16), [100, 300, 200])
+    told = lies_of_classes.swapped(classes, 30, rng)
+    assert (told != classes).sum() == 30 and {*told} <= {0, 2, 5} and told.dtype == np.int16
+    told = lies_of_classes.hidden(classes, 30, rng)
+    assert {(int(was), int(now)) for was, now in zip(classes, told, strict=True) if was != now} == {
+        (5, 2)
+    }
+    sets = packed(rng.random((ROWS, 3)) < [0.2, 0.7, 0.4])
+    told = lies_of_sets.swapped(sets, 30, rng)
+    assert 10 < (told != sets).sum() <= 30  # a set may be that of the next label, too
+    lost = unpacked(sets, 3).astype(int) - unpacked(lies_of_sets.hidden(sets, 30, rng), 3)
+    assert lost.sum(axis=0).tolist() == [0, 30, 0] and lost.min() == 0
+
+
+def test_windows_with_wrong_labels_are_noticed_and_clean_ones_are_not() -> None:
+    rng = np.random.default_rng(5)
+    p = rng.beta(1, 3, 4000)
+    y = (rng.random(4000) < p).astype(np.int8)
+    made = SimpleNamespace(primary_metric="roc_auc", decision={"threshold": 0.5}, outputs=[])
+    found = poisoning.noticed(y, p, made, Monitoring(), 7)  # type: ignore[arg-type]
+    assert found is not None and found["clean"] <= 0.15
+    assert found["swapped"][2] >= 0.9 and found["hidden"][2] >= 0.9
+    assert found["swapped"] == sorted(found["swapped"])
+    assert poisoning.noticed(y[:20], p[:20], made, Monitoring(), 7) is None  # type: ignore[arg-type]
+
+
+def test_what_wrong_labels_cost_is_measured_on_true_ones() -> None:
+    made: Any = SimpleNamespace(primary_metric="roc_auc", decision={"threshold": 0.5})
+    seen = []
+
+    def fit(some: Data) -> Any:
+        """Learn on which side of 0 positives are the more frequent."""
+        seen.append(some.y)
+        rates = [some.y[some.x[:, 0] > 0].mean(), some.y[some.x[:, 0] <= 0].mean()]
+        return np.where(X[:, 0] > 0, *rates)
+
+    found = poisoning.costs(data(Y), fit, made, 3)
+    assert len(seen) == 7 and {len(y) for y in seen} == {ROWS // 2}
+    assert 0.7 < found["clean"] < 0.9 and len(found["swapped"]) == len(found["hidden"]) == 3
+    everything = poisoning.costs(data(np.ones_like(Y)), fit, made, 3)
+    assert everything["clean"] is None  # nothing to tell apart
 
 
 def test_a_look_at_the_test_rows_is_logged(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
-"""Attacks tried on the champion: whose row it learnt from, and which small lie changes its answer.
+"""Attacks tried on the champion: whose rows it learnt from, which lies change its answers.
 
 Membership (Carlini et al. 2022, arXiv 2112.03570): the recipe is fitted again to random halves of
 the development rows, so that rows which a model has seen and rows which it has not are of one kind.
 An attacker has the answer to a row, its target, and models of similar rows of which half knew it.
 Evasion: a person who is judged changes the columns that the contract says they control.
+Poisoning: who writes labels writes wrong ones (poisoning.py).
 """
 
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import progress, resampling, storage, task
+from . import poisoning, progress, resampling, storage, task
 from .data import target as targets
 from .data.contract import Column, Contract
 from .data.kept import taken
@@ -24,7 +25,7 @@ from .model.fitting import Data, drawn
 from .model.plain import Matrix
 from .model.scorer import Scorer
 from .resampling import Z95, Interval
-from .settings import Project
+from .settings import Plan, Project
 
 REPORT = "reports/attacks.json"
 REFITS, ROWS = 16, 6000  # models that are fitted to halves, of so many rows at most
@@ -75,6 +76,7 @@ def run(project: Project, training: Any) -> dict[str, Any]:
             "limit": KNOWN_LIMIT,
         },
         "evasion": _evasion(project, scorer, agreed),
+        "poisoning": _poisoning(project, scorer, agreed, data, fit),
     }
     report["warnings"] = warnings(report)
     storage.write_json(project.path(REPORT), report)
@@ -176,6 +178,19 @@ def mean(values: list[float]) -> Interval:
     """Return the mean over refits with its interval; they share rows, so it is somewhat narrow."""
     found, reach = float(np.mean(values)), float(Z95 * np.std(values, ddof=1) / len(values) ** 0.5)
     return Interval(found, found - reach, found + reach)
+
+
+def _poisoning(
+    project: Project, scorer: Scorer, agreed: Contract, data: Data, fit: Any
+) -> dict[str, Any] | None:
+    """Try wrong labels; None where the test set is too small to tell."""
+    frame = again.test_rows(project, scorer, agreed)
+    p = scorer.predict(matrix_for(scorer, frame))[scorer.score]
+    y, seed = targets.values(frame, agreed.target), project.config.training.seed
+    seen = poisoning.noticed(y, p, scorer.manifest, project.config.monitoring, seed)
+    if seen is None:
+        return None
+    return {"noticed": seen, "costs": poisoning.costs(data, fit, scorer.manifest, seed)}
 
 
 def _evasion(project: Project, scorer: Scorer, agreed: Contract) -> dict[str, Any] | None:
@@ -315,9 +330,10 @@ def warnings(report: dict[str, Any]) -> list[str]:
     found, known, turned = [], report["membership"], report["evasion"]
     if known["hits"]["low"] > known["limit"]:
         found.append(
-            f"{percent(known['hits']['value'])} of the people or rows it learnt from are told at "
-            f"{percent(FALSE)} false alarms, the limit is {percent(known['limit'])}: fewer leaves, "
-            "more rows a leaf, a linear model or rounded answers tell less"
+            f"{percent(known['hits']['value'])} of the people or rows it learnt from are told "
+            f"where {percent(FALSE)} of others are taken for some, the limit is "
+            f"{percent(known['limit'])}: fewer leaves, more rows a leaf, a "
+            "linear model or rounded answers tell less"
         )
     if turned and "small" in turned and turned["small"]["low"] > turned["limit"]:
         found.append(
@@ -325,16 +341,16 @@ def warnings(report: dict[str, Any]) -> list[str]:
             f"{percent(turned['small']['value'])} of the answers, the limit is "
             f"{percent(turned['limit'])}: check these columns at their source, or do without them"
         )
-    return found
+    return found + poisoning.warnings(report["poisoning"])
 
 
-def told(report: dict[str, Any]) -> str:
+def told(report: dict[str, Any], plan: Plan) -> str:
     """Say what each attack reached."""
     known = report["membership"]
     lines = [
         f"membership: likelihood ratio {_share(known['ratio_auc'])} (0.5 is chance), loss alone "
-        f"{_share(known['loss_auc'])}; {percent(known['hits']['value'])} of the members found at "
-        f"{percent(FALSE)} false alarms",
+        f"{_share(known['loss_auc'])}; {percent(known['hits']['value'])} of the members found "
+        f"where {percent(FALSE)} of other rows are taken for some",
     ]
     turned = report["evasion"]
     if turned is None:
@@ -347,6 +363,7 @@ def told(report: dict[str, Any]) -> str:
             f"{percent(turned['free']['value'])} of {number(turned['answers'])} answers, small "
             f"moves {percent(turned['small']['value'])}, chance {percent(turned['noise']['value'])}"
         )
+    lines.append(f"poisoning: {poisoning.told(report['poisoning'], plan)}")
     lines += [f"warning: {one}" for one in report["warnings"]]
     return "\n".join([*lines, f"{REPORT} holds the figures"])
 

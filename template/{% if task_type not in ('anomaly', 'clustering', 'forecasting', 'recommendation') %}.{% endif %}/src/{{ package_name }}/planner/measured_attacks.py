@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..engine.formats import percent
+from ..engine.formats import number, percent
 from ..engine.settings import Project
 from .blocks import code, escape
 
@@ -11,8 +11,8 @@ TEXTS = {
         "attacks",
         "measured: halves of {membership[rows]:0} rows with {membership[model]:name}: who was "
         "learnt from is told with an area of {membership[ratio_auc]:ci3}, by the loss alone "
-        "{membership[loss_auc]:ci3}; {membership[hits]:share} found at 1 % false alarms, at most "
-        "{membership[limit]:%}{turned}{warned}",
+        "{membership[loss_auc]:ci3}; {membership[hits]:share} found where 1 % of others are "
+        "taken for some, at most {membership[limit]:%}{turned}{poisoned}{warned}",
     ),
 }
 
@@ -34,8 +34,27 @@ def told(report: dict[str, Any], project: Project) -> dict[str, Any]:
         )
     return {
         "turned": turned,
+        "poisoned": _poisoned(report["poisoning"], project),
         "warned": "".join(f"; warning: {escape(one)}" for one in report["warnings"]),
     }
+
+
+def _poisoned(found: dict[str, Any] | None, project: Project) -> str:
+    """Say of the middle share of wrong labels how often it is noticed, and what it costs."""
+    if found is None:
+        return "; wrong labels: not tried, the test set is too small"
+    seen, cost = found["noticed"], found["costs"]
+    clean, swapped, hidden = (
+        number(value) if value is not None else "not defined"
+        for value in (cost["clean"], cost["swapped"][1], cost["hidden"][1])
+    )
+    return (
+        f"; of windows of {number(seen['rows'])} labels `ml monitor` notices "
+        f"{percent(seen['swapped'][1])} where 5 % are swapped, {percent(seen['hidden'][1])} "
+        f"where as many of one kind are hidden, {percent(seen['clean'])} of clean ones; learnt "
+        f"from, they bring {escape(project.plan.named(cost['metric']))} from {clean} to {swapped} "
+        f"and {hidden}"
+    )
 
 
 MADE = {"attacks": told}
