@@ -17,6 +17,7 @@ from typing import Any
 
 import grpc as wire
 import helpers.bundles as small
+import jwt
 import polars as pl
 import pytest
 import yaml
@@ -91,9 +92,9 @@ class Running:
             call = channel.stream_stream(method)(iter(bodies), **options)
             return [self.service.interface.response.FromString(each) for each in call], call
 
-    def ask(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    def ask(self, rows: list[dict[str, Any]], key: str = "") -> dict[str, Any]:
         with grpc_client.channel(self.address, None) as channel:
-            return grpc_client.predict(channel, rows)
+            return grpc_client.predict(channel, rows, key)
 
     def request(self, *rows: dict[str, Any]) -> bytes:
         return self.service.interface.request(rows=list(rows)).SerializeToString()
@@ -440,24 +441,98 @@ def test_a_model_that_the_interface_lacks_is_not_served(project: Project) -> Non
     assert path.is_file()
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "nothing"),
-    [
-        ("api_keys", "keys", '""'),
-        ("jwt_audience", "churn", '""'),
-        ("jwt_issuer", "us", '""'),
-        ("fallback", "{probability: 0.1}", "{}"),
-    ],
-)
 def test_what_only_http_heeds_is_refused_in_one_line(
-    project: Project, monkeypatch: pytest.MonkeyPatch, name: str, value: str, nothing: str
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(f"ML_SERVING__{name.upper()}", value)
-    with pytest.raises(ProjectError, match=rf"serving\.{name} acts over HTTP only") as refused:
+    monkeypatch.setenv("ML_SERVING__FALLBACK", "{probability: 0.1}")
+    with pytest.raises(ProjectError, match=r"serving\.fallback acts over HTTP only") as refused:
         grpc.create_app(Project(project.root))
     assert "\n" not in str(refused.value)
-    monkeypatch.setenv(f"ML_SERVING__{name.upper()}", nothing)  # as it says
+    monkeypatch.setenv("ML_SERVING__FALLBACK", "{}")  # as it says
     grpc.create_app(Project(project.root)).close()
+
+
+SECRET = "a secret of forty characters and no less"
+
+
+def token(**claims: Any) -> str:
+    return jwt.encode({"aud": "churn", "exp": time.time() + 60} | claims, SECRET, "HS256")
+
+
+def hashed(*keys: str) -> str:
+    return "".join(f"{storage.sha256_text(key)} somebody\n" for key in keys)
+
+
+def test_who_has_no_good_key_or_token_is_refused_in_the_words_of_http(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "TICK_SECONDS", 0.05)
+    monkeypatch.setenv("ML_JWT_KEY", SECRET)
+    storage.write_text(project.path("keys"), hashed("old", "new"))
+    made = configure(project, api_keys="keys", jwt_audience="churn")
+    with serving(made) as running, TestClient(rest.create_app(made)) as client:
+        row = running.request(ROW)
+
+        def told(name: str, value: str) -> str:
+            by_http = client.post("/predict", json=ROW, headers={name: value})
+            metadata = ((name, value),)
+            if by_http.status_code == 200:
+                assert len(running.call("Predict", row, metadata=metadata)[0]) == 1
+                assert len(running.call("PredictStream", row, row, metadata=metadata)[0]) == 2
+                return ""
+            (error,) = by_http.json()["errors"]
+            for method in ("Predict", "PredictStream"):
+                found = refused(running, row, name=method, metadata=metadata)
+                assert found.code() == wire.StatusCode.UNAUTHENTICATED
+                assert found.details() == f"{error['problem']}: {error['hint']}"
+            return f"{error['problem']}: {error['hint']}"
+
+        assert told("authorization", "Bearer old") == told("x-api-key", "new") == ""
+        assert told("authorization", f"Bearer {token()}") == ""
+        assert told("x-request-id", "job-7").startswith("no good key: send it as")
+        assert told("x-api-key", "other").startswith("no good key")
+        late, alien = token(exp=time.time() - 60), token(aud="fraud")
+        assert told("authorization", f"Bearer {late}") == "no good token: the token has expired"
+        assert "for another service" in told("authorization", f"Bearer {alien}")
+        assert 'ml_requests_total{status="401"} 8.0' in running.metrics()
+        assert running.ask([ROW], "new")["model_version"] == "v1"  # reflection needs no key
+        until(lambda: grpc_client.check(running.address, None) is None)
+        with pytest.raises(CheckFailed, match="UNAUTHENTICATED: no good key"):
+            grpc_client.ask(made, None, running.address, None)
+        taken = threading.Event()
+
+        def rows() -> Iterator[bytes]:
+            yield row
+            taken.wait(10)
+            yield row
+
+        with wire.insecure_channel(running.address) as channel:
+            method = f"/{running.service.interface.service}/PredictStream"
+            call = channel.stream_stream(method)(rows(), metadata=(("x-api-key", "old"),))
+            next(call)
+            storage.write_text(project.path("keys"), hashed("new"))
+            until(lambda: len(running.service.access.hashes) == 1)
+            taken.set()
+            with pytest.raises(wire.RpcError, match="no good key"):
+                next(call)
+    log = "".join(path.read_text() for path in project.path("data/predictions").rglob("*.jsonl"))
+    assert log and SECRET not in log and "Bearer" not in log
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"api_keys": "none"}, r"serving\.api_keys: .*none: No such file"),
+        ({"jwt_audience": "churn"}, "environment: ML_JWT_KEY: give the public key"),
+        ({"jwt_issuer": "us"}, r"serving\.jwt_audience does not say for whom"),
+    ],
+)
+def test_keys_that_are_none_stop_the_service_in_one_line(
+    project: Project, settings: dict[str, str], said: str
+) -> None:
+    with pytest.raises(ProjectError, match=said) as refused:
+        grpc.create_app(configure(project, **settings))
+    assert "\n" not in str(refused.value)
 
 
 def test_rest_and_grpc_cannot_listen_twice(project: Project, running: Running) -> None:

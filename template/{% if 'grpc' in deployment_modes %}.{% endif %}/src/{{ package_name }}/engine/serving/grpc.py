@@ -23,7 +23,7 @@ from prometheus_client import start_http_server
 
 from ..errors import ProjectError
 from ..settings import Project
-from . import proto
+from . import access, proto
 from .canary import Split
 from .refusal import Problem, Refused, refused, too_busy, too_slow
 from .requests import Model, Rows
@@ -36,6 +36,7 @@ SHOWN = 3  # problems in the one line of a refusal; its details hold all
 # Of refusals, which are counted by the numbers that HTTP has for them.
 CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
     408: grpc.StatusCode.DEADLINE_EXCEEDED,
     413: grpc.StatusCode.INVALID_ARGUMENT,
     422: grpc.StatusCode.INVALID_ARGUMENT,
@@ -43,9 +44,6 @@ CODES = {
     503: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 GONE, LATE = 499, 504  # the caller went away; the caller's deadline passed
-
-# Settings that only HTTP heeds: who sets one would believe that callers are asked for keys.
-REST_ONLY = ("api_keys", "jwt_audience", "jwt_issuer", "fallback")
 
 Context = Any  # grpc.aio.ServicerContext[bytes, bytes], which grpcio does not type
 
@@ -73,6 +71,7 @@ class Calls(Split):
     def __init__(self, project: Project, interface: proto.Interface) -> None:
         self.interface = interface
         super().__init__(project)
+        self.access = access.of(project)
         # As many calls are read at once as fit into what callers may hold.
         most = self.limits.max_held_mb // self.limits.max_body_mb
         self.places = asyncio.Semaphore(max(1, int(most)))
@@ -88,10 +87,16 @@ class Calls(Split):
             )
         return model
 
+    def reload(self) -> None:
+        """Follow the registry, and the keys of callers."""
+        super().reload()
+        self.access.reload()
+
     async def predict_one(self, _: Any, context: Context) -> bytes:
         """Answer a request; the call ends with its refusal."""
         request_id = await self._greet(context)
         try:
+            self._permit(context)
             async with self._place():
                 body = await self._read(context)
                 if body is grpc.aio.EOF:
@@ -108,8 +113,10 @@ class Calls(Split):
         """Answer request after request; one whose rows are refused does not end the call."""
         request_id = await self._greet(context)
         try:
+            self._permit(context)
             async with self._place():
                 while (body := await self._read(context)) is not grpc.aio.EOF:
+                    self._permit(context)  # a key may be taken out, and a token end, meanwhile
                     content, refusal = await self._answer(context, body, request_id)
                     if refusal and refusal.status not in (413, 422):
                         await _end(context, refusal)
@@ -129,6 +136,12 @@ class Calls(Split):
         said = (("x-request-id", request_id), ("model-version", version))
         await context.send_initial_metadata(said)
         return request_id
+
+    def _permit(self, context: Context) -> None:
+        """Refuse a call whose metadata hold no good key or token, where one is asked for."""
+        if self.access.asks:
+            found = context.invocation_metadata()
+            self.access.check((k.encode(), v.encode()) for k, v in found if isinstance(v, str))
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
@@ -341,12 +354,10 @@ class Server:
 
 def create_app(project: Project) -> Calls:
     """Return the service, ready for a server; ProjectError when there is no usable champion."""
-    limits = project.config.serving
-    if name := next((name for name in REST_ONLY if getattr(limits, name)), ""):
-        nothing = "{}" if name == "fallback" else '""'
+    if project.config.serving.fallback:
         raise ProjectError(
-            f"serving.{name} acts over HTTP only: for `ml grpc serve` set "
-            f"ML_SERVING__{name.upper()} to {nothing}; --tls-ca lets callers with a certificate in"
+            "serving.fallback acts over HTTP only: for `ml grpc serve` set ML_SERVING__FALLBACK "
+            "to {}, and let callers keep their own"
         )
     return Calls(project, proto.of(project))
 

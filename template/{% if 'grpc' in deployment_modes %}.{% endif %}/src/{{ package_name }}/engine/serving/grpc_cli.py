@@ -77,11 +77,14 @@ def ask(
     ] = None,
     address: Address = f"localhost:{PORT}",
     tls_ca: Authority = None,
+    key: Annotated[
+        str, typer.Option(envvar="ML_GRPC_KEY", help="Key or token, where one is asked for.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Send rows to a service, whose interface is found by reflection, and show the answer."""
     from . import grpc_client
 
-    answer = grpc_client.ask(find_project(), rows, address, tls_ca)
+    answer = grpc_client.ask(find_project(), rows, address, tls_ca, key)
     lines = [", ".join(f"{k}: {v}" for k, v in row.items()) for row in answer["predictions"]]
     show(answer, as_json, "\n".join([f"model {answer['model_version']}", *lines]))

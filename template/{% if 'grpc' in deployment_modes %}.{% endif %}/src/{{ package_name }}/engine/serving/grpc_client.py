@@ -44,7 +44,7 @@ def check(address: str, authority: Path | None) -> None:
 
 
 def ask(
-    project: Project, rows: Path | None, address: str, authority: Path | None
+    project: Project, rows: Path | None, address: str, authority: Path | None, key: str = ""
 ) -> dict[str, Any]:
     """Return the answer to the rows of a JSON file, or to an example by the contract."""
     ignored = read_json(registry.champion_folder(project) / MANIFEST, Manifest).ignored
@@ -54,14 +54,14 @@ def ask(
     ]
     with channel(address, authority) as there:
         try:
-            return predict(there, content)
+            return predict(there, content, key)
         except json_format.ParseError as error:
             raise ProjectError(f"{rows}: {' '.join(str(error).split())}") from None
         except grpc.RpcError as error:
             raise _unanswered(address, error) from None
 
 
-def predict(there: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def predict(there: Any, rows: list[dict[str, Any]], key: str = "") -> dict[str, Any]:
     """Send rows by the names of their columns; return the answer by the names of the outputs."""
     database = ProtoReflectionDescriptorDatabase(there)
     found = (name for name in database.get_services() if name.endswith(f".{SERVICE}"))
@@ -73,8 +73,9 @@ def predict(there: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
         f"/{service.full_name}/Predict", kind.SerializeToString, answer.FromString
     )
     message = json_format.ParseDict({"rows": rows}, kind())
+    told = (("authorization", f"Bearer {key}"),) if key else ()
     said: dict[str, Any] = json_format.MessageToDict(
-        call(message, timeout=SECONDS), always_print_fields_with_no_presence=True
+        call(message, timeout=SECONDS, metadata=told), always_print_fields_with_no_presence=True
     )
     return said
 

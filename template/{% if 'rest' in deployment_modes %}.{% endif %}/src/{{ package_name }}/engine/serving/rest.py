@@ -29,8 +29,7 @@ from ..errors import ProjectError
 from ..model import wanted
 from ..model.values import TYPES, ServedColumn, example, row_type
 from ..settings import Project
-from . import expected, fallback, guard, reasons, tokens
-from .access import Access
+from . import access, expected, fallback, guard, reasons
 from .canary import Split
 from .refusal import Refusal, Refused, refused, too_slow
 from .requests import MAX_HISTORY, Model, Rows
@@ -54,8 +53,7 @@ class Http(Split):
     def __init__(self, project: Project) -> None:
         super().__init__(project)
         self.budget = guard.Budget(self.limits.max_held_mb * 1_000_000)
-        keys = self.limits.api_keys
-        self.access = Access(project.path(keys) if keys else None, tokens.of(self.limits))
+        self.access = access.of(project)
         registry = self.telemetry.registry
         self.fell_back = Counter("ml_fallback_answers", "Where scoring broke", registry=registry)
 

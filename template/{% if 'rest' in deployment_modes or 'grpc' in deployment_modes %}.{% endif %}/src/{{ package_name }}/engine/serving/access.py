@@ -11,8 +11,9 @@ from pathlib import Path
 
 from .. import storage
 from ..errors import ProjectError
+from ..settings import Project
+from . import tokens
 from .refusal import refused
-from .tokens import SIGNED, Tokens
 
 LINE = re.compile(r"([0-9a-f]{64})(\s+\S.*)?")
 BEARER = re.compile(rb"[Bb]earer +(\S+)")
@@ -29,7 +30,7 @@ class Access:
     file is read again when it has changed. Without a file and tokens, everybody may ask.
     """
 
-    def __init__(self, path: Path | None, tokens: Tokens | None = None) -> None:
+    def __init__(self, path: Path | None, tokens: tokens.Tokens | None = None) -> None:
         self.path, self.tokens = path, tokens
         self.hashes: frozenset[str] = frozenset()
         self.seen = None if path is None else storage.stamp(path)
@@ -53,7 +54,7 @@ class Access:
             log.error("still the keys of before: %s", error)
 
     def check(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Refuse a request whose headers hold no good key, and no good token."""
+        """Refuse a request whose headers, or metadata, hold no good key, and no good token."""
         if not self.asks:
             return
         problem = ""
@@ -63,13 +64,20 @@ class Access:
                 key = found[1] if found else value
                 if hashlib.sha256(key).hexdigest() in self.hashes:
                     return
-                if not self.tokens or not SIGNED.fullmatch(key):
+                if not self.tokens or not tokens.SIGNED.fullmatch(key):
                     continue
                 if not (problem := self.tokens.problem_of(key)):
                     return
         if problem:
             raise refused(401, "no good token", problem)
         raise refused(401, "no good key", "send it as `authorization: Bearer KEY` or `x-api-key`")
+
+
+def of(project: Project) -> Access:
+    """Return who may ask by config.yaml; ProjectError for a file or a key that is not good."""
+    limits = project.config.serving
+    keys = limits.api_keys
+    return Access(project.path(keys) if keys else None, tokens.of(limits))
 
 
 def _read(path: Path) -> frozenset[str]:
