@@ -82,7 +82,7 @@ def test_a_live_prometheus_answers_every_query(
     made = render(tmp_path / "p", deployment_modes=["rest"])
     port, own = free_port(), free_port()
     config = (made / "monitoring/prometheus.yml").read_text()
-    for old, new in {"service:8000": f"127.0.0.1:{port}", "15s": "1s"}.items():
+    for old, new in {"service:9463": f"127.0.0.1:{port}", "15s": "1s"}.items():
         assert old in config
         config = config.replace(old, new)
     (made / "monitoring/prometheus.yml").write_text(config)

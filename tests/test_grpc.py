@@ -587,7 +587,7 @@ def test_each_project_has_the_files_and_words_of_its_modes_alone(tmp_path: Path)
     assert compose["services"].keys() == {"service", "grpc", "prometheus", "alertmanager"}
     assert compose["services"]["prometheus"]["depends_on"].keys() == {"service", "grpc"}
     (scraped,) = yaml.safe_load(every["monitoring/prometheus.yml"])["scrape_configs"]
-    assert scraped["static_configs"][0]["targets"] == ["service:8000", "grpc:9464"]
+    assert scraped["static_configs"][0]["targets"] == ["service:9463", "grpc:9464"]
     plan = yaml.safe_load(alone["plan/plan.yaml"])
     assert plan["decisions"]["DEP-01"]["value"] == ["grpc_service_container"]
     assert "Objective: 99.5" in alone["docs/runbook.md"].decode()

@@ -109,6 +109,51 @@ def test_ports_and_probes_are_those_of_the_service(clustered: tuple[Path, list[s
         assert asked == [{"path": "/metrics", "port": "metrics"}] * 3
 
 
+def test_metrics_are_read_at_one_port_that_only_pods_reach(
+    clustered: tuple[Path, list[str]],
+) -> None:
+    project, _ = clustered
+    image = (project / "deploy/Dockerfile").read_text()
+    services = (
+        yaml.safe_load((project / "deploy/compose.yaml").read_text())["services"]
+        if (project / "monitoring").exists()
+        else {}
+    )
+    watched = {}
+    for item in of(built(project, "production"), "Deployment"):
+        name = item["metadata"]["name"]
+        scraped = int(item["spec"]["template"]["metadata"]["annotations"]["prometheus.io/port"])
+        [policy] = [
+            x
+            for x in of(built(project, "production"), "NetworkPolicy")
+            if x["metadata"]["name"] == name
+        ]
+        inside = [x for x in policy["spec"]["ingress"] if "from" in x]
+        [rule] = inside
+        assert rule == {
+            "from": [{"namespaceSelector": {}}],
+            "ports": [{"port": scraped, "protocol": "TCP"}],
+        }
+        others = [x for x in policy["spec"]["ingress"] if x is not rule]
+        assert scraped not in {port["port"] for x in others for port in x["ports"]}
+        for service in of(built(project, "production"), "Service"):
+            assert "metrics" not in {port["targetPort"] for port in service["spec"]["ports"]}
+        watched[name.rpartition("-")[2]] = scraped
+    if "rest" in watched:
+        assert f"ML_SERVING__METRICS_PORT={watched['rest']}\n" in image
+    if watched:
+        known = {"rest": "service", "grpc": "grpc", "stream": "streaming"}
+        config = yaml.safe_load((project / "monitoring/prometheus.yml").read_text())
+        [scrape] = config["scrape_configs"]
+        targets = scrape["static_configs"][0]["targets"]
+        assert targets == [
+            f"{known[mode]}:{port}"
+            for mode, port in sorted(watched.items(), key=lambda one: one[1])
+        ]
+        for mode, port in watched.items():
+            assert f"127.0.0.1:{port}:{port}" in services[known[mode]]["ports"]
+
+
 def test_credentials_of_a_consumer_are_in_a_secret_alone(
     clustered: tuple[Path, list[str]],
 ) -> None:
