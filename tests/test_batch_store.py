@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import helpers.bundles as small
 import obstore
@@ -94,6 +95,49 @@ def test_what_breaks_while_sending_is_sent_by_the_same_command(
     obstore.delete(buckets.store(), name)
     assert batch_store.run(project, source, address) == report  # what is gone is made again
     assert storage.sha256_bytes(got(buckets, name)) == report["output_sha256"]
+
+
+def test_rows_of_a_bucket_are_scored_as_those_of_a_file_here(
+    project: Project, buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lead = f"s3://lake/{tmp_path.name}"
+    source = project.path("in.parquet")
+    obstore.put(buckets.store(), f"{tmp_path.name}/in.parquet", source)
+    report = batch.run(project, source, project.path("here.csv"))
+    monkeypatch.setattr(stores, "PIECE", 1000)  # many of them
+    there = project.path("there.csv")
+    assert batch_store.score(project, f"{lead}/in.parquet", str(there)) == report
+    assert there.read_bytes() == project.path("here.csv").read_bytes()
+    batch_store.score(project, f"{lead}/in.parquet", f"{lead}/out.csv")
+    assert got(buckets, f"{tmp_path.name}/out.csv") == there.read_bytes()
+    assert not list(project.path("data/.scoring").iterdir())
+
+    def said(address: str, output: str = str(project.path("x.csv"))) -> str:
+        with pytest.raises(ProjectError) as refused:
+            batch_store.score(project, address, output)
+        assert "\n" not in str(refused.value) and not project.path("x.csv").exists()
+        return str(refused.value)
+
+    assert said(f"{lead}/none.parquet") == f"{lead}/none.parquet: no such file"
+    assert "unknown file type" in said(f"{lead}/in.txt")
+    assert "give such as s3://BUCKET/in.parquet" in said("s3://in.parquet")
+    assert "give a folder, or s3://BUCKET/PREFIX" in said("gs://lake/in.parquet")
+    assert "this is the input" in said(f"{lead}/in.parquet", f"{lead}/in.parquet")
+    assert "must end in" in said(f"{lead}/in.parquet", "x.txt")  # before anything is fetched
+    get, asked = obstore.get, []
+
+    def replaced(*given: Any, **options: Any) -> Any:
+        asked.append(1)
+        if len(asked) == 3:
+            obstore.put(buckets.store(), f"{tmp_path.name}/in.parquet", b"another")
+        return get(*given, **options)
+
+    monkeypatch.setattr(obstore, "get", replaced)
+    assert "it was replaced while it was read" in said(f"{lead}/in.parquet")
+    assert not list(project.path("data/.scoring").iterdir())
+    folder = stores.Folder(tmp_path)
+    assert not folder.fetch("none", tmp_path / "x") and folder.fetch("p/here.csv", tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == project.path("here.csv").read_bytes()
 
 
 def test_what_could_not_be_sent_is_said_before_anything_is_scored(

@@ -19,6 +19,7 @@ from .extras import driver
 
 GROUP = "store"  # of pyproject.toml
 SCHEME = "s3://"
+PIECE = 32_000_000  # bytes that are asked for at once
 SECONDS = 30  # of trying again, while the store does not answer
 NAME = re.compile(r"(?!\.)[\w.=-]+(/(?!\.)[\w.=-]+)*")  # leads out of no folder
 
@@ -28,6 +29,9 @@ class Store(Protocol):
 
     def read(self, name: str) -> bytes | None:
         """Return a file, None where there is none."""
+
+    def fetch(self, name: str, to: Path) -> bool:
+        """Copy a file, of any size, to a path, at once; False where there is none."""
 
     def write(self, name: str, content: bytes | Path) -> None:
         """Put a file there, or another in its place, at once."""
@@ -73,6 +77,15 @@ class Folder:
         with self._asked():
             path = self.root / name
             return path.read_bytes() if path.is_file() else None
+
+    def fetch(self, name: str, to: Path) -> bool:
+        """Copy a file, of any size, to a path, at once; False where there is none."""
+        with self._asked():
+            if not (path := self.root / name).is_file():
+                return False
+            with storage.replacing_file(to) as temporary:
+                storage.copy_hashed(path, temporary)
+        return True
 
     def write(self, name: str, content: bytes | Path) -> None:
         """Put a file there, or another in its place, at once."""
@@ -135,6 +148,24 @@ class Bucket:
             except FileNotFoundError:
                 return None
 
+    def fetch(self, name: str, to: Path) -> bool:
+        """Copy a file, of any size, to a path, at once; False where there is none.
+
+        It comes piece by piece; one that is replaced meanwhile is refused.
+        """
+        with self._asked(name):
+            try:
+                found = self._library.head(self._store, self.lead + name)
+            except FileNotFoundError:
+                return False
+            with storage.replacing_file(to) as temporary, temporary.open("wb") as file:
+                for begin in range(0, found["size"], PIECE):
+                    end = min(begin + PIECE, found["size"])
+                    options = {"range": (begin, end), "if_match": found["e_tag"]}
+                    got = self._library.get(self._store, self.lead + name, options=options)
+                    file.write(got.bytes())
+        return True
+
     def write(self, name: str, content: bytes | Path) -> None:
         """Put a file there, or another in its place, at once; large ones go in parts."""
         with self._asked(name):
@@ -173,6 +204,9 @@ class Bucket:
         errors = driver("obstore.exceptions", GROUP)
         try:
             yield
+        except errors.PreconditionError:
+            lead = f"{self.address}/{self.lead}{name}"
+            raise ProjectError(f"{lead}: it was replaced while it was read: try again") from None
         except (errors.BaseError, OSError) as error:
             raise ProjectError(f"{self.address}/{self.lead}{name}: {reason(error)}") from None
 
