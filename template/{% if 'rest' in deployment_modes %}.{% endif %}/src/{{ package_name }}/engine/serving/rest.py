@@ -68,6 +68,10 @@ class Http(Split):
         super().reload()
         self.access.reload()
 
+    def app(self) -> ASGIApp:
+        """Return the service as an ASGI application."""
+        return application(self)
+
     async def answer(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer /predict and /explain; every outcome carries the request id.
 
@@ -160,7 +164,7 @@ class Http(Split):
 
 def create_app(project: Project) -> ASGIApp:
     """Return the service as an ASGI application; ProjectError when there is no usable champion."""
-    return application(Http(project))
+    return Http(project).app()
 
 
 def application(service: Http) -> ASGIApp:
@@ -357,8 +361,11 @@ def _json(schema: dict[str, Any]) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
 
 
-def run(project: Project, host: str, port: int) -> None:
-    """Serve until SIGTERM or Ctrl-C, finish what is running, exit 0; ProjectError at startup."""
+def run(project: Project, host: str, port: int, kind: type[Http] = Http) -> None:
+    """Serve until SIGTERM or Ctrl-C, finish what is running, exit 0; ProjectError at startup.
+
+    A `kind` of its own is a service that is called in another way, as a platform does.
+    """
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     if os.name == "posix":
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -367,7 +374,7 @@ def run(project: Project, host: str, port: int) -> None:
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise cannot_listen(host, port, reason) from None
-    service = Http(project)
+    service = kind(project)
     if apart := service.limits.metrics_port:
         try:
             start_http_server(apart, host, service.telemetry.registry)
@@ -380,7 +387,7 @@ def run(project: Project, host: str, port: int) -> None:
         signal.signal(number, lambda *_: sys.exit(0))  # uvicorn raises it again once it is done
     log.info("serving on http://%s:%d, see /openapi.json", host, listener.getsockname()[1])
     config = uvicorn.Config(
-        application(service),
+        service.app(),
         http=guard.protocol(service.limits, service.telemetry.end),  # type: ignore[arg-type]
         access_log=False,
         log_config=None,
