@@ -106,14 +106,20 @@ def test_a_file_of_what_is_known_ahead_gets_forecasts(
 ) -> None:
     far = future.head(1).with_columns(pl.lit(dt.date(2026, 9, 1)).alias("day"))
     new = future.head(1).with_columns(pl.lit("new").alias("article_id"))
-    pl.concat([future, new, far]).write_csv(tmp_path / "future.csv")
+    early = future.head(1).with_columns(pl.lit(dt.date(2020, 1, 1)).alias("day"))
+    pl.concat([future, early, new, far]).write_csv(tmp_path / "future.csv")
     project.ml("score", str(tmp_path / "future.csv"), str(tmp_path / "out.csv"))
     scored = pl.read_csv(tmp_path / "out.csv")
-    assert scored.height == 48 * 14 + 2 and scored["problem"].null_count() == scored.height
+    assert scored.height == 48 * 14 + 3 and scored["problem"].null_count() == scored.height
     assert scored["value"].is_finite().all()
     for low, value, high, order in scored.select("low", "value", "high", "decision").iter_rows():
         assert 0 <= low <= value <= high and low <= order <= high
-    assert scored["warning"][:-2].null_count() == 48 * 14
+    assert scored["warning"][:-3].null_count() == 48 * 14
+    none = "day: no earlier row of this article_id, so it gets what all have in common"
+    assert scored["warning"][-3] == none
+    row = early.row(0, named=True) | {"day": "2020-01-01"}
+    with project.serving() as ask:
+        assert ask("/predict", {"rows": [row]})["predictions"][0]["warning"] == none
     assert "unseen or rare in training" in scored["warning"][-2]
     assert scored["warning"][-1] == "day: more than 14 days after the last known row"
 
@@ -280,10 +286,14 @@ def test_longer_steps_run_from_the_copy_to_forecasts(tmp_path: Path, step: str, 
     last = rows.filter(pl.col("day") == pl.col("day").max()).drop("units_sold")
     every = {"week": "1w", "month": "1mo"}[step]
     steps = [last.with_columns(pl.col("day").dt.offset_by(f"{n}{every[1:]}")) for n in range(1, 5)]
-    pl.concat(steps).write_csv(tmp_path / "future.csv")
+    between = last.head(1).with_columns(pl.col("day").dt.offset_by("10d"))
+    pl.concat([*steps, between]).write_csv(tmp_path / "future.csv")
     made.ml("score", str(tmp_path / "future.csv"), str(tmp_path / "out.csv"))
     scored = pl.read_csv(tmp_path / "out.csv")
-    assert scored["problem"].null_count() == scored["warning"].null_count() == scored.height
+    assert scored["problem"].null_count() == scored.height
+    assert scored["warning"][:-1].null_count() == scored.height - 1
+    said = "day: between two steps of 7 days, so it has no season"
+    assert scored["warning"][-1] == (said if step == "week" else None)
 
 
 def test_a_series_without_time_is_refused(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from forecasting_package.engine.model.scorer import (  # noqa: E402
     CategoricalFeature,
     FeatureSpec,
     NumericFeature,
+    Scorer,
     session,
 )
 from forecasting_package.engine.model.seasons import (  # noqa: E402
@@ -98,6 +99,27 @@ def test_series_that_fell_silent_or_began_are_counted() -> None:
     (told,) = history.state_of(features, AGREED, rows).lives()
     # Of 14 days: the last event of "late" lies just within them.
     assert told == {"by": "shop", "days": 14.0, "known": 4, "silent": 1, "began": 1}
+
+
+def test_rows_of_which_a_series_tells_less_get_a_warning() -> None:
+    """Before its first row, and between two of its steps, where no season is found."""
+    features = examples.lookbacks(PROJECT, AGREED)
+    state = history.state_of(features, AGREED, series([float(n % 7) for n in range(60)]))
+    start = np.datetime64(FIRST, "us").astype(np.int64)
+    moments = start + (np.array([0, -9, 60, 73, 60.4, 59.5, 90]) * DAY).astype(np.int64)
+    keys = np.repeat(history.keys(pl.Series(["a"])), len(moments))
+    matrix = state.ask({"shop": keys}, moments).astype(np.float32)
+    bundle = object.__new__(Scorer)  # the features are all that it needs here
+    numbers = tuple(NumericFeature(feature.name, feature.name) for feature in features)
+    bundle.spec = FeatureSpec(numbers, (), history=features)
+    told = {text: rows.tolist() for text, rows in bundle.beyond(matrix)}
+    none, between = (np.zeros(7, bool) for _ in range(2))
+    none[:2], between[4:6] = True, True
+    assert told == {
+        "day: more than 14 days after the last known row": [False] * 6 + [True],
+        "day: no earlier row of this shop, so it gets what all have in common": none.tolist(),
+        "day: between two steps of a day, so it has no season": between.tolist(),
+    }
 
 
 def test_smoothing_learns_level_and_season() -> None:

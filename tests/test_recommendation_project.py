@@ -1,5 +1,6 @@
 """A project that recommends items, from the copy to a served list."""
 
+import datetime as dt
 import json
 import shutil
 from pathlib import Path
@@ -121,6 +122,50 @@ def test_a_request_may_bring_what_somebody_took(project: Made) -> None:
     assert set(own["because"]) <= {*items, -1}
 
 
+def test_a_long_history_counts_whole_and_by_all_ways_alike(project: Made, tmp_path: Path) -> None:
+    """The model sees the last 30 items; what was taken before them is not shown either."""
+    valid = pl.read_parquet(project.folder / "data/processed/valid.parquet")
+    items = valid["film_id"].value_counts().sort("count", descending=True)["film_id"].to_list()
+    who = {"user_id": "collector", "watched_at": "2026-11-01T10:00:00", "device": "tv"}
+    start = valid["watched_at"].max()
+    many = 70
+    told = [
+        {"user_id": "collector", "watched_at": f"{start + dt.timedelta(hours=n):%Y-%m-%dT%H:%M:%S}"}
+        | {"film_id": item}
+        for n, item in enumerate(items[:many])
+    ]
+    with project.serving() as ask:
+        (own,) = ask("/predict", {"rows": [who], "history": told})["predictions"]
+        request = {"rows": [who], "history": told, "show_seen": True}
+        (again,) = ask("/predict", request)["predictions"]
+    assert own["known"] == 30 and len(set(own["items"])) == 10
+    assert not set(own["items"]) & set(items[:many])
+    assert set(again["items"]) & set(items[: many - 30])  # what it sees no more is taken most
+    frame = pl.read_parquet(project.folder / SAMPLE)
+    rows = pl.DataFrame(told).with_columns(
+        pl.col("watched_at").str.to_datetime(), device=pl.lit("tv")
+    )
+    rows = rows.cast(dict(frame.select(rows.columns).schema)).select(frame.columns)
+    pl.concat([frame, rows]).write_parquet(tmp_path / "more.parquet")
+    source = {"ML_DATA__SOURCE": str(tmp_path / "more.parquet")}
+    more = Made(project.folder, project.package, project.settings | source)
+    for command in (["ingest"], ["validate"], ["features", "build"]):
+        more.ml(*command)
+    (tmp_path / "who.csv").write_text(",".join(who) + "\n" + ",".join(who.values()) + "\n")
+    project.ml("score", str(tmp_path / "who.csv"), str(tmp_path / "out.csv"))
+    scored = pl.read_csv(tmp_path / "out.csv")
+    assert scored["items"].to_list() == [" ".join(map(str, own["items"]))]
+    for command in (["ingest"], ["validate"], ["features", "build"]):
+        project.ml(*command)
+
+
+def test_a_row_is_explained_in_few_lines(project: Made) -> None:
+    said = project.ml("explain", "--row", "0")
+    assert "the list begins with " in said and "nan" not in said
+    lines = [line for line in said.splitlines() if line.startswith("  ")]
+    assert len(lines) == 21 and lines[-1].endswith("11 others, each less")
+
+
 def test_a_request_or_a_file_leaves_items_out(project: Made, tmp_path: Path) -> None:
     row = {"user_id": "somebody new", "watched_at": "2026-11-01T10:00:00", "device": "tv"}
     with project.serving() as ask:
@@ -133,6 +178,8 @@ def test_a_request_or_a_file_leaves_items_out(project: Made, tmp_path: Path) -> 
             ask("/predict", {"rows": [row], "exclude": ["x"]})
         refusal = json.loads(error.value.read())
         asked = ask("/openapi.json")["paths"]["/predict"]["post"]["requestBody"]["content"]
+    assert chosen["warning"] == "only: the model does not know 16777215"
+    assert "warning" not in left
     assert left["items"][:7] == plain["items"][3:] and not set(left["items"]) & set(out)
     assert chosen["items"] == [*out, *[-1] * 7]
     assert refusal["errors"][0]["field"] == "exclude[0]"
@@ -143,6 +190,7 @@ def test_a_request_or_a_file_leaves_items_out(project: Made, tmp_path: Path) -> 
         ",".join([*row.values(), " ".join(map(str, out)), ""]),
         ",".join([*row.values(), "", " ".join(map(str, out))]),
         ",".join([*row.values(), "x", ""]),
+        ",".join([*row.values(), "16777215", ""]),
     ]
     (tmp_path / "who.csv").write_text("\n".join(lines) + "\n")
     project.ml("score", str(tmp_path / "who.csv"), str(tmp_path / "out.csv"))
@@ -151,7 +199,10 @@ def test_a_request_or_a_file_leaves_items_out(project: Made, tmp_path: Path) -> 
         " ".join(map(str, left["items"])),
         " ".join(map(str, chosen["items"])),
     ]
-    assert scored["problem"].to_list() == [None, None, "exclude[0]: type"]
+    assert scored["problem"].to_list() == [None, None, "exclude[0]: type", None]
+    said = "exclude: the model does not know 16777215"
+    assert scored["warning"].to_list() == [None, None, None, said]
+    assert scored["ranking_item_10"].to_list()[1] == -1  # where too few items are left
 
 
 def test_items_may_have_texts_for_names(project: Made, tmp_path: Path) -> None:
@@ -173,6 +224,15 @@ def test_items_may_have_texts_for_names(project: Made, tmp_path: Path) -> None:
     (tmp_path / "who.csv").write_text(",".join(asked) + "\n" + ",".join(asked.values()) + "\n")
     named.ml("score", str(tmp_path / "who.csv"), str(tmp_path / "out.csv"))
     (scored,) = pl.read_csv(tmp_path / "out.csv").to_dicts()
+    out = f"{names[5]} {names[6]} A film of 1900"
+    cells = "\n".join([",".join([*asked, "exclude"]), ",".join([*asked.values(), f'"{out}"'])])
+    (tmp_path / "leave.csv").write_text(cells + "\n")
+    named.ml("score", str(tmp_path / "leave.csv"), str(tmp_path / "left.csv"))
+    (left,) = pl.read_csv(tmp_path / "left.csv").to_dicts()
+    assert left["warning"] == "exclude: the model does not know 'A film of', '1900'"
+    said = named.ml("explain", "--row", "0")
+    assert "the list begins with Film, no " in said and "nan" not in said
+    assert "film_id.1 = Film, no " in said
     seen = set(frame.filter(pl.col("user_id") == who)["film_id"])
     told = [
         {"user_id": "new", "watched_at": f"2026-05-01T00:00:{n:02}", "film_id": item}

@@ -22,7 +22,15 @@ from recommendation_package.engine.data import (  # noqa: E402
 from recommendation_package.engine.data.candidate import Candidate  # noqa: E402
 from recommendation_package.engine.data.contract import Column, Contract  # noqa: E402
 from recommendation_package.engine.errors import ProjectError  # noqa: E402
-from recommendation_package.engine.model import coded, graph, head, near, ranked, wanted  # noqa: E402
+from recommendation_package.engine.model import (  # noqa: E402
+    coded,
+    graph,
+    head,
+    near,
+    ranked,
+    stored_graph,
+    wanted,
+)
 from recommendation_package.engine.model.fitting import Data  # noqa: E402
 from recommendation_package.engine.model.history import Lag  # noqa: E402
 from recommendation_package.engine.model.scorer import (  # noqa: E402
@@ -131,6 +139,9 @@ def test_a_request_says_what_lists_may_show(parts: SimpleNamespace, exclude: boo
     few = lists(only=[[some[0], 10**7]] * len(x))  # the places that nothing fills hold none
     assert all(row[0] in (some[0], *range(-11, 0)) and max(row[1:]) < 0 for row in few)
     assert all(max(row) < 0 for row in lists(only=[[10**7]] * len(x)))
+    assert stored_graph.stated(content, wanted.items_of).tolist() == sorted(every)
+    further = lists(earlier=first)  # taken before what the model sees: as if it were seen
+    assert further == (left if exclude else plain)
     seen = [{int(n) for n in row if not np.isnan(n)} for row in x]
     shown = lists(show_seen=[[1]] * len(x))
     hidden = lists(show_seen=[[0]] * len(x))
@@ -199,10 +210,11 @@ def test_what_is_wanted_is_read_from_requests_and_files() -> None:
             wanted.read(content, codes)
         assert (odd.value.rule, odd.value.place) == said
     cells = {"exclude": ["a b", '["c", "a b"]', None, "[x"], "show_seen": ["true", "0", "", None]}
-    found, wrong = wanted.of_texts(cells, codes)
+    found, wrong, _ = wanted.of_texts(cells, codes, np.arange(2))
     assert found["exclude"].tolist() == [[0, -1], [1, 0], [-1, -1], [-1, -1]]
     assert found["show_seen"].tolist() == [[1], [0], [-1], [-1]] and wrong == {3: "exclude: type"}
-    found, wrong = wanted.of_texts({"only": ["3 4", 5, "x"]}, {})
+    found, wrong, doubts = wanted.of_texts({"only": ["3 4", 5, "x"]}, {}, np.arange(3, 5))
+    assert doubts == {1: "only: the model does not know 5"}
     assert found["only"].tolist() == [[3, 4], [5, -1], [-1, -1]] and wrong == {2: "only[0]: type"}
 
 
@@ -215,7 +227,8 @@ def test_no_number_of_an_item_makes_what_is_wanted_vanish_or_break() -> None:
         found = wanted.read({name: [10**320, 5, task.LARGEST]}, {})[name]
         assert found.tolist() == [[wanted.BEYOND, 5, task.LARGEST]]
     assert wanted.BEYOND > task.LARGEST  # the largest number may be an item's
-    found, wrong = wanted.of_texts({"only": ["-1", "[-1]", "[]", "9" * 5000]}, {})
+    cells = {"only": ["-1", "[-1]", "[]", "9" * 5000]}
+    found, wrong, _ = wanted.of_texts(cells, {}, np.arange(5))
     assert wrong == {0: "only[0]: type", 1: "only[0]: range", 3: "only[0]: type"}
     assert found["only"].tolist() == [[-1], [-1], [wanted.BEYOND], [-1]]
 
@@ -226,14 +239,51 @@ def test_files_name_items_that_are_texts_of_digits_and_say_yes_as_the_rest_does(
         "exclude": ["12 40", "[12, 40]", 12, [40, "12"], "12 99", "a b", "7 8", "a 12", "b c"],
         "show_seen": [1, 0, "yes", "N", " True ", 1.0, None, "maybe", False],
     }
-    found, wrong = wanted.of_texts(cells, codes)
+    found, wrong, doubts = wanted.of_texts(cells, codes, np.arange(5))
+    assert doubts == {
+        4: "exclude: the model does not know '99'",
+        8: "exclude: the model does not know 'b c'",
+    }
     none = len(codes)  # the number of an item that is not known
     assert wrong == {7: "show_seen: type"}
     right = [[0, 1], [0, 1], [0, -1], [1, 0], [0, none], [3, -1], [4, -1], [-1, -1], [none, -1]]
     assert found["exclude"].tolist() == right
     assert found["show_seen"].ravel().tolist() == [1, 0, 1, 0, 1, 1, -1, -1, 0]
-    (one,) = wanted.of_texts({"exclude": ["a 12"]}, codes)[0].values()
+    (one,) = wanted.of_texts({"exclude": ["a 12"]}, codes, np.arange(5))[0].values()
     assert one.tolist() == [[2, 0]]
+
+
+def test_names_with_blanks_stay_whole_beside_others_and_unknown_ones_are_told() -> None:
+    codes = coded.codes(("Star Wars", "Alien", "Star", "The  Matrix", "Wars of Roses"))
+    known = np.array([0, 1, 2, 3])  # the last came after training
+    cells = [
+        "Star Wars Alien",
+        "Alien The  Matrix",
+        "Star",
+        "Wars of Roses",
+        "Alien Blade Runner Star",
+    ]
+    found, wrong, doubts = wanted.of_texts({"exclude": cells}, codes, known)
+    none = len(codes)
+    assert not wrong
+    assert found["exclude"].tolist() == [
+        [0, 1, -1],
+        [1, 3, -1],
+        [2, -1, -1],
+        [4, -1, -1],
+        [1, none, 2],
+    ]
+    assert doubts == {
+        3: "exclude: the model does not know 'Wars of Roses'",
+        4: "exclude: the model does not know 'Blade Runner'",
+    }
+    many = {"exclude": ["Alien", *map(str, range(9))], "only": ["Star", "x" * 60]}
+    assert wanted.doubt(many, codes, known) == (
+        "exclude: the model does not know '0', '1', '2' and 6 more; only: the model does not know "
+        f"'{'x' * 50}'"
+    )
+    assert not wanted.doubt({"only": [3, 0]}, {}, known)
+    assert wanted.doubt({"only": [3, 7]}, {}, known) == "only: the model does not know 7"
 
 
 def test_metrics_are_those_by_hand() -> None:
@@ -312,6 +362,22 @@ def test_a_row_knows_nothing_that_is_not_before_it(parts: SimpleNamespace) -> No
     same = frame.tail(1).with_columns(item=pl.lit(298, pl.Int64))
     together = looked(pl.concat([frame, same]))
     assert np.array_equal(together.x[:-1], data.x, equal_nan=True)
+
+
+def test_what_a_user_took_before_the_history_is_known_as_well(parts: SimpleNamespace) -> None:
+    """Against what a hand finds: all earlier items of the user but the last ones."""
+    state = history.state_of(PAST[:2], AGREED, parts.frame)
+    keys, moments = history.keys(parts.frame["user"]), history.times(parts.frame["at"])
+    found = state.earlier({"user": keys}, moments)
+    rows = parts.frame.select("user", "at", "item").rows()
+    longest = 0
+    for place, (user, at, _) in enumerate(rows[:1500]):
+        before = [item for who, when, item in rows if who == user and when < at]
+        assert sorted(found[place].tolist()) == sorted(before[: max(0, len(before) - 2)])
+        longest = max(longest, len(found[place]))
+    assert longest >= 3
+    few = parts.frame.head(3)  # the first rows of all
+    assert state.earlier({"user": history.keys(few["user"])}, history.times(few["at"])) is None
 
 
 def test_a_column_that_is_the_item_is_found(parts: SimpleNamespace) -> None:

@@ -1,5 +1,6 @@
 """How one prediction comes about, how predictions follow one feature, which features matter."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from . import metrics, privacy, progress, task
 from .data import whole
 from .errors import ProjectError
 from .formats import number as numeral
+from .formats import numbers, signed
 from .model import made
 from .model.output import levels
 from .model.plain import Matrix
@@ -22,6 +24,7 @@ ROWS = 2000  # of which importance is measured
 REPEATS = 3  # in which a feature is shuffled
 EXAMPLE_ROWS = 100_000  # of the test set, among which the examples are
 SHOWN_WORDS, SHOWN_SIGNS = 6, 300  # of a text
+TOLD = 20  # features that the command line tells of
 
 
 def explained(
@@ -49,6 +52,8 @@ def explained(
             steps[index, step:, feature] = row[feature]
     p = scorer.predict(steps.reshape(-1, width))[scorer.score]
     told, number_of = task.contrast(scorer.predict(row[None])[scorer.score][0], scorer.outputs)
+    if scorer.names and "first" in told:
+        told["first"] = scorer.names[told["first"]]
     p = number_of(p).reshape(len(orders), width + 1, -1)
     total = np.zeros((width, p.shape[2]))
     for index, order in enumerate(orders):
@@ -57,6 +62,26 @@ def explained(
     for one, part in zip(told.get("each", ()), parts, strict=False):
         one["contributions"] = part
     return {"contributions": parts[0]} | told
+
+
+def lines(report: dict[str, Any]) -> str:
+    """Return what is told of the one row of a report at the command line."""
+    found, score = report["rows"][0], report["score"]
+    told = [f"{score} {numbers(found[score])} (mean {numbers(report['base'])})"]
+    if "first" in found:
+        told = [f"the list begins with {found['first']}, score {numbers(found['of_first'])}:"]
+    if "against" in found:  # of several numbers, the first less the second is explained
+        told.append(f"for {found['class']} against {found['against']}:")
+    for one in found.get("each", [found]):
+        told += [f"for {one['of']}, {numbers(one['score'])}:"] if "of" in one else []
+        parts = one["contributions"]
+        told.extend(
+            f"  {signed(item['contribution'])} {item['feature']} = {item['value']}"
+            for item in parts[:TOLD]
+        )
+        if rest := [item["contribution"] for item in parts[TOLD:]]:
+            told.append(f"  {signed(sum(rest))} {len(rest)} others, each less")
+    return "\n".join(told)
 
 
 def _sorted(names: list[str], texts: list[str], shares: NDArray[Any]) -> list[dict[str, Any]]:
@@ -104,6 +129,10 @@ def spelled(scorer: Scorer, frame: pl.DataFrame, index: int, personal: set[str])
     columns = [item.column for item in spec.numeric] + [item.column for item in spec.categorical]
     for column in columns:
         value = told.get(column, frame[column][index])
+        if isinstance(value, float) and math.isnan(value):
+            value = None
+        elif value is not None and read.get(column) == scorer.manifest.target and scorer.wants:
+            value = scorer.names[int(value)] if scorer.names else int(value)
         hidden = read.get(column, column) in personal
         texts.append(privacy.HIDDEN if hidden else "(missing)" if value is None else str(value))
     return texts

@@ -17,7 +17,7 @@ from .data import contract as contracts
 from .data import target as targets
 from .data import validation
 from .data.contract import WITHHELD, Column, Contract
-from .errors import ProjectError, told
+from .errors import ProjectError
 from .features import encode, with_words
 from .model import registry
 from .model.history import (
@@ -72,7 +72,8 @@ def _declared(feature: Past, project: Project, contract: Contract) -> Any:
     try:
         msgspec.convert(msgspec.structs.asdict(feature), type(feature))
     except msgspec.ValidationError as error:
-        raise _refused(feature, told(error, type(feature))) from None
+        problem = str(error).replace("`", "").replace(" - at $.", ": ")
+        raise _refused(feature, problem) from None
     if problem := feature.problem():
         raise _refused(feature, problem)
     if contract.time is None:
@@ -224,6 +225,14 @@ def completed(scorer: Scorer, frame: pl.DataFrame) -> pl.DataFrame:
 def matrix_for(scorer: Scorer, frame: pl.DataFrame) -> Matrix:
     """Return the model's matrix of typed rows, shape (rows, features)."""
     return encode(scorer.spec, completed(scorer, frame))
+
+
+def earlier_of(scorer: Scorer, frame: pl.DataFrame) -> dict[str, NDArray[Any]]:
+    """Return what typed rows look back to beyond their features, as the graph asks for it."""
+    if scorer.state is None or not scorer.looks_further:
+        return {}
+    asked = {by: keys(frame[by]) for by in scorer.state.events}
+    return scorer.earlier(asked, times(frame[scorer.state.features[0].on]))
 
 
 def run(project: Project) -> dict[str, Any]:

@@ -413,6 +413,27 @@ class State:
                 found[index] = value
         return found
 
+    def earlier(self, keys: Mapping[str, Keys], moments: Moments) -> list[NDArray[np.int64]] | None:
+        """Return what lags do not reach of their column, for each row as whole numbers.
+
+        None where no row has more events than they reach.
+        """
+        lags = [feature for feature in self.features if isinstance(feature, Lag)]
+        furthest = max(lags, key=lambda lag: lag.back, default=None)
+        if furthest is None:
+            return None
+        events = self.events[furthest.by]
+        entity = events.places(keys[furthest.by])
+        count = np.zeros(len(entity), np.int64)
+        seen = np.flatnonzero((entity >= 0) & (moments != NO_TIME))
+        count[seen] = events.before(entity[seen], moments[seen] - furthest.delay)
+        more = np.maximum(count - furthest.back, 0)
+        if not more.any():
+            return None
+        values, first = events.columns[furthest.of], events.first[np.maximum(entity, 0)]
+        parts = (values[a : a + n] for a, n in zip(first, more, strict=True))
+        return [part[~np.isnan(part)].astype(np.int64) for part in parts]
+
     def lives(self) -> list[dict[str, Any]]:
         """Count keys that fell silent or began within the days that a `DaysSince` warns of.
 
@@ -475,6 +496,17 @@ class Told(State):
             told = self.events[feature.by].places(keys[feature.by]) >= 0
             found[told, index] = own[told, index]
         return found
+
+    def earlier(self, keys: Mapping[str, Keys], moments: Moments) -> list[NDArray[np.int64]] | None:
+        """Return what lags do not reach, of rows with a history of their own from that."""
+        own, found = (each(keys, moments) for each in (super().earlier, self.bundle.earlier))
+        lag = next(f for f in self.features if isinstance(f, Lag)) if own or found else None
+        if lag is None:
+            return None
+        told = self.events[lag.by].places(keys[lag.by]) >= 0
+        none = [np.empty(0, np.int64)] * len(moments)
+        pairs = zip(told, own or none, found or none, strict=True)
+        return [mine if has else other for has, mine, other in pairs]
 
     def of_row(self, keys: Mapping[str, int], moment: int) -> list[float]:
         """Return the features of one row, as `ask` does for many."""

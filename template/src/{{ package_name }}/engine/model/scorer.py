@@ -21,11 +21,22 @@ from ..errors import ProjectError
 from ..kinds import READ
 from ..threads import workers
 from . import coded, stored_graph, wanted, whole
-from .history import FEW_ROWS, DaysSince, State, Told, events_of, key_of, moment_of, read_of
+from .history import (
+    FEW_ROWS,
+    DaysSince,
+    Keys,
+    Moments,
+    State,
+    Told,
+    events_of,
+    key_of,
+    moment_of,
+    read_of,
+)
 from .history import FILES as STATE_FILES
 from .history import read as read_state
 from .output import Output, answer
-from .seasons import Lookback
+from .seasons import Lookback, Season, Seasonal
 from .texts import Reader, TextFeature
 from .values import ServedColumn, breach, example, read_value, row_type, utc
 
@@ -37,6 +48,7 @@ GRAPHS = ("model.onnx", "model_encoded.onnx")
 FILES = {*GRAPHS, "contract.odcs.yaml", "features.json", "columns.json", "golden.json"}
 UNSEEN = "unseen or rare in training"  # a category that the model takes as one of all others
 MICROSECONDS_A_DAY = 86_400_000_000
+BETWEEN = 0.01  # days off a step from which on a row is between two
 Part = Literal["value", "year", "month", "day", "weekday", "hour", "minute", "elapsed"]
 PARTS: dict[str, Callable[[Any], float]] = {
     "year": lambda moment: utc(moment).year,
@@ -195,6 +207,26 @@ def in_parts(
         return [np.concatenate(found) for found in zip(*pool.map(ask, parts), strict=True)]
 
 
+def scored_by(
+    opened: ort.InferenceSession,
+    names: list[str] | None,
+    encoded: NDArray[np.float32],
+    asked: wanted.Wanted | None,
+    threads: int,
+) -> list[NDArray[Any]]:
+    """Return outputs of a graph, all without names, for rows and what they want beside."""
+    if not asked:
+        return in_parts(lambda part: list(opened.run(names, {"x": part})), encoded, threads)
+    rows = len(encoded)
+    every = {name: np.broadcast_to(v, (rows, *v.shape[1:])) for name, v in asked.items()}
+    parts = []
+    for n in range(0, rows, wanted.ASKED_ROWS):
+        part = slice(n, n + wanted.ASKED_ROWS)
+        some = {name: wanted.fed(name, values[part]) for name, values in every.items()}
+        parts.append(opened.run(names, {"x": encoded[part], **some}))
+    return list(map(np.concatenate, zip(*parts, strict=True)))
+
+
 def session(model: bytes) -> ort.InferenceSession:
     """Open an ONNX model on the CPU, in one thread."""
     options = ort.SessionOptions()
@@ -276,11 +308,12 @@ def _moment(value: Any) -> dt.datetime:
 class Recounted(list[msgspec.Struct]):
     """Rows that came with a history, and the state that this makes beside that of the bundle.
 
-    `wanted` is what their request wants beside (`wanted.py`).
+    `wanted` is what their request wants beside (`wanted.py`), `doubt` a warning about it.
     """
 
     state: State | None
     wanted: wanted.Wanted
+    doubt: str
 
 
 class Scorer:
@@ -313,7 +346,13 @@ class Scorer:
         self._threads = threads
         optional = {each.name for each in self._session.get_overridable_initializers()}
         self.wants = tuple(name for name in wanted.FIELDS if name in optional)
-        self._listed = {o.name: o.kind for o in self.outputs if o.kind in ("items", "names")}
+        self.looks_further = wanted.EARLIER in optional
+        self._known: wanted.Known = np.empty(0, np.int64)
+        if self.wants:
+            self._known = stored_graph.stated(model, wanted.items_of)
+        self._listed = {
+            o.name: o.kind for o in self.outputs if o.kind in ("items", "names", "list")
+        }
         dated = (i for i, column in enumerate(self.sent) if column.kind in ("date", "timestamp"))
         self._moments = [f"f{index}" for index in dated]
         looked = (n for n, column in enumerate(self.sent) if column.kind in READ)
@@ -480,6 +519,7 @@ class Scorer:
         """
         found = Recounted(rows)
         found.state, found.wanted = self.state, wanted.read(content, self._codes)
+        found.doubt = wanted.doubt(content, self._codes, self._known)
         if not history:
             return found
         assert self.state is not None  # or no feature looks back, and nothing is asked for
@@ -499,9 +539,36 @@ class Scorer:
         found.state = Told(self.state, events)
         return found
 
-    def wanted_of(self, cells: Mapping[str, Sequence[Any]]) -> tuple[wanted.Wanted, dict[int, str]]:
-        """Return what the rows of a file want, and which rows have a field that is wrong."""
-        return wanted.of_texts(cells, self._codes)
+    def wanted_of(
+        self, cells: Mapping[str, Sequence[Any]]
+    ) -> tuple[wanted.Wanted, dict[int, str], dict[int, str]]:
+        """Return what the rows of a file want, which have a field that is wrong, and doubts."""
+        return wanted.of_texts(cells, self._codes, self._known)
+
+    def earlier(self, keys: Mapping[str, Keys], moments: Moments) -> wanted.Wanted:
+        """Return what rows look back to beyond their features, where the graph asks for it."""
+        return self._earlier(self.state, keys, moments)
+
+    def asked(self, rows: Sequence[msgspec.Struct]) -> wanted.Wanted:
+        """Return what the graph is told of rows of `row_type` beside their matrix."""
+        state, given = self.state, wanted.Wanted()
+        if isinstance(rows, Recounted):
+            state, given = rows.state, rows.wanted
+        if not self.looks_further or state is None:
+            return given
+        moments, keys = self._asked_of(state, [msgspec.structs.astuple(row) for row in rows])
+        of = {by: np.array([key[by] for key in keys], np.uint64) for by in state.events}
+        return given | self._earlier(state, of, np.array(moments, np.int64))
+
+    def _earlier(
+        self, state: State | None, keys: Mapping[str, Keys], moments: Moments
+    ) -> wanted.Wanted:
+        found = state.earlier(keys, moments) if state and self.looks_further else None
+        if found is None:
+            return {}
+        every = np.empty(len(found), dtype=object)
+        every[:] = found
+        return {wanted.EARLIER: every}
 
     def _told(self, row: tuple[Any, ...]) -> list[float]:
         """Return the numbers that the texts of a row give."""
@@ -510,14 +577,20 @@ class Scorer:
 
     def _past(self, state: State, rows: Sequence[tuple[Any, ...]]) -> list[list[float]]:
         """Ask the state for the features of rows that look back."""
-        on, places = self._position[state.features[0].on], self._position
-        moments = [moment_of(row[on] and _moment(row[on])) for row in rows]
-        keys = [{by: key_of(row[places[by]]) for by in state.events} for row in rows]
+        moments, keys = self._asked_of(state, rows)
         if len(rows) <= FEW_ROWS:
             return list(map(state.of_row, keys, moments))
         of = {by: np.array([key[by] for key in keys], np.uint64) for by in state.events}
         found: list[list[float]] = state.ask(of, np.array(moments, np.int64)).tolist()
         return found
+
+    def _asked_of(
+        self, state: State, rows: Sequence[tuple[Any, ...]]
+    ) -> tuple[list[int], list[dict[str, int]]]:
+        """Return the moments and keys by which a state is asked for rows."""
+        on, places = self._position[state.features[0].on], self._position
+        moments = [moment_of(row[on] and _moment(row[on])) for row in rows]
+        return moments, [{by: key_of(row[places[by]]) for by in state.events} for row in rows]
 
     def _encode(self, values: tuple[Any, ...]) -> list[float]:
         encoded = []
@@ -544,27 +617,10 @@ class Scorer:
         Several numbers of a row have shape (rows, levels). What is wanted has shape (rows, any), or
         (1, any) where it is for all rows.
         """
-        if asked and len(encoded):
-            return self._predict_wanted(encoded, asked)
         names = [output.name for output in self.outputs]
         found = [np.empty((0, max(1, len(output.levels)))) for output in self.outputs]
         if len(encoded):
-            found = in_parts(
-                lambda part: self._session.run(names, {"x": part}), encoded, self._threads
-            )
-        return {o.name: answer(o, each) for o, each in zip(self.outputs, found, strict=True)}
-
-    def _predict_wanted(
-        self, encoded: NDArray[np.float32], asked: wanted.Wanted
-    ) -> dict[str, NDArray[Any]]:
-        names, rows = [output.name for output in self.outputs], len(encoded)
-        every = {name: np.broadcast_to(v, (rows, v.shape[1])) for name, v in asked.items()}
-        parts = []
-        for n in range(0, rows, wanted.ASKED_ROWS):
-            part = slice(n, n + wanted.ASKED_ROWS)
-            some = {name: np.ascontiguousarray(values[part]) for name, values in every.items()}
-            parts.append(self._session.run(names, {"x": encoded[part], **some}))
-        found = map(np.concatenate, zip(*parts, strict=True))
+            found = scored_by(self._session, names, encoded, asked, self._threads)
         return {o.name: answer(o, each) for o, each in zip(self.outputs, found, strict=True)}
 
     def told(self, answers: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -572,35 +628,56 @@ class Scorer:
         shown = dict(answers)
         for name, kind in self._listed.items():
             values = answers[name]
-            is_names = kind == "names"
+            is_names = kind == "names"  # no score is below -1
             shown[name] = coded.texts(values, self.names) if is_names else np.maximum(values, -1)
         return shown
 
     def unseen(self, rows: Sequence[msgspec.Struct], encoded: NDArray[np.float32]) -> list[str]:
         """Return for each row the first category that training has not learnt, or ""."""
         found = [""] * len(rows)
+        doubt = rows.doubt if isinstance(rows, Recounted) else ""
         is_other = encoded[:, len(self._numeric) :] == self._others
         for text, later in self.beyond(encoded):
-            found = [text if far else said for far, said in zip(later, found, strict=True)]
-        if not is_other.any():
-            return found
+            found = [said or text * far for far, said in zip(later.tolist(), found, strict=True)]
         for row, category in reversed(np.argwhere(is_other).tolist()):
             index = self._categorical[category][0]
             value = msgspec.structs.astuple(rows[row])[index]
             if value is not None and value not in dialect.MISSING:
                 found[row] = f"{self.columns[index].name}: {UNSEEN}"
-        return found
+        return [said or doubt for said in found] if doubt else found
 
     def beyond(self, encoded: NDArray[np.float32]) -> list[tuple[str, NDArray[np.bool_]]]:
-        """Return warnings of rows that are later than was learnt, each with its rows (rows,)."""
-        return [
-            (
-                f"{feature.on}: more than {feature.most:g} days after the last known row",
-                encoded[:, self.spec.names.index(feature.name)] > feature.most,
-            )
-            for feature in self.spec.history
-            if isinstance(feature, DaysSince) and feature.most is not None
-        ]
+        """Return warnings of rows that are later than was learnt, or of which series tell less.
+
+        Each comes with its rows, shape (rows,).
+        """
+        found = []
+        for feature in self.spec.history:
+            if isinstance(feature, DaysSince) and feature.most is not None:
+                days = encoded[:, self.spec.names.index(feature.name)]
+                text = f"{feature.on}: more than {feature.most:g} days after the last known row"
+                found += [(text, days > feature.most), *self._apart(feature, days, encoded)]
+        return found
+
+    def _apart(
+        self, since: DaysSince, days: NDArray[np.float32], encoded: NDArray[np.float32]
+    ) -> list[tuple[str, NDArray[np.bool_]]]:
+        """Return warnings of rows before their series begins, or between two of its steps."""
+        series = [feature for feature in self.spec.history if feature.by == since.by]
+        steps = [f.step for f in series if isinstance(f, Seasonal) and not f.months]
+        if not any(isinstance(feature, Seasonal) for feature in series):
+            return []
+        before = (
+            f"{since.on}: no earlier row of this {since.by}, so it gets what all have in common"
+        )
+        found = [(before, np.isnan(days))]
+        if steps:
+            seasons = [self.spec.names.index(f.name) for f in series if isinstance(f, Season)]
+            lost = np.isnan(encoded[:, seasons]).all(axis=1)
+            away = np.abs(days - steps[0] * np.rint(days / steps[0])) > BETWEEN
+            between = f"{since.on}: between two steps of {steps[0]:g} days, so it has no season"
+            found.append((between.replace(" 1 days", " a day"), lost & away))
+        return found
 
     def score_rows(self, rows: Sequence[msgspec.Struct]) -> dict[str, NDArray[Any]]:
         """Score rows of `row_type`."""

@@ -6,7 +6,7 @@ An ONNX file is a protocol buffer; the field numbers below are those of onnx.pro
 
 import struct
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ..errors import ProjectError
 
@@ -18,6 +18,7 @@ TENSORS, GRAPHS, SPARSES = (5, 10), (6, 11), (22, 23)  # of an attribute
 
 
 Stated = dict[str, float | str]
+Found = TypeVar("Found")
 
 
 class Node(NamedTuple):
@@ -40,14 +41,15 @@ class Stored(NamedTuple):
 
     def numbers(self, name: str) -> tuple[float, ...]:
         """Return the float32 of a constant."""
-        fields = _messages(self.tensors[name])
-        found = next(value for number, value in fields if number in (FLOATS, RAW))
+        found = self.content(name, FLOATS, RAW)
         return struct.unpack(f"<{len(found) // 4}f", found)
 
+    def content(self, name: str, *fields: int) -> bytes:
+        """Return the bytes of a constant, from the first of these fields that it has."""
+        return next(found for n, found in _messages(self.tensors[name]) if n in fields)
 
-def stated(
-    model: bytes, read: Callable[[Stored], dict[str, float | str]]
-) -> dict[str, float | str]:
+
+def stated(model: bytes, read: Callable[[Stored], Found]) -> Found:
     """Read what a graph decides by; ProjectError when it is none that graph.py emitted."""
     try:
         return read(_parts(model))

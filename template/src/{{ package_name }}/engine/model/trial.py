@@ -1,6 +1,5 @@
 """The test set, scored once by every model of a version."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,10 +13,10 @@ from ..data import validation
 from ..data.contract import Contract
 from ..errors import ProjectError
 from ..formats import number
-from ..history import matrix_for
+from ..history import earlier_of, matrix_for
 from ..settings import Project
 from .output import answer
-from .scorer import Scorer, in_parts, session
+from .scorer import Scorer, scored_by, session
 
 
 class Tested(NamedTuple):
@@ -65,12 +64,13 @@ def score(
         settings.seed,
     )
     progress.tell(f"scoring {number(len(x))} test rows")
-    answers = scorer.predict(x)
+    asked = earlier_of(scorer, frame)
+    answers = scorer.predict(x, asked)
     scores = {scorer.manifest.champion: answers[scorer.score]}
     scored = next(output for output in scorer.outputs if output.name == scorer.score)
     rivals = (folder / name for name in scorer.manifest.files if name.startswith("rivals/"))
     for rival in sorted(rivals):
-        found = in_parts(_asked(rival), x, settings.threads)[0]
+        found = scored_by(session(rival.read_bytes()), None, x, asked, settings.threads)[0]
         scores[rival.stem] = answer(scored, found)
     groups = None
     if agreed.entity is not None and frame[agreed.entity.name].n_unique() < frame.height:
@@ -84,9 +84,3 @@ def log_access(project: Project, version: str, sha256: str) -> int:
     path = project.path(audit.TESTED)
     audit.append(path, {"version": version, "test_sha256": sha256})
     return sum(entry.get("test_sha256") == sha256 for *_, entry in audit.lines(path))
-
-
-def _asked(graph: Path) -> Callable[[NDArray[np.float32]], list[NDArray[Any]]]:
-    """Return a function that gives a graph's outputs for a matrix."""
-    opened = session(graph.read_bytes())
-    return lambda x: list(opened.run(None, {"x": x}))

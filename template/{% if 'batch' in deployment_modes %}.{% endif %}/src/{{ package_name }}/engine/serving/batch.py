@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from .. import dialect, progress, storage, threads
 from ..data import contract, reading, validation, whole
 from ..errors import ProjectError
-from ..history import matrix_for
+from ..history import earlier_of, matrix_for
 from ..model import registry
 from ..model.output import Output
 from ..model.scorer import UNSEEN, Scorer
@@ -61,11 +61,15 @@ class Prepared(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """The matrix that `scorer.encode_rows` gives, each row's problem and warning or null."""
+    """The matrix that `scorer.encode_rows` gives, each row's problem and warning or null.
+
+    `earlier` is what rows look back to beyond it.
+    """
 
     matrix: NDArray[np.float32]
     problem: pl.Series
     warning: pl.Series
+    earlier: dict[str, NDArray[Any]]
 
 
 def run(
@@ -339,13 +343,17 @@ def score(scorer: Scorer, frame: pl.DataFrame, first: int | None = None) -> pl.D
     """
     encoded = encode(scorer, frame)
     cells = {name: frame[name].to_list() for name in scorer.wants if name in frame.columns}
-    asked, wrong = scorer.wanted_of(cells)
+    asked, wrong, doubts = scorer.wanted_of(cells)
     if wrong:
         texts = pl.Series([wrong.get(place) for place in range(frame.height)], dtype=pl.String)
         problem = encoded.problem.zip_with(encoded.problem.is_not_null(), texts)
         encoded = encoded._replace(problem=problem)
+    if doubts:
+        texts = pl.Series([doubts.get(place) for place in range(frame.height)], dtype=pl.String)
+        warning = encoded.warning.zip_with(encoded.warning.is_not_null(), texts)
+        encoded = encoded._replace(warning=warning)
     is_good = encoded.problem.is_null()
-    found = scorer.told(scorer.predict(encoded.matrix, asked))
+    found = scorer.told(scorer.predict(encoded.matrix, asked | encoded.earlier))
     scores = [
         pl.Series(name, values, dtype=POLARS[output.kind])
         for output in scorer.outputs
@@ -397,7 +405,8 @@ def encode(scorer: Scorer, frame: pl.DataFrame) -> Encoded:
     for key in scorer.sent[len(scorer.columns) :]:
         for rule, broken in _broken(frame, key):
             problem = _first(problem, broken, f"{key.name}: {rule}")
-    matrix = matrix_for(scorer, pl.DataFrame(typed))
+    table = pl.DataFrame(typed)
+    matrix = matrix_for(scorer, table)
     warning = pl.Series([None], dtype=pl.String).new_from_index(0, frame.height)
     for index, category in enumerate(scorer.spec.categorical, len(scorer.spec.numeric)):
         is_other = pl.Series(matrix[:, index] == len(category.levels))
@@ -406,7 +415,7 @@ def encode(scorer: Scorer, frame: pl.DataFrame) -> Encoded:
             warning = _first(warning, unseen, f"{category.column}: {UNSEEN}")
     for text, far in scorer.beyond(matrix):
         warning = _first(warning, pl.Series(far), text)
-    return Encoded(matrix, problem, warning)
+    return Encoded(matrix, problem, warning, earlier_of(scorer, table))
 
 
 def _broken(frame: pl.DataFrame, key: ServedColumn) -> list[tuple[str, pl.Series]]:

@@ -14,7 +14,7 @@ from .. import dialect, storage
 from ..model import wanted
 from ..model.history import STATE
 from ..model.output import fields
-from ..model.scorer import Manifest, Recounted, Scorer, read_golden
+from ..model.scorer import Manifest, Scorer, read_golden
 from ..model.values import TYPES, ServedColumn, breach, read_value
 from . import expected
 from .refusal import Problem, Refused, refused
@@ -81,8 +81,7 @@ class Model:
     def predict(self, rows: Rows) -> list[msgspec.Struct]:
         """Score rows."""
         encoded = self.scorer.encode_rows(rows)
-        asked = rows.wanted if isinstance(rows, Recounted) else None
-        answers = self.scorer.told(self.scorer.predict(encoded, asked))
+        answers = self.scorer.told(self.scorer.predict(encoded, self.scorer.asked(rows)))
         found = [column.tolist() for column in answers.values()]
         unseen, keys = self.scorer.unseen(rows, encoded), self.scorer.keys_of(rows)
         return list(map(self.prediction_type, *found, unseen, *keys))

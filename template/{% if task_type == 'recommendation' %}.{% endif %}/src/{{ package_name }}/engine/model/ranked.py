@@ -215,7 +215,8 @@ class Ranked(NamedTuple):
         hides = graph.node("Equal", [said, graph.constant(int(self.exclude), np.int64)])
         if self.exclude:
             hides = graph.node("Not", [hides])
-        had = graph.node("And", [there(seen), hides])
+        earlier = among(graph.given(wanted.EARLIER, wanted.NOTHING))
+        had = graph.node("And", [graph.node("Or", [there(seen), earlier]), hides])
         return graph.node("Or", [graph.node("Or", [out, others]), had])
 
     def _emit_near(self, graph: Graph, codes: str, nothing: str, seen: str) -> str:

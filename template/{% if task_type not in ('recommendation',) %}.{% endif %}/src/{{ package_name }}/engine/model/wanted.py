@@ -7,11 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import coded
+from .stored_graph import Stored
 
 TEXTS: dict[str, str] = {}
 FIELDS: tuple[str, ...] = ()
 ASKED_ROWS = 8192  # of one call of the runtime: more takes memory and no less time
-Wanted = dict[str, NDArray[np.int64]]
+EARLIER = ""  # the input for what a row looks back to beyond its features: none
+Wanted = dict[str, NDArray[Any]]
+Known = NDArray[np.int64]
 
 
 class Odd(ValueError):
@@ -30,8 +33,23 @@ def read(content: Mapping[str, Any], codes: Mapping[str, float]) -> Wanted:
     return {}
 
 
+def items_of(graph: Stored) -> Known:
+    """Return what a request may name: nothing."""
+    return np.empty(0, np.int64)
+
+
+def doubt(content: Mapping[str, Any], codes: Mapping[str, float], known: Known) -> str:
+    """Return a warning about what a request wants: none."""
+    return ""
+
+
+def fed(name: str, values: NDArray[Any]) -> NDArray[np.int64]:
+    """Return an input for some rows as it is."""
+    return values
+
+
 def of_texts(
-    cells: Mapping[str, Sequence[Any]], codes: Mapping[str, float]
-) -> tuple[Wanted, dict[int, str]]:
-    """Return the inputs for the rows of a file, and which of these are wrong: none."""
-    return {}, {}
+    cells: Mapping[str, Sequence[Any]], codes: Mapping[str, float], known: Known
+) -> tuple[Wanted, dict[int, str], dict[int, str]]:
+    """Return the inputs for the rows of a file, which are wrong and which doubtful: none."""
+    return {}, {}, {}
