@@ -151,7 +151,7 @@ YES_NO = prop("y", "string", "target", quality=levels("yes", "no"), custom={"pos
         (document(prop("a", role="excluded")), "no column has role feature"),
         (
             document(prop("a", role="label")),
-            "column a: customProperties: Invalid enum value 'label'",
+            "column a: customProperties: role: 'label' is none of entity, excluded, feature",
         ),
         (
             document({"name": "a", "logicalType": "number"}),
@@ -180,9 +180,12 @@ YES_NO = prop("y", "string", "target", quality=levels("yes", "no"), custom={"pos
             document(prop("a", "string", custom={"dateFormats": ["%d"]})),
             "column a: dateFormats need",
         ),
-        (
-            document(prop("a", "date", custom={"dateFormats": ["dd.mm"]})),
-            "column a: dateFormats are",
+        *(
+            (
+                document(prop("a", "date", custom={"dateFormats": [form]})),
+                f"column a: dateFormats: {form!r} reads no day",
+            )
+            for form in ("dd.mm", "%Q", "%d.%m.", "%Y-%m", "", "%Y-%m-%d %")
         ),
         (document(prop("a"), prop("t", "string", "time")), "column t: role time needs date"),
         (document(prop("a"), prop("e", "number", "entity")), "column e: role entity needs string"),
@@ -715,6 +718,46 @@ def test_what_was_decided_is_told_and_stands_in_the_contract(tmp_path):
     assert told["dates"][0] == "on as %d.%m.%Y"
     assert (told["entity"][0], told["time"][0]) == ("none", "none")
     assert all(f"# {line}" in draft.text for line in drafting.table(draft.decisions))
+
+
+@pytest.mark.parametrize("form", ["%d.%m.%Y", "%d %b %y", "%-d/%-m/%Y", "%A, %e %B %Y", "%D %T"])
+def test_any_format_that_reads_days_may_be_told(form: str) -> None:
+    good = document(
+        prop("a", "date", custom={"dateFormats": [form]}), prop("y", "boolean", "target")
+    )
+    assert [problem for problem in contract._interpret(good)[1] if "dateFormats" in problem] == []
+
+
+@pytest.mark.parametrize(
+    ("again", "key", "reason"),
+    [
+        ([], "order_id", "no row repeats it"),
+        (
+            [3, 5],
+            "order_id",
+            "2 rows repeat an earlier one, in all columns: left out as duplicates",
+        ),
+        (
+            [-3],
+            "none",
+            "no two rows are equal; order_id would be it, but 1 row of the others repeats",
+        ),
+        ([3, -3], "none", "1 row repeats an earlier one; order_id would be it, but 1 row of"),
+    ],
+)
+def test_a_number_that_a_few_rows_repeat_is_told_as_a_key(
+    tmp_path: Path, again: list[int], key: str, reason: str
+) -> None:
+    """A negative row stands there again with another value."""
+    rows = [(f"A{row:05d}", row % 7, row % 3 == 0) for row in range(400)]
+    rows += [
+        (name, used + (row < 0), left) for row in again for name, used, left in [rows[abs(row)]]
+    ]
+    frame = pl.DataFrame(rows, ["order_id", "used", "left"], orient="row")
+    file = tmp_path / "data.csv"
+    frame.write_csv(file)
+    told = {d.about: (d.choice, d.evidence) for d in drafting.draft(file, "left").decisions}
+    assert told["key"][0] == key and told["key"][1].startswith(reason)
 
 
 @pytest.mark.parametrize(

@@ -348,7 +348,10 @@ def test_keys_are_made_once_and_have_to_be_a_pair(
     secret = signing.make(project, exchange.KEYS, force=True)
     monkeypatch.setenv("ML_REGISTRY_KEY", secret)
     exchange.push(project, str(tmp_path / "s"))
-    for content, said in ((None, "is not there: `ml key`"), ("key", "is no key of 64 hex digits")):
+    for content, said in (
+        (None, "is not there: take it from"),
+        ("key", "is no key of 64 hex digits"),
+    ):
         path = project.path("deploy/models.pub")
         path.unlink() if content is None else path.write_text(content)
         with pytest.raises(ProjectError, match=said):

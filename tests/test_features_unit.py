@@ -444,17 +444,17 @@ WRONG = [
     ([team.Ratio("r", of=("a", "shopp"))], "did you mean 'shop'"),
     ([team.Ratio("r", of=("a", "shop"))], "'shop' is a category, not a number"),
     ([team.OneHot("r", of="a")], "'a' is a number, not a category"),
-    ([team.Ratio("r", of="a")], "Ratio 'r': Expected array, got str: of"),
+    ([team.Ratio("r", of="a")], "Ratio 'r': of: Expected `array`, got `str`"),
     ([team.Ratio("r", of=("a", "b", "a"))], "Ratio 'r'"),
     ([team.Log1p("a", of="b")], "Log1p 'a': this name is taken"),
     ([team.Log1p("", of="b")], "it has no name: give it one"),
     ([team.Log1p("l", of="a"), team.Log1p("l", of="b")], "'l': this name is taken"),
     ([team.Log1p("y", of="b")], "'y': this name is taken"),
     ([team.Log1p("l", of="y")], "'y' is no feature of the contract"),
-    ([team.Log1p(3, of="a")], "Expected str, got int: name"),
+    ([team.Log1p(3, of="a")], "name: Expected `str`, got `int`"),
     ([team.Log1p("l", of="when")], "there is no 'when' before it; did you mean 'when.month'?"),
     ([team.Log1p("l", of="when.hour")], "there is no 'when.hour' before it"),
-    ([team.Scale("s", of="a", how="huge")], "Invalid enum value 'huge': how"),
+    ([team.Scale("s", of="a", how="huge")], "how: 'huge' is none of minmax, robust, standard"),
     ([team.Bin("s", of="a", bins=1)], "bins"),
     ([team.Clip("s", of="a")], "give low, high or both"),
     ([team.Clip("s", of="a", low=2, high=1)], "low must be below high"),
@@ -484,7 +484,9 @@ def test_a_part_of_a_date_is_a_feature_though_the_date_is_none() -> None:
 
 
 def test_a_wrong_selection_is_one_line() -> None:
-    with pytest.raises(ProjectError, match=r"features.py, SELECTION: Invalid enum value 'best'"):
+    with pytest.raises(
+        ProjectError, match=r"features.py, SELECTION: method: 'best' is none of anova"
+    ):
         derived.check([], Selection("best"), KINDS, set())
 
 

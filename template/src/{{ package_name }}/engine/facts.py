@@ -6,7 +6,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from .errors import ProjectError
+from .errors import ProjectError, told
 from .task_facts import TaskFacts
 
 
@@ -52,7 +52,9 @@ class Facts(TaskFacts):
         try:
             return msgspec.convert(value, kinds[name])
         except msgspec.ValidationError as error:
-            raise ProjectError(f"plan/plan.yaml: {name}: {error}; run `ml update`") from None
+            raise ProjectError(
+                f"plan/plan.yaml: {name}: {told(error, kinds[name])}; run `ml update`"
+            ) from None
 
     def note(self) -> dict[str, Any]:
         """Begin anew; return the facts, by name, that are read from here on, as they are read."""

@@ -17,7 +17,7 @@ from .data import contract as contracts
 from .data import target as targets
 from .data import validation
 from .data.contract import WITHHELD, Column, Contract
-from .errors import ProjectError
+from .errors import ProjectError, told
 from .features import encode, with_words
 from .model import registry
 from .model.history import (
@@ -72,8 +72,7 @@ def _declared(feature: Past, project: Project, contract: Contract) -> Any:
     try:
         msgspec.convert(msgspec.structs.asdict(feature), type(feature))
     except msgspec.ValidationError as error:
-        problem = str(error).replace("`", "").replace(" - at $.", ": ")
-        raise _refused(feature, problem) from None
+        raise _refused(feature, told(error, type(feature))) from None
     if problem := feature.problem():
         raise _refused(feature, problem)
     if contract.time is None:

@@ -16,7 +16,7 @@ import msgspec
 import yaml
 
 from . import task
-from .errors import ProjectError
+from .errors import ProjectError, explained
 from .facts import Facts
 
 T = TypeVar("T")
@@ -535,8 +535,7 @@ def convert(content: Any, type: type[T], where: str, mend: str | Callable[[str],
     try:
         return msgspec.convert(content, type, strict=True)
     except msgspec.ValidationError as error:
-        problem, _, place = str(error).partition(" - at `$.")
-        place = place.rstrip("`")
+        problem, place = explained(error, type)
         mend = mend(place) if callable(mend) else mend
         named = f"{place}: {problem}" if place else problem
         raise ProjectError(f"{where}: {named}: {mend}") from None

@@ -44,7 +44,10 @@ def public(project: Project, pair: Pair) -> str:
     found = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
     if not re.fullmatch(r"[0-9a-f]{64}", found):
         state = "no key of 64 hex digits" if path.is_file() else "not there"
-        raise ProjectError(f"{pair.public} is {state}: `{pair.command}` makes a pair of keys, once")
+        raise ProjectError(
+            f"{pair.public} is {state}: take it from the repository of who signs, or, where "
+            f"nobody has signed yet, make a pair of keys with `{pair.command}`, once"
+        )
     return found
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from ..errors import ProjectError
+from ..errors import ProjectError, told
 from ..settings import load_yaml
 
 FORM = (
@@ -49,4 +49,4 @@ def of(path: Path) -> Consent | None:
     try:
         return msgspec.convert(found, Consent)
     except msgspec.ValidationError as error:
-        raise ProjectError(f"{path.name}: consent: {error}: write {FORM}") from None
+        raise ProjectError(f"{path.name}: consent: {told(error, Consent)}: write {FORM}") from None

@@ -19,8 +19,8 @@ from typing import Any, Literal
 import msgspec
 
 from .. import kinds, task
-from ..dialect import level
-from ..errors import ProjectError
+from ..dialect import DIRECTIVES, level
+from ..errors import ProjectError, explained, told
 from ..kinds import READ, Kind
 from ..model import coded
 from ..settings import load_yaml
@@ -361,7 +361,7 @@ def _interpret(content: Any) -> tuple[Contract | None, list[str]]:
     try:
         document = msgspec.convert(content, _Document)
     except msgspec.ValidationError as error:
-        message, _, where = str(error).partition(" - at ")
+        message, where = explained(error, _Document)
         steps = [int(step) if step.isdigit() else step for step in re.findall(r"\w+", where)]
         return None, [f"{_place(content, steps)}: {message}"]
     if len(document.schema) != 1:
@@ -373,7 +373,7 @@ def _interpret(content: Any) -> tuple[Contract | None, list[str]]:
         try:
             columns.append(_column(item))
         except msgspec.ValidationError as error:
-            problems.append(f"column {item.name}: customProperties: {error}")
+            problems.append(f"column {item.name}: customProperties: {told(error, _Extras)}")
     keys = [item for item in table.properties if item.primary_key]
     contract = Contract(
         name=table.name,
@@ -462,6 +462,12 @@ def _column_problems(column: Column, contract: Contract) -> Iterator[str]:
     low, high, kind = column.minimum, column.maximum, column.kind
     doubled = [level for level, times in Counter(column.levels).items() if times > 1]
     dated, key = kind in ("date", "timestamp"), column.name in contract.primary_key
+    for form in column.formats:
+        if not _dates(form):
+            yield (
+                f"dateFormats: {form!r} reads no day: a format of strptime has year, month and "
+                "day, such as '%d.%m.%Y'"
+            )
     for broken, problem in (
         (not column.name.strip(), "it has no name"),
         (column.name in INTERNAL, "the project needs this name itself: rename it in the data"),
@@ -485,7 +491,6 @@ def _column_problems(column: Column, contract: Contract) -> Iterator[str]:
             column.thousands_comma and (column.decimal_comma or kind not in ("number", "integer")),
             f"thousandsComma needs number or integer and no decimalComma, not {kind}",
         ),
-        (any("%" not in f for f in column.formats), "dateFormats are strptime, as '%d.%m.%Y'"),
         (column.role == "time" and not dated, f"role time needs date or timestamp, not {kind}"),
         (
             column.role == "entity" and kind not in ("integer", "category"),
@@ -504,6 +509,22 @@ def _column_problems(column: Column, contract: Contract) -> Iterator[str]:
     ):
         if broken:
             yield problem
+
+
+def _dates(form: str) -> bool:
+    """Whether a format of strptime reads the day that it writes."""
+    known = {*re.findall(r"%\.f|%#?.|%$", form)}
+    if known <= DIRECTIVES.keys() and {"%d", "%Y"} <= known and known & {"%m", "%b", "%B"}:
+        return True  # as nearly all are: no library is loaded to see it
+    import polars as pl
+
+    day = pl.Series(["2031-12-28T13:45:06"]).str.to_datetime(time_zone="UTC")
+    try:
+        written = day.dt.strftime(form)
+        read = pl.Series([*written]).str.to_datetime(form, strict=False)
+    except (pl.exceptions.PolarsError, TypeError):
+        return False
+    return [*read.dt.date()] == [*day.dt.date()]
 
 
 def _target_problems(column: Column, contract: Contract) -> Iterator[str]:

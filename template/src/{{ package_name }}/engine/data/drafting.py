@@ -267,11 +267,11 @@ def _draft(
         out = "; ".join(f"{c.name}: {roles.get(c.role) or c.notes[-1][1]}" for c in others)
         out = out[:500] or "there is no other column"
         raise ProjectError(f"no column is left to learn {target!r} from ({out})")
-    key = _choose_key(columns, whom, time)
+    key, reason = _choose_key(columns, whom, time, typed)
     findings += [Finding(c.name, *note) for c in columns.values() for note in c.notes]
     decisions = [
         Decision("target", target, meaning),
-        *_decide_roles(columns, whom, time, key, frame.height - typed.hash_rows().n_unique()),
+        *_decide_roles(columns, whom, time, key, reason),
         *_decide_rules(columns),
     ]
     return Draft(_render(columns, target, key, name, decisions), decisions, findings)
@@ -457,17 +457,43 @@ def _exclude_identifier(column: Candidate) -> None:
         column.exclude("row number", "counts the rows")
 
 
-def _choose_key(columns: dict[str, Candidate], entity: str | None, time: str | None) -> list[str]:
-    """Return the columns that identify a row: one identifier, or entity and time."""
-    for column in sorted(columns.values(), key=lambda column: column.name != entity):
-        named = column.names_things or "identifier" in dict(column.notes)
-        if (named or column.name == entity) and not column.personal:  # noqa: SIM102
-            if column.complete and column.different == len(column.values):
-                return [column.name]
-    if entity is None or time is None or not (columns[entity].complete and columns[time].complete):
-        return []
-    pair = pl.DataFrame([columns[entity].values, columns[time].values])
-    return [] if pair.is_duplicated().any() else [entity, time]
+def _choose_key(
+    columns: dict[str, Candidate], entity: str | None, time: str | None, typed: pl.DataFrame
+) -> tuple[list[str], str]:
+    """Return the columns that identify a row, or none, and the reason.
+
+    One identifier, or entity and time. One that a few rows repeat is a key where they are the same
+    rows twice; where they differ, people have to see which row is right.
+    """
+    named = [
+        [column.name]
+        for column in sorted(columns.values(), key=lambda column: column.name != entity)
+        if column.names_things or "identifier" in dict(column.notes) or column.name == entity
+        if not column.personal
+    ]
+    pairs = [*named, [entity, time]] if entity and time else named
+    choices = [names for names in pairs if all(columns[name].complete for name in names)]
+    different = [typed.select(names).n_unique() for names in choices]
+    for names, found in zip(choices, different, strict=True):
+        if found == typed.height:
+            return names, "no row repeats it"
+    whole = typed.hash_rows().n_unique()
+    repeated = typed.height - whole
+    told = f"{count(repeated, 'row')} repeat{'s' * (repeated == 1)} an earlier one"
+    for names, found in zip(choices, different, strict=True):
+        if found == whole:
+            return names, f"{told}, in all columns: left out as duplicates"
+    reason = told if repeated else "no two rows are equal"
+    for names, found in zip(choices, different, strict=True):
+        if found >= NEAR_UNIQUE * whole:
+            other = count(whole - found, "row")
+            reason += (
+                f"; {' and '.join(names)} would be it, but {other} of the others "
+                f"repeat{'s' * (whole - found == 1)} one: where that is a mistake, give it "
+                "`primaryKey: true`, and data.repeated_keys in config.yaml says which row stays"
+            )
+            break
+    return [], reason
 
 
 def _decide_roles(
@@ -475,7 +501,7 @@ def _decide_roles(
     entity: str | None,
     time: str | None,
     key: list[str],
-    repeated: int,
+    reason: str,
 ) -> Iterator[Decision]:
     named = "named by you or the plan's answers"
     for about, name, none in (
@@ -484,9 +510,7 @@ def _decide_roles(
     ):
         guess = dict(columns[name].notes).get(about, named) if name else none
         yield Decision(about, name or "none", guess)
-    again = f"{count(repeated, 'row')} repeat{'s' * (repeated == 1)} an earlier one"
-    again = again if repeated else "no two rows are equal"
-    yield Decision("key", ", ".join(key) or "none", "no row repeats it" if key else again)
+    yield Decision("key", ", ".join(key) or "none", reason)
     kinds = Counter(column.kind for column in columns.values() if column.role == "feature")
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     yield Decision("features", str(kinds.total()), listed)

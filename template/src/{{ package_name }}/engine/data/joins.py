@@ -13,7 +13,7 @@ import msgspec
 import polars as pl
 
 from .. import progress
-from ..errors import ProjectError
+from ..errors import ProjectError, told
 from ..formats import number, percent
 from ..settings import Project
 from . import consent, fetching, sources, validation
@@ -67,7 +67,7 @@ def of(path: Path) -> list[Join]:
     try:
         found = msgspec.convert(said, list[Join])
     except msgspec.ValidationError as error:
-        raise ProjectError(f"{path.name}: joins: {error}: write {FORM}") from None
+        raise ProjectError(f"{path.name}: joins: {told(error, list[Join])}: write {FORM}") from None
     names = {source.server for source in sources.of(path)}
     for join in found:
         if join.server not in names:

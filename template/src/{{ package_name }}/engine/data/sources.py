@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from .. import storage
-from ..errors import ProjectError
+from ..errors import ProjectError, told
 from ..settings import Project, load_yaml
 
 Kind = Literal["internal", "third party", "public", "stream", "made up"]
@@ -132,7 +132,7 @@ def access(path: Path) -> list[Access]:
     try:
         return msgspec.convert(load_yaml(path) if path.is_file() else {}, _Roles).roles
     except msgspec.ValidationError as error:
-        raise ProjectError(f"{path.name}: roles: {error}") from None
+        raise ProjectError(f"{path.name}: roles: {told(error, _Roles)}") from None
 
 
 def of(path: Path) -> list[Source]:
@@ -144,7 +144,7 @@ def of(path: Path) -> list[Source]:
         document = msgspec.convert(load_yaml(path) if path.is_file() else {}, _Document)
         found = [_source(server) for server in document.servers]
     except msgspec.ValidationError as error:
-        raise ProjectError(f"{path.name}: servers: {error}") from None
+        raise ProjectError(f"{path.name}: servers: {told(error, _Document)}") from None
     if secret := next((s.server for s in found if re.search(r"//[^/\s]*:[^/\s]*@", s.place)), None):
         raise ProjectError(
             f"{path.name}: servers: {secret} has a password in its address: take it out"
@@ -159,12 +159,12 @@ def _source(server: dict[str, Any]) -> Source:
     table = [str(said["table"])] if said.get("table") else []
     kind = str(server.get("type", ""))
     read = {"place": f"{kind}: {' / '.join([*parts, *table])}", "type": kind}
-    told = ("server", "type", "customProperties", "description")
-    address = {part: value for part, value in server.items() if part not in told}
+    apart = ("server", "type", "customProperties", "description")
+    address = {part: value for part, value in server.items() if part not in apart}
     try:
         return msgspec.convert({**said, **read, "server": name, "address": address}, Source)
     except msgspec.ValidationError as error:
-        raise msgspec.ValidationError(f"{name}: customProperties: {error}") from None
+        raise msgspec.ValidationError(f"{name}: customProperties: {told(error, Source)}") from None
 
 
 def taken(project: Project) -> dict[str, Any]:

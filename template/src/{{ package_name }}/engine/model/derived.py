@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from .. import history, task
 from ..data.contract import Contract
-from ..errors import ProjectError
+from ..errors import ProjectError, told
 from ..kinds import READ
 from ..settings import Project
 from .builder import Graph, info
@@ -382,7 +382,7 @@ def check(
         try:
             msgspec.convert(msgspec.structs.asdict(operator), type(operator))
         except msgspec.ValidationError as error:
-            raise refused(operator, _plainly(error)) from None
+            raise refused(operator, told(error, type(operator))) from None
         if not operator.name.strip():
             raise refused(operator, "it has no name: give it one, as its first argument")
         if operator.name in known or operator.name in others:
@@ -402,8 +402,10 @@ def check(
         known[operator.name] = "number"
     try:
         msgspec.convert(msgspec.structs.asdict(selection), Selection)
-    except (msgspec.ValidationError, TypeError) as error:
-        raise ProjectError(f"features.py, SELECTION: {_plainly(error)}") from None
+    except TypeError as error:
+        raise ProjectError(f"features.py, SELECTION: {error}") from None
+    except msgspec.ValidationError as error:
+        raise ProjectError(f"features.py, SELECTION: {told(error, Selection)}") from None
 
 
 def model_of(
@@ -416,10 +418,6 @@ def model_of(
     model = helper.make_model(body, opset_imports=opsets, ir_version=10)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))
-
-
-def _plainly(error: Exception) -> str:
-    return str(error).replace("`", "").replace(" - at $.", ": ").replace(" - at $", "")
 
 
 def _taken(graph: Graph, places: list[int]) -> str:
