@@ -11,10 +11,15 @@ accuracy of at least 0.79 and a log loss of at most 0.44, the means over seeds; 
 scorer at most five times as long as in scikit-learn's pipeline.
 
     uv run benchmarks/texts.py --seeds 0 1 2
+
+With folders of pretrained models, projects that read them too are measured beside:
+
+    uv run benchmarks/texts.py --pretrained models/all-minilm models/static --rows 500
 """
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -88,7 +93,26 @@ def peers(train: pl.DataFrame, test: pl.DataFrame) -> Result:
     return found
 
 
-def ours(work: Path, python: Path | None, train: pl.DataFrame, test: pl.DataFrame) -> tuple:
+def declare(project: Path, model: Path, *, words: bool) -> None:
+    """Let a project read the vectors of a model, beside its words or in their place."""
+    shutil.copytree(model, project / "pretrained" / model.name)
+    path = next((project / "src").iterdir()) / "features.py"
+    text = path.read_text(encoding="utf-8")
+    lines = 'Words("review.words", of="review"), ' if words else ""
+    lines += f'Sentences("review.meaning", of="review", model="pretrained/{model.name}")'
+    text = text.replace("SELECTION = ", f"FEATURES = [{lines}]\nSELECTION = ", 1)
+    path.write_text(text, encoding="utf-8")
+
+
+def ours(
+    work: Path,
+    python: Path | None,
+    train: pl.DataFrame,
+    test: pl.DataFrame,
+    model: Path | None = None,
+    *,
+    words: bool = True,
+) -> tuple:
     """Return what a project reaches: drafted, trained, promoted, scored."""
     project, files = work / "project", (work / "train.parquet", work / "test.parquet")
     train.write_parquet(files[0])
@@ -96,6 +120,8 @@ def ours(work: Path, python: Path | None, train: pl.DataFrame, test: pl.DataFram
     answers = {"target": "great", "entity": "", "time_column": "", "n_rows": str(len(train))}
     answers["pos_rate"] = f"{train['great'].mean():.4f}"
     render(project, **answers, deployment_modes="[batch]")
+    if model:
+        declare(project, model, words=words)
     override = "EVAL-01: {value: roc_auc, limit: 0.5, reason: what the benchmark measures}\n"
     (project / "plan/overrides.yaml").write_text(override, encoding="utf-8")
     if python is None:
@@ -122,13 +148,22 @@ def ours(work: Path, python: Path | None, train: pl.DataFrame, test: pl.DataFram
     return measures(test["great"].to_numpy(), p, float(timed.stdout))
 
 
-def measured(seed: int, python: Path | None) -> Result:
+def measured(seed: int, asked: argparse.Namespace) -> Result:
     """Return what all models reach on one split."""
     frame = reviews()
     places = train_test_split(np.arange(len(frame)), test_size=0.2, random_state=seed)
     train, test = (frame[np.sort(some)] for some in places)
-    with tempfile.TemporaryDirectory() as work:
-        return {"project": ours(Path(work), python, train, test), **peers(train, test)}
+    if asked.rows:
+        train = train.sample(asked.rows, seed=seed)
+    found: Result = {}
+    ways = [("project", None, True)]
+    for model in asked.pretrained:
+        ways += [(f"project, {model.name} alone", model, False)]
+        ways += [(f"project, words and {model.name}", model, True)]
+    for name, model, words in ways:
+        with tempfile.TemporaryDirectory() as work:
+            found[name] = ours(Path(work), asked.python, train, test, model, words=words)
+    return found | peers(train, test)
 
 
 def main() -> None:
@@ -136,8 +171,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--python", type=Path, help="an interpreter with the project's packages")
+    parser.add_argument("--pretrained", nargs="*", type=Path, default=[], help="folders of models")
+    parser.add_argument("--rows", type=int, default=0, help="of training, drawn; 0: all 4,000")
     asked = parser.parse_args()
-    runs = [measured(seed, asked.python) for seed in asked.seeds]
+    runs = [measured(seed, asked) for seed in asked.seeds]
     print(f"| Model | {' | '.join(COLUMNS)} |\n|---|{'--:|' * len(COLUMNS)}")
     means = {}
     for model in runs[0]:
@@ -148,6 +185,8 @@ def main() -> None:
         print(f"| {model} | {' | '.join(f'{m:.3f}' for m in shares)} | {micros:.0f} |", flush=True)
     accuracy, loss, _, micros = means["project"]
     peer = means["words 1-2, sublinear, logistic (C=10)"][3]
+    if asked.rows:
+        return  # the floors are for all rows
     broken = {
         f"accuracy {accuracy:.3f}, floor {ACCURACY}": accuracy < ACCURACY,
         f"log loss {loss:.3f}, at most {LOSS}": loss > LOSS,

@@ -9,6 +9,7 @@ from .engine.errors import ProjectError
 from .engine.features import value_of
 from .engine.model.calendar import Holiday  # noqa: F401
 from .engine.model.history import DaysSince, Lag, Past, Window  # noqa: F401
+from .engine.model.learners import Sentences, SentenceTopics, Topics, Words  # noqa: F401
 from .engine.model.lookups import Frequency, Hashed, OneHot, Ordinal, Rare, TargetEncoding  # noqa: F401
 from .engine.model.operators import (  # noqa: F401
     PCA,
@@ -30,7 +31,6 @@ from .engine.model.operators import (  # noqa: F401
 from .engine.model.output import Context
 from .engine.model.scorer import CategoricalFeature, FeatureSpec, NumericFeature, Part
 from .engine.model.selection import Selection
-from .engine.model.words import Topics, Words  # noqa: F401
 
 # Features made of columns, one a line, alike in training and service; nothing else has to change.
 # What each operator does stands in its class; callers have to send what none of them can make.

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from . import metrics, storage
 from .formats import number
-from .model.scorer import Scorer, session
+from .model.scorer import Scorer
+from .model.sessions import session
 from .settings import Project
 
 SECONDS = 0.1  # of each timing

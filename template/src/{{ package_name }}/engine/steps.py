@@ -106,7 +106,17 @@ def _inputs(project: Project, step: Step) -> str:
     for name in step.reads:
         path = project.path(name)
         state.append([name, whole.stamp(path)])
+    if "training" in step.config:
+        state += _pretrained(project)
     return storage.sha256_text(msgspec.json.encode(state).decode())
+
+
+def _pretrained(project: Project) -> list[Any]:
+    """Return size and time of the files of pretrained models, which features may be made with."""
+    folder = project.path("pretrained")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    told = [(path, path.stat()) for path in files]
+    return [[str(p.relative_to(folder)), at.st_size, at.st_mtime_ns] for p, at in told]
 
 
 def _planned(project: Project, step: Step) -> bool:

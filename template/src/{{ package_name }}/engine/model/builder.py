@@ -7,6 +7,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+OPSETS = {"": 18, "ai.onnx.ml": 3}
+
 
 class Graph:
     """Collects nodes and constants; `matrix` names the tensor that models read."""
@@ -69,3 +71,15 @@ class Graph:
 def info(name: str, kind: int, width: int | None) -> onnx.ValueInfoProto:
     """Return an input or output of shape (rows, width); None where only the graph knows it."""
     return helper.make_tensor_value_info(name, kind, [None, width])
+
+
+def model_of(
+    graph: Graph, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]
+) -> bytes:
+    """Return the ONNX model of a graph."""
+    every = [*inputs, *graph.optional]
+    body = helper.make_graph(graph.nodes, "model", every, outputs, graph.initializers)
+    opsets = [helper.make_opsetid(*item) for item in OPSETS.items()]
+    model = helper.make_model(body, opset_imports=opsets, ir_version=10)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString(deterministic=True))

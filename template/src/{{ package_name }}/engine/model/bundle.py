@@ -20,7 +20,8 @@ from ..keys import EVENT_ID, LONGEST
 from . import coded, graph, history, wanted, whole
 from .output import Output
 from .plain import Matrix
-from .scorer import FORMAT, FeatureSpec, Golden, Manifest, Scorer, session
+from .scorer import FORMAT, FeatureSpec, Golden, Manifest, Scorer
+from .sessions import session
 from .texts import Reader
 from .values import ServedColumn, example
 
@@ -148,6 +149,7 @@ def save(
             files={name: storage.sha256(temporary / name) for name in sorted(content)},
             decision=predictor.head.decision,
             head=predictor.head.method,
+            pretrained=whole.origins(words),
             ignored=tuple(c.name for c in contract.columns if c.name not in named),
             **facts,
         )

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
@@ -19,20 +18,20 @@ from ..data.contract import Contract
 from ..errors import ProjectError, told
 from ..kinds import READ
 from ..settings import Project
-from .builder import Graph, info
+from .builder import Graph, info, model_of
 from .history import Past
 from .learners import LEARNERS
 from .made import PREFIX
 from .operators import Floats, Learnt, Operator, Rows
 from .output import Context
 from .plain import Matrix
-from .scorer import MICROSECONDS_A_DAY, PARTS, FeatureSpec, NumericFeature, in_parts, session
+from .scorer import MICROSECONDS_A_DAY, PARTS, FeatureSpec, NumericFeature, in_parts
 from .selection import Selection
+from .sessions import session
 from .texts import Reader, TextFeature
 from .values import LARGEST
 from .words import OfText, complete
 
-OPSETS = {"": 18, "ai.onnx.ml": 3}
 # Models that cut columns where they will; all others add up columns or measure distances.
 TREES = (
     *("single_rule", "decision_tree", "random_forest", "extra_trees", "bagged_trees"),
@@ -88,7 +87,7 @@ class Derived:
         names = [name for step in self.texts for name in step.names]
         numbers = tuple(NumericFeature(name, name) for name in names)
         words = tuple(
-            TextFeature(item.name, item.sources[0], tuple(step.names), item.takes)
+            TextFeature(item.name, item.sources[0], tuple(step.names), item.takes, item.way)
             for step in self.texts
             for item in [step.operator]
         )
@@ -331,6 +330,8 @@ def declared(
             kinds[column.name] = column.kind if plain else "number"
     past = history.declared(features, project, contract)
     operators = [item for item in _complete(features, contract) if not isinstance(item, Past)]
+    root = project.root
+    operators = [item.placed(root) if isinstance(item, OfText) else item for item in operators]
     others = {item.name for item in contract.columns} - kinds.keys()
     for item in past:
         if item.name in kinds or item.name in others:
@@ -406,18 +407,6 @@ def check(
         raise ProjectError(f"features.py, SELECTION: {error}") from None
     except msgspec.ValidationError as error:
         raise ProjectError(f"features.py, SELECTION: {told(error, Selection)}") from None
-
-
-def model_of(
-    graph: Graph, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]
-) -> bytes:
-    """Return the ONNX model of a graph."""
-    every = [*inputs, *graph.optional]
-    body = helper.make_graph(graph.nodes, "model", every, outputs, graph.initializers)
-    opsets = [helper.make_opsetid(*item) for item in OPSETS.items()]
-    model = helper.make_model(body, opset_imports=opsets, ir_version=10)
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString(deterministic=True))
 
 
 def _taken(graph: Graph, places: list[int]) -> str:

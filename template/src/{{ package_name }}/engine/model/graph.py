@@ -11,8 +11,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from .builder import Graph, info
-from .derived import Sees, model_of
+from .builder import Graph, info, model_of
+from .derived import Sees
 from .head import Head
 from .plain import Forest, Linear, Link, Matrix, Model, Predict
 from .scorer import FeatureSpec

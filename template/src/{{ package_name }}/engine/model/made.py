@@ -13,7 +13,8 @@ from onnx import TensorProto, helper
 from .history import Past
 from .operators import Operator
 from .plain import Matrix
-from .scorer import in_parts, session
+from .scorer import in_parts
+from .sessions import session
 
 PREFIX = "feature:"
 REPEATS = 3

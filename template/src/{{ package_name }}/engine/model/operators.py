@@ -58,6 +58,7 @@ class Operator(Named, frozen=True, kw_only=True):
     instead: bool = False
     of: str | tuple[str, ...]
     takes: ClassVar[str] = "number"
+    way: ClassVar[str] = ""  # what reads it in a bundle, where a kind of column has several ways
     purpose: ClassVar[str] = ""
 
     @property

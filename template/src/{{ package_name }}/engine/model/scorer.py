@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from .. import dialect, kinds, privacy, storage, task
@@ -37,6 +36,7 @@ from .history import FILES as STATE_FILES
 from .history import read as read_state
 from .output import Output, answer
 from .seasons import Lookback, Season, Seasonal
+from .sessions import session
 from .texts import Reader, TextFeature
 from .values import ServedColumn, breach, example, read_value, row_type, utc
 
@@ -143,6 +143,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     `decision` holds the numbers that decisions follow from; `head` names the last step of the
     graph. `ignored` are the other columns of the contract, which a row may hold or lack. `commit`
     is git's, if the project is in git, and `changed` tells whether its files differed from it.
+    `pretrained` names the files whose weights it holds a copy of, with the SHA-256 of each.
     """
 
     format: int
@@ -163,6 +164,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ignored: tuple[str, ...] = ()
     commit: str | None = None
     changed: bool = False
+    pretrained: dict[str, str] = {}
 
 
 class Golden(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -208,7 +210,7 @@ def in_parts(
 
 
 def scored_by(
-    opened: ort.InferenceSession,
+    opened: Any,
     names: list[str] | None,
     encoded: NDArray[np.float32],
     asked: wanted.Wanted | None,
@@ -225,20 +227,6 @@ def scored_by(
         some = {name: wanted.fed(name, values[part]) for name, values in every.items()}
         parts.append(opened.run(names, {"x": encoded[part], **some}))
     return list(map(np.concatenate, zip(*parts, strict=True)))
-
-
-def session(model: bytes) -> ort.InferenceSession:
-    """Open an ONNX model on the CPU, in one thread."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    stored_graph.refuse_external(model)
-    try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises one class per kind of damage
-        reason = str(error).splitlines()[0]
-        raise ProjectError(f"the model file is not a usable ONNX graph: {reason}") from None
 
 
 def _verified(folder: Path, manifest: Manifest) -> dict[str, bytes]:

@@ -59,6 +59,7 @@ class TextFeature(msgspec.Struct, frozen=True, omit_defaults=True):
     column: str
     made: tuple[str, ...]
     kind: str = "text"  # of the column
+    by: str = ""  # what reads it, where a kind has several ways
 
 
 class Reader(Protocol):

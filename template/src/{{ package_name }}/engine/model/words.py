@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache, partial
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Annotated, Any, ClassVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
 
 import msgspec
 import numpy as np
@@ -35,6 +36,11 @@ class OfText(Table, frozen=True, kw_only=True):
     lemma: str = ""
     takes: ClassVar[str] = "text"
     gives: ClassVar[str] = "words"  # behind the name of the column, where nobody named it
+    without_target: ClassVar[str] = "Topics"
+
+    def placed(self, root: Path) -> Self:
+        """Return it with the files that it names found in a project's folder."""
+        return self
 
     def problem(self) -> str:
         """Ask for one way at most, its library, and a language that it knows."""
@@ -99,26 +105,11 @@ class Words(OfText, frozen=True, kw_only=True):
 
     def weights(self, x: Any, rows: Rows) -> tuple[Floats, Floats]:
         """Fit each goal."""
-        if rows.goals is None:
-            raise ValueError("it needs a target that every row has: use Topics")
-        fitted = [_fitted(x, goal, rows.seed) for goal in rows.goals.T]
-        weights, intercepts = zip(*fitted, strict=True)
-        return np.stack(weights, axis=1), np.array(intercepts)
+        return of_goals(self, x, rows)
 
     def training(self, columns: Floats, levels: tuple[str, ...], rows: Rows) -> Floats:
         """Return numbers that hold no row's own target, shape (rows, goals)."""
-        codes = columns[:, 0].astype(np.int64)
-        rng = np.random.default_rng(rows.seed)
-        part = rng.integers(0, INNER_FOLDS, len(levels) + 1)[codes]
-        if rows.goals is None:
-            raise ValueError("it needs a target that every row has: use Topics")
-        found = np.full(rows.goals.shape, np.nan)
-        for number in range(INNER_FOLDS):
-            others, these = part != number, part == number
-            if others.any() and these.any():
-                goals = rows._replace(goals=rows.goals[others])
-                found[these] = self.learn(columns[others], levels, goals)["table"][codes[these]]
-        return found
+        return honest(self, columns, levels, rows)
 
 
 class Topics(OfText, frozen=True, kw_only=True):
@@ -139,6 +130,31 @@ class Topics(OfText, frozen=True, kw_only=True):
             largest = np.take_along_axis(found, np.abs(found).argmax(axis=0)[None], axis=0)
             axes[:, :keep] = found * np.sign(largest)
         return axes, np.zeros(self.keep)
+
+
+def of_goals(operator: OfText, x: Any, rows: Rows) -> tuple[Floats, Floats]:
+    """Return weights (columns, goals) and intercepts (goals,) of x (rows, columns)."""
+    if rows.goals is None:
+        raise ValueError(f"it needs a target that every row has: use {operator.without_target}")
+    found = [fitted(x, goal, rows.seed) for goal in rows.goals.T]
+    weights, intercepts = zip(*found, strict=True)
+    return np.stack(weights, axis=1), np.array(intercepts)
+
+
+def honest(operator: OfText, columns: Floats, levels: tuple[str, ...], rows: Rows) -> Floats:
+    """Return numbers of training rows by the other parts of five, shape (rows, goals)."""
+    codes = columns[:, 0].astype(np.int64)
+    rng = np.random.default_rng(rows.seed)
+    part = rng.integers(0, INNER_FOLDS, len(levels) + 1)[codes]
+    if rows.goals is None:
+        raise ValueError(f"it needs a target that every row has: use {operator.without_target}")
+    found = np.full(rows.goals.shape, np.nan)
+    for number in range(INNER_FOLDS):
+        others, these = part != number, part == number
+        if others.any() and these.any():
+            goals = rows._replace(goals=rows.goals[others])
+            found[these] = operator.learn(columns[others], levels, goals)["table"][codes[these]]
+    return found
 
 
 def complete(features: Sequence[Any], columns: Mapping[str, type[OfText]]) -> list[Any]:
@@ -195,7 +211,7 @@ def _weighed(counts: Any, idf: Floats) -> Any:
     return sparse.csr_matrix(sparse.diags(1 / np.where(lengths > 0, lengths, 1.0)) @ x)
 
 
-def _fitted(x: Any, goal: Floats, seed: int) -> tuple[Floats, float]:
+def fitted(x: Any, goal: Floats, seed: int) -> tuple[Floats, float]:
     """Return weights and intercept of one goal."""
     from sklearn.linear_model import LogisticRegression, Ridge
 

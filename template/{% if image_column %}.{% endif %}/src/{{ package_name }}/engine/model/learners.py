@@ -1,7 +1,10 @@
 """What learns numbers of columns that are read whole: with a target, and without one."""
 
+from .embeddings import Sentences, SentenceTopics
 from .shapes import PatchTopics, PatchWeights
 from .words import OfText, Topics, Words
+
+__all__ = ["LEARNERS", "SentenceTopics", "Sentences", "Topics", "Words"]
 
 LEARNERS: dict[str, tuple[type[OfText], type[OfText]]] = {
     "text": (Words, Topics),

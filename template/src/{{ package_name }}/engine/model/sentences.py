@@ -1,0 +1,221 @@
+"""From a text to the vector of a pretrained model, and from that to a few numbers; no torch.
+
+The one way for training, files and services, one text at a time, so that all have the same bits.
+A text is read as words are (NFKC, personal data masked); its tokens are looked up in a table and
+averaged, or run through a graph. The vector has length 1.
+"""
+
+import io
+import unicodedata
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import dialect, privacy
+from ..errors import ProjectError
+from .sessions import session
+from .texts import TextFeature
+from .tokens import Known
+
+FILE = "sentences.npz"
+SIGNS_A_TOKEN = 40  # characters of a text beyond this for each token are not read
+PARTS = 32  # of a text, that are left out one by one to see what matters
+
+Single = NDArray[np.float32]
+Floats = NDArray[np.float64]
+
+
+class Encoder(Protocol):
+    """What makes a vector of a text."""
+
+    @property
+    def width(self) -> int:
+        """Numbers of a vector."""
+
+    @property
+    def tokens(self) -> Known:
+        """How it cuts a text."""
+
+    def vector(self, text: str) -> Single | None:
+        """Return the vector of a text, None without a token."""
+
+    def stored(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that a bundle holds of it."""
+
+
+def prepared(text: str) -> str:
+    """Return a text as it is cut: without what names somebody."""
+    return privacy.masked(unicodedata.normalize("NFKC", text))
+
+
+class Average:
+    """The mean of the vectors that a table has for the tokens of a text."""
+
+    def __init__(self, tokens: Known, table: NDArray[Any], most: int) -> None:
+        self.tokens, self.table, self.most = tokens, table, most
+        self.width = int(table.shape[1])
+
+    def vector(self, text: str) -> Single | None:
+        """Return the vector of a text, None without a known token."""
+        tokens = self.tokens
+        found = tokens.cut(prepared(text)[: self.most * SIGNS_A_TOKEN])
+        found = [number for number in found if number != tokens.unknown][: self.most]
+        return _of_length_one(self.table[found].astype(np.float32).mean(axis=0)) if found else None
+
+    def stored(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that a bundle holds of it."""
+        return {"table": self.table, **_about(self.tokens, self.most)}
+
+
+class Network:
+    """A graph from the numbers of tokens, int64 [1, tokens], to a vector, float32 [1, width]."""
+
+    def __init__(self, tokens: Known, graph: bytes, width: int, most: int) -> None:
+        self.tokens, self.graph, self.width, self.most = tokens, graph, width, most
+        self._session = session(graph)
+
+    def vector(self, text: str) -> Single | None:
+        """Return the vector of a text, None without a token."""
+        tokens = self.tokens
+        room = self.most - len(tokens.before) - len(tokens.behind)
+        found = tokens.cut(prepared(text)[: self.most * SIGNS_A_TOKEN])[:room]
+        if not found:
+            return None
+        row = np.array([[*tokens.before, *found, *tokens.behind]], dtype=np.int64)
+        return _of_length_one(self._session.run(None, {"tokens": row})[0][0])
+
+    def stored(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that a bundle holds of it."""
+        graph = np.frombuffer(self.graph, dtype=np.uint8)
+        return {"graph": graph, "width": np.array(self.width), **_about(self.tokens, self.most)}
+
+
+class Meaning:
+    """What sums are made of: an encoder, and what a vector is weighed with.
+
+    `center` (width,) is the mean vector of training; weights (width, sums), intercept (sums,).
+    `origin` names the files that the encoder comes from, with their SHA-256; a bundle's manifest
+    holds it.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        center: Floats,
+        weights: Floats,
+        intercept: Floats,
+        origin: Mapping[str, str] | None = None,
+    ) -> None:
+        self.encoder, self.center = encoder, center
+        self.weights, self.intercept = weights, intercept
+        self.origin = dict(origin or {})
+        self._told: tuple[str, list[str], Floats] = ("", [], np.empty((0, 0)))
+
+    def weighed(self, vector: Single | None) -> list[float]:
+        """Return the sums of a vector; without one those of the mean."""
+        if vector is None:
+            return [float(start) for start in self.intercept]
+        moved = vector.astype(np.float64) - self.center
+        return [
+            float(moved @ column) + float(start)
+            for column, start in zip(self.weights.T, self.intercept, strict=True)
+        ]
+
+    def sums(self, text: str | None) -> list[float]:
+        """Return the numbers of a text, NaN where there is none."""
+        if is_nothing(text):
+            return [float("nan")] * len(self.intercept)
+        return self.weighed(self.encoder.vector(text or ""))
+
+    def told(self, text: str | None, number: int) -> list[tuple[str, float]]:
+        """Return by how much a number falls while a part of the text is left out, the most first.
+
+        Parts are words, or of a long text several words each (Zeiler and Fergus 2014, of images).
+        """
+        if is_nothing(text):
+            return []
+        known, parts, falls = self._told
+        if known != text:
+            parts, falls = self._falls(prepared(text or ""))
+            self._told = (text or "", parts, falls)
+        order = np.argsort(-np.abs(falls[:, number]), kind="stable")
+        return [(parts[place], float(falls[place, number])) for place in order]
+
+    def _falls(self, text: str) -> tuple[list[str], Floats]:
+        words = text.split()
+        edges = np.unique(np.linspace(0, len(words), min(len(words), PARTS) + 1).astype(int))
+        spans = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+        whole = np.array(self.sums(text))
+        rests = [self.encoder.vector(" ".join(words[:a] + words[b:])) for a, b in spans]
+        falls = [whole - np.array(self.weighed(rest)) for rest in rests]
+        return [" ".join(words[a:b]) for a, b in spans], np.array(falls)
+
+
+def is_nothing(text: str | None) -> bool:
+    """Whether a text is missing."""
+    return not text or text.isspace() or text in dialect.MISSING
+
+
+def content(models: Sequence[Meaning]) -> bytes:
+    """Return the file of a bundle that holds them; each encoder once."""
+    arrays: dict[str, NDArray[Any]] = {}
+    encoders = list({id(model.encoder): model.encoder for model in models}.values())
+    for index, encoder in enumerate(encoders):
+        arrays |= {f"encoder.{index}.{name}": part for name, part in encoder.stored().items()}
+    for index, model in enumerate(models):
+        place = next(n for n, each in enumerate(encoders) if each is model.encoder)
+        arrays[f"{index}.encoder"] = np.array(place)
+        for name in ("center", "weights", "intercept"):
+            arrays[f"{index}.{name}"] = getattr(model, name)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)  # weights hardly get smaller
+    return buffer.getvalue()
+
+
+def read(bundle: str, stored: bytes, features: Sequence[TextFeature]) -> tuple[Meaning, ...]:
+    """Return what `content` wrote; ProjectError where it does not fit the features."""
+    found: list[Meaning] = []
+    if not features:
+        return ()
+    try:
+        with np.load(io.BytesIO(stored), allow_pickle=False) as arrays:
+            encoders: dict[int, Encoder] = {}
+            for index, feature in enumerate(features):
+                place = int(arrays[f"{index}.encoder"])
+                if place not in encoders:
+                    encoders[place] = _encoder(arrays, f"encoder.{place}.")
+                names = ("center", "weights", "intercept")
+                center, weights, intercept = (arrays[f"{index}.{name}"] for name in names)
+                width, made = encoders[place].width, len(feature.made)
+                shapes = [(width,), (width, made), (made,)]
+                if [center.shape, weights.shape, intercept.shape] != shapes:
+                    raise ValueError("its arrays do not fit")
+                found.append(Meaning(encoders[place], center, weights, intercept))
+    except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile, msgspec.MsgspecError):
+        raise ProjectError(
+            f"bundle {bundle}: {FILE} is not usable; restore it or train again"
+        ) from None
+    return tuple(found)
+
+
+def _encoder(arrays: Any, name: str) -> Encoder:
+    tokens = msgspec.json.decode(arrays[f"{name}tokens"].tobytes(), type=Known)
+    most = int(arrays[f"{name}most"])
+    if f"{name}table" in arrays:
+        return Average(tokens, arrays[f"{name}table"], most)
+    graph = arrays[f"{name}graph"].tobytes()
+    return Network(tokens, graph, int(arrays[f"{name}width"]), most)
+
+
+def _about(tokens: Known, most: int) -> dict[str, NDArray[Any]]:
+    lines = np.frombuffer(msgspec.json.encode(tokens), dtype=np.uint8)
+    return {"tokens": lines, "most": np.array(most)}
+
+
+def _of_length_one(vector: Single) -> Single:
+    length = np.sqrt(np.square(vector, dtype=np.float64).sum())
+    return np.asarray(vector / (length or 1.0), dtype=np.float32)
