@@ -314,6 +314,32 @@ def test_the_contract_says_what_a_target_may_be(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("planned", "said"),
+    [
+        (100.0, ""),
+        (140.0, ""),  # an estimate
+        (3.0, "mean of the contract is 101.7"),
+        (90000.0, "`ml update --data target_mean=101.7 --data target_sd=57.83`"),
+        (-100.0, "so are today_error and what errors cost"),
+    ],
+)
+def test_a_number_of_another_size_than_planned_is_told_by_the_draft(
+    tmp_path: Path, planned: float, said: str
+) -> None:
+    path = tmp_path / "d.csv"
+    pl.DataFrame(
+        {
+            "size": [n * 7 % 11 + 0.5 for n in range(300)],
+            "price": [n * 2 / 3 + 1.37 for n in range(1, 301)],
+        }
+    ).write_csv(path)
+    (tmp_path / "c.yaml").write_text(drafting.draft(path, "price").text, encoding="utf-8")
+    target = contract.read(tmp_path / "c.yaml").target
+    found = target.contradiction({"target_unit": "units", "target_mean": planned})
+    assert said in found and bool(found) == bool(said)
+
+
+@pytest.mark.parametrize(
     ("shape", "kind", "minimum"), [("any", "number", None), ("counts", "integer", 0)]
 )
 def test_the_first_contract_follows_the_answers(tmp_path, shape, kind, minimum):
