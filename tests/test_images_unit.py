@@ -27,7 +27,7 @@ from images_package.engine.data import (  # noqa: E402
 )
 from images_package.engine.errors import ProjectError  # noqa: E402
 from images_package.engine.features import encode, with_words  # noqa: E402
-from images_package.engine.model import patches, shapes  # noqa: E402
+from images_package.engine.model import looking, patches, shapes  # noqa: E402
 from images_package.engine.model.operators import Rows  # noqa: E402
 from images_package.engine.model.texts import TextFeature  # noqa: E402
 from images_package.engine.model.values import ServedColumn, breach, row_type  # noqa: E402
@@ -203,7 +203,7 @@ def test_what_is_covered_matters_where_the_mark_is() -> None:
         learnt(shapes.PatchWeights("p", of="photo", most=32), shown, y)[0]
     )
     falls = model.covered(shown[0], 0)
-    assert falls.shape == (patches.WINDOWS, patches.WINDOWS) and np.abs(falls).max() > 0.01
+    assert falls.shape == (looking.WINDOWS, looking.WINDOWS) and np.abs(falls).max() > 0.01
     told = model.told(shown[0], 0)
     assert abs(told[0][1]) == np.abs(falls).max() and told[0][0].startswith("row ")
     assert model.told(None, 0) == []

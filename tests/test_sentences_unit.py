@@ -217,7 +217,9 @@ def test_a_declaration_is_checked_before_a_run(folder: Path) -> None:
 
     assert "there is no folder pretrained/none: put" in told(model="pretrained/none")
     assert "such as pretrained/all-minilm" in told(model="elsewhere/small")
-    assert "a model cuts texts itself" in told(model="pretrained/small", stem="english")
+    assert "stem and lemma are for Words and Topics" in told(
+        model="pretrained/small", stem="english"
+    )
     assert "tokens" in told(model="pretrained/small", tokens=2)
     good = Sentences("s", of="said", model="pretrained/small").placed(folder)
     check([good], Selection("none"), {"said": "text"}, set())
@@ -297,7 +299,7 @@ def test_vectors_are_made_once_for_all_folds(folder: Path, monkeypatch: pytest.M
     monkeypatch.setattr(
         sentences.Network, "vector", lambda self, text: calls.append(text) or real(self, text)
     )
-    embeddings._vectors.cache_clear()
+    embeddings.made.cache_clear()
     said, y = messages(200)
     operator = Sentences("s", of="said", model="pretrained/small").placed(folder)
     learnt(operator, said, y)

@@ -133,3 +133,37 @@ def table(folder: Path) -> Path:
     safetensors(folder / "model.safetensors", {"embedding.weight": vectors})
     (folder / "tokenizer.json").write_text(json.dumps(settings), encoding="utf-8")
     return folder
+
+
+def network(path: Path, *, shape: tuple[Any, ...] = ("n", 3, 12, 12), **changes: Any) -> Path:
+    """Write a small network of drawn filters: an image to a map, its mean, and two classes."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(3)
+    is_first = shape[1] == 3
+    tensors = {
+        "filters": rng.normal(size=(10, 3, 3, 3)),
+        "classes": rng.normal(size=(10, 2)),
+    }
+    nodes = [
+        helper.make_node("Conv", ["turned", "filters"], ["seen"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["seen"], ["map"]),
+        helper.make_node("GlobalAveragePool", ["map"], ["pool"]),
+        helper.make_node("Flatten", ["pool"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "classes"], ["told"]),
+    ]
+    turn = {} if is_first else {"perm": [0, 3, 1, 2]}
+    first = helper.make_node("Transpose" if turn else "Identity", ["image"], ["turned"], **turn)
+    kind = changes.get("kind", TensorProto.FLOAT)
+    given = helper.make_tensor_value_info("image", kind, list(shape))
+    out = helper.make_tensor_value_info("told", TensorProto.FLOAT, [None, 2])
+    weights = [numpy_helper.from_array(v.astype(np.float32), n) for n, v in tensors.items()]
+    if changes.get("outside"):
+        weights[0].data_location = TensorProto.EXTERNAL
+    graph = helper.make_graph([first, *nodes], "g", [given], [out], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    assert onnx.load(path, load_external_data=False).graph.node
+    return path

@@ -44,7 +44,7 @@ def opened(path: Path, most: int) -> Pretrained:
     """
     if not path.is_dir():
         raise ValueError(
-            f"there is no folder {_short(path)}: put {WEIGHTS}, {SETTINGS} and tokenizer.json of a "
+            f"there is no folder {short(path)}: put {WEIGHTS}, {SETTINGS} and tokenizer.json of a "
             "model there"
         )
     files = sorted(each for each in path.rglob("*") if each.is_file())
@@ -66,23 +66,33 @@ def _opened(path: Path, stamps: tuple[Any, ...], most: int) -> Pretrained:
         encoder = _average(path, tensors, tokens, most)
     else:
         raise ValueError(
-            f"{_short(path / SETTINGS)}: model_type {kind!r} is not built; bert is, and a table of "
+            f"{short(path / SETTINGS)}: model_type {kind!r} is not built; bert is, and a table of "
             "token vectors without a model_type"
         )
-    return Pretrained(encoder, {_short(path / n): storage.sha256(path / n) for n in named})
+    return Pretrained(encoder, {short(path / n): storage.sha256(path / n) for n in named})
 
 
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
     """Return a path from the folder of pretrained models on."""
     parts = path.parts
     return "/".join(parts[parts.index(FOLDER) :]) if FOLDER in parts else path.name
+
+
+def content_of(place: Path) -> bytes:
+    """Return a file of weights; ValueError where it is too large, or where others hold it."""
+    if place.stat().st_size > LARGEST:
+        raise ValueError(f"{short(place)} has more than {LARGEST / 1e9:g} GB: take a smaller one")
+    content = place.read_bytes()
+    if content.startswith(b"version https://git-lfs"):
+        raise ValueError(f"{short(place)} only points to Git LFS: run `git lfs pull` there")
+    return content
 
 
 def _json(path: Path, name: str) -> Any:
     try:
         return msgspec.json.decode((path / name).read_bytes())
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{_short(path / name)} is no JSON ({error}): get it again") from None
+        raise ValueError(f"{short(path / name)} is no JSON ({error}): get it again") from None
 
 
 def _tensors(path: Path) -> Tensors:
@@ -93,12 +103,8 @@ def _tensors(path: Path) -> Tensors:
         mend = f"put {WEIGHTS} there"
         if unread is not None:
             mend = f"{unread.name} may hold code and is not read: save it as {WEIGHTS}"
-        raise ValueError(f"{_short(path)} has no {WEIGHTS}: {mend}")
-    if place.stat().st_size > LARGEST:
-        raise ValueError(f"{_short(place)} has more than {LARGEST / 1e9:g} GB: take a smaller one")
-    content = place.read_bytes()
-    if content.startswith(b"version https://git-lfs"):
-        raise ValueError(f"{_short(place)} only points to Git LFS: run `git lfs pull` there")
+        raise ValueError(f"{short(path)} has no {WEIGHTS}: {mend}")
+    content = content_of(place)
     try:
         (size,) = struct.unpack("<Q", content[:8])
         header = msgspec.json.decode(content[8 : 8 + size], type=dict[str, dict[str, Any]])
@@ -106,7 +112,7 @@ def _tensors(path: Path) -> Tensors:
         return {name: _tensor(content[8 + size :], told) for name, told in header.items()}
     except (struct.error, msgspec.MsgspecError, KeyError, ValueError, TypeError) as error:
         raise ValueError(
-            f"{_short(place)} is damaged or no file of safetensors ({error}): get it again"
+            f"{short(place)} is damaged or no file of safetensors ({error}): get it again"
         ) from None
 
 
@@ -129,13 +135,13 @@ def _tokens(path: Path) -> tuple[Known, str]:
     elif (path / "vocab.txt").is_file():
         name, read = "vocab.txt", _of_lines
     else:
-        raise ValueError(f"{_short(path)} has no tokenizer.json and no vocab.txt: put one there")
+        raise ValueError(f"{short(path)} has no tokenizer.json and no vocab.txt: put one there")
     try:
         return read(path, name), name
     except KeyError as error:
-        raise ValueError(f"{_short(path / name)} has no {error}: get it again") from None
+        raise ValueError(f"{short(path / name)} has no {error}: get it again") from None
     except (ValueError, AttributeError, TypeError, IndexError) as error:
-        raise ValueError(f"{_short(path / name)}: {error}") from None
+        raise ValueError(f"{short(path / name)}: {error}") from None
 
 
 def _of_json(path: Path, name: str) -> Known:
@@ -153,7 +159,7 @@ def _average(path: Path, tensors: Tensors, tokens: Known, most: int) -> Encoder:
     tables = {name: each for name, each in tensors.items() if each.ndim == 2}
     if len(tables) != 1 or len(tensors) != 1:
         raise ValueError(
-            f"{_short(path / WEIGHTS)} has {len(tensors)} tensors: without model_type bert in "
+            f"{short(path / WEIGHTS)} has {len(tensors)} tensors: without model_type bert in "
             f"{SETTINGS} it has to be one table of token vectors"
         )
     (table,) = tables.values()
@@ -165,7 +171,7 @@ def _hold(path: Path, tokens: Known, rows: int) -> None:
     numbers = [*tokens.vocabulary.values(), *tokens.before, *tokens.behind]
     if max(numbers, default=-1) >= rows or min(numbers, default=0) < 0:
         raise ValueError(
-            f"{_short(path)}: the tokenizer numbers {max(numbers) + 1} tokens, {WEIGHTS} has "
+            f"{short(path)}: the tokenizer numbers {max(numbers) + 1} tokens, {WEIGHTS} has "
             f"{rows}: they are of two models"
         )
 
@@ -180,11 +186,11 @@ def _bert(
         layers, act = int(settings["num_hidden_layers"]), settings.get("hidden_act", "gelu")
         places = int(settings["max_position_embeddings"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{_short(path / SETTINGS)}: {error} is missing or no number") from None
+        raise ValueError(f"{short(path / SETTINGS)}: {error} is missing or no number") from None
     about = settings.get("position_embedding_type", "absolute")
     if act not in ("gelu", "relu") or about != "absolute" or width % heads:
         raise ValueError(
-            f"{_short(path / SETTINGS)}: hidden_act {act}, positions {about}, {heads} heads of "
+            f"{short(path / SETTINGS)}: hidden_act {act}, positions {about}, {heads} heads of "
             f"{width}: gelu or relu, absolute and heads of one width are built"
         )
     by_first = _pooled_by_first(path)
@@ -211,10 +217,10 @@ def _bert(
         if (made := encoder.vector("a")) is None or len(made) != width:
             raise ValueError(f"vectors of other than {width} numbers")
     except KeyError as error:
-        raise ValueError(f"{_short(path / WEIGHTS)} has no {error}: it is no BERT") from None
+        raise ValueError(f"{short(path / WEIGHTS)} has no {error}: it is no BERT") from None
     except Exception as error:  # the runtime raises one class per kind of mismatch
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{_short(path)}: {WEIGHTS} does not fit {SETTINGS} ({reason})") from None
+        raise ValueError(f"{short(path)}: {WEIGHTS} does not fit {SETTINGS} ({reason})") from None
     return encoder
 
 
@@ -225,7 +231,7 @@ def _pooled_by_first(path: Path) -> bool:
             str(each.get("type", "")).rpartition(".")[2] for each in _json(path, "modules.json")
         ]
         if others := [kind for kind in kinds if kind not in MODULES]:
-            raise ValueError(f"{_short(path)}/modules.json: {others[0]} is not built")
+            raise ValueError(f"{short(path)}/modules.json: {others[0]} is not built")
     name = "1_Pooling/config.json"
     told = _json(path, name) if (path / name).is_file() else {}
     ways = sorted(n for n, on in told.items() if n.startswith("pooling_mode_") and on is True)
@@ -235,7 +241,7 @@ def _pooled_by_first(path: Path) -> bool:
         return False
     if ways in (["pooling_mode_cls_token"], ["pooling_mode_cls"]):
         return True
-    raise ValueError(f"{_short(path / name)}: {', '.join(ways)}: the mean or the first is built")
+    raise ValueError(f"{short(path / name)}: {', '.join(ways)}: the mean or the first is built")
 
 
 class _Layer(NamedTuple):

@@ -20,13 +20,11 @@ from ..errors import ProjectError
 from .sessions import session
 from .texts import TextFeature
 from .tokens import Known
+from .weighed import Floats, Parts, Single, Weighed, of_length_one, parts_of
 
 FILE = "sentences.npz"
 SIGNS_A_TOKEN = 40  # characters of a text beyond this for each token are not read
 PARTS = 32  # of a text, that are left out one by one to see what matters
-
-Single = NDArray[np.float32]
-Floats = NDArray[np.float64]
 
 
 class Encoder(Protocol):
@@ -64,7 +62,7 @@ class Average:
         tokens = self.tokens
         found = tokens.cut(prepared(text)[: self.most * SIGNS_A_TOKEN])
         found = [number for number in found if number != tokens.unknown][: self.most]
-        return _of_length_one(self.table[found].astype(np.float32).mean(axis=0)) if found else None
+        return of_length_one(self.table[found].astype(np.float32).mean(axis=0)) if found else None
 
     def stored(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that a bundle holds of it."""
@@ -86,7 +84,7 @@ class Network:
         if not found:
             return None
         row = np.array([[*tokens.before, *found, *tokens.behind]], dtype=np.int64)
-        return _of_length_one(self._session.run(None, {"tokens": row})[0][0])
+        return of_length_one(self._session.run(None, {"tokens": row})[0][0])
 
     def stored(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that a bundle holds of it."""
@@ -94,36 +92,15 @@ class Network:
         return {"graph": graph, "width": np.array(self.width), **_about(self.tokens, self.most)}
 
 
-class Meaning:
-    """What sums are made of: an encoder, and what a vector is weighed with.
-
-    `center` (width,) is the mean vector of training; weights (width, sums), intercept (sums,).
-    `origin` names the files that the encoder comes from, with their SHA-256; a bundle's manifest
-    holds it.
-    """
+class Meaning(Weighed):
+    """What sums are made of: an encoder, and what its vectors are weighed with."""
 
     def __init__(
-        self,
-        encoder: Encoder,
-        center: Floats,
-        weights: Floats,
-        intercept: Floats,
-        origin: Mapping[str, str] | None = None,
+        self, encoder: Encoder, parts: Parts, origin: Mapping[str, str] | None = None
     ) -> None:
-        self.encoder, self.center = encoder, center
-        self.weights, self.intercept = weights, intercept
-        self.origin = dict(origin or {})
+        super().__init__(parts, origin)
+        self.encoder = encoder
         self._told: tuple[str, list[str], Floats] = ("", [], np.empty((0, 0)))
-
-    def weighed(self, vector: Single | None) -> list[float]:
-        """Return the sums of a vector; without one those of the mean."""
-        if vector is None:
-            return [float(start) for start in self.intercept]
-        moved = vector.astype(np.float64) - self.center
-        return [
-            float(moved @ column) + float(start)
-            for column, start in zip(self.weights.T, self.intercept, strict=True)
-        ]
 
     def sums(self, text: str | None) -> list[float]:
         """Return the numbers of a text, NaN where there is none."""
@@ -168,9 +145,7 @@ def content(models: Sequence[Meaning]) -> bytes:
         arrays |= {f"encoder.{index}.{name}": part for name, part in encoder.stored().items()}
     for index, model in enumerate(models):
         place = next(n for n, each in enumerate(encoders) if each is model.encoder)
-        arrays[f"{index}.encoder"] = np.array(place)
-        for name in ("center", "weights", "intercept"):
-            arrays[f"{index}.{name}"] = getattr(model, name)
+        arrays |= {f"{index}.encoder": np.array(place), **model.stored(f"{index}.")}
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)  # weights hardly get smaller
     return buffer.getvalue()
@@ -188,13 +163,9 @@ def read(bundle: str, stored: bytes, features: Sequence[TextFeature]) -> tuple[M
                 place = int(arrays[f"{index}.encoder"])
                 if place not in encoders:
                     encoders[place] = _encoder(arrays, f"encoder.{place}.")
-                names = ("center", "weights", "intercept")
-                center, weights, intercept = (arrays[f"{index}.{name}"] for name in names)
-                width, made = encoders[place].width, len(feature.made)
-                shapes = [(width,), (width, made), (made,)]
-                if [center.shape, weights.shape, intercept.shape] != shapes:
-                    raise ValueError("its arrays do not fit")
-                found.append(Meaning(encoders[place], center, weights, intercept))
+                encoder = encoders[place]
+                parts = parts_of(arrays, f"{index}.", encoder.width, len(feature.made))
+                found.append(Meaning(encoder, parts))
     except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile, msgspec.MsgspecError):
         raise ProjectError(
             f"bundle {bundle}: {FILE} is not usable; restore it or train again"
@@ -214,8 +185,3 @@ def _encoder(arrays: Any, name: str) -> Encoder:
 def _about(tokens: Known, most: int) -> dict[str, NDArray[Any]]:
     lines = np.frombuffer(msgspec.json.encode(tokens), dtype=np.uint8)
     return {"tokens": lines, "most": np.array(most)}
-
-
-def _of_length_one(vector: Single) -> Single:
-    length = np.sqrt(np.square(vector, dtype=np.float64).sum())
-    return np.asarray(vector / (length or 1.0), dtype=np.float32)

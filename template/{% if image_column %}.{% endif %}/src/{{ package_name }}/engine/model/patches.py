@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from .. import pixels
 from ..errors import ProjectError
+from . import looking
 from .texts import Reader, TextFeature
 
 FILE = "images.npz"
 PARTS = 3  # a side, of the image, that patches are added up over
 THRESHOLD = 0.25
-WINDOWS = 4  # a side, of what is covered to see what matters
 
 Single = NDArray[np.float32]
 
@@ -75,41 +75,27 @@ class Patches(NamedTuple):
             for column, start in zip(self.weights.T, self.intercept, strict=True)
         ]
 
+    @property
+    def side(self) -> int:
+        """Pixels of a side that it reads."""
+        return self.filters.side
+
+    @property
+    def width(self) -> int:
+        """How many numbers it makes."""
+        return len(self.intercept)
+
     def sums(self, value: str | None) -> list[float]:
         """Return the numbers of an image in base64, NaN where there is none."""
-        if not value:
-            return [float("nan")] * len(self.intercept)
-        try:
-            return self.of(pixels.read(value, self.filters.side))
-        except pixels.Unreadable:
-            return [float("nan")] * len(self.intercept)
+        return looking.sums(self, value)
 
     def covered(self, value: str, number: int) -> NDArray[np.float64]:
-        """Return by how much a number falls while each of WINDOWS x WINDOWS parts is covered.
-
-        What covers it has the mean colour of the image (Zeiler and Fergus 2014).
-        """
-        found = pixels.read(value, self.filters.side)
-        whole, mean = self.of(found)[number], found.mean(axis=(0, 1)).astype(np.uint8)
-        edges = np.linspace(0, len(found), WINDOWS + 1).round().astype(int)
-        falls = np.zeros((WINDOWS, WINDOWS))
-        for row, column in np.ndindex(WINDOWS, WINDOWS):
-            hidden = found.copy()
-            hidden[edges[row] : edges[row + 1], edges[column] : edges[column + 1]] = mean
-            falls[row, column] = whole - self.of(hidden)[number]
-        return falls
+        """Return by how much a number falls while a part is covered."""
+        return looking.covered(self, value, number)
 
     def told(self, value: str | None, number: int) -> list[tuple[str, float]]:
         """Return by how much a number falls while a part is covered, the most first."""
-        if not value:
-            return []
-        try:
-            falls = self.covered(value, number)
-        except pixels.Unreadable:
-            return []
-        order = np.argsort(-np.abs(falls), axis=None, kind="stable")
-        places = [divmod(int(place), WINDOWS) for place in order]
-        return [(f"row {r + 1} column {c + 1}", float(falls[r, c])) for r, c in places]
+        return looking.told(self, value, number)
 
 
 def values(found: pixels.Pixels, channels: int) -> Single:

@@ -5,16 +5,19 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from .. import pixels
-from . import patches, sentences, texts
+from . import glances, patches, sentences, texts
+from .glances import Glance
 from .patches import Patches
 from .sentences import Meaning
 from .texts import Reader, TextFeature, Words
+from .weighed import Weighed
 
 Read = Callable[[str, bytes, Sequence[TextFeature]], Sequence[Reader]]
 WAYS: dict[tuple[str, str], tuple[str, Read]] = {  # of a kind: its file, and what reads it
     ("text", ""): (texts.FILE, texts.read),
     ("text", "sentences"): (sentences.FILE, sentences.read),
     ("image", ""): (patches.FILE, patches.read),
+    ("image", "backbone"): (glances.FILE, glances.read),
 }
 FILES = tuple(file for file, _ in WAYS.values())
 GOLDEN_WORDS = 12  # of a text
@@ -30,12 +33,14 @@ def content(features: Sequence[TextFeature], models: Sequence[Reader]) -> dict[s
         found[sentences.FILE] = sentences.content(of_meanings)
     if of_images := [model for model in models if isinstance(model, Patches)]:
         found[patches.FILE] = patches.content(of_images)
+    if of_glances := [model for model in models if isinstance(model, Glance)]:
+        found[glances.FILE] = glances.content(of_glances)
     return found
 
 
 def origins(models: Sequence[Reader]) -> dict[str, str]:
     """Return the pretrained files that they hold copies of, with the SHA-256 of each."""
-    return {n: d for m in models if isinstance(m, Meaning) for n, d in m.origin.items()}
+    return {n: d for m in models if isinstance(m, Weighed) for n, d in m.origin.items()}
 
 
 def read(
@@ -51,9 +56,9 @@ def read(
 
 def drawn(model: Reader, rows: int, rng: np.random.Generator) -> list[str]:
     """Return values that nobody sent: drawn words and rare characters, or drawn noise."""
-    if isinstance(model, Patches):
-        side = model.filters.side + GOLDEN_EDGE
-        return [_noise(side, model.filters.channels, rng) for _ in range(rows)]
+    if isinstance(model, Patches | Glance):
+        channels = model.filters.channels if isinstance(model, Patches) else 3
+        return [_noise(model.side + GOLDEN_EDGE, channels, rng) for _ in range(rows)]
     known = [*model.places] if isinstance(model, Words) else [""]
     if isinstance(model, Meaning):
         known = [*model.encoder.tokens.vocabulary]

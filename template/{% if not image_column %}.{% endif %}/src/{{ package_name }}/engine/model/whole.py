@@ -7,6 +7,7 @@ import numpy as np
 from . import sentences, texts
 from .sentences import Meaning
 from .texts import Reader, TextFeature, Words
+from .weighed import Weighed
 
 Read = Callable[[str, bytes, Sequence[TextFeature]], Sequence[Reader]]
 WAYS: dict[tuple[str, str], tuple[str, Read]] = {  # of a kind: its file, and what reads it
@@ -29,7 +30,7 @@ def content(features: Sequence[TextFeature], models: Sequence[Reader]) -> dict[s
 
 def origins(models: Sequence[Reader]) -> dict[str, str]:
     """Return the pretrained files that they hold copies of, with the SHA-256 of each."""
-    return {n: d for m in models if isinstance(m, Meaning) for n, d in m.origin.items()}
+    return {n: d for m in models if isinstance(m, Weighed) for n, d in m.origin.items()}
 
 
 def read(
