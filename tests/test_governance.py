@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import yaml
 from helpers.plan import render_plan
-from helpers.rendering import ROOT
+from helpers.rendering import ROOT, render
 
 from package_name.engine import storage
 from package_name.engine.data import consent, contract, ingest, validation
@@ -248,3 +248,13 @@ def test_an_address_without_tls_is_told(project: Project, address: str, told: bo
         messages
         == ["training.tracking_uri of config.yaml is not https: runs travel in the clear"] * told
     )
+
+
+@pytest.mark.parametrize("preset", ["churn", "segmentation", "demand", "recommender"])
+def test_the_plan_says_what_nobody_should_expect(tmp_path: Path, preset: str) -> None:
+    """Whatever the task, beside what its answers mean; the light plan has no room for it."""
+    made = Project(render(tmp_path / "p", preset=preset, plan_depth="standard"))
+    lines = " ".join(made.plan.blocks["COM-01"].lines).lower()
+    assert "say: " in lines and "do not expect: causes" in lines
+    light = plan(plan_depth="light")["blocks"]["COM-01"]["lines"]
+    assert "do not expect" not in " ".join(light).lower()
