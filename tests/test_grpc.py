@@ -494,7 +494,7 @@ def test_who_has_no_good_key_or_token_is_refused_in_the_words_of_http(
         late, alien = token(exp=time.time() - 60), token(aud="fraud")
         assert told("authorization", f"Bearer {late}") == "no good token: the token has expired"
         assert "for another service" in told("authorization", f"Bearer {alien}")
-        assert 'ml_requests_total{status="401"} 8.0' in running.metrics()
+        until(lambda: 'ml_requests_total{status="401"} 8.0' in running.metrics())
         assert running.ask([ROW], "new")["model_version"] == "v1"  # reflection needs no key
         until(lambda: grpc_client.check(running.address, None) is None)
         with pytest.raises(CheckFailed, match="UNAUTHENTICATED: no good key"):

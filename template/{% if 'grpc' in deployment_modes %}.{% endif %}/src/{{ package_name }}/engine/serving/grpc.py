@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -180,12 +181,13 @@ class Calls(Split):
     ) -> tuple[bytes, Refused | None]:
         """Return the answer to a request, or why there is none; count and log it."""
         start, model, status = time.perf_counter(), self.model, 200
+        self.trace(f"{self.interface.service}/Predict", _traceparent(context))
         rows: Rows = ()
         predictions: Rows = ()
         content, refusal = b"", None
         try:
             self.check_room()
-            rows = self._rows(model, body)
+            rows = self.parsed(partial(self._rows, model, body))
             if (left := context.time_remaining()) is not None and left <= 0:
                 raise asyncio.CancelledError
             model, rows, predictions = await self.answered(model, rows, request_id)
@@ -202,6 +204,7 @@ class Calls(Split):
             if refusal:
                 status, rows = refusal.status, ()
             self.note(model, start, status, request_id, rows, predictions)
+            self.ended(status, model, len(rows))
         return content, refusal
 
     def _rows(self, model: Model, body: bytes) -> Rows:
@@ -252,6 +255,11 @@ class Calls(Split):
             model_version=version, errors=problems
         ).SerializeToString()
         return content
+
+
+def _traceparent(context: Context) -> str:
+    found = (value for name, value in context.invocation_metadata() if name == "traceparent")
+    return str(next(found, ""))
 
 
 def _plain(value: Any) -> Any:

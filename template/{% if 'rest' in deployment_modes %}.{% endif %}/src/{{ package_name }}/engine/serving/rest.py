@@ -78,10 +78,7 @@ class Http(Split):
         Those of /predict are counted and logged: a question why is no prediction to be acted on.
         """
         start = time.perf_counter()
-        request_id = next(self.ids)
-        for name, value in scope["headers"]:
-            if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
-                request_id = value.decode()
+        request_id = self._greet(scope)
         model, explains = self.model, scope["path"] == "/explain"
         hold = guard.Hold(self.budget)
         rows: Rows = ()
@@ -99,7 +96,7 @@ class Http(Split):
             if explains:
                 status, content = 200, await self.explain(model, body, scope["query_string"])
             else:
-                rows = model.rows(body, self.limits.max_rows)
+                rows = self.parsed(partial(model.rows, body, self.limits.max_rows))
                 model, rows, predictions = await self.answered(model, rows, request_id)
                 answer = model.answer_type(*model.head, predictions)
                 status, content = 200, msgspec.json.encode(answer)
@@ -128,6 +125,18 @@ class Http(Split):
         await send({"type": "http.response.body", "body": content})
         if not explains:
             self.note(model, start, status, request_id, rows, predictions)
+        self.ended(status, model, len(rows))
+
+    def _greet(self, scope: Message) -> str:
+        """Find the trace of a request; return its id."""
+        request_id, traceparent = next(self.ids), ""
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
+                request_id = value.decode()
+            elif name == b"traceparent":
+                traceparent = value.decode("latin-1")
+        self.trace(f"POST {scope['path']}", traceparent)
+        return request_id
 
     async def explain(self, model: Model, body: bytes, query: bytes) -> bytes:
         """Return the reasons for the rows of a body, found beside the event loop."""

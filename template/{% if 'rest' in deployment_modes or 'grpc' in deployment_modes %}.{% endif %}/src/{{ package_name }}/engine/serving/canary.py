@@ -25,8 +25,9 @@ from ..model.scorer import Recounted
 from ..model.values import ServedColumn, breach
 from ..settings import Project
 from .requests import Model, Rows
-from .service import Service, where
+from .service import where
 from .telemetry import Done, Telemetry
+from .tracing import Traced
 
 CHAMPION, CHALLENGER = "champion", "challenger"  # the arms
 WAITING_ROWS = 20_000  # answered by the champion, not yet scored by a version on trial
@@ -153,7 +154,7 @@ def check_rows(champion: Model, model: Model) -> None:
         )
 
 
-class Split(Service):
+class Split(Traced):
     """A service that gives a version on trial its part."""
 
     def __init__(self, project: Project) -> None:
@@ -200,9 +201,10 @@ class Split(Service):
         request_id: str,
         rows: Rows,
         predictions: Rows,
+        trace: str = "",
     ) -> None:
         """Note an answer, also by arm while a version is on trial."""
-        super().note(model, start, status, request_id, rows, predictions)
+        super().note(model, start, status, request_id, rows, predictions, trace)
         if (challenger := self.challenger) and status in (200, 500):
             count = self.counts[CHALLENGER if model is challenger.model else CHAMPION]
             count.requests += 1

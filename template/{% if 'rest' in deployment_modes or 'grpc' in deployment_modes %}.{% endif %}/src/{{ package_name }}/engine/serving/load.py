@@ -33,8 +33,8 @@ ANSWER_SECONDS = 30.0
 WARM_UP = 50  # requests before the clock runs
 KEPT_UP = 0.99  # share of the planned requests that must have been sent when the time is over
 GROWTH = 1.2, 20.0  # of memory: times and MB more than after the first tenth are too much
-# Of a service that only the test asks: no log, which would take requests for real ones, no keys,
-# and no answer where scoring breaks. An empty text would be no value of YAML.
+# Of a service that only the test asks: no log or trace, which would take requests for real ones, no
+# keys, and no answer where scoring breaks. An empty text would be no value of YAML.
 ALONE = {
     "ML_SERVING__LOG_PREDICTIONS": "false",
     "ML_SERVING__API_KEYS": '""',
@@ -43,6 +43,8 @@ ALONE = {
     "ML_SERVING__METRICS_PORT": "0",
     "ML_SERVING__FALLBACK": "{}",
     "ML_JWT_KEY": "",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "",
 }
 LONG_SECONDS = 300  # below, memory is told and not judged
 

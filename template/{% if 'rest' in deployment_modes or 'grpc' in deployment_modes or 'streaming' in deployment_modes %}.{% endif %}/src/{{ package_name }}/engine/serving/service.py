@@ -25,7 +25,7 @@ from ..model.scorer import Recounted
 from ..settings import Project
 from ..threads import workers
 from .refusal import Refused, out_of_use, refused, too_busy
-from .requests import Model, Rows
+from .requests import TIMES, Model, Rows
 from .telemetry import Done, Telemetry
 
 Found = TypeVar("Found")
@@ -42,7 +42,7 @@ class Turn:
     """Scores in one call what arrives in one turn of the event loop: calls cost as much as rows."""
 
     def __init__(self) -> None:
-        self.waiting: list[tuple[Model, Rows, asyncio.Future[Rows]]] = []
+        self.waiting: list[tuple[Model, Rows, asyncio.Future[Rows], list[int] | None]] = []
 
     def predict(self, model: Model, rows: Rows) -> asyncio.Future[Rows]:
         """Score rows at the end of this turn."""
@@ -50,19 +50,22 @@ class Turn:
         if not self.waiting:
             loop.call_soon(self._end)
         future: asyncio.Future[Rows] = loop.create_future()
-        self.waiting.append((model, rows, future))
+        self.waiting.append((model, rows, future, TIMES.get()))
         return future
 
     def _end(self) -> None:
         waiting, self.waiting = self.waiting, []
         for model, group in itertools.groupby(waiting, lambda call: call[0]):
-            calls = [(rows, future) for _, rows, future in group if not future.cancelled()]
+            calls = [call[1:] for call in group if not call[2].cancelled()]
+            times: list[int] | None = [] if any(told is not None for *_, told in calls) else None
             try:
-                found = iter(model.predict([row for rows, _ in calls for row in rows]))
-                for rows, future in calls:
+                found = iter(model.predict([row for rows, *_ in calls for row in rows], times))
+                for rows, future, told in calls:
+                    if told is not None:
+                        told.extend(times or ())
                     future.set_result(list(itertools.islice(found, len(rows))))
             except Exception:  # a row that breaks scoring must not fail its neighbours
-                for rows, future in calls:
+                for rows, future, _ in calls:
                     try:
                         future.set_result(model.predict(rows))
                     except Exception as error:
@@ -149,7 +152,7 @@ class Service:
         """Score rows: few of them in this turn; many, or with a history, beside the event loop."""
         if len(rows) <= SMALL_ROWS and not isinstance(rows, Recounted):
             return await self.turn.predict(model, rows)
-        return await self.beside(len(rows), partial(model.predict, rows))
+        return await self.beside(len(rows), partial(model.predict, rows, TIMES.get()))
 
     async def beside(self, rows: int, work: Callable[[], Found]) -> Found:
         """Do work beside the event loop, which counts as so many rows that wait."""
@@ -172,12 +175,13 @@ class Service:
         request_id: str,
         rows: Rows,
         predictions: Rows,
+        trace: str = "",
     ) -> None:
         """Note an answer to a request that began at `start` of time.perf_counter."""
         seconds, now = time.perf_counter() - start, dt.datetime.now(dt.UTC)
         version, columns = model.scorer.version, model.scorer.sent
         self.telemetry.add(
-            Done(now, seconds, status, request_id, version, columns, rows, predictions)
+            Done(now, seconds, status, request_id, version, columns, rows, predictions, trace)
         )
 
     def close(self) -> None:

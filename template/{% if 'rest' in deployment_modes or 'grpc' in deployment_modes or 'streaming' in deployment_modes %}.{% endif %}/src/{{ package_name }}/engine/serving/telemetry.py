@@ -41,6 +41,7 @@ class Done(NamedTuple):
     columns: Sequence[ServedColumn]
     rows: Sequence[msgspec.Struct]
     predictions: Sequence[msgspec.Struct]
+    trace: str = ""  # its id
 
 
 class Distribution(Collector):
@@ -195,7 +196,8 @@ class Telemetry:
             event = known.pop(keys.EVENT_ID, "") or keys.made(done.request_id, number)
             head = (done.time, done.request_id, done.version, number, event, known)
             answer = astuple(found)[: len(self.names)]  # without the warning
-            lines.append(ENCODE(self.line_type(*head, *answer, digest, msgspec.Raw(features))))
+            tail = (digest, msgspec.Raw(features), done.trace)
+            lines.append(ENCODE(self.line_type(*head, *answer, *tail)))
         return lines
 
 
@@ -209,9 +211,11 @@ def _told(origin: Origin, limit: float) -> dict[str, Any]:
 def _line_type(outputs: Sequence[Output]) -> type[msgspec.Struct]:
     """Return the type of a line; its hash is that of the features alone.
 
-    From a hash of more, a personal value could be guessed back.
+    From a hash of more, a personal value could be guessed back. A request that is part of no trace
+    has no `trace_id`.
     """
     head = [("time", dt.datetime), ("request_id", str), ("version", str), ("row", int)]
     head += [("event_id", str), ("keys", dict[str, str])]
-    tail = [("input_hash", str), ("features", msgspec.Raw)]
-    return msgspec.defstruct("Line", [*head, *fields(outputs), *tail], frozen=True)
+    tail = [("input_hash", str), ("features", msgspec.Raw), ("trace_id", str, "")]
+    named = [*head, *fields(outputs), *tail]
+    return msgspec.defstruct("Line", named, frozen=True, omit_defaults=True)

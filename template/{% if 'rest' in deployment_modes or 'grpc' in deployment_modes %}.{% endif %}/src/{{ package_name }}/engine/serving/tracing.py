@@ -1,0 +1,157 @@
+"""Where a request stands in the trace that its caller began, and spans of what was done for it.
+
+The id of the trace (W3C Trace Context) joins the lines of the log. Spans are sent, by OpenTelemetry
+and the extra `tracing`, to where OTEL_EXPORTER_OTLP_ENDPOINT says; without it nothing is.
+"""
+
+import logging
+import os
+import re
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from ..errors import ProjectError
+from ..extras import driver
+from ..settings import Project
+from .refusal import Refused
+from .requests import TIMES, Model, Rows
+from .service import Service
+
+GROUP = "tracing"  # of pyproject.toml
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+TRACEPARENT = re.compile(  # of any version, of which later ones may have more at the end
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?"
+)
+PARTS = ("features", "model")
+
+Found = TypeVar("Found")
+CURRENT: ContextVar["Trace | None"] = ContextVar("trace", default=None)
+log = logging.getLogger("serving")
+
+
+class Trace:
+    """A request in a trace: its id, and the span of it where spans are sent."""
+
+    def __init__(self, identifier: str, span: Any = None, spans: "Spans | None" = None) -> None:
+        self.id, self.span, self.spans = identifier, span, spans
+        self.times: list[int] = []  # ns since 1970: of features and model, as Model.predict adds
+        self.read: tuple[int, int] | None = None
+
+    def parsed(self, read: Callable[[], Found]) -> Found:
+        """Read rows, in a part of their own."""
+        if self.span is None:
+            return read()
+        began = time.time_ns()
+        try:
+            return read()
+        finally:
+            self.read = began, time.time_ns()
+
+    def end(self, status: int, version: str, rows: int) -> None:
+        """End the span with its parts; nothing of a row is in it."""
+        if self.span is None or self.spans is None:
+            return
+        about = {"ml.model_version": version, "ml.rows": rows, "ml.status": status}
+        self.span.set_attributes(about)
+        if self.read:
+            self.spans.part(self.span, "parse", *self.read)
+        # Of a request that two versions were asked for, the one that answered.
+        for name, *between in zip(PARTS, self.times[-3:], self.times[-2:], strict=False):
+            self.spans.part(self.span, name, *between)
+        if status >= 500:
+            self.span.set_status(self.spans.api.StatusCode.ERROR)
+        self.span.end()
+
+
+class Spans:
+    """Makes spans and sends them, many at once and beside the service, by the SDK's variables."""
+
+    def __init__(self, name: str) -> None:
+        self.api = driver("opentelemetry.trace", GROUP)
+        sdk = driver("opentelemetry.sdk.trace", GROUP)
+        resources = driver("opentelemetry.sdk.resources", GROUP)
+        exporter = driver("opentelemetry.exporter.otlp.proto.http.trace_exporter", GROUP)
+        about = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": name}
+        self.provider = sdk.TracerProvider(resource=resources.Resource.create(about))
+        processor = driver("opentelemetry.sdk.trace.export", GROUP).BatchSpanProcessor
+        self.provider.add_span_processor(processor(exporter.OTLPSpanExporter()))
+        self.tracer = self.provider.get_tracer(__name__.partition(".")[0])
+
+    def begin(self, name: str, given: re.Match[str] | None) -> Trace:
+        """Begin the span of a request, under that of its caller if there is one."""
+        context = None
+        if given:
+            numbers = (int(given[1], 16), int(given[2], 16))
+            flags = self.api.TraceFlags(int(given[3], 16))
+            above = self.api.SpanContext(*numbers, is_remote=True, trace_flags=flags)
+            context = self.api.set_span_in_context(self.api.NonRecordingSpan(above))
+        span = self.tracer.start_span(name, context, self.api.SpanKind.SERVER)
+        identifier = f"{span.get_span_context().trace_id:032x}"
+        return Trace(identifier, span if span.is_recording() else None, self)
+
+    def part(self, span: Any, name: str, began: int, ended: int) -> None:
+        """Add what was done between two times."""
+        context = self.api.set_span_in_context(span)
+        self.tracer.start_span(name, context, start_time=began).end(ended)
+
+    def close(self) -> None:
+        """Send what is left."""
+        self.provider.shutdown()
+
+
+class Traced(Service):
+    """A service whose requests may be part of a trace."""
+
+    def __init__(self, project: Project) -> None:
+        super().__init__(project)
+        self.spans: Spans | None = None
+        if to := next((name for name in ENDPOINTS if os.environ.get(name)), ""):
+            try:
+                self.spans = Spans(project.plan.project.slug)
+            except ProjectError as error:  # a cluster may set it for everybody
+                log.warning("%s is set, but no spans are sent: %s", to, error)
+
+    def trace(self, name: str, header: str) -> None:
+        """Find where a request stands by its header `traceparent`, and begin its span."""
+        given = TRACEPARENT.fullmatch(header) if header else None
+        found = self.spans.begin(name, given) if self.spans else Trace(given[1]) if given else None
+        CURRENT.set(found)
+        TIMES.set(found.times if found and found.span is not None else None)
+
+    def parsed(self, read: Callable[[], Found]) -> Found:
+        """Read the rows of a request, in a part of their own where it has a span."""
+        trace = CURRENT.get()
+        return trace.parsed(read) if trace else read()
+
+    def ended(self, status: int, model: Model, rows: int) -> None:
+        """End the span of a request, if it has one."""
+        if trace := CURRENT.get():
+            trace.end(status, model.scorer.version, rows)
+
+    def failure(self, request_id: str, error: Exception) -> Refused:
+        """Log what broke in scoring; return what the caller is told."""
+        trace = CURRENT.get()
+        return super().failure(f"{request_id}, trace {trace.id}" if trace else request_id, error)
+
+    def note(
+        self,
+        model: Model,
+        start: float,
+        status: int,
+        request_id: str,
+        rows: Rows,
+        predictions: Rows,
+        trace: str = "",
+    ) -> None:
+        """Note an answer, with its trace."""
+        if current := CURRENT.get():
+            trace = current.id
+        super().note(model, start, status, request_id, rows, predictions, trace)
+
+    def close(self) -> None:
+        """Write and send what is left."""
+        super().close()
+        if self.spans:
+            self.spans.close()
