@@ -61,6 +61,7 @@ class Training(Strict, frozen=True):
     threads: Annotated[int, msgspec.Meta(ge=0)] = 0
     reweigh: str = ""  # a column of groups that learning shall not tell apart by their outcomes
     track: bool = True
+    tracker: Literal["mlflow", "wandb"] = "mlflow"
     # Of an MLflow server; without one a file of the project.
     tracking_uri: Annotated[str, msgspec.Meta(pattern=r"^(https?://\S+)?$")] = ""
 
@@ -135,7 +136,7 @@ class Config(Strict, frozen=True):
         """The settings that a model and its judgement follow from, by group."""
         groups = {name: getattr(self, name) for name in ("training", "tuning", "evaluation")}
         found = {name: msgspec.structs.asdict(group) for name, group in groups.items()}
-        aside = ("threads", "track", "tracking_uri")  # an address may hold a password
+        aside = ("threads", "track", "tracker", "tracking_uri")  # an address may hold a password
         found["training"] = {k: v for k, v in found["training"].items() if k not in aside}
         return found
 

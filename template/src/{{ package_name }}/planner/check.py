@@ -347,7 +347,8 @@ def _settings(project: Project) -> Iterator[Finding]:
                 f"{name} of config.yaml is {number(value)}, the plan counts on {number(planned)}"
             )
             yield Finding("warning", identifier, message)
-    kept = settings.training.track and not settings.training.tracking_uri  # in a file, here
+    training = settings.training  # whose records MLflow keeps in a file, here
+    kept = training.track and training.tracker == "mlflow" and not training.tracking_uri
     if kept and "TRAIN-05" in plan.decisions and plan.value("tracking") == "server":
         message = (
             "the plan keeps runs at a server of the team, but training.tracking_uri of "

@@ -216,6 +216,7 @@ def _line_type(outputs: Sequence[Output]) -> type[msgspec.Struct]:
     """
     head = [("time", dt.datetime), ("request_id", str), ("version", str), ("row", int)]
     head += [("event_id", str), ("keys", dict[str, str])]
-    tail = [("input_hash", str), ("features", msgspec.Raw), ("trace_id", str, "")]
-    named = [*head, *fields(outputs), *tail]
+    tail = [("input_hash", str), ("features", msgspec.Raw)]
+    named: list[tuple[str, Any] | tuple[str, Any, Any]] = [*head, *fields(outputs), *tail]
+    named.append(("trace_id", str, ""))
     return msgspec.defstruct("Line", named, frozen=True, omit_defaults=True)
