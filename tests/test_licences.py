@@ -73,6 +73,23 @@ def test_installed_packages_and_sources_stand_in_one_table(project: Project) -> 
     assert storage.read_json(project.path(licences.REPORT)) == report
 
 
+def test_weights_that_a_bundle_hands_on_are_listed(project: Project) -> None:
+    cards = {"minilm/README.md": "---\nlanguage: en\nlicense: apache-2.0\n---\n# A model\n"}
+    cards |= {"eye.md": "---\nlicense: 'cc-by-nc-4.0'\n---\n", "none/README.md": "license: mit"}
+    for name, text in cards.items():
+        storage.write_text(project.path(f"pretrained/{name}"), text)
+    storage.write_bytes(project.path("pretrained/eye.onnx"), b"weights")
+    report = licences.run(Project(project.root))
+    found = {one["name"]: one for one in report["licences"] if one["kind"] == "weights"}
+    assert found.keys() == {"minilm", "eye.onnx", "none"}
+    assert all(one["shipped"] for one in found.values())
+    assert (found["minilm"]["licence"], found["minilm"]["concern"]) == ("apache-2.0", "")
+    assert found["eye.onnx"]["concern"] == "not for business"
+    assert found["none"]["licence"] == "unknown"
+    told = licences.told(report)
+    assert "weights eye.onnx" in told and "3 pretrained models; " in told
+
+
 def test_no_shipped_package_asks_for_the_source_of_the_whole(project: Project) -> None:
     """What projects hand on in their image is free to use in closed software."""
     report = licences.run(project)

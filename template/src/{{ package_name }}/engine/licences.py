@@ -45,7 +45,7 @@ class Licence(msgspec.Struct, frozen=True, kw_only=True):
 
 def run(project: Project) -> dict[str, Any]:
     """Write reports/licences.json: what needs attention first, then the rest by name."""
-    found = [*_packages(project), *_sources(project)]
+    found = [*_packages(project), *_sources(project), *_weights(project)]
     found.sort(key=lambda one: (not one.concern, not one.shipped, one.kind, one.name.lower()))
     report = {
         "attention": sum(bool(one.concern) for one in found),
@@ -70,10 +70,13 @@ def told(report: dict[str, Any], *, every: bool = False) -> str:
     ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
-    packages = sum(one["kind"] == "package" for one in report["licences"])
+    kinds = [one["kind"] for one in report["licences"]]
+    models = kinds.count("weights")
+    brought = f"{count(models, 'pretrained model')}; " if models else ""
     lines.append(
-        f"{count(packages, 'package')}, {report['shipped']} of them shipped; "
-        f"{count(len(report['licences']) - packages, 'source')}; "
+        f"{count(kinds.count('package'), 'package')}, {report['shipped']} of them shipped; "
+        f"{count(kinds.count('source'), 'source')}; "
+        f"{brought}"
         f"{report['attention']} to look at: {REPORT} has all"
     )
     return "\n".join(lines)
@@ -152,6 +155,29 @@ def _shipped(project: Project) -> set[str]:
 
 def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _weights(project: Project) -> Iterator[Licence]:
+    """Return pretrained models, whose weights a bundle hands on, by the README of each folder.
+
+    Its head is that of a model card: `license: mit` between two lines of dashes.
+    """
+    folder = project.path("pretrained")
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.name.startswith((".", "README")) or path.suffix == ".md":
+            continue
+        card = path / "README.md" if path.is_dir() else path.with_suffix(".md")
+        text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+        head = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
+        said = re.search(r"^licen[sc]e:[ \t]*(\S.*)$", head[1] if head else "", re.MULTILINE)
+        licence = said[1].strip().strip("'\"") if said else UNKNOWN
+        yield Licence(
+            kind="weights",
+            name=path.name,
+            licence=licence,
+            shipped=True,
+            concern=concern(licence),
+        )
 
 
 def _sources(project: Project) -> Iterator[Licence]:
