@@ -181,6 +181,58 @@ def test_neighbours_are_the_weights_that_are_kept(
     assert metrics.score("ndcg", parts.later.y, lists) > 0.8 * best
 
 
+@pytest.mark.parametrize("dense", [True, False])
+def test_later_items_count_more_in_the_graph_as_well(
+    parts: SimpleNamespace, dense: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "DENSE", 5000 if dense else 0)
+    model = models.FITTERS["item_item"](parts.learnt, 0, {"support": 2}).model
+    faded = model._replace(fade=0.4, short=3.0)
+    x = parts.later.x[:400].copy()
+    x[:20, 1:4] = x[:20, :1]  # an item that comes again counts as its latest
+    x[20:40, 2:4] = x[20:40, 1:2]
+    content = graph.emit(
+        graph.Predictor((graph.Member(faded, faded.predict),), head.Head(10)), SPEC, encoded=True
+    )
+    found, want = session(content).run(["ranking", "because"], {"x": x}), faded.predict(x)
+    assert found[0] == pytest.approx(want[:, : 2 * task.LENGTH], abs=1e-6)
+    assert found[1].tolist() == want[:, 2 * task.LENGTH : -1].astype(int).tolist()
+    row = x[np.isnan(x).sum(axis=1).argmin()]
+    told = [int(item) for item in row if item in model.items]  # the latest first
+    one = model._replace(fade=0.4, short=0.0, exclude=False)
+    items = model.items.tolist()
+    if dense:  # by hand: the sum of weights, each by where its item comes first
+        total = sum(
+            0.6 ** row.tolist().index(item) * model.weights[items.index(item)]
+            for item in dict.fromkeys(told)
+        )
+        total[model.offset < 0] = -1
+        best = one.predict(row[None])[0]
+        assert best[task.LENGTH] == pytest.approx(total.max(), abs=1e-5)
+        assert int(best[0]) == items[int(total.argmax())]
+
+
+def test_what_is_chosen_on_later_rows_is_what_made_them() -> None:
+    """Who takes what goes with the last item fades fast; who takes what is popular is short."""
+    rng = np.random.default_rng(0)
+    count, wide = 4000, 6
+    last = rng.integers(0, 40, (count, wide)).astype(np.float32)
+    last[:, -1] = np.nan
+    spec = FeatureSpec(SPEC.numeric[:wide], (), history=PAST[:wide])
+    follows = Data(last, ((last[:, 0] + 1) % 40).astype(np.float64), spec, 1)
+    fade, _ = models.suited(follows, models.similar, models.SHORTS)
+    assert fade == max(models.FADES)
+    some = rng.random(count) < 0.7
+    common = np.where(some, rng.geometric(0.1, count), rng.integers(0, 400, count))
+    had = rng.integers(0, 400, (count, wide)).astype(np.float32)  # says nothing of what comes
+    had[:, -1] = np.nan
+    taken = Data(had, common.astype(np.float64), spec, 1)
+    assert models.suited(taken, models.similar, models.SHORTS)[1] > 0
+    assert models.suited(taken, models.similar, (0.0,))[1] == 0
+    few = follows.rows(np.arange(600))  # whose last fifth is too few to tell
+    assert models.suited(few, models.similar, (1.0, 3.0)) == (0.0, 1.0)
+
+
 def test_pairs_of_a_share_of_the_rows_tell_as_much(
     parts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

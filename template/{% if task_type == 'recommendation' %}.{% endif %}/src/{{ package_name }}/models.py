@@ -4,12 +4,14 @@ A row is a set of items: its own and those of its history that a model sees. The
 are the Gram matrix of these sets, so that a pair counts the more the nearer its items lie.
 """
 
+from collections.abc import Callable
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .engine import metrics
+from .engine import metrics, task
 from .engine.facts import Facts
 from .engine.model import near
 from .engine.model.fitting import ByRounds, Data, Fitted, Fitter
@@ -25,7 +27,16 @@ BLOCK = 256  # items whose pairs with all others are in memory at once
 SHRINK = 20.0  # rows of an item that draw a similarity to 0
 NEIGHBOURS, KEPT = 100, 200  # weights that each item keeps
 PENALTY = 20.0  # of EASE, in mean sets of an item
-SHORT = 3.0  # items of a history that count as much as popularity
+# What is tried on later rows, simplest first: by how much an item of a history counts less than the
+# one after it, and the squared number of known items that counts as much as popularity.
+FADES, SHORTS = (0.0, 0.03, 0.1), (0.0, 1.0, 3.0, 10.0)
+TRIED_ITEMS, TRIED_ROWS, LATER = (
+    1500,
+    3000,
+    0.2,
+)  # the most frequent; rows; share of them that tells
+FEW_TRIED = 200  # rows that tell nothing for sure
+SIZES = (1, 6, 21)  # known items of a history: users with few of them tell as much as others
 SUPPORT = 1  # rows of an item to be shown, where the plan says nothing
 
 
@@ -101,58 +112,100 @@ def similar(known: Counts) -> Floats | Near:
 
 def ease(known: Counts) -> Floats | Near:
     """Return weights that tell each item by all others (EASE, Steck 2019)."""
+    from scipy.linalg import lapack
+
     gram = (known.sets.T @ known.sets).toarray().astype(np.float64)
     diagonal = np.diag_indices(len(gram))
     gram[diagonal] += PENALTY * float(gram[diagonal].mean())
-    inverse = np.linalg.inv(gram)
+    factor, _ = lapack.dpotrf(gram, lower=True)  # a third of the sums of an inverse
+    inverse, _ = lapack.dpotri(factor, lower=True)
+    inverse = np.tril(inverse) + np.tril(inverse, -1).T
     weights = -inverse / np.diag(inverse)[None]
     weights[diagonal] = 0.0
     return largest(weights, KEPT)
 
 
-def _fitted(
-    known: Counts, weights: Floats | Near, popular: Floats, params: dict[str, Any], short: float
-) -> Fitted:
-    model: Ranked = ranked(
+def suited(
+    data: Data, weigh: Callable[[Counts], Floats | Near], shorts: tuple[float, ...]
+) -> tuple[float, float]:
+    """Return the fade and the short that are best for the last of these rows, by the others.
+
+    Rows tell whose whole history is seen: of the others a list may hold what was taken before.
+    """
+    if not (names := [feature.name for feature in data.spec.history]):
+        return FADES[0], shorts[0]
+    last = data.x[:, data.spec.names.index(names[-1])]
+    cut = len(data.y) - round(LATER * len(data.y))
+    told = cut + np.flatnonzero(np.isnan(last[cut:]))
+    told = told[:: -(-len(told) // TRIED_ROWS) or 1]
+    if len(told) < FEW_TRIED:
+        return FADES[0], shorts[0]
+    known = counted(data.rows(np.arange(cut)), TRIED_ITEMS)
+    model, best = _ranked(known, weigh(known), known.recent, {}, 0.0), (-1.0, 0.0, 0.0)
+    for fade, short in product(FADES, shorts):
+        lists = model._replace(fade=fade, short=short).predict(data.x[told])
+        gained = metrics.discounted(data.y[told], lists[:, : task.LENGTH])
+        size = np.digitize(lists[:, -1], SIZES)
+        means = [gained[size == n].mean() for n in range(1, size.max() + 1) if (size == n).any()]
+        best = max(best, (float(np.mean(means)) if means else 0.0, -fade, -short))
+    return -best[1], -best[2]
+
+
+def _ranked(
+    known: Counts,
+    weights: Floats | Near,
+    popular: Floats,
+    params: dict[str, Any],
+    short: float,
+    fade: float = 0.0,
+) -> Ranked:
+    return ranked(
         known.items,
         weights,
         popular,
         known.rows >= params.get("support", SUPPORT),
         known.places,
         short=short,
+        fade=fade,
         exclude=params.get("exclude", True),
     )
+
+
+def _fitted(model: Ranked) -> Fitted:
     return Fitted(model, model.predict)
 
 
 def popular(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     """Rank what was taken the most."""
     known = counted(data)
-    return _fitted(known, near.none(len(known.items)), known.rows, params, 1e9)
+    return _fitted(_ranked(known, near.none(len(known.items)), known.rows, params, 1e9))
 
 
 def recent(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     """Rank what was taken the most in the last rows."""
     known = counted(data)
-    return _fitted(known, near.none(len(known.items)), known.recent, params, 1e9)
+    return _fitted(_ranked(known, near.none(len(known.items)), known.recent, params, 1e9))
 
 
 def item_item(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     """Rank what was taken by those who took the items of the history."""
     known = counted(data)
-    return _fitted(known, similar(known), known.recent, params, 0.0)
+    fade, short = suited(data, similar, SHORTS[1:])
+    return _fitted(_ranked(known, similar(known), known.recent, params, short, fade))
 
 
 def ease_alone(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     """Rank by a linear model of each item by all others."""
     known = counted(data, ALL_PAIRS)
-    return _fitted(known, ease(known), known.recent, params, 0.0)
+    fade, short = suited(data, ease, SHORTS[:1])
+    return _fitted(_ranked(known, ease(known), known.recent, params, short, fade))
 
 
 def ease_popular(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     """Rank by that model and, the shorter the history, by what is popular now."""
     known = counted(data, ALL_PAIRS)
-    return _fitted(known, ease(known), known.recent, params, SHORT)
+    fade, short = suited(data, ease, SHORTS[1:])
+    return _fitted(_ranked(known, ease(known), known.recent, params, short, fade))
 
 
 def kinds(facts: Facts) -> dict[str, ByRounds]:

@@ -39,10 +39,11 @@ class Near(NamedTuple):
         places = np.concatenate([none.places, self.places]) + by
         return Near(places.astype(np.int64), np.concatenate([none.weights, self.weights]))
 
-    def emit_scores(self, graph: Graph, codes: str, nothing: str) -> str:
+    def emit_scores(self, graph: Graph, codes: str, nothing: str, fades: str) -> str:
         """Add the sum of weights for each item and none, [rows, items + 1], of histories.
 
-        `nothing` is a tensor of zeros of this shape. An item that comes twice counts once.
+        `nothing` is a tensor of zeros of this shape, `fades` [1, history, 1] what each place of a
+        history counts. An item that comes twice counts once.
         """
         axes = [graph.constant([axis], np.int64) for axis in (1, 2)]
         column, row = (graph.node("Unsqueeze", [codes, axis]) for axis in reversed(axes))
@@ -55,7 +56,7 @@ class Near(NamedTuple):
         first = graph.node("Sub", [graph.constant(1.0), again])
         places = graph.node("Gather", [graph.constant(self.places, np.int64), codes], axis=0)
         weights = graph.node("Gather", [graph.constant(self.weights), codes], axis=0)
-        weights = graph.node("Mul", [weights, first])
+        weights = graph.node("Mul", [graph.node("Mul", [weights, first]), fades])
         flat = graph.constant([0, -1], np.int64)
         several = [graph.node("Reshape", [tensor, flat]) for tensor in (places, weights)]
         return graph.node("ScatterElements", [nothing, *several], axis=1, reduction="add")

@@ -24,14 +24,14 @@ Codes = NDArray[np.intp]
 
 
 class Ranked(NamedTuple):
-    """Score of an item = (1 - part) * sum of weights of the history + part * popularity.
+    """Score of an item = (1 - part) * sum of faded weights of the history + part * popularity.
 
     `items` (items,) are sorted numbers of items, negative ones stand for none. `weights`
     (items + 1, items) are of a history's item, the last for an unknown one, for each item; of many
-    items they are neighbours. `part`
-    is short / (short + known items), and 1 where none is known. `places` are the columns of the
-    history in a matrix, the latest first, none where rows have no history; `exclude` tells whether
-    items of it are left out.
+    items they are neighbours. An item of the history counts by the share `fade` less than the one
+    that was taken after it. `part` is short / (short + known items squared), and 1 where none is
+    known. `places` are the columns of the history in a matrix, the latest first, none where rows
+    have no history; `exclude` tells whether items of it are left out.
     """
 
     items: NDArray[np.int64]
@@ -39,8 +39,14 @@ class Ranked(NamedTuple):
     popular: Floats
     offset: Floats
     short: float
+    fade: float
     exclude: bool
     places: tuple[int, ...]
+
+    @property
+    def fades(self) -> Floats:
+        """What each place of a history counts, shape (columns,)."""
+        return np.asarray((1 - self.fade) ** np.arange(max(1, len(self.places)), dtype=np.float64))
 
     def codes(self, x: Matrix) -> Codes:
         """Return the place of each item of the histories, shape (rows, columns)."""
@@ -63,12 +69,13 @@ class Ranked(NamedTuple):
             else:
                 top, best = self._best(self.weights, codes, self._part(known))
                 speak = self.weights[codes[:, :, None], top[:, None]]  # rows, history, to show
+            speak = speak * self.fades[:, None]
             parts.append(self._told(codes, top, best, speak, known))
         return np.concatenate(parts) if parts else np.empty((0, 3 * task.LENGTH + 1))
 
     def _part(self, known: Codes) -> Floats:
         """Return the part of popularity in a score, by how many items of a history are known."""
-        part = self.short / np.maximum(self.short + known, 1.0)
+        part = self.short / np.maximum(self.short + known * known, 1.0)
         return np.asarray(np.where(known == 0, 1.0, part))
 
     def _score(self, near: Floats, part: Floats, places: Any = slice(None)) -> Floats:
@@ -86,13 +93,21 @@ class Ranked(NamedTuple):
         seen = np.zeros((len(codes), count + 1))
         np.put_along_axis(seen, codes, 1.0, axis=1)
         seen[:, count] = 0.0
-        near = np.asarray(sparse.csr_matrix(seen) @ weights)  # of few items each
+        near = np.asarray(sparse.csr_matrix(self._faded(codes)) @ weights)  # of few items each
         scores = self._score(near, part[:, None])
         if self.exclude:
             scores = np.where(seen[:, :count] > 0, SEEN, scores)
         least = np.partition(scores, -task.LENGTH, axis=1)[:, -task.LENGTH]
         rows, places = np.nonzero(scores >= least[:, None])
         return _sorted(rows, places, scores[rows, places], len(codes))
+
+    def _faded(self, codes: Codes) -> Floats:
+        """Return what each item counts, of one that comes twice the latest, (rows, items + 1)."""
+        found = np.zeros((len(codes), len(self.items) + 1))
+        first = np.where(first_times(codes), codes, len(self.items))
+        np.put_along_axis(found, first, self.fades[None], axis=1)
+        found[:, -1] = 0.0
+        return found
 
     def _first(self) -> list[Codes]:
         """Return the items that lead where no neighbour speaks, by how many items are known."""
@@ -110,7 +125,7 @@ class Ranked(NamedTuple):
         """
         rows, width = len(codes), len(self.items) + 1
         ranges = np.arange(rows)[:, None] * width
-        weights = near.weights[codes] * first_times(codes)[:, :, None]
+        weights = near.weights[codes] * (first_times(codes) * self.fades)[:, :, None]
         flat = (near.places[codes] + ranges[:, :, None]).ravel()
         lead = (np.stack([first[n] for n in known]) + ranges).ravel()
         keys, place = np.unique(np.concatenate([flat, lead]), return_inverse=True)
@@ -143,8 +158,9 @@ class Ranked(NamedTuple):
         seen = graph.node("ScatterElements", [nothing, codes, ones], axis=1)
         seen = graph.node("Mul", [seen, graph.constant([[1.0] * count + [0.0]])])
         known = graph.node("ReduceSum", [seen, first], keepdims=1)
-        near = self._emit_near(graph, codes, nothing, seen)
-        short = graph.node("Add", [known, graph.constant(self.short)])
+        near = self._emit_near(graph, codes, nothing, size)
+        short = graph.node("Mul", [known, known])
+        short = graph.node("Add", [short, graph.constant(self.short)])
         short = graph.node("Max", [short, graph.constant(1.0)])
         part = graph.node("Div", [graph.constant(self.short), short])
         none = graph.node("Equal", [known, graph.constant(0.0)])
@@ -219,10 +235,15 @@ class Ranked(NamedTuple):
         had = graph.node("And", [graph.node("Or", [there(seen), earlier]), hides])
         return graph.node("Or", [graph.node("Or", [out, others]), had])
 
-    def _emit_near(self, graph: Graph, codes: str, nothing: str, seen: str) -> str:
+    def _emit_near(self, graph: Graph, codes: str, nothing: str, size: str) -> str:
         if not isinstance(self.weights, Near):
-            return graph.node("MatMul", [seen, graph.constant(self.weights)])
-        near = self.weights.emit_scores(graph, codes, nothing)
+            fades = graph.node("Expand", [graph.constant(self.fades[None]), size])
+            faded = graph.node("ScatterElements", [nothing, codes, fades], axis=1, reduction="max")
+            known = graph.constant([[1.0] * len(self.items) + [0.0]])
+            faded = graph.node("Mul", [faded, known])
+            return graph.node("MatMul", [faded, graph.constant(self.weights)])
+        fades = graph.constant(self.fades[None, :, None])
+        near = self.weights.emit_scores(graph, codes, nothing, fades)
         ends = [graph.constant([end], np.int64) for end in (0, len(self.items), 1)]
         return graph.node("Slice", [near, *ends])
 
@@ -236,6 +257,7 @@ class Ranked(NamedTuple):
             places = graph.node("Add", [rows, graph.node("Unsqueeze", [top, axis])])
             flat = graph.constant(self.weights.ravel())
             speak = graph.node("Gather", [flat, places])
+        speak = graph.node("Mul", [speak, graph.constant(self.fades[None, :, None])])
         most = graph.node("ReduceMax", [speak, axis], keepdims=0)
         reason = graph.node("ArgMax", [speak], axis=1, keepdims=0)
         reason = graph.node("GatherElements", [codes, reason], axis=1)
@@ -279,6 +301,7 @@ def ranked(
     places: tuple[int, ...],
     *,
     short: float,
+    fade: float,
     exclude: bool,
 ) -> Ranked:
     """Return the rankings of these items by weights (items, items) or neighbours of each.
@@ -300,6 +323,7 @@ def ranked(
         np.concatenate([np.zeros(lacking), popular / max(popular.max(initial=0), 1e-12)]),
         np.concatenate([np.full(lacking, NEVER), offset]),
         short,
+        fade,
         exclude,
         places,
     )
