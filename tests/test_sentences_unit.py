@@ -275,7 +275,7 @@ def test_what_is_meant_is_learnt_and_told_without_what_names_somebody(folder: Pa
     operator = Sentences("s", of="said", model="pretrained/small").placed(folder)
     found, levels, honest = learnt(operator, said, y)
     ranks = np.argsort(np.argsort(honest[:, 0]))
-    assert (ranks[y].mean() - (y.sum() - 1) / 2) / (~y).sum() > 0.9
+    assert (ranks[y].mean() - (y.sum() - 1) / 2) / (~y).sum() > 0.8
     reader = operator.words(found)
     told = reader.told("good tea from jane@example.org", 0)
     assert {part for part, _ in told} == {"good", "tea", "from", "(email)"}

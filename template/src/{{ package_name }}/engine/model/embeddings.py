@@ -24,7 +24,8 @@ from .texts import Reader
 from .weighed import Parts, Single, Weighed
 from .words import OfText, honest, of_goals
 
-LENGTH = 4.0  # of a centred vector on the average: what the penalty of `fitted` is meant for
+# Of a centred vector on the average: the longer, the weaker the penalty of `fitted` (benchmarks).
+LENGTH = 0.5
 
 
 class OfVectors(OfText, frozen=True, kw_only=True):
