@@ -770,6 +770,22 @@ def test_a_number_that_a_few_rows_repeat_is_told_as_a_key(
         ("plz", ["01067", "04103"]),
         ("birth_place", ["Bonn", "Ulm"]),
         ("Geburtsort", ["Bonn", "Ulm"]),
+        ("Geb.datum", [DAYS[n] for n in range(28)]),
+        ("geb_datum", [DAYS[n] for n in range(28)]),
+        ("GebDat", [DAYS[n] for n in range(28)]),
+        ("Geburtstag", [DAYS[n] for n in range(28)]),
+        ("geb_jahr", [1950 + n for n in range(40)]),
+        ("date_naiss", [DAYS[n] for n in range(28)]),
+        ("fecha_nac", [DAYS[n] for n in range(28)]),
+        ("born_on", [DAYS[n] for n in range(28)]),
+        (
+            "info",
+            [
+                "keine",
+                *(f"ann{n}@example.org" for n in range(30)),
+                *(f"Zimmer-{n}" for n in range(70)),
+            ],
+        ),
         ("phone_number", [491234567.5, 491234568.5]),
         ("Kundenname", ["Max V3", "Eva M7"]),
         ("halter_name", ["Max V3", "Eva M7"]),
@@ -790,6 +806,26 @@ def test_a_personal_column_of_few_values_is_found_and_not_written_down(tmp_path,
     assert [(f.column, f.what) for f in draft.findings] == [(name, "personal")]
     written = draft.text + repr(draft.decisions)
     assert not any(str(value) in written for value in values)
+
+
+@pytest.mark.parametrize("name", ["gebiet", "gebuehr_eur", "Gebäude", "stubborn", "reborn_items"])
+def test_a_name_that_only_begins_alike_is_nobody_s(tmp_path: Path, name: str) -> None:
+    table(**{name: [1950 + n % 40 for n in range(400)]}).write_csv(tmp_path / "d.csv")
+    assert all(f.what != "personal" for f in drafting.draft(tmp_path / "d.csv", "y").findings)
+
+
+@pytest.mark.parametrize("mail", [False, True])
+def test_notes_that_come_back_are_texts_and_no_levels(tmp_path: Path, mail: bool) -> None:
+    """Whatever their number: levels stand in contract and bundle, with what they hold."""
+    said = [f"patient asked to be called again about note {n} please" for n in range(100)]
+    said = ["call back"] * 60 + [f"mail to u{n}@example.org" for n in range(60)] if mail else said
+    notes = [said[n % len(said)] for n in range(4000)]
+    frame = pl.DataFrame(
+        {"note": notes, "x": [n % 97 for n in range(4000)], "y": [n % 3 == 0 for n in range(4000)]}
+    )
+    frame.write_csv(tmp_path / "d.csv")
+    text = drafting.draft(tmp_path / "d.csv", "y").text
+    assert "freeText" in text and "example.org" not in text
 
 
 PROTECTED = """gender Sex customer_sex CustomerGender gender_male Geschlecht sexe género

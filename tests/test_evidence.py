@@ -289,7 +289,7 @@ def test_money_up_to_use_is_what_is_left_of_one_budget(
 ) -> None:
     monkeypatch.setattr(executive, "_closed", lambda project: ["G4", "G5", "G6"])
     text = measured.path("PLAN.md").read_text(encoding="utf-8")
-    asked = " ".join(executive._asked(measured, survey(text)[0], "go")).replace("\u00a0", " ")
+    asked = " ".join(executive._asked(measured, survey(text)[0], "go", "")).replace("\u00a0", " ")
     budget = measured.plan.number("VAL-01", "build_cost")
     for left in (0.3 * 125000, 0.3 * budget):  # what is likely, and with the reserve of the plan
         assert f"{left:,.0f}".replace(",", " ") + " EUR" in asked

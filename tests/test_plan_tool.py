@@ -1167,7 +1167,8 @@ def test_executives_see_value_gates_and_risks(measured: Project) -> None:
         for path in plan_report.run(measured, "exec")
     )
     for line in (
-        r"\*\*Asked of you: money and one name for gate G0\.\*\* Release at most \d+ 000 EUR",
+        r"\*\*Asked of you: figures first, and one name for gate G0\.\*\* Then, and not "
+        r"before, release at most \d+ 000 EUR",
         r"for the work up to gate G3 \(month \d\.\d if all goes as likely\)",
         r"name who vouches for the benefit of 52 500 EUR a month\.",
         r"it is paid back in month \d+ of 36, with a margin of safety of \d\d\.\d %",

@@ -302,9 +302,10 @@ class Compared(ABC):
             return f"{self._paper()}; made-up data prove the pipeline, not the case ({figure})"
         if against:
             doubts = "; ".join(escape(item.message) for item in against)
-            return f"in doubt: {doubts} ({figure})"
+            return f"in doubt: {doubts}{self._besides()} ({figure})"
         if worse := [row.quantity for row in self.rows() if row.says == AGAINST]:
-            return f"in doubt: the table contradicts the plan in {', '.join(worse)} ({figure})"
+            told = f"the table contradicts the plan in {', '.join(worse)}{self._besides()}"
+            return f"in doubt: {told} ({figure})"
         if self.unfounded:
             return f"not yet: what was measured agrees, but {self._ask()} ({figure})"
         return f"**go**: measured, and nothing contradicts the plan ({figure})"
@@ -319,6 +320,9 @@ class Compared(ABC):
 
     def _paper(self) -> str:
         return f"open: {self._ask()}" if self.unfounded else "worth it on paper"
+
+    def _besides(self) -> str:
+        return f"; and {self._ask()}" if self.unfounded else ""
 
     def _ask(self) -> str:
         """Say which answers come first."""

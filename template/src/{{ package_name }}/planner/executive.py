@@ -41,7 +41,7 @@ def run(project: Project) -> list[Path]:
     held = Evidence(project)
     verdict = held.verdict()
     above = [f"# {escape(name)}: decision on one page", "", *unread(problems)]
-    above += _asked(project, parts, verdict)
+    above += _asked(project, parts, verdict, held.unfounded)
     above += ["", *_verdict(project.plan, verdict), "", *_evidence(held)]
     below = ["", *_risks(project, parts), "", *_open(project, parts), ""]
     below += [*_refused(project.plan, parts), *_taken(project.plan)]
@@ -59,8 +59,11 @@ def run(project: Project) -> list[Path]:
     return [markdown, page]
 
 
-def _asked(project: Project, parts: Parts, verdict: str) -> Iterator[str]:
-    """Say what those who decide are asked for: money to the next look, and a name."""
+def _asked(project: Project, parts: Parts, verdict: str, unfounded: str) -> Iterator[str]:
+    """Say what those who decide are asked for: money to the next look, and a name.
+
+    Where figures are `unfounded` these come first: nobody can release money by them.
+    """
     plan, answers = project.plan, project.plan.answers
     currency, cost = escape(answers["currency"]), answers["build_cost"]
     budget = plan.computed["VAL-01"]["build_cost"].value or 0
@@ -83,7 +86,11 @@ def _asked(project: Project, parts: Parts, verdict: str) -> Iterator[str]:
         name = f"; name who vouches for the benefit of {benefit} {currency} a month"
     next_gate = f" for gate {closed[0]}" if closed else ""
     what = "money and one name" if name else "money"
-    yield f"**Asked of you: {what}{next_gate}.** Release at most {number(likely)} {currency}"
+    release = f"Release at most {number(likely)} {currency}"
+    if unfounded:
+        what = "figures first" + ", and one name" * bool(name)
+        release = f"Then, and not before, release at most {number(likely)} {currency}"
+    yield f"**Asked of you: {what}{next_gate}.** {release}"
     yield f"for the work up to gate {stage} (month {number(month, 1)} if all goes as likely), {end}"
     yield (
         f"({number(slipped)} {currency} if the schedule slips to its 80 % case, "
@@ -96,10 +103,13 @@ def _verdict(plan: Plan, verdict: str) -> Iterator[str]:
     named = re.sub(r"`(\w+_\w+)`", lambda name: name[1].replace("_", " "), verdict)
     yield f"**Verdict:** {named.rstrip('.')}."
     months = found.get("payback_month")
-    back = "it is never paid back" if months is None else f"it is paid back in month {months}"
+    of = plan.answers["horizon_months"]
+    back = f"it is not paid back within {of} months"
+    if months is not None:
+        back = f"it is paid back in month {months} of {of}"
     margin = found.get("margin_of_safety")
     safe = "" if margin is None else f", with a margin of safety of {percent(float(margin))}"
-    yield f"By the answers, {back} of {plan.answers['horizon_months']}{safe}."
+    yield f"By the answers, {back}{safe}."
 
 
 def _evidence(held: Evidence) -> list[str]:

@@ -55,7 +55,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "DATA-02": (
         "data_quality",
         "measured: {rows:0} rows, {rejected:0} rejected ({rejected_share:%}{broken}), "
-        "{duplicates:0} duplicates, score {score:3}{missing}{made}",
+        "{duplicates:0} duplicates{kept}, score {score:3}{missing}{made}",
     ),
     "DATA-03": (
         "profile",
@@ -274,8 +274,12 @@ def _data_quality(report: Report, project: Project) -> Report:
     made = f"; made by columns.py, so that each caller sends it: {own}" if own else ""
     if report.get("without_consent"):
         made += f"; {count(report['without_consent'], 'row')} without consent never taken in"
+    # What a rule finds of rows that are there twice it takes out.
+    out = any(re.search("duplicate|unique", rule) for rule in report["rules"])
+    kept = report["duplicates"] and not out
     return {
         "made": made,
+        "kept": " (all kept: no primary key of the contract tells which rows are one)" * bool(kept),
         "broken": f", most for {escape(broken[0])}" if broken else "",
         "missing": f"; most missing: {code(column)} {percent(share)}" if share else "",
     }

@@ -436,6 +436,9 @@ def _judge(column: Candidate) -> None:
         column.notes.append(("free text", texts.told(filled)))
         if found := texts.personal(filled):
             column.notes.append(("personal", found))
+    elif column.kind == "category" and texts.has_mail(filled):
+        column.personal = True
+        column.exclude("personal", "some of its values hold an address of mail")
 
 
 def _exclude_identifier(column: Candidate) -> None:

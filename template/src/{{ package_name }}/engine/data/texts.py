@@ -15,18 +15,32 @@ WORDS = 4  # of a text on average; without spaces, characters
 SIGNS = 8
 MANY = 1000  # different texts are no levels, even where they come back
 LONGEST = 10_000  # characters that a drafted contract allows at least
+MAIL = r"[\w+-]@[\w-]+\.\w"
 EXAMINED = 2000  # texts that personal data are looked for in
 # What text looks like that was decoded by a wrong encoding: U+FFFD, and UTF-8 read as Latin.
 MISREAD = r"\ufffd|[\u00c3\u00c2][\u0080-\u00bf]|\u00e2\u20ac"
 
 
 def are_texts(values: pl.Series, few: int) -> bool:
-    """Whether values of a column, without missing ones, are texts to be read and no levels."""
-    if values.n_unique() <= max(few, min(0.5 * len(values), MANY)):
+    """Whether values of a column, without missing ones, are texts to be read and no levels.
+
+    Short ones have to be many. What holds an address of mail is never a level, which is written
+    down in many places: where it stands among other words, marks can take its place.
+    """
+    different = values.n_unique()
+    words = values.str.count_matches(r"\S+").sum() / max(1, len(values))
+    signs = values.str.count_matches(f"[{texts.UNSPACED}]").sum() / max(1, len(values))
+    if different <= few:
         return False
-    words = values.str.count_matches(r"\S+").sum()
-    signs = values.str.count_matches(f"[{texts.UNSPACED}]").sum()
-    return bool(words >= WORDS * len(values) or signs >= SIGNS * len(values))
+    if words > 1 and has_mail(values):
+        return True
+    times = 1 if different > min(0.5 * len(values), MANY) else 2
+    return bool(words >= times * WORDS or signs >= times * SIGNS)
+
+
+def has_mail(values: pl.Series) -> bool:
+    """Whether an address of mail stands in one of the values at least."""
+    return bool(values.str.contains(MAIL).any())
 
 
 def personal(values: pl.Series) -> str:
