@@ -275,6 +275,12 @@ def test_model_card_front_matter_and_links(tmp_path: Path) -> None:
         assert set(re.findall(r"\b[A-Z]+-\d\d\b", body)) <= blocks
 
 
+def test_each_rule_of_evidence_is_told() -> None:
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "template").rglob("*.py"))
+    told = (ROOT / "docs/reference/reports.md").read_text(encoding="utf-8")
+    assert {*re.findall(r'"(ev\.\w+)"', code)} == {*re.findall(r"`(ev\.\w+)`", told)}
+
+
 def requirements() -> list[list[str]]:
     """Return the rows of docs/requirements.md: number, requirement, state, how, tests."""
     lines = (ROOT / "docs" / "requirements.md").read_text().splitlines()

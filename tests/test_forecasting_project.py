@@ -93,7 +93,7 @@ def test_a_run_passes_its_gate_and_measures_steps_sizes_and_origins(project: Mad
 def test_the_plan_and_the_page_tell_what_was_measured(project: Made) -> None:
     project.ml("plan", "check")
     plan = (project.folder / "PLAN.md").read_text(encoding="utf-8")
-    for said in ("Steps ahead", "Scaled error", "Outcomes in their interval", "Typical value"):
+    for said in ("Steps ahead", "Scaled error", "Outcomes in their interval", "Mean value"):
         assert f"| {said} |" in plan, said
     assert "that of the value of a season before" in plan
     page = (project.folder / "reports/evaluation.html").read_text(encoding="utf-8")

@@ -63,7 +63,7 @@ def test_a_run_passes_its_gate_and_measures_what_the_plan_asks(project: Made) ->
 def test_the_plan_tells_what_was_measured(project: Made) -> None:
     project.ml("plan", "check")
     plan = (project.folder / "PLAN.md").read_text(encoding="utf-8")
-    for said in ("Outcomes in their interval", "Typical value", "Bias", "Quantile to decide by"):
+    for said in ("Outcomes in their interval", "Mean value", "Bias", "Quantile to decide by"):
         assert f"| {said} |" in plan, said
     assert "of the outcomes are in their interval" in plan
     told = plan.replace("\u00a0", " ")

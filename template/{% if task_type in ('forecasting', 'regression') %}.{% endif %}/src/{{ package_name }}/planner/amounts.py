@@ -73,8 +73,8 @@ class Amounts(Compared):
     def _of_the_target(self) -> Iterator[Contradiction]:
         planned, found = self.answers["target_mean"], self.size
         if found is not None and abs(found - planned) > (SLACK - 1) * abs(planned):
-            message = f"a typical value of {number(planned)}{self._unit} is planned, the rows have "
-            message = f"{message}{number(found)} on average{self._way(found)}"
+            message = f"a mean of {number(planned)}{self._unit} is planned, the rows have "
+            message = f"{message}{number(found)}{self._way(found)}"
             yield Contradiction("ev.size", "DATA-02", message)
 
     def _way(self, found: float) -> str:
@@ -110,7 +110,7 @@ class Amounts(Compared):
     def _target_rows(self) -> Iterator[Row]:
         planned = self._from(number(self.answers["target_mean"]) + self._unit, "target_mean")
         found = MISSING if self.size is None else number(self.size) + self._unit
-        yield self._row("DATA-02", "Typical value", planned, found, "ev.size")
+        yield self._row("DATA-02", "Mean value", planned, found, "ev.size")
 
     def _decision_rows(self) -> Iterator[Row]:
         held = interval(self._measured("coverage"), share=True)

@@ -71,10 +71,11 @@ def propose(target: Candidate, written: pl.Series, told: str | None) -> tuple[pl
     target.extra["observed"] = {"mean": short(known.mean()), "std": short(known.std() or 0)}
     if known.min() >= 0:  # type: ignore[operator]
         target.options["minimum"] = 0
-    low, middle, high = (number(value) for value in (known.min(), known.median(), known.max()))  # type: ignore[arg-type]
+    figures = known.min(), known.mean(), known.median(), known.max()
+    low, mean, middle, high = (number(value) for value in figures)  # type: ignore[arg-type]
     unit = f" {unit} ({said})" if unit else ""
     rows = number(len(known))
-    return y, f"a number from {low} to {high}{unit}, median {middle}, in {rows} rows"
+    return y, f"a number from {low} to {high}{unit}, mean {mean}, median {middle}, in {rows} rows"
 
 
 def _refused(target: Candidate, written: pl.Series) -> str:
