@@ -45,6 +45,13 @@ def test_rows_of_the_same_kind_are_quiet() -> None:
     assert sum(map(bool, found)) <= 3
 
 
+@pytest.mark.filterwarnings("error")
+def test_ties_and_many_rows_need_no_exact_calculation() -> None:
+    moved(rows(1, 400, a=0, b=0), rows(2, 397, a=0, b=0))
+    same = np.repeat(rows(1, 20), 20, axis=0)
+    moved(same, np.roll(same, 7, axis=0))
+
+
 def test_shares_are_what_the_weights_say() -> None:
     told = attribution.moved(score, rows(1, 4000), rows(2, 4000), NAMES, np.random.default_rng(0))
     share = {one["feature"]: one["before"] for one in told["features"]}

@@ -291,6 +291,28 @@ def test_a_file_with_labels_without_labels_and_with_drift(project, tmp_path):
         monitoring.run(project, path)
 
 
+def test_few_rows_neither_calm_nor_alarm(project, tmp_path):
+    path = tmp_path / "eight.csv"
+    hard = small.frame(400, seed=3).filter(pl.col("calls") > 3)[:8].drop("y")
+    hard.with_columns(calls=pl.Series([-1, -1, *hard["calls"][2:]])).write_csv(path)  # two break it
+    found = monitoring.run(project, path)
+    assert found["performance"]["level"] == found["violations"]["level"] == "too_few_rows"
+    assert found["level"] == "too_few_rows"
+    hard.with_columns(calls=pl.Series([-1] * 7 + [4])).write_csv(path)  # no chance breaks seven
+    with pytest.raises(CheckFailed, match="violations"):
+        monitoring.run(project, path)
+
+
+def test_monitoring_decides_anew_whether_to_train(project, tmp_path):
+    path = tmp_path / "moved.csv"
+    monitoring.run(project)
+    assert not storage.read_json(project.path("reports/retrain.json"))["decision"]
+    small.frame(900, seed=9).with_columns(pl.col("calls") + 4).write_csv(path)
+    with pytest.raises(CheckFailed):
+        monitoring.run(project, path)
+    assert storage.read_json(project.path("reports/retrain.json"))["decision"]
+
+
 def test_the_prediction_log_is_the_window(project):
     folder = project.path("data/predictions")
     folder.mkdir(parents=True)

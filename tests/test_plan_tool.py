@@ -12,10 +12,21 @@ import yaml
 from helpers.filled import answer, edit, projects
 from helpers.rendering import render
 
-from package_name.engine import storage
+from package_name.engine import explaining, storage
 from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.settings import Project
-from package_name.planner import check, executive, gates, measured, practice, signing, sync, why
+from package_name.planner import (
+    check,
+    executive,
+    gates,
+    measured,
+    practice,
+    quantities,
+    signing,
+    sync,
+    why,
+)
+from package_name.planner import measured as sentences
 from package_name.planner import page as whole
 from package_name.planner import report as plan_report
 from package_name.planner.blocks import (
@@ -1112,6 +1123,46 @@ def test_three_roles_sign_a_release_and_each_its_own_part(tmp_path: Path) -> Non
                 signing.approve(project, id, other, None)
         signing.approve(project, id, name, None)
         assert id not in dict(errors(project, "G4"))
+
+
+def test_practice_names_the_field_that_is_missing(measured: Project) -> None:
+    def why() -> dict[str, str]:
+        return {one["asks"]: one["why"] for one in practice.run(measured)["tests"]}
+
+    write(measured, "explain", {**REPORTS["explain"], "made": []})
+    assert why()["a feature is added quickly"].startswith(
+        "nothing under `made` in reports/explain.json"
+    )
+    measured.path("reports/explain.json").unlink()
+    assert why()["a feature is added quickly"].startswith("no reports/explain.json")
+
+
+def test_a_page_of_the_plan_tells_what_reports_say_now(measured: Project) -> None:
+    told = {"decision": True, "reasons": ["drift level: act (limit act)"]}
+    write(measured, "retrain", {**REPORTS["retrain"], **told})
+    page = plan_report.run(measured, "engineering")[0].read_text(encoding="utf-8")
+    assert "retrain, drift level: act" in page and "keep the model" not in page
+
+
+@pytest.mark.parametrize(("level", "says"), [("too_few_rows", "open"), ("ok", "agrees")])
+def test_drift_of_few_rows_is_no_evidence(measured: Project, level: str, says: str) -> None:
+    seen = {**REPORTS["drift"], "level": level, "source": "prediction log", "made_up": False}
+    write(measured, "drift", seen)
+    (row,) = [row for row in quantities.Evidence(measured).rows() if row.quantity == "Drift"]
+    assert (row.says, row.measured == "not measured") == (says, says == "open")
+
+
+def test_own_features_are_told_first_and_what_they_bring(measured: Project) -> None:
+    given = {"operator": "Lag", "of": ["y"], "why": "before", "gain": 1.0, "microseconds": 1.0}
+    every = [{**given, "feature": f"y.{n}", "yours": False} for n in range(12)]
+    own = {**given, "feature": "holiday", "gain": 0.0, "yours": True, "brings": ["day.year"]}
+    told = explaining.in_order(measured, "r", [*every, own])
+    assert told[0]["feature"] == "holiday"
+    write(measured, "explain", {**REPORTS["explain"], "run": "r", "made": told})
+    said = " ".join(sentences.measured(measured)["EXPL-01"])
+    assert "`holiday`" in said and "models see `day.year` too" in said
+    again = explaining.in_order(measured, "r", [{**own, "microseconds": 7.0}])
+    assert again[0]["microseconds"] == 1.0  # of the same model no time is measured twice
 
 
 def test_practice_is_rated_by_what_is_there_and_by_its_weakest_section(

@@ -14,6 +14,7 @@ from .engine.explaining import (
     declared_features,
     explained,
     extremes,
+    in_order,
     misread,
     needless,
     partial_dependence,
@@ -81,12 +82,13 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
         "needless": needless(
             scorer, probed[judged], labels[judged], importance, personal, limit, seed
         ),
-        "made": sorted(
+        "made": in_order(
+            project,
+            scorer.manifest.run,
             declared_features(
                 trained, folder, scorer, probed[some], labels[some], np.random.default_rng(seed)
             )
             + history.useful(trained, scorer, frame.head(ROWS), importance),
-            key=lambda item: -item["gain"],
         ),
         "rows": [
             {

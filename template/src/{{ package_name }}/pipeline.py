@@ -14,7 +14,7 @@ from .engine.steps import Step
 def planned(project: Project) -> list[Step]:
     """Return the steps in their order."""
     from . import columns, evaluation, explain, features
-    from .engine import bench, history
+    from .engine import bench, history, monitoring
     from .engine.data import ingest, profiling, validation
 
     contract, raw = project.config.data.contract, "data/raw/manifest.json"
@@ -38,7 +38,7 @@ def planned(project: Project) -> list[Step]:
         Step("explain", explain.run, (training, test), ("reports/explain.json",)),
         Step("promote", _promote, (metrics,), (registry,)),
         of_champion("bench", bench.run, (registry,), ("reports/bench.json",)),
-        of_champion("monitor", _monitor, (registry, test), watched, ("monitoring",)),
+        of_champion("monitor", monitoring.run, (registry, test), watched, ("monitoring",)),
     ]
 
 
@@ -104,12 +104,3 @@ def _promote(project: Project) -> None:
     version = storage.read_json(project.path("reports/metrics.json"), dict[str, Any])
     if version["gate"]["passed"]:
         registry.promote(project, version["version"], by="ml run")
-
-
-def _monitor(project: Project) -> None:
-    from .engine import monitoring
-
-    try:
-        monitoring.run(project, None)
-    finally:
-        monitoring.retrain_check(project)

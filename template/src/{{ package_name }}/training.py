@@ -20,7 +20,7 @@ from .engine.features import encode, moments
 from .engine.folds import Split
 from .engine.formats import number
 from .engine.model import bundle, made, registry, stacking
-from .engine.model.derived import calendar_of, declared, view_of
+from .engine.model.derived import brought, calendar_of, declared, view_of
 from .engine.model.fitting import (
     FIT_ROWS,
     HOLDOUT_ROWS,
@@ -312,7 +312,11 @@ def run(project: Project) -> dict[str, Any]:
             partial(decision.decide, project, data),
             facts.primary_metric,
         ),
-        "made": made.described(history.known(features.FEATURES, data.spec)),
+        "made": made.described(
+            history.known(features.FEATURES, data.spec),
+            features.FEATURES,
+            brought(project, data.spec),
+        ),
         "add_up": [name for name in compared.parts(chosen) if view_of(name) == "linear"],
         "tuned": sorted(tuned),
         "settings": project.config.of_training,

@@ -87,7 +87,7 @@ def moved(
                 others += score(changed)
             shares.append(base - others / DRAWS)
         one, other = (float(np.abs(each).mean()) for each in shares)
-        p = float(ks_2samp(*shares).pvalue) * len(names)
+        p = float(ks_2samp(*shares, method="asymp").pvalue) * len(names)
         larger, smaller = max(one, other), min(one, other)
         found.append(
             {

@@ -29,7 +29,8 @@ def compare(
     Labels are NaN where they are not known yet. With them, warn: the metric is worse by more than
     chance explains (both intervals combined as in Zou & Donner 2008; 1 window in 40); act: by 1.6
     times that (1 in 1,000). What else moved is told by `performance.moved`, and without labels by
-    `performance.answered`. Without labels: the estimate, where the metric has one, at most warn.
+    `performance.answered`. Without labels: the estimate, where the metric has one, at most warn;
+    of fewer than MIN_TEST_ROWS rows nothing is said.
     """
     primary = manifest.primary_metric
     estimated = performance.estimate(scores, known).get(primary)
@@ -49,6 +50,7 @@ def compare(
         before = known["estimated"].get(primary)
         worse = estimated is not None and sign * (before - estimated) > allowed
         level = worst(["warn" if worse else "ok", *(item["level"] for item in answered.values())])
+        level = level if len(scores) >= MIN_TEST_ROWS else "too_few_rows"
         return report | {"kind": "estimated", "value": estimated, **answered, "level": level}
     spread = now.high - now.value if sign > 0 else now.value - now.low
     drop = sign * (tested.value - now.value) / max(1e-12, float(np.hypot(spread, allowed)))

@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from traceback import extract_tb
@@ -25,7 +26,12 @@ TROUBLE = {
 
 
 def run(app: Callable[[], Any]) -> None:
-    """Run the command; every expected problem is one line on stderr, and its exit code not 0."""
+    """Run the command; every expected problem is one line on stderr, and its exit code not 0.
+
+    What a library warns of tells who wrote the code, not who runs it: `python -W` shows it.
+    """
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
     try:
         app()
     except ProjectError as error:

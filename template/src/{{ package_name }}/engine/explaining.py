@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import metrics, privacy, progress, task
+from . import metrics, privacy, progress, storage, task
 from .data import whole
 from .errors import ProjectError
 from .formats import number as numeral
@@ -17,6 +17,7 @@ from .model import made
 from .model.output import levels
 from .model.plain import Matrix
 from .model.scorer import Scorer
+from .settings import Project
 
 PERMUTATIONS = 100
 MISREAD = 10
@@ -249,6 +250,21 @@ def declared_features(
     model = (folder / "model_encoded.onnx").read_bytes()
     found = made.measured(model, x, lambda answers: score_of(scorer, y, answers), rng)
     return [item | found.get(item["feature"], {"gain": 0.0}) for item in declared]
+
+
+def in_order(project: Project, run: str, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return made features, the team's own first, then by gain.
+
+    A time is measured once a model: another one would change what PLAN.md says though nothing did.
+    """
+    path = project.path("reports/explain.json")
+    before = storage.read_json(path, dict[str, Any]) if path.exists() else {}
+    known = before.get("made", []) if before.get("run") == run else []
+    times = {item["feature"]: item.get("microseconds") for item in known}
+    for item in found:
+        if "microseconds" in item:
+            item["microseconds"] = times.get(item["feature"]) or item["microseconds"]
+    return sorted(found, key=lambda item: (not item.get("yours", True), -item["gain"]))
 
 
 def needless(

@@ -267,7 +267,7 @@ def _floats(values: pl.Series) -> Floats:
 
 
 def run(project: Project, data: Path | None = None, labels: Path | None = None) -> dict[str, Any]:
-    """Compare a window with training; write reports/drift.json and drift.html.
+    """Compare a window with training; write reports/drift.json, drift.html and retrain.json.
 
     The window is `data` (a raw table, with or without target, scored by the champion), or the rows
     of the service's prediction log that have a label in `labels`, or the last days of that log, or,
@@ -311,6 +311,7 @@ def run(project: Project, data: Path | None = None, labels: Path | None = None) 
     storage.write_json(project.path("reports/drift.json"), report)
     page = project.path("reports/drift.html")
     render("drift.html", page, drift=report, plan=project.plan)
+    _decide(project, scorer)  # which asks for the drift that was just seen
     if report["level"] == "act" and window.source != TEST_SET:
         rows = [*report["features"], report["prediction"]]
         causes = [f"{r['feature']} ({r['statistic']})" for r in rows if r["level"] == "act"]
@@ -394,7 +395,10 @@ def simulate_drift(project: Project) -> dict[str, Any]:
 
 def retrain_check(project: Project) -> dict[str, Any]:
     """Decide whether to train again, by decision MON-03; write reports/retrain.json."""
-    scorer, _ = _champion(project)
+    return _decide(project, _champion(project)[0])
+
+
+def _decide(project: Project, scorer: Scorer) -> dict[str, Any]:
     made = scorer.manifest
     path = project.path("reports/drift.json")
     seen = storage.read_json(path, dict[str, Any]) if path.exists() else {}
@@ -466,8 +470,18 @@ def _file(project: Project, scorer: Scorer, agreed: Contract, data: Path) -> Win
     checked = validation.apply(agreed, raw, labelled=labelled)
     share, limit = checked.rejected.height / raw.height, project.config.data.max_rejected_share
     violations = {"share": share, "limit": limit, "rules": checked.rules}
-    violations["level"] = "act" if share > limit else "ok"
+    violations["level"] = _broken(checked.rejected.height, raw.height, limit)
     return _scored(data.name, scorer, agreed, checked.valid)._replace(violations=violations)
+
+
+def _broken(rejected: int, rows: int, limit: float) -> str:
+    """Judge the share of rows that break the contract; of few rows only what no chance explains."""
+    from scipy.special import bdtrc
+
+    if rejected <= limit * rows:
+        return "ok"
+    sure = rows >= MIN_TEST_ROWS or bdtrc(rejected - 1, rows, limit) < ALPHA_ACT
+    return "act" if sure else "too_few_rows"
 
 
 def _test_set(project: Project, scorer: Scorer, agreed: Contract) -> Window:

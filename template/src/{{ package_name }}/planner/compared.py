@@ -22,6 +22,7 @@ DRIFT = {
     "act": "much, act now",
     "too_few_rows": "too few rows to tell",
 }
+OF_TEST_SET = {**DRIFT, "warn": "some", "act": "much"}  # nobody can act: nothing new has come
 REPORTS = ("metrics", "data_quality", "training", "bench", "drift", "progress")
 AGAINST = "**contradicts**"
 CHANCE = "may be chance"  # worse than planned, but its interval holds what was planned
@@ -423,8 +424,10 @@ class Compared(ABC):
             says = "within the limit"
             yield self._row("DEP-02", "Latency", limit, found, "ev.latency", says=says)
         level = str(self.drift.get("level", MISSING))
+        level = MISSING if level == "too_few_rows" else level  # neither for the plan nor against
         itself = level != MISSING and self._looks_at_itself()
-        found = (DRIFT.get(level) or str(level)) + " in the test set itself" * itself
+        found = (OF_TEST_SET if itself else DRIFT).get(level) or level
+        found += " in the test set itself" * itself
         says = "says little" if itself else "agrees"
         yield self._row("MON-01", "Drift", "none that matters", found, "ev.drift", says=says)
         run_cost = self.plan.number("VAL-01", "run_cost")

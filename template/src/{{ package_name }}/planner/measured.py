@@ -22,7 +22,7 @@ from .blocks import (
     meaning_hash,
     same,
 )
-from .compared import DRIFT, REPORTS, interval, more
+from .compared import DRIFT, OF_TEST_SET, REPORTS, interval, more
 
 Report = dict[str, Any]
 # Where a measurement comes from stands hidden behind it, in a table with the id of its block.
@@ -504,7 +504,7 @@ def _explain(report: Report, project: Project) -> Report:
         for i in report.get("made", [])[:DESCRIBED]
     ]
     others = len(report.get("made", [])) - len(own)
-    own += [f"and {others} more, each of which gains no more than these"] if others else []
+    own += [f"and {others} more, each of which gains less"] if others else []
     found = report["global"]
     ours = {i["feature"] for i in report.get("made", [])}
     rest = [f"{code(i['feature'])} {number(i['importance'], 4)}" for i in found[5:SHOWN]]
@@ -528,8 +528,9 @@ def _explain(report: Report, project: Project) -> Report:
 
 def _whose(made: Report) -> str:
     """Say why a feature is made, and who answers for it."""
-    owner = made.get("owner")
-    return escape(made["why"]) + (f"; owner {escape(owner)}" if owner else "")
+    owner, brings = made.get("owner"), ", ".join(map(code, made.get("brings", [])))
+    also = f"; models see {brings} too" if brings else ""
+    return escape(made["why"]) + also + (f"; owner {escape(owner)}" if owner else "")
 
 
 def _bench(report: Report, project: Project) -> Report:
@@ -556,7 +557,8 @@ def _card(card: Report, project: Project) -> Report:
 
 def _drift(report: Report, project: Project) -> Report:
     loud = [item for item in report["features"] if item["level"] in ("warn", "act")]
-    act = {"warn": "look at it", "act": "act now"}
+    itself = report["source"] == "test set"
+    act = {"warn": "some", "act": "much"} if itself else {"warn": "look at it", "act": "act now"}
     named = [f"{code(item['feature'])} ({act[item['level']]})" for item in loud[:5]]
     others = {
         "prediction": "predictions",
@@ -565,8 +567,8 @@ def _drift(report: Report, project: Project) -> Report:
     }
     levels = {words: (report.get(name) or {}).get("level") for name, words in others.items()}
     named += [f"{words} ({act[level]})" for words, level in levels.items() if level in act]
-    judged = DRIFT.get(report["level"], escape(report["level"]))
-    where = "the test set" if report["source"] == "test set" else code(report["source"])
+    judged = (OF_TEST_SET if itself else DRIFT).get(report["level"], escape(report["level"]))
+    where = "the test set, as no newer ones came" if itself else code(report["source"])
     told = ""
     if over := report.get("overruled"):
         share = "" if over["share"] is None else f", {percent(over['share'])} of the answers"

@@ -122,9 +122,9 @@ def _points(project: Project, parts: Parts, asked: Practice) -> tuple[float, str
     part = parts.get(("human", asked.block))
     if part is not None and not part.open:
         return 0.5, f"by hand, as {asked.block} says"
-    wanted = asked.evidence.partition(":")[0]
     block = asked.block if part is not None else ""
-    missing = " and ".join(filter(None, [wanted and f"no {wanted}", block and f"{block} is open"]))
+    lacks = [_lacking(project.root, asked.evidence), block and f"{block} is open"]
+    missing = " and ".join(filter(None, lacks))
     return 0.0, missing or "nothing here does it"
 
 
@@ -144,6 +144,14 @@ def _evidence(root: Path, what: str) -> tuple[str, bool]:
             of = _report(root / "reports/training.json") if of_model else report
             return name, bool(of and of.get("made_up"))
     return "", False
+
+
+def _lacking(root: Path, what: str) -> str:
+    """Say what of the evidence is not there: a file, or what a file should hold."""
+    pattern, _, key = what.partition(":")
+    if not key or not any(root.glob(pattern)):
+        return pattern and f"no {pattern}"
+    return f"nothing under `{key}` in {pattern}" if ".json" in pattern else f"no {key} in {pattern}"
 
 
 def _report(path: Path) -> dict[str, Any] | None:

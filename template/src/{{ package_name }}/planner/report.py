@@ -2,15 +2,15 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..engine import report, storage
 from ..engine.errors import ProjectError
 from ..engine.settings import Project
-from . import check, evidence, executive, markup, quantities
+from . import check, evidence, executive, markup, measured, quantities
 from .blocks import HIDDEN, Parts, escape, read, survey, unanswered, unread
-from .measured import overridden
 
 
 class Audience(NamedTuple):
@@ -59,6 +59,7 @@ def run(project: Project, audience: str) -> list[Path]:
     if audience == "exec":
         return executive.run(project)
     parts, problems = survey(read(project.path("PLAN.md")))
+    parts = _fresh(project, parts)
     chosen = AUDIENCES[audience]
     lines = [
         f"# {chosen.title}: {escape(project.plan.project.name)}",
@@ -87,6 +88,15 @@ def run(project: Project, audience: str) -> list[Path]:
     return [markdown, page]
 
 
+def _fresh(project: Project, parts: Parts) -> Parts:
+    """Return the parts with what the reports say now, which PLAN.md may not have yet."""
+    with suppress(ProjectError):  # of another version: what PLAN.md says stays
+        for identifier, lines in measured.measured(project).items():
+            if part := parts.get(("measured", identifier)):
+                part.lines = lines
+    return parts
+
+
 def _summary(project: Project) -> list[str]:
     """Return the warnings of the summary; the verdict of the answers alone is not for a page."""
     lines = project.plan.blocks["SUMMARY"].lines
@@ -95,19 +105,18 @@ def _summary(project: Project) -> list[str]:
 
 def _decided(project: Project) -> list[str]:
     """Return each decision that the team took in place of a rule."""
-    plan = project.plan
-    taken = ((i, plan.blocks[i].title, overridden(plan, i)) for i in sorted(plan.overrides))
-    return [f"- {title} ({i}): {text}" for i, title, text in taken]
+    plan, taken = project.plan, sorted(project.plan.overrides)
+    return [f"- {plan.blocks[i].title} ({i}): {measured.overridden(plan, i)}" for i in taken]
 
 
 def _said(project: Project, parts: Parts, identifier: str) -> list[str]:
     """Return what a block says: generated lines, measurement, and the answer of people."""
     found = [_item(line) for line in project.plan.blocks[identifier].lines]
-    if taken := overridden(project.plan, identifier):
+    if taken := measured.overridden(project.plan, identifier):
         found.append(f"- By the team: {taken}")
-    measured, human = (parts.get((kind, identifier)) for kind in ("measured", "human"))
-    if measured is not None:
-        found += [_item(line) for line in measured.shown]
+    told, human = (parts.get((kind, identifier)) for kind in ("measured", "human"))
+    if told is not None:
+        found += [_item(line) for line in told.shown]
     if human is not None and not human.open:
         found += ["", *human.shown]
     return [LINK.sub("](../", line) for line in found]  # seen from reports/

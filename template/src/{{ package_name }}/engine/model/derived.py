@@ -357,6 +357,12 @@ def calendar_of(
     return tuple(dict.fromkeys((*context, *parts)))
 
 
+def brought(project: Project, spec: FeatureSpec) -> list[str]:
+    """Return the parts of the row's time that models see only because a feature is made of them."""
+    own = task.context(project.facts)
+    return [name for name in spec.context if name.rpartition(".")[2] not in own]
+
+
 def _sees_time(contract: Contract, context: Sequence[Context]) -> bool:
     """Whether models know which day it is for which they are asked."""
     return contract.time is not None and {"weekday", "month"} <= {*context}

@@ -21,8 +21,16 @@ REPEATS = 3
 Answers = dict[str, NDArray[Any]]
 
 
-def described(operators: Sequence[Operator | Past]) -> list[dict[str, Any]]:
-    """Return what reports say of each declared feature."""
+def described(
+    operators: Sequence[Operator | Past],
+    declared: Sequence[Operator | Past],
+    brought: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """Return what reports say of each feature; `declared` are those of features.py.
+
+    Of the columns `brought`, which the model sees only for them, each feature says its own.
+    """
+    ours = {operator.name for operator in declared}
     return [
         {
             "feature": operator.name,
@@ -31,6 +39,8 @@ def described(operators: Sequence[Operator | Past]) -> list[dict[str, Any]]:
             "to": operator.to,
             "why": operator.why or operator.purpose,
             "owner": operator.owner,
+            "yours": operator.name in ours,
+            "brings": [name for name in operator.sources if name in brought],
             **({"by": operator.by} if isinstance(operator, Past) else {}),
         }
         for operator in operators

@@ -9,6 +9,7 @@ import re
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -240,6 +241,7 @@ def log_lines() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    warnings.simplefilter("default")  # which `ml` keeps from people
     logging.captureWarnings(True)
 
 
