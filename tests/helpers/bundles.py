@@ -119,6 +119,7 @@ def train(
     }
     profile = monitoring.reference(test, agreed, p, labels(test))
     split = {"development_rows": len(fit), "test_rows": len(test), "valid_rows": len(table)}
+    split["test_sha256"] = storage.sha256(processed / "test.parquet")
     bundle.save(
         folder,
         predictor,

@@ -10,7 +10,7 @@ from .engine import metrics, progress, resampling, slices, storage, task
 from .engine.data import contract
 from .engine.errors import CheckFailed, ProjectError
 from .engine.formats import apart, number, signed
-from .engine.model import registry, trial
+from .engine.model import registry, succession, trial
 from .engine.model.scorer import Scorer
 from .engine.report import evaluation_page
 from .engine.resampling import Interval
@@ -85,6 +85,7 @@ def run(project: Project, version: str | None = None) -> dict[str, Any]:
         },
         "gains": {name: gain._asdict() for name, gain in gains.items()},
         "gate": gate,
+        "before": succession.judged(project, scorer, agreed, tested, drawn, gate["warnings"]),
         "data": {
             "rows": trained["split"]["development_rows"] + tested.frame.height,
             "test_rows": tested.frame.height,

@@ -384,6 +384,12 @@ def _verdict(gate: Report) -> str:
     return "; warning: ".join([verdict, *gate.get("warnings", [])])
 
 
+def _succeeds(report: Report) -> str:
+    """Say how the version does beside the champion before it; a worse one is among warnings."""
+    before = report.get("before")
+    return f"; {before['said']}" if before and before["value"] >= 0 else ""
+
+
 def _metrics(report: Report, project: Project) -> Report:
     metric, champion, gate = report["primary_metric"], report["champion"], report["gate"]
     named = project.plan.named
@@ -400,7 +406,7 @@ def _metrics(report: Report, project: Project) -> Report:
         "currency": escape(report["business"]["currency"]),
         "thousand": 1000,
         "result": champion["metrics"][metric],
-        "verdict": escape(_verdict(gate)),
+        "verdict": escape(_verdict(gate) + _succeeds(report)),
         "unit": of_task.unit(metric),
         "gained": more(gate["gain"] and worse * gate["gain"], 4),
         "difference": "gain" if loss else "difference",

@@ -161,7 +161,7 @@ def promote(
     if objections and not (force_reason or "").strip():
         raise CheckFailed(
             f"{version} is not promoted: {' and '.join(objections)} "
-            "(`--force REASON` promotes it and records the reason)"
+            f"(`ml promote {version} --force REASON` promotes it and records the reason)"
         )
     if objections:
         entry.forced = f"{force_reason} (although {' and '.join(objections)})"
@@ -195,6 +195,8 @@ def _objections(project: Project, registry: Registry, version: str, scorer: Scor
         objections.append(f"{changed} of the plan has changed since `ml evaluate {version}`")
     if scorer.manifest.contract_sha256 != contract.read(project.contract_path).fingerprint:
         objections.append("the data contract has changed since it was trained")
+    if worse := _worse_than(registry.champion, project.path(f"models/{version}")):
+        objections.append(f"it is {worse}")
     if registry.ended:
         objections.append(f"the model was retired on {registry.ended.on}")
     return objections
@@ -216,6 +218,14 @@ def _judged_by_another_plan(project: Project, folder: Path) -> str:
     path = folder / EVALUATED
     used = storage.read_json(path, dict[str, Any]).get("plan", {}) if path.exists() else {}
     return next(iter(project.plan.changed(used)), "") if used else ""
+
+
+def _worse_than(champion: str | None, folder: Path) -> str:
+    """Say by how much a version is worse than the champion beyond chance; "" where it is not."""
+    path = folder / EVALUATED
+    before = storage.read_json(path, dict[str, Any]).get("before") if path.exists() else None
+    worse = before and before["worse"] and before["version"] == champion
+    return str(before["said"]) if before and worse else ""
 
 
 def rollback(project: Project, by: str = UNKNOWN) -> str:

@@ -1,0 +1,52 @@
+"""A new version beside the champion: worse beyond chance it does not take its place by itself."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from helpers import bundles as small
+
+from package_name.engine import storage
+from package_name.engine.data import contract
+from package_name.engine.errors import CheckFailed
+from package_name.engine.model import registry, succession, trial
+from package_name.engine.model.scorer import Scorer
+from package_name.engine.settings import Project
+
+DRAWN = {"draws": 100, "seed": 0, "groups": None}
+
+
+def beside(made: Project, version: str) -> tuple[dict[str, Any] | None, list[str]]:
+    folder, agreed = made.path(f"models/{version}"), contract.read(made.contract_path)
+    scorer, warnings = Scorer.load(folder), []
+    trained = storage.read_json(folder / "training.json")
+    tested = trial.score(made, folder, scorer, agreed, trained)
+    return succession.judged(made, scorer, agreed, tested, DRAWN, warnings), warnings
+
+
+def test_a_version_that_is_worse_beyond_chance_needs_to_be_forced(tmp_path: Path) -> None:
+    made, good = small.project(tmp_path), small.frame(1600)
+    registry.promote(made, small.train(made, table=good))
+    assert beside(made, "v1") == (None, [])  # the champion itself
+    told, warnings = beside(made, small.train(made, table=good))
+    assert told is not None and not told["worse"] and not warnings
+    assert told["said"].startswith("as good as the champion v1 on the same test rows, within")
+
+    wrong = pl.concat([good[:800].with_columns(~pl.col("y")), good[800:]])
+    told, (warning,) = beside(made, small.train(made, table=wrong))
+    assert told is not None and told["worse"]
+    assert warning.startswith("v3 is worse than the champion v1") and "beyond chance" in warning
+    report = storage.read_json(made.path("models/v3/metrics.json")) | {"before": told}
+    registry.set_evaluated(made, "v3", report, gate_passed=True, metric=0.5)
+    with pytest.raises(CheckFailed, match=r"worse than the champion v1.*`ml promote v3 --force"):
+        registry.promote(made, "v3")
+    registry.promote(made, "v2")
+    registry.promote(made, "v3")  # of another champion it says nothing
+    registry.rollback(made)
+    registry.rollback(made)
+    registry.promote(made, "v3", force_reason="it needs no personal column")
+    assert registry.read(made).champion == "v3"
+
+    told, _ = beside(made, small.train(made, table=small.frame(1600, seed=5)))
+    assert told is None  # other test rows, from which the champion may have learnt
