@@ -777,6 +777,7 @@ def test_a_number_that_a_few_rows_repeat_is_told_as_a_key(
         ("geb_jahr", [1950 + n for n in range(40)]),
         ("date_naiss", [DAYS[n] for n in range(28)]),
         ("fecha_nac", [DAYS[n] for n in range(28)]),
+        ("datnaiss", [DAYS[n] for n in range(28)]),
         ("born_on", [DAYS[n] for n in range(28)]),
         (
             "info",
@@ -808,7 +809,10 @@ def test_a_personal_column_of_few_values_is_found_and_not_written_down(tmp_path,
     assert not any(str(value) in written for value in values)
 
 
-@pytest.mark.parametrize("name", ["gebiet", "gebuehr_eur", "Gebäude", "stubborn", "reborn_items"])
+@pytest.mark.parametrize(
+    "name",
+    ["neugeborene", "newly_born", "gebiet", "gebuehr_eur", "Gebäude", "stubborn", "reborn_items"],
+)
 def test_a_name_that_only_begins_alike_is_nobody_s(tmp_path: Path, name: str) -> None:
     table(**{name: [1950 + n % 40 for n in range(400)]}).write_csv(tmp_path / "d.csv")
     assert all(f.what != "personal" for f in drafting.draft(tmp_path / "d.csv", "y").findings)

@@ -319,7 +319,7 @@ def test_the_contract_says_what_a_target_may_be(tmp_path):
         (100.0, ""),
         (140.0, ""),  # an estimate
         (3.0, "mean of the contract is 101.7"),
-        (90000.0, "`ml update --data target_mean=101.7 --data target_sd=57.83`"),
+        (90000.0, "`ml update --data target_mean=102 --data target_sd=57.8`"),
         (-100.0, "so are today_error and what errors cost"),
     ],
 )

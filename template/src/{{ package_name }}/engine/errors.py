@@ -29,7 +29,8 @@ def explained(error: msgspec.ValidationError, kind: Any) -> tuple[str, str]:
     if written := re.fullmatch("Invalid enum value (.+)", problem):
         steps = re.findall(r"\[.*?\]|\w+", place)
         choices = list(dict.fromkeys(_choices(msgspec.inspect.type_info(kind), steps)))
-        problem = f"{written[1]} is none of {', '.join(map(str, choices))}"
+        listed = ", ".join(map(str, choices))
+        problem = f"{written[1]} is none of {listed}" if listed else problem
     return problem, place
 
 

@@ -28,8 +28,8 @@ NAMES = {
     "address": r"address|adresse|anschrift|wohnort|direccion|domicil|street|strasse|(^|_)(zip|plz)"
     r"|haus_?n(umme)?r|post(al)?_?code|code_?postal|codigo_?postal",
     "birth": r"(birth|geburt(s|en)?|naissance|nacimiento)(_?(place|city|country|ort|stadt|land))?"
-    r"|(^|_)(dob|naiss|fec(ha)?_?nac)(_|$)|(^|_)(geb|nac)_?(dat(um)?|tag|jahr|ort)"
-    r"|(^|_)born(_(on|in|at|date|year))?$|geboren",
+    r"|(^|_)(dob|(date?_?)?naiss|fec(ha)?_?nac)(_|$)|(^|_)(geb|nac)_?(dat(um)?|tag|jahr|ort)"
+    r"|^(born(_(on|in|at|date|year))?|geboren(_(am|in))?)$",
     "account or card": r"(^|_)iban|(card|account)_?(no|num|number)$",
     "official number": r"(^|_)ssn|social_?security|passport|(tax|national)_?(id|number)|(^|_)dni$"
     r"|sozialversicherungs?_?n|securite_?sociale|(kfz|amtliches|auto)_?kennzeichen|^kennzeichen$"

@@ -15,7 +15,7 @@ WORDS = 4  # of a text on average; without spaces, characters
 SIGNS = 8
 MANY = 1000  # different texts are no levels, even where they come back
 LONGEST = 10_000  # characters that a drafted contract allows at least
-MAIL = r"[\w+-]@[\w-]+\.\w"
+MAIL = r"[\w+-]@[\w-]+(\.[\w-]+)*\.[A-Za-z]{2,}"
 EXAMINED = 2000  # texts that personal data are looked for in
 # What text looks like that was decoded by a wrong encoding: U+FFFD, and UTF-8 read as Latin.
 MISREAD = r"\ufffd|[\u00c3\u00c2][\u0080-\u00bf]|\u00e2\u20ac"

@@ -15,7 +15,8 @@ def swapped(y: NDArray[Any], some: int, rng: np.random.Generator) -> NDArray[Any
 
 
 def hidden(y: NDArray[Any], some: int, rng: np.random.Generator) -> NDArray[Any]:
-    """Return labels of which `some` positives are called negative."""
+    """Return labels of which `some` positives, half of them at most, are called negative."""
     told = y.copy()
-    told[rng.permutation(np.flatnonzero(y))[:some]] = 0
+    rows = rng.permutation(np.flatnonzero(y))
+    told[rows[: min(some, len(rows) // 2)]] = 0
     return told

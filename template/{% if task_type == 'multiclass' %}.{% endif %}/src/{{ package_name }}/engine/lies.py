@@ -15,9 +15,15 @@ def swapped(y: NDArray[Any], some: int, rng: np.random.Generator) -> NDArray[Any
 
 
 def hidden(y: NDArray[Any], some: int, rng: np.random.Generator) -> NDArray[Any]:
-    """Return labels of which `some` of the second class by number are called the first."""
+    """Return labels of which `some` of the second class by number are called the first.
+
+    Half of them at most.
+    """
     told = y.copy()
     classes, times = np.unique(y, return_counts=True)
+    if len(classes) < 2:
+        return told
     first, second = classes[np.argsort(-times, kind="stable")[:2]]
-    told[rng.permutation(np.flatnonzero(y == second))[:some]] = first
+    rows = rng.permutation(np.flatnonzero(y == second))
+    told[rows[: min(some, len(rows) // 2)]] = first
     return told

@@ -17,8 +17,9 @@ def swapped(y: NDArray[Any], some: int, rng: np.random.Generator) -> NDArray[Any
 
 
 def hidden(y: NDArray[Any], some: int, rng: np.random.Generator) -> NDArray[Any]:
-    """Return sets of which `some` lack the label that most rows have."""
+    """Return sets of which `some`, half at most, lack the label that most rows have."""
     sets = unpacked(y)
     label = int(sets.sum(axis=0).argmax())
-    sets[rng.permutation(np.flatnonzero(sets[:, label]))[:some], label] = 0
+    rows = rng.permutation(np.flatnonzero(sets[:, label]))
+    sets[rows[: min(some, len(rows) // 2)], label] = 0
     return packed(sets).astype(y.dtype)

@@ -108,7 +108,8 @@ def told(report: dict[str, Any] | None, plan: Plan) -> str:
     lost = {how: ", ".join(_figure(value) for value in cost[how]) for how in HOW}
     return (
         f"where {shares} of {number(found['rows'])} labels are swapped, `ml monitor` notices "
-        f"{seen['swapped']}, where one kind is hidden {seen['hidden']}, without lies "
+        f"{seen['swapped']}, where as many of one kind are hidden, half of them at most, "
+        f"{seen['hidden']}, without lies "
         f"{percent(found['clean'])}; learnt from, {plan.named(cost['metric'])} is "
         f"{lost['swapped']} and {lost['hidden']}, without lies {_figure(cost['clean'])}"
     )

@@ -48,12 +48,12 @@ def _poisoned(found: dict[str, Any] | None, project: Project) -> str:
         number(value) if value is not None else "not defined"
         for value in (cost["clean"], cost["swapped"][1], cost["hidden"][1])
     )
+    named = escape(project.plan.named(cost["metric"]))
     return (
         f"; of windows of {number(seen['rows'])} labels `ml monitor` notices "
         f"{percent(seen['swapped'][1])} where 5 % are swapped, {percent(seen['hidden'][1])} "
-        f"where as many of one kind are hidden, {percent(seen['clean'])} of clean ones; learnt "
-        f"from, they bring {escape(project.plan.named(cost['metric']))} from {clean} to {swapped} "
-        f"and {hidden}"
+        f"where as many of one kind, half of it at most, are hidden, {percent(seen['clean'])} of "
+        f"clean ones; learnt from, they bring {named} from {clean} to {swapped} and {hidden}"
     )
 
 

@@ -41,7 +41,7 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True):
             return ""
         changed = {"target_mean": found, **({"target_sd": self.std} if self.std else {})}
         data = " ".join(
-            f"--data {name}={float(f'{value:.4g}'):.10g}" for name, value in changed.items()
+            f"--data {name}={float(f'{value:.3g}'):.10g}" for name, value in changed.items()
         )
         return (
             f"target_mean is {number(usual, 4)}, but mean of the contract is {number(found, 4)}: "
