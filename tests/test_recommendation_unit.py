@@ -420,7 +420,7 @@ def test_what_a_user_took_before_the_history_is_known_as_well(parts: SimpleNames
     """Against what a hand finds: all earlier items of the user but the last ones."""
     state = history.state_of(PAST[:2], AGREED, parts.frame)
     keys, moments = history.keys(parts.frame["user"]), history.times(parts.frame["at"])
-    found = state.earlier({"user": keys}, moments)
+    found = state.earlier("item", {"user": keys}, moments)
     rows = parts.frame.select("user", "at", "item").rows()
     longest = 0
     for place, (user, at, _) in enumerate(rows[:1500]):
@@ -428,8 +428,16 @@ def test_what_a_user_took_before_the_history_is_known_as_well(parts: SimpleNames
         assert sorted(found[place].tolist()) == sorted(before[: max(0, len(before) - 2)])
         longest = max(longest, len(found[place]))
     assert longest >= 3
+    # A lag of another column, however far it reaches, changes nothing of that.
+    far = Lag("far", of="price", back=9, by="user", on="at", delay_days=0)
+    priced = parts.frame.with_columns(price=pl.lit(1.5))
+    other = history.state_of((far, *PAST[:2]), AGREED, priced)
+    again = other.earlier("item", {"user": keys}, moments)
+    assert all(map(np.array_equal, again, found))
     few = parts.frame.head(3)  # the first rows of all
-    assert state.earlier({"user": history.keys(few["user"])}, history.times(few["at"])) is None
+    assert (
+        state.earlier("item", {"user": history.keys(few["user"])}, history.times(few["at"])) is None
+    )
 
 
 def test_a_column_that_is_the_item_is_found(parts: SimpleNamespace) -> None:

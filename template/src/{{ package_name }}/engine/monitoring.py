@@ -27,7 +27,7 @@ from .data import target as targets
 from .data.contract import Contract
 from .errors import CheckFailed, ProjectError
 from .formats import number
-from .history import matrix_for
+from .history import earlier_of, matrix_for
 from .kinds import READ
 from .model import registry
 from .model.scorer import Scorer
@@ -503,7 +503,7 @@ def _made_up(project: Project, folder: Path, window: Window) -> bool:
 
 def _scored(source: str, scorer: Scorer, agreed: Contract, frame: pl.DataFrame) -> Window:
     progress.tell(f"scoring {number(frame.height)} rows of the {source}")
-    scores = scorer.predict(matrix_for(scorer, frame))[scorer.score]
+    scores = scorer.predict(matrix_for(scorer, frame), earlier_of(scorer, frame))[scorer.score]
     progress.tell("comparing them with training")
     labels = _floats(targets.outcome(frame, agreed.target))
     return Window(source, _watched(frame, scorer, agreed), scores, labels)

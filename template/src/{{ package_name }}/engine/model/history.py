@@ -413,14 +413,19 @@ class State:
                 found[index] = value
         return found
 
-    def earlier(self, keys: Mapping[str, Keys], moments: Moments) -> list[NDArray[np.int64]] | None:
-        """Return what lags do not reach of their column, for each row as whole numbers.
+    def furthest(self, of: str) -> Lag | None:
+        """Return the lag of a column that reaches back the furthest, None without one."""
+        lags = [lag for lag in self.features if isinstance(lag, Lag) and lag.of == of]
+        return max(lags, key=lambda lag: lag.back, default=None)
+
+    def earlier(
+        self, of: str, keys: Mapping[str, Keys], moments: Moments
+    ) -> list[NDArray[np.int64]] | None:
+        """Return what lags of a column do not reach of it, for each row as whole numbers.
 
         None where no row has more events than they reach.
         """
-        lags = [feature for feature in self.features if isinstance(feature, Lag)]
-        furthest = max(lags, key=lambda lag: lag.back, default=None)
-        if furthest is None:
+        if (furthest := self.furthest(of)) is None:
             return None
         events = self.events[furthest.by]
         entity = events.places(keys[furthest.by])
@@ -497,11 +502,13 @@ class Told(State):
             found[told, index] = own[told, index]
         return found
 
-    def earlier(self, keys: Mapping[str, Keys], moments: Moments) -> list[NDArray[np.int64]] | None:
+    def earlier(
+        self, of: str, keys: Mapping[str, Keys], moments: Moments
+    ) -> list[NDArray[np.int64]] | None:
         """Return what lags do not reach, of rows with a history of their own from that."""
-        own, found = (each(keys, moments) for each in (super().earlier, self.bundle.earlier))
-        lag = next(f for f in self.features if isinstance(f, Lag)) if own or found else None
-        if lag is None:
+        own, found = (each(of, keys, moments) for each in (super().earlier, self.bundle.earlier))
+        lag = self.furthest(of)
+        if lag is None or (own is None and found is None):
             return None
         told = self.events[lag.by].places(keys[lag.by]) >= 0
         none = [np.empty(0, np.int64)] * len(moments)

@@ -551,7 +551,9 @@ class Scorer:
     def _earlier(
         self, state: State | None, keys: Mapping[str, Keys], moments: Moments
     ) -> wanted.Wanted:
-        found = state.earlier(keys, moments) if state and self.looks_further else None
+        if state is None or not self.looks_further:
+            return {}
+        found = state.earlier(self.manifest.target, keys, moments)
         if found is None:
             return {}
         every = np.empty(len(found), dtype=object)
