@@ -3,6 +3,7 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -431,7 +432,9 @@ def test_what_a_user_took_before_the_history_is_known_as_well(parts: SimpleNames
     # A lag of another column, however far it reaches, changes nothing of that.
     far = Lag("far", of="price", back=9, by="user", on="at", delay_days=0)
     priced = parts.frame.with_columns(price=pl.lit(1.5))
-    other = history.state_of((far, *PAST[:2]), AGREED, priced)
+    price = Column(name="price", kind="number", role="feature")
+    agreed = msgspec.structs.replace(AGREED, columns=(*AGREED.columns, price))
+    other = history.state_of((far, *PAST[:2]), agreed, priced)
     again = other.earlier("item", {"user": keys}, moments)
     assert all(map(np.array_equal, again, found))
     few = parts.frame.head(3)  # the first rows of all
