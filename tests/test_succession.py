@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from helpers import bundles as small
 
-from package_name.engine import storage
+from package_name.engine import steps, storage
 from package_name.engine.data import contract
 from package_name.engine.errors import CheckFailed
 from package_name.engine.model import registry, succession, trial
@@ -50,3 +50,20 @@ def test_a_version_that_is_worse_beyond_chance_needs_to_be_forced(tmp_path: Path
 
     told, _ = beside(made, small.train(made, table=small.frame(1600, seed=5)))
     assert told is None  # other test rows, from which the champion may have learnt
+
+
+def test_a_promotion_that_was_refused_is_tried_again(tmp_path: Path) -> None:
+    made, refused, seen = small.project(tmp_path), [True], []
+
+    def promote(_: Project) -> None:
+        if refused:
+            raise CheckFailed("worse")
+        seen.append("promoted")
+
+    step = steps.Step("promote", promote, (), (), may_fail=True, tries_again=True)
+    for _ in range(3):
+        failures: list[str] = []
+        steps.perform(made, [step], lambda _: None, {}, failures, force=False)
+        assert failures == ["worse"] * bool(refused)
+        refused.clear()
+    assert seen == ["promoted"]  # once: then it is up to date

@@ -36,7 +36,7 @@ def planned(project: Project) -> list[Step]:
         Step("train", train, (*rows, tuned, contract), trained, ("training",)),
         Step("evaluate", evaluation.run, (training, test), judged, settings, may_fail=True),
         Step("explain", explain.run, (training, test), ("reports/explain.json",)),
-        Step("promote", _promote, (metrics,), (registry,), may_fail=True),
+        Step("promote", _promote, (metrics,), (registry,), may_fail=True, tries_again=True),
         of_champion("bench", bench.run, (registry,), ("reports/bench.json",)),
         of_champion("monitor", monitoring.run, (registry, test), watched, ("monitoring",)),
     ]

@@ -32,6 +32,7 @@ class Step(NamedTuple):
     # A failed check of such a step is told at the end, so that the reports after it still appear.
     may_fail: bool = False
     needs_champion: bool = False
+    tries_again: bool = False  # after a failed check, which people may have overruled since
 
 
 def perform(
@@ -60,7 +61,8 @@ def perform(
         there = all(project.path(name).exists() for name in step.leaves)
         inputs = _inputs(project, step)
         same = before.get("inputs") == inputs and before.get("left") == _left(project, step)
-        if not force and there and same and _planned(project, step):
+        again = force or (step.tries_again and before.get("failed"))
+        if not again and there and same and _planned(project, step):
             record[step.name] = before
             if before.get("failed"):
                 failures.append(before["failed"])
