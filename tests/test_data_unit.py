@@ -361,7 +361,7 @@ def test_rows_are_never_lost_and_valid_values_obey_the_contract():
         ("boolean", ["TRUE", "f", "Yes", "0", "2"], [True, False, True, False, "type"]),
         ("boolean", [1, 0, 2], [True, False, "type"]),
         ("boolean", [1.0, 0.0, math.nan], [True, False, None]),
-        ("category", ["a", "", None, " b"], ["a", None, None, " b"]),
+        ("category", ["a", "", None, " b", " "], ["a", None, None, "b", None]),
         ("category", [1, 2], ["1", "2"]),
         ("category", [True, False], ["true", "false"]),
         (

@@ -459,6 +459,17 @@ def test_a_verdict_on_figures_that_nobody_gave_is_no_go(measured: Project, tmp_p
     assert evidence.verdict(unfounded).startswith("**go**")
 
 
+def test_money_that_nobody_gave_stops_nothing(tmp_path: Path) -> None:
+    dear = {"build_cost": 100_000_000}
+    asked = Project(render(tmp_path / "asked", **dear))
+    assert asked.plan.value("verdict") == "stop"
+    assert evidence.verdict(asked).startswith("open: nobody gave `monthly_benefit`")
+    assert "on figures that nobody gave" in (asked.root / "PLAN.md").read_text(encoding="utf-8")
+    given = dear | {"monthly_benefit": 4001, "success_probability": 0.71, "run_cost": 3001}
+    asked = Project(render(tmp_path / "given", **given))
+    assert evidence.verdict(asked).startswith("**stop**: the net present value is below 0")
+
+
 def vouch(project: Project) -> None:
     """Answer the question of VAL-01: somebody stands for its figures."""
     path = project.path("PLAN.md")

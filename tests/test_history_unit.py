@@ -35,6 +35,7 @@ AGREED = Contract(
     ),
 )
 PROJECT: Any = SimpleNamespace(
+    root=Path(),
     facts=SimpleNamespace(label_delay_days=30),
     config=SimpleNamespace(training=SimpleNamespace(seed=7)),
 )

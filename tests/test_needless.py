@@ -10,6 +10,7 @@ from helpers import package  # noqa: F401  makes `package_name` importable
 from package_name.engine import explaining, slices
 from package_name.engine.data import personal
 from package_name.engine.data.contract import Column, Contract
+from package_name.engine.model.history import Lag
 from package_name.engine.model.scorer import CategoricalFeature, FeatureSpec, NumericFeature
 from package_name.planner import measured
 
@@ -55,6 +56,24 @@ def test_what_brings_nothing_is_named_with_its_loss_those_of_people_first() -> N
         and "personal: " in said
         and "half of the smallest gain is 0.01" in said
     )
+
+
+def test_what_a_state_has_or_a_row_is_known_by_is_not_to_leave_out() -> None:
+    spec = FeatureSpec(
+        (*(NumericFeature(name, name) for name in ("noise", "days", "y.1")),),
+        (),
+        context=("days",),
+        history=(Lag("y.1", of="y", back=1, by="shop", on="day", delay_days=0),),
+    )
+    model: Any = SimpleNamespace(
+        spec=spec,
+        score="probability",
+        manifest=Model.manifest,
+        predict=lambda x: {"probability": np.full(len(x), 0.5)},
+    )
+    x, y = np.zeros((40, 3), np.float32), np.tile([0, 1], 20).astype(np.int8)
+    importance = [{"feature": n, "importance": 0.0, "std": 0.0} for n in spec.names]
+    assert explaining.needless(model, x, y, importance, set(), 0.01, 1)["columns"] == ["noise"]
 
 
 AGREED = Contract(

@@ -65,6 +65,19 @@ def our_own_parquet():
         yield
 
 
+def test_blanks_around_a_category_are_no_part_of_it() -> None:
+    texts = [" a", "a\t", "2.0 ", "  ", " NA ", "a b"]
+    known = ["a", "a", "2", None, None, "a b"]
+    column = Column(name="c", kind="category", role="feature", required=True)
+    checked = validation.check(pl.Series("c", texts), column, required=True)
+    assert checked.values.to_list() == known
+    assert [rule for rule, _ in checked.broken] == ["required"]
+    assert [dialect.plain(text, "category") for text in texts] == known
+    found = inference.infer(pl.Series("c", [" a", "a", "  "]))
+    said = "1 values are read without blanks around: ' a'; 1 are nothing but blanks: missing"
+    assert found is not None and found.doubts == [("blanks", said)]
+
+
 @pytest.fixture(scope="module")
 def fitted() -> Scorer:
     return scorer_of_every_kind()

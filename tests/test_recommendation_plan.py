@@ -201,3 +201,21 @@ def test_a_light_plan_names_no_other_task(template: Path, tmp_path: Path) -> Non
     others = r"threshold|\brecall of\b|silhouette|anomal|\bRMSE\b|pinball|rarer class|segment"
     assert re.findall(others, text, re.IGNORECASE) == []
     assert "NDCG" in text and "The same list for everybody" in text
+
+
+def test_a_default_gap_gives_way_to_a_benefit_that_was_given(
+    template: Path, tmp_path: Path
+) -> None:
+    lists: dict[str, Any] = {"task_type": "recommendation", "predictions_per_month": 100000}
+    made = plan(render(tmp_path / "usual", source=template, **lists))
+    answers = made["answers"]
+    most = 12 * 100000 * answers["item_value"] * answers["incremental_share"]
+    assert answers["yearly_gap"] == pytest.approx(most * (1 - answers["today_hits"]))
+    assert answers["monthly_benefit"] <= answers["yearly_gap"] / 48
+    more = answers["yearly_gap"] // 12 + 1000
+    made = plan(render(tmp_path / "more", source=template, monthly_benefit=more, **lists))
+    assert made["answers"]["yearly_gap"] == 12 * more
+    assert made["origins"]["yearly_gap"] == "default"
+    assert made["origins"]["monthly_benefit"] == "given"
+    with pytest.raises(UserMessageError, match="give that first"):
+        render(tmp_path / "less", source=template, monthly_benefit=more, yearly_gap=12, **lists)

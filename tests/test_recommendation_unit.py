@@ -24,6 +24,7 @@ from recommendation_package.engine.data.candidate import Candidate  # noqa: E402
 from recommendation_package.engine.data.contract import Column, Contract  # noqa: E402
 from recommendation_package.engine.errors import ProjectError  # noqa: E402
 from recommendation_package.engine.model import (  # noqa: E402
+    bundle,
     coded,
     graph,
     head,
@@ -559,3 +560,19 @@ def test_the_sample_has_items_that_come_later() -> None:
     first = np.full(signal.ITEMS, drawn.minute.max())
     np.minimum.at(first, drawn.item, drawn.minute)
     assert (first > 0.3 * signal.MINUTES).sum() > 5
+
+
+def test_a_request_needs_who_and_when_alone() -> None:
+    served = {column.name: column for column in bundle.served_columns(AGREED, SPEC)}
+    assert [name for name, column in served.items() if column.idle] == ["device"]
+    assert served["at"].required and not served["device"].required
+
+
+def test_items_that_no_list_can_hold_are_told() -> None:
+    known = np.array([1, 2, 5])
+    told = wanted.unknown(known, np.array([1.0, 9.0, 2.0, 5.0, np.nan]))
+    assert told is not None and (told["unknown"], told["rows"], told["level"]) == (1, 4, "warn")
+    assert "25 %" in told["said"].replace("\u00a0", " ")
+    few = wanted.unknown(known, np.array([9.0, 9.0, 1.0]))
+    assert few is not None and few["level"] == "act"
+    assert wanted.unknown(known, np.array([np.nan])) is None

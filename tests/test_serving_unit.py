@@ -762,7 +762,7 @@ def test_every_format_is_encoded_as_the_scorer_and_training_do(scorer, tmp_path_
     with pytest.MonkeyPatch.context() as patched:  # nobody damages them: it takes 0.5 s to look
         patched.setattr(parquet_files, "_is_whole", lambda source: True)
         for name, content in files.items():
-            found, problem, _ = batch.encode(scorer, opened(scorer, folder, name, content))
+            found, problem, *_ = batch.encode(scorer, opened(scorer, folder, name, content))
             assert problem.null_count() == len(rows), (name, problem)
             np.testing.assert_array_equal(found, expected, err_msg=name)
             checked = validation.apply(CONTRACT, ingest.read_table(folder / name), labelled=False)
@@ -783,7 +783,7 @@ def test_a_value_is_read_in_the_service_as_in_a_file(client):
 def test_a_day_is_a_time_in_every_way_in(scorer, tmp_path):
     rows = [{"i": 1.0, "l": "x", "t": "2024-02-29"}, {"i": 1, "l": "x", "t": "29.02.2024 00:00"}]
     lines = b"\n".join(msgspec.json.encode(row) for row in rows)
-    found, problem, _ = batch.encode(scorer, opened(scorer, tmp_path, "t.jsonl", lines))
+    found, problem, *_ = batch.encode(scorer, opened(scorer, tmp_path, "t.jsonl", lines))
     assert problem.null_count() == 2
     np.testing.assert_array_equal(scorer.encode_rows(list(map(scorer.read_row, rows))), found)
 
@@ -872,7 +872,7 @@ def test_texts_are_read_and_refused_as_validation_does(scorer, rows):
     rows = [GOOD, *rows]
     raw = pl.DataFrame(rows)
     checked = validation.apply(CONTRACT, raw.with_row_index("row"), labelled=False)
-    found, problem, _ = batch.encode(scorer, raw)
+    found, problem, *_ = batch.encode(scorer, raw)
     refused = dict(zip(checked.rejected["row"], checked.rejected["_rules"], strict=True))
     for number, first in enumerate(problem.to_list()):
         assert (first in refused[number]) if number in refused else first is None, rows[number]
@@ -900,7 +900,7 @@ def test_types_of_other_tools(scorer):
         "d": pa.array([midnight, None], pa.timestamp("ns")),
         "t": pa.array([moment, None], pa.timestamp("ms", "Asia/Kolkata")),
     }
-    found, problem, _ = batch.encode(scorer, pl.DataFrame(pa.table(columns)))
+    found, problem, *_ = batch.encode(scorer, pl.DataFrame(pa.table(columns)))
     assert problem.null_count() == 2
     rows = [
         {"n": 1.0, "i": 3, "b": True, "c": "a", "l": "x", "d": "2024-02-29"}

@@ -9,6 +9,7 @@ from helpers.package import regression
 
 from package_name.engine import metrics, slices
 from package_name.engine.data.contract import Column, Contract
+from package_name.planner import measured
 
 regression()
 from regression_package.engine import slices as of_numbers  # noqa: E402
@@ -90,3 +91,13 @@ def test_a_planted_weak_slice_is_found(planted: bool) -> None:
     weak = slices.weak(found, whole, 0.5, "roc_auc", 0.8, "ROC AUC")
     assert bool(weak.reasons) is planted and not weak.warnings
     assert not planted or weak.worst["level"] == "s2"
+
+
+def test_a_slice_that_counts_by_the_baseline_is_told_so() -> None:
+    rare = item("a", 0.34, 0.3, 0.4, plain=0.05)
+    worst = slices.weak([rare], 0.36, 0.06, "pr_auc", 0.8, "PR AUC").worst
+    assert worst is not None and worst["share"] > 1
+    said = measured._least(worst)
+    assert said.startswith("; none worse than all rows, beside the simplest baseline")
+    alone = slices.weak([item("a", 0.34, 0.3, 0.4)], 0.36, 0.06, "pr_auc", 0.8, "PR AUC").worst
+    assert "as good as all rows (" in measured._least(alone)

@@ -128,7 +128,7 @@ def _would_pass(
 def _stops(project: Project) -> list[str]:
     """Return why the verdict of PLAN.md is stop; it has just been measured anew."""
     found = [item.message for item in evidence.contradictions(project) if item.closes]
-    if project.facts.verdict == "stop":
+    if project.facts.verdict == "stop" and not evidence.on_defaults(project):
         found.append(project.plan.decisions[project.plan.decision_id("verdict")].why)
     return found
 

@@ -332,7 +332,9 @@ def plain(value: Any, kind: str, decimal_comma: bool = False, thousands_comma: b
     if kind in ("category", *READ):
         if value is None or not is_plain(value):
             return value
-        return level(text(value)) if kind == "category" else (text(value).strip() and text(value))
+        if kind == "category":
+            return None if (known := level(text(value))) in MISSING else known
+        return text(value).strip() and text(value)
     if isinstance(value, str):
         value = value.strip()
         if thousands_comma and re.fullmatch(THOUSANDS_COMMA, value):
@@ -394,7 +396,11 @@ def is_plain(value: Any) -> bool:
 
 
 def level(text: str) -> str:
-    """Return the text of a category as its level: a whole number has no decimals."""
+    """Return the text of a category as its level.
+
+    Blanks around it are no part of it, and a whole number has no decimals.
+    """
+    text = text.strip()
     return re.sub(LONG_LEVEL, LEVEL, text) if text.endswith("0") else text
 
 

@@ -278,12 +278,20 @@ def needless(
 ) -> dict[str, Any]:
     """Return the columns that bring less than `limit` to the metric, those of people first.
 
+    Only what callers choose to send: no earlier values, which a state has, and nothing that says
+    for whom and when a row is.
+
     The features of all of them are shuffled together, as two that say the same look useless each
     for itself. While that costs more, the most important are taken out.
     """
-    origin, rng = scorer.spec.origin, np.random.default_rng(seed)
+    spec = scorer.spec
+    origin, rng = spec.origin, np.random.default_rng(seed)
+    fixed = {name for item in spec.history for name in (item.name, item.by, item.on)}
+    fixed |= {origin[name] for name in spec.context}
     gains: dict[str, float] = {}
     for item in importance:
+        if origin[item["feature"]] in fixed:
+            continue
         column, most = origin[item["feature"]], item["importance"] + item["std"]
         gains[column] = max(most, gains.get(column, most))
     left = sorted((n for n, gain in gains.items() if gain <= limit), key=lambda n: -gains[n])

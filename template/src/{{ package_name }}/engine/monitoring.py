@@ -304,7 +304,9 @@ def run(project: Project, data: Path | None = None, labels: Path | None = None) 
             report["performance"] = comparison.compare(*judged)
     report["lives"] = _lives(scorer)
     report["overruled"] = overruling.counted(project, scorer)
-    parts = [report[name] for name in ("violations", "performance", "overruled") if report[name]]
+    report["unknown"] = scorer.unknown(window.labels)
+    beside = ("violations", "performance", "overruled", "unknown")
+    parts = [report[name] for name in beside if report[name]]
     parts += report["lives"]
     if (level := worst([report["level"], *(part["level"] for part in parts)])) != "ok":
         report["level"] = level
@@ -315,11 +317,15 @@ def run(project: Project, data: Path | None = None, labels: Path | None = None) 
     if report["level"] == "act" and window.source != TEST_SET:
         rows = [*report["features"], report["prediction"]]
         causes = [f"{r['feature']} ({r['statistic']})" for r in rows if r["level"] == "act"]
-        causes += [
-            n for n in ("violations", "performance") if (report[n] or {}).get("level") == "act"
-        ]
+        causes += [n for n in ("violations", "performance") if _acts(report[n])]
+        causes += [report["unknown"]["said"]] if _acts(report["unknown"]) else []
         raise CheckFailed(f"drift: {', '.join(causes)}: see reports/drift.html")
     return report
+
+
+def _acts(part: dict[str, Any] | None) -> bool:
+    """Whether somebody must act on this part of a report."""
+    return (part or {}).get("level") == "act"
 
 
 def _lives(scorer: Scorer) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from .settings import Project, refused
 SLICE_LEVELS = 8
 # Of decisions, where a task has them.
 RATES = ("selection_rate", "recall", "false_positive_rate", "precision", "accuracy")
+BESIDE = ", beside the simplest baseline"
 FEWEST = 50  # rows that a rate is a share of, in each group: with fewer nobody can tell
 
 
@@ -222,6 +223,10 @@ def weak(
     share, most, item = min(below or shares, key=lambda one: one[0])
     worst = {"column": item["column"], "level": item["level"], "n": item["n"]}
     worst |= {"share": share, "share_at_best": most, "floor": floor}
+    bare = [_share(i | {"plain": np.nan}, i["metric"], whole, plain, primary) for *_, i in shares]
+    lifted = [one[2] for one, own in zip(shares, bare, strict=True) if own < min(one[0], 1)]
+    if item in lifted or (share >= 1 and lifted):  # beyond its own metric, by the baseline's
+        worst["beside"] = BESIDE
     # Of a loss the share is the other way round: a smaller one is better.
     reached = "of what it is among all"
     if metrics.sign(primary) < 0:

@@ -371,6 +371,8 @@ def _outliers(project: Project) -> Iterator[Finding]:
     )
     if profile.get("made_up") or not (models := trained.get("add_up")):
         return
+    if not task.READS_COLUMNS:  # far values of a column move no answer
+        return
     treated = {
         source
         for made in trained["made"]
@@ -428,6 +430,8 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
         level = "error" if identifier in due else "warning"
         taken = plan.overrides.get(identifier)
         message = f"{plan.decisions[identifier].why}: change the plan, or override with a reason"
+        if evidence.on_defaults(project):
+            message = f"{plan.decisions[identifier].why}, by money that nobody gave"
         message = f"stopped by the team: {taken.reason}" if taken else message
         yield Finding(level, identifier, message)
     checked = read_date(f"{plan.laws_checked}-01")

@@ -30,6 +30,7 @@ GAIN = {"value": "gain", "low": "gain_low", "high": "gain_high"}
 WORTH = {"value": "value_per_year", "low": "value_low", "high": "value_high"}
 ORIGINS = {"given": "answer"}  # in words for people; the others say themselves
 MONEY = ("monthly_benefit", "build_cost", "success_probability", "run_cost")
+BY_MONEY = ("value.nothing", "value.stop")  # rules that stop a project by its money
 # The facts of the rules that are measured, in words.
 WRITE: dict[str, Callable[[float], str]] = {
     "n_rows": lambda value: count(value, "row"),
@@ -186,6 +187,12 @@ class Compared(ABC):
         named = vouched and not vouched.open and vouched.attributes["owner"] != "none"
         return "" if named else ", ".join(map(code, missing))
 
+    @cached_property
+    def on_defaults(self) -> bool:
+        """Whether only money that nobody gave says stop: figures of their own may say otherwise."""
+        rule = self.plan.decisions["VAL-01"].rule
+        return bool(self.unfounded) and "VAL-01" not in self.plan.overrides and rule in BY_MONEY
+
     @property
     def hoped(self) -> float:
         """The planned benefit of a year at full use."""
@@ -288,7 +295,8 @@ class Compared(ABC):
         figure = f"NPV {number(npv)} {self.currency} by the answers"
         if override and override.value == "go":
             figure += f"; go by the team: {escape(override.reason)}"
-        if self.plan.value("verdict") == "stop":
+        stopped = self.plan.value("verdict") == "stop"
+        if stopped and not self.on_defaults:
             why = escape(override.reason) if override else f"{escape(decision.why)}{self._longer()}"
             return f"**stop**: {why} ({figure})"
         if not self.metrics:
@@ -299,6 +307,9 @@ class Compared(ABC):
         closing = [text for text in closing if not any(text in o != text for o in closing)]
         if closing:
             return f"**stop**: {'; '.join(closing)} ({figure})"
+        if stopped and self.worth and not self.made_up:
+            worth = f"measured are {interval(self.worth)} {self.currency} a year"
+            return f"{self._paper()}; {worth} ({figure})"
         if self.made_up:
             return f"{self._paper()}; made-up data prove the pipeline, not the case ({figure})"
         if against:

@@ -20,6 +20,11 @@ def verdict(project: Project) -> str:
     return Evidence(project).verdict()
 
 
+def on_defaults(project: Project) -> bool:
+    """Whether only money that nobody gave makes the plan say stop."""
+    return Evidence(project).on_defaults
+
+
 def lines(project: Project) -> list[str]:
     """Return the verdict and a table of what was planned and measured; ids stand there hidden."""
     evidence = Evidence(project)

@@ -436,7 +436,9 @@ def _least(worst: Report | None) -> str:
     if worst is None:
         return ""
     share, floor = percent(worst["share"]), percent(worst["floor"])
-    return f"; at worst {share} as good as all rows ({floor} asked)"
+    if worst["share"] >= 1:
+        return f"; none worse than all rows{worst.get('beside', '')} ({floor} asked)"
+    return f"; at worst {share} as good as all rows{worst.get('beside', '')} ({floor} asked)"
 
 
 def _fair(report: Report, project: Project) -> str:
@@ -518,7 +520,8 @@ def _explain(report: Report, project: Project) -> Report:
     sent = [i for i in found if i["feature"] not in ours]
     idle = [code(i["feature"]) for i in sent if i["importance"] <= i.get("std", 0.0)]
     every = f"; then {', '.join(rest)}{more}" if rest else ""
-    if (told := report.get("needless")) and told["columns"]:
+    told = report.get("needless")
+    if told and told["columns"]:
         mine = ["personal: " + ", ".join(map(code, told["personal"]))] * bool(told["personal"])
         every += (
             f"\nto leave out, as nobody needs to send them: "
@@ -526,7 +529,7 @@ def _explain(report: Report, project: Project) -> Report:
             f"falls by {number(told['loss'], 4)}, half of the smallest gain is "
             f"{number(told['limit'], 4)}{'; '.join(['', *mine])}"
         )
-    elif idle:
+    elif idle and told is None:
         every += f"\nno more than chance, though callers send them: {', '.join(idle[:SHOWN])}"
     made = f"\nmade features, gain: {'; '.join(own)}" if own else ""
     return {"top": ", ".join(top), "every": every, "own": made}
@@ -565,7 +568,10 @@ def _drift(report: Report, project: Project) -> Report:
     loud = [item for item in report["features"] if item["level"] in ("warn", "act")]
     itself = report["source"] == "test set"
     act = {"warn": "some", "act": "much"} if itself else {"warn": "look at it", "act": "act now"}
-    named = [f"{code(item['feature'])} ({act[item['level']]})" for item in loud[:5]]
+    named = []
+    for item in loud[:5]:
+        which = "" if item["statistic"] == "distribution" else f"{item['statistic']} values: "
+        named.append(f"{code(item['feature'])} ({which}{act[item['level']]})")
     others = {
         "prediction": "predictions",
         "violations": "the contract",
@@ -579,6 +585,8 @@ def _drift(report: Report, project: Project) -> Report:
     if over := report.get("overruled"):
         share = "" if over["share"] is None else f", {percent(over['share'])} of the answers"
         told = f"; people overruled {count(over['count'], 'answer')}{share}"
+    if (new := report.get("unknown")) and new["level"] in act:
+        told += f"; {new['said']} ({act[new['level']]})"
     return {
         "judged": judged,
         "where": where,

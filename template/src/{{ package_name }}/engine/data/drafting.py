@@ -424,7 +424,7 @@ def _judge(column: Candidate) -> None:
         column.exclude("name", "rename it in the source without quotes, backslashes and the like")
     elif reason := personal.suspicion(column.name, column.kind, filled):
         column.personal = True
-        column.notes = [note for note in column.notes if note[0] != "unreadable"]  # it shows values
+        column.notes = [n for n in column.notes if n[0] not in ("unreadable", "blanks")]  # values
         column.exclude("personal", reason)
     elif different == 1 and column.complete:
         column.exclude("constant", "the same value in every row")

@@ -94,11 +94,12 @@ def infer(raw: pl.Series, *, beside_commas: bool = False, points: bool = False) 
 
 def _infer_text(raw: pl.Series, beside_commas: bool, points: bool) -> Reading:
     counts = without_words(raw).alias("text").drop_nulls().value_counts(name="rows")
+    blanks = _blanks(counts)
     counts = counts.with_columns(pl.col("text").str.strip_chars(SPACES))
     counts = counts.filter(pl.col("text") != "").sort("text")
     values, rows = counts["text"], counts["rows"]
     if not len(values):
-        return Reading("category")
+        return Reading("category", doubts=blanks)
 
     def unread(kind: Kind, formats: tuple[str, ...] = ()) -> pl.Series:
         column = Column(name="text", kind=kind, role="feature", formats=formats)
@@ -147,11 +148,25 @@ def _infer_text(raw: pl.Series, beside_commas: bool, points: bool) -> Reading:
         if values.str.contains(r"\b(19|20)\d\d\b").all():
             doubt = f"dates such as {values[0]!r} stay text: write them as 2026-01-31 in the source"
             return Reading("category", doubts=[("unreadable", doubt)])
-    plain = Reading("category")
+    plain = Reading("category", doubts=blanks)
     if share(~values.str.contains(WRITTEN_NUMBER)) >= READABLE and not codes:
         doubt = f"numbers such as {values[0]!r} stay text: write them plainly in the source"
         plain.doubts.append(("unreadable", doubt))
     return plain
+
+
+def _blanks(counts: pl.DataFrame) -> list[tuple[str, str]]:
+    """Say of how many texts, counted as `text` and `rows`, blanks are left out or nothing stays."""
+    bare = pl.col("text").str.strip_chars(SPACES)
+    around = counts.filter(bare != pl.col("text"), bare != "").sort("text")
+    nothing = int(counts.filter(bare == "")["rows"].sum())
+    said = []
+    if around.height:
+        first = repr(around["text"][0][:40])
+        said.append(f"{int(around['rows'].sum())} values are read without blanks around: {first}")
+    if nothing:
+        said.append(f"{nothing} are nothing but blanks: missing")
+    return [("blanks", "; ".join(said))] if said else []
 
 
 def _has_decimal_commas(values: pl.Series, beside_commas: bool) -> bool:

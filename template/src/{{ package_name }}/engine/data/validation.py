@@ -384,7 +384,7 @@ def _failures(target: Column, result: Validation, limit: float) -> list[str]:
 
 def check(raw: pl.Series, column: "Column | ServedColumn", *, required: bool) -> Checked:
     """Read the values of a column and find the rows that break its rules."""
-    raw = without_words(raw)
+    raw = _levels(raw) if column.kind == "category" else without_words(raw)
     present, values = _present(raw, column.kind), parse(raw, column)
     masks = {"type": present & values.is_null()}
     if required:
@@ -409,7 +409,7 @@ def check(raw: pl.Series, column: "Column | ServedColumn", *, required: bool) ->
 
 def _present(raw: pl.Series, kind: str) -> pl.Series:
     if raw.dtype == pl.String:
-        raw = raw if kind == "category" else raw.str.strip_chars(SPACES)  # " " is no number
+        raw = raw.str.strip_chars(SPACES)  # " " is no number
         return raw.is_not_null() & (raw != "").fill_null(False)
     if raw.dtype.is_float():
         return raw.is_not_null() & raw.is_not_nan().fill_null(False)
@@ -425,9 +425,16 @@ def without_words(raw: pl.Series) -> pl.Series:
     return raw.replace(MISSING, None) if has_words else raw
 
 
+def _levels(raw: pl.Series) -> pl.Series:
+    """Return texts without the blanks around them, null where nothing or a word for it is left."""
+    raw = without_words(raw)
+    return without_words(raw.str.strip_chars(SPACES)) if raw.dtype == pl.String else raw
+
+
 def parse(raw: pl.Series, column: "Column | ServedColumn") -> pl.Series:
     """Return the values in the contract's type, null where they cannot be read."""
-    kind, dtype, raw = column.kind, DTYPES[column.kind], without_words(raw)
+    kind, dtype = column.kind, DTYPES[column.kind]
+    raw = _levels(raw) if kind == "category" else without_words(raw)
     is_text = raw.dtype == pl.String
     if kind in ("category", *READ):
         raw = _written(raw)

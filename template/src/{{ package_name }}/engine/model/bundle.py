@@ -61,10 +61,12 @@ def key_columns(contract: Contract, spec: FeatureSpec | None = None) -> tuple[Se
 
 
 def _served(contract: Contract, column: Column, *, used: bool) -> ServedColumn:
+    idle = used and not (task.READS_COLUMNS or column.role in ("entity", "time"))
     return ServedColumn(
         name=column.name,
         kind=column.kind,
-        required=used and (column.required or column.role == "time"),
+        required=used and not idle and (column.required or column.role == "time"),
+        idle=idle,
         minimum=column.minimum,
         maximum=column.maximum,
         levels=column.levels if column.levels_severity == "error" else (),

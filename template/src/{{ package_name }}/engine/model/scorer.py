@@ -370,7 +370,10 @@ class Scorer:
         ]
 
         self.events = _event_columns(spec, self.columns, manifest.target, names)
-        self._others = np.array([other for _, _, other in self._categorical], dtype=np.float32)
+        # Of a column that no answer depends on it tells nothing that a code is the last one.
+        idle = [self.sent[index].idle for index, *_ in self._categorical]
+        others = [-1.0 if i else c[2] for i, c in zip(idle, self._categorical, strict=True)]
+        self._others = np.array(others, dtype=np.float32)
 
     @classmethod
     def load(cls, folder: Path, *, threads: int = 1) -> "Scorer":
@@ -632,9 +635,13 @@ class Scorer:
         for row, category in reversed(np.argwhere(is_other).tolist()):
             index = self._categorical[category][0]
             value = msgspec.structs.astuple(rows[row])[index]
-            if value is not None and value not in dialect.MISSING:
+            if value is not None and dialect.level(value) not in dialect.MISSING:
                 found[row] = f"{self.columns[index].name}: {UNSEEN}"
         return [said or doubt for said in found] if doubt else found
+
+    def unknown(self, items: NDArray[np.float64]) -> dict[str, Any] | None:
+        """Tell how many of the items that were taken no list can hold, where answers are lists."""
+        return wanted.unknown(self._known, items)
 
     def beyond(self, encoded: NDArray[np.float32]) -> list[tuple[str, NDArray[np.bool_]]]:
         """Return warnings of rows that are later than was learnt, or of which series tell less.

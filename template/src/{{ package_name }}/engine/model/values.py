@@ -29,7 +29,7 @@ class ServedColumn(msgspec.Struct, frozen=True, kw_only=True):
     """A column of the data contract that callers send; `maximum` of a text is its length.
 
     A `key` says which row it is: it comes back with the answer. What is not `used` is no input of
-    the model, and never required.
+    the model, and never required. No answer depends on an `idle` one, which may be left out.
     """
 
     name: str
@@ -47,6 +47,7 @@ class ServedColumn(msgspec.Struct, frozen=True, kw_only=True):
     longest: int | None = None  # of a text, in characters
     key: bool = False
     used: bool = True
+    idle: bool = False
 
     def public(self) -> "ServedColumn":
         """Return what callers may read of the column.
@@ -112,7 +113,7 @@ def row_type(columns: Sequence[ServedColumn], *, closed: bool = True) -> type[ms
             levels = tuple(x for x in column.levels if x not in dialect.MISSING)
             kind = Literal[levels if column.required else (*levels, "")]
         elif column.kind == "category" and column.required:
-            kind = Annotated[kind, msgspec.Meta(pattern=f"^(?!({words})$)")]
+            kind = Annotated[kind, msgspec.Meta(pattern=rf"^(?!\s*({words})\s*$)")]
         if any(limit is not None for limit in limits.values()):
             kind = Annotated[kind, msgspec.Meta(**limits)]  # type: ignore[arg-type]
         default = msgspec.NODEFAULT if column.required else None

@@ -34,6 +34,7 @@ NAMES = tuple(output.name for output in OUTPUTS)
 LABELS_NEEDED = False  # what is usual is learnt from all rows
 FOLDS_ALIKE = True  # models of all folds mean the same by a score
 HAS_PAST = False  # rows know earlier targets of their own: other columns may be missing
+READS_COLUMNS = True  # of a row, beside who and when
 LIMIT = "min_quality"  # the answer that limits the primary metric
 BY_CHANCE, BY_ENTITY = "random", "group"  # the splits that are not by time
 MIN_ROWS = 50

@@ -35,6 +35,7 @@ def outputs(positive: str) -> tuple[Output, ...]:
 LABELS_NEEDED = True  # a row without its target teaches nothing
 FOLDS_ALIKE = True  # models of all folds mean the same by a score
 HAS_PAST = False  # rows know earlier targets of their own: other columns may be missing
+READS_COLUMNS = True  # of a row, beside who and when
 LIMIT = "min_metric"  # the answer that limits the primary metric
 BY_CHANCE, BY_ENTITY = "stratified", "stratified_group"  # the splits that are not by time
 NEEDS = "rows of both classes"  # without which no metric has a value

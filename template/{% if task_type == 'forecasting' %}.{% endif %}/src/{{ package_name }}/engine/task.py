@@ -32,6 +32,7 @@ LABELS_NEEDED = True  # a row without its target teaches nothing
 LIMIT = "max_error"  # the answer that limits the primary metric
 FOLDS_ALIKE = True  # models of all folds mean the same by a score
 HAS_PAST = True  # rows know earlier targets of their own: other columns may be missing
+READS_COLUMNS = True  # of a row, beside who and when
 BY_CHANCE, BY_ENTITY = "random", "group"  # the splits that are not by time
 NEEDS = "at least 10 rows and two different values of the target"
 DIGITS = 5  # of a score, so that steps survive float32 and text

@@ -34,6 +34,7 @@ NAMES = tuple(output.name for output in OUTPUTS)
 LABELS_NEEDED = True  # a row without its target teaches nothing
 FOLDS_ALIKE = True  # models of all folds mean the same by a score
 HAS_PAST = False  # rows know earlier targets of their own: other columns may be missing
+READS_COLUMNS = True  # of a row, beside who and when
 LIMIT = "score_limit"  # the answer that limits the primary metric
 BY_CHANCE, BY_ENTITY = "stratified", "stratified_group"  # the splits that are not by time
 NEEDS = "rows of at least two classes"  # without which no metric has a value

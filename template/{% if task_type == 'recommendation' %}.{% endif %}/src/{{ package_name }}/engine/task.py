@@ -23,6 +23,7 @@ LENGTH = 10  # items of a ranking; a list shows as many of them as the plan says
 FOLDS_ALIKE = True  # models of all folds mean the same by a score
 LOOKS_BACK, FEW_ROWS = (100, 30), 100_000  # items of the history; of more rows the fewer
 HAS_PAST = True  # rows know earlier targets of their own: other columns may be missing
+READS_COLUMNS = False  # who and when tell the history, and nothing else is asked for
 LARGEST = 2**24 - 1  # number of an item: float32 holds no larger whole numbers one by one
 # A ranking: the items, the best first, then the score of each.
 RANKING = tuple(f"{what}_{place}" for what in ("item", "score") for place in range(1, LENGTH + 1))

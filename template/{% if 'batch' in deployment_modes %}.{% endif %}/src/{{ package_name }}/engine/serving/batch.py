@@ -177,7 +177,7 @@ def _unmatched(names: set[str], agreed: contract.Contract, scorer: Scorer) -> di
     """
     unknown = names - {c.name for c in agreed.columns} - {c.name for c in scorer.sent}
     unknown -= {*scorer.wants}
-    absent = {column.name for column in scorer.columns} - names if names else set()
+    absent = {c.name for c in scorer.columns if not c.idle} - names if names else set()
     return {"unknown_columns": sorted(unknown)[:20], "absent_columns": sorted(absent)}
 
 
@@ -293,23 +293,27 @@ def open_source(
 
     Columns of `wants`, which say what a row wants beside, may be there.
     """
-    needed = [column.name for column in columns]
+    named = [column.name for column in columns]
+    needed = [column.name for column in columns if not column.idle]
     if path.is_dir():
         frame = whole.rows_of(path, columns)
         _complete(path, needed, {*frame.columns})
         parts = frame.iter_slices(reading.ROWS)
-        return Source(parts, {"file": pl.String()}, {*needed}, frame.height)
+        return Source(parts, {"file": pl.String()}, {*named}, frame.height)
     names: set[str] = set()
     table = reading.opened(path, encoding, names)
     if path.suffix.lower() not in dialect.JSON:  # which leaves out what has no value
         names.update(table.schema)
         _complete(path, needed, names)
+        named = [name for name in named if name in names]
     else:  # the schema is that of the first row
         table.schema.update(dict.fromkeys(_mentioned(path, [*keys, *wants]), pl.String()))
     found = {key: _plain(path, key, table.schema[key]) for key in keys if key in table.schema}
     beside = (name for name in wants if name in table.schema)
-    read = list(dict.fromkeys([*needed, *found, *beside]))
-    return Source(table.stretches(read), found, names, table.rows)
+    read = list(dict.fromkeys([*named, *found, *beside]))
+    lost = [pl.lit(None, pl.String).alias(c.name) for c in columns if c.name not in read]
+    stretches = (frame.with_columns(lost) for frame in table.stretches(read))
+    return Source(stretches, found, names, table.rows)
 
 
 def _complete(path: Path, needed: list[str], names: set[str]) -> None:
@@ -408,7 +412,10 @@ def encode(scorer: Scorer, frame: pl.DataFrame) -> Encoded:
     table = pl.DataFrame(typed)
     matrix = matrix_for(scorer, table)
     warning = pl.Series([None], dtype=pl.String).new_from_index(0, frame.height)
+    idle = {column.name for column in scorer.columns if column.idle}
     for index, category in enumerate(scorer.spec.categorical, len(scorer.spec.numeric)):
+        if category.column in idle:
+            continue
         is_other = pl.Series(matrix[:, index] == len(category.levels))
         unseen = is_other & typed[category.column].is_not_null()
         if unseen.any():

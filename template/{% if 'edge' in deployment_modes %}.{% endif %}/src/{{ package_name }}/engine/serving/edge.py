@@ -193,6 +193,7 @@ def reading() -> dict[str, Any]:
         "boolean": dialect.BOOLEANS,
         "number": dialect.NUMBER,
         "level": dialect.LONG_LEVEL,
+        "spaces": dialect.SPACES,
         "decimal_comma": dialect.DECIMAL_COMMA,
         "thousands": dialect.THOUSANDS,
         "thousands_comma": dialect.THOUSANDS_COMMA,

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import dialect
+from ..formats import percent
 from . import coded
 from .stored_graph import RAW, Stored
 
@@ -28,6 +29,7 @@ EARLIER = "earlier"  # what was taken before the history that a model sees: seen
 MOST = 10_000  # items in one field
 NAMED = 3  # items that a warning names
 WORDS = 20  # of a name that is looked for in a cell with several
+UNKNOWN_WARN, UNKNOWN_ACT = 0.1, 0.25  # share of what is taken that no list can hold
 NOTHING = -1  # in place of an item, or of yes and no
 BEYOND = coded.MOST + 1  # number of no item
 DIGITS = 19  # of a number in a cell
@@ -90,6 +92,18 @@ def items_of(graph: Stored) -> Known:
     shown = graph.nodes[node.inputs[0]].inputs[0]
     found = np.frombuffer(graph.content(shown, RAW), np.float64).astype(np.int64)
     return found[found >= 0]
+
+
+def unknown(known: Known, items: NDArray[np.float64]) -> dict[str, Any] | None:
+    """Tell how many of the items that were taken, NaN where none was, the graph does not rank."""
+    taken = items[~np.isnan(items)]
+    if not len(taken):
+        return None
+    new = int((~np.isin(taken, known)).sum())
+    share = new / len(taken)
+    level = "act" if share > UNKNOWN_ACT else "warn" if share > UNKNOWN_WARN else "ok"
+    said = f"{percent(share)} of the items that were taken are unknown to the model"
+    return {"rows": len(taken), "unknown": new, "share": share, "level": level, "said": said}
 
 
 def doubt(content: Mapping[str, Any], codes: Mapping[str, float], known: Known) -> str:

@@ -38,6 +38,11 @@ def items_of(graph: Stored) -> Known:
     return np.empty(0, np.int64)
 
 
+def unknown(known: Known, items: NDArray[np.float64]) -> dict[str, Any] | None:
+    """Tell how many of the items that were taken are unknown: there are no items."""
+    return None
+
+
 def doubt(content: Mapping[str, Any], codes: Mapping[str, float], known: Known) -> str:
     """Return a warning about what a request wants: none."""
     return ""

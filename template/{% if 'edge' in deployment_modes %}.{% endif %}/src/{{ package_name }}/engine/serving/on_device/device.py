@@ -229,7 +229,9 @@ class Scorer:
             if isinstance(value, str) and not column["used"]:
                 return value  # it comes back as it was sent
             text = _text(value)
-            return self._level(text) if kind == "category" else text.strip() and text
+            if kind == "category":
+                return None if (level := self._level(text)) in self.missing else level
+            return text.strip() and text
         if isinstance(value, str):
             value = self._from_text(value.strip(), column)
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -272,6 +274,7 @@ class Scorer:
         return None
 
     def _level(self, text: str) -> str:
+        text = text.strip()
         return re.sub(self.reading["level"], r"\1\2\3", text) if text.endswith("0") else text
 
     def _broken(self, value: Any, column: Row) -> str:

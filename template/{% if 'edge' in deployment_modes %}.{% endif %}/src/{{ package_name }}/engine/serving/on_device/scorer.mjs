@@ -151,7 +151,9 @@ export class Scorer {
     if (kind === "category" || kind === "text") {
       if (typeof value === "object" || (typeof value === "string" && !column.used)) return value;
       const text = textOf(value);
-      return kind === "category" ? this.level(text) : text.trim() && text;
+      if (kind !== "category") return text.trim() && text;
+      const level = this.level(text);
+      return this.missing.has(level) ? null : level;
     }
     if (typeof value === "string") value = this.fromText(value.trim(), column);
     return kind === "boolean" && (value === 0 || value === 1) ? value === 1 : value;
@@ -192,6 +194,11 @@ export class Scorer {
   }
 
   level(text) {
+    const { spaces } = this.reading; // of Python, which trim() knows others than
+    let [first, end] = [0, text.length];
+    while (first < end && spaces.includes(text[first])) first += 1;
+    while (first < end && spaces.includes(text[end - 1])) end -= 1;
+    text = text.slice(first, end);
     if (!text.endsWith("0")) return text;
     const match = new RegExp(this.reading.level).exec(text);
     return match ? match.slice(1).map(part => part ?? "").join("") : text;
