@@ -15,14 +15,13 @@ from forecasting_package.engine import backtest, examples, history  # noqa: E402
 from forecasting_package.engine.data import contract as contracts  # noqa: E402
 from forecasting_package.engine.data import sample  # noqa: E402
 from forecasting_package.engine.errors import ProjectError  # noqa: E402
-from forecasting_package.engine.model import graph, scaled  # noqa: E402
+from forecasting_package.engine.model import graph, reach, scaled  # noqa: E402
 from forecasting_package.engine.model.fitting import Data  # noqa: E402
 from forecasting_package.engine.model.history import DAY  # noqa: E402
 from forecasting_package.engine.model.scorer import (  # noqa: E402
     CategoricalFeature,
     FeatureSpec,
     NumericFeature,
-    Scorer,
     session,
 )
 from forecasting_package.engine.model.seasons import (  # noqa: E402
@@ -109,10 +108,12 @@ def test_rows_of_which_a_series_tells_less_get_a_warning() -> None:
     moments = start + (np.array([0, -9, 60, 73, 60.4, 59.5, 90]) * DAY).astype(np.int64)
     keys = np.repeat(history.keys(pl.Series(["a"])), len(moments))
     matrix = state.ask({"shop": keys}, moments).astype(np.float32)
-    bundle = object.__new__(Scorer)  # the features are all that it needs here
-    numbers = tuple(NumericFeature(feature.name, feature.name) for feature in features)
-    bundle.spec = FeatureSpec(numbers, (), history=features)
-    told = {text: rows.tolist() for text, rows in bundle.beyond(matrix)}
+    names = [feature.name for feature in features]
+    told = {
+        text: rows.tolist()
+        for one in reach.reaches(features, names)
+        for text, rows in one.warnings(matrix)
+    }
     none, between = (np.zeros(7, bool) for _ in range(2))
     none[:2], between[4:6] = True, True
     assert told == {

@@ -22,7 +22,6 @@ from ..threads import workers
 from . import coded, stored_graph, wanted, whole
 from .history import (
     FEW_ROWS,
-    DaysSince,
     Keys,
     Moments,
     State,
@@ -35,7 +34,8 @@ from .history import (
 from .history import FILES as STATE_FILES
 from .history import read as read_state
 from .output import Output, answer
-from .seasons import Lookback, Season, Seasonal
+from .reach import reaches
+from .seasons import Lookback
 from .sessions import session
 from .texts import Reader, TextFeature
 from .values import ServedColumn, breach, example, read_value, row_type, utc
@@ -48,7 +48,6 @@ GRAPHS = ("model.onnx", "model_encoded.onnx")
 FILES = {*GRAPHS, "contract.odcs.yaml", "features.json", "columns.json", "golden.json"}
 UNSEEN = "unseen or rare in training"  # a category that the model takes as one of all others
 MICROSECONDS_A_DAY = 86_400_000_000
-BETWEEN = 0.01  # days off a step from which on a row is between two
 Part = Literal["value", "year", "month", "day", "weekday", "hour", "minute", "elapsed"]
 PARTS: dict[str, Callable[[Any], float]] = {
     "year": lambda moment: utc(moment).year,
@@ -374,6 +373,7 @@ class Scorer:
         idle = [self.sent[index].idle for index, *_ in self._categorical]
         others = [-1.0 if i else c[2] for i, c in zip(idle, self._categorical, strict=True)]
         self._others = np.array(others, dtype=np.float32)
+        self._reaches = reaches(spec.history, spec.names)
 
     @classmethod
     def load(cls, folder: Path, *, threads: int = 1) -> "Scorer":
@@ -648,33 +648,7 @@ class Scorer:
 
         Each comes with its rows, shape (rows,).
         """
-        found = []
-        for feature in self.spec.history:
-            if isinstance(feature, DaysSince) and feature.most is not None:
-                days = encoded[:, self.spec.names.index(feature.name)]
-                text = f"{feature.on}: more than {feature.most:g} days after the last known row"
-                found += [(text, days > feature.most), *self._apart(feature, days, encoded)]
-        return found
-
-    def _apart(
-        self, since: DaysSince, days: NDArray[np.float32], encoded: NDArray[np.float32]
-    ) -> list[tuple[str, NDArray[np.bool_]]]:
-        """Return warnings of rows before their series begins, or between two of its steps."""
-        series = [feature for feature in self.spec.history if feature.by == since.by]
-        steps = [f.step for f in series if isinstance(f, Seasonal) and not f.months]
-        if not any(isinstance(feature, Seasonal) for feature in series):
-            return []
-        before = (
-            f"{since.on}: no earlier row of this {since.by}, so it gets what all have in common"
-        )
-        found = [(before, np.isnan(days))]
-        if steps:
-            seasons = [self.spec.names.index(f.name) for f in series if isinstance(f, Season)]
-            lost = np.isnan(encoded[:, seasons]).all(axis=1)
-            away = np.abs(days - steps[0] * np.rint(days / steps[0])) > BETWEEN
-            between = f"{since.on}: between two steps of {steps[0]:g} days, so it has no season"
-            found.append((between.replace(" 1 days", " a day"), lost & away))
-        return found
+        return [warning for reach in self._reaches for warning in reach.warnings(encoded)]
 
     def score_rows(self, rows: Sequence[msgspec.Struct]) -> dict[str, NDArray[Any]]:
         """Score rows of `row_type`."""

@@ -1,0 +1,67 @@
+"""How far what looks back reaches: which rows are later, earlier or off a step, in words."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .history import DaysSince
+from .seasons import Season, Seasonal
+
+BETWEEN = 0.01  # days off a step from which on a row is between two
+Warnings = list[tuple[str, NDArray[np.bool_]]]  # each with its rows, shape (rows,)
+
+
+class Reach(NamedTuple):
+    """Where days since the last known row stand in a matrix, and what is said of them.
+
+    `before` is "" where nothing tells of a series; `step` is 0 where months are its steps, and
+    `seasons` are the places of what a step has.
+    """
+
+    place: int
+    most: float
+    late: str
+    before: str
+    between: str
+    step: float
+    seasons: list[int]
+
+    def warnings(self, encoded: NDArray[np.float32]) -> Warnings:
+        """Return what to say of rows, shape (rows, features)."""
+        days = encoded[:, self.place]
+        found = [(self.late, days > self.most)]
+        if self.before:
+            found.append((self.before, np.isnan(days)))
+        if self.before and self.step:
+            lost = np.isnan(encoded[:, self.seasons]).all(axis=1)
+            away = np.abs(days - self.step * np.rint(days / self.step)) > BETWEEN
+            found.append((self.between, lost & away))
+        return found
+
+
+def reaches(history: Sequence[Any], names: Sequence[str]) -> tuple[Reach, ...]:
+    """Return how far each kind of looking back reaches; `names` are those of the matrix."""
+    found = []
+    for since in history:
+        if not isinstance(since, DaysSince) or since.most is None:
+            continue
+        series = [feature for feature in history if feature.by == since.by]
+        told = any(isinstance(feature, Seasonal) for feature in series)
+        steps = [f.step for f in series if isinstance(f, Seasonal) and not f.months]
+        step = float(steps[0]) if steps else 0.0
+        days = "a day" if step == 1 else f"{step:g} days"
+        lacks = f"no earlier row of this {since.by}, so it gets what all have in common"
+        found.append(
+            Reach(
+                names.index(since.name),
+                since.most,
+                f"{since.on}: more than {since.most:g} days after the last known row",
+                f"{since.on}: {lacks}" if told else "",
+                f"{since.on}: between two steps of {days}, so it has no season",
+                step,
+                [names.index(f.name) for f in series if isinstance(f, Season)],
+            )
+        )
+    return tuple(found)
