@@ -570,7 +570,8 @@ def _drift(report: Report, project: Project) -> Report:
     act = {"warn": "some", "act": "much"} if itself else {"warn": "look at it", "act": "act now"}
     named = []
     for item in loud[:5]:
-        which = "" if item["statistic"] == "distribution" else f"{item['statistic']} values: "
+        what = item.get("statistic", "distribution")
+        which = "" if what == "distribution" else f"{what} values: "
         named.append(f"{code(item['feature'])} ({which}{act[item['level']]})")
     others = {
         "prediction": "predictions",
