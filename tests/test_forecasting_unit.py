@@ -282,6 +282,23 @@ def test_months_are_those_of_the_calendar(day: int) -> None:
     assert 100 < smoothed < 135
 
 
+@pytest.mark.parametrize(
+    ("step", "mend"),
+    [("day", "their sum"), ("week", "forecast_step=day`"), ("month", "forecast_step=day`")],
+)
+def test_rows_closer_than_a_step_are_refused(step: str, mend: str) -> None:
+    facts = SimpleNamespace(forecast_step=step, forecast_horizon=2, label_delay_days=62)
+    rows = pl.concat([series([float(n % 7) for n in range(300)], shop) for shop in "ab"])
+    if step == "day":
+        hours = pl.DataFrame({"hour": range(24)})
+        day = pl.col("day").cast(pl.Datetime("us")) + pl.duration(hours="hour")
+        rows = rows.join(hours, how="cross").with_columns(day).drop("hour")
+    with pytest.raises(ProjectError) as error:
+        examples.made(SimpleNamespace(facts=facts), AGREED, rows)  # type: ignore[arg-type]
+    told = str(error.value).replace("\u00a0", " ")
+    assert told.endswith(mend) and f"rows a {step}" in told and "\n" not in told
+
+
 def test_no_monthly_example_knows_a_value_from_its_origin_on() -> None:
     """The planted future, for steps of unequal length."""
     facts = SimpleNamespace(forecast_step="month", forecast_horizon=4, label_delay_days=124)

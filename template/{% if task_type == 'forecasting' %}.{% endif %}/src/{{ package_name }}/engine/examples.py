@@ -14,10 +14,12 @@ import polars as pl
 from . import rhythm
 from .data.contract import WITHHELD, Contract
 from .errors import ProjectError
-from .model.history import DaysSince
+from .formats import number
+from .model.history import DaysSince, Moments
 from .model.seasons import Lookback, Recent, Season, Smoothed, Winters
 from .settings import Project
 
+CLOSER = 1.1  # rows for each step of a series, from which on they are of a shorter one
 MOST = 40_000  # examples that teach enough; more take time
 WARM_SEASONS = 4  # at the start of the table, which no origin has behind it
 YEAR = 364  # days: whole weeks, so that a Monday is held against a Monday
@@ -61,6 +63,28 @@ def lookbacks(project: Project, contract: Contract) -> tuple[Lookback, ...]:
     )
 
 
+def _refuse_closer(
+    project: Project, contract: Contract, frame: pl.DataFrame, times: Moments
+) -> None:
+    """ProjectError where series have several rows in a step: hours, where steps are days."""
+    assert contract.entity is not None and contract.time is not None
+    series = frame[contract.entity.name]
+
+    def rows_a_step(apart: rhythm.Rhythm) -> float:
+        steps = pl.DataFrame([series, pl.Series("step", apart.places(times))])
+        return frame.height / max(1, steps.n_unique())
+
+    if (rows := rows_a_step(rhythm.of(project))) <= CLOSER:
+        return
+    step = project.facts.forecast_step
+    fit = [name for name, apart in rhythm.RHYTHMS.items() if rows_a_step(apart) <= CLOSER]
+    other = f", or say `ml update --data forecast_step={fit[-1]}`" if fit else ""
+    raise ProjectError(
+        f"series have {number(rows, 3)} rows a {step} by {contract.time.name!r}, and a step of the "
+        f"plan is a {step}: bring one row a {step}, such as their sum{other}"
+    )
+
+
 def made(project: Project, contract: Contract, frame: pl.DataFrame) -> pl.DataFrame:
     """Return the examples of valid rows, in the order of their steps ahead.
 
@@ -71,6 +95,7 @@ def made(project: Project, contract: Contract, frame: pl.DataFrame) -> pl.DataFr
     assert contract.time is not None  # as `lookbacks` says
     step, ahead = rhythm.of(project), project.facts.forecast_horizon
     times = frame[contract.time.name].cast(pl.Datetime("us")).to_physical().to_numpy()
+    _refuse_closer(project, contract, frame, times)
     place = step.places(times)
     place = place - place.min()
     apart = max(1, -(-ahead * frame.height // MOST))
