@@ -122,6 +122,8 @@ def test_rows_of_a_bucket_are_scored_as_those_of_a_file_here(
     assert "unknown file type" in said(f"{lead}/in.txt")
     assert "give such as s3://BUCKET/in.parquet" in said("s3://in.parquet")
     assert "give a folder, or s3://BUCKET/PREFIX" in said("gs://lake/in.parquet")
+    for name in ("a//in.parquet", "../in.parquet"):
+        assert said(f"{lead}/{name}").startswith(f"{lead}/{name}: ")
     assert "this is the input" in said(f"{lead}/in.parquet", f"{lead}/in.parquet")
     assert "must end in" in said(f"{lead}/in.parquet", "x.txt")  # before anything is fetched
     get, asked = obstore.get, []

@@ -96,6 +96,7 @@ def test_a_container_answers_as_vertex_ai_and_sagemaker_ask(project: Project) ->
         assert wrong.status_code == 422 and wrong.json()["errors"][0]["field"] == "calls"
         assert ask({"instances": rows, "parameters": {"other": 1}}).status_code == 422
         assert ask({"instances": 3}).status_code == 422
+        assert ask({"instances": rows, "parameters": {"rows": [ROW]}}).status_code == 422
         assert httpx.post(url + vertex, content=b"{").status_code == 400
         twice = b'{"instances": [{"calls": 1, "calls": 2}]}'
         assert "key twice" in httpx.post(url + vertex, content=twice).text
@@ -187,6 +188,9 @@ def test_a_function_answers_by_the_runtime_of_aws_lambda(project: Project) -> No
         assert len(json.loads(ask(top)["body"])["rows"][0]["reasons"]) == 2
         assert ask(over_http("GET", "/predict"))["statusCode"] == 405
         assert ask(over_http("GET", "/no"))["statusCode"] == 404
+        for odd in (None, {"X-Name": "\u6771", "X-Request-Id": None}):
+            bare = over_http("GET", "/ready", headers=odd, rawQueryString=None)
+            assert ask(bare)["statusCode"] == 200
         process.kill()
         lines = [x for x in process.stdout.read().splitlines() if '"job-7"' in x]
         (line,) = map(json.loads, lines)
@@ -207,10 +211,15 @@ def test_files_that_arrive_in_a_bucket_are_scored_once(
     event = {"Records": [{"s3": {"bucket": {"name": "lake"}, "object": {"key": key}}}]}
     code = "import json; m = runpy.run_path('managed.py'); "
     code += "print(json.dumps([m['handler'](json.loads(sys.argv[1])) for _ in range(2)]))"
+    for made in (f"scored/{key}", f"{key}.done.json"):  # where the trigger covers them too
+        more = {"bucket": {"name": "lake"}, "object": {"key": made}}
+        event["Records"].append({"s3": more})
     env = {**buckets.env, "ML_SCORED": "s3://lake/scored"}
     with running(project, code, json.dumps(event), **env) as process:
         first, again = json.loads(process.communicate(timeout=60)[0].splitlines()[-1])
     assert first == again and first[0]["rows"] == 300
+    skipped = [f"s3://lake/scored/{name}", f"s3://lake/{name}.done.json"]
+    assert first[1:] == [{"skipped": address} for address in skipped]
     batch.run(project, tmp_path / "in.parquet", tmp_path / "out.parquet")
     scored = bytes(obstore.get(buckets.store(), f"scored/{name}").bytes())
     assert scored == (tmp_path / "out.parquet").read_bytes()

@@ -19,7 +19,7 @@ load("images_package", sources("multiclass", images=True))
 from images_package.engine import pixels  # noqa: E402
 from images_package.engine.data import drawing, whole  # noqa: E402
 from images_package.engine.errors import ProjectError  # noqa: E402
-from images_package.engine.model import glances, looking  # noqa: E402
+from images_package.engine.model import backbones, glances, looking  # noqa: E402
 from images_package.engine.model import whole as files  # noqa: E402
 from images_package.engine.model.backbones import Network, NetworkTopics  # noqa: E402
 from images_package.engine.model.derived import check  # noqa: E402
@@ -152,7 +152,9 @@ def test_what_is_seen_is_learnt_and_no_row_sees_its_own_target(tmp_path: Path) -
         learnt(operator, shown, None)
 
 
-def test_what_cannot_be_run_is_told_in_one_line(tmp_path: Path) -> None:
+def test_what_cannot_be_run_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = tmp_path / "pretrained"
     drawn.network(place / "good.onnx")
     drawn.network(place / "any.onnx", shape=("n", 3, "h", "w"))
@@ -162,6 +164,7 @@ def test_what_cannot_be_run_is_told_in_one_line(tmp_path: Path) -> None:
     drawn.network(place / "four.onnx", shape=(4, 3, 12, 12))
     drawn.network(place / "whole.onnx", kind=onnx.TensorProto.UINT8)
     drawn.network(place / "outside.onnx", outside=True)
+    drawn.network(place / "parts.onnx", parts=True)
     (place / "pointer.onnx").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     (place / "text.onnx").write_bytes(b"no graph at all")
     (place / "empty.onnx").write_bytes(b"")
@@ -192,6 +195,12 @@ def test_what_cannot_be_run_is_told_in_one_line(tmp_path: Path) -> None:
     assert "has no tensor 'none': its last ones are turned, seen, map, pool, flat" in told(
         "good", output="none"
     )
+    tokens = told("parts", output="tokens")
+    assert "10 x 144 numbers of an image are no vector: name its pooled `output`" in tokens
+    with monkeypatch.context() as patch:
+        patch.setattr(backbones, "WIDEST", 9)
+        backbones._opened.cache_clear()
+        assert "gives no vector of 2 to 9 numbers" in told("good", output="flat")
     assert "std must be above 0" in told("good", std=(1.0, 0.0, 1.0))
     assert "colours" in told("good", colours="grey")
     good = Network("n", of="photo", model="pretrained/any.onnx", size=12).placed(tmp_path)

@@ -170,6 +170,13 @@ def broken(path: Path) -> dict[str, str]:
     said("no size", settings(hidden_size=None))
     said("other positions", settings(position_embedding_type="relative_key"))
     said("no JSON", content("config.json", b"{"))
+    said("a list", content("config.json", b"[]"))
+    said("no heads", settings(num_attention_heads=0))
+    lost = drawn.weights() | {"embeddings.LayerNorm.bias": np.full(16, np.nan, np.float32)}
+    said("no numbers", lambda copy: drawn.safetensors(copy / "model.safetensors", lost))
+    worded = drawn.wordpiece()
+    worded["model"]["vocab"]["tea"] = "nine"
+    said("texts as numbers", content("tokenizer.json", json.dumps(worded).encode()))
     said("no tokens", lambda copy: (copy / "vocab.txt").unlink())
     said("no vocabulary", content("vocab.txt", b"good\nbad\n"))
     more = "\n".join([*drawn.WORDS, "one", "more"])
@@ -196,6 +203,10 @@ def test_what_cannot_be_read_is_told_in_one_line(tmp_path: Path) -> None:
         "no size": "config.json: ",
         "other positions": "positions relative_key",
         "no JSON": "pretrained/x/config.json is no JSON",
+        "a list": "pretrained/x/config.json is no JSON of its kind (Expected `object`, got",
+        "no heads": "0 heads of 16",
+        "no numbers": "model.safetensors is damaged or no file of safetensors (it has weights that",
+        "texts as numbers": "tokenizer.json: it numbers tokens by what is no whole number",
         "no tokens": "pretrained/x has no tokenizer.json and no vocab.txt: put one there",
         "no vocabulary": "vocab.txt has no '[CLS]': get it again",
         "of two models": f"the tokenizer numbers {len(drawn.WORDS) + 2} tokens, model.safetensors",

@@ -101,7 +101,8 @@ def test_the_trace_of_a_caller_is_in_the_log_and_nothing_is_sent(
         *(
             {"traceparent": bad}
             for bad in ("", "no", f"ff-{TRACE}-{ABOVE}-01", f"00-{'0' * 32}-{ABOVE}-01",
-                        f"00-{TRACE}-{'0' * 16}-01", f"00-{TRACE.upper()}-{ABOVE}-01")
+                        f"00-{TRACE}-{'0' * 16}-01", f"00-{TRACE.upper()}-{ABOVE}-01",
+                        f"{PARENT}-", f"{PARENT}-more")
         ),
     ]  # fmt: skip
     with TestClient(rest.create_app(project)) as client:
@@ -119,7 +120,7 @@ def test_the_trace_of_a_caller_is_in_the_log_and_nothing_is_sent(
         running.call("PredictStream", body, body, metadata=(("traceparent", PARENT),))
         running.call("Predict", body)
     told = [line.get("trace_id") for line in lines(project)]
-    assert told == [TRACE, TRACE, *[None] * 7, *[TRACE] * 3, None]
+    assert told == [TRACE, TRACE, *[None] * 9, *[TRACE] * 3, None]
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import helpers.package\n"
         "from pathlib import Path\n"
@@ -230,8 +231,26 @@ def test_a_collector_that_is_away_costs_no_answer(
     with TestClient(rest.create_app(project)) as client:
         for _ in range(20):
             assert client.post("/predict", json=ROW).status_code == 200
+        left = time.monotonic()
+    assert time.monotonic() - left < tracing.STOP_SECONDS + 2
     assert time.monotonic() - began < 20
     assert len(lines(project)) == 20
+
+
+def test_who_is_refused_begins_no_span_and_an_sdk_that_is_off_has_no_id(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with collector() as address:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
+        with TestClient(rest.create_app(project)) as client:
+            assert client.get("/predict", headers={"traceparent": PARENT}).status_code == 405
+        assert not Collector.spans
+        monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+        with TestClient(rest.create_app(project)) as client:
+            for headers in ({}, {"traceparent": PARENT}):
+                assert client.post("/predict", json=ROW, headers=headers).status_code == 200
+        assert not Collector.spans
+    assert [line.get("trace_id") for line in lines(project)] == [None, TRACE]
 
 
 def test_without_the_extra_the_service_starts_and_says_so(

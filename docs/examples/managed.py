@@ -65,7 +65,10 @@ def renamed(body: bytes) -> bytes:
     try:
         parts = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         beside = msgspec.json.decode(parts.pop("parameters", b"{}"), type=dict[str, msgspec.Raw])
-        return msgspec.json.encode({"rows": parts.pop("instances"), **beside, **parts})
+        rows = parts.pop("instances")
+        if beside.keys() & {"rows", *parts} or "rows" in parts:
+            return body
+        return msgspec.json.encode({"rows": rows, **beside, **parts})
     except (msgspec.MsgspecError, UnicodeDecodeError, KeyError):
         return body
 
@@ -116,7 +119,7 @@ def handler(event: dict[str, Any], context: object = None) -> Any:
         return json.loads(said["body"])
     http, body = event["requestContext"]["http"], event.get("body") or ""
     content = base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
-    query, headers = event.get("rawQueryString", ""), event.get("headers", {})
+    query, headers = event.get("rawQueryString") or "", event.get("headers") or {}
     return asked(http["method"], http["path"], query, headers, content)
 
 
@@ -125,7 +128,11 @@ def asked(
 ) -> dict[str, Any]:
     """Ask the service without a server; the lines of its log go to that of the function."""
     service, app = opened()
-    pairs = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+    # As bytes, which is what HTTP has; no header that the service reads has other signs.
+    pairs = [
+        tuple(part.encode("latin-1", "replace") for part in (name.lower(), value or ""))
+        for name, value in headers.items()
+    ]
     scope = {"type": "http", "http_version": "1.1", "scheme": "https", "method": method}
     scope |= {"path": path, "raw_path": path.encode(), "root_path": "", "headers": pairs}
     scope |= {"query_string": query.encode(), "client": None, "server": None}
@@ -149,10 +156,15 @@ def asked(
 
 
 def scored(s3: dict[str, Any]) -> dict[str, Any]:
-    """Score a file of a bucket, once, as `ml score` does; return what its .done.json says."""
+    """Score a file of a bucket, once, as `ml score` does; return what its .done.json says.
+
+    What was made here is left alone: else a trigger of the same bucket would never come to an end.
+    """
     name = unquote_plus(s3["object"]["key"])
-    source = f"s3://{s3['bucket']['name']}/{name}"
-    target = f"{os.environ['ML_SCORED']}/{name}"
+    source, made = f"s3://{s3['bucket']['name']}/{name}", os.environ["ML_SCORED"].rstrip("/")
+    if source.startswith(f"{made}/") or name.endswith(".done.json"):
+        return {"skipped": source}
+    target = f"{made}/{name}"
     store = import_module(f"{ENGINE}.serving.batch_store")
     report: dict[str, Any] = store.score(PROJECT, source, target)
     return report

@@ -154,12 +154,15 @@ def network(path: Path, *, shape: tuple[Any, ...] = ("n", 3, 12, 12), **changes:
         helper.make_node("Flatten", ["pool"], ["flat"]),
         helper.make_node("MatMul", ["flat", "classes"], ["told"]),
     ]
+    if changes.get("parts"):
+        nodes.append(helper.make_node("Reshape", ["map", "places"], ["tokens"]))
     turn = {} if is_first else {"perm": [0, 3, 1, 2]}
     first = helper.make_node("Transpose" if turn else "Identity", ["image"], ["turned"], **turn)
     kind = changes.get("kind", TensorProto.FLOAT)
     given = helper.make_tensor_value_info("image", kind, list(shape))
     out = helper.make_tensor_value_info("told", TensorProto.FLOAT, [None, 2])
     weights = [numpy_helper.from_array(v.astype(np.float32), n) for n, v in tensors.items()]
+    weights.append(numpy_helper.from_array(np.array([0, 10, -1]), "places"))
     if changes.get("outside"):
         weights[0].data_location = TensorProto.EXTERNAL
     graph = helper.make_graph([first, *nodes], "g", [given], [out], weights)

@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -158,10 +159,17 @@ def _plain(name: str) -> str:
 
 
 def _weights(project: Project) -> Iterator[Licence]:
-    """Return pretrained models, whose weights a bundle hands on, by the README of each folder.
+    """Return pretrained models by the README of each folder; a bundle hands on what it names.
 
     Its head is that of a model card: `license: mit` between two lines of dashes.
     """
+    manifests = project.path("models").glob("v*/manifest.json")
+    named = {
+        part
+        for manifest in manifests
+        for name in storage.read_json(manifest, dict[str, Any]).get("pretrained", {})
+        for part in Path(name).parts[1:2]
+    }
     folder = project.path("pretrained")
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name.startswith((".", "README")) or path.suffix == ".md":
@@ -175,7 +183,7 @@ def _weights(project: Project) -> Iterator[Licence]:
             kind="weights",
             name=path.name,
             licence=licence,
-            shipped=True,
+            shipped=path.name in named,
             concern=concern(licence),
         )
 

@@ -207,7 +207,7 @@ class Bucket:
         except errors.PreconditionError:
             lead = f"{self.address}/{self.lead}{name}"
             raise ProjectError(f"{lead}: it was replaced while it was read: try again") from None
-        except (errors.BaseError, OSError) as error:
+        except (errors.BaseError, OSError, ValueError) as error:  # the last of a name such as a//b
             raise ProjectError(f"{self.address}/{self.lead}{name}: {reason(error)}") from None
 
 

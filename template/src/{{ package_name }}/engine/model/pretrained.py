@@ -88,11 +88,12 @@ def content_of(place: Path) -> bytes:
     return content
 
 
-def _json(path: Path, name: str) -> Any:
+def _json(path: Path, name: str, kind: Any = dict[str, Any]) -> Any:
     try:
-        return msgspec.json.decode((path / name).read_bytes())
+        return msgspec.json.decode((path / name).read_bytes(), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{short(path / name)} is no JSON ({error}): get it again") from None
+        where = short(path / name)
+        raise ValueError(f"{where} is no JSON of its kind ({error}): get it again") from None
 
 
 def _tensors(path: Path) -> Tensors:
@@ -109,14 +110,15 @@ def _tensors(path: Path) -> Tensors:
         (size,) = struct.unpack("<Q", content[:8])
         header = msgspec.json.decode(content[8 : 8 + size], type=dict[str, dict[str, Any]])
         header.pop("__metadata__", None)
-        return {name: _tensor(content[8 + size :], told) for name, told in header.items()}
+        data = memoryview(content)[8 + size :]  # not copied
+        return {name: _tensor(data, told) for name, told in header.items()}
     except (struct.error, msgspec.MsgspecError, KeyError, ValueError, TypeError) as error:
         raise ValueError(
             f"{short(place)} is damaged or no file of safetensors ({error}): get it again"
         ) from None
 
 
-def _tensor(content: bytes, told: dict[str, Any]) -> NDArray[Any]:
+def _tensor(content: memoryview, told: dict[str, Any]) -> NDArray[Any]:
     start, end = told["data_offsets"]
     if told["dtype"] not in DTYPES:
         return np.empty(0)  # such as whole numbers, which no weight is
@@ -124,7 +126,9 @@ def _tensor(content: bytes, told: dict[str, Any]) -> NDArray[Any]:
         raise ValueError("it is cut off")
     found = np.frombuffer(content[start:end], dtype=DTYPES[told["dtype"]]).reshape(told["shape"])
     if told["dtype"] == "BF16":
-        return (found.astype(np.uint32) << MASKED_HALF).view(np.float32)
+        found = (found.astype(np.uint32) << MASKED_HALF).view(np.float32)
+    if not np.isfinite(found).all():
+        raise ValueError("it has weights that are no numbers")
     return found
 
 
@@ -137,7 +141,11 @@ def _tokens(path: Path) -> tuple[Known, str]:
     else:
         raise ValueError(f"{short(path)} has no tokenizer.json and no vocab.txt: put one there")
     try:
-        return read(path, name), name
+        found = read(path, name)
+        numbers = [*found.vocabulary.values(), found.unknown, *found.before, *found.behind]
+        if not all(isinstance(number, int) for number in numbers):
+            raise ValueError("it numbers tokens by what is no whole number: get it again")
+        return found, name
     except KeyError as error:
         raise ValueError(f"{short(path / name)} has no {error}: get it again") from None
     except (ValueError, AttributeError, TypeError, IndexError) as error:
@@ -188,7 +196,7 @@ def _bert(
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{short(path / SETTINGS)}: {error} is missing or no number") from None
     about = settings.get("position_embedding_type", "absolute")
-    if act not in ("gelu", "relu") or about != "absolute" or width % heads:
+    if act not in ("gelu", "relu") or about != "absolute" or heads < 1 or width % heads:
         raise ValueError(
             f"{short(path / SETTINGS)}: hidden_act {act}, positions {about}, {heads} heads of "
             f"{width}: gelu or relu, absolute and heads of one width are built"
@@ -227,9 +235,8 @@ def _bert(
 def _pooled_by_first(path: Path) -> bool:
     """Whether the first token stands for the text; else it is the mean of all."""
     if (path / "modules.json").is_file():
-        kinds = [
-            str(each.get("type", "")).rpartition(".")[2] for each in _json(path, "modules.json")
-        ]
+        modules = _json(path, "modules.json", list[dict[str, Any]])
+        kinds = [str(each.get("type", "")).rpartition(".")[2] for each in modules]
         if others := [kind for kind in kinds if kind not in MODULES]:
             raise ValueError(f"{short(path)}/modules.json: {others[0]} is not built")
     name = "1_Pooling/config.json"

@@ -78,7 +78,7 @@ class Http(Split):
         Those of /predict are counted and logged: a question why is no prediction to be acted on.
         """
         start = time.perf_counter()
-        request_id = self._greet(scope)
+        request_id, traceparent = self._greet(scope)
         model, explains = self.model, scope["path"] == "/explain"
         hold = guard.Hold(self.budget)
         rows: Rows = ()
@@ -88,6 +88,7 @@ class Http(Split):
             if scope["method"] != "POST":
                 raise refused(405, "method not allowed", "use POST")
             self.access.check(scope["headers"])
+            self.trace(f"POST {scope['path']}", traceparent)
             body = await self._body(receive, hold)
             if body is None:
                 return
@@ -127,16 +128,15 @@ class Http(Split):
             self.note(model, start, status, request_id, rows, predictions)
         self.ended(status, model, len(rows))
 
-    def _greet(self, scope: Message) -> str:
-        """Find the trace of a request; return its id."""
+    def _greet(self, scope: Message) -> tuple[str, str]:
+        """Return the id of a request, and where it stands in a trace."""
         request_id, traceparent = next(self.ids), ""
         for name, value in scope["headers"]:
             if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
                 request_id = value.decode()
             elif name == b"traceparent":
                 traceparent = value.decode("latin-1")
-        self.trace(f"POST {scope['path']}", traceparent)
-        return request_id
+        return request_id, traceparent
 
     async def explain(self, model: Model, body: bytes, query: bytes) -> bytes:
         """Return the reasons for the rows of a body, found beside the event loop."""

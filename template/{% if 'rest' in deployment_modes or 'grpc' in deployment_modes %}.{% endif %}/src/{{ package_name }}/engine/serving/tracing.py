@@ -7,6 +7,7 @@ and the extra `tracing`, to where OTEL_EXPORTER_OTLP_ENDPOINT says; without it n
 import logging
 import os
 import re
+import threading
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -21,10 +22,11 @@ from .service import Service
 
 GROUP = "tracing"  # of pyproject.toml
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-TRACEPARENT = re.compile(  # of any version, of which later ones may have more at the end
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?"
+TRACEPARENT = re.compile(  # of any version, of which those after 00 may have more at the end
+    r"(?!ff|00-.{53})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?"
 )
 PARTS = ("features", "model")
+STOP_SECONDS = 2  # that a service waits for its last spans to be sent
 
 Found = TypeVar("Found")
 CURRENT: ContextVar["Trace | None"] = ContextVar("trace", default=None)
@@ -79,8 +81,11 @@ class Spans:
         self.provider.add_span_processor(processor(exporter.OTLPSpanExporter()))
         self.tracer = self.provider.get_tracer(__name__.partition(".")[0])
 
-    def begin(self, name: str, given: re.Match[str] | None) -> Trace:
-        """Begin the span of a request, under that of its caller if there is one."""
+    def begin(self, name: str, given: re.Match[str] | None) -> Trace | None:
+        """Begin the span of a request, under that of its caller if there is one.
+
+        None where OTEL_SDK_DISABLED is and the caller began no trace.
+        """
         context = None
         if given:
             numbers = (int(given[1], 16), int(given[2], 16))
@@ -88,8 +93,9 @@ class Spans:
             above = self.api.SpanContext(*numbers, is_remote=True, trace_flags=flags)
             context = self.api.set_span_in_context(self.api.NonRecordingSpan(above))
         span = self.tracer.start_span(name, context, self.api.SpanKind.SERVER)
-        identifier = f"{span.get_span_context().trace_id:032x}"
-        return Trace(identifier, span if span.is_recording() else None, self)
+        if not (number := span.get_span_context().trace_id):
+            return None
+        return Trace(f"{number:032x}", span if span.is_recording() else None, self)
 
     def part(self, span: Any, name: str, began: int, ended: int) -> None:
         """Add what was done between two times."""
@@ -97,8 +103,10 @@ class Spans:
         self.tracer.start_span(name, context, start_time=began).end(ended)
 
     def close(self) -> None:
-        """Send what is left."""
-        self.provider.shutdown()
+        """Send what is left; a collector that does not answer is not waited for."""
+        ending = threading.Thread(target=self.provider.shutdown, daemon=True)
+        ending.start()
+        ending.join(STOP_SECONDS)
 
 
 class Traced(Service):

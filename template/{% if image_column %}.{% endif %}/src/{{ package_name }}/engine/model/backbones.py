@@ -27,6 +27,7 @@ Colours = tuple[float, float, float]
 # Of ImageNet, whose images most networks have learnt from (Russakovsky et al. 2015).
 MEAN: Colours = (0.485, 0.456, 0.406)
 STD: Colours = (0.229, 0.224, 0.225)
+WIDEST = 8192  # numbers of a vector: pooled ones have at most 4,096, more are of places
 
 
 class OfNetwork(OfVectors, frozen=True, kw_only=True):
@@ -138,8 +139,10 @@ def _opened(
         reason = str(error).splitlines()[0]
         raise ValueError(f"{short(path)} cannot be run on {size} x {size}: {reason}") from None
     grey = np.full((size, size, 3), 128, dtype=np.uint8)
-    if not np.isfinite(backbone.vector(grey)).all() or backbone.width < 2:
-        raise ValueError(f"{short(path)} gives no vector of numbers: name its pooled `output`")
+    if not np.isfinite(backbone.vector(grey)).all() or not 2 <= backbone.width <= WIDEST:
+        raise ValueError(
+            f"{short(path)} gives no vector of 2 to {WIDEST:,} numbers: name its pooled `output`"
+        )
     return backbone, {short(path): storage.sha256_bytes(content)}
 
 

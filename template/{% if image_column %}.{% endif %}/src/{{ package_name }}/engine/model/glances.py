@@ -66,12 +66,17 @@ class Backbone:
     def vector(self, found: pixels.Pixels) -> Single:
         """Return the vector of pixels (side, side, 3), of length 1.
 
-        Of a map the mean over its places is taken.
+        Of a map the mean over its places is taken. ProjectError for vectors of parts of the image.
         """
         (values,) = self._session.run(None, {self._input: self.prepared.of(found)})
         values = np.asarray(values, dtype=np.float64)[0]
         if values.ndim == 3:
             values = values.mean(axis=_places(values.shape, self.prepared.is_first))
+        elif values.size != max(values.shape, default=1):
+            shape = " x ".join(map(str, values.shape))
+            raise ProjectError(
+                f"{shape} numbers of an image are no vector: name its pooled `output`"
+            )
         return of_length_one(values.ravel())
 
     def stored(self, name: str) -> dict[str, NDArray[Any]]:
