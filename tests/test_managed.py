@@ -211,12 +211,21 @@ def test_files_that_arrive_in_a_bucket_are_scored_once(
     event = {"Records": [{"s3": {"bucket": {"name": "lake"}, "object": {"key": key}}}]}
     code = "import json; m = runpy.run_path('managed.py'); "
     code += "print(json.dumps([m['handler'](json.loads(sys.argv[1])) for _ in range(2)]))"
+    code += """
+m["os"].environ["ML_SCORED"] = "s3://lake/"
+try:
+    m["handler"](json.loads(sys.argv[1]))
+except Exception as error:
+    print(json.dumps(str(error)))
+"""
     for made in (f"scored/{key}", f"{key}.done.json"):  # where the trigger covers them too
         more = {"bucket": {"name": "lake"}, "object": {"key": made}}
         event["Records"].append({"s3": more})
     env = {**buckets.env, "ML_SCORED": "s3://lake/scored"}
     with running(project, code, json.dumps(event), **env) as process:
-        first, again = json.loads(process.communicate(timeout=60)[0].splitlines()[-1])
+        told = process.communicate(timeout=60)[0].splitlines()[-2:]
+    (first, again), refused = map(json.loads, told)
+    assert refused.startswith(f"s3://lake/{name}: this is the input")
     assert first == again and first[0]["rows"] == 300
     skipped = [f"s3://lake/scored/{name}", f"s3://lake/{name}.done.json"]
     assert first[1:] == [{"skipped": address} for address in skipped]

@@ -158,13 +158,14 @@ def asked(
 def scored(s3: dict[str, Any]) -> dict[str, Any]:
     """Score a file of a bucket, once, as `ml score` does; return what its .done.json says.
 
-    What was made here is left alone: else a trigger of the same bucket would never come to an end.
+    What was made here is left alone, else a trigger of the same bucket would never come to an end.
+    A file that its own scores would replace is refused.
     """
     name = unquote_plus(s3["object"]["key"])
     source, made = f"s3://{s3['bucket']['name']}/{name}", os.environ["ML_SCORED"].rstrip("/")
-    if source.startswith(f"{made}/") or name.endswith(".done.json"):
-        return {"skipped": source}
     target = f"{made}/{name}"
+    if (source.startswith(f"{made}/") and source != target) or name.endswith(".done.json"):
+        return {"skipped": source}
     store = import_module(f"{ENGINE}.serving.batch_store")
     report: dict[str, Any] = store.score(PROJECT, source, target)
     return report
