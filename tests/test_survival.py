@@ -708,12 +708,14 @@ def test_a_contract_edited_while_training_runs_is_not_taken_for_the_one_that_was
     assert (made / "models/v2/contract.odcs.yaml").read_text(encoding="utf-8") == before
     assert any("train: warning: its inputs were changed meanwhile" in line for line in said)
     said.clear()
-    pipeline.run(project, said.append)
+    with pytest.raises(CheckFailed, match="v3 is not promoted: it is worse than the champion"):
+        pipeline.run(project, said.append)  # without the feature
     assert any("] train: done" in line for line in said), said
     features = json.loads((made / "models/v3/manifest.json").read_bytes())["features"]
     assert features != json.loads((made / "models/v2/manifest.json").read_bytes())["features"]
     said.clear()
-    pipeline.run(project, said.append)
+    with pytest.raises(CheckFailed, match="v3 is not promoted"):
+        pipeline.run(project, said.append)
     assert any("] train: up to date" in line for line in said), said
 
 
