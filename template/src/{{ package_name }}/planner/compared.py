@@ -31,6 +31,7 @@ WORTH = {"value": "value_per_year", "low": "value_low", "high": "value_high"}
 ORIGINS = {"given": "answer"}  # in words for people; the others say themselves
 MONEY = ("monthly_benefit", "build_cost", "success_probability", "run_cost")
 BY_MONEY = ("value.nothing", "value.stop")  # rules that stop a project by its money
+TURN = {"monthly_benefit", "build_cost"}  # what a stop by money hangs on
 # The facts of the rules that are measured, in words.
 WRITE: dict[str, Callable[[float], str]] = {
     "n_rows": lambda value: count(value, "row"),
@@ -182,16 +183,22 @@ class Compared(ABC):
         A figure that equals its default counts as not given, until VAL-01 has an owner
         and an answer.
         """
-        missing = [name for name in MONEY if self.plan.origins.get(name, "given") != "given"]
         vouched = survey(read(self.project.path("PLAN.md")))[0].get(("human", "VAL-01"))
         named = vouched and not vouched.open and vouched.attributes["owner"] != "none"
-        return "" if named else ", ".join(map(code, missing))
+        return "" if named else ", ".join(map(code, self._missing))
 
     @cached_property
     def on_defaults(self) -> bool:
-        """Whether only money that nobody gave says stop: figures of their own may say otherwise."""
+        """Whether money that nobody gave says stop: figures of their own may say otherwise."""
         rule = self.plan.decisions["VAL-01"].rule
-        return bool(self.unfounded) and "VAL-01" not in self.plan.overrides and rule in BY_MONEY
+        if not self.unfounded or "VAL-01" in self.plan.overrides or rule not in BY_MONEY:
+            return False
+        return not TURN.isdisjoint(self._missing)
+
+    @property
+    def _missing(self) -> list[str]:
+        """The figures of the business case that equal their default."""
+        return [name for name in MONEY if self.plan.origins.get(name, "given") != "given"]
 
     @property
     def hoped(self) -> float:
