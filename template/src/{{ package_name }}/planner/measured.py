@@ -511,8 +511,11 @@ def _explain(report: Report, project: Project) -> Report:
         )
         for i in report.get("made", [])[:DESCRIBED]
     ]
-    others = len(report.get("made", [])) - len(own)
-    own += [f"and {others} more, each of which gains less"] if others else []
+    gains = [item["gain"] for item in report.get("made", [])]
+    if others := len(gains) - len(own):
+        less = max(gains[DESCRIBED:]) <= min(gains[:DESCRIBED])
+        small = ", each of which gains no more than these" * less
+        own.append(f"and {others} more{small}")
     found = report["global"]
     ours = {i["feature"] for i in report.get("made", [])}
     rest = [f"{code(i['feature'])} {number(i['importance'], 4)}" for i in found[5:SHOWN]]
