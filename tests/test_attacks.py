@@ -1,5 +1,6 @@
 """Attacks that are tried on the champion: what memorises is found out, what generalises is not."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from package_name.engine import attacks, audit, lies, poisoning, storage
 from package_name.engine.data import contract
 from package_name.engine.data.contract import Column
 from package_name.engine.errors import ProjectError
+from package_name.engine.model import again
 from package_name.engine.model.fitting import Data
 from package_name.engine.model.scorer import CategoricalFeature, FeatureSpec, NumericFeature, Scorer
 from package_name.engine.settings import Monitoring, Project
@@ -254,11 +256,12 @@ def test_a_look_at_the_test_rows_is_logged(tmp_path: Path) -> None:
     version = bundles.train(made, rows=600)
     scorer = Scorer.load(made.path(f"models/{version}"))
     agreed = contract.read(made.contract_path)
-    assert attacks._evasion(made, scorer, agreed) is None  # which looks at no row
+    tested = partial(again.test_rows, made, scorer, agreed)
+    assert attacks._evasion(made, scorer, agreed, tested) is None  # which looks at no row
     assert not made.path(audit.TESTED).exists()
     ours = [msgspec.structs.replace(c, controlled=c.name == "amount") for c in agreed.columns]
     agreed = msgspec.structs.replace(agreed, columns=tuple(ours))
-    assert attacks._evasion(made, scorer, agreed)["columns"] == ["amount"]  # type: ignore[index]
+    assert attacks._evasion(made, scorer, agreed, tested)["columns"] == ["amount"]  # type: ignore[index]
     [(*_, entry)] = audit.lines(made.path(audit.TESTED))
     digest = storage.sha256(made.path("data/processed/test.parquet"))
     assert (entry["version"], entry["test_sha256"]) == (version, digest)

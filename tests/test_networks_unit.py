@@ -19,7 +19,12 @@ load("images_package", sources("multiclass", images=True))
 from images_package.engine import pixels  # noqa: E402
 from images_package.engine.data import drawing, whole  # noqa: E402
 from images_package.engine.errors import ProjectError  # noqa: E402
-from images_package.engine.model import backbones, glances, looking  # noqa: E402
+from images_package.engine.model import (  # noqa: E402
+    backbones,
+    glances,
+    looking,
+    ways,
+)
 from images_package.engine.model import whole as files  # noqa: E402
 from images_package.engine.model.backbones import Network, NetworkTopics  # noqa: E402
 from images_package.engine.model.derived import check  # noqa: E402
@@ -93,9 +98,9 @@ def test_a_bundle_has_the_bits_of_training(tmp_path: Path, kind: Any) -> None:
     reader = operator.words(found)
     made = tuple(str(place) for place in range(found["table"].shape[1]))
     feature = TextFeature("n", "photo", made, "image", "backbone")
-    stored = files.content([feature, feature], [reader, reader])
+    stored = files.content([reader, reader])
     assert set(stored) == {"backbones.npz"} <= set(files.FILES)
-    assert files.origins([reader]) == reader.origin
+    assert ways.origins([reader]) == reader.origin
     assert reader.origin.keys() == {"pretrained/net.onnx"}
     path.unlink()
     first, second = files.read("v1", dict(stored), [feature, feature])
@@ -131,7 +136,7 @@ def test_patches_and_a_network_stand_side_by_side(tmp_path: Path) -> None:
         TextFeature("p", "photo", ("p",), "image"),
         TextFeature("n", "photo", ("n",), "image", "backbone"),
     ]
-    stored = files.content(features, readers)
+    stored = files.content(readers)
     for order in ((0, 1), (1, 0)):
         read = files.read("v1", dict(stored), [features[place] for place in order])
         assert [one.sums(shown[0]) for one in read] == [

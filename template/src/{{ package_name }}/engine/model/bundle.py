@@ -17,7 +17,7 @@ from ..data.contract import UNSERVED, Column, Contract
 from ..errors import ProjectError
 from ..features import encode, with_words
 from ..keys import EVENT_ID, LONGEST
-from . import coded, graph, history, wanted, whole
+from . import coded, graph, history, wanted, ways, whole
 from .output import Output
 from .plain import Matrix
 from .scorer import FORMAT, FeatureSpec, Golden, Manifest, Scorer
@@ -134,7 +134,7 @@ def save(
         }
         content |= coded.content(contract.target)
         if words:
-            content |= whole.content(spec.words, words)
+            content |= whole.content(words)
         for name, rival in rivals.items():
             content[f"rivals/{name}.onnx"] = graph.emit(rival, spec, encoded=True)
         for name, data in content.items():
@@ -151,7 +151,7 @@ def save(
             files={name: storage.sha256(temporary / name) for name in sorted(content)},
             decision=predictor.head.decision,
             head=predictor.head.method,
-            pretrained=whole.origins(words),
+            pretrained=ways.origins(words),
             ignored=tuple(c.name for c in contract.columns if c.name not in named),
             **facts,
         )

@@ -5,9 +5,7 @@ A text is read as words are (NFKC, personal data masked); its tokens are looked 
 averaged, or run through a graph. The vector has length 1.
 """
 
-import io
 import unicodedata
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -16,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import dialect, privacy
-from ..errors import ProjectError
+from . import stored_arrays
 from .sessions import session
 from .texts import TextFeature
 from .tokens import Known
@@ -140,15 +138,12 @@ def is_nothing(text: str | None) -> bool:
 def content(models: Sequence[Meaning]) -> bytes:
     """Return the file of a bundle that holds them; each encoder once."""
     arrays: dict[str, NDArray[Any]] = {}
-    encoders = list({id(model.encoder): model.encoder for model in models}.values())
+    encoders, places = stored_arrays.distinct([model.encoder for model in models])
     for index, encoder in enumerate(encoders):
         arrays |= {f"encoder.{index}.{name}": part for name, part in encoder.stored().items()}
-    for index, model in enumerate(models):
-        place = next(n for n, each in enumerate(encoders) if each is model.encoder)
+    for index, (model, place) in enumerate(zip(models, places, strict=True)):
         arrays |= {f"{index}.encoder": np.array(place), **model.stored(f"{index}.")}
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)  # weights hardly get smaller
-    return buffer.getvalue()
+    return stored_arrays.packed(arrays, smaller=False)
 
 
 def read(bundle: str, stored: bytes, features: Sequence[TextFeature]) -> tuple[Meaning, ...]:
@@ -156,20 +151,15 @@ def read(bundle: str, stored: bytes, features: Sequence[TextFeature]) -> tuple[M
     found: list[Meaning] = []
     if not features:
         return ()
-    try:
-        with np.load(io.BytesIO(stored), allow_pickle=False) as arrays:
-            encoders: dict[int, Encoder] = {}
-            for index, feature in enumerate(features):
-                place = int(arrays[f"{index}.encoder"])
-                if place not in encoders:
-                    encoders[place] = _encoder(arrays, f"encoder.{place}.")
-                encoder = encoders[place]
-                parts = parts_of(arrays, f"{index}.", encoder.width, len(feature.made))
-                found.append(Meaning(encoder, parts))
-    except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile, msgspec.MsgspecError):
-        raise ProjectError(
-            f"bundle {bundle}: {FILE} is not usable; restore it or train again"
-        ) from None
+    with stored_arrays.opened(bundle, FILE, stored) as arrays:
+        encoders: dict[int, Encoder] = {}
+        for index, feature in enumerate(features):
+            place = int(arrays[f"{index}.encoder"])
+            if place not in encoders:
+                encoders[place] = _encoder(arrays, f"encoder.{place}.")
+            encoder = encoders[place]
+            parts = parts_of(arrays, f"{index}.", encoder.width, len(feature.made))
+            found.append(Meaning(encoder, parts))
     return tuple(found)
 
 

@@ -5,10 +5,8 @@ folded; words and pairs of neighbours, of scripts without spaces the characters.
 (1 + ln count) * idf, its share of the text's length 1 (Salton and Buckley 1988).
 """
 
-import io
 import re
 import unicodedata
-import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache, lru_cache
@@ -20,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import dialect, privacy
-from ..errors import ProjectError
+from . import stored_arrays
 
 FILE = "texts.npz"
 # What versions of Unicode could read otherwise: golden rows have it.
@@ -199,9 +197,7 @@ def content(models: Sequence[Words]) -> bytes:
         arrays[f"{index}.places"] = np.array([*words.places.values()], dtype=np.int32)
         for name in ("idf", "weights", "intercept"):
             arrays[f"{index}.{name}"] = getattr(words, name).astype(np.float32)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
+    return stored_arrays.packed(arrays, smaller=True)
 
 
 def read(bundle: str, stored: bytes, features: Sequence[TextFeature]) -> tuple[Words, ...]:
@@ -209,22 +205,17 @@ def read(bundle: str, stored: bytes, features: Sequence[TextFeature]) -> tuple[W
     found: list[Words] = []
     if not features:
         return ()
-    try:
-        with np.load(io.BytesIO(stored), allow_pickle=False) as arrays:
-            for index, feature in enumerate(features):
-                lines = arrays[f"{index}.terms"].tobytes().decode()
-                names = lines.split("\n") if lines else []
-                columns = arrays[f"{index}.places"].tolist()
-                places = dict(zip(names, columns, strict=True))
-                parts = ("idf", "weights", "intercept")
-                numbers = [arrays[f"{index}.{name}"].astype(np.float64) for name in parts]
-                width = max(columns, default=-1) + 1
-                shape = [(width,), (width, len(feature.made)), (len(feature.made),)]
-                if [part.shape for part in numbers] != shape:
-                    raise ValueError("its arrays do not fit")
-                found.append(Words(places, *numbers))
-    except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile):
-        raise ProjectError(
-            f"bundle {bundle}: {FILE} is not usable; restore it or train again"
-        ) from None
+    with stored_arrays.opened(bundle, FILE, stored) as arrays:
+        for index, feature in enumerate(features):
+            lines = arrays[f"{index}.terms"].tobytes().decode()
+            names = lines.split("\n") if lines else []
+            columns = arrays[f"{index}.places"].tolist()
+            places = dict(zip(names, columns, strict=True))
+            parts = ("idf", "weights", "intercept")
+            numbers = [arrays[f"{index}.{name}"].astype(np.float64) for name in parts]
+            width = max(columns, default=-1) + 1
+            shape = [(width,), (width, len(feature.made)), (len(feature.made),)]
+            if [part.shape for part in numbers] != shape:
+                raise ValueError("its arrays do not fit")
+            found.append(Words(places, *numbers))
     return tuple(found)

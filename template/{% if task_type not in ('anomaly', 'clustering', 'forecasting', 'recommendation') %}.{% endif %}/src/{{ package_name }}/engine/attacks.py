@@ -7,6 +7,8 @@ Evasion: a person who is judged changes the columns that the contract says they 
 Poisoning: who writes labels writes wrong ones (poisoning.py).
 """
 
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -61,6 +63,7 @@ def run(project: Project, training: Any) -> dict[str, Any]:
     def fit(some: Data) -> Floats:
         return np.asarray(training.fit(project, name, some, params).predict(data.x), np.float64)
 
+    tested = cache(partial(again.test_rows, project, scorer, agreed))  # one look, for both
     report = {
         "version": scorer.version,
         "run": scorer.manifest.run,
@@ -75,8 +78,8 @@ def run(project: Project, training: Any) -> dict[str, Any]:
             **membership(data, owners, fit, seed),
             "limit": KNOWN_LIMIT,
         },
-        "evasion": _evasion(project, scorer, agreed),
-        "poisoning": _poisoning(project, scorer, agreed, data, fit),
+        "evasion": _evasion(project, scorer, agreed, tested),
+        "poisoning": _poisoning(project, scorer, agreed, data, fit, tested()),
     }
     report["warnings"] = warnings(report)
     storage.write_json(project.path(REPORT), report)
@@ -181,10 +184,9 @@ def mean(values: list[float]) -> Interval:
 
 
 def _poisoning(
-    project: Project, scorer: Scorer, agreed: Contract, data: Data, fit: Any
+    project: Project, scorer: Scorer, agreed: Contract, data: Data, fit: Any, frame: pl.DataFrame
 ) -> dict[str, Any] | None:
-    """Try wrong labels; None where the test set is too small to tell."""
-    frame = again.test_rows(project, scorer, agreed)
+    """Try wrong labels on the rows of the test; None where these are too few to tell."""
     p = scorer.predict(matrix_for(scorer, frame))[scorer.score]
     y, seed = targets.values(frame, agreed.target), project.config.training.seed
     seen = poisoning.noticed(y, p, scorer.manifest, project.config.monitoring, seed)
@@ -193,12 +195,14 @@ def _poisoning(
     return {"noticed": seen, "costs": poisoning.costs(data, fit, scorer.manifest, seed)}
 
 
-def _evasion(project: Project, scorer: Scorer, agreed: Contract) -> dict[str, Any] | None:
+def _evasion(
+    project: Project, scorer: Scorer, agreed: Contract, tested: Callable[[], pl.DataFrame]
+) -> dict[str, Any] | None:
     """Attack answers to test rows; None where the contract says of no column who controls it."""
     columns = {column.name: column for column in agreed.features if column.controlled}
     if not columns:
         return None
-    frame = again.test_rows(project, scorer, agreed)
+    frame = tested()
     x = matrix_for(scorer, frame)
     rng = np.random.default_rng(project.config.training.seed)
     answers = scorer.predict(x)

@@ -17,7 +17,7 @@ from ..errors import ProjectError
 from ..extras import driver
 from ..settings import Project
 from .refusal import Refused
-from .requests import TIMES, Model, Rows
+from .requests import TIMES, Model
 from .service import Service
 
 GROUP = "tracing"  # of pyproject.toml
@@ -140,23 +140,14 @@ class Traced(Service):
 
     def failure(self, request_id: str, error: Exception) -> Refused:
         """Log what broke in scoring; return what the caller is told."""
-        trace = CURRENT.get()
-        return super().failure(f"{request_id}, trace {trace.id}" if trace else request_id, error)
+        named = f"{request_id}, trace {self.trace_id}" if self.trace_id else request_id
+        return super().failure(named, error)
 
-    def note(
-        self,
-        model: Model,
-        start: float,
-        status: int,
-        request_id: str,
-        rows: Rows,
-        predictions: Rows,
-        trace: str = "",
-    ) -> None:
-        """Note an answer, with its trace."""
-        if current := CURRENT.get():
-            trace = current.id
-        super().note(model, start, status, request_id, rows, predictions, trace)
+    @property
+    def trace_id(self) -> str:
+        """The trace that the request at hand belongs to; "" where it is in none."""
+        current = CURRENT.get()
+        return current.id if current else ""
 
     def close(self) -> None:
         """Write and send what is left."""

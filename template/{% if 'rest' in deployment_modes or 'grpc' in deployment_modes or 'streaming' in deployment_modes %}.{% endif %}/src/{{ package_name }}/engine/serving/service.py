@@ -176,14 +176,19 @@ class Service:
         request_id: str,
         rows: Rows,
         predictions: Rows,
-        trace: str = "",
     ) -> None:
         """Note an answer to a request that began at `start` of time.perf_counter."""
         seconds, now = time.perf_counter() - start, dt.datetime.now(dt.UTC)
         version, columns = model.scorer.version, model.scorer.sent
+        trace = self.trace_id
         self.telemetry.add(
             Done(now, seconds, status, request_id, version, columns, rows, predictions, trace)
         )
+
+    @property
+    def trace_id(self) -> str:
+        """The trace that the request at hand belongs to; "" where nobody follows any."""
+        return ""
 
     def close(self) -> None:
         """Write what is not yet written."""

@@ -3,8 +3,6 @@
 One image at a time, so that training and services have the same bits.
 """
 
-import io
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -13,7 +11,8 @@ from numpy.typing import NDArray
 
 from .. import pixels
 from ..errors import ProjectError
-from . import looking
+from . import stored_arrays
+from .looking import Looking
 from .sessions import session
 from .texts import TextFeature
 from .weighed import Parts, Single, Weighed, of_length_one, parts_of
@@ -96,7 +95,7 @@ def _places(shape: tuple[int, ...], is_first: bool) -> tuple[int, int]:
     return (0, 1)
 
 
-class Glance(Weighed):
+class Glance(Weighed, Looking):
     """What sums are made of: a backbone, and what its vectors are weighed with.
 
     It reads images of `side` pixels a side, those of training.
@@ -112,32 +111,17 @@ class Glance(Weighed):
         """Return the numbers of pixels (side, side, 3)."""
         return self.weighed(self.backbone.vector(found))
 
-    def sums(self, value: str | None) -> list[float]:
-        """Return the numbers of an image in base64, NaN where there is none."""
-        return looking.sums(self, value)
-
-    def covered(self, value: str, number: int) -> NDArray[np.float64]:
-        """Return by how much a number falls while a part is covered."""
-        return looking.covered(self, value, number)
-
-    def told(self, value: str | None, number: int) -> list[tuple[str, float]]:
-        """Return by how much a number falls while a part is covered, the most first."""
-        return looking.told(self, value, number)
-
 
 def content(models: Sequence[Glance]) -> bytes:
     """Return the file of a bundle that holds them; each backbone once."""
     arrays: dict[str, NDArray[Any]] = {}
-    backbones = list({id(model.backbone): model.backbone for model in models}.values())
+    backbones, places = stored_arrays.distinct([model.backbone for model in models])
     for index, backbone in enumerate(backbones):
         arrays |= backbone.stored(f"backbone.{index}.")
-    for index, model in enumerate(models):
-        place = next(n for n, each in enumerate(backbones) if each is model.backbone)
+    for index, (model, place) in enumerate(zip(models, places, strict=True)):
         arrays[f"{index}.backbone"] = np.array([place, model.side], dtype=np.int64)
         arrays |= model.stored(f"{index}.")
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
+    return stored_arrays.packed(arrays, smaller=False)
 
 
 def read(bundle: str, stored: bytes, features: Sequence[TextFeature]) -> tuple[Glance, ...]:
@@ -145,20 +129,15 @@ def read(bundle: str, stored: bytes, features: Sequence[TextFeature]) -> tuple[G
     found: list[Glance] = []
     if not features:
         return ()
-    try:
-        with np.load(io.BytesIO(stored), allow_pickle=False) as arrays:
-            known: dict[int, Backbone] = {}
-            for index, feature in enumerate(features):
-                place, side = map(int, arrays[f"{index}.backbone"])
-                if place not in known:
-                    known[place] = _backbone(arrays, f"backbone.{place}.")
-                parts = parts_of(arrays, f"{index}.", known[place].width, len(feature.made))
-                found.append(Glance(known[place], side, parts))
-                pixels.expect(side)
-    except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile):
-        raise ProjectError(
-            f"bundle {bundle}: {FILE} is not usable; restore it or train again"
-        ) from None
+    with stored_arrays.opened(bundle, FILE, stored) as arrays:
+        known: dict[int, Backbone] = {}
+        for index, feature in enumerate(features):
+            place, side = map(int, arrays[f"{index}.backbone"])
+            if place not in known:
+                known[place] = _backbone(arrays, f"backbone.{place}.")
+            parts = parts_of(arrays, f"{index}.", known[place].width, len(feature.made))
+            found.append(Glance(known[place], side, parts))
+            pixels.expect(side)
     return tuple(found)
 
 

@@ -5,8 +5,6 @@ parts of the image (Coates and Ng 2012) are weighed to numbers. numpy alone, one
 that training and services have the same bits.
 """
 
-import io
-import zipfile
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -15,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import pixels
-from ..errors import ProjectError
-from . import looking
+from . import stored_arrays
+from .looking import Looking
 from .texts import Reader, TextFeature
 
 FILE = "images.npz"
@@ -57,12 +55,12 @@ class Filters(NamedTuple):
         return np.concatenate(parts).astype(np.float32)
 
 
-class Patches(NamedTuple):
+class Patches(Looking):
     """What sums are made of: filters, weights (width, sums) and intercepts (sums,)."""
 
-    filters: Filters
-    weights: Single
-    intercept: Single
+    def __init__(self, filters: Filters, weights: Single, intercept: Single) -> None:
+        self.filters, self.weights, self.intercept = filters, weights, intercept
+        self.side, self.width = filters.side, len(intercept)
 
     def of(self, found: pixels.Pixels) -> list[float]:
         """Return the numbers of pixels (side, side, 3)."""
@@ -74,28 +72,6 @@ class Patches(NamedTuple):
             float(numbers @ column) + float(start)
             for column, start in zip(self.weights.T, self.intercept, strict=True)
         ]
-
-    @property
-    def side(self) -> int:
-        """Pixels of a side that it reads."""
-        return self.filters.side
-
-    @property
-    def width(self) -> int:
-        """How many numbers it makes."""
-        return len(self.intercept)
-
-    def sums(self, value: str | None) -> list[float]:
-        """Return the numbers of an image in base64, NaN where there is none."""
-        return looking.sums(self, value)
-
-    def covered(self, value: str, number: int) -> NDArray[np.float64]:
-        """Return by how much a number falls while a part is covered."""
-        return looking.covered(self, value, number)
-
-    def told(self, value: str | None, number: int) -> list[tuple[str, float]]:
-        """Return by how much a number falls while a part is covered, the most first."""
-        return looking.told(self, value, number)
 
 
 def values(found: pixels.Pixels, channels: int) -> Single:
@@ -119,9 +95,7 @@ def content(models: Sequence[Patches]) -> bytes:
         arrays[f"{index}.size"] = np.array([filters.side, filters.size], dtype=np.int64)
         arrays[f"{index}.kernels"], arrays[f"{index}.offset"] = filters.kernels, filters.offset
         arrays[f"{index}.weights"], arrays[f"{index}.intercept"] = model.weights, model.intercept
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
+    return stored_arrays.packed(arrays, smaller=True)
 
 
 def read(bundle: str, stored: bytes, features: Sequence[TextFeature]) -> tuple[Reader, ...]:
@@ -129,21 +103,16 @@ def read(bundle: str, stored: bytes, features: Sequence[TextFeature]) -> tuple[R
     found: list[Reader] = []
     if not features:
         return ()
-    try:
-        with np.load(io.BytesIO(stored), allow_pickle=False) as arrays:
-            for index, feature in enumerate(features):
-                side, size = map(int, arrays[f"{index}.size"])
-                parts = ("kernels", "offset", "weights", "intercept")
-                kernels, offset, weights, intercept = (arrays[f"{index}.{n}"] for n in parts)
-                filters = Filters(side, size, kernels, offset)
-                shapes = [(filters.channels * size**2, len(offset)), (len(feature.made),)]
-                shapes += [(filters.width, len(feature.made))]
-                if [kernels.shape, intercept.shape, weights.shape] != shapes or size > side:
-                    raise ValueError("its arrays do not fit")
-                found.append(Patches(filters, weights, intercept))
-                pixels.expect(side)
-    except (KeyError, ValueError, EOFError, OSError, ZeroDivisionError, zipfile.BadZipFile):
-        raise ProjectError(
-            f"bundle {bundle}: {FILE} is not usable; restore it or train again"
-        ) from None
+    with stored_arrays.opened(bundle, FILE, stored) as arrays:
+        for index, feature in enumerate(features):
+            side, size = map(int, arrays[f"{index}.size"])
+            parts = ("kernels", "offset", "weights", "intercept")
+            kernels, offset, weights, intercept = (arrays[f"{index}.{n}"] for n in parts)
+            filters = Filters(side, size, kernels, offset)
+            shapes = [(filters.channels * size**2, len(offset)), (len(feature.made),)]
+            shapes += [(filters.width, len(feature.made))]
+            if [kernels.shape, intercept.shape, weights.shape] != shapes or size > side:
+                raise ValueError("its arrays do not fit")
+            found.append(Patches(filters, weights, intercept))
+            pixels.expect(side)
     return tuple(found)
