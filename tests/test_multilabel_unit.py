@@ -25,7 +25,13 @@ from multilabel_package.engine.errors import ProjectError  # noqa: E402
 from multilabel_package.engine.features import encode  # noqa: E402
 from multilabel_package.engine.iterative import dealt_out  # noqa: E402
 from multilabel_package.engine.label_sets import packed, unpacked  # noqa: E402
-from multilabel_package.engine.model import bundle, derived, graph, stored_graph  # noqa: E402
+from multilabel_package.engine.model import (  # noqa: E402
+    bundle,
+    derived,
+    graph,
+    stacking,
+    stored_graph,
+)
 from multilabel_package.engine.model.fitting import Data  # noqa: E402
 from multilabel_package.engine.model.lookups import TargetEncoding  # noqa: E402
 from multilabel_package.engine.model.output import answer, levels  # noqa: E402
@@ -317,6 +323,39 @@ def test_every_model_has_a_probability_for_each_label_and_one_graph(name: str) -
     emitted = session(graph.emit(one, SPEC, encoded=True)).run(None, {"x": rows})
     assert len(emitted) == 1
     assert np.abs(emitted[0] - one.predict(rows)).max() < 1e-5
+
+
+def test_a_stack_has_a_second_model_for_each_label_in_the_graph() -> None:
+    """It learns out of fold; a label that no row has stays improbable, one member may be noise."""
+    data, rng = learnable(), np.random.default_rng(0)
+    part = np.arange(1500) % 3
+    folds = [(np.flatnonzero(part != n), np.flatnonzero(part == n)) for n in range(3)]
+    names = ("logistic_regression", "lightgbm", "noise")
+    predictions = [
+        [
+            models.FITTERS[name](data.rows(train), 0, {}).predict(data.x[valid])
+            for train, valid in folds
+        ]
+        for name in names[:2]
+    ]
+    predictions.append([rng.random((len(valid), 4)) for _, valid in folds])
+    second, honest = stacking.out_of_fold(data, folds, 1, predictions)
+    tested = np.concatenate([valid for _, valid in folds])
+    y = unpacked(data.y[tested], 4)
+
+    def loss(p: Any) -> float:
+        return float(-np.log(np.where(y, p, 1 - p)).mean())
+
+    losses = {n: loss(np.concatenate(p)) for n, p in zip(names, predictions, strict=True)}
+    assert loss(np.concatenate(honest)) < min(losses.values())
+    assert (np.concatenate(honest)[:, 3] < 0.01).all()
+    assert all(np.count_nonzero(w - np.diag(np.diagonal(w))) == 0 for w in second.weights)
+    members = [graph.Member(*models.FITTERS[name](data, 0, {})[:2]) for name in names[:2]]
+    two, _ = stacking.out_of_fold(data, folds, 1, predictions[:2])
+    made = graph.Predictor(tuple(members), second=two)
+    rows = hostile(data.x)
+    (answered,) = session(graph.emit(made, SPEC, encoded=True)).run(None, {"x": rows})
+    assert np.abs(answered - made.predict(rows)).max() < 1e-5
 
 
 @pytest.mark.parametrize("method", ["none", "platt", "joint"])

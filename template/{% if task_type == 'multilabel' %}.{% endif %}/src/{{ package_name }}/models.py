@@ -10,13 +10,13 @@ from .engine import metrics
 from .engine.facts import Facts
 from .engine.model import boosting, families, linear
 from .engine.model.fitting import Data, Fitted, Fitter
-from .engine.model.one_vs_rest import boosted, odds_of_shares, of_labels, truth
+from .engine.model.one_vs_rest import boosted, of_labels, truth
 from .engine.model.plain import LOGIT
 
 
 def label_shares(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     """Predict the share of each label for every row."""
-    return linear.constant(data, odds_of_shares(truth(data)), LOGIT)
+    return linear.constant(data, linear.odds_of_shares(truth(data)), LOGIT)
 
 
 def logistic_regression(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
@@ -24,15 +24,8 @@ def logistic_regression(data: Data, seed: int, params: dict[str, Any]) -> Fitted
 
     A label that all rows or none have gets the log-odds of its share.
     """
-    from sklearn.linear_model import LogisticRegression
-
-    design, sets = linear.design(data), truth(data)
-    weights, intercepts = np.zeros((design.columns.shape[1], sets.shape[1])), odds_of_shares(sets)
-    for label in np.flatnonzero((sets != sets[0]).any(axis=0)):
-        estimator = LogisticRegression(C=1.0, max_iter=500, random_state=seed)
-        estimator.fit(design.columns, sets[:, label])
-        weights[:, label], intercepts[label] = estimator.coef_[0], estimator.intercept_[0]
-    return linear.fitted(design, weights, intercepts, LOGIT)
+    design = linear.design(data)
+    return linear.fitted(design, *linear.of_each(design.columns, truth(data)), LOGIT)
 
 
 def kinds(facts: Facts) -> dict[str, boosting.Kind]:
@@ -45,21 +38,18 @@ FITTERS: dict[str, Fitter] = {
     "single_rule": partial(of_labels, partial(families.single_rule, classify=False)),
     "logistic_regression": logistic_regression,
     **{
-        name: partial(of_labels, partial(families.FITTERS[name], classify=name == "neural_network"))
-        for name in (
-            "decision_tree",
-            "bagged_trees",
-            "random_forest",
-            "extra_trees",
-            "neural_network",
+        name: partial(
+            of_labels, partial(fit, classify=name in ("kernel_machine", "neural_network"))
         )
+        for name, fit in families.FITTERS.items()
     },
     "lightgbm": boosted,
 }
 # From simple to complex: a later one is chosen only when it is clearly better.
 LADDER = (
-    *("label_shares", "single_rule", "decision_tree", "logistic_regression", "bagged_trees"),
-    *("random_forest", "extra_trees", "neural_network", "lightgbm", "blend"),
+    *("label_shares", "single_rule", "decision_tree", "logistic_regression", "nearest_neighbours"),
+    *("bagged_trees", "random_forest", "extra_trees", "kernel_machine", "neural_network"),
+    *("lightgbm", "blend", "stack"),
 )
 # What a blend has beside the plan's candidates: nothing.
 STATISTICS: dict[str, str] = {}

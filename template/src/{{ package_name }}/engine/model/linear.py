@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from .fitting import Data, Fitted
 from .plain import IDENTITY, Linear, Link, predict_linear
 
+Floats = NDArray[np.float64]
 LEVELS = 50  # of a category that have a weight of their own
+LEAST = 0.5  # rows that a label counts as having, or lacking, in no row of training
 
 
 class Design(NamedTuple):
@@ -86,6 +88,28 @@ def of_classes(
     moved = np.full(len(data.levels), least)
     moved[codes.astype(np.intp)] = intercepts
     return whole, moved
+
+
+def odds_of_shares(goals: Floats) -> Floats:
+    """Return the log-odds of each goal's share of 1, kept LEAST rows away from 0 and 1."""
+    counts, rows = goals.sum(axis=0), len(goals)
+    having = np.clip(counts, LEAST, rows - LEAST)
+    return np.asarray(np.log(having / (rows - having)))
+
+
+def of_each(columns: Any, goals: Floats) -> tuple[Floats, Floats]:
+    """Return weights (inputs, goals) and intercepts (goals,) of a logistic model for each goal.
+
+    `columns` are of shape (rows, inputs), `goals` hold 0 and 1. One that all rows or none have
+    gets the log-odds of its share.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    weights, intercepts = np.zeros((columns.shape[1], goals.shape[1])), odds_of_shares(goals)
+    for place in np.flatnonzero((goals != goals[0]).any(axis=0)):
+        estimator = LogisticRegression(C=1.0, max_iter=500).fit(columns, goals[:, place])
+        weights[:, place], intercepts[place] = estimator.coef_[0], estimator.intercept_[0]
+    return weights, intercepts
 
 
 def fitted(

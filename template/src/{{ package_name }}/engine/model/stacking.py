@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import task
 from . import linear
 from .builder import Graph
 from .fitting import Data, Fold
@@ -54,9 +55,11 @@ class Second(NamedTuple):
 
 def fit(data: Data, predictions: Sequence[Floats]) -> Second:
     """Fit a logistic model, or a ridge whose penalty is validated, to predictions out of fold."""
-    if data.y.dtype.kind in "iu":
-        return _logistic(data, predictions)
-    return _ridge(data.y, predictions)
+    if data.y.dtype.kind not in "iu":
+        return _ridge(data.y, predictions)
+    if data.levels and task.EXCLUSIVE:
+        return _of_classes(data, predictions)
+    return _of_each(data, predictions)
 
 
 def out_of_fold(
@@ -100,17 +103,26 @@ def _in_parts(data: Data, predictions: Sequence[Floats]) -> Floats:
     return found
 
 
-def _logistic(data: Data, predictions: Sequence[Floats]) -> Second:
+def _of_classes(data: Data, predictions: Sequence[Floats]) -> Second:
     from sklearn.linear_model import LogisticRegression
 
-    seen: Literal["log", "logit"] = "log" if data.levels else "logit"
-    columns = np.hstack([_seen(seen, values) for values in predictions])
+    columns = np.hstack([_seen("log", values) for values in predictions])
     estimator = LogisticRegression(C=1.0, max_iter=500).fit(columns, data.y)
-    weight, intercept, link = estimator.coef_.T, estimator.intercept_, LOGIT
-    if data.levels:
-        weight, intercept = linear.of_classes(weight, intercept, estimator.classes_, data)
-        link = SOFTMAX
-    return Second(seen, tuple(np.split(weight, len(predictions))), intercept, link)
+    found = linear.of_classes(estimator.coef_.T, estimator.intercept_, estimator.classes_, data)
+    return Second("log", tuple(np.split(found[0], len(predictions))), found[1], SOFTMAX)
+
+
+def _of_each(data: Data, predictions: Sequence[Floats]) -> Second:
+    """Fit a model for each output, from what the members say of this one."""
+    seen = np.stack([_seen("logit", values) for values in predictions])
+    (size, rows, outputs), told = seen.shape, task.goals(data.y)
+    goals = np.zeros((rows, outputs))
+    goals[:, : told.shape[1]] = told  # the last levels are left out where no row has them
+    weights, intercept = np.zeros((size, outputs, outputs)), np.zeros(outputs)
+    for place in range(outputs):
+        found = linear.of_each(seen[:, :, place].T, goals[:, place : place + 1])
+        weights[:, place, place], intercept[place] = found[0][:, 0], found[1][0]
+    return Second("logit", tuple(weights), intercept, LOGIT)
 
 
 def _ridge(y: Floats, predictions: Sequence[Floats]) -> Second:

@@ -40,6 +40,7 @@ OUTPUTS = (
 NAMES = tuple(output.name for output in OUTPUTS)
 LABELS_NEEDED = False  # today's segments are compared with, and nothing is learnt from them
 FOLDS_ALIKE = False  # each fold numbers its segments anew
+EXCLUSIVE = True  # a row has one of the levels, where there are any
 HAS_PAST = False  # rows know earlier targets of their own: other columns may be missing
 READS_COLUMNS = True  # of a row, beside who and when
 LIMIT = "min_silhouette"  # the answer that limits the primary metric

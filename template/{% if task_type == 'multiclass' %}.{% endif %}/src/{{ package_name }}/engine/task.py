@@ -33,6 +33,7 @@ OUTPUTS = (
 NAMES = tuple(output.name for output in OUTPUTS)
 LABELS_NEEDED = True  # a row without its target teaches nothing
 FOLDS_ALIKE = True  # models of all folds mean the same by a score
+EXCLUSIVE = True  # a row has one of the levels, where there are any
 HAS_PAST = False  # rows know earlier targets of their own: other columns may be missing
 READS_COLUMNS = True  # of a row, beside who and when
 LIMIT = "score_limit"  # the answer that limits the primary metric

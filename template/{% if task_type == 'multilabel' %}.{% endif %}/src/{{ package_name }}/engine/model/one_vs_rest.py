@@ -14,19 +14,11 @@ from .plain import LOGIT, Forest, Leaves, Matrix, Predict
 Floats = NDArray[np.float64]
 HOLDOUT = 5  # one of so many parts tells after how many trees boosting a label is best
 MAX_ROUNDS = 500
-LEAST = 0.5  # rows that a label counts as having, or lacking, in no row of training
 
 
 def truth(data: Data) -> Floats:
     """Return 0 and 1 of each label, shape (rows, labels)."""
     return unpacked(data.y, len(data.levels)).astype(np.float64)
-
-
-def odds_of_shares(sets: Floats) -> Floats:
-    """Return the log-odds of each label's share, kept LEAST rows away from 0 and 1."""
-    counts, rows = sets.sum(axis=0), len(sets)
-    having = np.clip(counts, LEAST, rows - LEAST)
-    return np.asarray(np.log(having / (rows - having)))
 
 
 def of_labels(fit: Fitter, data: Data, seed: int, params: dict[str, Any]) -> Fitted:
@@ -43,7 +35,7 @@ def boosted(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     places = np.random.default_rng(seed).permutation(len(sets))
     part = len(sets) // HOLDOUT
     fold = (np.sort(places[part:]), np.sort(places[:part]))
-    prior = odds_of_shares(sets)
+    prior = linear.odds_of_shares(sets)
     forests: list[Forest] = []
     predictions: list[Predict] = []
     for label in range(sets.shape[1]):

@@ -1,8 +1,8 @@
 """Families of models beside linear ones and boosting, each from training rows to plain data.
 
 A fitter here takes what the target is: `classify` with 0 and 1, or with the codes of the levels
-that `Data` has, or numbers. Trees and networks also take 0 and 1 of several labels, of shape (rows,
-labels). Fewer rows than there are may be enough to fit one; they are drawn at random.
+that `Data` has, or numbers. All also take 0 and 1 of several labels, of shape (rows, labels). Fewer
+rows than there are may be enough to fit one; they are drawn at random.
 """
 
 from typing import Any
@@ -129,7 +129,9 @@ def kernel_machine(data: Data, seed: int, params: dict[str, Any], *, classify: b
     weight = rng.normal(size=(vectors.shape[1], WAVES)) / np.sqrt(width or 1.0)
     waves = Layer(weight, rng.uniform(0, 2 * np.pi, WAVES), "sine")
     features = np.sin(vectors @ waves.weight + waves.bias)
-    if classify:
+    if data.y.ndim > 1:
+        last, link = Layer(*linear.of_each(features, data.y)), LOGIT
+    elif classify:
         estimator = LogisticRegression(C=1.0, max_iter=500, random_state=seed)
         estimator.fit(features, data.y)
         last, link = _last(estimator.coef_.T, estimator.intercept_, estimator, data)
@@ -176,9 +178,13 @@ def nearest_neighbours(data: Data, seed: int, params: dict[str, Any], *, classif
     """Keep KNOWN_ROWS rows; how many neighbours count is chosen by leaving each row out."""
     data = data.rows(drawn(np.arange(len(data.y)), KNOWN_ROWS, seed))
     inputs = learn(data.x, data.spec)
-    rows, values, link = inputs.apply(data.x), data.y.astype(np.float64)[:, None], IDENTITY
+    rows, values, link = inputs.apply(data.x), data.y.astype(np.float64), IDENTITY
     if levels := len(data.levels):
         values, link = np.eye(levels)[data.y], Link("identity", 1 - UNCERTAIN, UNCERTAIN / levels)
+    elif values.ndim > 1:
+        link = Link("identity", 1 - UNCERTAIN, UNCERTAIN / 2)
+    else:
+        values = values[:, None]
     squares = squared_distances(rows, rows)
     np.fill_diagonal(squares, np.inf)
     most = max(1, len(rows) - 2)
