@@ -1,40 +1,36 @@
 """Ways to rank items for a history, simplest first. All that is learnt are counts of pairs.
 
-A row is a set of items: its own and those of its history that a model sees. The pairs of all rows
-are the Gram matrix of these sets, so that a pair counts the more the nearer its items lie.
+A row tells the pairs of its own item with those of its history that a model sees, each the more the
+nearer they lie, so that all pairs of a user count once, however long the history is.
 """
 
 from collections.abc import Callable
-from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .engine import metrics, task
+from .engine import metrics
 from .engine.facts import Facts
 from .engine.model import near
 from .engine.model.fitting import ByRounds, Data, Fitted, Fitter
-from .engine.model.near import Near
-from .engine.model.ranked import Floats, Ranked, placed, ranked
+from .engine.model.near import Near, first_times
+from .engine.model.ranked import Codes, Floats, Ranked, placed, ranked
 
 RECENT = 0.25  # of the training rows, the last: what is popular now
 MOST_ITEMS = 100_000  # that are ranked, the most frequent
 ALL_PAIRS = 5000  # items of which EASE has a number for each pair, the most frequent
 DENSE = 5000  # items with weights for all pairs; of more, each has neighbours only
 PAIR_ROWS = 500_000  # whose pairs are counted: a share of all, evenly spread, tells as much
-BLOCK = 256  # items whose pairs with all others are in memory at once
+BLOCK = 4096  # rows whose histories are in memory at once
 SHRINK = 20.0  # rows of an item that draw a similarity to 0
 NEIGHBOURS, KEPT = 100, 200  # weights that each item keeps
-PENALTY = 20.0  # of EASE, in mean sets of an item
+PENALTY = 20.0  # of EASE, in mean rows of an item
 # What is tried on later rows, simplest first: by how much an item of a history counts less than the
 # one after it, and the squared number of known items that counts as much as popularity.
-FADES, SHORTS = (0.0, 0.03, 0.1), (0.0, 1.0, 3.0, 10.0)
-TRIED_ITEMS, TRIED_ROWS, LATER = (
-    1500,
-    3000,
-    0.2,
-)  # the most frequent; rows; share of them that tells
+FADES, SHORTS = (0.0, 0.03, 0.1, 0.3), (0.0, 1.0, 3.0, 10.0, 30.0)
+# The most frequent items; rows; the share of all rows that tells, the last.
+TRIED_ITEMS, TRIED_ROWS, LATER = 1500, 3000, 0.2
 FEW_TRIED = 200  # rows that tell nothing for sure
 SIZES = (1, 6, 21)  # known items of a history: users with few of them tell as much as others
 SUPPORT = 1  # rows of an item to be shown, where the plan says nothing
@@ -43,20 +39,20 @@ SUPPORT = 1  # rows of an item to be shown, where the plan says nothing
 class Counts(NamedTuple):
     """Items (items,), the rows of each, the last ones alone, and the columns of histories.
 
-    `sets` (rows, items) has 1 for each item of a row and its history, of at most PAIR_ROWS rows.
+    `pairs` (items, items) says how many users took both, the nearer the more, 0 of an item with
+    itself; `taken` (items,) how often each was taken first, both by at most PAIR_ROWS rows.
     """
 
     items: NDArray[np.int64]
     rows: Floats
     recent: Floats
-    sets: Any
+    pairs: Any
+    taken: Floats
     places: tuple[int, ...]
 
 
 def counted(data: Data, most: int = MOST_ITEMS) -> Counts:
     """Count items in training rows, the `most` frequent ones, and what stands together."""
-    from scipy import sparse
-
     names = [feature.name for feature in data.spec.history]
     places = tuple(data.spec.names.index(name) for name in names)
     y = data.y.astype(np.int64)
@@ -67,22 +63,36 @@ def counted(data: Data, most: int = MOST_ITEMS) -> Counts:
     count = len(items)
     own = placed(items, y.astype(np.float32))
     some = np.arange(0, len(y), -(-len(y) // PAIR_ROWS))
-    before = placed(items, data.x[some][:, list(places)])
-    every = np.column_stack([own[some], before]).astype(np.int32)
-    ends = np.arange(len(some) + 1) * every.shape[1]
-    ones = np.ones(every.size, np.float32)
-    sets = sparse.csr_matrix((ones, every.ravel(), ends), (len(some), count + 1))
-    sets.sum_duplicates()
-    sets.data[:] = 1.0  # an item that came twice is one item
+    pairs, taken = paired(own[some], placed(items, data.x[some][:, list(places)]), count)
     last = own[len(own) - max(1, round(RECENT * len(own))) :]
     recent = np.bincount(last, minlength=count + 1)[:count].astype(np.float64)
-    return Counts(items, rows.astype(np.float64), recent, sets[:, :count], places)
+    return Counts(items, rows.astype(np.float64), recent, pairs, taken, places)
 
 
-def largest(weights: Floats, most: int) -> Floats | Near:
-    """Return weights (items, items) with only the largest: of each column, or as neighbours."""
-    if len(weights) > DENSE:
-        return near.of_rows(*near.kept(weights, most))
+def paired(own: Codes, before: Codes, count: int) -> tuple[Any, Floats]:
+    """Return `pairs` and `taken` of places of items (rows,) and of histories (rows, columns).
+
+    A pair counts by a straight line from 1 to 0 just beyond the history: the counts of users are a
+    Gram matrix so. An item that its user took before told its pairs then.
+    """
+    from scipy import sparse
+
+    wide = before.shape[1]
+    nears = np.asarray(1 - np.arange(1, wide + 1) / (wide + 1), np.float32)
+    taken, parts = np.zeros(count), []
+    for start in range(0, len(own), BLOCK):
+        item, past = own[start : start + BLOCK], before[start : start + BLOCK]
+        new = (item < count) & ~(past == item[:, None]).any(axis=1)
+        taken += np.bincount(item[new], minlength=count)
+        row, place = np.nonzero(first_times(past) & (past < count) & new[:, None])
+        parts.append((item[row].astype(np.int32), past[row, place].astype(np.int32), nears[place]))
+    one, other, values = (np.concatenate(each) for each in zip(*parts, strict=True))
+    found = sparse.csr_matrix((values, (one, other)), (count, count))
+    return (found + found.T).tocsr(), taken
+
+
+def largest(weights: Floats, most: int) -> Floats:
+    """Return weights (items, items) with only the largest of each column."""
     if len(weights) <= most:
         return weights
     order = np.argsort(-np.abs(weights), axis=0, kind="stable")[most:]
@@ -93,31 +103,28 @@ def largest(weights: Floats, most: int) -> Floats | Near:
 
 def similar(known: Counts) -> Floats | Near:
     """Return the cosine of each pair of items by who took both, drawn to 0 where few did."""
-    sets = np.asarray(known.sets.sum(axis=0), np.float64).ravel()
-    shrink = SHRINK * float(sets.sum() / known.rows.sum())
-    columns, parts = known.sets.tocsc(), []
-    for start in range(0, len(sets), BLOCK):
-        pairs = (columns[:, start : start + BLOCK].T @ known.sets).toarray().astype(np.float64)
-        own = np.arange(len(pairs))
-        weights = pairs / (np.sqrt(sets[start + own][:, None] * sets[None]) + shrink)
-        weights[own, start + own] = 0.0
-        parts.append(near.kept(weights, KEPT) if len(sets) > DENSE else (own, weights))
-    one, other = (np.concatenate(each) for each in zip(*parts, strict=True))
-    if len(sets) <= DENSE:
-        return largest(other, NEIGHBOURS)
+    pairs, taken = known.pairs, known.taken
+    one, other = np.repeat(np.arange(len(taken)), np.diff(pairs.indptr)), pairs.indices
+    weights = pairs.copy()
+    weights.data = pairs.data / (np.sqrt(taken[one] * taken[other]) + SHRINK)
+    if len(taken) <= DENSE:
+        return largest(weights.toarray(), NEIGHBOURS)
+    places, values = near.kept(weights, KEPT)
     # Both ways alike: the weight of its last neighbour is the least that an item listens to.
-    least = np.append(other[:, min(NEIGHBOURS, other.shape[1]) - 1], 0.0)
-    return near.of_rows(one, np.where(other >= least[one], other, 0.0))
+    least = np.append(values[:, min(NEIGHBOURS, values.shape[1]) - 1], 0.0)
+    return near.of_rows(places, np.where(values >= least[places], values, 0.0))
 
 
-def ease(known: Counts) -> Floats | Near:
+def ease(known: Counts) -> Floats:
     """Return weights that tell each item by all others (EASE, Steck 2019)."""
     from scipy.linalg import lapack
 
-    gram = (known.sets.T @ known.sets).toarray().astype(np.float64)
-    diagonal = np.diag_indices(len(gram))
-    gram[diagonal] += PENALTY * float(gram[diagonal].mean())
-    factor, _ = lapack.dpotrf(gram, lower=True)  # a third of the sums of an inverse
+    gram = known.pairs.toarray().astype(np.float64)
+    diagonal, odd = np.diag_indices(len(gram)), 1
+    gram[diagonal] = known.taken
+    while odd:  # pairs of a share of the rows may be no Gram matrix, until the penalty is larger
+        gram[diagonal] += PENALTY * max(float(known.taken.mean()), 1.0)
+        factor, odd = lapack.dpotrf(gram, lower=True)  # a third of the sums of an inverse
     inverse, _ = lapack.dpotri(factor, lower=True)
     inverse = np.tril(inverse) + np.tril(inverse, -1).T
     weights = -inverse / np.diag(inverse)[None]
@@ -142,12 +149,15 @@ def suited(
         return FADES[0], shorts[0]
     known = counted(data.rows(np.arange(cut)), TRIED_ITEMS)
     model, best = _ranked(known, weigh(known), known.recent, {}, 0.0), (-1.0, 0.0, 0.0)
-    for fade, short in product(FADES, shorts):
-        lists = model._replace(fade=fade, short=short).predict(data.x[told])
-        gained = metrics.discounted(data.y[told], lists[:, : task.LENGTH])
-        size = np.digitize(lists[:, -1], SIZES)
-        means = [gained[size == n].mean() for n in range(1, size.max() + 1) if (size == n).any()]
-        best = max(best, (float(np.mean(means)) if means else 0.0, -fade, -short))
+    codes = model.codes(data.x[told])
+    size = np.digitize((first_times(codes) & (codes < len(known.items))).sum(axis=1), SIZES)
+    sizes = [n for n in range(1, len(SIZES) + 1) if (size == n).any()]
+    for fade in FADES:
+        tried = model._replace(fade=fade).lists(data.x[told], shorts)
+        for short, lists in zip(shorts, tried, strict=True):
+            gained = metrics.discounted(data.y[told], lists)
+            means = [gained[size == n].mean() for n in sizes]
+            best = max(best, (float(np.mean(means)) if means else 0.0, -fade, -short))
     return -best[1], -best[2]
 
 

@@ -488,15 +488,41 @@ class Scorer:
         `past` are the features of each row that look back; without it the state is asked, that of
         the rows if they came with one.
         """
-        width = len(self._numeric) + len(self._categorical)
+        return self._encoded(
+            [msgspec.structs.astuple(row) for row in rows], self._state(rows), past
+        )
+
+    def read(self, rows: Sequence[msgspec.Struct]) -> tuple[NDArray[np.float32], wanted.Wanted]:
+        """Return the matrix of rows and what the graph is told of them beside it."""
+        given = rows.wanted if isinstance(rows, Recounted) else wanted.Wanted()
         values = [msgspec.structs.astuple(row) for row in rows]
+        if (state := self._state(rows)) is None:
+            return self._encoded(values, None), given
+        moments, keys = asked = self._asked_of(state, values)
+        encoded = self._encoded(values, state, self._past(state, *asked))
+        if not self.looks_further:
+            return encoded, given
+        of = {by: np.array([key[by] for key in keys], np.uint64) for by in state.events}
+        return encoded, given | self._earlier(state, of, np.array(moments, np.int64))
+
+    def _state(self, rows: Sequence[msgspec.Struct]) -> State | None:
+        return rows.state if isinstance(rows, Recounted) else self.state
+
+    def _encoded(
+        self,
+        values: list[tuple[Any, ...]],
+        state: State | None,
+        past: Sequence[Sequence[float | None]] = (),
+    ) -> NDArray[np.float32]:
+        width, count = len(self._numeric) + len(self._categorical), len(values)
+        if state:
+            past = past or self._past(state, *self._asked_of(state, values))
         if self.words:
             values = [row + tuple(self._told(row)) for row in values]
-        if state := rows.state if isinstance(rows, Recounted) else self.state:
-            past = past or self._past(state, values)
+        if state:
             values = [row + tuple(found) for row, found in zip(values, past, strict=True)]
         matrix = [self._encode(row) for row in values]
-        return np.array(matrix, dtype=np.float32).reshape(len(rows), width)
+        return np.array(matrix, dtype=np.float32).reshape(count, width)
 
     def recounted(
         self,
@@ -540,17 +566,6 @@ class Scorer:
         """Return what rows look back to beyond their features, where the graph asks for it."""
         return self._earlier(self.state, keys, moments)
 
-    def asked(self, rows: Sequence[msgspec.Struct]) -> wanted.Wanted:
-        """Return what the graph is told of rows of `row_type` beside their matrix."""
-        state, given = self.state, wanted.Wanted()
-        if isinstance(rows, Recounted):
-            state, given = rows.state, rows.wanted
-        if not self.looks_further or state is None:
-            return given
-        moments, keys = self._asked_of(state, [msgspec.structs.astuple(row) for row in rows])
-        of = {by: np.array([key[by] for key in keys], np.uint64) for by in state.events}
-        return given | self._earlier(state, of, np.array(moments, np.int64))
-
     def _earlier(
         self, state: State | None, keys: Mapping[str, Keys], moments: Moments
     ) -> wanted.Wanted:
@@ -568,10 +583,11 @@ class Scorer:
         pairs = zip(self.spec.words, self.words, strict=True)
         return [n for item, words in pairs for n in words.sums(row[self._position[item.column]])]
 
-    def _past(self, state: State, rows: Sequence[tuple[Any, ...]]) -> list[list[float]]:
+    def _past(
+        self, state: State, moments: list[int], keys: list[dict[str, int]]
+    ) -> list[list[float]]:
         """Ask the state for the features of rows that look back."""
-        moments, keys = self._asked_of(state, rows)
-        if len(rows) <= FEW_ROWS:
+        if len(moments) <= FEW_ROWS:
             return list(map(state.of_row, keys, moments))
         of = {by: np.array([key[by] for key in keys], np.uint64) for by in state.events}
         found: list[list[float]] = state.ask(of, np.array(moments, np.int64)).tolist()

@@ -85,9 +85,9 @@ class Model:
     def predict(self, rows: Rows, times: list[int] | None = None) -> list[msgspec.Struct]:
         """Score rows; add to `times`, in ns since 1970, when features began, the model, its end."""
         began = time.time_ns() if times is not None else 0
-        encoded = self.scorer.encode_rows(rows)
+        encoded, asked = self.scorer.read(rows)
         between = time.time_ns() if times is not None else 0
-        answers = self.scorer.told(self.scorer.predict(encoded, self.scorer.asked(rows)))
+        answers = self.scorer.told(self.scorer.predict(encoded, asked))
         if times is not None:
             times += [began, between, time.time_ns()]
         found = [column.tolist() for column in answers.values()]

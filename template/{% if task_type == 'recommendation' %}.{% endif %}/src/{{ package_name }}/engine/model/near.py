@@ -1,9 +1,11 @@
 """Weights between items as neighbours of each, where a matrix of all pairs would be too large."""
 
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto
 
 from .builder import Graph
 
@@ -39,11 +41,23 @@ class Near(NamedTuple):
         places = np.concatenate([none.places, self.places]) + by
         return Near(places.astype(np.int64), np.concatenate([none.weights, self.weights]))
 
-    def emit_scores(self, graph: Graph, codes: str, nothing: str, fades: str) -> str:
+    def emit_read(self, graph: Graph, codes: str) -> tuple[str, str]:
+        """Add the neighbours and their weights, [rows, history, neighbours] each, of histories.
+
+        They are kept in four bytes each, which `of_rows` has rounded them to.
+        """
+        places = graph.node("Gather", [graph.constant(self.places, np.int32), codes], axis=0)
+        weights = graph.node("Gather", [graph.constant(self.weights, np.float32), codes], axis=0)
+        whole = graph.node("Cast", [places], to=TensorProto.INT64)
+        return whole, graph.node("Cast", [weights], to=TensorProto.DOUBLE)
+
+    def emit_scores(
+        self, graph: Graph, codes: str, read: tuple[str, str], nothing: str, fades: str
+    ) -> str:
         """Add the sum of weights for each item and none, [rows, items + 1], of histories.
 
-        `nothing` is a tensor of zeros of this shape, `fades` [1, history, 1] what each place of a
-        history counts. An item that comes twice counts once.
+        `read` is what `emit_read` gave, `nothing` a tensor of zeros of this shape, `fades`
+        [1, history, 1] what each place of a history counts. An item that comes twice counts once.
         """
         axes = [graph.constant([axis], np.int64) for axis in (1, 2)]
         column, row = (graph.node("Unsqueeze", [codes, axis]) for axis in reversed(axes))
@@ -54,17 +68,14 @@ class Near(NamedTuple):
         again = graph.node("Where", [earlier, graph.constant(1.0), graph.constant(0.0)])
         again = graph.node("ReduceMax", [again, axes[1]], keepdims=1)
         first = graph.node("Sub", [graph.constant(1.0), again])
-        places = graph.node("Gather", [graph.constant(self.places, np.int64), codes], axis=0)
-        weights = graph.node("Gather", [graph.constant(self.weights), codes], axis=0)
-        weights = graph.node("Mul", [graph.node("Mul", [weights, first]), fades])
+        weights = graph.node("Mul", [graph.node("Mul", [read[1], first]), fades])
         flat = graph.constant([0, -1], np.int64)
-        several = [graph.node("Reshape", [tensor, flat]) for tensor in (places, weights)]
+        several = [graph.node("Reshape", [tensor, flat]) for tensor in (read[0], weights)]
         return graph.node("ScatterElements", [nothing, *several], axis=1, reduction="add")
 
-    def emit_speak(self, graph: Graph, codes: str, top: str, length: int) -> str:
+    def emit_speak(self, graph: Graph, read: tuple[str, str], top: str, length: int) -> str:
         """Add the nodes of `speak`, for one of the `length` columns of `top` after the other."""
-        places = graph.node("Gather", [graph.constant(self.places, np.int64), codes], axis=0)
-        weights = graph.node("Gather", [graph.constant(self.weights), codes], axis=0)
+        places, weights = read
         last, found = graph.constant([2], np.int64), []
         for column in range(length):
             place = graph.node("Gather", [top, graph.constant([column], np.int64)], axis=1)
@@ -85,18 +96,25 @@ def none(count: int) -> Near:
     return Near(np.full((count + 1, 1), count, np.int64), np.zeros((count + 1, 1)))
 
 
-def kept(weights: Floats, most: int) -> tuple[NDArray[np.int64], Floats]:
-    """Return the places and values of the largest weights of each row, shape (rows, most).
+def kept(weights: Any, most: int) -> tuple[NDArray[np.int64], Floats]:
+    """Return the places and values of the largest of sparse weights, shape (items, most).
 
-    By size, whatever their sign; the largest first, of equal ones the lower place.
+    The largest first, of equal ones the lower place; where there are fewer, the place after the
+    last item and 0.
     """
-    count = weights.shape[1]
-    order = np.argsort(-np.abs(weights), axis=1, kind="stable")[:, :most]
-    found = np.take_along_axis(weights, order, axis=1)
-    return np.where(found == 0, count, order).astype(np.int64), found
+    weights.sort_indices()
+    count, ends = weights.shape[1], weights.indptr
+    wide = max(1, min(most, int(np.diff(ends).max(initial=0))))
+    places, values = np.full((count, wide), count, np.int64), np.zeros((count, wide))
+    for row, (start, end) in enumerate(pairwise(ends.tolist())):
+        order = start + np.argsort(-weights.data[start:end], kind="stable")[:wide]
+        places[row, : len(order)] = weights.indices[order]
+        values[row, : len(order)] = weights.data[order]
+    return places, values
 
 
 def of_rows(places: NDArray[np.int64], weights: Floats) -> Near:
-    """Return what `kept` gave of all items, with a row for an unknown one."""
+    """Return what `kept` gave of all items, with a row for an unknown one, as float32 holds it."""
+    weights = weights.astype(np.float32).astype(np.float64)
     one, other = np.full((1, places.shape[1]), len(places)), np.zeros((1, weights.shape[1]))
     return Near(np.concatenate([places, one]), np.concatenate([weights, other]))

@@ -1,5 +1,6 @@
 """Rankings as plain data: how much each item of a history speaks for each item to show."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,7 +68,7 @@ class Ranked(NamedTuple):
                 top, best = self._nearest(self.weights, codes, self._part(known), known, first)
                 speak = self.weights.speak(codes, top)
             else:
-                top, best = self._best(self.weights, codes, self._part(known))
+                top, best = self._best(self._near(self.weights, codes), codes, self._part(known))
                 speak = self.weights[codes[:, :, None], top[:, None]]  # rows, history, to show
             speak = speak * self.fades[:, None]
             parts.append(self._told(codes, top, best, speak, known))
@@ -85,15 +86,32 @@ class Ranked(NamedTuple):
         scores = scores + (TIE * self.popular + self.offset)[places]
         return np.asarray(np.rint(scores * GRID) / GRID)
 
-    def _best(self, weights: Floats, codes: Codes, part: Floats) -> tuple[Codes, Floats]:
-        """Return the best items and their scores, shape (rows, LENGTH), by all items' scores."""
+    def lists(self, x: Matrix, shorts: Sequence[float]) -> Floats:
+        """Return the items of lists by each of `shorts`, shape (shorts, rows, LENGTH)."""
+        each, found = [self._replace(short=short) for short in shorts], []
+        for n in range(0, len(x), ROWS):
+            codes = self.codes(x[n : n + ROWS])
+            if isinstance(self.weights, Near):
+                found.append([model.predict(x[n : n + ROWS])[:, : task.LENGTH] for model in each])
+                continue
+            known = (first_times(codes) & (codes < len(self.items))).sum(axis=1)
+            near = self._near(self.weights, codes)
+            tops = (model._best(near, codes, model._part(known))[0] for model in each)
+            found.append([self.items[top].astype(np.float64) for top in tops])
+        return np.concatenate(found, axis=1)
+
+    def _near(self, weights: Floats, codes: Codes) -> Floats:
+        """Return the sum of faded weights of histories for each item, shape (rows, items)."""
         from scipy import sparse
 
+        return np.asarray(sparse.csr_matrix(self._faded(codes)) @ weights)  # of few items each
+
+    def _best(self, near: Floats, codes: Codes, part: Floats) -> tuple[Codes, Floats]:
+        """Return the best items and their scores, shape (rows, LENGTH), by all items' scores."""
         count = len(self.items)
         seen = np.zeros((len(codes), count + 1))
         np.put_along_axis(seen, codes, 1.0, axis=1)
         seen[:, count] = 0.0
-        near = np.asarray(sparse.csr_matrix(self._faded(codes)) @ weights)  # of few items each
         scores = self._score(near, part[:, None])
         if self.exclude:
             scores = np.where(seen[:, :count] > 0, SEEN, scores)
@@ -158,7 +176,8 @@ class Ranked(NamedTuple):
         seen = graph.node("ScatterElements", [nothing, codes, ones], axis=1)
         seen = graph.node("Mul", [seen, graph.constant([[1.0] * count + [0.0]])])
         known = graph.node("ReduceSum", [seen, first], keepdims=1)
-        near = self._emit_near(graph, codes, nothing, size)
+        read = self._emit_read(graph, codes)
+        near = self._emit_near(graph, codes, read, nothing, size)
         short = graph.node("Mul", [known, known])
         short = graph.node("Add", [short, graph.constant(self.short)])
         short = graph.node("Max", [short, graph.constant(1.0)])
@@ -179,7 +198,7 @@ class Ranked(NamedTuple):
         best, top = _top(graph, scores)
         best = graph.node("Max", [best, graph.constant(LEAST)])
         shown = graph.node("Gather", [graph.constant(items), top])
-        because = self._emit_reasons(graph, codes, top, items)
+        because = self._emit_reasons(graph, codes, read, top, items)
         return graph.node("Concat", [shown, best, because, known], axis=1)
 
     def _emit_codes(self, graph: Graph) -> str:
@@ -235,27 +254,37 @@ class Ranked(NamedTuple):
         had = graph.node("And", [graph.node("Or", [there(seen), earlier]), hides])
         return graph.node("Or", [graph.node("Or", [out, others]), had])
 
-    def _emit_near(self, graph: Graph, codes: str, nothing: str, size: str) -> str:
+    def _emit_read(self, graph: Graph, codes: str) -> tuple[str, str]:
+        """Return the weights, or what the items of histories have of them: once in a graph."""
+        if isinstance(self.weights, Near):
+            return self.weights.emit_read(graph, codes)
+        return "", graph.constant(self.weights)
+
+    def _emit_near(
+        self, graph: Graph, codes: str, read: tuple[str, str], nothing: str, size: str
+    ) -> str:
         if not isinstance(self.weights, Near):
             fades = graph.node("Expand", [graph.constant(self.fades[None]), size])
             faded = graph.node("ScatterElements", [nothing, codes, fades], axis=1, reduction="max")
             known = graph.constant([[1.0] * len(self.items) + [0.0]])
             faded = graph.node("Mul", [faded, known])
-            return graph.node("MatMul", [faded, graph.constant(self.weights)])
+            return graph.node("MatMul", [faded, read[1]])
         fades = graph.constant(self.fades[None, :, None])
-        near = self.weights.emit_scores(graph, codes, nothing, fades)
+        near = self.weights.emit_scores(graph, codes, read, nothing, fades)
         ends = [graph.constant([end], np.int64) for end in (0, len(self.items), 1)]
         return graph.node("Slice", [near, *ends])
 
-    def _emit_reasons(self, graph: Graph, codes: str, top: str, items: Floats) -> str:
+    def _emit_reasons(
+        self, graph: Graph, codes: str, read: tuple[str, str], top: str, items: Floats
+    ) -> str:
         axis, last = graph.constant([1], np.int64), graph.constant([2], np.int64)
         if isinstance(self.weights, Near):
-            speak = self.weights.emit_speak(graph, codes, top, task.LENGTH)
+            speak = self.weights.emit_speak(graph, read, top, task.LENGTH)
         else:
             rows = graph.node("Unsqueeze", [codes, last])
             rows = graph.node("Mul", [rows, graph.constant(len(items), np.int64)])
             places = graph.node("Add", [rows, graph.node("Unsqueeze", [top, axis])])
-            flat = graph.constant(self.weights.ravel())
+            flat = graph.node("Reshape", [read[1], graph.constant([-1], np.int64)])
             speak = graph.node("Gather", [flat, places])
         speak = graph.node("Mul", [speak, graph.constant(self.fades[None, :, None])])
         most = graph.node("ReduceMax", [speak, axis], keepdims=0)
