@@ -20,7 +20,7 @@ import yaml
 from helpers.buckets import Buckets
 from helpers.rendering import render
 from helpers.service import free_port
-from helpers.stream import Postgres
+from helpers.stream import Broker, Postgres
 
 from package_name.engine import extras, storage
 from package_name.engine.data import contract, drafting, fetching, ingest, sources, web
@@ -579,3 +579,103 @@ def test_a_bucket_that_refuses_says_so_in_one_line(
     line = refused(keep(project, place | {"endpointUrl": elsewhere}))
     assert "SignatureDoesNotMatch" in line
     assert "wrong-secret" not in line
+
+
+# ---------------------------------------------------------------- topics
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[Broker]:
+    found = Broker()
+    yield found
+    found.close()
+
+
+def told_by(broker: Broker, topic: str, *rows: tuple[Any, ...] | bytes) -> None:
+    """Send rows, each with its customer for a key and the n-th hour of a day for its time."""
+    messages: list[Any] = []
+    for row in rows:
+        if isinstance(row, bytes):
+            messages.append(row)
+            continue
+        hour, name, calls, charge, left = row
+        at = dt.datetime(2026, 3, 1, hour, tzinfo=dt.UTC).timestamp()
+        body = {"customer": name, "calls": calls, "charge": charge, "left_us": left, "note": "x"}
+        value = body if calls is not None else None
+        messages.append({"value": value, "key": name.encode(), "timestamp": int(at * 1000)})
+    broker.send(topic, *messages)
+
+
+def test_a_topic_is_read_from_its_first_message_to_its_last(
+    project: Project, broker: Broker
+) -> None:
+    """Rows come in the order of their times, the last of a key stays, twice read is the same."""
+    topic = broker.topic("orders", 3)
+    several = [(n % 24, f"c{n:02d}", n, n / 4, n % 2 == 0) for n in range(40)]
+    told_by(broker, topic, *several, (23, "c05", 99, 1.5, True), (23, "c06", None, None, None))
+    project = keep(
+        project, {"server": "shop", "type": "kafka", "host": broker.address}, table=topic
+    )
+    assert contract.lint(project.contract_path) == []
+    manifest = ingest.run(project)
+    first = snapshot(project)
+    assert first.columns == ["customer", "calls", "charge", "left_us"]
+    assert first["customer"].to_list() == [f"c{n:02d}" for n in range(40)]
+    assert first.row(5) == ("c05", 99, 1.5, True)
+    assert manifest["rows"] == 40 and manifest["loaded"].new == 41
+    assert ingest.run(project)["sha256"] == manifest["sha256"]
+    assert drafting.run(project, Path("shop"), target="left_us", force=True)
+
+
+def test_a_topic_is_asked_from_the_last_load_on(project: Project, broker: Broker) -> None:
+    topic = broker.topic("since", 2)
+    told_by(broker, topic, (1, "a", 1, 1.0, True), (2, "b", 2, 2.0, False), (3, "c", 3, 1.0, True))
+    mark = {"column": "sent_at", "wholeDays": 400}
+    server = {"server": "shop", "type": "kafka", "host": broker.address}
+    project = keep(project, server, table=topic, sent="sent_at", watermark=mark)
+    assert ingest.run(project)["loaded"].new == 3
+    told_by(broker, topic, (4, "a", 7, 1.0, False), (5, "d", 8, 1.0, False))
+    # This broker begins at its first message whatever time it is asked for: 5, not 3, may come.
+    assert 3 <= ingest.run(project)["loaded"].new <= 5
+    rows = snapshot(project)
+    assert rows.select("customer", "calls").rows() == [("a", 7), ("b", 2), ("c", 3), ("d", 8)]
+    assert rows["sent_at"].max() == dt.datetime(2026, 3, 1, 5)
+    project = keep(project, server, table=topic, watermark={"column": "calls"})
+    ingest.run(project)
+    assert "`sent` names the column" in refused(project)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"table": "nothing_here"}, "topic nothing_here: "),
+        ({"table": ""}, "`table` must name the topic"),
+        ({"table": "broken"}, "message broken/0/1 is no JSON object"),
+        ({"table": "empty"}, "the source has no rows"),
+        ({"table": "broken", "user": "me", "mechanism": "NONE"}, "topic broken: "),
+        ({"table": "broken", "tls": True, "tlsCa": "nowhere.pem"}, "topic broken: "),
+    ],
+)
+def test_a_topic_that_cannot_be_read_is_told_in_one_line(
+    project: Project, broker: Broker, said: dict[str, Any], why: str
+) -> None:
+    known = broker.admin.list_topics(timeout=5).topics
+    for name in {"broken", "empty"} - known.keys():
+        broker.topic(name, 1)
+    if "broken" not in known:
+        told_by(broker, "broken", (1, "a", 1, 1.0, True), b"[1, 2]")
+    project = keep(project, {"server": "shop", "type": "kafka", "host": broker.address}, **said)
+    assert why in refused(project)
+
+
+def test_without_its_package_a_topic_says_what_to_install(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(extras, "import_module", nowhere)
+    project = keep(
+        project, {"server": "shop", "type": "kafka", "host": "127.0.0.1:1"}, table="orders"
+    )
+    assert "`uv sync --group kafka`" in refused(project)

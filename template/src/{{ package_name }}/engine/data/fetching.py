@@ -1,4 +1,4 @@
-"""Rows of a server that the contract names: a database, an API, a file at an address, a bucket.
+"""Rows of a server that the contract names: a database, an API, a topic, a file, a bucket.
 
 `data.source` of config.yaml is then the server's name. Passwords and tokens are read from the
 environment alone. What a watermark brings is put together with the rows of the last snapshot: of
@@ -18,12 +18,12 @@ from .. import dialect, parquet, progress, storage, stores
 from ..errors import ProjectError
 from ..settings import Project
 from . import contract as contracts
-from . import databases, reading, sources, web
+from . import databases, events, reading, sources, web
 from .databases import Asked
 from .sources import MANIFEST, Source
 
 KINDS = (
-    "postgres, duckdb, s3, api, and custom with `format: sqlite` and a database, or with a "
+    "postgres, duckdb, s3, api, kafka, and custom with `format: sqlite` and a database, or with a "
     "location of https"
 )
 
@@ -119,6 +119,8 @@ def load(
     new, whole_at = frame.height, last.whole_at if last and known is not None else at
     if mark:
         frame = _newest(source, mark.column, key, known, frame)
+    elif source.type == "kafka" and set(key) <= set(frame.columns):
+        frame = frame.unique(key or None, keep="last", maintain_order=True)
     frame = _not_empty(source, frame)
     if key and set(key) <= set(frame.columns):
         frame = frame.sort(key, maintain_order=True, nulls_last=True)
@@ -221,6 +223,9 @@ def _fetch(project: Project, source: Source, asked: Asked) -> pl.DataFrame:
         if asked.since is not None and source.watermark and not source.watermark.param:
             raise ProjectError(f"{source.server}: the watermark of an API needs its `param`")
         found = _chosen(source, web.read(source, secret, asked.since, progress.tell), asked)
+    elif source.type == "kafka":
+        wanted = None if asked.columns is None else [*asked.columns]
+        found = events.read(source, secret, wanted, asked.since, progress.tell)
     elif source.type == "s3" or (source.type == "custom" and location.startswith("http")):
         if source.watermark:
             raise ProjectError(f"{source.server}: files have no watermark: they are read whole")

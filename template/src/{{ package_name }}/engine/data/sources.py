@@ -69,6 +69,8 @@ class Source(Part, frozen=True, kw_only=True):
     feasibility go from 1 to 5; `script` is a file of the project or a command that extracts it: one
     that ends in .sql is the query of `ml ingest`. `secret_env` names the variable of the
     environment that has a password or token; `address` is what the standard says of the server.
+    Of a broker are `tls`, `tls_ca` (a file), `mechanism` (of SASL) and `sent`, the column that gets
+    the time of each message.
     """
 
     server: str
@@ -79,6 +81,10 @@ class Source(Part, frozen=True, kw_only=True):
     user: str = ""
     secret_env: Annotated[str, msgspec.Meta(pattern=r"^([A-Z_][A-Z0-9_]*)?$")] = ""
     secret_header: str = ""
+    sent: str = ""
+    tls: bool = False
+    tls_ca: str = ""
+    mechanism: str = "SCRAM-SHA-512"
     records: str = ""
     paging: Paging | None = None
     watermark: Watermark | None = None
