@@ -106,9 +106,10 @@ REQUIREMENTS = {
 }
 METRICS = {"binary": ("log_loss", "1-auc"), "regression": ("rmse/sd", "mae/sd")}
 Result = dict[str, Any]
-# The import of the tool itself is no part of a fit, as with the peers.
+# The import of the tool itself is no part of a fit, as with the peers, which import scikit-learn.
 FIT = """
 import json, os
+import sklearn.ensemble
 from {package} import pipeline, training
 from {package}.engine import settings
 before = os.times()

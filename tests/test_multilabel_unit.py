@@ -365,7 +365,7 @@ def test_the_graph_calibrates_and_sets_labels_as_the_head(method: str) -> None:
     level = np.array([0.5, 0.25, 0.125, 0.0625])
     head = decision.fitted(method, unpacked(y, 4), p)._replace(levels=NAMES, thresholds=level)
     members = [
-        graph.Member(*models.FITTERS[name](data, 1, {})[:2], share=share)
+        graph.Member(*models.FITTERS[name](data, 1, {}), share=share)
         for name, share in (("lightgbm", 0.6), ("logistic_regression", 0.4))
     ]
     predictor = graph.Predictor(tuple(members), head)

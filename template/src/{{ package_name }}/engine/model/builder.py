@@ -29,7 +29,9 @@ class Graph:
     ) -> str:
         """Add a node; return the name of its output."""
         output = output or f"{operator.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, inputs, [output], domain=domain, **attributes))
+        made = helper.make_node(operator, inputs, [output], domain=domain)
+        made.attribute.extend(_attribute(*item) for item in sorted(attributes.items()))
+        self.nodes.append(made)
         return output
 
     def constant(self, value: Any, dtype: Any = np.float64) -> str:
@@ -66,6 +68,23 @@ class Graph:
         ramp = self.node("Min", [above, self.constant(widths[None])])
         rise = self.node("MatMul", [ramp, self.constant((np.diff(y) / widths)[:, None])])
         return self.node("Add", [rise, self.constant([[y[0]]])])
+
+
+def _attribute(name: str, value: Any) -> onnx.AttributeProto:
+    """Return an attribute; of an array at once, since the library looks at each of its values."""
+    if not isinstance(value, np.ndarray):
+        return helper.make_attribute(name, value)
+    made = onnx.AttributeProto(name=name)
+    if value.dtype.kind == "f":
+        made.type = onnx.AttributeProto.FLOATS
+        made.floats.extend(value.tolist())
+    elif value.dtype.kind == "i":
+        made.type = onnx.AttributeProto.INTS
+        made.ints.extend(value.tolist())
+    else:
+        made.type = onnx.AttributeProto.STRINGS
+        made.strings.extend(np.char.encode(value).tolist())
+    return made
 
 
 def info(name: str, kind: int, width: int | None) -> onnx.ValueInfoProto:

@@ -1,6 +1,7 @@
 """What a fitter gets, what it gives, and how several are blended."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -61,18 +62,31 @@ class Data(NamedTuple):
         return threads.workers(self.threads, x.size)
 
 
-class Fitted(NamedTuple):
-    """A fitted model as plain data, its prediction by the training library, and what it sees."""
+class Fitted:
+    """A fitted model as plain data, its prediction by the training library, and what it sees.
 
-    model: Model
-    predict: Predict
-    sees: Sees | None = None
+    `model` may be what makes plain data of it. Most models are fitted to be judged alone, and to
+    write thousands of trees as plain data takes as long as to fit them.
+    """
+
+    def __init__(
+        self, model: Model | Callable[[], Model], predict: Predict, sees: Sees | None = None
+    ) -> None:
+        self._model, self.predict, self.sees = model, predict, sees
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.model, self.predict, self.sees))
+
+    @cached_property
+    def model(self) -> Model:
+        """Plain data, made when they are first asked for."""
+        return self._model() if callable(self._model) else self._model
 
     def of_columns(self, sees: Sees | None) -> "Fitted":
         """Return the model as one that predicts from the columns that `sees` is made of."""
         if sees is None:
             return self
-        return Fitted(self.model, lambda x: self.predict(sees.matrix(x)), sees)
+        return Fitted(lambda: self.model, lambda x: self.predict(sees.matrix(x)), sees)
 
 
 Fitter = Callable[[Data, int, dict[str, Any]], Fitted]

@@ -146,7 +146,7 @@ class Nodes:
     def leaf(self, tree: int, node: int, weights: dict[int, float]) -> None:
         """Add a leaf with what it adds to each output; ONNX reads no value of a leaf."""
         self.leaves += [(len(self.rows), output, weight) for output, weight in weights.items()]
-        self.rows.append((tree, node, 0, "LEAF", next(iter(weights.values())), 0, 0, 0))
+        self.rows.append((tree, node, 0, "LEAF", 0.0, 0, 0, 0))
 
     def branch(
         self,
@@ -159,7 +159,7 @@ class Nodes:
         false: int,
         missing_true: int,
     ) -> None:
-        """Add a node that sends a row to `true` or `false`."""
+        """Add a node that sends a row to `true` or `false`; `forest` rounds `value` down."""
         self.rows.append((tree, node, feature, mode, value, true, false, missing_true))
 
     def forest(self, link: Link, tables: tuple[NDArray[np.float32], ...] = ()) -> Forest:
@@ -171,8 +171,8 @@ class Nodes:
             np.array(node),
             np.array(feature),
             list(mode),
-            # Leaf weights are rounded to nearest; thresholds were floored before.
-            np.array(value, dtype=np.float64).astype(np.float32),
+            # Leaf weights are rounded to nearest.
+            floor32(np.array(value, dtype=np.float64)),
             np.array(true),
             np.array(false),
             np.array(missing),

@@ -92,7 +92,7 @@ def _trees(estimator: Any, data: Data, classify: bool) -> Fitted:
             estimator.n_jobs = data.workers(x)
         return link.apply(estimator.predict_proba(x)[:, 1] if classify else estimator.predict(x))
 
-    return Fitted(forest_of_sklearn(members, link, outputs), predict)
+    return Fitted(lambda: forest_of_sklearn(members, link, outputs), predict)
 
 
 def _shares(data: Data, estimator: Any) -> Fitted:
@@ -108,7 +108,7 @@ def _shares(data: Data, estimator: Any) -> Fitted:
         shares[:, codes] = estimator.predict_proba(x)
         return link.apply(shares)
 
-    return Fitted(forest_of_sklearn(members, link, levels, codes), predict)
+    return Fitted(lambda: forest_of_sklearn(members, link, levels, codes), predict)
 
 
 def kernel_machine(data: Data, seed: int, params: dict[str, Any], *, classify: bool) -> Fitted:

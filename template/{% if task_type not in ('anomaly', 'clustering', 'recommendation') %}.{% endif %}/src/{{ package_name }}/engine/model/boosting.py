@@ -10,7 +10,7 @@ from .. import progress
 from .derived import Sees
 from .fitting import Data, Fitted, Fold, Target
 from .libraries import LIBRARIES, Booster, Job, require
-from .plain import Link, Matrix, Nodes, looked_up
+from .plain import Forest, Link, Matrix, Nodes, looked_up
 
 SMOOTHING = 20  # rows that the mean of all counts for in the mean of a level
 INNER_FOLDS = 5
@@ -118,10 +118,13 @@ def fit(kind: Kind, data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     def predict(x: Matrix) -> NDArray[np.float64]:
         return link.apply(np.mean([one.sums(x) for one in found], axis=0))
 
-    nodes, trees = Nodes(len(data.levels) or 1), 0
-    for one in found:
-        trees = one.booster.plant(nodes, trees, 1 / members)
-    return Fitted(nodes.forest(link, found[0].tables), predict)
+    def planted() -> Forest:
+        nodes, trees = Nodes(len(data.levels) or 1), 0
+        for one in found:
+            trees = one.booster.plant(nodes, trees, 1 / members)
+        return nodes.forest(link, found[0].tables)
+
+    return Fitted(planted, predict)
 
 
 def cross_validate(

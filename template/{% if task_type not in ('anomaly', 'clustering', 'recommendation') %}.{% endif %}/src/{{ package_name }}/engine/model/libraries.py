@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ProjectError
-from .plain import Matrix, Nodes, floor32
+from .plain import Matrix, Nodes
 
 SMALL = 15_000  # rows up to which trees are small
 LARGE = 50_000  # rows from which on each tree may add more
@@ -101,8 +101,16 @@ class LightGBM(Booster):
             ended = lgb.early_stopping(PATIENCE, verbose=False)
             callbacks += [ended, lgb.record_evaluation(curves)]
         self.booster = lgb.train(
-            settings, train, job.rounds, valid_sets=others, valid_names=["v"], callbacks=callbacks
+            settings,
+            train,
+            job.rounds,
+            valid_sets=others,
+            valid_names=["v"],
+            callbacks=callbacks,
+            # Else all trees are written as text and read again, which frees the rows.
+            keep_training_booster=len(job.y) < LARGE,
         )
+        self.booster.free_dataset()
         self.curve = next(iter(curves["v"].values())) if curves else []
 
     @staticmethod
@@ -111,9 +119,11 @@ class LightGBM(Booster):
         return {"num_leaves": 15 if rows < SMALL else 63}
 
     def sums(self, x: Matrix, rounds: int | None, workers: int) -> NDArray[np.float64]:
-        """Return what the first trees add up to."""
+        """Return what the first trees add up to; those after the least loss are left out."""
+        best = self.booster.best_iteration  # below 1 where no loss ended the training
+        ended = min(rounds or best, best) if best > 0 else rounds
         return np.asarray(
-            self.booster.predict(x, raw_score=True, num_iteration=rounds, num_threads=workers)
+            self.booster.predict(x, raw_score=True, num_iteration=ended, num_threads=workers)
         )
 
     def plant(self, nodes: Nodes, first: int, share: float) -> int:
@@ -139,7 +149,7 @@ def _add_lightgbm(nodes: Nodes, tree: int, root: dict[str, Any], output: int, sh
         waiting += [(node["left_child"], left), (node["right_child"], right)]
         feature = node["split_feature"]
         if node["decision_type"] == "<=":
-            threshold = float(floor32(np.array([node["threshold"]]))[0])
+            threshold = node["threshold"]
             nan_left = node["default_left"] if node["missing_type"] == "NaN" else threshold >= 0
             nodes.branch(tree, number, feature, "BRANCH_LEQ", threshold, left, right, int(nan_left))
             continue
