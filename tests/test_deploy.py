@@ -171,7 +171,8 @@ def test_each_mode_gets_its_files_and_a_whole_runbook(tmp_path, modes):
     if rest:
         compose = yaml.safe_load((project / "deploy/compose.yaml").read_text())
         for service in compose["services"].values():
-            sources = [volume.split(":")[0] for volume in service.get("volumes", [])]
+            volumes = service.get("volumes", [])
+            sources = [v["source"] if isinstance(v, dict) else v.split(":")[0] for v in volumes]
             made = {"../models", "../data/predictions"}
             assert all((project / "deploy" / s).exists() for s in sources if s not in made)
 
@@ -180,8 +181,10 @@ def test_each_mode_gets_its_files_and_a_whole_runbook(tmp_path, modes):
 def test_the_image_holds_what_serving_needs_and_nothing_else(tmp_path, modes):
     project = render(tmp_path / "p", deployment_modes=modes, python_version="3.13")
     text = (project / "deploy/Dockerfile").read_text()
-    stages = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
-    assert stages == ["python:3.13-slim", "build", "python:3.13-slim"]
+    stages = re.findall(r"^FROM (.+)", text, re.MULTILINE)
+    base = "python:3.13-slim AS"
+    given = [f"{base} build", "build AS train", f"{base} serving", f"serving AS {modes[0]}"]
+    assert stages == given
     trains, serves = text.split("\nFROM ")[2:4]
     assert "# syntax" not in text and re.search(r"^USER \d{4,}$", text, re.MULTILINE)
     syncs = re.findall(r"uv sync (.*)", text)
