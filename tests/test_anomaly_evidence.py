@@ -140,3 +140,13 @@ def test_measured_blocks_say_what_was_found(measured: Project) -> None:
     found = said["found"].replace("\u00a0", " ")
     assert found.startswith("90 % of rows with a moved value, 30 % of rows whose values do not")
     assert "of which 45 % are true" in said["worth"].replace("\u00a0", " ")
+
+
+def test_alerts_that_crowd_are_told(measured: Project) -> None:
+    """What lasts gives many alerts of one machine on one day, which the mean a day hides."""
+    crowded = {"by_day": [["2026-03-01", 3], ["2026-03-02", 24]], "runs": 9}
+    report = REPORTS["metrics"] | {"alerts": REPORTS["metrics"]["alerts"] | crowded}
+    assert sentences.metrics(report, measured)["busiest"] == (
+        ", 24 on the busiest day of the test rows, in 9 runs of neighbouring rows of one entity"
+    )
+    assert sentences.metrics(REPORTS["metrics"], measured)["busiest"] == ""

@@ -297,3 +297,10 @@ def test_questions_fit_the_terminal_and_give_an_example() -> None:
         assert max(len(line) for line in lines if "──" not in line) <= 78, name
         assert "Example: " in question["help"], name
         assert "ask" in question or "choices" not in question, f"{name} would be asked of all"
+
+
+def test_a_rule_is_held_against_the_model_as_the_plan_asks(made: dict[str, Path]) -> None:
+    ways = {name: (made[name] / "PLAN.md").read_text("utf-8") for name in ("none", "full")}
+    assert "a model has to be better by the gain of OBJ-01" in ways["full"]
+    assert "what it finds is told beside the model's" in ways["none"]
+    assert "has to be better" not in ways["none"]

@@ -51,6 +51,7 @@ def test_a_run_passes_its_gate_and_measures_what_the_plan_asks(project: Made) ->
     assert metrics["stability"]["rank"] > 0.8
     assert project.report("drift")["level"] == "ok"
     page = (project.folder / "reports/evaluation.html").read_text(encoding="utf-8")
+    assert "at least -" not in page and "(none asked; the" in " ".join(page.split())
     for said in ("moved", "alerts", "fault"):
         assert said in page, said
 

@@ -1,5 +1,6 @@
 """Anomaly detection: detectors against their libraries, labels that may be missing, budgets."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,7 @@ from anomaly_package.engine import (  # noqa: E402
     performance,
     resampling,
     slices,
+    storage,
     task,
 )
 from anomaly_package.engine.data import (  # noqa: E402
@@ -44,6 +46,8 @@ from anomaly_package.engine.model.scorer import (  # noqa: E402
 )
 from anomaly_package.engine.resampling import Interval  # noqa: E402
 from anomaly_package.engine.settings import Monitoring  # noqa: E402
+from anomaly_package.planner import check as plan_check  # noqa: E402
+from anomaly_package.planner import measured  # noqa: E402
 
 ROWS = 1500
 MEMBERS = (models.largest_z, models.ecod, models.isolation_forest)
@@ -447,3 +451,29 @@ def test_labels_measure_no_metric_of_made_rows() -> None:
     manifest.primary_metric = "average_precision"
     found = comparison.compare(rng.random(2000), labels, *rest, draws=20)
     assert found["kind"] == "realised" and 0 < found["value"] < 1
+
+
+def test_nobody_is_told_to_bring_far_values_nearer(tmp_path: Path) -> None:
+    """Winsorise would hide what is looked for."""
+    far = {"role": "feature", "outliers": {"share": 0.02, "treat": "Winsorise"}}
+    profile, trained = {"columns": {"heat": far}}, {"add_up": ["mean_score"], "made": []}
+    storage.write_json(tmp_path / "reports/profile.json", profile)
+    storage.write_json(tmp_path / "reports/training.json", trained)
+    project = SimpleNamespace(plan=SimpleNamespace(named=str), path=lambda name: tmp_path / name)
+    assert list(plan_check._outliers(project)) == []
+    told = measured._far({"heat": far}).replace("\u00a0", " ")
+    assert told == "; far values, which may be what is looked for: `heat` 2 %"
+
+
+def test_alerts_in_a_row_are_one_run() -> None:
+    """An alert on the next row of the same machine belongs to the run before; another one's not."""
+    columns = (
+        Column(name="machine", kind="category", role="entity"),
+        Column(name="at", kind="timestamp", role="time"),
+        Column(name="fault", kind="boolean", role="target"),
+    )
+    agreed = Contract(name="m", version="1", columns=columns)
+    rows = pl.DataFrame({"machine": [*"aaaabbb"], "at": [3, 1, 2, 4, 1, 2, 3]})
+    alert = np.array([True, True, False, True, True, True, False])  # a: 1, -, 3, 4; b: 1, 2, -
+    assert value._runs(rows, alert, agreed) == 3
+    assert value._runs(rows, alert, Contract(name="m", version="1", columns=columns[1:])) is None

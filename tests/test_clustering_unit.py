@@ -12,10 +12,17 @@ from helpers import package
 package.clustering()
 
 from clustering_package import decision, features, models, value  # noqa: E402
-from clustering_package.engine import metrics, performance, segments, task  # noqa: E402
+from clustering_package.engine import (  # noqa: E402
+    explaining,
+    metrics,
+    performance,
+    segments,
+    task,
+)
 from clustering_package.engine.data import (  # noqa: E402
     contract,
     drafting,
+    duplicates,
     sample,
     signal,
     target,
@@ -30,6 +37,7 @@ from clustering_package.engine.features import encode  # noqa: E402
 from clustering_package.engine.model import clusters, derived, graph, head, outcome  # noqa: E402
 from clustering_package.engine.model.fitting import Data  # noqa: E402
 from clustering_package.engine.model.lookups import TargetEncoding  # noqa: E402
+from clustering_package.engine.model.operators import Cyclical  # noqa: E402
 from clustering_package.engine.model.scorer import (  # noqa: E402
     CategoricalFeature,
     FeatureSpec,
@@ -477,3 +485,54 @@ def test_later_rows_are_held_against_segments_as_the_final_model_numbers_them() 
     final = SimpleNamespace(predict=lambda x: scores[x[:, 0].astype(int)])
     found = folds.watched(final, np.arange(3, dtype=np.float32).reshape(-1, 1), np.array([0, 2]))
     assert task.watched(found)["prediction"].tolist() == ["0", "2"]
+
+
+def test_a_date_counts_once_in_a_distance() -> None:
+    """Year, month and age of one date would count it three times; what is declared is there."""
+    columns = (
+        Column(name="since", kind="date", role="feature"),
+        Column(name="segment", kind="category", role="target"),
+    )
+    agreed = Contract(name="c", version="1", columns=columns)
+    days = pl.date_range(pl.date(2015, 1, 1), pl.date(2024, 1, 1), "37d", eager=True)
+    frame = pl.DataFrame({"since": days, "segment": None})
+    assert features.fit(frame, agreed, ()).names == ["since.elapsed"]
+    cycle = Cyclical("season", of="since", part="month")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(features, "FEATURES", [cycle])
+        assert "since.month" in features.fit(frame, agreed, ()).names
+
+
+def test_usual_phrases_do_not_decide_who_is_tested() -> None:
+    """Where no label is learnt, rows of one phrase may be on both sides of a split."""
+    written = "the delivery was late again and nobody could tell me when it would come"
+    column = Column(name="comment", kind="text", role="feature")
+    agreed = Contract(name="c", version="1", columns=(column,))
+    assert duplicates.leaders(pl.DataFrame({"comment": [written] * 50}), agreed) is None
+
+
+def test_a_segment_is_named_early_or_late_by_a_date() -> None:
+    one = np.array([1.0])
+    learnt = clusters.Space(("since.elapsed",), one, one, one, one, (), ())
+    found = clusters.named(learnt, np.array([[1.5], [-1.5]]))
+    assert found == ("early since", "late since")
+
+
+def test_a_row_is_told_by_its_segment() -> None:
+    row = {"position": [2.0, 0.4, 0.8, 0.7], "cluster": 2, "name": "high spent", "distance": 0.7}
+    levels = {output.name: list(output.levels) for output in task.OUTPUTS}
+    on = task.contrast(np.array(row["position"]), task.OUTPUTS)[0]
+    told = explaining._answered(row | on | {"outside": False}, "position", levels)
+    assert told[0] == "cluster 2, name high spent, distance 0.7, outside no"
+    assert told[1] == (
+        "how clearly it belongs there, 0.500, of 0 between two segments to 1 at a center:"
+    )
+
+
+def test_what_is_made_of_one_column_weighs_as_one_number() -> None:
+    """Eight topics of one text would outvote two amounts."""
+    topics = tuple(NumericFeature(f"comment.words.{n}", "comment") for n in range(1, 9))
+    spec = FeatureSpec((NumericFeature("spent", "spent"), *topics), ())
+    x = np.random.default_rng(0).normal(size=(3000, 9)).astype(np.float32)
+    spread = clusters.space(x, spec).rows(x).var(axis=0)
+    assert spread[0] == pytest.approx(1) and spread[1:].sum() == pytest.approx(1)

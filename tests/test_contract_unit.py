@@ -1405,3 +1405,27 @@ def test_a_share_that_the_plan_has_otherwise_comes_with_the_command_that_mends_i
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     told = contract.read(path).target.contradiction({"pos_rate": 0.5})
     assert told.endswith("the plan by `ml update --data pos_rate=0.2432`")
+
+
+def test_a_mark_and_two_spellings_are_named(tmp_path):
+    heat = [20 + n % 30 / 2 for n in range(400)]
+    heat[::80] = [-999.0] * 5
+    town = ["Ulm", "Bonn", "bonn", "Köln"] * 100
+    team = ["b", "a", "a", "b", "b"] * 80
+    load = [n * 7 % 401 for n in range(400)]
+    frame = pl.DataFrame({"heat": heat, "town": town, "y": team, "load": load})
+    frame.write_csv(tmp_path / "d.csv")
+    told = drafting.draft(tmp_path / "d.csv", "y", told="a").findings
+    said = {(finding.column, finding.what): finding.reason for finding in told}
+    assert said["heat", "mark"].startswith("-999 in 5 rows, far from all others")
+    assert said["town", "spelling"].startswith("'Bonn' and 'bonn' differ in capitals alone")
+    assert not {("load", "mark"), ("y", "spelling")} & said.keys()
+
+
+def test_an_entity_with_a_row_twice_says_nothing_of_its_dates(tmp_path):
+    who, since = [*range(300), 7], [f"20{n % 24:02}-01-{n % 28 + 1:02}" for n in [*range(300), 7]]
+    rows = {"customer_id": who, "since": since, "y": [n * 7919 % 13 < 4 for n in who]}
+    pl.DataFrame(rows).write_csv(tmp_path / "d.csv")
+    told = drafting.draft(tmp_path / "d.csv", "y", entity="customer_id").findings
+    (reason,) = [finding.reason for finding in told if finding.what == "time"]
+    assert "its name says an attribute" in reason

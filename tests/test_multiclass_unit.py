@@ -11,7 +11,14 @@ from helpers.package import load, sources
 
 load("multiclass_package", sources("multiclass"))
 from multiclass_package import decision, models, value  # noqa: E402
-from multiclass_package.engine import comparison, metrics, performance, resampling, task  # noqa: E402
+from multiclass_package.engine import (  # noqa: E402
+    comparison,
+    explaining,
+    metrics,
+    performance,
+    resampling,
+    task,
+)
 from multiclass_package.engine.data import contract, drafting, leakage, sample, target  # noqa: E402
 from multiclass_package.engine.errors import ProjectError  # noqa: E402
 from multiclass_package.engine.model import bundle, derived, graph, plain, stored_graph  # noqa: E402
@@ -551,3 +558,13 @@ def test_a_feature_of_the_target_has_a_mean_for_each_class() -> None:
     found = rows.x[:, [name.startswith("mean") for name in rows.spec.names]]
     assert found.shape == (300, 4)
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-6)
+
+
+def test_a_row_is_told_with_the_names_of_its_classes() -> None:
+    row = {"probabilities": [0.1, 0.7, 0.2], "decision": "b", "accepted": True}
+    told = explaining._answered(
+        row,
+        "probabilities",
+        {"probabilities": ["a", "b", "c"], **{name: [] for name in ("decision", "accepted")}},
+    )
+    assert told == ["decision b, accepted yes", "probabilities b 0.7, c 0.2, a 0.1"]

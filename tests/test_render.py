@@ -339,7 +339,7 @@ def test_every_question_is_tested() -> None:
     questions = set(recorded_questions())
     drawn = {"target", "entity", "time_column", "entity_repeats", "monthly_benefit"}
     assert questions == {*VALUES, *drawn, "build_months_best"}
-    # `detail` decides what is asked, `task_type` has one value so far.
+    # `detail` decides what is asked, `task_type` what the others are.
     assert questions == {*OTHER, "detail", "task_type"}
 
 
@@ -405,13 +405,22 @@ def prompts(
     return seen
 
 
-def test_quick_mode_asks_ten_questions_and_full_mode_all(
+def test_quick_mode_asks_about_ten_questions_and_full_mode_all(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     quick = prompts(monkeypatch, tmp_path / "quick")
     assert list(quick) == [
-        "detail",  # and then ten
-        *["preset", "project_name", "problem", "target", "entity", "time_column", "pos_rate"],
+        "detail",  # and then eleven, or ten where a known case says the task
+        *[
+            "preset",
+            "task_type",
+            "project_name",
+            "problem",
+            "target",
+            "entity",
+            "time_column",
+            "pos_rate",
+        ],
         *["cost_fp", "cost_fn", "deployment_modes"],
     ]
     full = prompts(monkeypatch, tmp_path / "full", detail="full")
@@ -419,7 +428,8 @@ def test_quick_mode_asks_ten_questions_and_full_mode_all(
     # Nobody acts today by default, and no hours are saved: how well, or for how much, is not asked.
     others = ("edge", "streaming")  # modes that are not chosen
     of_others = [name for name, mode in HIDDEN_WITHOUT.items() if mode in others]
-    unasked = ("task_type", *HIDDEN_AT_ZERO, *of_others)
+    unasked = (*HIDDEN_AT_ZERO, *of_others)
+    assert "task_type" not in prompts(monkeypatch, tmp_path / "case", preset="fraud")
     assert list(deep) == [name for name in recorded_questions() if name not in unasked]
     assert set(deep) - set(full) == {
         *["row_bytes", "data_growth", "retention_months", "build_months_best"],
@@ -429,6 +439,15 @@ def test_quick_mode_asks_ten_questions_and_full_mode_all(
         "history_months",
     }
     assert {**recorded(tmp_path / "quick"), "detail": "full"} == recorded(tmp_path / "full")
+
+
+def test_a_kind_of_task_that_is_chosen_at_the_prompt_asks_its_own_questions(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said = {"segments_least": "3", "segments_most": "6", "segment_gain": "2"}
+    segments = prompts(monkeypatch, tmp_path / "segments", task_type="clustering", **said)
+    assert {"segments_least", "segments_most"} <= set(segments) and "pos_rate" not in segments
+    assert recorded(tmp_path / "segments")["task_type"] == "clustering"
 
 
 def derived_defaults() -> set[str]:

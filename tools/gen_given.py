@@ -289,7 +289,7 @@ def counted() -> dict[str, str]:
 def counted_of(known: dict[str, dict[str, Any]]) -> dict[str, str]:
     """Return the same for the questions of one task."""
     shown = [n for n, q in known.items() if n != "given" and q.get("ask") is not False]
-    shown = shown[shown.index("preset") + 1 :]
+    shown = [name for name in shown[shown.index("preset") + 1 :] if name != "task_type"]
     light = [name for name in shown if "plan_depth" not in str(known[name].get("ask"))]
     counts = {"plan_depth": f"'1 of {len(light)} or more'"}
     for place, name in enumerate(shown[1:], 2):

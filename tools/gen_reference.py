@@ -4,6 +4,7 @@ python tools/gen_reference.py [--check]
 """
 
 import json
+import re
 import sys
 import tempfile
 import warnings
@@ -66,7 +67,8 @@ def questions() -> Iterator[str]:
                 text = f"{text['__prompt__']} {'; '.join(labels)}."
             default = own_default(details["default"])
             derived = isinstance(default, str) and "{" in default
-            quick = "yes" if "ask" not in details else ""
+            deeper = re.search("detail|plan_depth", str(details.get("ask", "")))
+            quick = "" if deeper else "yes"
             lines.append(row(code(name), quick, "derived" if derived else code(default), text))
         yield "\n".join(lines)
     module: Any = jinja2.Environment(loader=jinja2.FileSystemLoader(ROOT)).get_template(

@@ -77,6 +77,7 @@ def run(project: Project, row: int | None = None) -> dict[str, Any]:
         "(Strumbelj and Kononenko 2014) in " + scorer.score,
         "primary_metric": scorer.manifest.primary_metric,
         "score": scorer.score,
+        "outputs": {output.name: list(output.levels) for output in scorer.outputs},
         "base": scorer.predict(background)[scorer.score].mean(axis=0).tolist(),
         "global": importance,
         "needless": needless(

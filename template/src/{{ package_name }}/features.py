@@ -6,7 +6,7 @@ import polars as pl
 
 from .engine.data.contract import READ, Column, Contract
 from .engine.errors import ProjectError
-from .engine.features import value_of
+from .engine.features import told_by
 from .engine.model.calendar import Holiday  # noqa: F401
 from .engine.model.history import DaysSince, Lag, Past, Window  # noqa: F401
 from .engine.model.learners import Sentences, SentenceTopics, Topics, Words  # noqa: F401
@@ -69,7 +69,7 @@ def fit(frame: pl.DataFrame, contract: Contract, context: Sequence[Context] = ()
         elif column.kind in ("date", "timestamp"):
             for part in DATE_PARTS + (TIME_PARTS if column.kind == "timestamp" else ()):
                 feature = NumericFeature(f"{name}.{part}", name, part)
-                if feature.name in used or frame.select(value_of(feature).n_unique()).item() > 1:
+                if feature.name in used or told_by(feature, frame):
                     numeric.append(feature)
             numeric += _elapsed(frame, name, contract.time.name if contract.time else None)
         else:
@@ -115,4 +115,4 @@ def _elapsed(frame: pl.DataFrame, name: str, time: str | None) -> list[NumericFe
     # The end of a year: a bundle must not hold a date that may be somebody's own.
     reference = None if time else f"{min(latest + 1, 9999):04}-01-01"
     feature = NumericFeature(f"{name}.elapsed", name, "elapsed", time, reference)
-    return [feature] if frame.select(value_of(feature).n_unique()).item() > 1 else []
+    return [feature] if told_by(feature, frame) else []

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from . import metrics, privacy, progress, storage, task
 from .data import whole
 from .errors import ProjectError
+from .formats import count, numbers, signed
 from .formats import number as numeral
-from .formats import numbers, signed
 from .model import made
 from .model.output import levels
 from .model.plain import Matrix
@@ -69,6 +69,8 @@ def lines(report: dict[str, Any]) -> str:
     """Return what is told of the one row of a report at the command line."""
     found, score = report["rows"][0], report["score"]
     told = [f"{score} {numbers(found[score])} (mean {numbers(report['base'])})"]
+    if isinstance(found[score], list):
+        told = _answered(found, score, report["outputs"])
     if "first" in found:
         told = [f"the list begins with {found['first']}, score {numbers(found['of_first'])}:"]
     if "against" in found:  # of several numbers, the first less the second is explained
@@ -83,6 +85,25 @@ def lines(report: dict[str, Any]) -> str:
         if rest := [item["contribution"] for item in parts[TOLD:]]:
             told.append(f"  {signed(sum(rest))} {len(rest)} others, each less")
     return "\n".join(told)
+
+
+def _answered(found: dict[str, Any], score: str, outputs: dict[str, list[str]]) -> list[str]:
+    """Say in words what a row was answered, where its score is several numbers."""
+    said = [
+        f"{name.replace('_', ' ')} {'yes' if value is True else 'no' if value is False else shown}"
+        for name in outputs
+        if name != score and name in found
+        for value in [found[name]]
+        for shown in [numbers(value) if isinstance(value, float) else value]
+    ]
+    told = [", ".join(said)] if said else []
+    if "on" in found:  # what is explained is made of the numbers, which say little by themselves
+        return [*told, f"{found['on']}:"]
+    pairs = zip(outputs[score], found[score], strict=False)
+    named = sorted(pairs, key=lambda pair: -pair[1])
+    more = f" and {count(len(named) - TOLD, 'other')}, each less" if len(named) > TOLD else ""
+    shares = ", ".join(f"{name} {numeral(value, 3)}" for name, value in named[:TOLD])
+    return [*told, f"{score} {shares}{more}"] if named else told
 
 
 def _sorted(names: list[str], texts: list[str], shares: NDArray[Any]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from . import task
 from .dialect import level
 from .model.scorer import MICROSECONDS_A_DAY, FeatureSpec, NumericFeature
 from .model.texts import Reader
@@ -45,6 +46,12 @@ def with_words(frame: pl.DataFrame, spec: FeatureSpec, models: Sequence[Reader])
 def moments(frame: pl.DataFrame, name: str) -> NDArray[np.int64]:
     """Return the time of each row in microseconds, shape (rows,)."""
     return frame[name].cast(pl.Datetime("us")).to_physical().to_numpy()
+
+
+def told_by(feature: NumericFeature, frame: pl.DataFrame) -> bool:
+    """Whether a part of a date, or its age, tells models of this task something of the rows."""
+    seen = task.DATES_IN_PARTS or feature.part == "elapsed"
+    return seen and frame.select(value_of(feature).n_unique()).item() > 1
 
 
 def value_of(feature: NumericFeature) -> pl.Expr:

@@ -371,7 +371,7 @@ def _outliers(project: Project) -> Iterator[Finding]:
     )
     if profile.get("made_up") or not (models := trained.get("add_up")):
         return
-    if not task.READS_COLUMNS:  # far values of a column move no answer
+    if not task.READS_COLUMNS or not task.TREATS_FAR:  # they move no answer, or are the answer
         return
     treated = {
         source

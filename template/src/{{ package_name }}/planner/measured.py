@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..engine import storage
+from ..engine import storage, task
 from ..engine.errors import ProjectError
 from ..engine.formats import UNKNOWN, count, number, percent
 from ..engine.settings import Number, Plan, Project
@@ -316,8 +316,9 @@ def _far(columns: dict[str, Report]) -> str:
     features = {name for name, facts in columns.items() if facts.get("role") == "feature"}
     far = {name: item for name, item in found.items() if name in features and item.get("share")}
     most = sorted(far, key=lambda name: -far[name]["share"])[:3]
-    named = (f"{code(n)} {percent(far[n]['share'])} ({far[n]['treat']})" for n in most)
-    return f"; far values, which trees do not mind: {', '.join(named)}" if most else ""
+    treat = {name: f" ({far[name]['treat']})" if task.TREATS_FAR else "" for name in most}
+    named = (f"{code(name)} {percent(far[name]['share'])}{treat[name]}" for name in most)
+    return f"; far values, {task.FAR_VALUES}: {', '.join(named)}" if most else ""
 
 
 def _training(report: Report, project: Project) -> Report:

@@ -511,7 +511,10 @@ def _check(root: Path, source: Path, package: str, version: tuple[str, str]) -> 
     if version[0] != version[1]:
         words = f"by the code of {version[0]}: run `ml plan check` when you trust {version[1]}"
         return [*found, words if code in (0, 1) else words.replace("by", "not", 1)]
-    return found or [errors.strip().rpartition("\n")[2] or "no error"]
+    last = errors.strip().rpartition("\n")[2]
+    if code and not found and not last.startswith("error: "):  # files that it lacks
+        return ["not by the code of before, which knows other files: run `ml plan check`"]
+    return found or [last or "no error"]
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from . import decision
 from .engine import metrics, task
 from .engine.data import contract, validation
+from .engine.data.contract import Contract
 from .engine.features import encode
 from .engine.formats import number, percent
 from .engine.model import parts
@@ -138,6 +139,7 @@ def _alerts(project: Project, alert: NDArray[np.bool_], named: NDArray[Any]) -> 
     counts = first.filter(first != "").value_counts(sort=True)
     return {
         "rows": int(alert.sum()),
+        "runs": _runs(test, alert, agreed),
         "share": float(alert.mean()),
         "per_day_planned": project.facts.alerts_per_day,
         "by_day": by_day,
@@ -145,6 +147,15 @@ def _alerts(project: Project, alert: NDArray[np.bool_], named: NDArray[Any]) -> 
             list(row) for row in counts.sort("count", "name", descending=[True, False]).rows()
         ],
     }
+
+
+def _runs(test: pl.DataFrame, alert: NDArray[np.bool_], agreed: Contract) -> int | None:
+    """Count runs of alerts on rows of one entity that follow each other in time; None without."""
+    if agreed.time is None or agreed.entity is None:
+        return None
+    rows = test.select(whom=agreed.entity.name, when=agreed.time.name).with_columns(alert=alert)
+    before = pl.col("alert").shift(1, fill_value=False).over("whom")
+    return int(rows.sort("whom", "when").select((pl.col("alert") & ~before).sum()).item())
 
 
 def _business(

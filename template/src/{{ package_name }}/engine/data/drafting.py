@@ -20,7 +20,18 @@ from ..errors import ProjectError
 from ..formats import NBSP, count, number, percent
 from ..kinds import READ
 from ..settings import Project, load_yaml
-from . import consent, fetching, joins, leakage, personal, sources, target_draft, texts, whole
+from . import (
+    consent,
+    fetching,
+    joins,
+    leakage,
+    marks,
+    personal,
+    sources,
+    target_draft,
+    texts,
+    whole,
+)
 from .candidate import MAX_LEVELS, Candidate, short
 from .contract import (
     UNSERVED,
@@ -37,6 +48,8 @@ from .inference import has_points, infer, is_marked
 from .ingest import Add, read_table, unchanged, with_columns
 from .validation import DTYPES, parse
 
+VALUES = ("unreadable", "blanks", "spelling")  # notes that hold some
+SPELLED = 1000  # levels, above which nobody looks for one that is written in two ways
 NEAR_UNIQUE = 0.95  # share of different values that makes text an identifier or free text
 MARK = "# Nobody has edited this contract while the SHA-256 of the lines below is "
 # Names of the moment at which a row was observed, and of dates that whom it is about has anyway.
@@ -379,7 +392,7 @@ def _observed(
         gaps = column.values.null_count()
         return False, f"missing in {gaps} row{'s' * (gaps > 1)}"
     whom = None if entity is None else columns[entity]
-    if whom is not None and whom.different < len(whom.values):
+    if whom is not None and whom.different < NEAR_UNIQUE * len(whom.values):
         pair = pl.DataFrame([whom.values.alias("whom"), column.values.alias("when")])
         again = pair.filter(pair["whom"].is_duplicated())
         share = again.n_unique() / again.height
@@ -416,6 +429,8 @@ def _guess_entity(columns: dict[str, Candidate]) -> str | None:
 def _judge(column: Candidate) -> None:
     """Exclude what no model should see, no information or personal data; tell free texts."""
     filled, different = column.filled, column.different
+    if column.kind == "category" and different <= SPELLED and (told := marks.spelled(filled)):
+        column.notes.append(("spelling", told))
     if column.role == "target":
         return
     if not different:
@@ -424,12 +439,14 @@ def _judge(column: Candidate) -> None:
         column.exclude("name", "rename it in the source without quotes, backslashes and the like")
     elif reason := personal.suspicion(column.name, column.kind, filled):
         column.personal = True
-        column.notes = [n for n in column.notes if n[0] not in ("unreadable", "blanks")]  # values
+        column.notes = [n for n in column.notes if n[0] not in VALUES]  # values
         column.exclude("personal", reason)
     elif different == 1 and column.complete:
         column.exclude("constant", "the same value in every row")
     elif whole.judged(column):
         return
+    elif column.kind in ("integer", "number") and len(same := marks.marks(filled)):
+        column.notes.append(("mark", marks.doubt(same)))
     elif column.kind == "category" and texts.are_texts(filled, MAX_LEVELS):
         column.kind, column.options = "text", {"maxLength": texts.longest(filled)}
         column.extra["freeText"] = True
@@ -545,7 +562,7 @@ def _decide_rules(columns: dict[str, Candidate]) -> Iterator[Decision]:
         (
             "dates",
             [f"{c.name} as {' or '.join(c.formats)}" for c in columns.values() if c.formats],
-            "the formats that read the most values",
+            "the formats that read the most values, beside that of 2026-01-31",
         ),
     ):
         if names:

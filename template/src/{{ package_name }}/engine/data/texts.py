@@ -54,7 +54,7 @@ def personal(values: pl.Series) -> str:
         return ""
     listed = ", ".join(f"{name} {percent(n / len(some))}" for name, n in sorted(found.items()))
     return (
-        f"of the texts, hold: {listed}; marks stand for these in what models learn and what is "
+        f"texts that hold such: {listed}; marks stand for these in what models learn and what is "
         "written down, but names of people stay: ask who may read reports"
     )
 

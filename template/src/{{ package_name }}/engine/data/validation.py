@@ -150,7 +150,8 @@ def apply(
     table = pl.DataFrame({column.name: typed[column.name] for column in contract.columns})
     bad = reduce(or_, errors.values(), nothing)
     keys = [(contract.primary_key, "duplicate key")] if contract.primary_key else []
-    keys += [((column.name,), NOT_UNIQUE) for column in contract.columns if column.unique]
+    alone = (column for column in contract.columns if column.unique)
+    keys += [((c.name,), NOT_UNIQUE) for c in alone if (c.name,) != contract.primary_key]
     for names, rule in keys:
         errors |= _repeated(table, names, rule, ~(bad | unlabelled), keep)
     bad = reduce(or_, errors.values(), nothing)

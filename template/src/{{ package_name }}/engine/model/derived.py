@@ -66,9 +66,9 @@ class Derived:
         names = set(self.views[view])
         made = [name for step in self.steps.values() for name in step.names]
         numbers = [item for item in self.spec.numeric if item.name in names]
-        of_texts = [name for step in self.texts for name in step.names]
+        of_texts = {n: step.operator.sources[0] for step in self.texts for n in step.names}
         place = sum(item.name not in self.spec.context for item in numbers)
-        numbers[place:place] = [NumericFeature(name, name) for name in of_texts if name in names]
+        numbers[place:place] = [NumericFeature(n, of) for n, of in of_texts.items() if n in names]
         made = [name for name in made if name not in of_texts]
         numbers += [NumericFeature(name, name) for name in made if name in names]
         codes = tuple(item for item in self.spec.categorical if item.name in names)

@@ -1,6 +1,6 @@
 """What the measured parts of PLAN.md say of anomaly detection; measured.py tells how."""
 
-from ..engine.formats import number, percent
+from ..engine.formats import count, number, percent
 from ..engine.settings import Project
 from .blocks import escape
 from .compared import Report, interval, worth
@@ -16,7 +16,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "EVAL-05": (
         "metrics",
         "measured: scores of at least {champion[cut]:5} are alerts, {alerts[share]:%} of the test "
-        "rows, about {a_day:1} a day; {known}\n"
+        "rows, about {a_day:1} a day{busiest}; {known}\n"
         "injected: within the budget {found}\n"
         "stable: detectors that learnt from halves of the rows agree on {stability[top]:%} of the "
         "alerts",
@@ -40,9 +40,21 @@ def metrics(report: Report, project: Project) -> Report:
     return {
         "worth": _worth(report, a_day),
         "a_day": a_day,
+        "busiest": _busiest(report["alerts"]),
         "known": _known(report, project),
         "found": f"{', '.join(found)} are found" if found else "nothing was injected",
     }
+
+
+def _busiest(alerts: Report) -> str:
+    """Say how alerts crowd, as what lasts gives many: days, and runs of rows of one entity."""
+    told = ""
+    if alerts.get("by_day"):
+        most = max(rows for _, rows in alerts["by_day"])
+        told = f", {number(most)} on the busiest day of the test rows"
+    if runs := alerts.get("runs"):
+        told += f", in {count(runs, 'run')} of neighbouring rows of one entity"
+    return told
 
 
 def _known(report: Report, project: Project) -> str:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from . import metrics
 from .formats import number, percent
-from .model.clusters import Codes, Floats
+from .model.clusters import AGE, Codes, Floats
 from .model.fitting import drawn
 from .model.plain import Matrix
 from .model.scorer import FeatureSpec
@@ -91,7 +91,8 @@ def profile(tested: Tested, here: NDArray[np.bool_]) -> list[list[Any]]:
         if level:
             told = f"{name} = {level}", f"{percent(inside)}, of all {percent(every)}"
         else:
-            told = name, f"mean {number(inside, 3)}, of all {number(every, 3)}"
+            days = " days" if name.endswith(AGE) else ""
+            told = name, f"mean {number(inside, 3)}{days}, of all {number(every, 3)}{days}"
         found.append((*told, (inside - every) / spread))
     found.sort(key=lambda item: -abs(item[2]))
     return [list(item) for item in found[:SHOWN]]

@@ -43,6 +43,9 @@ FOLDS_ALIKE = False  # each fold numbers its segments anew
 EXCLUSIVE = True  # a row has one of the levels, where there are any
 HAS_PAST = False  # rows know earlier targets of their own: other columns may be missing
 READS_COLUMNS = True  # of a row, beside who and when
+DATES_IN_PARTS = False  # how long ago says it once; year and month would count it again
+FAR_VALUES = "which pull centres to them"  # what those of a column do
+TREATS_FAR = True  # whether models gain where a feature brings them nearer
 LIMIT = "min_silhouette"  # the answer that limits the primary metric
 BY_CHANCE, BY_ENTITY = "random", "group"  # the splits that are not by time
 MIN_ROWS = 50
@@ -163,7 +166,9 @@ def contrast(
     score: Floats, outputs: tuple[Output, ...]
 ) -> tuple[dict[str, Any], Callable[[Floats], Floats]]:
     """Return what of a row's score is explained: facts for the report, and it from scores."""
-    return {"clearness": float(clearness(score))}, clearness
+    found = float(clearness(score))
+    on = f"how clearly it belongs there, {found:.3f}, of 0 between two segments to 1 at a center"
+    return {"clearness": found, "on": on}, clearness
 
 
 def watched(scores: Floats) -> dict[str, NDArray[Any]]:

@@ -90,8 +90,9 @@ class Evidence(Compared):
             message += f"but resamples place only {interval(self.placed, share=True)} alike"
             yield Contradiction("ev.placed", "VAL-02", message)
         if self.most is not None and self.most < self.hoped:
-            message = f"{number(self.hoped)} a year are planned, but segments bring at most "
-            message += f"{number(self.most)} more than today"
+            least = f"{number(abs(self.most))} {self.currency}"
+            message = f"{number(self.hoped)} {self.currency} a year are planned, but at best "
+            message += f"segments bring {least} {'less' if self.most < 0 else 'more'} than today"
             yield Contradiction("ev.most", "VAL-02", message)
         if not self.tried:
             where = EXPERIMENT if EXPERIMENT in self.plan.blocks else SEGMENTS

@@ -51,11 +51,11 @@ def metrics(report: Report, project: Project) -> Report:
 def _numbers(tried: list[Report]) -> str:
     """Say how clear and how stable each number of segments is."""
     found = [
-        f"{number(item['segments'])} {number(item['silhouette'], 3)} and "
-        f"{number(item['stability'], 2)}"
+        f"{number(item['silhouette'], 3)} and {number(item['stability'], 2)} of "
+        f"{number(item['segments'])}"
         for item in tried
     ]
-    return f"; silhouette and stability by their number: {', '.join(found)}" if found else ""
+    return f"; silhouette and stability: {', '.join(found)}" if found else ""
 
 
 def _loosest(segments: list[Report]) -> str:

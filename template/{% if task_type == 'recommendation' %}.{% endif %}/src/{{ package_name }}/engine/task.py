@@ -25,6 +25,9 @@ EXCLUSIVE = True  # a row has one of the levels, where there are any
 LOOKS_BACK, FEW_ROWS = (100, 30), 100_000  # items of the history; of more rows the fewer
 HAS_PAST = True  # rows know earlier targets of their own: other columns may be missing
 READS_COLUMNS = False  # who and when tell the history, and nothing else is asked for
+DATES_IN_PARTS = True  # year, month, day and weekday beside how long ago it was
+FAR_VALUES = "which trees do not mind"  # what those of a column do
+TREATS_FAR = True  # whether models that add columns up gain where a feature brings them nearer
 LARGEST = 2**24 - 1  # number of an item: float32 holds no larger whole numbers one by one
 # A ranking: the items, the best first, then the score of each.
 RANKING = tuple(f"{what}_{place}" for what in ("item", "score") for place in range(1, LENGTH + 1))

@@ -1,5 +1,6 @@
 """Clusters as plain data: the space that rows are compared in, cells of it, and names for them."""
 
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from .scorer import FeatureSpec
 CAP = 5.0  # deviations beyond which a number is not farther away
 NORMAL = 1.349  # interquartile range of a standard normal
 UNLIKE = 0.5  # standard deviations from which on a segment is named by a number
+AGE = ".elapsed"  # behind the name of a date: days since then
 NAMED = 2  # numbers in a name, and one more where two names would be equal
 FAR = 3.5  # robust deviations beyond which a distance is unusual
 ROBUST = 1.4826  # standard deviations of a normal distribution in its median deviation
@@ -27,9 +29,10 @@ class Space(NamedTuple):
     """Numbers in robust deviations, held within CAP and standardised; levels as columns of 0 and 1.
 
     `center`, `spread` (numbers,) are the median and the interquartile range as that of a normal
-    distribution; `mean`, `scale` those of the deviations. A missing number lies at the median. A
-    table for each category has a row for each code, weighed so that a category varies as a number,
-    and `shares` (codes,) are how frequent each is.
+    distribution; `mean`, `scale` those of the deviations. A missing number lies at the median. What
+    is made of one column, such as the topics of a text, varies together as one number. A table for
+    each category has a row for each code, weighed so that a category varies as a number, and
+    `shares` (codes,) are how frequent each is.
     """
 
     names: tuple[str, ...]
@@ -102,7 +105,8 @@ def space(x: Matrix, spec: FeatureSpec) -> Space:
         every.append(shares)
         varies = 1 - float(shares @ shares)
         tables.append(np.eye(size) / varies**0.5 if varies > 1e-9 else np.zeros((size, size)))
-    scale = np.where(scale > 0, scale, 1.0)
+    made = Counter(item.column for item in spec.numeric)
+    scale = np.where(scale > 0, scale, 1.0) * np.sqrt([made[i.column] for i in spec.numeric])
     mean, names = moved.mean(axis=0), tuple(spec.names)
     return Space(names, center, spread, mean, scale, tuple(tables), tuple(every))
 
@@ -256,11 +260,7 @@ def named(learnt: Space, centers: Floats) -> tuple[str, ...]:
     for center in centers:
         away = _unlike(learnt, center)
         order = np.argsort(-np.abs(away), kind="stable")
-        words = [
-            f"{_word(learnt, place, away[place])} {learnt.names[place]}"
-            for place in order
-            if abs(away[place]) >= UNLIKE
-        ]
+        words = [_said(learnt, place, away[place]) for place in order if abs(away[place]) >= UNLIKE]
         name = ", ".join(words[:NAMED]) or "near the average"
         if name in found:
             name = ", ".join(words[: NAMED + 1]) or name
@@ -280,7 +280,10 @@ def _unlike(learnt: Space, center: Floats) -> Floats:
     return np.concatenate([center[:wide], np.array(sizes)])
 
 
-def _word(learnt: Space, place: int, away: float) -> str:
+def _said(learnt: Space, place: int, away: float) -> str:
+    name = learnt.names[place]
     if place >= len(learnt.center):
-        return "other"
-    return "high" if away > 0 else "low"
+        return f"other {name}"
+    if name.endswith(AGE):  # of a date
+        return f"{'early' if away > 0 else 'late'} {name.removesuffix(AGE)}"
+    return f"{'high' if away > 0 else 'low'} {name}"

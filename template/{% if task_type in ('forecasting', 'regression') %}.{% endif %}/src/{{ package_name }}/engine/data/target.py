@@ -12,6 +12,7 @@ from ..formats import number
 from ..model.output import Output
 from . import alone
 from .contract import Column
+from .marks import MIN_ROWS, marks
 
 # Of a group of rows, for the trend: mean, median, and where 80 % of the values lie.
 AGGREGATES = (
@@ -23,8 +24,6 @@ AGGREGATES = (
 NOTHING = 0.0  # association of a column that says nothing about the target
 SURE = 0.98  # R² of one column that no honest feature reaches
 STRIKING = 0.9  # R² that is suspect when every other column errs four times as much
-MIN_ROWS = 20  # fewer rows say nothing
-FEW_VALUES = 10  # fewer different values are rather classes or marks
 FAR = 10  # an absurd value lies this many times as far from the median as 99 % of the rows
 ROWS_PER_FEATURE = 20  # Harrell 2015, Regression Modeling Strategies, 4.4: 10 to 20
 TAIL = 0.005  # values beyond these quantiles count as the quantile: no outlier decides alone
@@ -78,23 +77,6 @@ def absurd(y: pl.Series) -> pl.Series:
     distance = (y - y.median()).abs()
     limit = distance.quantile(0.99, "lower") or 0.0
     return y.filter(distance > FAR * limit) if limit else y.clear()
-
-
-def marks(y: pl.Series) -> pl.Series:
-    """Return repeated values at one end, far from all others, as -1 or 9999 for "unknown"."""
-    if len(y) < MIN_ROWS:
-        return y.clear()
-    least, most = max(3, len(y) // 1000), len(y) // 2
-    for end in (y.min(), y.max()):
-        same, others = y.filter(y == end), y.filter(y != end)
-        if not least <= len(same) <= most or others.n_unique() < FEW_VALUES:
-            continue
-        low, high = others.min(), others.max()
-        gap = min(abs(end - low), abs(end - high))  # type: ignore[operator, arg-type]
-        spread = others.quantile(0.75) - others.quantile(0.25)  # type: ignore[operator]
-        if gap > 3 * spread or (end < 0 <= low):  # type: ignore[operator]
-            return same
-    return y.clear()
 
 
 def profile(y: pl.Series) -> dict[str, Any]:

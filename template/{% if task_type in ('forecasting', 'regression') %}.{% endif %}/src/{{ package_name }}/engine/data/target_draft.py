@@ -11,7 +11,8 @@ from ..formats import count, number
 from . import personal
 from .candidate import Candidate, short
 from .contract import Kind
-from .target import FEW_VALUES, absurd, marks
+from .marks import FEW_VALUES, doubt, marks
+from .target import absurd
 
 DEFINED = "number for each row"
 # An amount as people write it, and the marks around it that make it text.
@@ -116,10 +117,7 @@ def _doubts(target: Candidate, y: pl.Series, unit: str) -> Iterator[str]:
     if not unit:
         yield "what is its unit? Errors and intervals are told in it: draft again with --unit"
     if len(same := marks(known)):
-        yield (
-            f"{number(same[0])} in {count(len(same), 'row')}, far from all others: if it stands "
-            "for a missing value, leave it empty in the source"
-        )
+        yield doubt(same)
     if len(far := absurd(known)):
         worst = number(far[(far - known.median()).abs().arg_max()])  # type: ignore[index]
         yield (

@@ -1,0 +1,46 @@
+"""Values that hardly are what they say: marks such as -999, and levels that differ in capitals."""
+
+import polars as pl
+
+from ..formats import count, number
+
+MIN_ROWS = 20  # fewer rows say nothing
+FEW_VALUES = 10  # fewer different values are rather classes or marks
+
+
+def marks(values: pl.Series) -> pl.Series:
+    """Return repeated values at one end, far from all others, as -1 or 9999 for "unknown"."""
+    if len(values) < MIN_ROWS:
+        return values.clear()
+    least, most = max(3, len(values) // 1000), len(values) // 2
+    for end in (values.min(), values.max()):
+        same, others = values.filter(values == end), values.filter(values != end)
+        if not least <= len(same) <= most or others.n_unique() < FEW_VALUES:
+            continue
+        low, high = others.min(), others.max()
+        gap = min(abs(end - low), abs(end - high))  # type: ignore[operator, arg-type]
+        spread = others.quantile(0.75) - others.quantile(0.25)  # type: ignore[operator]
+        if gap > 3 * spread or (end < 0 <= low):  # type: ignore[operator]
+            return same
+    return values.clear()
+
+
+def doubt(same: pl.Series) -> str:
+    """Return what to look at where a value may be a mark."""
+    return (
+        f"{number(same[0])} in {count(len(same), 'row')}, far from all others: if it stands "
+        "for a missing value, leave it empty in the source"
+    )
+
+
+def spelled(levels: pl.Series) -> str:
+    """Return which levels differ in capitals or blanks alone; "" where none do."""
+    known = levels.unique().sort()
+    bare = known.str.strip_chars().str.to_lowercase()
+    again = known.filter(bare.is_duplicated())
+    if again.is_empty():
+        return ""
+    first = known.filter(bare == again[0].strip().lower())
+    more = "" if len(again) == len(first) else f", and {len(again) - len(first)} more"
+    named = " and ".join(repr(level[:40]) for level in first)
+    return f"{named} differ in capitals alone{more}: they count as different; mend the source"
