@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from .. import dialect, pixels, privacy, progress, storage
 from ..errors import ProjectError
 from ..formats import number
-from ..model.glances import Glance
-from ..model.patches import Patches
+from ..model.looking import Looking
 from ..model.texts import Words
 from ..settings import Project
 from . import contract as contracts
@@ -109,7 +108,7 @@ def side(project: Project) -> int:
 
 def side_of(scorer: "Scorer") -> int:
     """Return the pixels of a side that a bundle was trained with."""
-    sides = [m.side for m in scorer.words if isinstance(m, Patches | Glance)]
+    sides = [m.side for m in scorer.words if isinstance(m, Looking)]
     return max(sides, default=1)
 
 
@@ -278,7 +277,7 @@ def shown(scorer: "Scorer", frame: pl.DataFrame, row: int, personal: set[str]) -
     found = {}
     for feature, model in zip(scorer.spec.words, scorer.words, strict=True):
         value = frame[feature.column][row]
-        if not isinstance(model, Patches | Glance) or feature.column in personal or not value:
+        if not isinstance(model, Looking) or feature.column in personal or not value:
             continue
         number = int(np.argmax(model.sums(value)))
         falls = model.covered(value, number)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .. import pixels
 from ..errors import ProjectError
 from . import stored_arrays
-from .looking import Looking
+from .looking import Looking, resized
 from .sessions import session
 from .texts import TextFeature
 from .weighed import Parts, Single, Weighed, of_length_one, parts_of
@@ -36,13 +36,7 @@ class Prepared(NamedTuple):
 
     def of(self, found: pixels.Pixels) -> Single:
         """Return the input, shape (1, 3, size, size) or (1, size, size, 3)."""
-        if len(found) != self.size:
-            from PIL import Image
-
-            square = Image.fromarray(found).resize(
-                (self.size, self.size), Image.Resampling.BILINEAR
-            )
-            found = np.asarray(square)
+        found = resized(found, self.size)
         if self.colours == "bgr":
             found = found[:, :, ::-1]
         scaled = found.astype(np.float32) / np.float32(255)

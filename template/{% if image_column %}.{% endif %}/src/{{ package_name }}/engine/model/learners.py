@@ -3,10 +3,11 @@
 from .backbones import Network, NetworkTopics
 from .embeddings import Sentences, SentenceTopics
 from .shapes import PatchTopics, PatchWeights
+from .trained import TrainedNetwork
 from .words import OfText, Topics, Words
 
 __all__ = ["LEARNERS", "Network", "NetworkTopics"]
-__all__ += ["SentenceTopics", "Sentences", "Topics", "Words"]
+__all__ += ["SentenceTopics", "Sentences", "Topics", "TrainedNetwork", "Words"]
 
 LEARNERS: dict[str, tuple[type[OfText], type[OfText]]] = {
     "text": (Words, Topics),

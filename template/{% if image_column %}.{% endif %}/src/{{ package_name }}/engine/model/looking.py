@@ -10,11 +10,24 @@ from .. import pixels
 WINDOWS = 4  # a side, of what is covered to see what matters
 
 
+def resized(found: pixels.Pixels, size: int) -> pixels.Pixels:
+    """Return pixels (side, side, 3) at another size of a side."""
+    if len(found) == size:
+        return found
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(found).resize((size, size), Image.Resampling.BILINEAR))
+
+
 class Looking(ABC):
-    """What makes `width` numbers of an image, which it reads with `side` pixels a side."""
+    """What makes `width` numbers of an image, which it reads with `side` pixels a side.
+
+    `channels` is 1 where it sees grey values alone.
+    """
 
     side: int
     width: int
+    channels: int = 3
 
     @abstractmethod
     def of(self, found: pixels.Pixels) -> list[float]:

@@ -60,7 +60,7 @@ class Patches(Looking):
 
     def __init__(self, filters: Filters, weights: Single, intercept: Single) -> None:
         self.filters, self.weights, self.intercept = filters, weights, intercept
-        self.side, self.width = filters.side, len(intercept)
+        self.side, self.width, self.channels = filters.side, len(intercept), filters.channels
 
     def of(self, found: pixels.Pixels) -> list[float]:
         """Return the numbers of pixels (side, side, 3)."""

@@ -5,10 +5,12 @@ from functools import partial
 import numpy as np
 
 from .. import pixels
-from . import glances, patches, sentences, texts, ways
+from . import glances, patches, sentences, sights, texts, ways
 from .glances import Glance
+from .looking import Looking
 from .patches import Patches
 from .sentences import Meaning
+from .sights import Sight
 from .texts import Reader, Words
 from .ways import Way
 
@@ -17,6 +19,7 @@ WAYS = {
     ("text", "sentences"): Way(sentences.FILE, Meaning, sentences.content, sentences.read),
     ("image", ""): Way(patches.FILE, Patches, patches.content, patches.read),
     ("image", "backbone"): Way(glances.FILE, Glance, glances.content, glances.read),
+    ("image", "trained"): Way(sights.FILE, Sight, sights.content, sights.read),
 }
 FILES = tuple(way.file for way in WAYS.values())
 content, read = partial(ways.content, WAYS), partial(ways.read, WAYS)
@@ -25,10 +28,9 @@ GOLDEN_EDGE = 5  # pixels that a golden image is larger, so that it is brought t
 
 def drawn(model: Reader, rows: int, rng: np.random.Generator) -> list[str]:
     """Return values that nobody sent: drawn words and rare characters, or drawn noise."""
-    if not isinstance(model, Patches | Glance):
+    if not isinstance(model, Looking):
         return ways.drawn(model, rows, rng)
-    channels = model.filters.channels if isinstance(model, Patches) else 3
-    return [_noise(model.side + GOLDEN_EDGE, channels, rng) for _ in range(rows)]
+    return [_noise(model.side + GOLDEN_EDGE, model.channels, rng) for _ in range(rows)]
 
 
 def _noise(side: int, channels: int, rng: np.random.Generator) -> str:
