@@ -662,7 +662,7 @@ def test_a_failed_gate_of_the_model_closes_its_gate(measured: Project) -> None:
     assert "EVAL-03 the gate of the model failed: roc_auc is 0.81" in said
     assert (
         "the measured value a year may be zero or a loss: 53\u00a0119 (-89\u00a0833 to "
-        "193\u00a0272)" in said
+        "193\u00a0272) EUR" in said
     )
     assert not {"EVAL-03", "VAL-02"} & {id for id, _ in errors(measured, "G2")}
     warned = {f.message.rpartition("(")[2] for f in check.check(measured) if f.level == "warning"}

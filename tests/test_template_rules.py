@@ -364,3 +364,9 @@ def test_questions_that_nobody_is_asked_compile_little(
     texts = [source for name, source in compiled if not name]
     answers = [name for name in worker.answers.combined if name in worker.template.questions_data]
     assert sum(map(len, texts)) < 550 * len(answers)
+
+
+def test_amounts_in_reasons_have_a_currency() -> None:
+    for file in [*(ROOT / "questions").glob("**/rules.yaml")]:
+        bare = re.findall(r"\{num\([^}]*\)\} a (?:year|month).{,40}", file.read_text("utf-8"))
+        assert bare == [], f"{file.parent.name}: which currency?"

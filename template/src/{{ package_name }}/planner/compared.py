@@ -234,7 +234,7 @@ class Compared(ABC):
             message = f"{self.plan.named(metric)} is {found}; the plan asks for {asked} by now"
             yield Contradiction("ev.limit", "EVAL-03", message, closes=True)
         if self.worth and (message := loss(self.worth)):
-            yield Contradiction("ev.loss", "VAL-02", message, closes=True)
+            yield Contradiction("ev.loss", "VAL-02", f"{message} {self.currency}", closes=True)
         p99 = self.bench.get("single_row_ms", {}).get("p99")
         if p99 is not None and limit is not None and p99 > limit:
             message = f"99 % of requests within {number(limit)} ms are planned, {number(p99, 1)} ms"
@@ -277,15 +277,18 @@ class Compared(ABC):
     def _of_the_value(self) -> Iterator[Contradiction]:
         worth = self.worth
         if worth and worth["high"] is not None and worth["high"] < self.hoped:
-            message = f"{number(self.hoped)} a year are planned, measured are {interval(worth)}"
+            message = f"{number(self.hoped)} {self.currency} a year are planned, measured are "
+            message += f"{interval(worth)} {self.currency}"
             yield Contradiction("ev.value", "VAL-02", message)
         gap = self.answers["yearly_gap"] + self.answers["indirect_gap"]
         if worth and worth["low"] is not None and worth["low"] > gap:
-            message = f"{interval(worth)} a year were measured, but the problem costs "
-            yield Contradiction("ev.gap", "VAL-02", f"{message}{number(gap)}: one is wrong")
+            message = f"{interval(worth)} {self.currency} a year were measured, but the problem "
+            message += f"costs {number(gap)} {self.currency}: one is wrong"
+            yield Contradiction("ev.gap", "VAL-02", message)
         even = self.plan.computed["VAL-01"]["break_even_benefit"].value
         if worth and even is not None and worth["value"] < 12 * even:
-            message = f"{number(worth['value'])} a year were measured, below {number(12 * even)} "
+            message = f"{number(worth['value'])} {self.currency} a year were measured, below "
+            message += f"{number(12 * even)} {self.currency}: "
             sure = worth["high"] is not None and worth["high"] < 12 * even
             message += "the net present value is negative"
             yield Contradiction("ev.break_even", "VAL-01", message, closes=sure)
