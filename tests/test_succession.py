@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import yaml
 from helpers import bundles as small
 
 from package_name.engine import steps, storage
@@ -50,6 +51,26 @@ def test_a_version_that_is_worse_beyond_chance_needs_to_be_forced(tmp_path: Path
 
     told, _ = beside(made, small.train(made, table=small.frame(1600, seed=5)))
     assert told is None  # other test rows, from which the champion may have learnt
+
+
+def test_after_a_month_both_are_held_against_rows_that_are_later_than_what_they_learnt(
+    tmp_path: Path,
+) -> None:
+    """Rows have come, so the test rows are others; one that the champion knew makes it silent."""
+    made = small.project(tmp_path)
+    document = yaml.safe_load(made.contract_path.read_text(encoding="utf-8"))
+    (role,) = document["schema"][0]["properties"][4]["customProperties"]
+    role["value"] = "time"
+    storage.write_text(made.contract_path, yaml.safe_dump(document))
+    table = small.frame(2400).sort("since", maintain_order=True)
+    registry.promote(made, small.train(made, table=table[:1600]))
+    told, _ = beside(made, small.train(made, table=table[600:]))  # tests 1500 to 2400
+    assert told is not None and told["version"] == "v1"
+    wrong = pl.concat([table[600:1500].with_columns(~pl.col("y")), table[1500:]])
+    told, (warning,) = beside(made, small.train(made, table=wrong))
+    assert told is not None and told["worse"] and "on the same test rows" in warning
+    told, _ = beside(made, small.train(made, table=table[:1000]))  # tests 500 to 1000
+    assert told is None
 
 
 def test_a_promotion_that_was_refused_is_tried_again(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from helpers import package  # noqa: F401  makes `package_name` importable
 
 from package_name import features, models
 from package_name.engine import monitoring, resampling, storage, task
-from package_name.engine.data import contract
+from package_name.engine.data import contract, kept
 from package_name.engine.features import encode
 from package_name.engine.model import bundle, graph, registry
 from package_name.engine.model.head import Head
@@ -118,8 +118,13 @@ def train(
         "run": f"run-{version}",
     }
     profile = monitoring.reference(test, agreed, p, labels(test))
-    split = {"development_rows": len(fit), "test_rows": len(test), "valid_rows": len(table)}
+    split: dict[str, Any] = {
+        "development_rows": len(fit),
+        "test_rows": len(test),
+        "valid_rows": len(table),
+    }
     split["test_sha256"] = storage.sha256(processed / "test.parquet")
+    split["learnt_until"] = kept.last_time(fit, agreed)
     bundle.save(
         folder,
         predictor,

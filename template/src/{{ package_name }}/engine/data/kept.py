@@ -20,13 +20,13 @@ WIDEST = 200  # numbers of one row
 class Kept(NamedTuple):
     """What training needs at its end.
 
-    Both parts as Parquet, what the report tells of the test, rows that prove the graph, and the
-    features of the rows that a fold tests.
+    Both parts as Parquet, what the report tells of the test and of the last row to learn from, rows
+    that prove the graph, and the features of the rows that a fold tests.
     """
 
     development: bytes
     test: bytes
-    told: dict[str, float]
+    told: dict[str, Any]
     parity: pl.DataFrame
     served: pl.DataFrame
 
@@ -53,6 +53,14 @@ def told(part: str, y: NDArray[Any]) -> dict[str, Any]:
     return {f"{part}_{name}": value for name, value in task.summary(y).items()}
 
 
+def last_time(rows: pl.DataFrame, agreed: Contract) -> str | None:
+    """Return the last time of rows in ISO 8601; None where the contract has no such column."""
+    if agreed.time is None:
+        return None
+    found = rows.select(pl.col(agreed.time.name).cast(pl.Datetime("us")).max()).item()
+    return None if found is None else str(found.isoformat())
+
+
 def keep(
     development: pl.DataFrame,
     test: pl.DataFrame,
@@ -66,7 +74,10 @@ def keep(
     return Kept(
         development=validation.parquet(development.select(columns)),
         test=validation.parquet(test.select(columns)),
-        told=told("test", targets.values(test, agreed.target)),
+        told={
+            **told("test", targets.values(test, agreed.target)),
+            "learnt_until": last_time(development, agreed),
+        },
         parity=development.sample(min(PARITY_ROWS, len(development)), seed=seed, shuffle=True),
         served=development[tested].select(column.name for column in agreed.features),
     )

@@ -1,8 +1,10 @@
 """Whether a version is worse than the champion that it would replace, on the same test rows."""
 
+import datetime as dt
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from .. import metrics, resampling, storage, task
 from ..data import contract
@@ -28,8 +30,8 @@ def judged(
     """Return how a version does beside the champion, None where that cannot be told.
 
     Both are scored on the same resamples. It cannot be told without another champion, of one with
-    another target, and of one that was tested by other rows: it may have learnt from these. A
-    version that does worse is added to `warnings`.
+    another target, and of one that may have learnt from these rows: it was tested by others, which
+    were not all later than what it learnt from. A version that does worse is added to `warnings`.
     """
     champion, version = registry.read(project).champion, scorer.version
     if champion in (None, version):
@@ -39,7 +41,7 @@ def judged(
         trained = storage.read_json(folder / "training.json", dict[str, Any])
         before = Scorer.load(folder, threads=project.config.training.threads)
         same = contract.read(folder / "contract.odcs.yaml").target == agreed.target
-        if not same or trained["split"].get("test_sha256") != tested.sha256:
+        if not same or not _unseen(trained["split"], tested, agreed):
             return None
         x, y, _ = task.probed(
             matrix_for(before, tested.frame),
@@ -68,3 +70,13 @@ def judged(
     if gain.value < 0:
         warnings.append(f"{version} is {said}")
     return {"version": champion, **gain._asdict(), "worse": bool(gain.high < 0), "said": said}
+
+
+def _unseen(split: dict[str, Any], tested: Tested, agreed: Contract) -> bool:
+    """Whether none of the test rows is among those that a version has learnt from."""
+    if split.get("test_sha256") == tested.sha256:
+        return True
+    if agreed.time is None or (until := split.get("learnt_until")) is None:
+        return False
+    times = tested.frame[agreed.time.name].cast(pl.Datetime("us"))
+    return not times.has_nulls() and bool((times > dt.datetime.fromisoformat(until)).all())
