@@ -2,6 +2,7 @@
 
 import datetime as dt
 import re
+import threading
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,7 @@ import yaml
 from helpers import bundles
 
 from package_name import features, models, splitting
-from package_name.engine import explaining, monitoring, privacy
+from package_name.engine import explaining, monitoring, privacy, threads
 from package_name.engine.data import contract, drafting, duplicates, validation
 from package_name.engine.data import texts as columns
 from package_name.engine.data.wording import TOPICS, written
@@ -473,3 +474,25 @@ def test_the_log_masks_texts() -> None:
         )[0]
     )
     assert found["features"] == {"said": "call (number)", "age": 3.0}
+
+
+@pytest.mark.parametrize("rows", [0, 7, 100, 151])
+def test_texts_of_a_file_are_read_in_order_by_all_processors(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "cores", lambda: 3)
+    together = threading.Barrier(min(3, max(1, rows // 50)), timeout=20)
+    begun = threading.local()
+
+    class Slow:
+        def sums(self, text: str | None, /) -> list[float]:
+            if not hasattr(begun, "at"):
+                begun.at = together.wait()  # breaks where fewer threads read than may
+            return [float(text), -float(text)] if text else [np.nan, np.nan]
+
+    frame = pl.DataFrame({"said": [None, *map(str, range(rows))][:rows]}, {"said": pl.String})
+    spec = FeatureSpec((), (), words=(texts.TextFeature("w", "said", ("w.1", "w.2")),))
+    found = with_words(frame, spec, [Slow()])
+    expected = [None, *range(rows)][:rows]
+    assert found["w.1"].fill_nan(None).to_list() == expected
+    assert found["w.2"].fill_nan(None).to_list() == [v if v is None else -v for v in expected]

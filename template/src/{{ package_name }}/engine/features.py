@@ -1,15 +1,18 @@
 """Execute features: from checked columns to the model's matrix, one way for every row."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import task
+from . import task, threads
 from .dialect import level
 from .model.scorer import MICROSECONDS_A_DAY, FeatureSpec, NumericFeature
 from .model.texts import Reader
+
+FEW_VALUES = 50  # that one thread reads sooner than several are started
 
 
 def encode(spec: FeatureSpec, frame: pl.DataFrame) -> NDArray[np.float32]:
@@ -37,10 +40,23 @@ def with_words(frame: pl.DataFrame, spec: FeatureSpec, models: Sequence[Reader])
     """Return rows with the numbers that are made of their texts."""
     columns = []
     for feature, words in zip(spec.words, models, strict=True):
-        sums = list(map(words.sums, frame[feature.column].to_list()))
+        sums = _read(words, frame[feature.column].to_list())
         found = np.array(sums, dtype=np.float64).reshape(-1, len(feature.made))
         columns += [pl.Series(name, found[:, n]) for n, name in enumerate(feature.made)]
     return frame.with_columns(columns)
+
+
+def _read(words: Reader, values: list[str | None]) -> list[list[float]]:
+    """Return the numbers of each value; pretrained models leave Python while they compute them."""
+    workers = min(threads.workers(0), max(1, len(values) // FEW_VALUES))
+    size = max(1, -(-len(values) // workers))
+    parts = [values[start : start + size] for start in range(0, len(values), size)]
+    with ThreadPoolExecutor(workers) as pool:
+        return [
+            sums
+            for part in pool.map(lambda part: list(map(words.sums, part)), parts)
+            for sums in part
+        ]
 
 
 def moments(frame: pl.DataFrame, name: str) -> NDArray[np.int64]:
