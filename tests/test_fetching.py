@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -641,8 +642,32 @@ def test_a_topic_is_asked_from_the_last_load_on(project: Project, broker: Broker
     assert rows.select("customer", "calls").rows() == [("a", 7), ("b", 2), ("c", 3), ("d", 8)]
     assert rows["sent_at"].max() == dt.datetime(2026, 3, 1, 5)
     project = keep(project, server, table=topic, watermark={"column": "calls"})
-    ingest.run(project)
     assert "`sent` names the column" in refused(project)
+
+
+def test_a_topic_that_never_rests_is_read_to_where_it_was(project: Project, broker: Broker) -> None:
+    """Messages that come while it is read are left to the next load."""
+    topic, ending, told = broker.topic("busy", 2), threading.Event(), 50
+    told_by(broker, topic, *[(n % 24, f"c{n:02d}", n, 1.0, n % 2 == 0) for n in range(told)])
+
+    def go_on() -> None:
+        number = 0
+        while not ending.is_set():
+            number += 1
+            body = {"customer": f"new{number}", "calls": 1, "charge": 1.0, "left_us": True}
+            broker.send(topic, {"value": body, "key": b"%d" % number})
+
+    writer = threading.Thread(target=go_on)
+    writer.start()
+    try:
+        keep(project, {"server": "shop", "type": "kafka", "host": broker.address}, table=topic)
+        began = time.monotonic()
+        rows = ingest.run(Project(project.root))["rows"]
+        assert time.monotonic() - began < 25
+    finally:
+        ending.set()
+        writer.join()
+    assert told <= rows < told + 2000
 
 
 @pytest.mark.parametrize(
@@ -651,6 +676,7 @@ def test_a_topic_is_asked_from_the_last_load_on(project: Project, broker: Broker
         ({"table": "nothing_here"}, "topic nothing_here: "),
         ({"table": ""}, "`table` must name the topic"),
         ({"table": "broken"}, "message broken/0/1 is no JSON object"),
+        ({"table": "deep"}, "message deep/0/0 is no JSON object"),
         ({"table": "empty"}, "the source has no rows"),
         ({"table": "broken", "user": "me", "mechanism": "NONE"}, "topic broken: "),
         ({"table": "broken", "tls": True, "tlsCa": "nowhere.pem"}, "topic broken: "),
@@ -660,8 +686,10 @@ def test_a_topic_that_cannot_be_read_is_told_in_one_line(
     project: Project, broker: Broker, said: dict[str, Any], why: str
 ) -> None:
     known = broker.admin.list_topics(timeout=5).topics
-    for name in {"broken", "empty"} - known.keys():
+    for name in {"broken", "deep", "empty"} - known.keys():
         broker.topic(name, 1)
+    if "deep" not in known:
+        told_by(broker, "deep", b'{"calls": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")
     if "broken" not in known:
         told_by(broker, "broken", (1, "a", 1, 1.0, True), b"[1, 2]")
     project = keep(project, {"server": "shop", "type": "kafka", "host": broker.address}, **said)

@@ -18,13 +18,14 @@ def messages(settings: dict[str, Any], topic: str, since: int | None = None) -> 
     messages carry. ProjectError when the broker, or the topic, does not give them.
     """
     kafka = driver("confluent_kafka", "kafka")
-    quiet = {"enable.auto.commit": False, "log_level": 0}
+    asked = {"enable.auto.commit": False, "enable.partition.eof": True, "log_level": 0}
+    asked |= {"auto.offset.reset": "error"}  # what is dropped meanwhile must not be left out
     try:
-        consumer = kafka.Consumer({"group.id": "ml-reader", **quiet, **settings})
+        consumer = kafka.Consumer({"group.id": "ml-reader", **asked, **settings})
         try:
             places = _places(kafka, consumer, topic, since)
             consumer.assign(list(places.values()))
-            yield from _until_the_end(kafka, consumer, topic, places)
+            yield from _until_the_end(kafka.KafkaError, consumer, topic, set(places))
         finally:
             consumer.close()
     except kafka.KafkaException as error:
@@ -43,31 +44,29 @@ def _places(kafka: Any, consumer: Any, topic: str, since: int | None) -> dict[in
         if since is not None and high > low:
             asked = kafka.TopicPartition(topic, number, since)
             (first,) = consumer.offsets_for_times([asked], timeout=REACH_SECONDS)
-            low = first.offset if first.offset >= 0 else high
+            if first.error:
+                raise ProjectError(f"topic {topic}: {first.error.str()}")
+            low = first.offset if first.offset >= 0 else high  # it has none so late
         if high > low:
             found[number] = kafka.TopicPartition(topic, number, low)
     return found
 
 
-def _until_the_end(kafka: Any, consumer: Any, topic: str, places: dict[int, Any]) -> Iterator[Any]:
-    ends = {
-        number: (consumer.get_watermark_offsets(place, timeout=REACH_SECONDS) or (0, 0))[1]
-        for number, place in places.items()
-    }
-    last = time.monotonic()
-    more = bool(ends)  # some brokers tell an end that is behind
-    while (ends or more) and time.monotonic() - last < PATIENCE_SECONDS:
-        some = consumer.consume(1000, 0.5)
-        more = bool(some)
-        for message in some:
-            if not message.error():
-                yield message
+def _until_the_end(errors: Any, consumer: Any, topic: str, left: set[int]) -> Iterator[Any]:
+    """Yield messages until each partition has told its end, or goes on with what came since."""
+    began, last = 1000 * time.time(), time.monotonic()
+    while left and time.monotonic() - last < PATIENCE_SECONDS:
+        for message in consumer.consume(1000, 0.5):
+            number, error = message.partition(), message.error()
+            if error and error.code() == errors._PARTITION_EOF:
+                left.discard(number)
+            elif error and error.code() not in (errors._ALL_BROKERS_DOWN, errors._TRANSPORT):
+                raise ProjectError(f"topic {topic}: {error.str()}")
+            elif not error and number in left:
                 last = time.monotonic()
-        left = [kafka.TopicPartition(topic, number) for number in ends]
-        ends = {
-            place.partition: ends[place.partition]
-            for place in (consumer.position(left) if left else ())
-            if place.offset < ends[place.partition]
-        }
-    if ends:
+                if message.timestamp()[1] > began:
+                    left.discard(number)
+                else:
+                    yield message
+    if left:
         raise ProjectError(f"topic {topic}: it sent nothing for {PATIENCE_SECONDS} seconds")

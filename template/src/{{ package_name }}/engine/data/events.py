@@ -25,11 +25,16 @@ def read(
     """Return the rows of a topic in the order of the times that its messages carry.
 
     `columns` (None: all) are kept. `since` is the highest time of the last load; of messages with
-    one time the order is that of partition and offset. A message without a value, as it deletes a
-    key of a compacted topic, is no row.
+    one time the order is that of partition and offset. A message without a value, by which a topic
+    deletes what it has of a key, is no row; the rows of this key stay.
     """
     found: list[tuple[tuple[int, int, int], dict[str, Any]]] = []
-    asked = None if since is None else _milliseconds(source, since)
+    if source.watermark and source.watermark.column != source.sent:
+        raise ProjectError(
+            f"{source.server}: a topic is asked by the time of its messages: `sent` names the "
+            "column that gets it, and the watermark must be this column"
+        )
+    asked = None if since is None else _milliseconds(since)
     for number, message in enumerate(
         topics.messages(_settings(source, secret), source.table, asked)
     ):
@@ -55,7 +60,7 @@ def read(
 def _row(source: Source, message: Any) -> dict[str, Any]:
     try:
         return decode(message.value())
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         place = f"{message.topic()}/{message.partition()}/{message.offset()}"
         raise ProjectError(
             f"{source.server}: message {place} is no JSON object: a topic is read whole or not"
@@ -77,11 +82,6 @@ def _settings(source: Source, secret: str) -> dict[str, Any]:
     return found
 
 
-def _milliseconds(source: Source, since: Any) -> int:
-    if not source.watermark or source.watermark.column != source.sent:
-        raise ProjectError(
-            f"{source.server}: a topic is asked by the time of its messages: `sent` names the "
-            "column that gets it, and the watermark must be this column"
-        )
+def _milliseconds(since: Any) -> int:
     moment = since if isinstance(since, dt.datetime) else dt.datetime.fromisoformat(str(since))
     return int(moment.replace(tzinfo=dt.UTC).timestamp() * 1000)
