@@ -23,7 +23,10 @@ settings.load_profile("same")
 providers._get_local_constants = lambda: providers._local_constants  # type: ignore[attr-defined]
 
 TIERS = {
-    "install": ("test_projects", "test_tutorial", "test_bounds", "test_schedulers"),
+    "install": (
+        *("test_projects", "test_tutorial", "test_bounds", "test_schedulers"),
+        "test_containers",
+    ),
     "project": (
         *("test_survival", "test_regression_project", "test_multiclass_project"),
         *("test_multilabel_project", "test_anomaly_project", "test_clustering_project"),

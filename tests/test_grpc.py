@@ -32,7 +32,7 @@ from package_name.engine import storage
 from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.model import registry
 from package_name.engine.model.scorer import Scorer, read_golden
-from package_name.engine.serving import batch, grpc, grpc_client, proto, rest, service
+from package_name.engine.serving import batch, grpc, grpc_client, proto, requests, rest, service
 from package_name.engine.settings import Project
 
 NIGHTLY = pytest.mark.nightly
@@ -260,7 +260,7 @@ def test_scoring_that_breaks_is_one_error_without_data(
         raise RuntimeError("Ms Example")
 
     with serving(project) as running:
-        monkeypatch.setattr(Scorer, "encode_rows", broken)
+        monkeypatch.setattr(Scorer, "read", broken)
         error = refused(running, running.request(ROW))
         assert error.code() == wire.StatusCode.INTERNAL and "Ms Example" not in error.details()
         assert "Ms Example" not in caplog.text and "RuntimeError in" in caplog.text
@@ -441,15 +441,46 @@ def test_a_model_that_the_interface_lacks_is_not_served(project: Project) -> Non
     assert path.is_file()
 
 
-def test_what_only_http_heeds_is_refused_in_one_line(
+def test_what_was_said_is_answered_where_scoring_breaks(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ML_SERVING__FALLBACK", "{probability: 0.1}")
-    with pytest.raises(ProjectError, match=r"serving\.fallback acts over HTTP only") as refused:
-        grpc.create_app(Project(project.root))
-    assert "\n" not in str(refused.value)
-    monkeypatch.setenv("ML_SERVING__FALLBACK", "{}")  # as it says
-    grpc.create_app(Project(project.root)).close()
+    monkeypatch.setattr(service, "TICK_SECONDS", 0.05)
+    made = configure(project, fallback={"probability": 0.25, "decision": False})
+
+    def breaks(*_: Any) -> None:
+        raise RuntimeError("no memory")
+
+    with serving(made) as running:
+        good = running.ask([ROW])
+        assert not good.get("fallback")
+        with monkeypatch.context() as patch:
+            patch.setattr(requests.Model, "predict", breaks)
+            told = running.ask([ROW | {"event_id": "mine"}, ROW])
+            body = running.request(ROW)
+            answers, code = running.call("PredictStream", body, body)
+            assert refused(running, b"\xff").code() is not None
+        assert told["fallback"] is True and told["model_version"] == good["model_version"]
+        for one in told["predictions"]:
+            assert (one["probability"], one.get("decision", False)) == (0.25, False)
+        assert told["predictions"][0]["event_id"] == "mine"
+        assert len(answers) == 2 and all(one.fallback for one in answers), code
+        assert "ml_fallback_answers_total 3.0" in running.metrics()
+        until(lambda: 'ml_requests_total{status="500"} 3.0' in running.metrics())  # for alerts
+    logged = "".join(p.read_text() for p in made.path("data/predictions").glob("*.jsonl"))
+    assert "mine" not in logged
+
+
+def test_a_fallback_that_cannot_be_told_is_refused_in_one_line(project: Project) -> None:
+    with pytest.raises(ProjectError, match="missing required field `decision`"):
+        grpc.create_app(configure(project, fallback={"probability": 0.1}))
+    made = configure(project, fallback={"probability": 0.25, "decision": False})
+    path = made.path(proto.FILE)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if '"fallback"' not in line))
+    with pytest.raises(ProjectError, match="cannot say so: run `ml grpc proto`") as caught:
+        grpc.create_app(made)
+    assert "\n" not in str(caught.value)
+    grpc.create_app(configure(made)).close()  # of an earlier time it goes on without one
 
 
 SECRET = "a secret of forty characters and no less"

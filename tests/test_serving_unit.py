@@ -469,14 +469,14 @@ def test_a_full_disk_costs_log_lines_but_no_answer(project):
 
 def test_scoring_that_breaks_is_one_500_without_data(project, caplog, monkeypatch):
     app = rest.create_app(project)
-    encode = Scorer.encode_rows
+    encode = Scorer.read
 
     def broken(self, rows):
         if any(row.f1 == 13 for row in rows):
             raise RuntimeError("unlucky value 13 of Ms Example")
         return encode(self, rows)
 
-    monkeypatch.setattr(Scorer, "encode_rows", broken)
+    monkeypatch.setattr(Scorer, "read", broken)
     with TestClient(app) as client:
         answer = client.post("/predict", json={"calls": 13}, headers={"x-request-id": "r13"})
         assert (answer.status_code, answer.json()["request_id"]) == (500, "r13")

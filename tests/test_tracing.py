@@ -110,7 +110,7 @@ def test_the_trace_of_a_caller_is_in_the_log_and_nothing_is_sent(
             assert client.post("/predict", json=ROW, headers=given).status_code == 200
         assert client.post("/explain", json=ROW, headers=headers[0]).status_code == 200
         with monkeypatch.context() as patch:
-            patch.setattr(Scorer, "encode_rows", lambda *_: 1 / 0)
+            patch.setattr(Scorer, "read", lambda *_: 1 / 0)
             answer = client.post("/predict", json=ROW, headers=headers[0])
             assert answer.status_code == 500 and f", trace {TRACE}: " in caplog.text
             assert TRACE not in answer.text
@@ -150,7 +150,7 @@ def test_a_collector_gets_the_parts_of_a_request(
             unsampled = {"traceparent": f"{PARENT[:-1]}0"}
             assert client.post("/predict", json=ROW, headers=unsampled).status_code == 200
             with monkeypatch.context() as patch:
-                patch.setattr(Scorer, "encode_rows", lambda *_: 1 / 0)
+                patch.setattr(Scorer, "read", lambda *_: 1 / 0)
                 assert client.post("/predict", json=ROW).status_code == 500
             client.post("/explain", json=ROW)
         with serving(project) as running:

@@ -20,11 +20,11 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
-from prometheus_client import start_http_server
+from prometheus_client import Counter, start_http_server
 
 from ..errors import ProjectError
 from ..settings import Project
-from . import access, proto
+from . import access, fallback, proto
 from .canary import Split
 from .refusal import Problem, Refused, refused, too_busy, too_slow
 from .requests import Model, Rows
@@ -73,6 +73,8 @@ class Calls(Split):
         self.interface = interface
         super().__init__(project)
         self.access = access.of(project)
+        told = self.telemetry.registry
+        self.fell_back = Counter("ml_fallback_answers", "Where scoring broke", registry=told)
         # As many calls are read at once as fit into what callers may hold.
         most = self.limits.max_held_mb // self.limits.max_body_mb
         self.places = asyncio.Semaphore(max(1, int(most)))
@@ -81,6 +83,12 @@ class Calls(Split):
     def load(self, folder: Path) -> Model:
         """Open a bundle; ProjectError when the interface lacks a column or an output of it."""
         model = super().load(folder)
+        is_said = proto.FALLBACK in self.interface.answers
+        if fallback.of(model, self.limits.fallback) and not is_said:
+            raise ProjectError(
+                f"serving.fallback: {proto.FILE} cannot say so: run `ml grpc proto`, then start "
+                "the service again"
+            )
         if proto.lacking(self.interface.messages, proto.made(model.scorer, keyed=False)):
             raise ProjectError(
                 f"{folder.name} has columns or outputs that {proto.FILE} lacks: run "
@@ -200,12 +208,15 @@ class Calls(Split):
             raise
         except Exception as error:  # whatever breaks in scoring, the caller gets an answer
             refusal = self.failure(request_id, error)
+            if rows and (told := fallback.of(model, self.limits.fallback)):
+                content = self._content(model, told(rows), **{proto.FALLBACK: True})
+                self.fell_back.inc()
         finally:
-            if refusal:
+            if refusal:  # a fallback counts as one: alerts go on
                 status, rows = refusal.status, ()
             self.note(model, start, status, request_id, rows, predictions)
             self.ended(status, model, len(rows))
-        return content, refusal
+        return content, None if content else refusal
 
     def _rows(self, model: Model, body: bytes) -> Rows:
         """Read a request; what its model does not use is left out, as protobuf does."""
@@ -232,7 +243,7 @@ class Calls(Split):
         beside = {of: v if isinstance(v, bool) else list(v) for of, v in beside.items()}
         return model.rows_of(objects, body, self.limits.max_rows, history, beside)
 
-    def _content(self, model: Model, predictions: Rows) -> bytes:
+    def _content(self, model: Model, predictions: Rows, **more: bool) -> bytes:
         to = self.interface
         found = []
         outputs = to.outputs_of(model)
@@ -240,6 +251,7 @@ class Calls(Split):
             values = {name: _plain(getattr(prediction, attribute)) for attribute, name in outputs}
             found.append(to.prediction(**values))
         numbers = {to.answers[n]: v for n, v in model.scorer.manifest.decision.items()}
+        numbers |= {to.answers[n]: v for n, v in more.items()}
         answer = to.response(model_version=model.scorer.version, predictions=found, **numbers)
         content: bytes = answer.SerializeToString()
         return content
@@ -362,11 +374,6 @@ class Server:
 
 def create_app(project: Project) -> Calls:
     """Return the service, ready for a server; ProjectError when there is no usable champion."""
-    if project.config.serving.fallback:
-        raise ProjectError(
-            "serving.fallback acts over HTTP only: for `ml grpc serve` set ML_SERVING__FALLBACK "
-            "to {}, and let callers keep their own"
-        )
     return Calls(project, proto.of(project))
 
 

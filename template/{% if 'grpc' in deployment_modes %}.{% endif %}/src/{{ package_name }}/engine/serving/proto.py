@@ -24,6 +24,7 @@ SERVICE = "PredictionService"
 TYPES = {"number": "double", "integer": "int64", "boolean": "bool"}  # of columns; others are texts
 SCALARS = {float: "double", int: "int64", bool: "bool", str: "string"}
 OURS = range(19_000, 20_000)  # numbers that protobuf keeps for itself
+FALLBACK = "fallback"  # of an answer, that it was made without the model
 NAME = r"[A-Za-z_]\w*"
 FIELD = re.compile(
     rf"(optional |repeated |)({NAME}) ({NAME}) = (\d+) "
@@ -73,7 +74,7 @@ Messages = dict[str, Message]
 def made(scorer: Scorer, *, keyed: bool = True) -> Messages:
     """Return the messages of a model, numbered in their order.
 
-    `keyed`: with what a model of an earlier file may lack, its other keys and a history.
+    `keyed`: with what a model of an earlier file may lack, its other keys, a history, a fallback.
     """
     manifest = scorer.manifest
     rows = [
@@ -92,6 +93,8 @@ def made(scorer: Scorer, *, keyed: bool = True) -> Messages:
         ("repeated", "Problem", "errors", "Of a refused request in a stream."),
         *(("", "double", name, "What decisions follow from.") for name in manifest.decision),
     ]
+    if keyed:
+        response.append(("", "bool", FALLBACK, "Scoring broke: what serving.fallback says."))
     problem = [
         ("optional", "int32", "row", "From 0; none: the request as a whole."),
         ("optional", "string", "field", ""),

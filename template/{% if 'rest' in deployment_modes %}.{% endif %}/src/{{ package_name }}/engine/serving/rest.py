@@ -108,7 +108,9 @@ class Http(Split):
             status, content = failure.status, failure.body(request_id)
             told = fallback.of(model, self.limits.fallback) if rows and not explains else None
             if told:
-                answered, content = 200, told(rows)
+                head = dict(zip(model.answer_type.__struct_fields__, model.head, strict=False))
+                said = {"fallback": True, **head, "predictions": told(rows)}
+                answered, content = 200, msgspec.json.encode(said)
                 self.fell_back.inc()
             rows = ()
         finally:

@@ -8,11 +8,11 @@ import msgspec
 from ..errors import ProjectError
 from .requests import Model, Rows
 
-Answer = Callable[[Rows], bytes]
+Answer = Callable[[Rows], Rows]
 
 
 def of(model: Model, said: dict[str, Any]) -> Answer | None:
-    """Return what makes the answer to rows without their scores, None where nothing is said.
+    """Return what makes predictions of rows without their scores, None where nothing is said.
 
     ProjectError for values that the model could not have answered.
     """
@@ -28,12 +28,10 @@ def of(model: Model, said: dict[str, Any]) -> Answer | None:
     except msgspec.ValidationError as error:
         raise ProjectError(f"serving.fallback: {error}: give {', '.join(names)}") from None
     values = [getattr(usual, name) for name in names]
-    head = dict(zip(model.answer_type.__struct_fields__, model.head, strict=False))
 
-    def answer(rows: Rows) -> bytes:
+    def answer(rows: Rows) -> Rows:
         keys = model.scorer.keys_of(rows)
         columns = [[value] * len(rows) for value in (*values, "")]
-        found = list(map(model.prediction_type, *columns, *keys))
-        return msgspec.json.encode({"fallback": True, **head, "predictions": found})
+        return list(map(model.prediction_type, *columns, *keys))
 
     return answer
