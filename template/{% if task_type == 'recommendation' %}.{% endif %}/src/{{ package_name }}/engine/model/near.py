@@ -25,12 +25,24 @@ class Near(NamedTuple):
 
     def speak(self, codes: Codes, top: Codes) -> Floats:
         """Return the weight of each item of a history for each in `top`, (rows, history, top)."""
+        rows, width = len(codes), len(self.places)
+        slots = np.full((rows, width), -1, np.int8)  # the column of an item in `top`
+        np.put_along_axis(slots, top, np.arange(top.shape[1], dtype=np.int8)[None], axis=1)
+        slots[:, -1] = -1
+        ranges = (np.arange(rows) * width)[:, None, None]
+        slot = slots.ravel()[self.places[codes] + ranges]
+        row, column, place = np.nonzero(slot >= 0)
         found = np.zeros((*codes.shape, top.shape[1]))
-        for column in range(codes.shape[1]):
-            places, weights = self.places[codes[:, column]], self.weights[codes[:, column]]
-            same = places[:, :, None] == top[:, None]
-            found[:, column] = (same * weights[:, :, None]).sum(axis=1)
+        found[row, column, slot[row, column, place]] = self.weights[codes[row, column], place]
         return found
+
+    def matrix(self) -> Any:
+        """Return the weights of each item for each and none, sparse (items + 1, items + 1)."""
+        from scipy import sparse
+
+        count, wide = self.places.shape
+        ends = np.arange(count + 1) * wide
+        return sparse.csr_matrix((self.weights.ravel(), self.places.ravel(), ends), (count, count))
 
     def shifted(self, by: int) -> "Near":
         """Return it with so many items, that have no neighbours, before all others."""

@@ -60,12 +60,14 @@ class Ranked(NamedTuple):
 
         Shape (rows, 3 * LENGTH + 1).
         """
-        parts, first = [], self._first() if isinstance(self.weights, Near) else []
+        parts: list[Floats] = []
+        is_near = isinstance(self.weights, Near)
+        first, spread = (self._first(), self.weights.matrix()) if is_near else ([], None)
         for n in range(0, len(x), ROWS):
             codes = self.codes(x[n : n + ROWS])
             known = (first_times(codes) & (codes < len(self.items))).sum(axis=1)
             if isinstance(self.weights, Near):
-                top, best = self._nearest(self.weights, codes, self._part(known), known, first)
+                top, best = self._nearest(spread, codes, self._part(known), known, first)
                 speak = self.weights.speak(codes, top)
             else:
                 top, best = self._best(self._near(self.weights, codes), codes, self._part(known))
@@ -135,26 +137,45 @@ class Ranked(NamedTuple):
         return [np.argsort(-each, kind="stable")[: task.LENGTH + history] for each in scores]
 
     def _nearest(
-        self, near: Near, codes: Codes, part: Floats, known: Codes, first: list[Codes]
+        self, spread: Any, codes: Codes, part: Floats, known: Codes, first: list[Codes]
     ) -> tuple[Codes, Floats]:
         """Return what `_best` does, looking at neighbours and at the items that lead without.
 
-        No other item can be in a list, as no weight is below 0.
+        No other item can be in a list, as no weight is below 0. `spread` is the neighbours' matrix.
         """
-        rows, width = len(codes), len(self.items) + 1
+        from scipy import sparse
+
+        (rows, wide), width = codes.shape, len(self.items) + 1
         ranges = np.arange(rows)[:, None] * width
-        weights = near.weights[codes] * (first_times(codes) * self.fades)[:, :, None]
-        flat = (near.places[codes] + ranges[:, :, None]).ravel()
-        lead = (np.stack([first[n] for n in known]) + ranges).ravel()
-        keys, place = np.unique(np.concatenate([flat, lead]), return_inverse=True)
-        total = np.bincount(place[: len(flat)], weights.ravel(), len(keys))
-        row, items = keys // width, keys % width
-        real = items < width - 1
-        keys, row, items, total = keys[real], row[real], items[real], total[real]
-        scores = self._score(total, part[row], items)
+        counts = (first_times(codes) * self.fades).ravel()
+        ends = np.arange(rows + 1) * wide
+        total = sparse.csr_matrix((counts, codes.ravel(), ends), (rows, width)) @ spread
+        row, items = np.repeat(np.arange(rows), np.diff(total.indptr)), total.indices
+        seen, there = np.zeros(rows * width, bool), np.zeros(rows * width, bool)
         if self.exclude:
-            scores = np.where(np.isin(keys, (codes + ranges).ravel()), SEEN, scores)
-        return _sorted(row, items, scores, rows)
+            seen[codes + ranges] = True
+        keys = row * width + items
+        there[keys] = True
+        there[width - 1 :: width] = True  # no item
+
+        def score(near: Floats, row: Codes, items: Codes) -> Floats:
+            scores = self._score(near, part[row], items)
+            return np.where(seen[row * width + items], SEEN, scores)
+
+        real = items < width - 1
+        row, items, near = row[real], items[real], total.data[real]
+        scores = score(near, row, items)
+        lengths = np.bincount(row, minlength=rows)
+        padded = np.full((rows, max(task.LENGTH, int(lengths.max(initial=0)))), -np.inf)
+        padded[row, np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)] = scores
+        least = np.partition(padded, -task.LENGTH, axis=1)[:, -task.LENGTH]
+        high = scores >= least[row]
+        lead = np.stack([first[n] for n in known])
+        other, place = np.nonzero(~there[lead + ranges])
+        others = lead[other, place]
+        row, items = np.concatenate([row[high], other]), np.concatenate([items[high], others])
+        added = score(np.zeros(len(others)), other, others)
+        return _sorted(row, items, np.concatenate([scores[high], added]), rows)
 
     def _told(self, codes: Codes, top: Codes, best: Floats, speak: Floats, known: Codes) -> Floats:
         reason = np.take_along_axis(codes, speak.argmax(axis=1), axis=1)
