@@ -15,6 +15,7 @@ package.recommendation()
 from recommendation_package import models, value  # noqa: E402
 from recommendation_package.engine import history, metrics, performance, privacy, task  # noqa: E402
 from recommendation_package.engine.data import (  # noqa: E402
+    kept,
     sample,
     signal,
     target,
@@ -473,6 +474,38 @@ def test_what_a_user_took_before_the_history_is_known_as_well(parts: SimpleNames
     assert (
         state.earlier("item", {"user": history.keys(few["user"])}, history.times(few["at"])) is None
     )
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_folds_leave_out_what_the_graph_leaves_out(
+    parts: SimpleNamespace, dense: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a user took before the history is in no list of cross-validation either."""
+    monkeypatch.setattr(models, "DENSE", 5000 if dense else 0)
+    past = PAST[:2]
+    frame = parts.frame
+    state = history.state_of(past, AGREED, frame)
+    spec = FeatureSpec(SPEC.numeric[:2], (), history=past)
+    short = parts.data._replace(x=parts.data.x[:, :2], spec=spec)
+    data = kept.asking(short, state, AGREED, frame)
+    assert kept.asking(short, None, AGREED, frame) is short
+    fitted = models.FITTERS["item_item"](data, 0, {"support": 2})
+    late = data.rows(np.arange(len(data.y))[-700:])
+    told, plain = fitted.told(late), fitted.predict(late.x)
+    assert (told[:, : task.LENGTH] != plain[:, : task.LENGTH]).any()
+    before = [set(items.tolist()) for items in late.beyond.values()]
+    assert not any(had & set(row) for had, row in zip(before, told[:, : task.LENGTH], strict=True))
+    content = graph.emit(
+        graph.Predictor((graph.Member(*fitted),), head.Head(10)), spec, encoded=True
+    )
+    wide = max(map(len, before))
+    earlier = np.full((len(before), wide), -1, np.int64)
+    for row, had in zip(earlier, late.beyond.values(), strict=True):
+        row[: len(had)] = had
+    (found,) = session(content).run(["items"], {"x": late.x, "earlier": earlier})
+    assert np.array_equal(found, told[:, : task.LENGTH])
+    whole = models.FITTERS["item_item"](data, 0, {"support": 2, "exclude": False})
+    assert np.array_equal(whole.told(late), whole.predict(late.x))
 
 
 def test_a_column_that_is_the_item_is_found(parts: SimpleNamespace) -> None:

@@ -14,7 +14,7 @@ from . import decision, features, models
 from .engine import history, metrics, monitoring, progress, reweighing, slices, storage, task, use
 from .engine.data import contract, validation
 from .engine.data import target as targets
-from .engine.data.kept import keep, remembered, taken, told
+from .engine.data.kept import asking, keep, remembered, taken, told
 from .engine.errors import ProjectError
 from .engine.features import encode, moments
 from .engine.folds import Split
@@ -152,7 +152,7 @@ def cross_validate(
             ]
     else:
         predictions = [
-            fit(project, name, data.rows(train), params).predict(data.x[valid])
+            fit(project, name, data.rows(train), params).told(data.rows(valid))
             for train, valid in parts.folds
         ]
     seconds = time.perf_counter() - started
@@ -217,7 +217,7 @@ def run(project: Project) -> dict[str, Any]:
     test, development = frame[parts.test], taken(frame, parts.development)
     tested = np.unique(np.concatenate([valid for _, valid in parts.folds]))
     kept = keep(development, test, tested, agreed, settings.seed)
-    data = development_data(project, development, agreed)
+    data = asking(development_data(project, development, agreed), state, agreed, development)
     again = reweighing.of(project, agreed, development, data.y, parts)
     del test, development
     x, y, places = task.probed(data.x, data.y, data.spec.measured, settings.seed)

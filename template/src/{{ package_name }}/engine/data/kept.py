@@ -6,7 +6,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .. import task
+from .. import history, task
+from ..model import wanted
+from ..model.fitting import Data
+from ..model.history import Beyond, State
 from ..settings import Project
 from . import target as targets
 from . import validation
@@ -46,6 +49,18 @@ def remembered(project: Project, oof: NDArray[np.float64]) -> NDArray[np.float64
         said = pl.DataFrame({f"p{place}": column for place, column in enumerate(columns)})
         validation.store(project, OUT_OF_FOLD, said)
     return oof
+
+
+def asking(data: Data, state: State | None, agreed: Contract, frame: pl.DataFrame) -> Data:
+    """Return the rows of a table as ones that look back beyond their features, as in use.
+
+    They are as they were where no model asks for it.
+    """
+    if state is None or not wanted.EARLIER:
+        return data
+    moments = history.times(frame[state.features[0].on])
+    asked = {by: history.keys(frame[by]) for by in state.events}
+    return data._replace(beyond=Beyond(state, agreed.target.name, asked, moments))
 
 
 def told(part: str, y: NDArray[Any]) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from .. import task, threads
 from ..formats import number
+from . import wanted
 from .derived import Recipe, Sees
+from .history import Beyond
 from .plain import Matrix, Model, Predict
 from .scorer import FeatureSpec
 
@@ -25,7 +27,8 @@ class Data(NamedTuple):
 
     `levels` are those of the target that a model answers one number each for, in the order of the
     codes in `y`; none of a single number. `recipe` makes further features, which are learnt anew
-    from the rows of each fit; `time` holds microseconds, shape (rows,).
+    from the rows of each fit; `time` holds microseconds, shape (rows,); `beyond` is what rows know
+    besides their features.
     """
 
     x: Matrix
@@ -35,11 +38,13 @@ class Data(NamedTuple):
     levels: tuple[str, ...] = ()
     recipe: Recipe | None = None
     time: NDArray[np.int64] | None = None
+    beyond: Beyond | None = None
 
     def rows(self, index: NDArray[np.intp]) -> "Data":
         """Return some of the rows."""
         time = None if self.time is None else self.time[index]
-        return self._replace(x=self.x[index], y=self.y[index], time=time)
+        beyond = None if self.beyond is None else self.beyond.rows(index)
+        return self._replace(x=self.x[index], y=self.y[index], time=time, beyond=beyond)
 
     def learnt(self, view: str) -> tuple["Data", Sees | None]:
         """Return the rows as one kind of model trains on them, and what it sees of other rows."""
@@ -81,6 +86,10 @@ class Fitted:
     def model(self) -> Model:
         """Plain data, made when they are first asked for."""
         return self._model() if callable(self._model) else self._model
+
+    def told(self, data: Data) -> NDArray[np.float64]:
+        """Return predictions of rows, by all that they know."""
+        return wanted.predicted(self, data.x, data.beyond)
 
     def of_columns(self, sees: Sees | None) -> "Fitted":
         """Return the model as one that predicts from the columns that `sees` is made of."""

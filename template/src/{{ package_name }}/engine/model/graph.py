@@ -11,9 +11,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from . import wanted
 from .builder import Graph, info, model_of
 from .derived import Sees
 from .head import Head
+from .history import Beyond
 from .plain import Forest, Linear, Link, Matrix, Model, Predict
 from .scorer import FeatureSpec
 from .stacking import Second
@@ -38,9 +40,9 @@ class Predictor(NamedTuple):
     head: Head = Head()
     second: Second | None = None
 
-    def predict(self, x: Matrix) -> NDArray[np.float64]:
+    def predict(self, x: Matrix, beyond: Beyond | None = None) -> NDArray[np.float64]:
         """Predict the score with the training libraries, shape (rows,) or (rows, outputs)."""
-        return self.head.apply(self._blend(x))
+        return self.head.apply(self._blend(x, beyond))
 
     def answers(self, x: Matrix) -> dict[str, NDArray[np.float64]]:
         """Return what the graph must repeat: outputs by name, of shape (rows,) or more."""
@@ -52,8 +54,8 @@ class Predictor(NamedTuple):
         pairs = zip(self.members, served, strict=True)
         return self._replace(members=tuple(m._replace(sees=sees) for m, sees in pairs))
 
-    def _blend(self, x: Matrix) -> NDArray[np.float64]:
-        predictions = [member.predict(x) for member in self.members]
+    def _blend(self, x: Matrix, beyond: Beyond | None = None) -> NDArray[np.float64]:
+        predictions = [wanted.predicted(member, x, beyond) for member in self.members]
         if self.second:
             return self.second.predict(predictions)
         shares = (member.share for member in self.members)

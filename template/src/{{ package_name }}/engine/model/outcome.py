@@ -118,7 +118,7 @@ def score(project: Project, y: NDArray[Any], p: Floats) -> float:
 def seen_score(project: Project, data: Data, predictor: graph.Predictor) -> float:
     """Score training rows, or GAP_ROWS of more."""
     data = data.rows(drawn(np.arange(len(data.y)), GAP_ROWS, project.config.training.seed))
-    return score(project, data.y, predictor.predict(data.x))
+    return score(project, data.y, predictor.predict(data.x, data.beyond))
 
 
 def spread(result: CrossValidated, parts: Split) -> float:
@@ -204,8 +204,8 @@ def learning_curve(
         points.append(
             {
                 "rows": len(rows),
-                "train": score(project, part.y, one.predict(part.x)),
-                "valid": score(project, data.y[valid], one.predict(data.x[valid])),
+                "train": score(project, part.y, one.told(part)),
+                "valid": score(project, data.y[valid], one.told(data.rows(valid))),
             }
         )
     return points

@@ -10,6 +10,7 @@ from onnx import TensorProto
 from .. import task
 from . import wanted
 from .builder import Graph
+from .history import Beyond
 from .near import Near, first_times
 from .plain import Matrix
 
@@ -55,26 +56,36 @@ class Ranked(NamedTuple):
             return np.full((len(x), 1), len(self.items))
         return placed(self.items, x[:, list(self.places)])
 
-    def predict(self, x: Matrix) -> Floats:
+    def predict(self, x: Matrix, beyond: Beyond | None = None) -> Floats:
         """Return items, their scores, reasons, and how many items of the history are known.
 
-        Shape (rows, 3 * LENGTH + 1).
+        Shape (rows, 3 * LENGTH + 1). What rows had before their histories is left out like these.
         """
         parts: list[Floats] = []
         is_near = isinstance(self.weights, Near)
         first, spread = (self._first(), self.weights.matrix()) if is_near else ([], None)
         for n in range(0, len(x), ROWS):
             codes = self.codes(x[n : n + ROWS])
+            had = self._had(codes, beyond and beyond.rows(slice(n, n + ROWS)))
             known = (first_times(codes) & (codes < len(self.items))).sum(axis=1)
             if isinstance(self.weights, Near):
-                top, best = self._nearest(spread, codes, self._part(known), known, first)
+                top, best = self._nearest(spread, codes, had, self._part(known), known, first)
                 speak = self.weights.speak(codes, top)
             else:
-                top, best = self._best(self._near(self.weights, codes), codes, self._part(known))
+                top, best = self._best(self._near(self.weights, codes), had, self._part(known))
                 speak = self.weights[codes[:, :, None], top[:, None]]  # rows, history, to show
             speak = speak * self.fades[:, None]
             parts.append(self._told(codes, top, best, speak, known))
         return np.concatenate(parts) if parts else np.empty((0, 3 * task.LENGTH + 1))
+
+    def _had(self, codes: Codes, beyond: Beyond | None) -> Codes:
+        """Return the places of all that rows had, shape (rows, any)."""
+        if beyond is None or (more := beyond.values()) is None:
+            return codes
+        every = np.empty(len(more), dtype=object)
+        every[:] = more
+        earlier = wanted.fed(wanted.EARLIER, every).astype(np.float32)
+        return np.concatenate([codes, placed(self.items, earlier)], axis=1)
 
     def _part(self, known: Codes) -> Floats:
         """Return the part of popularity in a score, by how many items of a history are known."""
@@ -108,18 +119,17 @@ class Ranked(NamedTuple):
 
         return np.asarray(sparse.csr_matrix(self._faded(codes)) @ weights)  # of few items each
 
-    def _best(self, near: Floats, codes: Codes, part: Floats) -> tuple[Codes, Floats]:
+    def _best(self, near: Floats, had: Codes, part: Floats) -> tuple[Codes, Floats]:
         """Return the best items and their scores, shape (rows, LENGTH), by all items' scores."""
         count = len(self.items)
-        seen = np.zeros((len(codes), count + 1))
-        np.put_along_axis(seen, codes, 1.0, axis=1)
-        seen[:, count] = 0.0
+        seen = np.zeros((len(had), count + 1))
+        np.put_along_axis(seen, had, 1.0, axis=1)
         scores = self._score(near, part[:, None])
         if self.exclude:
             scores = np.where(seen[:, :count] > 0, SEEN, scores)
         least = np.partition(scores, -task.LENGTH, axis=1)[:, -task.LENGTH]
         rows, places = np.nonzero(scores >= least[:, None])
-        return _sorted(rows, places, scores[rows, places], len(codes))
+        return _sorted(rows, places, scores[rows, places], len(had))
 
     def _faded(self, codes: Codes) -> Floats:
         """Return what each item counts, of one that comes twice the latest, (rows, items + 1)."""
@@ -134,10 +144,16 @@ class Ranked(NamedTuple):
         history = max(1, len(self.places))
         parts = self._part(np.arange(history + 1))
         scores = (self._score(np.zeros(len(self.items)), part) for part in parts)
-        return [np.argsort(-each, kind="stable")[: task.LENGTH + history] for each in scores]
+        return [np.argsort(-each, kind="stable") for each in scores]
 
     def _nearest(
-        self, spread: Any, codes: Codes, part: Floats, known: Codes, first: list[Codes]
+        self,
+        spread: Any,
+        codes: Codes,
+        had: Codes,
+        part: Floats,
+        known: Codes,
+        first: list[Codes],
     ) -> tuple[Codes, Floats]:
         """Return what `_best` does, looking at neighbours and at the items that lead without.
 
@@ -153,7 +169,7 @@ class Ranked(NamedTuple):
         row, items = np.repeat(np.arange(rows), np.diff(total.indptr)), total.indices
         seen, there = np.zeros(rows * width, bool), np.zeros(rows * width, bool)
         if self.exclude:
-            seen[codes + ranges] = True
+            seen[had + ranges] = True
         keys = row * width + items
         there[keys] = True
         there[width - 1 :: width] = True  # no item
@@ -170,7 +186,7 @@ class Ranked(NamedTuple):
         padded[row, np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)] = scores
         least = np.partition(padded, -task.LENGTH, axis=1)[:, -task.LENGTH]
         high = scores >= least[row]
-        lead = np.stack([first[n] for n in known])
+        lead = np.stack([first[n][: task.LENGTH + had.shape[1]] for n in known])
         other, place = np.nonzero(~there[lead + ranges])
         others = lead[other, place]
         row, items = np.concatenate([row[high], other]), np.concatenate([items[high], others])

@@ -125,6 +125,14 @@ def _short(item: Any) -> str:
     return repr(item[:50]) if isinstance(item, str) else f"{min(item, 10**DIGITS)}"
 
 
+def predicted(one: Any, x: NDArray[np.float32], beyond: Any) -> NDArray[np.float64]:
+    """Return what a fitted model predicts of rows; nothing is shown of what they had `beyond`."""
+    if beyond is None:
+        return np.asarray(one.predict(x))
+    seen = x if one.sees is None else one.sees.matrix(x)
+    return np.asarray(one.model.predict(seen, beyond))
+
+
 def fed(name: str, values: NDArray[Any]) -> NDArray[np.int64]:
     """Return an input for some rows, shape (rows, any): what is earlier is an array for each."""
     if name != EARLIER:

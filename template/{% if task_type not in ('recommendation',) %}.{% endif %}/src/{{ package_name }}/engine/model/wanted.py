@@ -48,6 +48,11 @@ def doubt(content: Mapping[str, Any], codes: Mapping[str, float], known: Known) 
     return ""
 
 
+def predicted(one: Any, x: NDArray[np.float32], beyond: Any) -> NDArray[np.float64]:
+    """Return what a fitted model predicts of rows."""
+    return np.asarray(one.predict(x))
+
+
 def fed(name: str, values: NDArray[Any]) -> NDArray[np.int64]:
     """Return an input for some rows as it is."""
     return values
