@@ -62,8 +62,9 @@ class Ranked(NamedTuple):
         Shape (rows, 3 * LENGTH + 1). What rows had before their histories is left out like these.
         """
         parts: list[Floats] = []
-        is_near = isinstance(self.weights, Near)
-        first, spread = (self._first(), self.weights.matrix()) if is_near else ([], None)
+        first: list[Codes] = []
+        if isinstance(self.weights, Near):
+            first, spread = self._first(), self.weights.matrix()
         for n in range(0, len(x), ROWS):
             codes = self.codes(x[n : n + ROWS])
             had = self._had(codes, beyond and beyond.rows(slice(n, n + ROWS)))
