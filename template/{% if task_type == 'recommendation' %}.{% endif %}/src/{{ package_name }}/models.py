@@ -200,7 +200,7 @@ def recent(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
 def item_item(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     """Rank what was taken by those who took the items of the history."""
     known = counted(data)
-    fade, short = suited(data, similar, SHORTS[1:])
+    fade, short = suited(data, similar, SHORTS)
     return _fitted(_ranked(known, similar(known), known.recent, params, short, fade))
 
 
