@@ -150,3 +150,20 @@ def test_alerts_that_crowd_are_told(measured: Project) -> None:
         ", 24 on the busiest day of the test rows, in 9 runs of neighbouring rows of one entity"
     )
     assert sentences.metrics(REPORTS["metrics"], measured)["busiest"] == ""
+
+
+def test_entities_are_counted(template: Path, tmp_path: Path) -> None:  # noqa: F811
+    """Nobody said how many machines there are: a default decides on seasons until rows are read."""
+    answers = {"entity": "machine", "entity_repeats": True, "time_column": "at", "season": "hour"}
+    made = render(tmp_path / "p", template, task_type="anomaly", n_rows=25_000, **answers)
+    project = Project(made)
+    for name, report in REPORTS.items():
+        write(made, name, report)
+    assert table(project)["Entities"].says == "open"
+    write(made, "profile", {"columns": {"machine": {"distinct": 14}}})
+    row = table(Project(made))["Entities"]
+    assert (row.measured, row.says) == ("14", "**contradicts**")
+    write(made, "data_quality", REPORTS["data_quality"] | {"rows": 24_986})
+    said = {item.id: item.message for item in evidence.contradictions(Project(made))}
+    told = said["MOD-05"].replace("\u00a0", " ")
+    assert told.startswith("measured 14 entities (planned 50 entities): by the rules it would be")

@@ -54,7 +54,8 @@ def put(text: str, identifier: str, answer: Answer) -> str:
     if _read_back(text, part, fields, answer.lines) is not None:
         return _written(text, part, fields, answer.lines)
     alone = (line for line in answer.lines if _read_back(text, part, fields, [line]) is None)
-    line = plain(next(alone, " ".join(answer.lines)))[:60]
+    line = plain(next(alone, " ".join(answer.lines)))
+    line = line[max(0, line.find("<!--")) :][:60] if len(line) > 60 else line  # the mark itself
     raise ProjectError(
         f"an answer may not hold {line!r}, which PLAN.md is read by: write it in other words"
     )

@@ -447,8 +447,9 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
             place = outputs.get(name, identifier)
             said = plan.decisions[place].said if name in outputs else _fact
             named = name if name in plan.answers else name.replace("_", " ")
-            message = f"{named} is {said(value)}, but reports/{report}.json used "
-            yield Finding("error", place, f"{message}{said(used[name])}: run `ml run`")
+            was = "nothing" if used[name] is None else said(used[name])
+            message = f"{named} is {said(value)}, but reports/{report}.json used {was}"
+            yield Finding("error", place, f"{message}: run `ml run`")
 
 
 def _figures(project: Project, due: set[str]) -> Iterator[Finding]:

@@ -265,7 +265,9 @@ class Compared(ABC):
         facts = {name: value for name, value in facts.items() if value is not None}
         for identifier, again in rules.judge_again(self.plan, facts):
             decision, shown = self.plan.decisions[identifier], []
-            for name in [name for name in facts if name in decision.uses]:
+            uses = [name for name in facts if name in decision.uses]
+            others = [name for name in uses if not self._as_planned(name, facts[name])]
+            for name in others or uses:
                 both = facts[name], self.answers[name]
                 found, planned = map(self.WRITE[name], both)
                 shown.append(f"{found} (planned {planned})")
@@ -273,6 +275,11 @@ class Compared(ABC):
             message += f"{decision.said(again.values) or 'none'}; the answers gave "
             message += decision.said(decision.value) or "none"
             yield Contradiction("ev.rule", identifier, message)
+
+    def _as_planned(self, name: str, value: float) -> bool:
+        """Whether a measured fact is about the planned one, and so hardly what changed a rule."""
+        planned = self.answers[name]
+        return bool(planned) and 1 / SLACK < value / planned < SLACK
 
     def _of_the_value(self) -> Iterator[Contradiction]:
         worth = self.worth

@@ -5,6 +5,7 @@ from functools import cached_property
 
 from ..engine.formats import number, percent
 from .compared import (
+    AGAINST,
     MISSING,
     SLACK,
     WRITE,
@@ -13,6 +14,7 @@ from .compared import (
     Report,
     Row,
     interval,
+    report,
     wilson,
     within,
 )
@@ -27,7 +29,10 @@ STATES = {
 class Evidence(Compared):
     """The plan and its reports, read once."""
 
-    WRITE = WRITE | {"anomaly_share": lambda value: f"{percent(value)} anomalies"}
+    WRITE = WRITE | {
+        "anomaly_share": lambda value: f"{percent(value)} anomalies",
+        "entities": lambda value: f"{number(value)} entities",
+    }
 
     @cached_property
     def labels(self) -> Report:
@@ -68,8 +73,17 @@ class Evidence(Compared):
         told = "" if quality == "measured" else f" {quality}"
         return interval(found, share=True) + told
 
+    @cached_property
+    def entities(self) -> int | None:
+        """How many entities the rows are of; None where nobody counted, or none is named."""
+        profile, name = report(self.project, "profile"), self.answers["entity"]
+        if not name or (profile.get("made_up") and not self.made_up):
+            return None
+        found: int | None = profile.get("columns", {}).get(name, {}).get("distinct")
+        return found
+
     def _facts(self) -> Report:
-        return {"anomaly_share": self.share.get("value")}
+        return {"anomaly_share": self.share.get("value"), "entities": self.entities}
 
     def _of_the_target(self) -> Iterator[Contradiction]:
         planned, state = self.answers["labels"], self.labels.get("state")
@@ -109,6 +123,12 @@ class Evidence(Compared):
         rate = self._from(percent(self.answers["anomaly_share"]), "anomaly_share")
         found = interval(self.share, share=True)
         yield self._row("DATA-02", "Share of anomalies", rate, found, "ev.share")
+        if self.answers["entity"] and self.answers["entity_repeats"]:
+            planned = self._from(number(self.answers["entities"]), "entities")
+            near = self.entities is None or 0.5 <= self.entities / self.answers["entities"] <= 2
+            found = MISSING if self.entities is None else number(self.entities)
+            says = "agrees" if near else AGAINST
+            yield self._row("DATA-02", "Entities", planned, found, says=says)
 
     def _decision_rows(self) -> Iterator[Row]:
         pays = percent(self.plan.number("VAL-02", "break_even_precision"))
