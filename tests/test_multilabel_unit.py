@@ -350,7 +350,7 @@ def test_a_stack_has_a_second_model_for_each_label_in_the_graph() -> None:
     assert loss(np.concatenate(honest)) < min(losses.values())
     assert (np.concatenate(honest)[:, 3] < 0.01).all()
     assert all(np.count_nonzero(w - np.diag(np.diagonal(w))) == 0 for w in second.weights)
-    members = [graph.Member(*models.FITTERS[name](data, 0, {})[:2]) for name in names[:2]]
+    members = [graph.Member(*models.FITTERS[name](data, 0, {})) for name in names[:2]]
     two, _ = stacking.out_of_fold(data, folds, 1, predictions[:2])
     made = graph.Predictor(tuple(members), second=two)
     rows = hostile(data.x)

@@ -157,6 +157,9 @@ def _protected(name: str, kind: Kind, values: pl.Series) -> str:
     plain = in_ascii(snake(name)).strip("_")
     for topic, words in SENSITIVE.items():
         whole = ALONE.get(topic, words)
+        # First what takes a tenth of the time to compile, and is true of few names.
+        if not re.search(f"(^|_)({words}|{whole})", plain):
+            continue
         if re.search(f"(^|_)({words}){FORM}$", plain) or re.search(f"^({whole}){FORM}$", plain):
             return f"its name says what the law protects ({topic})"
     texts = values.unique() if kind == "category" else values.head(0)

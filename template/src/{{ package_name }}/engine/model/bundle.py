@@ -25,6 +25,7 @@ from .sessions import session
 from .texts import Reader
 from .values import ServedColumn, example
 
+ODD_ROWS = 500  # of each kind that no data has: a graph errs by its nodes, not by its rows
 TOLERANCE = 1e-5
 GOLDEN_ROWS = 50
 Usual = tuple[float | None, ...]
@@ -182,23 +183,24 @@ def _prove(
     model: bytes,
     encoded: bytes,
 ) -> None:
-    """Compare both graphs with the training libraries on real rows and on rows never seen.
+    """Compare both graphs with the training libraries on real rows and on ODD_ROWS never seen.
 
     `x` is the matrix that training has, by `learnt`: texts are codes in it.
     """
     width, end = len(learnt.numeric), len(learnt.numeric) + len(learnt.categorical)
-    missing, huge, tiny, near = x.copy(), x.copy(), x.copy(), x.copy()
+    odd = x[:ODD_ROWS]
+    missing, huge, tiny, near = odd.copy(), odd.copy(), odd.copy(), odd.copy()
     missing[:, :width] = np.nan
     missing[:, width:end] = [len(feature.levels) for feature in learnt.categorical]
     huge[:, :width] *= np.float32(1e6)
     tiny[:, :width] *= np.float32(1e-6)
-    near[:, :width] = np.nextafter(x[:, :width], np.float32(np.inf))
+    near[:, :width] = np.nextafter(odd[:, :width], np.float32(np.inf))
     fast, full = session(encoded), session(model)
     checks = {"real": x, "missing": missing, "huge": huge, "tiny": tiny, "neighbouring": near}
     told = encode(spec, sample)
     places = [spec.names.index(name) for name in learnt.names[:end]]
     for name, rows in checks.items():
-        served = told.copy()
+        served = told[: len(rows)].copy()
         served[:, places] = rows[:, :end]
         _same(predictor.answers(rows), _run(fast, {"x": served}), name)
     _same(_run(fast, {"x": told}), _run(full, raw_inputs(spec, sample)), "raw")

@@ -14,7 +14,7 @@ from .fitting import Data, Fitted, drawn
 from .plain import Matrix
 
 HOLDOUT_PARTS = 5
-CURVE_SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
+CURVE_SHARES = (0.1, 0.25, 0.5, 1.0)
 CURVE_ROWS = 300_000  # of the learning curve's last point: larger fits take the time of a model
 GAP_ROWS = 100_000  # training rows that are scored once more
 Floats = NDArray[np.float64]

@@ -1,6 +1,6 @@
 """Boosted trees, of several kinds and libraries, as plain data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -112,7 +112,7 @@ def fit(kind: Kind, data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     found = []
     for member in range(members):
         name = f"member {member + 1} of {members}, round" if members > 1 else "round"
-        found.append(_boost(kind, data, None, seed + member, rounds, settings, name=name))
+        found.append(_boost(kind, data, seed + member, rounds, settings, name))
     link = found[0].link._replace(offset=found[0].link.offset + float(np.log(smearing)))
 
     def predict(x: Matrix) -> NDArray[np.float64]:
@@ -141,19 +141,26 @@ def cross_validate(
     One number of rounds serves all folds, so that no fold's score profits from a choice of its own.
     """
     settings = {**LIBRARIES[kind.library].sized(len(data.y)), **params}
-    found: list[_Boosted] = []
     views: list[Sees | None] = []
-    curves: list[NDArray[np.float64]] = []
-    for train, valid in folds:
-        progress.tell(f"cross-validating {name}, fold", len(found) + 1, len(folds))
-        rows, sees = data.rows(train).learnt("trees")
-        parts = rows, data.rows(valid).seen(sees)
-        views.append(sees)
-        found.append(_boost(kind, *parts, seed, max_rounds, settings))
-        curves.append(np.array(found[-1].booster.curve))
+    ways: list[tuple[Link, Tables]] = []
+
+    def jobs() -> Iterator[Job]:
+        for train, valid in folds:
+            rows, sees = data.rows(train).learnt("trees")
+            others = data.rows(valid).seen(sees)
+            job, link, tables = _job(kind, rows, others, seed, max_rounds, settings)
+            views.append(sees)
+            ways.append((link, tables))
+            yield job
+
+    progress.tell(f"cross-validating {name} on {len(folds)} folds")
+    boosters = LIBRARIES[kind.library].together(jobs())
+    pairs = zip(boosters, ways, strict=True)
+    found = [_Boosted(booster, *way, data.workers) for booster, way in pairs]
+    curves = [np.array(one.booster.curve) for one in found]
     length = max(len(curve) for curve in curves)
     sizes = [len(valid) for _, valid in folds]
-    # A fold that stopped early only grew worse: its last value stands for the rest.
+    # A fold that stopped before others only grew worse: its last value stands for the rest.
     padded = [np.pad(curve, (0, length - len(curve)), mode="edge") for curve in curves]
     rounds = int(np.average(padded, axis=0, weights=sizes).argmin()) + 1
     predictions = [
@@ -177,6 +184,13 @@ def cross_validate(
 
 
 def _boost(
+    kind: Kind, data: Data, seed: int, rounds: int, params: dict[str, Any], name: str
+) -> _Boosted:
+    job, link, tables = _job(kind, data, None, seed, rounds, params, name)
+    return _Boosted(LIBRARIES[kind.library](job), link, tables, data.workers)
+
+
+def _job(
     kind: Kind,
     data: Data,
     valid: Data | None,
@@ -184,7 +198,7 @@ def _boost(
     rounds: int,
     params: dict[str, Any],
     name: str = "round",
-) -> _Boosted:
+) -> tuple[Job, Link, Tables]:
     goal, link = kind.target(data.y)
     y, x = goal(data.y), data.x
     tables: Tables = ()
@@ -202,7 +216,7 @@ def _boost(
         settings={**kind.objective, **params},
         told=lambda done: progress.detail(name, done, None if valid else rounds),  # or ended early
     )
-    return _Boosted(LIBRARIES[kind.library](job), link, tables, data.workers)
+    return job, link, tables
 
 
 def _with_statistics(data: Data, y: Target, seed: int) -> tuple[Matrix, Tables]:

@@ -6,7 +6,7 @@ names them as candidates.
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +21,7 @@ from .plain import Matrix, Nodes
 SMALL = 15_000  # rows up to which trees are small
 LARGE = 50_000  # rows from which on each tree may add more
 PATIENCE = 50  # trees without a better loss on other rows
+MEAN_PATIENCE = 30  # the same of the mean loss of all folds, which is less rough
 LOWEST = np.finfo(np.float32).min
 
 
@@ -55,6 +56,11 @@ class Booster(Protocol):
     curve: list[float]
 
     def __init__(self, job: Job) -> None: ...
+
+    @classmethod
+    def together(cls, jobs: Iterable[Job]) -> "Sequence[Booster]":
+        """Train folds of the same table; a loss on other rows ends each, or all at once."""
+        return [cls(job) for job in jobs]
 
     @staticmethod
     def sized(rows: int) -> dict[str, Any]:
@@ -93,25 +99,45 @@ class LightGBM(Booster):
         settings |= {"seed": job.seed, "num_threads": job.workers, **job.settings}
         if job.levels:
             settings["num_class"] = job.levels
-        train = lgb.Dataset(job.x, job.y, categorical_feature=job.codes, free_raw_data=True)
-        curves: dict[str, Any] = {}
-        others, callbacks = [], [lambda env: job.told(env.iteration + 1)]
+        train = lgb.Dataset(job.x, job.y, params=settings, categorical_feature=job.codes)
+        self.booster = lgb.Booster(settings, train)
+        self.curve: list[float] = []
+        self.is_large = len(job.y) >= LARGE
         if job.valid is not None:
-            others = [train.create_valid(*job.valid)]
-            ended = lgb.early_stopping(PATIENCE, verbose=False)
-            callbacks += [ended, lgb.record_evaluation(curves)]
-        self.booster = lgb.train(
-            settings,
-            train,
-            job.rounds,
-            valid_sets=others,
-            valid_names=["v"],
-            callbacks=callbacks,
-            # Else all trees are written as text and read again, which frees the rows.
-            keep_training_booster=len(job.y) < LARGE,
-        )
+            self.booster.add_valid(train.create_valid(*job.valid, params=settings), "v")
+            return
+        for done in range(job.rounds):
+            self.booster.update()
+            job.told(done + 1)
+        self._free()
+
+    @classmethod
+    def together(cls, jobs: Iterable[Job]) -> "list[LightGBM]":
+        """Train round by round, until the mean loss on other rows has grown no better for long."""
+        found: list[LightGBM] = []
+        sizes: list[int] = []
+        for job in jobs:
+            found.append(cls(job))
+            sizes.append(len(job.valid[1]) if job.valid else 0)
+        patience = MEAN_PATIENCE if len(found) > 1 else PATIENCE
+        losses: list[float] = []
+        while len(losses) < job.rounds:
+            for one in found:
+                one.booster.update()
+                one.curve.append(one.booster.eval_valid()[0][2])
+            losses.append(float(np.average([one.curve[-1] for one in found], weights=sizes)))
+            job.told(len(losses))
+            if len(losses) - int(np.argmin(losses)) > patience:
+                break
+        for one in found:
+            one._free()
+        return found
+
+    def _free(self) -> None:
+        """Drop the rows; where there are many, what the library knows of them takes memory, too."""
+        if self.is_large:
+            self.booster.model_from_string(self.booster.model_to_string())
         self.booster.free_dataset()
-        self.curve = next(iter(curves["v"].values())) if curves else []
 
     @staticmethod
     def sized(rows: int) -> dict[str, Any]:
@@ -119,11 +145,11 @@ class LightGBM(Booster):
         return {"num_leaves": 15 if rows < SMALL else 63}
 
     def sums(self, x: Matrix, rounds: int | None, workers: int) -> NDArray[np.float64]:
-        """Return what the first trees add up to; those after the least loss are left out."""
-        best = self.booster.best_iteration  # below 1 where no loss ended the training
-        ended = min(rounds or best, best) if best > 0 else rounds
+        """Return what the first trees add up to; none of those that made a fold's loss worse."""
+        if self.curve and rounds:
+            rounds = min(rounds, int(np.argmin(self.curve)) + 1)
         return np.asarray(
-            self.booster.predict(x, raw_score=True, num_iteration=ended, num_threads=workers)
+            self.booster.predict(x, raw_score=True, num_iteration=rounds, num_threads=workers)
         )
 
     def plant(self, nodes: Nodes, first: int, share: float) -> int:
