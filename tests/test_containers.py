@@ -224,6 +224,18 @@ def test_the_grpc_service_is_healthy_and_scores(engine: Engine, images: dict[str
         assert it.stop()[0] == 0, it.log()
 
 
+def test_one_image_serves_each_mode_by_its_command_as_on_a_cluster(
+    engine: Engine, made: Made
+) -> None:
+    engine.build(made.folder, "planner-test-first")  # what deploy/kubernetes names, with a command
+    it = engine.start("planner-test-first", *STRICT, command=["ml", "grpc", "serve"])
+    until(lambda: "is ready" in it.do("ml", "grpc", "check", check=False))
+    assert it.stop()[0] == 0, it.log()
+    scored = ("ml", "score", "data/none.parquet", "data/out.parquet")
+    done = engine.run("run", "--rm", *STRICT, "planner-test-first", *scored, check=False)
+    assert done.returncode and "none.parquet" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_the_batch_image_scores_a_file_of_a_mounted_folder(
     engine: Engine, images: dict[str, str], made: Made, tmp_path: Path
 ) -> None:
