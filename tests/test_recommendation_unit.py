@@ -241,6 +241,28 @@ def test_what_is_chosen_on_later_rows_is_what_made_them() -> None:
     assert models.suited(few, models.similar, (1.0, 3.0)) == (0.0, 1.0)
 
 
+def test_a_list_is_tried_on_what_its_user_took_next() -> None:
+    """Rows that follow are found by their histories, against those of two users."""
+    users = [[1, 2, 3, 4], [7, 8, 9]]
+    order = [(0, 0), (1, 0), (0, 1), (1, 1), (1, 2), (0, 2), (0, 3)]
+    x = np.full((len(order), 2), np.nan, np.float32)
+    for row, (user, place) in enumerate(order):
+        had = users[user][:place][::-1][:2]
+        x[row, : len(had)] = had
+    y = np.array([users[user][place] for user, place in order], np.float64)
+    data = Data(x, y, FeatureSpec(SPEC.numeric[:2], (), history=PAST[:2]), 1)
+    ahead = models.following(data, (0, 1))
+    assert ahead.shape == (7, models.AHEAD)
+    for row, (user, place) in enumerate(order):
+        assert ahead[row][~np.isnan(ahead[row])].tolist() == users[user][place:]
+    lists = np.array(
+        [[2.0, 5, 1], [0, 0, 0], [0, 0, 2], [8, 9, 0], [9, 0, 0], [0, 0, 0], [4, 0, 0]]
+    )
+    share = 1 / np.log2([2, 3, 4])
+    want = [(1 + 0.5) / share.sum(), 0, 0.5 / share.sum(), 1, 1, 0, 1]
+    assert models.discounted(ahead, lists) == pytest.approx(want)
+
+
 def test_pairs_of_a_share_of_the_rows_tell_as_much(
     parts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

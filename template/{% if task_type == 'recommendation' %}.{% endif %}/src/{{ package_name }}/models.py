@@ -31,6 +31,7 @@ PENALTY = 20.0  # of EASE, in mean rows of an item
 FADES, SHORTS = (0.0, 0.03, 0.1, 0.3), (0.0, 1.0, 3.0, 10.0, 30.0)
 # The most frequent items; rows; the share of all rows that tells, the last.
 TRIED_ITEMS, TRIED_ROWS, LATER = 1500, 3000, 0.2
+AHEAD = 10  # items of a user that a list is tried on: its own and the next ones
 FEW_TRIED = 200  # rows that tell nothing for sure
 SIZES = (1, 6, 21)  # known items of a history: users with few of them tell as much as others
 SUPPORT = 1  # rows of an item to be shown, where the plan says nothing
@@ -132,12 +133,41 @@ def ease(known: Counts) -> Floats:
     return largest(weights, KEPT)
 
 
+def following(data: Data, places: tuple[int, ...]) -> Floats:
+    """Return the items of rows and of those that follow, shape (rows, AHEAD), NaN where none does.
+
+    Rows are in the order of time. The one that follows has for a history what a row leaves: it is
+    of the same user, or of one who took the same.
+    """
+    before = np.nan_to_num(data.x[:, list(places)], nan=-1).astype(np.int64)
+    after = np.column_stack([data.y.astype(np.int64), before[:, :-1]])
+    first: dict[bytes, int] = {}
+    follows = np.full(len(after) + 1, len(after))
+    for row in reversed(range(len(after))):
+        follows[row] = first.get(after[row].tobytes(), len(after))
+        first[before[row].tobytes()] = row
+    at, found = np.arange(len(after)), []
+    for _ in range(AHEAD):
+        found.append(np.append(data.y, np.nan)[at])
+        at = follows[at]
+    return np.column_stack(found)
+
+
+def discounted(ahead: Floats, lists: Floats) -> Floats:
+    """Return the NDCG of lists (rows, shown) by the items of each row that are right."""
+    hits = (lists[:, :, None] == ahead[:, None]).any(axis=2)
+    shares = 1 / np.log2(np.arange(2, lists.shape[1] + 2))
+    most = np.minimum((~np.isnan(ahead)).sum(axis=1), lists.shape[1])
+    return np.asarray(hits @ shares / np.cumsum(shares)[most - 1])
+
+
 def suited(
     data: Data, weigh: Callable[[Counts], Floats | Near], shorts: tuple[float, ...]
 ) -> tuple[float, float]:
     """Return the fade and the short that are best for the last of these rows, by the others.
 
-    Rows tell whose whole history is seen: of the others a list may hold what was taken before.
+    Rows tell whose whole history is seen: of the others a list may hold what was taken before. What
+    their users took next counts too, or popular items, which come at some time, would seem poor.
     """
     if not (names := [feature.name for feature in data.spec.history]):
         return FADES[0], shorts[0]
@@ -148,6 +178,7 @@ def suited(
     if len(told) < FEW_TRIED:
         return FADES[0], shorts[0]
     known = counted(data.rows(np.arange(cut)), TRIED_ITEMS)
+    ahead = following(data.rows(np.arange(cut, len(data.y))), known.places)[told - cut]
     model, best = _ranked(known, weigh(known), known.recent, {}, 0.0), (-1.0, 0.0, 0.0)
     codes = model.codes(data.x[told])
     size = np.digitize((first_times(codes) & (codes < len(known.items))).sum(axis=1), SIZES)
@@ -155,7 +186,7 @@ def suited(
     for fade in FADES:
         tried = model._replace(fade=fade).lists(data.x[told], shorts)
         for short, lists in zip(shorts, tried, strict=True):
-            gained = metrics.discounted(data.y[told], lists)
+            gained = discounted(ahead, lists)
             means = [gained[size == n].mean() for n in sizes]
             best = max(best, (float(np.mean(means)) if means else 0.0, -fade, -short))
     return -best[1], -best[2]
