@@ -21,7 +21,7 @@ from .plain import Matrix, Nodes
 SMALL = 15_000  # rows up to which trees are small
 LARGE = 50_000  # rows from which on each tree may add more
 PATIENCE = 50  # trees without a better loss on other rows
-MEAN_PATIENCE = 30  # the same of the mean loss of all folds, which is less rough
+MEAN_PATIENCE = 30  # of the mean loss of all folds, which is less rough; a tenth of many
 LOWEST = np.finfo(np.float32).min
 
 
@@ -127,7 +127,8 @@ class LightGBM(Booster):
                 one.curve.append(one.booster.eval_valid()[0][2])
             losses.append(float(np.average([one.curve[-1] for one in found], weights=sizes)))
             job.told(len(losses))
-            if len(losses) - int(np.argmin(losses)) > patience:
+            best = int(np.argmin(losses))
+            if len(losses) - best > max(patience, best // 10):
                 break
         for one in found:
             one._free()
