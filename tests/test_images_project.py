@@ -20,7 +20,12 @@ SMALL = {
     "ML_TRAINING__THREADS": "1",
     "ML_EVALUATION__BOOTSTRAP": "100",
 }
-WORDS = ("pillow", "from PIL", "pixels", "PatchWeights", "format: image")
+WORDS = ("pillow", "from PIL", "pixels", "PatchWeights", "TrainedNetwork", "format: image")
+TRAINED = """
+from .engine.model.learners import TrainedNetwork  # noqa: E402
+
+FEATURES = [TrainedNetwork("image.trained", of="image", size=16, filters=4, epochs=4)]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +85,32 @@ def test_a_run_learns_from_images_and_puts_broken_files_into_quarantine(project:
 
 
 def test_an_image_gets_one_answer_in_every_mode(project: Made, tmp_path: Path) -> None:
+    answered_alike(project, tmp_path)
+    (log,) = (project.folder / "data/predictions").glob("*.jsonl")
+    lines = [json.loads(line)["features"]["image"] for line in log.read_text().splitlines()]
+    assert lines and all("x 48 pixels, brightness" in line and len(line) < 60 for line in lines)
+    project.ml("monitor", str(project.folder / "data/sample/new.csv"), code=None)
+
+
+@pytest.mark.nightly
+def test_a_trained_network_is_served_as_it_was_trained(tmp_path: Path) -> None:
+    folder = render(tmp_path / "p", preset="visual_defect")
+    publish(folder)
+    with (folder / "src/visual_defect/features.py").open("a", encoding="utf-8") as file:
+        file.write(TRAINED)
+    made = Made(folder, "visual_defect", SMALL)
+    for step in ("ingest", "validate", "train"):
+        made.ml(step)
+    made.ml("evaluate", code=None)  # so short a training need not pass the gate
+    made.ml("promote", "v1", "--force", "a test")
+    (bundle,) = (folder / "models").rglob("sights.npz")
+    manifest = json.loads((bundle.parent / "manifest.json").read_text(encoding="utf-8"))
+    assert "sights.npz" in json.dumps(manifest)
+    answered_alike(made, tmp_path)
+
+
+def answered_alike(project: Made, tmp_path: Path) -> None:
+    """Hold the answers of a file against those of the service, bit by bit."""
     folder = project.folder / "data/sample"
     rows = pl.read_parquet(folder / "dataset.parquet").head(60)
     rows.drop("defect").write_csv(folder / "new.csv")
@@ -98,10 +129,6 @@ def test_an_image_gets_one_answer_in_every_mode(project: Made, tmp_path: Path) -
             (answer,) = ask("/predict", body)["predictions"]
             assert answer["probabilities"] == [found[name] for name in levels]
             assert answer["decision"] == found["decision"]
-    (log,) = (project.folder / "data/predictions").glob("*.jsonl")
-    lines = [json.loads(line)["features"]["image"] for line in log.read_text().splitlines()]
-    assert lines and all("x 48 pixels, brightness" in line and len(line) < 60 for line in lines)
-    project.ml("monitor", str(folder / "new.csv"), code=None)
 
 
 def test_a_project_without_images_has_nothing_of_them(tmp_path: Path) -> None:
@@ -109,6 +136,7 @@ def test_a_project_without_images_has_nothing_of_them(tmp_path: Path) -> None:
         tree(render(tmp_path / name, preset=name)) for name in ("defect_type", "visual_defect")
     )
     ends = ("pixels.py", "patches.py", "shapes.py", "copies.py", "drawing.py", "sheet.html")
+    ends += ("convolutions.py", "sights.py", "trained.py")
     assert {end for end in ends for name in with_images if name.endswith(f"/{end}")} == {*ends}
     assert not [name for name in without if name.endswith(tuple(f"/{end}" for end in ends))]
     for name, content in without.items():
