@@ -50,6 +50,7 @@ CONF
 start() {
     programs
     sysctl -n net.ipv4.ip_forward >"$folder/forward"
+    iptables -S FORWARD | awk '/^-P/{print $3}' >"$folder/policy"
     setsid nohup dockerd --host "$DOCKER_HOST" --data-root "$folder/data" \
         --exec-root "$folder/exec" --pidfile "$folder/docker.pid" \
         >"$folder/log" 2>&1 </dev/null &
@@ -102,7 +103,7 @@ stop() {
             iptables -t $table -S | awk '/^-N DOCKER/{print $2}' | xargs -r -n1 iptables -t $table $how
         done
     done
-    iptables -P FORWARD ACCEPT
+    iptables -P FORWARD "$(cat "$folder/policy")"
     ip link del docker0 2>/dev/null || true
     sysctl -qw net.ipv4.ip_forward="$(cat "$folder/forward")"
 }

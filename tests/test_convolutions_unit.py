@@ -185,7 +185,7 @@ def test_a_wrong_declaration_is_refused_in_one_line(more: dict, said: str) -> No
 def test_too_few_images_and_no_target_are_said() -> None:
     shown, y = strokes(20)
     operator, codes, levels, rows = asked(shown, y[:, None])
-    with pytest.raises(ValueError, match="needs 30 training rows with an image and has 20"):
+    with pytest.raises(ValueError, match="needs 30 different images to train on and has 20"):
         operator.learn(codes, levels, rows)
     with pytest.raises(ValueError, match="needs a target"):
         operator.learn(codes, levels, rows._replace(goals=None))

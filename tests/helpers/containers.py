@@ -49,8 +49,12 @@ class Engine:
             self.env["DOCKER_HOST"] = f"unix://{self.folder}/docker.sock"
             self.env["DOCKER_CONFIG"] = str(self.folder / "config")
             self.env["PATH"] = f"{self.folder}/root/usr/bin:{os.environ['PATH']}"
-            self._script("start")
-            self._script("image", str(self.folder), sys.base_prefix, BASE)
+            try:
+                self._script("start")
+                self._script("image", str(self.folder), sys.base_prefix, BASE)
+            except BaseException:
+                self._script("stop")
+                raise
         self.started: list[str] = []
 
     def _script(self, action: str, *given: str) -> None:

@@ -24,16 +24,17 @@ def messages(settings: dict[str, Any], topic: str, since: int | None = None) -> 
         consumer = kafka.Consumer({"group.id": "ml-reader", **asked, **settings})
         try:
             places = _places(kafka, consumer, topic, since)
-            consumer.assign(list(places.values()))
-            yield from _until_the_end(kafka.KafkaError, consumer, topic, set(places))
+            consumer.assign([place for place, _ in places.values()])
+            ends = {number: end for number, (_, end) in places.items()}
+            yield from _until_the_end(kafka.KafkaError, consumer, topic, ends)
         finally:
             consumer.close()
     except kafka.KafkaException as error:
         raise ProjectError(f"topic {topic}: {error.args[0].str()}") from None
 
 
-def _places(kafka: Any, consumer: Any, topic: str, since: int | None) -> dict[int, Any]:
-    """Return where to begin in each partition that has something to read."""
+def _places(kafka: Any, consumer: Any, topic: str, since: int | None) -> dict[int, tuple[Any, int]]:
+    """Return where to begin in each partition that has something to read, and its end now."""
     known = consumer.list_topics(topic, timeout=REACH_SECONDS).topics[topic]
     if known.error:
         raise ProjectError(f"topic {topic}: {known.error.str()}")
@@ -48,13 +49,17 @@ def _places(kafka: Any, consumer: Any, topic: str, since: int | None) -> dict[in
                 raise ProjectError(f"topic {topic}: {first.error.str()}")
             low = first.offset if first.offset >= 0 else high  # it has none so late
         if high > low:
-            found[number] = kafka.TopicPartition(topic, number, low)
+            found[number] = kafka.TopicPartition(topic, number, low), high
     return found
 
 
-def _until_the_end(errors: Any, consumer: Any, topic: str, left: set[int]) -> Iterator[Any]:
-    """Yield messages until each partition has told its end, or goes on with what came since."""
-    began, last = 1000 * time.time(), time.monotonic()
+def _until_the_end(errors: Any, consumer: Any, topic: str, ends: dict[int, int]) -> Iterator[Any]:
+    """Yield messages until each partition has told its end, or goes on with what came since.
+
+    That is behind its end of before, as a sender's clock may be wrong; some brokers tell an end
+    that is too near.
+    """
+    began, last, left = 1000 * time.time(), time.monotonic(), set(ends)
     while left and time.monotonic() - last < PATIENCE_SECONDS:
         for message in consumer.consume(1000, 0.5):
             number, error = message.partition(), message.error()
@@ -64,7 +69,7 @@ def _until_the_end(errors: Any, consumer: Any, topic: str, left: set[int]) -> It
                 raise ProjectError(f"topic {topic}: {error.str()}")
             elif not error and number in left:
                 last = time.monotonic()
-                if message.timestamp()[1] > began:
+                if message.timestamp()[1] > began and message.offset() >= ends[number]:
                     left.discard(number)
                 else:
                     yield message

@@ -512,7 +512,7 @@ def _check(root: Path, source: Path, package: str, version: tuple[str, str]) -> 
         words = f"by the code of {version[0]}: run `ml plan check` when you trust {version[1]}"
         return [*found, words if code in (0, 1) else words.replace("by", "not", 1)]
     last = errors.strip().rpartition("\n")[2]
-    if code and not found and not last.startswith("error: "):  # files that it lacks
+    if code and not found and last.startswith(("ImportError: ", "ModuleNotFoundError: ")):
         return ["not by the code of before, which knows other files: run `ml plan check`"]
     return found or [last or "no error"]
 

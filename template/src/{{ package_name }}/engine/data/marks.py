@@ -1,4 +1,4 @@
-"""Values that hardly are what they say: marks such as -999, and levels that differ in capitals."""
+"""Values that hardly are what they say: marks such as -999, and levels in two spellings."""
 
 import polars as pl
 
@@ -19,7 +19,8 @@ def marks(values: pl.Series) -> pl.Series:
             continue
         low, high = others.min(), others.max()
         gap = min(abs(end - low), abs(end - high))  # type: ignore[operator, arg-type]
-        spread = others.quantile(0.75) - others.quantile(0.25)  # type: ignore[operator]
+        # Of counts that mostly are 0 the middle half has no width.
+        spread = (others.quantile(0.75) - others.quantile(0.25)) or high - low  # type: ignore[operator]
         if gap > 3 * spread or (end < 0 <= low):  # type: ignore[operator]
             return same
     return values.clear()
@@ -40,7 +41,8 @@ def spelled(levels: pl.Series) -> str:
     again = known.filter(bare.is_duplicated())
     if again.is_empty():
         return ""
-    first = known.filter(bare == again[0].strip().lower())
+    first = known.filter(bare == bare.filter(bare.is_duplicated())[0])
     more = "" if len(again) == len(first) else f", and {len(again) - len(first)} more"
     named = " and ".join(repr(level[:40]) for level in first)
-    return f"{named} differ in capitals alone{more}: they count as different; mend the source"
+    told = f"{named} differ in capitals or blanks alone{more}"
+    return f"{told}: they count as different; mend the source"

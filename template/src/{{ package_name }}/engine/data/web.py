@@ -133,7 +133,7 @@ def _page(source: Source, secret: str, url: str) -> tuple[Any, http.client.HTTPM
     content, headers = _get(source, secret, url)
     try:
         return msgspec.json.decode(content), headers
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise ProjectError(f"{source.server}: {url} gave no JSON") from None
 
 

@@ -25,7 +25,7 @@ from .texts import Reader
 from .words import OfText
 
 PARTS = 3  # networks, each trained without the rows of one part
-LEAST_ROWS = 30  # with an image
+LEAST_IMAGES = 30  # that differ, so that each part has some
 
 Codes = NDArray[np.int64]
 
@@ -72,23 +72,23 @@ class TrainedNetwork(OfText, frozen=True, kw_only=True):
         """Train on the images of rows; the table has the numbers of all images."""
         trained = self._trained(columns, levels, rows)
         sight = trained.sight(trained.nets)
-        table = np.full((len(levels) + 1, sight.width), np.nan)
+        table, images = np.full((len(levels) + 1, sight.width), np.nan), stacked(levels)
         for place, level in enumerate(levels):
             if level:
-                table[place] = sight.of(stacked(levels)[place])
+                table[place] = sight.of(images[place])
         graph = np.frombuffer(sight.graph, dtype=np.uint8)
         return {"table": table, "graph": graph, "side": np.array(sight.side)}
 
     def training(self, columns: Floats, levels: tuple[str, ...], rows: Rows) -> Floats:
         """Return numbers that hold no row's own target, shape (rows, goals)."""
         trained = self._trained(columns, levels, rows)
-        codes = columns[:, 0].astype(np.int64)
+        codes, images = columns[:, 0].astype(np.int64), stacked(levels)
         table = np.full((len(levels) + 1, len(trained.nets[0].layers[-1][1])), np.nan)
         for number, net in enumerate(trained.nets):
             sight = trained.sight([net])
             for place in np.unique(codes[trained.part[codes] == number]).tolist():
                 if place < len(levels) and levels[place]:
-                    table[place] = sight.of(stacked(levels)[place])
+                    table[place] = sight.of(images[place])
         return np.asarray(table[codes])
 
     def words(self, learnt: Learnt) -> Reader:
@@ -112,15 +112,15 @@ def _trained(
     goals = np.frombuffer(targets, dtype=np.float64).reshape(len(codes), -1)
     has = np.array([bool(level) for level in levels] + [False])[codes]
     codes, goals = codes[has], goals[has]
-    if len(codes) < LEAST_ROWS:
+    used = np.unique(codes)
+    if len(used) < LEAST_IMAGES:
         raise ValueError(
-            f"it needs {LEAST_ROWS} training rows with an image and has {len(codes)}: use "
+            f"it needs {LEAST_IMAGES} different images to train on and has {len(used)}: use "
             "PatchWeights"
         )
     images = stacked(levels)
     side = images.shape[1]
     size = min(size, side)
-    used = np.unique(codes)
     channels = 1 if (images[used] == images[used][..., :1]).all() else 3
     seen = np.zeros((len(levels), size, size, channels), dtype=np.float32)
     for place in used:
