@@ -18,8 +18,9 @@ def messages(settings: dict[str, Any], topic: str, since: int | None = None) -> 
     messages carry. ProjectError when the broker, or the topic, does not give them.
     """
     kafka = driver("confluent_kafka", "kafka")
-    asked = {"enable.auto.commit": False, "enable.partition.eof": True, "log_level": 0}
-    asked |= {"auto.offset.reset": "error"}  # what is dropped meanwhile must not be left out
+    asked: dict[str, Any] = {"enable.auto.commit": False, "log_level": 0}
+    # What is dropped meanwhile must not be left out.
+    asked |= {"enable.partition.eof": True, "auto.offset.reset": "error"}
     try:
         consumer = kafka.Consumer({"group.id": "ml-reader", **asked, **settings})
         try:
