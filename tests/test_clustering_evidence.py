@@ -147,6 +147,12 @@ def test_a_measurement_against_the_plan_is_told_by_a_rule(project: Project, rule
     assert evidence.verdict(project).startswith("in doubt")
 
 
+def test_segments_that_lose_even_at_best_stop_the_project(project: Project) -> None:
+    write(project.root, "metrics", METRICS | {"business": BUSINESS | {"value_at_most": 0.0}})
+    verdict = evidence.verdict(project).replace("\u00a0", " ")
+    assert verdict.startswith("**stop**") and "at best segments bring 282 000 EUR less" in verdict
+
+
 def test_unstable_segments_contradict_the_floor(project: Project) -> None:
     loose = QUALITY | {"stability": {"value": 0.62, "low": 0.5, "high": 0.7}}
     gate = {**METRICS["gate"], "passed": False, "reasons": ["segments of resamples agree by 0.62"]}
@@ -157,7 +163,7 @@ def test_unstable_segments_contradict_the_floor(project: Project) -> None:
 
 def test_measured_blocks_say_what_was_found(project: Project) -> None:
     said = sentences.metrics(METRICS, project)
-    assert said["tried_numbers"].endswith("2 0.36 and 0.44, 4 0.303 and 0.91")
+    assert said["tried_numbers"].endswith("0.36 and 0.44 of 2, 0.303 and 0.91 of 4")
     named = said["named"].replace("\u00a0", " ")
     assert named.startswith('"many orders" 40 %: orders\\_12m mean 9, of all 5; "few visits" 30 %')
     assert "at most 768\u00a0000 EUR a year more than today" in said["worth"]

@@ -22,13 +22,23 @@ class Message:
         self.timestamp = lambda: (1, at)
 
 
-def reading(monkeypatch: pytest.MonkeyPatch, end: int, given: list[Message]) -> list[int]:
-    """Return the places that are read of what a broker gives, which told `end` before."""
+def reading(
+    monkeypatch: pytest.MonkeyPatch,
+    end: int,
+    given: list[Message],
+    since: int | None = None,
+    begun: list[Any] | None = None,
+) -> list[int]:
+    """Return the places that are read of what a broker gives, which told `end` before.
+
+    Asked for a time it says place 2; where reading begins is added to `begun`.
+    """
     one = SimpleNamespace(error=None, partitions=[0])
     consumer = SimpleNamespace(
         list_topics=lambda topic, timeout: SimpleNamespace(topics={topic: one}),
         get_watermark_offsets=lambda place, timeout: (0, end),
-        assign=lambda places: None,
+        offsets_for_times=lambda places, timeout: [SimpleNamespace(error=None, offset=2)],
+        assign=lambda places: begun.extend(places) if begun is not None else None,
         consume=lambda most, seconds: [given.pop(0)] if given else [],
         close=lambda: None,
     )
@@ -39,7 +49,7 @@ def reading(monkeypatch: pytest.MonkeyPatch, end: int, given: list[Message]) -> 
         TopicPartition=lambda *place: place,
     )
     monkeypatch.setattr(topics, "driver", lambda name, group: kafka)
-    return [message.offset() for message in topics.messages({}, "orders")]
+    return [message.offset() for message in topics.messages({}, "orders", since)]
 
 
 def test_a_clock_that_is_wrong_hides_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,3 +71,22 @@ def test_a_message_that_is_no_object_is_named_by_its_place(value: bytes) -> None
     with pytest.raises(events.ProjectError, match=r"orders/0/7 is no JSON object") as told:
         events._row(source, Message(7, value=value))
     assert "\n" not in str(told.value)
+
+
+def test_a_load_begins_where_the_broker_says_that_a_time_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[Any] = []
+    given = [Message(2), Message(3), Message(4, code=EOF)]
+    assert reading(monkeypatch, 4, given, 1_000, begun) == [2, 3]
+    assert begun == [("orders", 0, 2)]
+
+
+def test_a_password_does_not_go_over_the_network_in_clear() -> None:
+    with pytest.raises(events.ProjectError, match="PLAIN sends the password in clear"):
+        topics.access("me", "secret", "PLAIN", tls=False, authority="")
+    said = topics.access("me", "secret", "PLAIN", tls=True, authority="ca.pem")
+    assert said["security.protocol"] == "SASL_SSL" and said["ssl.ca.location"] == "ca.pem"
+    assert topics.access("", "", "PLAIN", tls=False, authority="") == {
+        "security.protocol": "PLAINTEXT"
+    }

@@ -44,8 +44,8 @@ def run(project: Project) -> dict[str, Any]:
     single = _single_row_ms(scorer, golden)
     progress.tell("starting a new process")
     fresh = _fresh_process(project)
-    for mode in _services(project)[1:]:  # what it needs to start, its image is built with
-        importlib.import_module(f".serving.{mode}", __package__).create_app(project)
+    if "grpc" in _services(project):  # its image is built with the interface
+        importlib.import_module(".serving.proto", __package__).of(project)
     progress.tell("timing batches and rivals")
     encoded = scorer.encode_rows([msgspec.convert(r, scorer.row_type) for r in golden.rows])
     report = {

@@ -237,7 +237,8 @@ def weak(
         "asked for (evaluation.worst_slice)"
     )
     if below:
-        return Weak(worst, [said], [])
+        mend = "label more such rows, leave them to people, or lower it in config.yaml and say why"
+        return Weak(worst, [f"{said}: {mend}"], [])
     return Weak(worst, [], [f"{said}, and it may be chance"] if share < floor else [])
 
 

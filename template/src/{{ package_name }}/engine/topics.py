@@ -11,6 +11,24 @@ REACH_SECONDS = 10  # for a broker to answer
 PATIENCE_SECONDS = 30  # with a topic that says that there is more, and sends nothing
 
 
+def access(
+    user: str, password: str, mechanism: str, *, tls: bool, authority: str
+) -> dict[str, Any]:
+    """Return in the words of librdkafka how a broker knows us; `authority` is a file or "".
+
+    ProjectError for a password that would go over the network in clear.
+    """
+    if user and mechanism.upper() == "PLAIN" and not tls:
+        raise ProjectError("PLAIN sends the password in clear: use TLS, or another mechanism")
+    kind = ("SASL_" if user else "") + ("SSL" if tls else "PLAINTEXT")
+    found: dict[str, Any] = {"security.protocol": kind}
+    if user:
+        found |= {"sasl.mechanism": mechanism, "sasl.username": user, "sasl.password": password}
+    if authority:
+        found["ssl.ca.location"] = authority
+    return found
+
+
 def messages(settings: dict[str, Any], topic: str, since: int | None = None) -> Iterator[Any]:
     """Yield the messages that are in a topic now; no group and no offset changes.
 

@@ -71,15 +71,13 @@ def _settings(source: Source, secret: str) -> dict[str, Any]:
     """Return it in the words of librdkafka: SASL where a user is named, TLS where asked for."""
     if not source.table:
         raise ProjectError(f"{source.server}: `table` must name the topic")
-    host = str(source.address.get("host", ""))
-    kind = ("SASL_" if source.user else "") + ("SSL" if source.tls else "PLAINTEXT")
-    found: dict[str, Any] = {"bootstrap.servers": host, "security.protocol": kind}
-    if source.user:
-        named = {"sasl.mechanism": source.mechanism, "sasl.username": source.user}
-        found |= {**named, "sasl.password": secret}
-    if source.tls_ca:
-        found["ssl.ca.location"] = source.tls_ca
-    return found
+    try:
+        said = topics.access(
+            *(source.user, secret, source.mechanism), tls=source.tls, authority=source.tls_ca
+        )
+    except ProjectError as error:
+        raise ProjectError(f"{source.server}: {error}") from None
+    return {"bootstrap.servers": str(source.address.get("host", "")), **said}
 
 
 def _milliseconds(since: Any) -> int:

@@ -53,7 +53,7 @@ def _busiest(alerts: Report) -> str:
         most = max(rows for _, rows in alerts["by_day"])
         told = f", {number(most)} on the busiest day of the test rows"
     if runs := alerts.get("runs"):
-        told += f", in {count(runs, 'run')} of neighbouring rows of one entity"
+        told += f"; they are {count(runs, 'run')} of neighbouring rows of one entity"
     return told
 
 

@@ -93,7 +93,7 @@ class Evidence(Compared):
             least = f"{number(abs(self.most))} {self.currency}"
             message = f"{number(self.hoped)} {self.currency} a year are planned, but at best "
             message += f"segments bring {least} {'less' if self.most < 0 else 'more'} than today"
-            yield Contradiction("ev.most", "VAL-02", message)
+            yield Contradiction("ev.most", "VAL-02", message, closes=self.most <= 0)
         if not self.tried:
             where = EXPERIMENT if EXPERIMENT in self.plan.blocks else SEGMENTS
             message = "what segments are worth is not known before people say, with their name, "

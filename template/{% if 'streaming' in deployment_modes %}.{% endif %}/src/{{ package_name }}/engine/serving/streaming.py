@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient
 from prometheus_client import Counter, Gauge, start_http_server
 
-from .. import keys
+from .. import keys, topics
 from ..errors import ProjectError
 from ..model.values import row_type
 from ..settings import Project
@@ -71,14 +71,9 @@ class Access(NamedTuple):
         """Return it in the words of librdkafka."""
         if self.authority and not self.authority.is_file():
             raise ProjectError(f"{self.authority}: no such file; see --tls-ca")
-        kind = ("SASL_" if self.user else "") + ("SSL" if self.tls else "PLAINTEXT")
-        found: dict[str, Any] = {"security.protocol": kind}
-        if self.user:
-            found |= {"sasl.mechanism": self.mechanism, "sasl.username": self.user}
-            found["sasl.password"] = self.password
-        if self.authority:
-            found["ssl.ca.location"] = str(self.authority)
-        return found
+        file = str(self.authority or "")
+        asked = self.user, self.password, self.mechanism
+        return topics.access(*asked, tls=self.tls, authority=file)
 
 
 class OpenModel(Model):
