@@ -28,7 +28,7 @@ NEIGHBOURS, KEPT = 100, 200  # weights that each item keeps
 PENALTY = 20.0  # of EASE, in mean rows of an item
 # What is tried on later rows, simplest first: by how much an item of a history counts less than the
 # one after it, and the squared number of known items that counts as much as popularity.
-FADES, SHORTS = (0.0, 0.03, 0.1, 0.3), (0.0, 1.0, 3.0, 10.0, 30.0)
+FADES, SHORTS = (0.0, 0.03, 0.1, 0.3), (0.0, 1.0, 3.0, 10.0)
 # The most frequent items; rows; the share of all rows that tells, the last.
 TRIED_ITEMS, TRIED_ROWS, LATER = 1500, 3000, 0.2
 AHEAD = 10  # items of a user that a list is tried on: its own and the next ones
