@@ -198,6 +198,12 @@ def _asks(human: Part, question: str) -> bool:
     return asked == wanted
 
 
+def _unmeasured(command: str) -> str:
+    """Say which command measures; one of them asks for a version that is live."""
+    live = ", once a version is live" if command == "ml bench" else ""
+    return f"not measured yet: run `{command}`{live}"
+
+
 def _measured(project: Project, parts: Parts, due: set[str]) -> Iterator[Finding]:
     expected = measured.measured(project)
     for identifier, block in project.plan.blocks.items():
@@ -206,7 +212,7 @@ def _measured(project: Project, parts: Parts, due: set[str]) -> Iterator[Finding
         if part is None and block.row and identifier in expected:
             yield Finding("error", identifier, "its measurement is missing: run `ml plan sync`")
         elif part is None and block.row and block.measured:
-            yield Finding(level, identifier, f"not measured yet: run `{block.measured}`")
+            yield Finding(level, identifier, _unmeasured(block.measured))
         elif part is None or not block.measured:
             continue
         elif not measured.sealed(identifier, part.lines):
@@ -215,7 +221,7 @@ def _measured(project: Project, parts: Parts, due: set[str]) -> Iterator[Finding
         elif not same(part.lines, expected.get(identifier, part.lines)):
             yield Finding("error", identifier, "what it shows has changed: run `ml plan sync`")
         elif _placeholder(part) and "-" in identifier:
-            yield Finding(level, identifier, f"not measured yet: run `{block.measured}`")
+            yield Finding(level, identifier, _unmeasured(block.measured))
         elif identifier == "DATA-02" and measured.MADE_UP in " ".join(part.lines).lower():
             yield Finding(level, identifier, "the data are made up: set data.source in config.yaml")
 
