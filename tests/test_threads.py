@@ -129,12 +129,12 @@ def test_variables_of_the_user_win() -> None:
 def told(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Record with how many threads boosting fits and predicts, and other trees and scoring work."""
     seen: list[int] = []
-    train, predict = lightgbm.train, lightgbm.Booster.predict
+    begin, predict = lightgbm.Booster.__init__, lightgbm.Booster.predict
     parallel, pool = joblib.Parallel.__init__, scorer.ThreadPoolExecutor
 
-    def trained(params, *rest, **named):
+    def begun(booster, params, *rest, **named):
         seen.append(params["num_threads"])
-        return train(params, *rest, **named)
+        begin(booster, params, *rest, **named)
 
     def predicted(booster, *rest, **named):
         seen.append(named["num_threads"])
@@ -148,7 +148,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         seen.append(workers)
         return pool(workers)
 
-    monkeypatch.setattr(lightgbm, "train", trained)
+    monkeypatch.setattr(lightgbm.Booster, "__init__", begun)
     monkeypatch.setattr(lightgbm.Booster, "predict", predicted)
     monkeypatch.setattr(joblib.Parallel, "__init__", shared)
     monkeypatch.setattr(scorer, "ThreadPoolExecutor", pooled)
