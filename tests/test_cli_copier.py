@@ -100,6 +100,7 @@ def test_an_update_asks_with_the_answers_that_are_there(project: Path, tmp_path:
         {
             "How much do you want": "\r",
             "Start from a known case": "\r",
+            "What does the model predict": "\r",
             "Enter: Churn model": "\r",
             "Enter: Which customers": "\r",
             "Enter: churned": "\r",

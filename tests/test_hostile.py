@@ -136,6 +136,7 @@ def test_what_a_person_types_is_read_and_checked_at_once(tmp_path: Path) -> None
         {
             "How much do you want": "\r",
             "Start from a known case": "\r",
+            "What does the model predict": "\r",
             "What is the project called": "\r",
             "write at least one word": "{{ 7*7 }} 🚀\r",
             "Which problem": "Which of the loans will default?\r",

@@ -461,7 +461,8 @@ def derived_defaults() -> set[str]:
                 if uses - {"preset_answers"}:
                     found.add(name)
     # The demo's names step aside when a column of that name is taken: nothing to explain.
-    return found - {"entity", "time_column", "cost_tp", "action_success"}
+    # What the model predicts is asked only where no known case says it.
+    return found - {"entity", "time_column", "cost_tp", "action_success", "task_type"}
 
 
 @pytest.mark.parametrize("detail", ["quick", "full"])
