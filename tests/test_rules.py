@@ -101,6 +101,7 @@ CHOICES: dict[str, list[Any]] = {
     "hosting": ["machine", "machine", "kubernetes"],
     "runs_on": ["nothing", "nothing", "own_servers", "aws", "azure", "gcp", "databricks"],
     "row_bytes": [1, 500, 10**6],
+    "currency": ["EUR", "CHF"],
 }
 
 
