@@ -287,7 +287,7 @@ def test_a_draft_tells_of_personal_data_and_shows_none(tmp_path: Path) -> None:
     said = table()["said"].fill_null("nothing to say of it") + " jane@example.org"
     table().with_columns(said).write_csv(tmp_path / "data.csv")
     drafted = drafting.draft(tmp_path / "data.csv", "y")
-    assert any("hold: email" in found.reason for found in drafted.findings)
+    assert any("hold such: email" in found.reason for found in drafted.findings)
     assert "jane" not in drafted.text
 
 
