@@ -87,14 +87,19 @@ def lines(report: dict[str, Any]) -> str:
     return "\n".join(told)
 
 
+def _word(value: Any) -> str:
+    """Write an answer that is no list: yes or no, a number, or a name."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return numbers(value) if isinstance(value, float) else str(value)
+
+
 def _answered(found: dict[str, Any], score: str, outputs: dict[str, list[str]]) -> list[str]:
     """Say in words what a row was answered, where its score is several numbers."""
     said = [
-        f"{name.replace('_', ' ')} {'yes' if value is True else 'no' if value is False else shown}"
+        f"{name.replace('_', ' ')} {_word(found[name])}"
         for name in outputs
         if name != score and name in found
-        for value in [found[name]]
-        for shown in [numbers(value) if isinstance(value, float) else value]
     ]
     told = [", ".join(said)] if said else []
     if "on" in found:  # what is explained is made of the numbers, which say little by themselves

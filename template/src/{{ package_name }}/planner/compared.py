@@ -266,7 +266,7 @@ class Compared(ABC):
         for identifier, again in rules.judge_again(self.plan, facts):
             decision, shown = self.plan.decisions[identifier], []
             uses = [name for name in facts if name in decision.uses]
-            others = [name for name in uses if not self._as_planned(name, facts[name])]
+            others = [name for name in uses if not near(facts[name], self.answers[name])]
             for name in others or uses:
                 both = facts[name], self.answers[name]
                 found, planned = map(self.WRITE[name], both)
@@ -275,11 +275,6 @@ class Compared(ABC):
             message += f"{decision.said(again.values) or 'none'}; the answers gave "
             message += decision.said(decision.value) or "none"
             yield Contradiction("ev.rule", identifier, message)
-
-    def _as_planned(self, name: str, value: float) -> bool:
-        """Whether a measured fact is about the planned one, and so hardly what changed a rule."""
-        planned = self.answers[name]
-        return bool(planned) and 1 / SLACK < value / planned < SLACK
 
     def _of_the_value(self) -> Iterator[Contradiction]:
         worth = self.worth
@@ -494,9 +489,19 @@ def share_interval(hits: int, rows: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def near(value: float, planned: float) -> bool:
+    """Whether a value differs from the planned one by less than a tenth."""
+    return bool(planned) and 1 / SLACK < value / planned < SLACK
+
+
 def within(value: float, found: Report) -> bool:
     """Whether a value lies in a measured interval."""
     return bool(found["low"] <= value <= found["high"])
+
+
+def differs(planned: float, found: Report) -> bool:
+    """Whether a share lies outside a measured interval, and more than a tenth beside it."""
+    return not (within(planned, found) or near(found["value"], planned))
 
 
 def interval(found: Report, digits: int = 0, *, share: bool = False) -> str:

@@ -149,8 +149,6 @@ def content(models: Sequence[Meaning]) -> bytes:
 def read(bundle: str, stored: bytes, features: Sequence[TextFeature]) -> tuple[Meaning, ...]:
     """Return what `content` wrote; ProjectError where it does not fit the features."""
     found: list[Meaning] = []
-    if not features:
-        return ()
     with stored_arrays.opened(bundle, FILE, stored) as arrays:
         encoders: dict[int, Encoder] = {}
         for index, feature in enumerate(features):

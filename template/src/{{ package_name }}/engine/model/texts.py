@@ -203,8 +203,6 @@ def content(models: Sequence[Words]) -> bytes:
 def read(bundle: str, stored: bytes, features: Sequence[TextFeature]) -> tuple[Words, ...]:
     """Return what `content` wrote; ProjectError where it does not fit the features."""
     found: list[Words] = []
-    if not features:
-        return ()
     with stored_arrays.opened(bundle, FILE, stored) as arrays:
         for index, feature in enumerate(features):
             lines = arrays[f"{index}.terms"].tobytes().decode()

@@ -38,7 +38,8 @@ def read(
     found = {}
     for kind, way in ways.items():
         of_it = [feature for feature in features if (feature.kind, feature.by) == kind]
-        found[kind] = iter(way.read(bundle, stored.pop(way.file, b""), of_it))
+        file = stored.pop(way.file, b"")
+        found[kind] = iter(way.read(bundle, file, of_it) if of_it else ())
     return tuple(next(found[feature.kind, feature.by]) for feature in features)
 
 

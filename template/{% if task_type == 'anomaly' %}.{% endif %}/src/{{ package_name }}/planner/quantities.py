@@ -7,16 +7,15 @@ from ..engine.formats import number, percent
 from .compared import (
     AGAINST,
     MISSING,
-    SLACK,
     WRITE,
     Compared,
     Contradiction,
     Report,
     Row,
+    differs,
     interval,
     report,
     wilson,
-    within,
 )
 
 STATES = {
@@ -91,7 +90,7 @@ class Evidence(Compared):
             message = f"by the plan {STATES[planned]}, in the test set {STATES[state]}"
             yield Contradiction("ev.labels", "DATA-02", message)
         rate, found = self.answers["anomaly_share"], self.share
-        if found and not (within(rate, found) or 1 / SLACK < found["value"] / rate < SLACK):
+        if found and differs(rate, found):
             message = f"{percent(rate)} anomalies are planned, "
             message += f"{interval(found, share=True)} were measured"
             yield Contradiction("ev.share", "DATA-02", message)

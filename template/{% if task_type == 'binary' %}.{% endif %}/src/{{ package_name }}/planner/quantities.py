@@ -13,10 +13,10 @@ from .compared import (
     Contradiction,
     Report,
     Row,
+    differs,
     interval,
     report,
     wilson,
-    within,
 )
 
 
@@ -92,16 +92,14 @@ class Evidence(Compared):
     def _elsewhere(self) -> bool:
         """Whether the planned use has another share of positives than the rows learnt from."""
         rate, found = self.answers["pos_rate"], self.learnt
-        return bool(found) and not (
-            within(rate, found) or 1 / SLACK < found["value"] / rate < SLACK
-        )
+        return bool(found) and differs(rate, found)
 
     def _facts(self) -> Report:
         return {"pos_rate": self.share.get("value")}
 
     def _of_the_target(self) -> Iterator[Contradiction]:
         rate, found = self.answers["pos_rate"], self.share
-        if found and not (within(rate, found) or 1 / SLACK < found["value"] / rate < SLACK):
+        if found and differs(rate, found):
             shown = interval(found, share=True)
             message = f"{percent(rate)} positives are planned, {shown} were measured"
             yield Contradiction("ev.prevalence", "DATA-02", message)

@@ -14,9 +14,9 @@ from .compared import (
     Contradiction,
     Report,
     Row,
+    differs,
     interval,
     wilson,
-    within,
 )
 
 
@@ -84,7 +84,7 @@ class Evidence(Compared):
             ("ev.rarest", "rarest_share", self.rarest),
         ):
             share = self.answers[name]
-            if found and not (within(share, found) or 1 / SLACK < found["value"] / share < SLACK):
+            if found and differs(share, found):
                 message = (
                     f"{self.WRITE[name](share)} is planned, {interval(found, share=True)} was "
                 )

@@ -7,21 +7,16 @@ from ..engine.formats import number, percent
 from .blocks import escape
 from .compared import (
     MISSING,
-    SLACK,
     WRITE,
     Compared,
     Contradiction,
     Report,
     Row,
+    differs,
     interval,
+    near,
     wilson,
-    within,
 )
-
-
-def differs(planned: float, found: Report) -> bool:
-    """Whether a share lies outside a measured interval, and more than a tenth beside it."""
-    return not (within(planned, found) or 1 / SLACK < found["value"] / planned < SLACK)
 
 
 class Evidence(Compared):
@@ -90,7 +85,7 @@ class Evidence(Compared):
 
     def _of_the_shares(self) -> Iterator[Contradiction]:
         mean, found = self.answers["labels_per_row"], self.per_row
-        if found is not None and not 1 / SLACK < found / mean < SLACK:
+        if found is not None and not near(found, mean):
             message = (
                 f"{number(mean, 3)} labels a row are planned, {number(found, 3)} were measured"
             )

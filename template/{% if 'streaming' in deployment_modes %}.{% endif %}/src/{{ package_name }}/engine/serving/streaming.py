@@ -28,7 +28,6 @@ from .service import TICK_SECONDS, Service, cannot_listen, log, log_lines, where
 from .streaming_sink import NotNow, Sink
 from .telemetry import Distribution
 
-REACH_SECONDS = 10  # for a broker to answer at the start
 LETTER_SECONDS = 30  # for dead letters to be stored
 PATIENCE_SECONDS = 240  # with a database or a topic that does not answer
 POLL_SECONDS = 600  # after which a broker gives our partitions away: longer than any wait of ours
@@ -442,7 +441,7 @@ def reached(settings: dict[str, Any], topics: Sequence[str]) -> None:
     try:
         asked: dict[str, Any] = {**settings, "error_cb": told.append, "log_level": 0}
         admin = AdminClient(asked)
-        known = admin.list_topics(timeout=REACH_SECONDS).topics
+        known = admin.list_topics(timeout=topics.REACH_SECONDS).topics
     except KafkaException as error:
         admin.poll(0)
         refusals = [e.str() for e in told if e.code() == KafkaError._AUTHENTICATION]

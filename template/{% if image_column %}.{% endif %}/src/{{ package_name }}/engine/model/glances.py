@@ -121,8 +121,6 @@ def content(models: Sequence[Glance]) -> bytes:
 def read(bundle: str, stored: bytes, features: Sequence[TextFeature]) -> tuple[Glance, ...]:
     """Return what `content` wrote; ProjectError where it does not fit the features."""
     found: list[Glance] = []
-    if not features:
-        return ()
     with stored_arrays.opened(bundle, FILE, stored) as arrays:
         known: dict[int, Backbone] = {}
         for index, feature in enumerate(features):

@@ -101,8 +101,6 @@ def content(models: Sequence[Patches]) -> bytes:
 def read(bundle: str, stored: bytes, features: Sequence[TextFeature]) -> tuple[Reader, ...]:
     """Return what `content` wrote; ProjectError where it does not fit the features."""
     found: list[Reader] = []
-    if not features:
-        return ()
     with stored_arrays.opened(bundle, FILE, stored) as arrays:
         for index, feature in enumerate(features):
             side, size = map(int, arrays[f"{index}.size"])

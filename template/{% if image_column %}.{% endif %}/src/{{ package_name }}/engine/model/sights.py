@@ -50,8 +50,6 @@ def content(models: Sequence[Sight]) -> bytes:
 def read(bundle: str, stored: bytes, features: Sequence[TextFeature]) -> tuple[Sight, ...]:
     """Return what `content` wrote; ProjectError where it does not fit the features."""
     found: list[Sight] = []
-    if not features:
-        return ()
     with stored_arrays.opened(bundle, FILE, stored) as arrays:
         for index, feature in enumerate(features):
             sight = Sight(arrays[f"{index}.graph"].tobytes(), int(arrays[f"{index}.side"]))
