@@ -147,7 +147,8 @@ def test_alerts_that_crowd_are_told(measured: Project) -> None:
     crowded = {"by_day": [["2026-03-01", 3], ["2026-03-02", 24]], "runs": 9}
     report = REPORTS["metrics"] | {"alerts": REPORTS["metrics"]["alerts"] | crowded}
     assert sentences.metrics(report, measured)["busiest"] == (
-        ", 24 on the busiest day of the test rows; they are 9 runs of neighbouring rows of one entity"
+        ", 24 on the busiest day of the test rows; they are 9 runs of neighbouring rows of one "
+        "entity"
     )
     assert sentences.metrics(REPORTS["metrics"], measured)["busiest"] == ""
 
