@@ -56,7 +56,9 @@ class Compared(NamedTuple):
         """Return a model, a blend or a stack of fitted ones."""
         parts = self.parts(name)
         shares = self.shares if name == "blend" else {}
-        members = tuple(graph.Member(*fitted[part], share=shares.get(part, 1.0)) for part in parts)
+        members = tuple(
+            graph.Member(*fitted[part])._replace(share=shares.get(part, 1.0)) for part in parts
+        )
         return graph.Predictor(members, second=self.second if name == "stack" else None)
 
 
