@@ -22,6 +22,7 @@ from .. import keys, topics
 from ..errors import ProjectError
 from ..model.values import row_type
 from ..settings import Project
+from ..topics import REACH_SECONDS
 from .refusal import Problem, Refused, refused
 from .requests import Model
 from .service import TICK_SECONDS, Service, cannot_listen, log, log_lines, where
@@ -441,7 +442,7 @@ def reached(settings: dict[str, Any], topics: Sequence[str]) -> None:
     try:
         asked: dict[str, Any] = {**settings, "error_cb": told.append, "log_level": 0}
         admin = AdminClient(asked)
-        known = admin.list_topics(timeout=topics.REACH_SECONDS).topics
+        known = admin.list_topics(timeout=REACH_SECONDS).topics
     except KafkaException as error:
         admin.poll(0)
         refusals = [e.str() for e in told if e.code() == KafkaError._AUTHENTICATION]
