@@ -382,7 +382,7 @@ def test_a_model_that_is_too_slow_fails_the_benchmark(
 ) -> None:
     answers = {"latency_ms": 0.0001, "deployment_modes": ["rest"]}
     fresh = {"memory_mb": 1.0, "cold_start_ms": 1.0}
-    monkeypatch.setattr(bench, "_fresh_process", lambda _: fresh)
+    monkeypatch.setattr(bench, "_fresh_process", lambda *_: fresh)
     monkeypatch.setattr(bench.scorecard, "judge", lambda *_: {})  # this version has no rivals
     monkeypatch.setitem(vars(trained), "facts", Facts(lambda _: answers))
     with pytest.raises(CheckFailed, match=r"more than latency_ms 0.0001: train fewer members"):

@@ -678,7 +678,7 @@ def project(made: Made, monkeypatch: pytest.MonkeyPatch) -> Project:
     for name, value in SMALL.items():
         monkeypatch.setenv(name, value)
     fresh = {"memory_mb": 1.0, "cold_start_ms": 1.0}  # a new process has no `package_name`
-    monkeypatch.setattr(bench, "_fresh_process", lambda project: fresh)
+    monkeypatch.setattr(bench, "_fresh_process", lambda *_: fresh)
     monkeypatch.setattr(bench, "SECONDS", 0.1)
     return Project(made.folder)
 
