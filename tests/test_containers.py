@@ -20,7 +20,8 @@ from urllib.request import urlopen
 
 import polars as pl
 import pytest
-from helpers.containers import PYTHON, STRICT, Container, Engine, engine_for_tests
+import yaml
+from helpers.containers import BASE, PYTHON, STRICT, Container, Engine, engine_for_tests
 from helpers.rendering import render
 from helpers.running import Made
 from helpers.service import free_port
@@ -53,6 +54,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Made:
     folder = render(
         tmp_path_factory.mktemp("all") / "p",
         preset="churn", deployment_modes=[*MODES], python_version=PYTHON, peak_qps=20,
+        hosting="kubernetes",
     )  # fmt: skip
     project = Made(folder, "customer_churn", SHORT)
     project.package = next((folder / "src").iterdir()).name
@@ -73,8 +75,45 @@ def images(made: Made, engine: Engine) -> dict[str, str]:
     names = {}
     for mode in MODES:
         names[mode] = f"planner-test-{mode}"
-        engine.build(made.folder, names[mode], "--target", mode)
+        size = engine.build(made.folder, names[mode], "--target", mode)
+        print(f"{mode}: {size:.0f} MB, {engine.size(BASE):.0f} of them Debian and Python")
     return names
+
+
+# What each mode imports, of which no other image has more than it needs itself.
+NEEDS = {
+    "rest": {"fastapi", "uvicorn", "prometheus_client"},
+    "grpc": {"grpc", "grpc_health", "grpc_reflection", "prometheus_client"},
+    "batch": {"polars"},
+    "streaming": {"confluent_kafka", "psycopg", "prometheus_client"},
+    "edge": set(),
+}
+FOREIGN = {"mlflow", "lightgbm", "sklearn", "pytest", "onnx"}
+
+
+def installed(engine: Engine, image: str) -> set[str]:
+    packages = f".venv/lib/python{PYTHON}/site-packages"
+    listed = engine.run("run", "--rm", "--entrypoint", "ls", image, packages)
+    return {line.partition("-")[0] for line in listed.stdout.splitlines()}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_image_has_the_packages_of_its_mode_alone(
+    engine: Engine, images: dict[str, str], mode: str
+) -> None:
+    found = installed(engine, images[mode])
+    assert found & set().union(*NEEDS.values()) == NEEDS[mode]
+    assert found.isdisjoint(FOREIGN)
+
+
+@pytest.mark.parametrize("mode", ["rest", "streaming"])
+def test_what_an_image_lacks_is_told_in_one_line(
+    engine: Engine, images: dict[str, str], mode: str
+) -> None:
+    scored = ("ml", "score", "data/in.parquet", "data/out.parquet")
+    done = engine.run("run", "--rm", *STRICT, images[mode], *scored, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith("error: polars is not installed here: an image has the packages")
 
 
 def rows(made: Made) -> list[dict[str, Any]]:
@@ -224,16 +263,25 @@ def test_the_grpc_service_is_healthy_and_scores(engine: Engine, images: dict[str
         assert it.stop()[0] == 0, it.log()
 
 
-def test_one_image_serves_each_mode_by_its_command_as_on_a_cluster(
-    engine: Engine, made: Made
+def test_each_pod_starts_from_the_image_that_its_manifest_names(
+    engine: Engine, images: dict[str, str], made: Made
 ) -> None:
-    engine.build(made.folder, "planner-test-first")  # what deploy/kubernetes names, with a command
-    it = engine.start("planner-test-first", *STRICT, command=["ml", "grpc", "serve"])
-    until(lambda: "is ready" in it.do("ml", "grpc", "check", check=False))
-    assert it.stop()[0] == 0, it.log()
-    scored = ("ml", "score", "data/none.parquet", "data/out.parquet")
-    done = engine.run("run", "--rm", *STRICT, "planner-test-first", *scored, check=False)
-    assert done.returncode and "none.parquet" in done.stderr and "Traceback" not in done.stderr
+    found: dict[str, Any] = {}
+    for name in ("rest", "grpc", "score"):
+        text = (made.folder / f"deploy/kubernetes/base/{name}.yaml").read_text()
+        spec = next(yaml.safe_load_all(text))["spec"]
+        pod = spec.get("jobTemplate", {"spec": spec})["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        found[container["image"].removeprefix("customer-churn-")] = container["command"]
+    for mode, command in found.items():  # a command of a pod stands in place of the image's own
+        given = ("--entrypoint", command[0], *STRICT)
+        if mode == "batch":
+            done = engine.run("run", "--rm", *given, images[mode], *command[1:], check=False)
+            assert done.returncode and "incoming.parquet: no such file" in done.stderr
+            continue
+        it = engine.start(images[mode], *given, command=command[1:])
+        it.health()
+        assert it.stop()[0] == 0, it.log()
 
 
 def test_the_batch_image_scores_a_file_of_a_mounted_folder(
@@ -305,11 +353,9 @@ def test_a_project_of_one_mode_is_built(
     locked(project)
     name = f"planner-test-only-{mode}"
     print(f"{mode} alone: {engine.build(project, name):.0f} MB")
-    packages = f".venv/lib/python{PYTHON}/site-packages"
-    listed = engine.run("run", "--rm", "--entrypoint", "ls", name, packages)
-    installed = {line.partition("-")[0].lower() for line in listed.stdout.splitlines()}
-    assert installed.isdisjoint({"mlflow", "lightgbm", "sklearn", "pytest", "onnx"})
-    assert ("polars" in installed) == (mode == "batch")
+    found = installed(engine, name)
+    assert found & set().union(*NEEDS.values()) == NEEDS[mode]
+    assert found.isdisjoint(FOREIGN)
 
 
 def test_the_pipeline_runs_in_a_container(engine: Engine, made: Made, tmp_path: Path) -> None:

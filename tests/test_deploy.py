@@ -183,21 +183,23 @@ def test_the_image_holds_what_serving_needs_and_nothing_else(tmp_path, modes):
     text = (project / "deploy/Dockerfile").read_text()
     stages = re.findall(r"^FROM (.+)", text, re.MULTILINE)
     base = "python:3.13-slim AS"
-    given = [f"{base} build", "build AS train", f"{base} serving", f"serving AS {modes[0]}"]
-    assert stages == given
-    trains, serves = text.split("\nFROM ")[2:4]
+    packages = f"{modes[0]}-packages"
+    given = [f"{base} build", "build AS train", f"{base} serving"]
+    assert stages == [*given, f"build AS {packages}", f"serving AS {modes[0]}"]
+    trains, serves = text.split("\nFROM ")[2], text.split("\nFROM ")[-1]
+    assert f"COPY --link --from={packages} /app/.venv /app/.venv" in serves
     assert "# syntax" not in text and re.search(r"^USER \d{4,}$", text, re.MULTILINE)
     syncs = re.findall(r"uv sync (.*)", text)
     assert [sync.startswith("--locked --no-default-groups --group train") for sync in syncs] == [
-        *(False, False),
         True,
+        *(False, False),
     ]
     assert "group train" not in serves and 'CMD ["run"]' in trains
     assert all("--locked" in sync and "--no-default-groups" in sync for sync in syncs)
     allowed = (project / ".dockerignore").read_text().splitlines()
     sources = {
         source
-        for line in re.findall(r"^COPY (?!--from)(?:--chown=\S+ )?(.*) \S+$", text, re.MULTILINE)
+        for line in re.findall(r"^COPY (?!--link)(?:--chown=\S+ )?(.*) \S+$", text, re.MULTILINE)
         for source in line.split()
     }
     for source in sources:

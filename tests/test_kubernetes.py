@@ -1,5 +1,6 @@
 """Manifests of a cluster: built by kubectl, valid by Kubernetes' schemas, as the plan says."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -97,7 +98,11 @@ def test_ports_and_probes_are_those_of_the_service(clustered: tuple[Path, list[s
         if len(modes) == 1:  # the image says ports and command of its first mode
             (exposed,) = [x for x in image.splitlines() if x.startswith("EXPOSE")]
             assert {int(port) for port in exposed.split()[1:]} == {*ports.values()}
-        assert f"CMD {container['command']}".replace("'", '"') in image or len(modes) > 1
+        target = name.removeprefix("churn-model-").replace("stream", "streaming")
+        (stage,) = re.findall(rf"(?ms)^FROM serving AS {target}$.*?(?=^FROM|\Z)", image)
+        assert f"CMD {container['command']}".replace("'", '"') in stage
+        several = f"-{target}" if len(modes) > 1 else ""
+        assert container["image"] == f"churn-model{several}:latest"
     if "rest" in modes:
         asked = [p["httpGet"]["path"] for p in map(container_of(found, "rest").get, PROBES)]
         assert asked == ["/ready", "/ready", "/health"]

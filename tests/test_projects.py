@@ -192,7 +192,7 @@ def test_its_workflow_runs(same_in_all: Made, tmp_path: Path) -> None:
 
 def test_serving_environment_has_no_training_library(project: Made) -> None:
     env = {"UV_PROJECT_ENVIRONMENT": ".venv-serve"}
-    project.call("uv", "sync", "-q", "--no-default-groups", env=env)
+    project.call("uv", "sync", "-q", "--no-default-groups", "--group", "serving", env=env)
     python = str(project.folder / ".venv-serve/bin/python")
     found = project.call(
         python,

@@ -621,7 +621,8 @@ def dependencies(tmp_path: Path) -> list[str]:
     """Return the requirements of a project with every mode."""
     project = tomllib.loads((render(tmp_path / "project") / "pyproject.toml").read_text())
     groups = project["dependency-groups"]
-    return [*project["project"]["dependencies"], *groups["train"], *groups["dev"]]
+    named = [one for n in ("rest", "batch", "train", "dev") for one in groups[n]]
+    return [*project["project"]["dependencies"], *named]
 
 
 def test_every_dependency_has_both_bounds(tmp_path: Path) -> None:
@@ -631,12 +632,28 @@ def test_every_dependency_has_both_bounds(tmp_path: Path) -> None:
 
 def test_serving_installs_nothing_of_training_or_of_another_mode(tmp_path: Path) -> None:
     core = {"filelock", "msgspec", "numpy", "onnxruntime", "pyyaml", "typer"}
-    rest = {"fastapi", "prometheus-client", "uvicorn"}
-    expected = {"rest": core | rest, "batch": core | {"polars"}}
-    for mode, wanted in expected.items():
-        project = render(tmp_path / mode, deployment_modes=[mode])
-        listed = tomllib.loads((project / "pyproject.toml").read_text())["project"]["dependencies"]
-        assert {re.split(r"[\[>]", requirement)[0] for requirement in listed} == wanted
+    expected = {
+        "rest": {"fastapi", "prometheus-client", "uvicorn"},
+        "grpc": {"grpcio", "grpcio-health-checking", "grpcio-reflection", "prometheus-client"}
+        | {"googleapis-common-protos"},
+        "streaming": {"confluent-kafka", "prometheus-client", "psycopg"},
+        "batch": {"polars"},
+    }
+
+    def names(listed: list[str]) -> set[str]:
+        return {re.split(r"[\[>]", requirement)[0] for requirement in listed}
+
+    for modes in ([*expected, "edge"], *([mode] for mode in expected), ["edge"]):
+        project = render(tmp_path / modes[-1] / str(len(modes)), deployment_modes=modes)
+        content = tomllib.loads((project / "pyproject.toml").read_text())
+        groups, running = content["dependency-groups"], [m for m in modes if m in expected]
+        assert names(content["project"]["dependencies"]) == core
+        assert {m: names(groups[m]) for m in expected if m in groups} == {
+            mode: expected[mode] for mode in running
+        }
+        assert groups["serving"] == [{"include-group": mode} for mode in running]
+        image = (project / "deploy/Dockerfile").read_text()
+        assert {*re.findall(r"--group (\w+) --no-editable", image)} == {"serving", *running}
 
 
 def test_projects_are_linted_like_the_template(tmp_path: Path) -> None:

@@ -80,7 +80,11 @@ class Engine:
     def build(self, project: Path, tag: str, *options: str) -> float:
         """Build an image of a project; return its size in MB."""
         self.run("build", "--file", "deploy/Dockerfile", "--tag", tag, *options, ".", cwd=project)
-        return float(self.run("image", "inspect", "-f", "{{.Size}}", tag).stdout) / 1e6
+        return self.size(tag)
+
+    def size(self, image: str) -> float:
+        """Return the size of an image in MB."""
+        return float(self.run("image", "inspect", "-f", "{{.Size}}", image).stdout) / 1e6
 
     def has(self, image: str) -> bool:
         return self.run("image", "inspect", image, check=False).returncode == 0

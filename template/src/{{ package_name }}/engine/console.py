@@ -23,6 +23,8 @@ TROUBLE = {
     "Is a directory": "a folder stands where a file belongs: move it away",
     "Permission denied|not permitted": "no permission: check who owns the project's files",
 }
+OURS = (__package__ or "").partition(".")[0]
+LACKING = "an image has the packages of its mode alone, and `uv sync` installs those of all"
 
 
 def run(app: Callable[[], Any]) -> None:
@@ -43,6 +45,9 @@ def run(app: Callable[[], Any]) -> None:
     except Exception as error:
         if line := _declared_on(error):
             print(f"error: {line}: {error}", file=sys.stderr)
+            sys.exit(2)
+        if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith(OURS):
+            print(f"error: {error.name} is not installed here: {LACKING}", file=sys.stderr)
             sys.exit(2)
         text = " ".join(str(error).split())
         hint = next((hint for words, hint in TROUBLE.items() if re.search(words, text)), text)

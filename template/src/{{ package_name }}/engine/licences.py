@@ -137,12 +137,15 @@ def _shipped(project: Project) -> set[str]:
     """Return the packages that serving needs, with all that those need."""
     path = project.path("pyproject.toml")
     try:
-        known = tomllib.loads(path.read_text(encoding="utf-8"))["project"]["dependencies"]
+        known = tomllib.loads(path.read_text(encoding="utf-8"))
+        left = [*known["project"]["dependencies"], {"include-group": "serving"}]
     except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
         raise ProjectError(f"{path.name}: no dependencies can be read: {error}") from None
-    left, found = [*map(str, known)], set[str]()
+    found = set[str]()
     while left:
-        requirement = left.pop()
+        if isinstance(requirement := left.pop(), dict):  # all modes, each of which has an image
+            left += known.get("dependency-groups", {}).get(requirement["include-group"], [])
+            continue
         name = _plain(re.split(r"[^\w.-]", requirement.strip(), maxsplit=1)[0])
         if name in found or re.search(r";.*\bextra\b", requirement):
             continue
