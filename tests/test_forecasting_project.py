@@ -5,6 +5,7 @@ import json
 import urllib.error
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import yaml
@@ -18,6 +19,7 @@ SMALL = {
     "ML_TRAINING__THREADS": "1",
     "ML_EVALUATION__BOOTSTRAP": "100",
     "ML_DATA__SAMPLE_ROWS": "9600",
+    "ML_TRAINING__SUMS_BY": '["department"]',
 }
 
 
@@ -122,6 +124,54 @@ def test_a_file_of_what_is_known_ahead_gets_forecasts(
         assert ask("/predict", {"rows": [row]})["predictions"][0]["warning"] == none
     assert "unseen or rare in training" in scored["warning"][-2]
     assert scored["warning"][-1] == "day: more than 14 days after the last known row"
+
+
+def test_sums_are_those_of_the_series_and_their_intervals_are_measured(
+    project: Made, future: pl.DataFrame, tmp_path: Path
+) -> None:
+    told = project.report("metrics")["sums"]
+    assert [(part["level"], part["members"]) for part in told] == [("all", 1), ("department", 6)]
+    whole, groups = told
+    assert groups["sums"] == 6 * whole["sums"] and groups["mean"] * 6 == pytest.approx(
+        whole["mean"]
+    )
+    assert groups["bias"] == pytest.approx(whole["bias"])  # of the same rows
+    assert whole["wape"] < groups["wape"] < 0.2 < groups["wape_season_before"] + 0.1
+    assert 0.7 < whole["coverage"] <= 1 and 0.8 < groups["coverage"] < 0.99
+    plan = (project.folder / "PLAN.md").read_text(encoding="utf-8")
+    assert "Sum of each department: off by" in plan
+    page = (project.folder / "reports/evaluation.html").read_text(encoding="utf-8")
+    assert "Sums of series, each of a group" in page
+
+    gap = pl.when(pl.int_range(pl.len()) != 3).then("price")  # the fourth row has a problem
+    future.with_columns(gap).write_csv(tmp_path / "future.csv")
+    names = (str(tmp_path / "future.csv"), str(tmp_path / "out.csv"))
+    assert "out.sums.csv" in project.ml("score", *names)
+    rows, sums = (pl.read_csv(tmp_path / name) for name in ("out.csv", "out.sums.csv"))
+    assert sums.height == 14 * 7 and sums["series"].sum() == 2 * (48 * 14 - 1)
+    assert sums.filter(pl.col("left_out") > 0)["level"].to_list() == ["all", "department"]
+    for level, by in (("all", []), ("department", ["department"])):
+        added = rows.group_by("day", *by).agg(pl.col("value").sum()).sort("day", *by)
+        of = sums.filter(pl.col("level") == level).sort("day", "member")
+        np.testing.assert_allclose(of["value"], added["value"], rtol=1e-12)
+        assert by == [] or of["member"].to_list() == added["department"].to_list()
+        assert (of["low"] <= of["high"]).all() and (of["low"] >= 0).all()
+    independent = rows.group_by("day").agg(((pl.col("high") - pl.col("low")) ** 2).sum().sqrt())
+    wide = sums.filter(pl.col("level") == "all").select(pl.col("high") - pl.col("low"))
+    assert 0.5 < (wide.to_series() / independent.sort("day").to_series(1)).mean() < 5
+    first = (tmp_path / "out.sums.csv").read_bytes()
+    (tmp_path / "out.sums.csv").unlink()
+    project.ml("score", *names)  # which is not done while a part is missing
+    assert (tmp_path / "out.sums.csv").read_bytes() == first
+
+
+def test_a_column_that_groups_no_series_is_refused(project: Made) -> None:
+    for named, said in (("price", "names groups; there are: department"), ("shop", "'shop'")):
+        refused = Made(
+            project.folder, "store_demand", SMALL | {"ML_TRAINING__SUMS_BY": f'["{named}"]'}
+        )
+        told = refused.ml("train", code=2)
+        assert said in told and "training.sums_by" in told
 
 
 def test_what_is_known_ahead_must_be_there(

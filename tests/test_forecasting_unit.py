@@ -11,7 +11,7 @@ from helpers import package
 
 package.forecasting()
 from forecasting_package import models  # noqa: E402
-from forecasting_package.engine import backtest, examples, history  # noqa: E402
+from forecasting_package.engine import backtest, beside, examples, history  # noqa: E402
 from forecasting_package.engine.data import contract as contracts  # noqa: E402
 from forecasting_package.engine.data import sample  # noqa: E402
 from forecasting_package.engine.errors import ProjectError  # noqa: E402
@@ -429,3 +429,44 @@ def test_trees_learn_multiples_of_the_level(data: Data) -> None:
     assert np.isfinite(model.scale(data.x)).all() and model.scale(data.x).min() > 0
     below = data._replace(y=data.y - 30)
     assert models.direct(below, 0, {}).predict(below.x).min() < 0
+
+
+@pytest.mark.parametrize(("shared", "wide"), [(0.0, 1.0), (1.0, 4.0)])
+def test_the_interval_of_a_sum_knows_how_much_series_err_together(
+    shared: float, wide: float
+) -> None:
+    """16 series with one error each: independent ones add up to 4 times it, equal ones to 16."""
+    rng, times, many = np.random.default_rng(3), 4000, 16
+    own, common = rng.normal(size=(times, many)), rng.normal(size=(times, 1))
+    error = (1 - shared) * own + shared * common
+    rows = pl.DataFrame(
+        {
+            "_moment": np.repeat(np.arange(times), many),
+            "_origin": 0,
+            "_y": 50 + error.ravel(),
+            "value": 50.0,
+            "_square": (2 * 1.645) ** 2,  # the width of a row's 90 % interval
+        }
+    )
+    head = beside.Head(plan=np.ones(1), coverage=0.9, quantile=0.5)
+    sums = beside._summed(rows, "all")
+    assert sums["value"].to_list() == [50.0 * many] * times
+    level = beside._level("all", sums, head)
+    assert level.high - level.low == pytest.approx(wide, rel=0.05) and abs(level.plan) < 0.05
+    known = beside.Sums((level,), None, False)
+    told = beside._errors(level, known, sums.with_columns(_naive=pl.lit(800.0)))
+    assert told["coverage"] == pytest.approx(0.9, abs=0.01) and told["members"] == 1
+    assert told["wape"] == told["wape_season_before"] and abs(told["bias"]) < 0.01
+    with pytest.raises(ProjectError, match="7 sums of level 'all'"):
+        beside._level("all", sums.head(7), head)
+
+
+def test_sums_of_months_meet_whatever_day_a_row_has() -> None:
+    day = [dt.date(2026, 1, 31), dt.date(2026, 1, 1), dt.date(2026, 2, 5)]
+    agreed = SimpleNamespace(time=SimpleNamespace(name="day"))
+    frame = pl.DataFrame({"day": day, contracts.WITHHELD: [0, 0, 5 * DAY]})
+    ones = {name: np.ones(3) for name in ("value", "low", "high")}
+    rows = beside._rows(agreed, frame, (), np.array([1.0, 2.0, 4.0]), ones, True)  # type: ignore[arg-type]
+    assert beside._summed(rows, "all")["_y"].to_list() == [3.0, 4.0]
+    apart = beside._rows(agreed, frame, (), np.ones(3), ones, False)  # type: ignore[arg-type]
+    assert beside._summed(apart, "all").height == 3

@@ -14,7 +14,7 @@ from . import decision, features, models
 from .engine import history, metrics, monitoring, progress, reweighing, slices, storage, task, use
 from .engine.data import contract, validation
 from .engine.data import target as targets
-from .engine.data.kept import asking, keep, remembered, taken, told
+from .engine.data.kept import asking, besides, keep, remembered, taken, told
 from .engine.errors import ProjectError
 from .engine.features import encode, moments
 from .engine.folds import Split
@@ -343,7 +343,7 @@ def run(project: Project) -> dict[str, Any]:
             "data_sha256": data_sha256,
             "run": run_id,
         },
-        reports={"profile.json": reference, "training.json": report},
+        reports={"profile.json": reference, "training.json": report} | besides(project, head),
         state=state,
     )
     registry.register(project, version, run=run_id)

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import metrics, privacy, progress, resampling, task
+from . import beside, metrics, privacy, progress, resampling, task
 from .data import personal
 from .data.contract import Contract
 from .formats import number, percent
@@ -100,7 +100,7 @@ def judge(
     simplest: str,
     gate: dict[str, Any],
 ) -> dict[str, Any]:
-    """Return the slices of the champion and how fair it is; what follows goes into `gate`.
+    """Return slices of the champion, how fair it is, and what stands beside; more is in `gate`.
 
     Without labels a slice has no quality that a gate could ask for.
     """
@@ -118,8 +118,9 @@ def judge(
         gate["worst_slice"] = worst.worst
         gate["reasons"] += worst.reasons
         gate["warnings"] += worst.warnings
+    parts = {"slices": found} | beside.judged(project, agreed, tested, scorer)
     if not any(item.get("rates") for item in found):
-        return {"slices": found}
+        return parts
     rate, why = task.fair(project.facts)
     equal = fair(found, rate)
     for item in equal:
@@ -129,7 +130,7 @@ def judge(
         elif said:
             chance = ", and it may be chance: a named person decides" if item["judged"] else ""
             gate["warnings"].append(f"{said}{chance}")
-    return {"slices": found, "fair": {"rate": rate, "why": why, "groups": equal}}
+    return parts | {"fair": {"rate": rate, "why": why, "groups": equal}}
 
 
 def fair(found: list[dict[str, Any]], rate: str) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .. import history, task
+from .. import beside, history, task
 from ..model import wanted
 from ..model.fitting import Data
 from ..model.history import Beyond, State
@@ -61,6 +61,11 @@ def asking(data: Data, state: State | None, agreed: Contract, frame: pl.DataFram
     moments = history.times(frame[state.features[0].on])
     asked = {by: history.keys(frame[by]) for by in state.events}
     return data._replace(beyond=Beyond(state, agreed.target.name, asked, moments))
+
+
+def besides(project: Project, head: Any) -> dict[str, Any]:
+    """Return what a bundle knows beside answers to rows, as files by their names."""
+    return beside.learnt(project, head, OUT_OF_FOLD)
 
 
 def told(part: str, y: NDArray[Any]) -> dict[str, Any]:

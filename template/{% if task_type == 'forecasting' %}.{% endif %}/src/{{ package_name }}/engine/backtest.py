@@ -99,6 +99,17 @@ def scales(times: NDArray[np.int64], values: Floats, period: int) -> float:
     return float(gaps.mean()) if len(gaps) and gaps.any() else float("nan")
 
 
+def season_before(project: Project, agreed: contract.Contract, frame: pl.DataFrame) -> Floats:
+    """Return what stood a season before each row, NaN where that is not known; shape (rows,)."""
+    assert agreed.entity is not None and agreed.time is not None  # as `lookbacks` says
+    step = rhythm.of(project)
+    season: dict[str, Any] = {"days": step.period, "months": step.months}
+    of, by, on = agreed.target.name, agreed.entity.name, agreed.time.name
+    before = Season(name="before", of=of, by=by, on=on, **season)
+    state = history.state_of((before,), agreed, history.events(project, agreed))
+    return history.looked_up(frame, state)["before"].to_numpy()
+
+
 def _yardsticks(
     project: Project,
     agreed: contract.Contract,
@@ -108,13 +119,9 @@ def _yardsticks(
 ) -> tuple[Floats, Floats]:
     """Return what stood a season before each row, and the scale of each series before `start`."""
     assert agreed.entity is not None and agreed.time is not None
-    step = rhythm.of(project)
+    step, by, on = rhythm.of(project), agreed.entity.name, agreed.time.name
     rows = history.events(project, agreed)
-    of, by, on = agreed.target.name, agreed.entity.name, agreed.time.name
-    season: dict[str, Any] = {"days": step.period, "months": step.months}
-    before = Season(name="before", of=of, by=by, on=on, **season)
-    state = history.state_of((before,), agreed, rows)
-    naive = history.looked_up(frame, state)["before"].to_numpy()
+    naive = season_before(project, agreed, frame)
     times, values = history.times(rows[on]), targets.values(rows, agreed.target)
     series, learnt = rows[by].fill_null("").to_numpy(), times < start
     places = step.places(times)

@@ -12,17 +12,19 @@ import numpy as np
 import polars as pl
 
 from . import rhythm
-from .data.contract import WITHHELD, Contract
+from .data.contract import SCORED, WITHHELD, Contract
 from .errors import ProjectError
 from .formats import number
 from .model.history import DaysSince, Moments
 from .model.seasons import Lookback, Recent, Season, Smoothed, Winters
-from .settings import Project
+from .settings import Project, refused
 
 CLOSER = 1.1  # rows for each step of a series, from which on they are of a shorter one
 MOST = 40_000  # examples that teach enough; more take time
 WARM_SEASONS = 4  # at the start of the table, which no origin has behind it
 YEAR = 364  # days: whole weeks, so that a Monday is held against a Monday
+ALL = "all"  # the level of the sum of all series
+SUMS = (ALL, "level", "member", "series", "left_out")  # names that a file of sums has
 SMOOTHING = {"slow": 0.05, "middle": 0.15, "fast": 0.4}
 
 
@@ -34,6 +36,7 @@ def lookbacks(project: Project, contract: Contract) -> tuple[Lookback, ...]:
             f"a forecast needs a column of role {role}, and the contract has none: give it one, "
             f"and name it in the plan with `ml update --data {question}=`"
         )
+    summed_by(project, contract)
     of = contract.target.name
     names: dict[str, Any] = {"of": of, "by": contract.entity.name, "on": contract.time.name}
     apart, facts = rhythm.of(project), project.facts
@@ -61,6 +64,23 @@ def lookbacks(project: Project, contract: Contract) -> tuple[Lookback, ...]:
         ),
         Winters(name=f"{of}.smoothed_best", step=step, **season),
     )
+
+
+def summed_by(project: Project, agreed: Contract) -> tuple[str, ...]:
+    """Return the columns by which series are summed up too; ProjectError for one that cannot be."""
+    asked, where = project.config.training.sums_by, "training.sums_by"
+    fit = {column.name for column in agreed.features if column.kind == "category"}
+    if wrong := [name for name in asked if name not in fit]:
+        known = ", ".join(sorted(fit)) or "none"
+        raise refused(where, f"{wrong[0]!r} is no feature that names groups; there are: {known}")
+    if len({*asked}) < len(asked):
+        raise refused(where, "a column stands there twice")
+    keys = {column.name for column in agreed.keys}
+    if asked and (taken := sorted({*asked, *keys} & {*SUMS, *SCORED})):
+        raise refused(
+            where, f"the column {taken[0]!r} has a name that files of sums use: rename it"
+        )
+    return asked
 
 
 def _refuse_closer(

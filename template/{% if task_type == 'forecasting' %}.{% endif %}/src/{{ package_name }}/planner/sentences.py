@@ -26,7 +26,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "steps: from {forecast[origins]:0} origins up to {forecast[horizon]:0} steps ahead, MASE "
         "{forecast[mase]:3}, that of the value of a season before "
         "{forecast[mase_season_before]:3}; {by_steps} of the outcomes are in their interval by "
-        "steps ahead, {by_series} by size of series",
+        "steps ahead, {by_series} by size of series{sums}",
     ),
 }
 
@@ -40,6 +40,7 @@ def metrics(report: Report, project: Project) -> Report:
         "widest": percent(max(shares)),
         "by_steps": _range(report["forecast"]["by_steps"]),
         "by_series": _range(report["forecast"]["by_size"]),
+        "sums": "".join(map(_sum, report.get("sums", ()))),
     }
 
 
@@ -47,6 +48,19 @@ def _range(parts: list[Report]) -> str:
     """Say how much of the outcomes the intervals hold in the parts, from least to most."""
     shares = [part["coverage"] for part in parts if part["coverage"] is not None]
     return f"{percent(min(shares))} to {percent(max(shares))}"
+
+
+def _sum(part: Report) -> str:
+    """Say how far off the sums of a level are."""
+    level = "all" if part["level"] == "all" else f"each {part['level']}"
+    off, before = (
+        "unknown" if part[name] is None else percent(part[name])
+        for name in ("wape", "wape_season_before")
+    )
+    return (
+        f"\nsum of {level}: off by {off} of its volume, the value of a season before by {before}; "
+        f"{percent(part['coverage'])} of the outcomes are in their interval"
+    )
 
 
 def _worth(business: Report) -> str:

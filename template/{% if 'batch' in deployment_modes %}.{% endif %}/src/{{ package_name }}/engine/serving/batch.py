@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .. import dialect, progress, storage, threads
+from .. import beside, dialect, progress, storage, threads
 from ..data import contract, reading, validation, whole
 from ..errors import ProjectError
 from ..history import earlier_of, matrix_for
@@ -99,7 +99,8 @@ def run(
     receipt = output.with_name(f"{output.name}.done.json")
     done = _recorded(receipt)
     known = job.items() <= done.items() and output.is_file()
-    if known and not force and storage.sha256(output) == done["output_sha256"]:
+    whole_before = known and storage.sha256(output) == done["output_sha256"]
+    if whole_before and beside.stands(output, done) and not force:
         return done
     parts = output.with_name(f"{output.name}.parts")
     for ours in (receipt, parts):  # names that others can foresee
@@ -114,7 +115,7 @@ def run(
         agreed = contract.read(folder / "contract.odcs.yaml")
         try:
             keys = (*(c.name for c in agreed.keys), *(c.name for c in scorer.keys.values()))
-            named = list(dict.fromkeys(keys))
+            named = list(dict.fromkeys((*keys, *beside.named(folder))))
             opened = open_source(source, scorer.columns, named, job["encoding"], scorer.wants)
             schema = _schema(opened.keys, agreed.primary_key, scorer.outputs)
             workers = threads.workers(project.config.training.threads)
@@ -124,7 +125,7 @@ def run(
         except ProjectError:  # of an input that has to be mended: nothing goes on from here
             shutil.rmtree(parts, ignore_errors=True)
             raise
-        totals = _assemble(finished, schema, output)
+        totals = _assemble(finished, schema, output) | beside.written(folder, finished, output)
     report = job | looked_up | totals | _unmatched(opened.names, agreed, scorer)
     report["output_sha256"] = storage.sha256(output)
     storage.write_json(receipt, report)
@@ -257,7 +258,7 @@ def _schema(
     return pl.Schema(number | keys | results)
 
 
-def _assemble(parts: list[Path], schema: pl.Schema, output: Path) -> dict[str, int]:
+def _assemble(parts: list[Path], schema: pl.Schema, output: Path) -> dict[str, Any]:
     """Join the parts to the output, which appears at once."""
     tables = pl.scan_parquet(parts, glob=False) if parts else schema.to_frame(eager=False)
     with storage.replacing_file(output) as temporary:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from .. import dialect, progress, storage, stores
+from .. import beside, dialect, progress, storage, stores
 from ..errors import ProjectError
 from ..settings import Project
 from . import batch
@@ -55,7 +55,9 @@ def run(project: Project, source: Path, address: str, *, force: bool = False) ->
     try:
         if done:
             store.remove(receipt)
-        store.write(name, scored)
+        for path in dict.fromkeys((beside.place(scored), scored)):
+            if path.exists():
+                store.write(path.name, path)
         store.write(receipt, storage.json_bytes(report))
     except ProjectError as error:
         raise ProjectError(f"{error}; {scored} is whole, the same command sends it") from None
