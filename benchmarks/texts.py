@@ -15,6 +15,8 @@ scorer at most five times as long as in scikit-learn's pipeline.
 With folders of pretrained models, projects that read them too are measured beside:
 
     uv run benchmarks/texts.py --pretrained models/all-minilm models/static --rows 500
+
+With --tuned, the last layers of the first of them are trained too.
 """
 
 import argparse
@@ -93,14 +95,16 @@ def peers(train: pl.DataFrame, test: pl.DataFrame) -> Result:
     return found
 
 
-def declare(project: Path, model: Path, *, words: bool) -> None:
-    """Let a project read the vectors of a model, beside its words or in their place."""
+def declare(project: Path, model: Path, *, words: bool, tuned: bool) -> None:
+    """Let a project read a model, beside its words or in their place, its layers trained or not."""
     shutil.copytree(model, project / "pretrained" / model.name)
     path = next((project / "src").iterdir()) / "features.py"
     text = path.read_text(encoding="utf-8")
     lines = 'Words("review.words", of="review"), ' if words else ""
-    lines += f'Sentences("review.meaning", of="review", model="pretrained/{model.name}")'
-    text = text.replace("SELECTION = ", f"FEATURES = [{lines}]\nSELECTION = ", 1)
+    kind = "TunedSentences" if tuned else "Sentences"
+    lines += f'{kind}("review.meaning", of="review", model="pretrained/{model.name}")'
+    import_line = "from .engine.model.learners import TunedSentences\n" if tuned else ""
+    text = text.replace("SELECTION = ", f"{import_line}FEATURES = [{lines}]\nSELECTION = ", 1)
     path.write_text(text, encoding="utf-8")
 
 
@@ -112,6 +116,7 @@ def ours(
     model: Path | None = None,
     *,
     words: bool = True,
+    tuned: bool = False,
 ) -> tuple:
     """Return what a project reaches: drafted, trained, promoted, scored."""
     project, files = work / "project", (work / "train.parquet", work / "test.parquet")
@@ -121,7 +126,7 @@ def ours(
     answers["pos_rate"] = f"{train['great'].mean():.4f}"
     render(project, **answers, deployment_modes="[batch]")
     if model:
-        declare(project, model, words=words)
+        declare(project, model, words=words, tuned=tuned)
     override = "EVAL-01: {value: roc_auc, limit: 0.5, reason: what the benchmark measures}\n"
     (project / "plan/overrides.yaml").write_text(override, encoding="utf-8")
     if python is None:
@@ -156,13 +161,18 @@ def measured(seed: int, asked: argparse.Namespace) -> Result:
     if asked.rows:
         train = train.sample(asked.rows, seed=seed)
     found: Result = {}
-    ways = [("project", None, True)]
+    ways = [("project", None, True, False)]
     for model in asked.pretrained:
-        ways += [(f"project, {model.name} alone", model, False)]
-        ways += [(f"project, words and {model.name}", model, True)]
-    for name, model, words in ways:
+        ways += [(f"project, {model.name} alone", model, False, False)]
+        ways += [(f"project, words and {model.name}", model, True, False)]
+    if asked.tuned:
+        model = asked.pretrained[0]
+        ways += [(f"project, {model.name} trained, alone", model, False, True)]
+        ways += [(f"project, words and {model.name} trained", model, True, True)]
+    for name, model, words, tuned in ways:
         with tempfile.TemporaryDirectory() as work:
-            found[name] = ours(Path(work), asked.python, train, test, model, words=words)
+            way = {"words": words, "tuned": tuned}
+            found[name] = ours(Path(work), asked.python, train, test, model, **way)
     return found | peers(train, test)
 
 
@@ -172,6 +182,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--python", type=Path, help="an interpreter with the project's packages")
     parser.add_argument("--pretrained", nargs="*", type=Path, default=[], help="folders of models")
+    parser.add_argument("--tuned", action="store_true", help="with layers of the first one trained")
     parser.add_argument("--rows", type=int, default=0, help="of training, drawn; 0: all 4,000")
     asked = parser.parse_args()
     runs = [measured(seed, asked) for seed in asked.seeds]

@@ -11,7 +11,7 @@ load("images_package", sources("multiclass", images=True))
 
 from images_package.engine import pixels  # noqa: E402
 from images_package.engine.errors import ProjectError  # noqa: E402
-from images_package.engine.model import convolutions, sights, trained  # noqa: E402
+from images_package.engine.model import convolutions, descent, sights, trained  # noqa: E402
 from images_package.engine.model import whole as files  # noqa: E402
 from images_package.engine.model.convolutions import Net, Plan  # noqa: E402
 from images_package.engine.model.derived import check  # noqa: E402
@@ -59,10 +59,10 @@ def test_gradients_are_those_of_the_loss(loss: Any) -> None:
 
     def total(changed: list) -> float:
         found = convolutions._forward(x, changed, share)[0]
-        return convolutions._measured(found, wanted, loss) * (2 if loss == "number" else 1)
+        return descent.measured(found, wanted, loss) * (2 if loss == "number" else 1)
 
     found, tape = convolutions._forward(x, layers, share)
-    pull = convolutions._pull(found, wanted, loss) / len(x)
+    pull = descent.pull(found, wanted, loss) / len(x)
     slopes = convolutions._backward(pull, layers, tape, share)
     for layer, (slope, _) in enumerate(slopes):
         for place in (0, slope.size // 2, slope.size - 1):
@@ -154,9 +154,9 @@ def test_early_stopping_keeps_the_best_epoch(monkeypatch: pytest.MonkeyPatch) ->
     x = rng.random((40, 12, 12, 1), dtype=np.float32)
     goals = rng.random((40, 1)) < 0.5  # chance: to learn it makes the rows kept apart worse
     measured: list[float] = []
-    plain = convolutions._measured
+    plain = descent.measured
     monkeypatch.setattr(
-        convolutions, "_measured", lambda *a: measured.append(plain(*a)) or measured[-1]
+        convolutions, "measured", lambda *a: measured.append(plain(*a)) or measured[-1]
     )
     net: Net = convolutions.learnt(x, goals.astype(float), Plan(8, 200, (), 0), lambda: None)
     assert len(measured) < 200

@@ -5,7 +5,7 @@ Only weights in safetensors are read, which can hold no code: a header in JSON, 
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto
+from onnx import TensorProto, ValueInfoProto, helper
 
 from .. import storage
 from .builder import Graph, info, model_of
@@ -28,6 +28,7 @@ DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 MODULES = {"Transformer", "Pooling", "Normalize"}
 MASKED_HALF = 16  # bits that BF16 lacks of F32
 Tensors = dict[str, NDArray[Any]]
+_TOKENS = info("tokens", TensorProto.INT64, None)
 
 
 class Pretrained(NamedTuple):
@@ -184,46 +185,123 @@ def _hold(path: Path, tokens: Known, rows: int) -> None:
         )
 
 
+class Bert:
+    """BERT (Devlin et al. 2019) as tensors and settings, and the graphs of it.
+
+    `most` tokens of a text are read; `by_first`: the first one stands for the text, else the mean.
+    """
+
+    def __init__(
+        self, path: Path, settings: dict[str, Any], tensors: Tensors, tokens: Known, most: int
+    ) -> None:
+        self.tensors = {name.removeprefix("bert."): each for name, each in tensors.items()}
+        self.settings, self.tokens = settings, tokens
+        try:
+            self.width, self.heads = (
+                int(settings[name]) for name in ("hidden_size", "num_attention_heads")
+            )
+            self.layers = int(settings["num_hidden_layers"])
+            places = int(settings["max_position_embeddings"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{short(path / SETTINGS)}: {error} is missing or no number") from None
+        self.act = settings.get("hidden_act", "gelu")
+        about, width, heads = settings.get("position_embedding_type", "absolute"), *self.sizes
+        if self.act not in ("gelu", "relu") or about != "absolute" or heads < 1 or width % heads:
+            raise ValueError(
+                f"{short(path / SETTINGS)}: hidden_act {self.act}, positions {about}, {heads} "
+                f"heads of {width}: gelu or relu, absolute and heads of one width are built"
+            )
+        self.by_first, self.most = _pooled_by_first(path), min(most, places)
+        try:
+            _hold(path, tokens, len(self.tensors["embeddings.word_embeddings.weight"]))
+        except KeyError as error:
+            raise ValueError(f"{short(path / WEIGHTS)} has no {error}: it is no BERT") from None
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Numbers of a token, and heads of attention."""
+        return self.width, self.heads
+
+    @property
+    def small(self) -> float:
+        """What is added to a variance."""
+        return float(self.settings.get("layer_norm_eps", 1e-12))
+
+    def top(self, layers: int) -> list[Tensors]:
+        """Return the tensors of the last layers by their names in a layer, float32."""
+        found = []
+        for layer in range(self.layers - layers, self.layers):
+            start = f"encoder.layer.{layer}."
+            own = {n.removeprefix(start): t for n, t in self.tensors.items() if n.startswith(start)}
+            found.append({name: np.array(each, dtype=np.float32) for name, each in own.items()})
+        return found
+
+    def whole(self) -> bytes:
+        """Return the graph from numbers of tokens [1, tokens] to the vector of a text."""
+        graph = Graph()
+        own = [_Layer(self.tensors, f"encoder.layer.{n}.", self) for n in range(self.layers)]
+        self._pooled(graph, _run(graph, own, _embedded(graph, self)), "vector")
+        return self._model(graph, _TOKENS, info("vector", TensorProto.FLOAT, self.width))
+
+    def below(self, layers: int) -> bytes:
+        """Return the graph from numbers of tokens to what all but the last layers say of each."""
+        graph, low = Graph(), range(self.layers - layers)
+        own = [_Layer(self.tensors, f"encoder.layer.{n}.", self) for n in low]
+        graph.node("Identity", [_run(graph, own, _embedded(graph, self))], "seen")
+        return self._model(graph, _TOKENS, self._seen())
+
+    def above(self, nets: Sequence[tuple[list[Tensors], NDArray[Any], NDArray[Any]]]) -> bytes:
+        """Return the graph from that to the mean of several nets.
+
+        A net is its own last layers, weights (width, goals) and offsets (goals,).
+        """
+        graph, found = Graph(), []
+        for tops, weights, offset in nets:
+            said = _run(graph, [_Layer(own, "", self) for own in tops], "seen")
+            pooled = self._pooled(graph, said, "")
+            product = graph.node("MatMul", [pooled, graph.constant(weights, np.float32)])
+            found.append(graph.node("Add", [product, graph.constant(offset[None], np.float32)]))
+        graph.node("Mean", found, "numbers")
+        goals = info("numbers", TensorProto.FLOAT, len(nets[0][2]))
+        return self._model(graph, self._seen(), goals)
+
+    def _pooled(self, graph: Graph, said: str, name: str) -> str:
+        if self.by_first:
+            return graph.node("Gather", [said, graph.constant(0, np.int64)], name, axis=1)
+        return graph.node("ReduceMean", [said, graph.constant([1], np.int64)], name, keepdims=0)
+
+    def _seen(self) -> ValueInfoProto:
+        return helper.make_tensor_value_info("seen", TensorProto.FLOAT, [1, None, self.width])
+
+    def _model(self, graph: Graph, given: ValueInfoProto, made: ValueInfoProto) -> bytes:
+        return model_of(graph, [given], [made])
+
+
+def bert(path: Path, most: int) -> tuple[Bert, dict[str, str]]:
+    """Return BERT of a folder, and the SHA-256 of each of its files; ValueError as of `opened`."""
+    origin = opened(path, most).origin
+    settings = _json(path, SETTINGS) if (path / SETTINGS).is_file() else {}
+    if settings.get("model_type") != "bert":
+        raise ValueError(
+            f"{short(path)} is a table of token vectors: only bert has layers to train"
+        )
+    return _known(path, tuple(origin.items()), most), origin
+
+
+@lru_cache(maxsize=2)
+def _known(path: Path, origin: tuple[tuple[str, str], ...], most: int) -> Bert:
+    return Bert(path, _json(path, SETTINGS), _tensors(path), _tokens(path)[0], most)
+
+
 def _bert(
     path: Path, settings: dict[str, Any], tensors: Tensors, tokens: Known, most: int
 ) -> Encoder:
-    """Write BERT (Devlin et al. 2019) from numbers of tokens to one vector as a graph."""
-    tensors = {name.removeprefix("bert."): each for name, each in tensors.items()}
+    """Return BERT as one graph, after a first text."""
+    own = Bert(path, settings, tensors, tokens, most)
     try:
-        width, heads = int(settings["hidden_size"]), int(settings["num_attention_heads"])
-        layers, act = int(settings["num_hidden_layers"]), settings.get("hidden_act", "gelu")
-        places = int(settings["max_position_embeddings"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{short(path / SETTINGS)}: {error} is missing or no number") from None
-    about = settings.get("position_embedding_type", "absolute")
-    if act not in ("gelu", "relu") or about != "absolute" or heads < 1 or width % heads:
-        raise ValueError(
-            f"{short(path / SETTINGS)}: hidden_act {act}, positions {about}, {heads} heads of "
-            f"{width}: gelu or relu, absolute and heads of one width are built"
-        )
-    by_first = _pooled_by_first(path)
-    most = min(most, places)
-    try:
-        _hold(path, tokens, len(tensors["embeddings.word_embeddings.weight"]))
-        graph = Graph()
-        seen = _embedded(graph, tensors, float(settings.get("layer_norm_eps", 1e-12)))
-        for layer in range(layers):
-            seen = _layer(
-                graph, _Layer(tensors, f"encoder.layer.{layer}.", heads, act, settings), seen
-            )
-        if by_first:
-            graph.node("Gather", [seen, graph.constant(0, np.int64)], "vector", axis=1)
-        else:
-            axes = graph.constant([1], np.int64)
-            graph.node("ReduceMean", [seen, axes], "vector", keepdims=0)
-        model = model_of(
-            graph,
-            [info("tokens", TensorProto.INT64, None)],
-            [info("vector", TensorProto.FLOAT, width)],
-        )
-        encoder = Network(tokens, model, width, most)
-        if (made := encoder.vector("a")) is None or len(made) != width:
-            raise ValueError(f"vectors of other than {width} numbers")
+        encoder = Network(tokens, own.whole(), own.width, own.most)
+        if (made := encoder.vector("a")) is None or len(made) != own.width:
+            raise ValueError(f"vectors of other than {own.width} numbers")
     except KeyError as error:
         raise ValueError(f"{short(path / WEIGHTS)} has no {error}: it is no BERT") from None
     except Exception as error:  # the runtime raises one class per kind of mismatch
@@ -252,13 +330,11 @@ def _pooled_by_first(path: Path) -> bool:
 
 
 class _Layer(NamedTuple):
-    """The weights of a layer, and how they are used."""
+    """The weights of a layer, whose names begin with `name`, and of what they are."""
 
     tensors: Tensors
     name: str
-    heads: int
-    act: str
-    settings: dict[str, Any]
+    of: "Bert"
 
     def weight(self, graph: Graph, name: str, change: Callable[..., Any] = np.asarray) -> str:
         """Add a tensor of the layer."""
@@ -272,12 +348,17 @@ class _Layer(NamedTuple):
     def normal(self, graph: Graph, value: str, name: str) -> str:
         """Bring each token to mean 0 and deviation 1, then scale and move (Ba et al. 2016)."""
         parts = [self.weight(graph, f"{name}.{part}") for part in ("weight", "bias")]
-        small = float(self.settings.get("layer_norm_eps", 1e-12))
-        return graph.node("LayerNormalization", [value, *parts], axis=-1, epsilon=small)
+        return graph.node("LayerNormalization", [value, *parts], axis=-1, epsilon=self.of.small)
 
 
-def _embedded(graph: Graph, tensors: Tensors, small: float) -> str:
-    own = _Layer(tensors, "embeddings.", 1, "", {"layer_norm_eps": small})
+def _run(graph: Graph, layers: Sequence[_Layer], seen: str) -> str:
+    for layer in layers:
+        seen = _layer(graph, layer, seen)
+    return seen
+
+
+def _embedded(graph: Graph, of: Bert) -> str:
+    own = _Layer(of.tensors, "embeddings.", of)
     shape = graph.node("Shape", ["tokens"])
     length = graph.node("Gather", [shape, graph.constant(1, np.int64)])
     from_one = [graph.constant(0, np.int64), length, graph.constant(1, np.int64)]
@@ -292,9 +373,9 @@ def _embedded(graph: Graph, tensors: Tensors, small: float) -> str:
 
 def _layer(graph: Graph, own: _Layer, seen: str) -> str:
     """Add attention (Vaswani et al. 2017) and two products, each beside what was there."""
-    width = own.tensors[f"{own.name}output.LayerNorm.bias"].shape[0]
-    each = width // own.heads
-    apart, joined = (graph.constant([0, 0, *s], np.int64) for s in ([own.heads, each], [width]))
+    width, heads = own.of.sizes
+    each = width // heads
+    apart, joined = (graph.constant([0, 0, *s], np.int64) for s in ([heads, each], [width]))
 
     def split(name: str, order: list[int]) -> str:
         value = own.linear(graph, seen, f"attention.self.{name}")
@@ -309,7 +390,7 @@ def _layer(graph: Graph, own: _Layer, seen: str) -> str:
     whole = graph.node("Reshape", [turned, joined])
     added = graph.node("Add", [seen, own.linear(graph, whole, "attention.output.dense")])
     seen = own.normal(graph, added, "attention.output.LayerNorm")
-    inner = _activated(graph, own.linear(graph, seen, "intermediate.dense"), own.act)
+    inner = _activated(graph, own.linear(graph, seen, "intermediate.dense"), own.of.act)
     added = graph.node("Add", [seen, own.linear(graph, inner, "output.dense")])
     return own.normal(graph, added, "output.LayerNorm")
 

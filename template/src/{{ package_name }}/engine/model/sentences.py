@@ -76,18 +76,53 @@ class Network:
 
     def vector(self, text: str) -> Single | None:
         """Return the vector of a text, None without a token."""
-        tokens = self.tokens
-        room = self.most - len(tokens.before) - len(tokens.behind)
-        found = tokens.cut(prepared(text)[: self.most * SIGNS_A_TOKEN])[:room]
-        if not found:
-            return None
-        row = np.array([[*tokens.before, *found, *tokens.behind]], dtype=np.int64)
-        return of_length_one(self._session.run(None, {"tokens": row})[0][0])
+        row = numbered(self.tokens, text, self.most)
+        return (
+            None if row is None else of_length_one(self._session.run(None, {"tokens": row})[0][0])
+        )
 
     def stored(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that a bundle holds of it."""
         graph = np.frombuffer(self.graph, dtype=np.uint8)
         return {"graph": graph, "width": np.array(self.width), **_about(self.tokens, self.most)}
+
+
+class Tuned:
+    """Two graphs: from the numbers of tokens to what frozen layers say, and from that to goals.
+
+    The first gives float32 [1, tokens, width of a layer], the second float32 [1, width].
+    """
+
+    def __init__(self, tokens: Known, graphs: tuple[bytes, bytes], width: int, most: int) -> None:
+        self.tokens, self.graphs, self.width, self.most = tokens, graphs, width, most
+        self._below, self._above = map(session, graphs)
+
+    def seen(self, text: str) -> Single | None:
+        """Return what the frozen layers say of a text, None without a token."""
+        row = numbered(self.tokens, text, self.most)
+        return None if row is None else np.asarray(self._below.run(None, {"tokens": row})[0])
+
+    def said(self, seen: Single) -> Single:
+        """Return the number of each goal, shape (width,)."""
+        return np.asarray(self._above.run(None, {"seen": seen})[0][0])
+
+    def vector(self, text: str) -> Single | None:
+        """Return the number of each goal, None without a token."""
+        return None if (seen := self.seen(text)) is None else self.said(seen)
+
+    def stored(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that a bundle holds of it."""
+        below, above = (np.frombuffer(graph, dtype=np.uint8) for graph in self.graphs)
+        about = {"width": np.array(self.width), **_about(self.tokens, self.most)}
+        return {"below": below, "above": above, **about}
+
+
+def numbered(tokens: Known, text: str, most: int) -> NDArray[np.int64] | None:
+    """Return the numbers of a text's tokens, shape (1, at most `most`), None without a token."""
+    room = most - len(tokens.before) - len(tokens.behind)
+    found = tokens.cut(prepared(text)[: most * SIGNS_A_TOKEN])[:room]
+    row = [*tokens.before, *found, *tokens.behind]
+    return np.array([row], dtype=np.int64) if found else None
 
 
 class Meaning(Weighed):
@@ -166,6 +201,9 @@ def _encoder(arrays: Any, name: str) -> Encoder:
     most = int(arrays[f"{name}most"])
     if f"{name}table" in arrays:
         return Average(tokens, arrays[f"{name}table"], most)
+    if f"{name}above" in arrays:
+        graphs = arrays[f"{name}below"].tobytes(), arrays[f"{name}above"].tobytes()
+        return Tuned(tokens, graphs, int(arrays[f"{name}width"]), most)
     graph = arrays[f"{name}graph"].tobytes()
     return Network(tokens, graph, int(arrays[f"{name}width"]), most)
 

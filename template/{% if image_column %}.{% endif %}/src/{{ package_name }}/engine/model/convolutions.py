@@ -9,6 +9,7 @@ apart is the one that stays.
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,16 +17,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from .builder import Graph, model_of
+from .descent import Adam, Single, aim, measured
 
 Change = Literal["shift", "turn", "zoom", "flip", "light"]
-Loss = Literal["classes", "yes", "number"]
-Single = NDArray[np.float32]
 Layers = list[tuple[Single, Single]]  # kernels (9 x channels, filters) and offsets, dense ones last
 
 KERNEL = 3  # pixels of a side
 SMALLEST = 6  # pixels of a side that are still halved
 RATE, WARM = 4e-3, 100  # the highest step of Adam, reached after so many batches
-FIRST, SECOND, TINY = 0.9, 0.999, 1e-8  # of Adam (Kingma and Ba 2015)
 BATCH, LEAST_BATCH, BATCHES = 64, 8, 32  # rows of a batch; more batches an epoch where rows are few
 LEFT_OUT = 0.25
 KEPT_APART = 10  # one of so many rows says when to stop
@@ -57,21 +56,17 @@ def learnt(images: Single, goals: NDArray[np.float64], plan: Plan, tell: Callabl
     called after each epoch.
     """
     rng = np.random.default_rng(plan.seed)
-    loss = _loss(goals)
-    middle, scale = np.zeros(goals.shape[1]), np.ones(goals.shape[1])
-    if loss == "number":
-        middle, scale = goals.mean(axis=0), goals.std(axis=0) + 1e-9
-    wanted = ((goals - middle) / scale).astype(np.float32)
+    goal = aim(goals)
     mean = images.mean(axis=(0, 1, 2))
     spread = images.std(axis=(0, 1, 2)) + np.float32(1e-3)
     x = (images - mean) / spread
     order = rng.permutation(len(x))
     apart, own = np.split(order, [max(1, len(x) // KEPT_APART)])
     layers = _drawn(images.shape[1], images.shape[3], plan.filters, goals.shape[1], rng)
-    adam = _Adam(layers)
+    adam = Adam([*chain(*layers)])
     batch = min(BATCH, max(LEAST_BATCH, len(own) // BATCHES))
     steps = plan.epochs * -(-len(own) // batch)
-    best, least, waited = layers, np.inf, 0
+    best, least, waited, done = layers, np.inf, 0, 0
     for _ in range(plan.epochs):
         turned = rng.permutation(own)
         for start in range(0, len(turned), batch):
@@ -80,16 +75,22 @@ def learnt(images: Single, goals: NDArray[np.float64], plan: Plan, tell: Callabl
             stays = rng.random((len(rows), len(layers[-1][0])), dtype=np.float32) > LEFT_OUT
             share = (stays / (1 - LEFT_OUT)).astype(np.float32)
             found, tape = _forward(seen, layers, share)
-            pull = _pull(found, wanted[rows], loss) / np.float32(len(rows))
-            layers = adam.moved(layers, _backward(pull, layers, tape, share), steps)
-        now = _measured(numbers(x[apart], layers), wanted[apart], loss)
+            slopes = _backward(goal.pull(found, rows), layers, tape, share)
+            done += 1
+            rates = [_rate(done, steps)] * 2 * len(layers)
+            moved = adam.moved([*chain(*layers)], [*chain(*slopes)], rates)
+            layers = list(zip(moved[::2], moved[1::2], strict=True))
+        now = measured(numbers(x[apart], layers), goal.wanted[apart], goal.loss)
         best, least, waited = (layers, now, 0) if now < least else (best, least, waited + 1)
         tell()
         if waited == PATIENCE:
             break
-    weights, offset = best[-1]
-    last = (weights * scale.astype(np.float32), (offset * scale + middle).astype(np.float32))
-    return Net(mean, spread, [*best[:-1], last])
+    return Net(mean, spread, [*best[:-1], goal.layer(*best[-1])])
+
+
+def _rate(done: int, steps: int) -> float:
+    """Return the rate of a step, which rises at first and then falls as a cosine."""
+    return RATE * (1 + math.cos(math.pi * done / steps)) / 2 * min(1.0, done / WARM)
 
 
 def numbers(x: Single, layers: Layers) -> Single:
@@ -254,59 +255,3 @@ def _backward(
             turned = turned.transpose(0, 1, 3, 2).reshape(KERNEL**2 * kernels.shape[1], -1)
             back = (_cut(whole) @ turned).reshape(len(pull), side, side, -1)
     return found[::-1]
-
-
-class _Adam:
-    """Steps by the mean and the spread of each gradient so far (Kingma and Ba 2015)."""
-
-    def __init__(self, layers: Layers) -> None:
-        self.done = 0
-        self.means = [[np.zeros_like(each) for each in layer] for layer in layers]
-        self.squares = [[np.zeros_like(each) for each in layer] for layer in layers]
-
-    def moved(self, layers: Layers, gradients: Layers, steps: int) -> Layers:
-        """Return the layers after one of `steps` steps."""
-        self.done += 1
-        falling = (1 + math.cos(math.pi * self.done / steps)) / 2
-        rate = RATE * falling * min(1.0, self.done / WARM)
-        rate *= math.sqrt(1 - SECOND**self.done) / (1 - FIRST**self.done)
-        found: Layers = []
-        for layer, gradient, mean, square in zip(
-            layers, gradients, self.means, self.squares, strict=True
-        ):
-            moved: list[Single] = []
-            for place, (value, slope) in enumerate(zip(layer, gradient, strict=True)):
-                mean[place] += np.float32(1 - FIRST) * (slope - mean[place])
-                square[place] += np.float32(1 - SECOND) * (slope * slope - square[place])
-                step = mean[place] / (np.sqrt(square[place]) + np.float32(TINY))
-                moved.append((value - rate * step).astype(np.float32, copy=False))
-            found.append((moved[0], moved[1]))
-        return found
-
-
-def _loss(goals: NDArray[np.float64]) -> Loss:
-    if not np.isin(goals, (0.0, 1.0)).all():
-        return "number"
-    return "classes" if goals.shape[1] > 1 and (goals.sum(axis=1) == 1).all() else "yes"
-
-
-def _shares(found: Single, loss: Loss) -> Single:
-    """Return probabilities of logits (rows, goals)."""
-    if loss == "yes":
-        return np.asarray(0.5 * (1 + np.tanh(found / 2)))
-    powers = np.exp(found - found.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-
-
-def _pull(found: Single, wanted: Single, loss: Loss) -> Single:
-    """Return the gradient of each row's loss by its numbers."""
-    return (found if loss == "number" else _shares(found, loss)) - wanted
-
-
-def _measured(found: Single, wanted: Single, loss: Loss) -> float:
-    """Return the mean loss: the half of squares, or the log loss."""
-    if loss == "number":
-        return float(np.square(found - wanted).mean() / 2)
-    shares = _shares(found, loss).astype(np.float64).clip(1e-7, 1 - 1e-7)
-    told = np.where(wanted > 0.5, np.log(shares), 0.0 if loss == "classes" else np.log1p(-shares))
-    return float(-told.sum(axis=1).mean())

@@ -4,10 +4,12 @@ from .backbones import Network, NetworkTopics
 from .embeddings import Sentences, SentenceTopics
 from .shapes import PatchTopics, PatchWeights
 from .trained import TrainedNetwork
+from .tuned import TunedSentences
 from .words import OfText, Topics, Words
 
 __all__ = ["LEARNERS", "Network", "NetworkTopics"]
-__all__ += ["SentenceTopics", "Sentences", "Topics", "TrainedNetwork", "Words"]
+__all__ += ["SentenceTopics", "Sentences", "Topics", "TrainedNetwork"]
+__all__ += ["TunedSentences", "Words"]
 
 LEARNERS: dict[str, tuple[type[OfText], type[OfText]]] = {
     "text": (Words, Topics),
