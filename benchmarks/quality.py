@@ -104,14 +104,17 @@ REQUIREMENTS = {
     "AutoGluon": ["autogluon.tabular[lightgbm,catboost,xgboost]>=1.4,<2"],
     "FLAML": ["flaml[automl]>=2.3,<3", "pyarrow"],
 }
+# As a project bounds its own: threads that wait for the next small product take CPU for nothing.
+BOUND = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 METRICS = {"binary": ("log_loss", "1-auc"), "regression": ("rmse/sd", "mae/sd")}
 Result = dict[str, Any]
 # The import of the tool itself is no part of a fit, as with the peers, which import scikit-learn.
+# The package comes first, as in every command: it bounds the threads of the libraries after it.
 FIT = """
 import json, os
-import sklearn.ensemble
 from {package} import pipeline, training
 from {package}.engine import settings
+import sklearn.ensemble
 before = os.times()
 pipeline.train(settings.find_project())
 after = os.times()
@@ -247,7 +250,7 @@ def fitted(tool: str, work: Path, folder: Path, task: str, budget: float, seed: 
         call("uv", "venv", "-q", "--python", "3.12", work / name, cwd=work)
         call("uv", "pip", "install", "-q", "--python", python, *REQUIREMENTS[name], cwd=work)
     script = Path(__file__).with_name("quality_peer.py")
-    said = call(python, script, tool, task, *files, str(budget), str(seed), cwd=folder)[1]
+    said = call(python, script, tool, task, *files, str(budget), str(seed), cwd=folder, **BOUND)[1]
     found: Result = json.loads(said.splitlines()[-1])
     return found
 

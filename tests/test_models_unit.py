@@ -37,7 +37,7 @@ def load(task: str) -> SimpleNamespace:
         "engine.model.graph",
         "engine.model.outcome",
     )
-    names += ("engine.model.fitting", "engine.model.scorer")
+    names += ("engine.model.fitting", "engine.model.linear", "engine.model.scorer")
     found = {n.split(".")[-1]: importlib.import_module(f"{name}.{n}") for n in names}
     return SimpleNamespace(**found)
 
@@ -203,6 +203,35 @@ def test_a_blend_has_what_the_plan_names_and_statistics_never_alone(task: str) -
         assert names == [linear, "lightgbm", *tuned]
     assert set(code.models.LADDER) - {"blend", "stack"} <= set(code.models.FITTERS)
     assert not {*code.models.STATISTICS.values()} & set(code.models.LADDER)
+
+
+def test_members_without_a_share_are_not_fitted() -> None:
+    outcome = TASKS["binary"].outcome
+    members = ["lightgbm", "lightgbm_statistics", "lightgbm_extra"]
+    found = dict.fromkeys(["class_prior", *members, "blend"])
+    shares = {"lightgbm": 0.4, "lightgbm_extra": 0.6}
+    compared = outcome.Compared(found, shares, members, None)
+    assert compared.needed(["class_prior", "blend"]) == ["class_prior", *shares]
+    assert compared.needed(["lightgbm"]) == ["lightgbm"]
+    assert compared.needed(["stack"]) == members
+
+
+@pytest.mark.parametrize("columns", [5, 1001])
+def test_a_penalty_is_the_one_whose_errors_are_least_on_rows_left_out(columns: int) -> None:
+    from scipy import sparse
+    from sklearn.linear_model import Ridge, RidgeCV
+
+    linear = TASKS["regression"].linear
+    rng = np.random.default_rng(0)
+    x = rng.normal(3, 1, (200, columns)) * (rng.random((200, columns)) < 0.5)
+    y = x[:, :3].sum(axis=1) + rng.normal(7, 4, 200)
+    penalties = np.logspace(-1, 4, 11)
+    weights, intercept = linear.ridge(sparse.csr_matrix(x), y, penalties, 0)
+    best = RidgeCV(penalties).fit(x, y).alpha_
+    assert penalties[0] < best < penalties[-1]
+    exact = Ridge(best).fit(x, y).predict(x)
+    tolerance = 1e-9 if columns == 5 else 1e-2  # conjugate gradients end near the minimum
+    assert np.abs(x @ weights + intercept - exact).max() < tolerance * y.std()
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -235,18 +235,16 @@ def run(project: Project) -> dict[str, Any]:
     head, decided = decision.decide(project, data, remembered(project, found[chosen].oof))
     fitted: dict[str, Fitted] = {}
     seconds: dict[str, float] = {}
-    used_by = {part for name in found for part in compared.parts(name)}
-    wanted = {*baselines, *candidates, *used_by} & {*models.FITTERS}
-    names = [name for name in found if name in wanted]
+    shown = [name for name in found if name in {*baselines, *candidates}]
+    names = compared.needed(shown)
     some = data.rows(drawn(again.every(len(data.y)), FIT_ROWS, settings.seed))
     for name in names:
         started = time.perf_counter()
         progress.tell(f"fitting {name} to {number(len(some.y))} rows", len(fitted) + 1, len(names))
         fitted[name] = fit(project, name, some, found[name].params)
         seconds[name] = found[name].seconds + time.perf_counter() - started
-    for name in found.keys() - fitted.keys():
+    for name in {*shown} - fitted.keys():
         seconds[name] = sum(seconds[part] for part in compared.parts(name))
-    shown = [name for name in found if name in {*baselines, *candidates}]
     predictors = {name: compared.predictor(name, fitted) for name in shown}
     weights = compared.shares or dict.fromkeys(compared.members, 1.0)
     largest = chosen if chosen in fitted else max(weights, key=weights.__getitem__)

@@ -11,7 +11,6 @@ from .engine.model import boosting, families, goals, linear
 from .engine.model.fitting import Data, Fitted, Fitter
 
 PENALTIES = np.logspace(-1, 4, 11)
-PENALTY_ROWS = 10_000  # are enough to choose one
 
 
 def median(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
@@ -21,14 +20,10 @@ def median(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
 
 def ridge(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     """Standardised numbers with missing indicators, one-hot levels; the L2 penalty is validated."""
-    from sklearn.linear_model import Ridge, RidgeCV
-
     goal, link = boosting.standardised(data.y)
     design, y = linear.design(data), goal(data.y)
-    some = np.random.default_rng(seed).permutation(len(y))[:PENALTY_ROWS]
-    penalty = RidgeCV(PENALTIES).fit(design.columns[some], y[some]).alpha_
-    estimator = Ridge(penalty, random_state=seed).fit(design.columns, y)
-    return linear.fitted(design, estimator.coef_, float(estimator.intercept_), link)
+    weights, intercept = linear.ridge(design.columns, y, PENALTIES, seed)
+    return linear.fitted(design, weights, intercept, link)
 
 
 OBJECTIVES = {

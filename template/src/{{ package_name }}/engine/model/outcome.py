@@ -52,6 +52,11 @@ class Compared(NamedTuple):
         """Return the models that one is made of."""
         return {"blend": list(self.shares), "stack": self.members}.get(name, [name])
 
+    def needed(self, names: Sequence[str]) -> list[str]:
+        """Return what must be fitted for some models; members without a share are not."""
+        parts = {part for name in names for part in self.parts(name)}
+        return [name for name in self.found if name in parts]
+
     def predictor(self, name: str, fitted: Mapping[str, Fitted]) -> graph.Predictor:
         """Return a model, a blend or a stack of fitted ones."""
         parts = self.parts(name)
