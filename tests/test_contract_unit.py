@@ -1410,7 +1410,7 @@ def test_a_share_that_the_plan_has_otherwise_comes_with_the_command_that_mends_i
 def test_a_mark_and_two_spellings_are_named(tmp_path):
     heat = [20 + n % 30 / 2 for n in range(400)]
     heat[::80] = [-999.0] * 5
-    town = ["Ulm", "Bonn", "bonn", "Köln"] * 100
+    town = ["Ulm", "Bonn", "bonn", "Köln", "köln", "Ulm", "Ulm", "Ulm"] * 50
     team = ["b", "a", "a", "b", "b"] * 80
     load = [n * 7 % 401 for n in range(400)]
     calls = [n % 13 + 1 if n % 8 == 0 else 0 for n in range(397)] + [14] * 3
@@ -1419,9 +1419,19 @@ def test_a_mark_and_two_spellings_are_named(tmp_path):
     told = drafting.draft(tmp_path / "d.csv", "y", told="a").findings
     said = {(finding.column, finding.what): finding.reason for finding in told}
     assert said["heat", "mark"].startswith("-999 in 5 rows, far from all others")
-    told = "'Bonn' and 'bonn' differ in capitals or blanks alone"
+    told = "'Bonn' and 'bonn'; 'Köln' and 'köln' differ in capitals or blanks alone: they"
     assert said["town", "spelling"].startswith(told)
     assert not {("load", "mark"), ("calls", "mark"), ("y", "spelling")} & said.keys()
+
+
+def test_levels_of_several_words_are_told(tmp_path):
+    said = [f"the part number {n % 60} broke again" for n in range(400)]
+    rows = {"said": said, "town": [f"town {n % 60}" for n in range(400)]}
+    rows["y"] = [["a", "b"][n * 7919 % 13 < 4] for n in range(400)]
+    pl.DataFrame(rows).write_csv(tmp_path / "d.csv")
+    told = drafting.draft(tmp_path / "d.csv", "y", told="a").findings
+    found = {finding.column: finding.reason for finding in told if finding.what == "levels"}
+    assert found.keys() == {"said"} and "60 different texts of several words" in found["said"]
 
 
 def test_an_entity_with_a_row_twice_says_nothing_of_its_dates(tmp_path):

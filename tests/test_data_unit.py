@@ -753,7 +753,7 @@ def test_steps_out_of_order_say_what_to_run(shop):
 def test_ten_thousand_categories_and_a_constant_target_rate(shop):
     n = 10_000
     frame = pl.DataFrame(
-        {"c": [f"level {i}" for i in range(n)], "bought": [i % 2 == 0 for i in range(n)]}
+        {"c": [f"level {i // 2}" for i in range(n)], "bought": [i % 2 == 0 for i in range(n)]}
     )
     result = validation.apply(contract(feature("c", "category")), frame)
     quality = validation.summary(contract(feature("c", "category")), result)
@@ -761,11 +761,22 @@ def test_ten_thousand_categories_and_a_constant_target_rate(shop):
         contract(feature("c", "category")), result.valid, quality, frame.clear()
     )
     column = report["columns"]["c"]
-    assert (column["distinct"], len(column["top"])) == (n, 10)
-    assert column["groups"][-1][:2] == ["(other)", n - 7]
+    assert (column["distinct"], len(column["top"])) == (n / 2, 10)
+    assert column["groups"][-1][:2] == ["(other)", n - 14]
     assert sum(count for _, count in column["top"]) + column["others"] == n
     assert column["relation"] < 0.55
     assert report["leakage"] == []
+
+
+def test_names_of_rows_get_no_picture():
+    frame = pl.DataFrame(
+        {"c": [f"A{i}" for i in range(99)] + ["A0"], "bought": [i % 2 == 0 for i in range(100)]}
+    )
+    agreed = contract(feature("c", "category"))
+    result = validation.apply(agreed, frame)
+    quality = validation.summary(agreed, result)
+    found = profiling.profile(agreed, result.valid, quality, frame.clear())["columns"]["c"]
+    assert found["distinct"] == 99 and not {"top", "mode", "groups"} & found.keys()
 
 
 def test_the_shown_values_of_a_category_are_all_of_its_rows(tmp_path):
@@ -1263,8 +1274,9 @@ def test_far_values_that_reach_a_linear_model_are_told(tmp_path):
     columns = {"amount": far, "calm": {"role": "feature", "outliers": {"share": 0.0}}}
     trained = {"add_up": ["ridge"], "made": []}
 
-    def told(**changed):
-        storage.write_json(tmp_path / "reports/profile.json", {"columns": columns})
+    def told(target=None, **changed):
+        profile = {"columns": columns, "target": target or {}}
+        storage.write_json(tmp_path / "reports/profile.json", profile)
         storage.write_json(tmp_path / "reports/training.json", trained | changed)
         plan = SimpleNamespace(named=str)
         project = SimpleNamespace(plan=plan, path=lambda name: tmp_path / name)
@@ -1277,3 +1289,6 @@ def test_far_values_that_reach_a_linear_model_are_told(tmp_path):
     treated = {"operator": "Log1p", "of": ["amount"], "to": "linear"}
     assert told(made=[treated]) == []
     assert len(told(made=[treated | {"to": "trees"}])) == 1
+    (message,) = told({"name": "cost", "absurd": 11}, add_up=[])
+    assert message.startswith("11 values of cost lie absurdly far from the others")
+    assert told({"name": "cost", "absurd": 0}, add_up=[]) == []

@@ -226,6 +226,27 @@ def test_labels_meet_the_answers_that_were_given(
         monitoring.run(project, labels=path)
 
 
+def test_labels_meet_the_rows_of_a_scored_file(project: Project, tmp_path: Path):
+    table = frame(400, seed=5)
+    scored = batch.score(Scorer.load(registry.champion_folder(project)), table.drop("y"))
+    rows, labels = tmp_path / "scored.parquet", tmp_path / "labels.csv"
+    scored.write_parquet(rows)
+    table.select("order", "y")[:300].reverse().write_csv(labels)
+    report = monitoring.run(project, rows, labels)
+    assert (report["rows"], report["source"]) == (300, "scored.parquet, labels of labels.csv")
+    found = report["performance"]
+    p, y = scored["probability"].to_numpy()[:300], small.labels(table)[:300]
+    auc = (p[y == 1][:, None] > p[y == 0]).mean()
+    assert (found["kind"], found["labelled_rows"]) == ("realised", 300)
+    assert found["value"] == pytest.approx(auc, abs=0.01)
+    labels.write_text("order,y\n99999,true\n")
+    with pytest.raises(ProjectError, match="none of its 1 labelled rows meets one of the 400 rows"):
+        monitoring.run(project, rows, labels)
+    scored.drop("order").write_parquet(rows)
+    with pytest.raises(ProjectError, match="names rows by order, and the table has no order"):
+        monitoring.run(project, rows, labels)
+
+
 def test_labels_that_meet_nothing_are_one_line(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -245,8 +266,6 @@ def test_labels_that_meet_nothing_are_one_line(
         path.write_text(text)
         with pytest.raises(ProjectError, match=told):
             monitoring.run(project, labels=path)
-    with pytest.raises(ProjectError, match="--labels"):
-        monitoring.run(project, path, path)
 
 
 def test_a_contract_with_an_event_id_of_its_own_keeps_it(tmp_path: Path):

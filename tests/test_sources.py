@@ -135,8 +135,7 @@ def test_what_nobody_has_said_is_asked_for_before_g1(project: Project) -> None:
     keep(project, server("orders", owner=None, licence="unknown", system=None))
     project.path("config.yaml").write_text("data: {source: data/orders.csv}\n", encoding="utf-8")
     message = (
-        "of the source orders nobody has said system, owner, licence: say it in `servers` of the "
-        "contract"
+        "nobody has said of `orders`: system, owner, licence: say it in `servers` of the contract"
     )
     assert told(project) == [("warning", message)]
     found = check.check(project, "G1")

@@ -269,18 +269,17 @@ def _floats(values: pl.Series) -> Floats:
 def run(project: Project, data: Path | None = None, labels: Path | None = None) -> dict[str, Any]:
     """Compare a window with training; write reports/drift.json, drift.html and retrain.json.
 
-    The window is `data` (a raw table, with or without target, scored by the champion), or the rows
-    of the service's prediction log that have a label in `labels`, or the last days of that log, or,
-    when none of it is there, the test set. CheckFailed when somebody must act on new data.
+    The window is `data` (a raw table, with or without target, scored by the champion), or those of
+    its rows that have a label in `labels`, or the rows of the service's prediction log that have
+    one, or the last days of that log, or, when none of it is there, the test set. CheckFailed when
+    somebody must act on new data.
     """
-    if data and labels:
-        raise ProjectError("give a table to score, or --labels of rows that were answered")
     used = project.facts.note()
     scorer, agreed = _champion(project)
     settings, folder = project.config.monitoring, registry.champion_folder(project)
     known = storage.read_json(folder / "profile.json", dict[str, Any])
     if data is not None:
-        window = _file(project, scorer, agreed, data)
+        window = _file(project, scorer, agreed, data, labels)
     elif labels is not None:
         logged = _log(project, scorer, agreed, labels)
         if logged is None:
@@ -440,7 +439,7 @@ def _decide(project: Project, scorer: Scorer) -> dict[str, Any]:
     if not decision:
         reasons = ["no check asks for it"]
     elif not new:
-        reasons.append("there are no new validated rows: bring them first with `ml ingest`")
+        reasons.append("there are no new validated rows: ml ingest brings them")
     report = {
         "version": scorer.version,
         "run": made.run,
@@ -460,8 +459,13 @@ def _champion(project: Project) -> tuple[Scorer, Contract]:
     return scorer, contracts.read(folder / "contract.odcs.yaml")
 
 
-def _file(project: Project, scorer: Scorer, agreed: Contract, data: Path) -> Window:
-    raw = ingest.read_table(data, project.config.data.encoding)
+def _file(
+    project: Project, scorer: Scorer, agreed: Contract, data: Path, labels: Path | None = None
+) -> Window:
+    raw, source = ingest.read_table(data, project.config.data.encoding), data.name
+    if labels:
+        raw = prediction_log.with_labels(project, agreed, raw, labels)
+        source = f"{source}, labels of {labels.name}"
     if scorer.spec.words:
         raw = whole.filled(raw, scorer.columns, whole.folder(data), whole.side_of(scorer))
     for column in (agreed.entity, agreed.time):  # which new data need not have for every model
@@ -477,7 +481,7 @@ def _file(project: Project, scorer: Scorer, agreed: Contract, data: Path) -> Win
     share, limit = checked.rejected.height / raw.height, project.config.data.max_rejected_share
     violations = {"share": share, "limit": limit, "rules": checked.rules}
     violations["level"] = _broken(checked.rejected.height, raw.height, limit)
-    return _scored(data.name, scorer, agreed, checked.valid)._replace(violations=violations)
+    return _scored(source, scorer, agreed, checked.valid)._replace(violations=violations)
 
 
 def _broken(rejected: int, rows: int, limit: float) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from . import keys
 from .data import ingest, validation
 from .data import target as targets
-from .data.contract import Contract
+from .data.contract import Contract, definition_columns
 from .errors import ProjectError
 from .formats import number
 from .model.output import fields
@@ -65,17 +65,7 @@ def labelled(
     """
     table = ingest.read_table(path, project.config.data.encoding)
     by = _joined_by(agreed, table, path)
-    names = _names(agreed, table, by)
-    found = targets.outcome(validation.labels(agreed, table), agreed.target).cast(pl.Float64)
-    known: dict[Names, float] = {}
-    for name, label in zip(names, found.to_list(), strict=True):
-        if name is None or label is None:
-            continue
-        if known.setdefault(name, label) != label:
-            raise ProjectError(
-                f"{path.name}: two rows of one {' and '.join(by)} have different labels: keep the "
-                "one that holds"
-            )
+    known = {name: label for name, (label, _) in _known(agreed, table, by, path).items()}
     labels = [known.get(_of(row, by), float("nan")) for row in rows]
     if np.isnan(labels).all():
         raise ProjectError(
@@ -83,6 +73,48 @@ def labelled(
             f"{number(len(rows))} logged ones by {' and '.join(by)}{_hint(agreed, by)}"
         )
     return np.array(labels, np.float64)
+
+
+def with_labels(project: Project, agreed: Contract, rows: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """Return the raw rows that have a label in the table `path`, with its columns of the target.
+
+    ProjectError as of `labelled`.
+    """
+    table = ingest.read_table(path, project.config.data.encoding)
+    by = _joined_by(agreed, table, path)
+    if missing := sorted({*by} - {*rows.columns}):
+        raise ProjectError(
+            f"{path.name} names rows by {' and '.join(by)}, and the table has no {missing[0]}"
+        )
+    known = _known(agreed, table, by, path)
+    places = [known.get(name) if name else None for name in _names(agreed, rows, by)]
+    met = [place is not None for place in places]
+    if not any(met):
+        raise ProjectError(
+            f"{path.name}: none of its {number(len(known))} labelled rows meets one of the "
+            f"{number(rows.height)} rows of the table by {' and '.join(by)}"
+        )
+    definition = agreed.target.definition
+    told = definition_columns(definition) if definition else [agreed.target.name]
+    labels = table.select(told)[[place[1] for place in places if place]]
+    return rows.filter(pl.Series(met)).drop(told, strict=False).hstack(labels)
+
+
+def _known(
+    agreed: Contract, table: pl.DataFrame, by: Names, path: Path
+) -> dict[Names, tuple[float, int]]:
+    """Return the label of each named row of a table, and its place there."""
+    found = targets.outcome(validation.labels(agreed, table), agreed.target).cast(pl.Float64)
+    known: dict[Names, tuple[float, int]] = {}
+    for place, (name, label) in enumerate(zip(_names(agreed, table, by), found, strict=True)):
+        if name is None or label is None:
+            continue
+        if known.setdefault(name, (label, place))[0] != label:
+            raise ProjectError(
+                f"{path.name}: two rows of one {' and '.join(by)} have different labels: keep the "
+                "one that holds"
+            )
+    return known
 
 
 def _joined_by(agreed: Contract, table: pl.DataFrame, path: Path) -> Names:

@@ -473,6 +473,8 @@ def _fields(part: Part) -> list[Problem]:
     elif status not in STATUSES:
         meant = MEANT.get(status) or next(iter(get_close_matches(status, STATUSES, 1)), None)
         hint = f": did you mean {meant}?" if meant else ""
+        if meant == "review":
+            hint += f" `ml plan approve {identifier}` says that it is done"
         note(f"status is one of {_allowed()}, not {status!r}{hint}")
     elif signature is not None:
         note("is signed, and its status was changed by hand: approve it again", "warning")

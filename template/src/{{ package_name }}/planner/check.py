@@ -375,7 +375,17 @@ def _outliers(project: Project) -> Iterator[Finding]:
     trained, profile = (
         storage.read_json(path, dict[str, Any]) if path.exists() else {} for path in reports
     )
-    if profile.get("made_up") or not (models := trained.get("add_up")):
+    if profile.get("made_up"):
+        return
+    target = profile.get("target", {})
+    if absurd := target.get("absurd"):
+        message = (
+            f"{count(absurd, 'value')} of {target['name']} lie{'s' * (absurd == 1)} absurdly far "
+            "from the others and can decide what is learnt and measured: mend the source, or set "
+            "minimum and maximum in the contract"
+        )
+        yield Finding("warning", "DATA-03", message)
+    if not (models := trained.get("add_up")):
         return
     if not task.READS_COLUMNS or not task.TREATS_FAR:  # they move no answer, or are the answer
         return

@@ -530,7 +530,7 @@ def _explain(report: Report, project: Project) -> Report:
         every += (
             f"\nto leave out, as nobody needs to send them: "
             f"{', '.join(map(code, told['columns'][:SHOWN]))}; without all of them the metric "
-            f"falls by {number(told['loss'], 4)}, half of the smallest gain is "
+            f"gets worse by {number(told['loss'], 4)}, half of the smallest gain is "
             f"{number(told['limit'], 4)}{'; '.join(['', *mine])}"
         )
     elif idle and told is None:

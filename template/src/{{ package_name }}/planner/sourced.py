@@ -139,7 +139,7 @@ def check(project: Project, due: set[str]) -> Iterator[Finding]:
     yield from _access(project, level)
     for source in found:
         if lacks := source.lacks:
-            message = f"of the source {source.server} nobody has said {', '.join(lacks)}"
+            message = f"nobody has said of {code(source.server)}: {', '.join(lacks)}"
             yield Finding(level, "DATA-05", f"{message}: say it in `servers` of the contract")
         script = source.script
         if script.endswith((".sql", ".py", ".sh")) and not project.path(script).is_file():

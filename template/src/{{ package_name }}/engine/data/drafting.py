@@ -456,6 +456,8 @@ def _judge(column: Candidate) -> None:
     elif column.kind == "category" and texts.has_mail(filled):
         column.personal = True
         column.exclude("personal", "some of its values hold an address of mail")
+    elif column.kind == "category" and texts.have_words(filled, MAX_LEVELS):
+        column.notes.append(("levels", texts.told_of_levels(different)))
 
 
 def _exclude_identifier(column: Candidate) -> None:
@@ -509,8 +511,9 @@ def _choose_key(
             other = count(whole - found, "row")
             reason += (
                 f"; {' and '.join(names)} would be it, but {other} of the others "
-                f"repeat{'s' * (whole - found == 1)} one: where that is a mistake, give it "
-                "`primaryKey: true`, and data.repeated_keys in config.yaml says which row stays"
+                f"repeat{'s' * (whole - found == 1)} one: where that is a mistake, give "
+                f"{'each' if len(names) > 1 else 'it'} `primaryKey: true`, and "
+                "data.repeated_keys in config.yaml says which row stays"
             )
             break
     return [], reason

@@ -5,6 +5,7 @@ import polars as pl
 from ..formats import count, number
 
 MIN_ROWS = 20  # fewer rows say nothing
+SHOWN = 3  # pairs of levels that are named
 FEW_VALUES = 10  # fewer different values are rather classes or marks
 
 
@@ -41,8 +42,9 @@ def spelled(levels: pl.Series) -> str:
     again = known.filter(bare.is_duplicated())
     if again.is_empty():
         return ""
-    first = known.filter(bare == bare.filter(bare.is_duplicated())[0])
-    more = "" if len(again) == len(first) else f", and {len(again) - len(first)} more"
-    named = " and ".join(repr(level[:40]) for level in first)
-    told = f"{named} differ in capitals or blanks alone{more}"
+    groups = again.to_frame("level").group_by(bare.filter(bare.is_duplicated()).alias("bare"))
+    pairs = groups.agg(pl.col("level").sort()).sort("bare")["level"].to_list()
+    named = [" and ".join(repr(level[:40]) for level in pair) for pair in pairs[:SHOWN]]
+    more = f", and so do levels of {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
+    told = f"{'; '.join(named)} differ in capitals or blanks alone{more}"
     return f"{told}: they count as different; mend the source"

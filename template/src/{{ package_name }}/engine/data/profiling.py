@@ -21,6 +21,7 @@ from .contract import Column, Contract
 BINS = 31  # so that each day of the month has its own
 GROUPS = 8
 TOP = 10
+NAMES = 0.9  # of the rows: of so many different values each names a row
 ROBUST = 'Scale(how="robust")'
 FAR = 3.0  # interquartile ranges
 FEW = 0.01  # of the rows: fewer far values than that pull a mean, and are no tail of their own
@@ -106,6 +107,8 @@ def _describe(column: Column, values: pl.Series, y: pl.Series) -> dict[str, Any]
         facts["relation"] = leakage.association(values, y)
     if privacy.hidden(column) or column.role == "entity" or not len(present):
         return facts
+    if column.kind == "category" and facts["distinct"] > max(TOP, NAMES * len(present)):
+        return facts  # a name of each row, of which no value says more than another
     if column.kind in READ:  # none of them stands in a report: a number of each does
         facts["unit"] = kinds.UNITS[column.kind]
         values = whole.counted(values, column.kind)

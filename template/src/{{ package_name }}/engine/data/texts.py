@@ -38,6 +38,19 @@ def are_texts(values: pl.Series, few: int) -> bool:
     return bool(words >= times * WORDS or signs >= times * SIGNS)
 
 
+def have_words(values: pl.Series, few: int) -> bool:
+    """Whether levels, more than a few, have several words each, as texts that come back do."""
+    return values.n_unique() > few and values.str.count_matches(r"\S+").sum() >= WORDS * len(values)
+
+
+def told_of_levels(different: int) -> str:
+    """Say what becomes of such levels, and how their words count."""
+    return (
+        f"{different} different texts of several words: each counts as a level; with the custom "
+        "property freeText: true its words count"
+    )
+
+
 def has_mail(values: pl.Series) -> bool:
     """Whether an address of mail stands in one of the values at least."""
     return bool(values.str.contains(MAIL).any())

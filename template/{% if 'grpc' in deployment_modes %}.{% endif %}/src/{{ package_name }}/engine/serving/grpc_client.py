@@ -89,7 +89,9 @@ def _example(project: Project) -> dict[str, Any]:
 def _read(path: Path) -> list[dict[str, Any]]:
     try:
         content = msgspec.json.decode(path.read_bytes())
-    except (OSError, msgspec.DecodeError) as error:
+    except OSError as error:
+        raise ProjectError(f"{path}: {error.strerror}: give a file that holds the rows") from None
+    except msgspec.DecodeError as error:
         raise ProjectError(f"{path}: {error}") from None
     found = content if isinstance(content, list) else [content]
     if not all(isinstance(row, dict) for row in found):

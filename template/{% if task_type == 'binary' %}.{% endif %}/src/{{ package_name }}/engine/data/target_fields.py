@@ -62,7 +62,10 @@ def problems(target: Fields, kind: str, levels: tuple[str, ...]) -> Iterator[str
     """Yield what is wrong with the type, the levels and the fields of a target."""
     values = {"boolean": ("true", "false"), "integer": ("0", "1")}.get(kind, levels)
     if len(values) != 2:
-        yield "a binary target is boolean, integer (0 and 1) or string with two validValues"
+        yield (
+            "a binary target is boolean, integer (0 and 1) or string with two validValues; of "
+            "other columns make one: `ml contract infer FILE --target NAME --definition SQL`"
+        )
     elif target.positive not in values:
         yield f"positiveValue is {target.positive or 'missing'}: expected {' or '.join(values)}"
     if target.positive_share is not None and not 0 < target.positive_share < 1:
