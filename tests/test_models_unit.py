@@ -205,6 +205,43 @@ def test_a_blend_has_what_the_plan_names_and_statistics_never_alone(task: str) -
     assert not {*code.models.STATISTICS.values()} & set(code.models.LADDER)
 
 
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_no_row_decides_when_the_model_stops_that_it_is_scored_by(
+    monkeypatch: pytest.MonkeyPatch, repeats: int
+) -> None:
+    code, given, asked = TASKS["binary"], data("binary"), []
+    best = [5, 9, 9] * repeats
+
+    class Known:
+        def __init__(self, number: int) -> None:
+            self.curve = [float(abs(done + 1 - best[number])) for done in range(20)]
+
+        @staticmethod
+        def sized(rows: int) -> dict[str, int]:
+            return {}
+
+        @classmethod
+        def together(cls, jobs):
+            return [cls(number) for number, _ in enumerate(jobs)]
+
+        def sums(self, x: np.ndarray, rounds: int, workers: int) -> np.ndarray:
+            asked.append(rounds)
+            return np.zeros(len(x))
+
+    monkeypatch.setitem(code.boosting.LIBRARIES, "lightgbm", Known)
+    folds = []
+    for _ in range(repeats):  # the second time each fold shares rows with all of the first
+        order = np.arange(ROWS) if not folds else np.arange(ROWS).reshape(3, -1).T.ravel()
+        parts = np.split(order, 3)
+        folds += [(np.setdiff1d(order, part), part) for part in parts]
+    kind = code.models.KINDS["lightgbm"]
+    params, _ = code.boosting.cross_validate(kind, given, folds, 0, {}, 20)
+    assert params["rounds"] == 9 and asked == [9, 5, 5] * repeats
+    asked.clear()
+    code.boosting.cross_validate(kind, given, folds[:1], 0, {}, 20)
+    assert asked == [5]  # no other fold tells
+
+
 def test_members_without_a_share_are_not_fitted() -> None:
     outcome = TASKS["binary"].outcome
     members = ["lightgbm", "lightgbm_statistics", "lightgbm_extra"]

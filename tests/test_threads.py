@@ -35,6 +35,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
 
+    threads.ask(0)  # what another test has read
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setattr(threads, "GROUPS", tmp_path / "cgroup")
@@ -51,6 +52,15 @@ def test_threads_follow_the_size_and_the_setting(machine, monkeypatch) -> None:
         monkeypatch.setenv("OMP_NUM_THREADS", text)
         assert threads.workers(0, 100 * threads.CELLS) == expected, text
         assert threads.workers(0, 10) == 1 and threads.workers(5, 10) == 5
+
+
+def test_what_is_not_handed_the_setting_keeps_to_it_too(machine, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("ML_TRAINING__THREADS", "3")
+    assert Project(tmp_path).config.training.threads == 3
+    assert threads.workers(0) == threads.workers(0, 10) == 3 and threads.workers(2) == 2
+    monkeypatch.delenv("ML_TRAINING__THREADS")
+    assert Project(tmp_path).config.training.threads == 0
+    assert threads.workers(0) == 8 and threads.workers(0, 10) == 1
 
 
 def test_threads_follow_the_quota_of_the_container(machine) -> None:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 import yaml
 
-from . import task
+from . import task, threads
 from .errors import ProjectError, explained
 from .facts import Facts
 
@@ -432,6 +432,7 @@ class Project:
                 said = f"no YAML value: {form(f'{group}.{field}')}"
                 raise ProjectError(f"environment: {name}: {said}") from None
             config = convert(content, Config, f"environment: {name}", form)
+        threads.ask(config.training.threads)
         return config
 
     @cached_property

@@ -12,6 +12,8 @@ LIMITS = Path("/sys/fs/cgroup")
 # Products of matrices are small here, and the threads of BLAS spin while they wait for the next.
 BLAS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
+_asked = {"threads": 0}
+
 
 def limit_libraries() -> None:
     """Tell libraries that read it while they are imported; a variable that is set stays as it is.
@@ -25,12 +27,18 @@ def limit_libraries() -> None:
         os.environ.setdefault(name, value)
 
 
+def ask(setting: int) -> None:
+    """Keep `training.threads` of the settings that were read for what is not handed them."""
+    _asked["threads"] = setting
+
+
 def workers(setting: int, cells: float = math.inf) -> int:
     """Return how many threads work on `cells` = rows x features; `setting` wins where it is not 0.
 
-    The setting is `training.threads` of config.yaml, or ML_TRAINING__THREADS.
+    The setting is `training.threads` of config.yaml, or ML_TRAINING__THREADS. Where 0 is given, it
+    is the one of the project that this process has read.
     """
-    return setting or int(max(1, min(cores(), cells // CELLS)))
+    return setting or _asked["threads"] or int(max(1, min(cores(), cells // CELLS)))
 
 
 def cores() -> int:

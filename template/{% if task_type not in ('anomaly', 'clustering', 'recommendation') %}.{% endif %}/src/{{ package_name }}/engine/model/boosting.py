@@ -138,8 +138,8 @@ def cross_validate(
 ) -> tuple[dict[str, Any], list[NDArray[np.float64]]]:
     """Return settings with the rounds of the least mean loss, and each fold's predictions.
 
-    One number of rounds serves all folds. A fold of LightGBM that had its least loss before gives
-    what it said then, so its score is a little better than that of rows which end no training.
+    What a fold predicts has the rounds that the other folds would choose: no row's own loss decides
+    when the model stops that it is scored by. A single fold has no others.
     """
     settings = {**LIBRARIES[kind.library].sized(len(data.y)), **params}
     views: list[Sees | None] = []
@@ -158,15 +158,11 @@ def cross_validate(
     boosters = LIBRARIES[kind.library].together(jobs())
     pairs = zip(boosters, ways, strict=True)
     found = [_Boosted(booster, *way, data.workers) for booster, way in pairs]
-    curves = [np.array(one.booster.curve) for one in found]
-    length = max(len(curve) for curve in curves)
-    sizes = [len(valid) for _, valid in folds]
-    # A fold that stopped before others only grew worse: its last value stands for the rest.
-    padded = [np.pad(curve, (0, length - len(curve)), mode="edge") for curve in curves]
-    rounds = int(np.average(padded, axis=0, weights=sizes).argmin()) + 1
+    curves = [one.booster.curve for one in found]
+    rounds, asked = _rounds(curves, [valid for _, valid in folds])
     predictions = [
-        one.link.apply(one.sums(data.rows(valid).seen(sees).x, rounds))
-        for one, sees, (_, valid) in zip(found, views, folds, strict=True)
+        one.link.apply(one.sums(data.rows(valid).seen(sees).x, most))
+        for one, sees, (_, valid), most in zip(found, views, folds, asked, strict=True)
     ]
     settings |= {"rounds": rounds}
     if not kind.smearing:
@@ -182,6 +178,23 @@ def cross_validate(
         settings | {"smearing": factor},
         [(values + shift) * factor - shift for values, shift in moved],
     )
+
+
+def _rounds(curves: list[list[float]], tested: list[NDArray[np.intp]]) -> tuple[int, list[int]]:
+    """Return the rounds of the least mean loss of all folds, and for each that of the others.
+
+    Others are those that test none of its rows: of repeated folds, the ones of the same repeat.
+    """
+    length = max(map(len, curves))
+    # A fold that stopped before others only grew worse: its last value stands for the rest.
+    padded = np.array([np.pad(one, (0, length - len(one)), mode="edge") for one in curves])
+    sizes = np.array([len(places) for places in tested], dtype=np.float64)
+    rows = np.unique(np.concatenate(tested))
+    told = np.array([np.isin(rows, places) for places in tested], dtype=np.float32)
+    others = (told @ told.T == 0) * sizes
+    others[others.sum(axis=1) == 0] = sizes
+    least = (np.vstack([sizes, others]) @ padded).argmin(axis=1) + 1
+    return int(least[0]), least[1:].tolist()
 
 
 def _boost(

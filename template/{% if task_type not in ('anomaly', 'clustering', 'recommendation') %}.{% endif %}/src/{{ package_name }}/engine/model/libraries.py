@@ -146,9 +146,7 @@ class LightGBM(Booster):
         return {"num_leaves": 15 if rows < SMALL else 63}
 
     def sums(self, x: Matrix, rounds: int | None, workers: int) -> NDArray[np.float64]:
-        """Return what the first trees add up to; none of those that made a fold's loss worse."""
-        if self.curve and rounds:
-            rounds = min(rounds, int(np.argmin(self.curve)) + 1)
+        """Return what the first trees add up to."""
         return np.asarray(
             self.booster.predict(x, raw_score=True, num_iteration=rounds, num_threads=workers)
         )
