@@ -908,6 +908,21 @@ def test_overrides_are_shown_and_obeyed(measured: Project) -> None:
     assert "EVAL-01" in findings(changed, "warning")
 
 
+def test_a_rating_needs_a_reason_and_a_model(measured: Project) -> None:
+    known = next(iter(REPORTS["training"]["candidates"]))
+    given = {"maintainability": 4, "reason": "known here"}
+    rated = override(measured, ratings={known: given})
+    assert rated.plan.ratings[known].maintainability == 4
+    assert [e for e in errors(rated) if e[0] == "MOD-06"] == []
+    wrong = override(measured, ratings={known: given | {"reason": " "}, "gpt": given})
+    first, second = sorted(m for id, m in errors(wrong) if id == "MOD-06")[::-1]
+    assert first == f"the rating of {known} has no reason: say why"
+    assert second.startswith("gpt is rated and no model of the last training: ")
+    for broken in ({known: given | {"maintainability": 6}}, {known: {"maintainability": 4}}, [1]):
+        with pytest.raises(ProjectError, match=r"ratings.*from 1 \(hardly\) to 5 \(with ease\)"):
+            override(measured, ratings=broken).plan  # noqa: B018
+
+
 @pytest.mark.parametrize(
     ("decisions", "says"),
     [

@@ -14,6 +14,7 @@ from helpers.bundles import project, train
 
 from package_name.engine import scorecard
 from package_name.engine.model.scorer import Scorer, read_golden
+from package_name.engine.settings import Rating
 from package_name.planner import measured
 
 COSTS = {
@@ -48,8 +49,12 @@ def version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def judged(version: Path, *twice: str, limit: float | None = None) -> dict[str, Any]:
+def judged(
+    version: Path, *twice: str, limit: float | None = None, **ratings: int
+) -> dict[str, Any]:
+    given = {name: Rating(maintainability=n, reason="known here") for name, n in ratings.items()}
     facts = SimpleNamespace(facts=SimpleNamespace(criteria=list(twice), metric_limit=limit))
+    facts.plan = SimpleNamespace(ratings=given)
     scorer = SimpleNamespace(score="probability")
     return scorecard.judge(facts, version, scorer, np.zeros((1, 1), np.float32))  # type: ignore[arg-type]
 
@@ -70,6 +75,14 @@ def test_what_the_plan_asks_for_counts_twice(version: Path) -> None:
     assert twice["twice"] == ["quality"]
     trees = [found["points"]["trees"]["total"] for found in (once, twice)]
     assert trees[1] == pytest.approx((7 * trees[0] + 1) / 8)
+
+
+def test_what_people_say_of_a_model_counts_in_place_of_its_parts(version: Path) -> None:
+    plain, rated = judged(version), judged(version, trees=4, nobody=1)
+    points = rated["points"]
+    assert (points["trees"]["maintainability"], points["line"]["maintainability"]) == (0.75, 1.0)
+    more = points["trees"]["total"] - plain["points"]["trees"]["total"]
+    assert more == pytest.approx(0.75 / 7) and {*points} == {*plain["points"]}
 
 
 def test_only_what_reaches_the_goal_gets_points(version: Path) -> None:
@@ -95,12 +108,17 @@ def test_graphs_are_measured(tmp_path: Path) -> None:
 
 
 def test_the_plan_names_the_models_by_their_points(version: Path) -> None:
-    plan = SimpleNamespace(named=str)
-    told = measured._card(judged(version), SimpleNamespace(plan=plan))  # type: ignore[arg-type]
+    rating = Rating(maintainability=4, reason="known here")
+    plan = SimpleNamespace(named=str, ratings={})
+    project = SimpleNamespace(plan=plan)
+    told = measured._card(judged(version), project)  # type: ignore[arg-type]
     assert told["totals"] == "rule 0.86, line 0.71, trees 0.43"
     assert told["differs"] == (
         "; MOD-04 took trees, not rule: it is a baseline to be beaten, no candidate"
     )
+    plan.ratings = {"trees": rating, "gone": rating}
+    told = measured._card(judged(version), project)  # type: ignore[arg-type]
+    assert told["differs"].endswith("; how well people keep it up: trees 4 of 5 (known here)")
 
 
 @pytest.mark.parametrize(

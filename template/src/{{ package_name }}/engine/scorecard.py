@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from . import metrics, storage
 from .formats import number
 from .model.scorer import Scorer
 from .model.sessions import session
-from .settings import Project
+from .settings import Project, Rating
 
 SECONDS = 0.1  # of each timing
 BATCH_ROWS = 8192
@@ -35,8 +35,9 @@ def judge(project: Project, folder: Path, scorer: Scorer, x: NDArray[np.float32]
 
     A model below the plan's goal gets none, unless all are. Quality counts in proportion, all else
     by orders of magnitude. A total is the mean of the points, in which the criteria of decision
-    MOD-06 count twice. `x` holds encoded rows. `chosen`, `most` and `why` say which model the rule
-    of MOD-04 took, which has the most points, and why these are two.
+    MOD-06 count twice. Where people have rated a model (`ratings` of plan/overrides.yaml), that is
+    how well it can be kept up, in place of its parts. `x` holds encoded rows. `chosen`, `most` and
+    `why` say which model the rule of MOD-04 took, which has the most points, and why these are two.
     """
     tested = storage.read_json(folder / "metrics.json", dict[str, Any])
     twice, limit = project.facts.criteria or [], project.facts.metric_limit
@@ -47,7 +48,7 @@ def judge(project: Project, folder: Path, scorer: Scorer, x: NDArray[np.float32]
         for name, measured in models.items()
         if limit is None or sign * measured["quality"] >= sign * limit
     }
-    points = _points(able or models, sign, twice)
+    points = _points(able or models, sign, twice, project.plan.ratings)
     trained = storage.read_json(folder / "training.json", dict[str, Any])
     card = {"twice": list(twice), "measured": models, "points": points}
     return card | _told(points, tested["champion"]["name"], trained.get("selection", {}))
@@ -95,7 +96,10 @@ def _models(
 
 
 def _points(
-    models: dict[str, dict[str, float]], sign: float, twice: Sequence[str]
+    models: dict[str, dict[str, float]],
+    sign: float,
+    twice: Sequence[str],
+    ratings: Mapping[str, Rating],
 ) -> dict[str, dict[str, float]]:
     """Return the points of each model in each criterion, and in all."""
     points: dict[str, dict[str, float]] = {name: {} for name in models}
@@ -107,6 +111,8 @@ def _points(
         for name, value in values.items():
             place = (value - low) / (high - low) if high > low else 1.0
             points[name][criterion] = place if more or high == low else 1 - place
+    for name in {*ratings} & {*points}:
+        points[name]["maintainability"] = (ratings[name].maintainability - 1) / 4
     weights = {criterion: 2 if criterion in twice else 1 for criterion in CRITERIA}
     for given in points.values():
         total = sum(weights[criterion] * given[criterion] for criterion in CRITERIA)

@@ -26,6 +26,7 @@ MEND = "correct it, or restore it with git"
 # Days between two checks of MON-03; a model that is three times as old is trained again.
 RETRAIN_DAYS = {"weekly": 7, "monthly_check": 30, "quarterly_review": 91}
 DAYS_A_MONTH = 365.25 / 12  # as the formulas of the plan count
+RATING = "give maintainability, from 1 (hardly) to 5 (with ease), and reason"
 WAIVER = "give reason, owner and until, such as 2027-03-31"
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -272,6 +273,13 @@ class Waiver(Strict, frozen=True):
     until: dt.date
 
 
+class Rating(Strict, frozen=True):
+    """How well people can keep a model up, from 1 (hardly) to 5 (with ease), and why."""
+
+    maintainability: Annotated[int, msgspec.Meta(ge=1, le=5)]
+    reason: str
+
+
 class Skill(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody has to know: until which gate, weeks to learn it, what to do if nobody does."""
 
@@ -326,7 +334,7 @@ class LegalDuty(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, kw_only=True, dict=True):
-    """plan/plan.yaml with the team's overrides and waivers."""
+    """plan/plan.yaml with the team's overrides, waivers and ratings of models."""
 
     format: int
     project: Identity
@@ -345,6 +353,7 @@ class Plan(msgspec.Struct, kw_only=True, dict=True):
     sources: dict[str, str] = {}
     overrides: dict[str, Override] = {}
     waivers: dict[str, Waiver] = {}
+    ratings: dict[str, Rating] = {}
 
     def decision_id(self, output: str) -> str:
         """Return the id of the decision with this output, such as TRAIN-01 for `split`."""
@@ -452,6 +461,13 @@ class Project:
             if foreign := sorted(set(plan.waivers) - set(plan.blocks)):
                 need = "name the block that a finding is of, such as EVAL-03"
                 raise ProjectError(f"{where}: no block {foreign[0]} in PLAN.md: {need}")
+            where = f"{overrides}: ratings"
+            plan.ratings = {
+                name: convert(item, Rating, f"{where}: {name}", RATING)
+                for name, item in convert(
+                    content.pop("ratings", None) or {}, dict[str, Any], where, RATING
+                ).items()
+            }
             plan.overrides = {
                 name: convert(item, Override, f"{overrides}: {name}", MEND)
                 for name, item in content.items()

@@ -75,6 +75,7 @@ def _found(
         *(Finding(problem.level, problem.identifier, problem.message) for problem in broken),
         *_generated(project.plan, parts, broken),
         *_waivers(project.plan),
+        *_ratings(project),
         *_measured(project, parts, due),
         *_human(project.plan, parts, due, {problem.identifier for problem in broken}),
         *signers(project, parts),
@@ -404,6 +405,19 @@ def _outliers(project: Project) -> Iterator[Finding]:
                 "features.py, and see with `ml explain` whether it gains"
             )
             yield Finding("warning", "DATA-03", message)
+
+
+def _ratings(project: Project) -> Iterator[Finding]:
+    """Tell of ratings without a reason, and of models that no training knows."""
+    path = project.path("reports/training.json")
+    trained = storage.read_json(path, dict[str, Any]) if path.exists() else {}
+    known = trained.get("candidates", {})
+    for name, rating in project.plan.ratings.items():
+        if nothing(rating.reason):
+            yield Finding("error", "MOD-06", f"the rating of {name} has no reason: say why")
+        if known and name not in known:
+            message = f"{name} is rated and no model of the last training: {', '.join(known)}"
+            yield Finding("error", "MOD-06", message)
 
 
 def _waivers(plan: Plan) -> Iterator[Finding]:
