@@ -128,7 +128,7 @@ def test_several_sources_are_ranked_by_relevance_and_feasibility(project: Projec
 def test_texts_are_told_as_what_has_no_structure() -> None:
     told = sourced.told({"sources": [], "kinds": {"text": 1, "number": 2}}).splitlines()[0]
     assert told.startswith("structured: 2 number; unstructured: 1 free text; ")
-    assert "text, pictures" not in told and "pictures and sound: not needed" in told
+    assert "text, pictures" not in told and "; pictures, sound and video: not needed" in told
 
 
 def test_what_nobody_has_said_is_asked_for_before_g1(project: Project) -> None:

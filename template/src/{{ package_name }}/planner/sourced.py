@@ -46,11 +46,10 @@ def told(report: dict[str, Any]) -> str:
     whole = ({"free text": texts} if texts else {}) | shown
     listed = ", ".join(count(n, kind) for kind, n in whole.items())
     unstructured = f"unstructured: {listed}; " if listed else ""
-    others = " and ".join(["pictures"] * (not shown) + ["sound"])
-    others = others if texts else f"text, {others}" if not shown else f"text and {others}"
+    others = ", ".join(["text"] * (not texts) + ["pictures"] * (not shown) + ["sound"])
     lines = [
         f"structured: {kinds or 'none'}; {unstructured}which of them matter says EXPL-01; "
-        f"{others}: not needed because the model reads the columns of the contract"
+        f"{others} and video: not needed because the model reads the columns of the contract"
     ]
     several = len(found) > 1
     if several:
