@@ -155,6 +155,18 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---------------------------------------------------------------- as users run it
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ((None, "none", "pbd.none"), "none (new, pbd.none)"),
+        ((["a"], ["a", "b"], "mod.b"), "a -> a, b (mod.b)"),
+        ((None, 3), "none -> 3"),
+    ],
+)
+def test_a_decision_that_is_new_changes_nothing(change: tuple[Any, ...], said: str) -> None:
+    assert update._shown(change) == said
+
+
 def test_a_mode_is_switched_off_and_all_is_taken_back(project: Path, tmp_path: Path) -> None:
     edit(project, SERVICE, '"""', '"""Ours. ')
     for identifier in ("DEP-03", "EVAL-01"):

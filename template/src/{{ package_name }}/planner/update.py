@@ -667,6 +667,8 @@ def _some(found: Iterable[str]) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         old, new, *rule = value
+        if old is None and rule:
+            return f"{_shown(new)} (new, {rule[0]})"
         change = _shown(new) if old == new else f"{_shown(old)} -> {_shown(new)}"
         return f"{change} ({rule[0]})" if rule else change
     if isinstance(value, list):
