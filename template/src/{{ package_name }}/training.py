@@ -215,7 +215,7 @@ def run(project: Project) -> dict[str, Any]:
     used = facts.note()
     frame, agreed, parts, data_sha256, state = prepare(project)
     test, development = frame[parts.test], taken(frame, parts.development)
-    tested = np.unique(np.concatenate([valid for _, valid in parts.folds]))
+    tested = parts.nearly_all()
     kept = keep(development, test, tested, agreed, settings.seed)
     data = asking(development_data(project, development, agreed), state, agreed, development)
     again = reweighing.of(project, agreed, development, data.y, parts)

@@ -12,6 +12,7 @@ from .errors import ProjectError
 from .formats import percent
 
 REPEATS = 5  # of folds that are drawn anew
+NEARLY = 0.75  # of the rows that the largest fold is fitted to
 MOST_LEFT_OUT = 200  # rows or groups that are left out one by one
 Rows = NDArray[np.intp]
 
@@ -41,6 +42,16 @@ class Split(NamedTuple):
             for (train, here), (_, valid) in zip(parts, self.folds, strict=True)
         ]
         return self._replace(folds=folds)
+
+    def nearly_all(self) -> Rows:
+        """Return the rows that models of nearly as many rows tested as the last one learnt from.
+
+        Folds in order of time grow: a model of few rows is less sure than the one in use, which
+        would look like drift beside it.
+        """
+        most = max(len(train) for train, _ in self.folds)
+        late = [valid for train, valid in self.folds if len(train) >= NEARLY * most]
+        return np.unique(np.concatenate(late))
 
     def within(self, fold: int) -> list[tuple[Rows, Rows]]:
         """Return folds of the rows that a fold's models are fitted to, as other folds part them.

@@ -228,9 +228,24 @@ def _profile(values: pl.Series) -> dict[str, Any]:
         deciles = np.quantile(present, np.arange(1, BINS) / BINS, method="inverted_cdf")
         heavy = deciles[1:][deciles[1:] == deciles[:-1]]
         edges = np.unique(np.concatenate([deciles, np.nextafter(heavy, -np.inf)]))
-    counted = {"edges": edges.tolist(), "counts": [0] * (len(edges) + 1), "missing": 0}
+    counted: dict[str, Any] = {
+        "edges": edges.tolist(),
+        "counts": [0] * (len(edges) + 1),
+        "missing": 0,
+    }
     _, counts_now, missing, _ = _counts(counted, values)
+    if len(present):
+        counted["reach"] = _reach(float(present.min()), float(present.max()))
     return counted | {"counts": counts_now.tolist(), "missing": missing}
+
+
+def _reach(low: float, high: float) -> list[float]:
+    """Return between what a value is not absurd: once more the whole range on either side.
+
+    Two digits each, so that no value of a row stands there.
+    """
+    wide = high - low
+    return [float(f"{low - wide:.1e}"), float(f"{high + wide:.1e}")]
 
 
 def _counts(profile: dict[str, Any], values: pl.Series) -> tuple[Floats, Floats, int, int]:

@@ -225,8 +225,7 @@ def weak(
     worst = {"column": item["column"], "level": item["level"], "n": item["n"]}
     worst |= {"share": share, "share_at_best": most, "floor": floor}
     bare = [_share(i | {"plain": np.nan}, i["metric"], whole, plain, primary) for *_, i in shares]
-    lifted = [one[2] for one, own in zip(shares, bare, strict=True) if own < min(one[0], 1)]
-    if item in lifted or (share >= 1 and lifted):  # beyond its own metric, by the baseline's
+    if min(bare) < share:  # some slice is better than its own metric says, by the baseline's
         worst["beside"] = BESIDE
     # Of a loss the share is the other way round: a smaller one is better.
     reached = "of what it is among all"

@@ -83,6 +83,7 @@ def _found(
         *_contract(project),
         *_privacy(project, due),
         *_kept(project),
+        *_in_use(project),
         *(Finding("error", "RISK-01", said) for said in audit.problems(project)),
         *sourced.check(project, due),
         *_settings(project),
@@ -334,6 +335,21 @@ def _kept(project: Project) -> Iterator[Finding]:
             )
             yield Finding("warning", "PRIV-01", message)
             return
+
+
+def _in_use(project: Project) -> Iterator[Finding]:
+    """Tell where the plan measures another version than the one in use, as after a rollback."""
+    paths = [project.path("models/registry.json"), project.path("reports/metrics.json")]
+    if not all(path.exists() for path in paths):
+        return
+    registry, report = (storage.read_json(path) for path in paths)
+    champion, told = registry.get("champion"), report.get("version")
+    if champion and told != champion and report.get("gate", {}).get("passed"):
+        message = (
+            f"tells of {told}, while {champion} is in use: `ml evaluate {champion}` and `ml plan "
+            "sync` show that one"
+        )
+        yield Finding("warning", "EVAL-03", message)
 
 
 def _months(first: dt.date, last: dt.date) -> int:

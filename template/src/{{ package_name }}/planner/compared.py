@@ -60,6 +60,9 @@ class Contradiction(NamedTuple):
     closes: bool = False
 
 
+LOSS = "is a loss"  # without a doubt, as its whole interval lies below 0
+
+
 def loss(worth: Report) -> str:
     """Say that the measured value a year may be zero or a loss, "" when its interval lies above 0.
 
@@ -67,7 +70,10 @@ def loss(worth: Report) -> str:
     """
     if all((worth[name] or 0) > 0 for name in ("value", "low")):
         return ""
-    return f"the measured value a year may be zero or a loss: {interval(worth)}"
+    high = worth["high"]
+    is_sure = high is not None and high < 0
+    doubt = LOSS if is_sure else "may be zero or a loss"
+    return f"the measured value a year {doubt}: {interval(worth)}"
 
 
 def losses(business: Report) -> list[str]:
@@ -79,7 +85,8 @@ def losses(business: Report) -> list[str]:
     for against in (worth | {"policy": business["baseline_policy"]}, business["over"]):
         if said := loss(against):
             policy = f"{business['currency']} against {against['policy']!r}"
-            mend = "check the costs of the plan, or bring more test rows"
+            mend = "check the costs of the plan"
+            mend += "" if LOSS in said else ", or bring more test rows"
             found.setdefault(policy, f"{said} {policy}; {mend}")
     return list(found.values())
 

@@ -274,6 +274,9 @@ def _data_quality(report: Report, project: Project) -> Report:
     made = f"; made by columns.py, so that each caller sends it: {own}" if own else ""
     if report.get("without_consent"):
         made += f"; {count(report['without_consent'], 'row')} without consent never taken in"
+    if report.get("warnings"):
+        rule, doubted = max(report["warnings"].items(), key=lambda item: item[1])
+        made += f"; {count(doubted, 'row')} kept in doubt, most for {escape(rule)}"
     # What a rule finds of rows that are there twice it takes out.
     out = any(re.search("duplicate|unique", rule) for rule in report["rules"])
     kept = report["duplicates"] and not out
@@ -293,7 +296,7 @@ def _profile(report: Report, project: Project) -> Report:
     return {
         "far": _far(report["columns"]),
         "proxies": _proxies(report.get("proxies", [])),
-        "leaks": "; ".join(leaks[:3] + more) or "no column is suspected",
+        "leaks": "; ".join(leaks[:3] + more) or "no feature is suspected",
         "width": len(report["columns"]),
         "strongest": f", the strongest correlation is {strongest}" if pair else "",
     }
@@ -432,6 +435,11 @@ def _metrics(report: Report, project: Project) -> Report:
     }
 
 
+def _worse(by: float) -> str:
+    """Say how much worse a metric is; below 0 it is better."""
+    return f"{'better' if by < 0 else 'worse'} by {number(abs(by), 4)}"
+
+
 def _least(worst: Report | None) -> str:
     """Say what the worst slice reaches of all rows."""
     if worst is None:
@@ -439,7 +447,9 @@ def _least(worst: Report | None) -> str:
     share, floor = percent(worst["share"]), percent(worst["floor"])
     if worst["share"] >= 1:
         return f"; none worse than all rows{worst.get('beside', '')} ({floor} asked)"
-    return f"; at worst {share} as good as all rows{worst.get('beside', '')} ({floor} asked)"
+    where = f"{code(worst['column'])} = {code(worst['level'])}"
+    as_good = f"{share} as good as all rows{worst.get('beside', '')}"
+    return f"; the worst, {where}, is {as_good} ({floor} asked)"
 
 
 def _fair(report: Report, project: Project) -> str:
@@ -530,7 +540,7 @@ def _explain(report: Report, project: Project) -> Report:
         every += (
             f"\nto leave out, as nobody needs to send them: "
             f"{', '.join(map(code, told['columns'][:SHOWN]))}; without all of them the metric "
-            f"gets worse by {number(told['loss'], 4)}, half of the smallest gain is "
+            f"is {_worse(told['loss'])}, half of the smallest gain is "
             f"{number(told['limit'], 4)}{'; '.join(['', *mine])}"
         )
     elif idle and told is None:

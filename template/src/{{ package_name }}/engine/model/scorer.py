@@ -43,10 +43,12 @@ from .values import ServedColumn, breach, example, read_value, row_type, utc
 FORMAT = 3
 GOLDEN_TOLERANCE = 1e-4
 MANIFEST = "manifest.json"
+PROFILE = "profile.json"
 EVALUATED = "metrics.json"  # comes later, so that the registry has its hash
 GRAPHS = ("model.onnx", "model_encoded.onnx")
 FILES = {*GRAPHS, "contract.odcs.yaml", "features.json", "columns.json", "golden.json"}
 UNSEEN = "unseen or rare in training"  # a category that the model takes as one of all others
+FAR = "far from all values of training"  # a number of which the model knows nothing
 MICROSECONDS_A_DAY = 86_400_000_000
 Part = Literal["value", "year", "month", "day", "weekday", "hour", "minute", "elapsed"]
 PARTS: dict[str, Callable[[Any], float]] = {
@@ -75,6 +77,18 @@ class NumericFeature(msgspec.Struct, frozen=True):
     def reference_moment(self) -> dt.datetime:
         """`reference` as a time in UTC without an offset."""
         return dt.datetime.fromisoformat(self.reference or "")
+
+
+class Reached(msgspec.Struct, frozen=True):
+    """Between what a number of training is not absurd; None where nothing was kept of it."""
+
+    reach: tuple[float, float] | None = None
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """What is read of the profile of training, by column."""
+
+    features: dict[str, Reached] = {}
 
 
 class CategoricalFeature(msgspec.Struct, frozen=True):
@@ -374,6 +388,7 @@ class Scorer:
         others = [-1.0 if i else c[2] for i, c in zip(idle, self._categorical, strict=True)]
         self._others = np.array(others, dtype=np.float32)
         self._reaches = reaches(spec.history, spec.names)
+        self.far: list[tuple[int, str, float, float]] = []  # of a feature: place, column, limits
 
     @classmethod
     def load(cls, folder: Path, *, threads: int = 1) -> "Scorer":
@@ -411,8 +426,17 @@ class Scorer:
             coded.read(folder),
         )
         scorer.check_graphs(folder.name, graphs)
+        scorer.knows(storage.read_json(folder / PROFILE, Profile).features)
         scorer.replay(read_golden(folder, scorer.columns))
         return scorer
+
+    def knows(self, profile: Mapping[str, Reached]) -> None:
+        """Take from what training profiled between which limits a number is not far from all."""
+        idle = {column.name for column in self.sent if column.idle}
+        for place, item in enumerate(self.spec.numeric):
+            known = profile.get(item.column, Reached())
+            if item.part == "value" and item.column not in idle and known.reach:
+                self.far.append((place, item.column, *known.reach))
 
     def check_graphs(self, bundle: str, graphs: dict[str, bytes]) -> None:
         """ProjectError when the manifest says something else than the graphs themselves."""
@@ -660,11 +684,15 @@ class Scorer:
         return wanted.unknown(self._known, items)
 
     def beyond(self, encoded: NDArray[np.float32]) -> list[tuple[str, NDArray[np.bool_]]]:
-        """Return warnings of rows that are later than was learnt, or of which series tell less.
+        """Return warnings of rows that are far from or later than was learnt, or of short series.
 
         Each comes with its rows, shape (rows,).
         """
-        return [warning for reach in self._reaches for warning in reach.warnings(encoded)]
+        found = [warning for reach in self._reaches for warning in reach.warnings(encoded)]
+        for place, column, low, high in self.far:
+            values = encoded[:, place]
+            found.append((f"{column}: {FAR}", (values < low) | (values > high)))
+        return found
 
     def score_rows(self, rows: Sequence[msgspec.Struct]) -> dict[str, NDArray[Any]]:
         """Score rows of `row_type`."""

@@ -7,8 +7,9 @@ from .compared import Report, beyond, worth
 TEXTS: dict[str, tuple[str, str]] = {
     "TRAIN-01": (
         "training",
-        "measured: {split[development_rows]:0} development rows (on average "
-        "{split[development_mean]:4}) and {split[test_rows]:0} test rows (on average "
+        "measured: of {split[valid_rows]:0} valid rows, each asked for from several origins, "
+        "{split[development_rows]:0} examples to learn from (on average "
+        "{split[development_mean]:4}) and {split[test_rows]:0} to test by (on average "
         "{split[test_mean]:4}), {cv[folds]} folds{notes}",
     ),
     "EVAL-05": (

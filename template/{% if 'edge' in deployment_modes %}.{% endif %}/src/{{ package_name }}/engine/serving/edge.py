@@ -182,6 +182,7 @@ def _contract(scorer: Scorer, spec: FeatureSpec) -> dict[str, Any]:
             }
             for feature in spec.categorical
         ],
+        "far": scorer.far,
         "reading": reading(),
     }
 

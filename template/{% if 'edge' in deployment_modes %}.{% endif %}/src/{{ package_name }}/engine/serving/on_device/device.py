@@ -30,6 +30,7 @@ FORMAT = 1
 QUEUE_BYTES = 5_000_000
 LONGEST_EVENT = 65_536
 UNSEEN = "unseen or rare in training"
+FAR = "far from all values of training"
 Row = dict[str, Any]
 
 
@@ -336,6 +337,9 @@ class Scorer:
             value = values[feature["column"]]
             if encoded[place] == feature["other"] and value and value not in self.missing:
                 return f"{feature['column']}: {UNSEEN}"
+        for place, column, low, high in self.contract["far"]:
+            if encoded[place] < low or encoded[place] > high:
+                return f"{column}: {FAR}"
         return ""
 
 

@@ -12,6 +12,7 @@ const LARGEST = 3.4028234663852886e38; // of a 32-bit float
 const DAY = 86_400_000; // ms
 const MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split(" ");
 const UNSEEN = "unseen or rare in training";
+const FAR = "far from all values of training";
 
 /** A package that cannot be used: one line says which part, and why. */
 export class Broken extends Error {}
@@ -255,6 +256,8 @@ export class Scorer {
     for (const [place, { column, other }] of this.contract.categorical.entries())
       if (encoded[first + place] === other && values[column] && !this.missing.has(values[column]))
         return `${column}: ${UNSEEN}`;
+    for (const [place, column, low, high] of this.contract.far)
+      if (encoded[place] < low || encoded[place] > high) return `${column}: ${FAR}`;
     return "";
   }
 }
