@@ -55,6 +55,9 @@ def perform(
         if step.needs_champion and registry.read(project).champion is None:
             tell(f"{mark}: left out: {registry.no_champion(project)}")
             continue
+        if step.needs_champion and (other := registry.of_another_task(project)):
+            tell(f"{mark}: left out: {other}")
+            continue
         if step.needs_champion:  # also where the step itself has nothing to do
             registry.check_champion(project)
         before = done.get(step.name, {})

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from .. import audit, storage
+from .. import audit, storage, task
 from ..data import contract
 from ..errors import CheckFailed, ProjectError
 from ..formats import UNKNOWN, number
@@ -251,6 +251,23 @@ def champion_folder(project: Project) -> Path:
         problem = Retired if registry.ended else ProjectError
         raise problem(no_champion(project))
     return _verified(project, registry, registry.champion)
+
+
+def of_another_task(project: Project) -> str:
+    """Say that the champion is a model for another task, "" where it is not, and what to do."""
+    registry = read(project)
+    path = project.path(f"models/{registry.champion}/manifest.json")
+    try:
+        of = storage.read_json(path, dict[str, Any]).get("task", task.TASK)
+    except ProjectError:
+        return ""  # damaged: `check_champion` says so
+    if of == task.TASK:
+        return ""
+    newest_one = max(registry.versions, key=_number)
+    state = "" if newest_one == registry.champion else f" and {newest_one} did not pass its gate"
+    return (
+        f"{registry.champion} was made for task_type {of}{state}: no model of this task is in use"
+    )
 
 
 def check_champion(project: Project) -> None:
