@@ -100,4 +100,13 @@ def test_a_slice_that_counts_by_the_baseline_is_told_so() -> None:
     said = measured._least(worst)
     assert said.startswith("; none worse than all rows, beside the simplest baseline")
     alone = slices.weak([item("a", 0.34, 0.3, 0.4)], 0.36, 0.06, "pr_auc", 0.8, "PR AUC").worst
-    assert "as good as all rows (" in measured._least(alone)
+    assert measured._least(alone).startswith("; the worst, `shop` = `a`, is 94.44\u00a0% as good")
+    assert measured._worse(0.017) == "worse by 0.017" and measured._worse(-0.1) == "better by 0.1"
+
+
+def test_a_slice_that_the_baseline_lifts_is_told_though_another_is_the_worst() -> None:
+    lifted = item("promo", 3.08, 2.6, 3.5, plain=9.0)  # 57 % by itself, above all by its baseline
+    other = item("bolts", 1.8, 1.7, 1.9, plain=4.1)
+    worst = of_numbers.weak([lifted, other], 1.76, 4.07, "pinball", 0.8, "pinball loss").worst
+    assert worst is not None and worst["level"] == "bolts" and worst["share"] < 1
+    assert "beside the simplest baseline" in measured._least(worst)

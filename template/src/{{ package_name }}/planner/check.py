@@ -342,7 +342,7 @@ def _in_use(project: Project) -> Iterator[Finding]:
     paths = [project.path("models/registry.json"), project.path("reports/metrics.json")]
     if not all(path.exists() for path in paths):
         return
-    registry, report = (storage.read_json(path) for path in paths)
+    registry, report = (storage.read_json(path, dict[str, Any]) for path in paths)
     champion, told = registry.get("champion"), report.get("version")
     if champion and told != champion and report.get("gate", {}).get("passed"):
         message = (

@@ -426,7 +426,8 @@ class Scorer:
             coded.read(folder),
         )
         scorer.check_graphs(folder.name, graphs)
-        scorer.knows(storage.read_json(folder / PROFILE, Profile).features)
+        if PROFILE in manifest.files:
+            scorer.knows(storage.read_json(folder / PROFILE, Profile).features)
         scorer.replay(read_golden(folder, scorer.columns))
         return scorer
 
