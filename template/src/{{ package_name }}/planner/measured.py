@@ -276,7 +276,7 @@ def _data_quality(report: Report, project: Project) -> Report:
         made += f"; {count(report['without_consent'], 'row')} without consent never taken in"
     if report.get("warnings"):
         rule, doubted = max(report["warnings"].items(), key=lambda item: item[1])
-        made += f"; {count(doubted, 'row')} kept in doubt, most for {escape(rule)}"
+        made += f"; {count(doubted, 'row')} kept in doubt for {escape(rule)}"
     # What a rule finds of rows that are there twice it takes out.
     out = any(re.search("duplicate|unique", rule) for rule in report["rules"])
     kept = report["duplicates"] and not out
