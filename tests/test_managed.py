@@ -158,6 +158,15 @@ def over_http(method: str, path: str, body: str | None = None, **more: Any) -> d
     return event | more
 
 
+def of_version_1(method: str, path: str, body: str | None = None, **more: Any) -> dict[str, Any]:
+    """Return an event of a REST API, or of an HTTP API that asks in the older form."""
+    about = {"httpMethod": method, "path": f"/stage{path}", "stage": "stage", "apiId": "x"}
+    event = {"version": "1.0", "resource": "/{proxy+}", "path": path, "httpMethod": method}
+    event |= {"headers": {}, "multiValueHeaders": {}, "queryStringParameters": None}
+    event |= {"multiValueQueryStringParameters": None, "requestContext": about}
+    return event | {"body": body, "isBase64Encoded": False} | more
+
+
 def test_a_function_answers_by_the_runtime_of_aws_lambda(project: Project) -> None:
     server = Server(("127.0.0.1", 0), Runtime)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -187,14 +196,22 @@ def test_a_function_answers_by_the_runtime_of_aws_lambda(project: Project) -> No
         top = over_http("POST", "/explain", json.dumps(ROW), rawQueryString="top=2")
         assert len(json.loads(ask(top)["body"])["rows"][0]["reasons"]) == 2
         assert ask(over_http("GET", "/predict"))["statusCode"] == 405
+        older = ask(of_version_1("POST", "/predict", body, **named))
+        assert (older["statusCode"], json.loads(older["body"])) == (200, said)
+        for many in ({"multiValueQueryStringParameters": {"top": ["2"]}}, {}):
+            given = many | {"queryStringParameters": {"top": "2"}}
+            found = ask(of_version_1("POST", "/explain", json.dumps(ROW), **given))
+            assert len(json.loads(found["body"])["rows"][0]["reasons"]) == 2
+        assert ask(of_version_1("GET", "/ready", headers=None))["statusCode"] == 200
         assert ask(over_http("GET", "/no"))["statusCode"] == 404
         for odd in (None, {"X-Name": "\u6771", "X-Request-Id": None}):
             bare = over_http("GET", "/ready", headers=odd, rawQueryString=None)
             assert ask(bare)["statusCode"] == 200
         process.kill()
         lines = [x for x in process.stdout.read().splitlines() if '"job-7"' in x]
-        (line,) = map(json.loads, lines)
+        (line, again) = map(json.loads, lines)
         assert line["features"] == ROW and line["version"] == "v1"
+        assert again["features"] == ROW
     server.shutdown()
     written = "".join(path.read_text() for path in project.path("data").rglob("*.jsonl"))
     assert "job-7" not in written  # a function has no disk

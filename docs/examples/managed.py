@@ -14,7 +14,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_plus
+from urllib.parse import unquote_plus, urlencode
 
 import msgspec
 
@@ -109,18 +109,24 @@ def opened() -> tuple[Any, Any]:
 def handler(event: dict[str, Any], context: object = None) -> Any:
     """Answer an event of AWS Lambda.
 
-    A call with rows gets their answer. A request over HTTP (payload 2.0) gets what the service says
-    at its path. Files that arrived in a bucket are scored into that of ML_SCORED, s3://BUCKET/PATH.
+    A call with rows gets their answer. A request over HTTP (payload 1.0 or 2.0) gets what the
+    service says at its path. Files that arrived in a bucket are scored into that of ML_SCORED,
+    s3://BUCKET/PATH.
     """
     if "Records" in event:
         return [scored(record["s3"]) for record in event["Records"]]
     if "requestContext" not in event:
         said = asked("POST", "/predict", "", {}, json.dumps(event).encode())
         return json.loads(said["body"])
-    http, body = event["requestContext"]["http"], event.get("body") or ""
+    body, headers = event.get("body") or "", event.get("headers") or {}
     content = base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
-    query, headers = event.get("rawQueryString") or "", event.get("headers") or {}
-    return asked(http["method"], http["path"], query, headers, content)
+    if http := event["requestContext"].get("http"):
+        query = event.get("rawQueryString") or ""
+        return asked(http["method"], http["path"], query, headers, content)
+    # Payload 1.0 has decoded what stood in the address.
+    given = event.get("multiValueQueryStringParameters") or event.get("queryStringParameters")
+    query = urlencode(given or {}, doseq=True)
+    return asked(event["httpMethod"], event["path"], query, headers, content)
 
 
 def asked(
