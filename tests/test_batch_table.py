@@ -5,6 +5,7 @@ from pathlib import Path
 
 import helpers.bundles as small
 import polars as pl
+import psycopg
 import pytest
 import yaml
 from helpers.stream import Postgres
@@ -12,7 +13,7 @@ from helpers.stream import Postgres
 from package_name.engine import storage
 from package_name.engine.errors import ProjectError
 from package_name.engine.model import registry
-from package_name.engine.serving import batch, batch_table
+from package_name.engine.serving import batch, batch_table, streaming_sink
 from package_name.engine.settings import Project
 
 
@@ -52,6 +53,33 @@ def test_a_run_stands_in_the_table_once_and_as_in_the_file(scored, postgres) -> 
     postgres.ask("create schema sales")
     batch_table.store(output, "sales.Scores", report)
     assert postgres.ask('select count(*) from sales."Scores"') == [(500,)]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql//u:hidden@127.0.0.1/db",
+        "postgresql://u:hid den@127.0.0.1/db",
+        "postgresql://u:hidden@[::1/db",
+        "postgresql://u:hid%ZZden@127.0.0.1/db",
+        "postgresql://u:hid/den@127.0.0.1:1/db",
+        "password=hid den host=127.0.0.1",
+    ],
+)
+def test_an_address_that_cannot_be_read_is_told_without_its_password(
+    scored, monkeypatch, address: str
+) -> None:
+    _, output, report = scored
+    monkeypatch.setenv(batch_table.ADDRESS, address)
+    with pytest.raises(ProjectError) as error:
+        batch_table.store(output, "scores", report)
+    try:
+        streaming_sink.connected(address).close()
+    except (ProjectError, psycopg.Error) as other:
+        line = streaming_sink._line(other) if isinstance(other, psycopg.Error) else str(other)
+    for said in (str(error.value), line):
+        assert "hid" not in said and "den" not in said and "\n" not in said
+        assert "the address cannot be read" in said or "host 'u'" in said
 
 
 def test_two_who_store_the_same_run_at_once_do_not_double_it(scored, postgres) -> None:

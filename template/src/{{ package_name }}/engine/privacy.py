@@ -25,6 +25,16 @@ NEEDED = (
     "texts.npz",
 )
 
+# What libpq says of an address that it cannot read, with the address or a part of a password.
+MALFORMED = re.compile(r"connection (info string|option)|in URI|percent-encoded")
+
+
+def without_secrets(said: str) -> str:
+    """Return what a server or its library said, without the password of an address."""
+    if MALFORMED.search(said):
+        return "the address cannot be read: check its form, and percent-encode its password"
+    return re.sub(r"(?<=://)[^/\s@]*@", "***@", said)
+
 
 class Column(Protocol):
     """A column of the contract, or of a bundle."""

@@ -47,7 +47,8 @@ def log(project: Project, training: dict[str, Any]) -> None:
     try:
         _log(project, training)
     except Exception as error:  # trackers and their stores have errors of many kinds
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        said = privacy.without_secrets(" ".join(str(error).split()))
+        reason = said[:300] or type(error).__name__
         tracker = NAMES[project.config.training.tracker]
         print(
             f"warning: {training['version']} is trained and saved, but {tracker} has no record of "

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from .. import progress, storage
+from .. import privacy, progress, storage
 from ..data.databases import quoted
 from ..errors import ProjectError
 from ..extras import driver
@@ -24,13 +24,7 @@ RUN = "run"
 
 def check(output: Path | str, table: str) -> str:
     """Return the address of the database; ProjectError for what could not be stored."""
-    if is_remote(str(output)):
-        raise ProjectError(f"{output}: --table reads a file of this machine: call it out.parquet")
-    output = Path(output)
-    if output.suffix.lower() != ".parquet":
-        raise ProjectError(
-            f"{output.name}: a table needs types, which only Parquet has: call it .parquet"
-        )
+    check_output(output, "--table")
     if not all(table.split(".")) or table.count(".") > 1:
         raise ProjectError(f"--table {table!r}: give TABLE or SCHEMA.TABLE")
     if not (address := os.environ.get(ADDRESS, "")):
@@ -39,6 +33,17 @@ def check(output: Path | str, table: str) -> str:
             "postgresql://scorer@db/ml?sslmode=verify-full; PGPASSWORD has the password"
         )
     return address
+
+
+def check_output(output: Path | str, option: str) -> None:
+    """ProjectError for an output that no table can be filled from."""
+    if is_remote(str(output)):
+        raise ProjectError(f"{output}: {option} reads a file of this machine: call it out.parquet")
+    output = Path(output)
+    if output.suffix.lower() != ".parquet":
+        raise ProjectError(
+            f"{output.name}: a table needs types, which only Parquet has: call it .parquet"
+        )
 
 
 def store(output: Path, table: str, report: dict[str, Any]) -> int:
@@ -67,8 +72,9 @@ def store(output: Path, table: str, report: dict[str, Any]) -> int:
     except adbc.Error as error:
         said = str(error).partition("\nQuery was")[0].splitlines()
         reason = " ".join(" ".join(said[:1]).split()).partition("ERROR: ")
+        told = privacy.without_secrets((reason[2] or reason[0]).strip())
         raise ProjectError(
-            f"table {table}: {(reason[2] or reason[0]).strip()}; {output} is whole, and the same "
+            f"table {table}: {told}; {output} is whole, and the same "
             "command stores it once the database takes it"
         ) from None
     return rows
