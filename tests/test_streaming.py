@@ -16,6 +16,7 @@ from helpers.rendering import render, tree
 from helpers.stream import Broker, Postgres, consuming, said, until
 from starlette.testclient import TestClient
 from test_grpc import BROKEN, HOSTILE, ROW
+from test_tracing import ABOVE, PARENT, TRACE, Collector, collector
 
 from package_name.engine import prediction_log, storage
 from package_name.engine.data import contract
@@ -355,6 +356,80 @@ def test_what_is_not_there_is_told_in_one_line(
     code, _, error = said(trained, {**env, **change}, "run")
     assert code == 2 and error.startswith(line), error
     assert error.count("\n") == 1 and "hidden" not in error
+
+
+def test_the_trace_of_a_sender_is_in_log_table_and_dead_letter(
+    place: Place,
+) -> None:
+    def sent(number: int, header: bytes | None, **row: Any) -> dict[str, Any]:
+        one = event(number, **row)
+        more = {"traceparent": header} if header else {}
+        return {**one, "headers": one["headers"] | more}
+
+    good = PARENT.encode()
+    messages = [sent(0, good), sent(1, None), sent(2, b"\xffno"), sent(3, good, amount="x")]
+    with collector() as address:
+        env = {**place.env, "OTEL_EXPORTER_OTLP_ENDPOINT": address}
+        with consuming(place.root, place.env) as plain:
+            until(plain.answers)
+            place.broker.send(place.topic, *messages)
+            until(lambda: place.count() == 3 and place.committed() == 4)
+            plain.stop()
+        assert not Collector.spans
+        with consuming(place.root, env) as traced:
+            until(traced.answers)
+            place.broker.send(place.topic, sent(4, good), sent(5, good, amount="x"))
+            until(lambda: place.count() == 4 and place.committed() == 6)
+            traced.stop()
+        spans = [span for *_, span in Collector.spans]
+    assert len(spans) == 2
+    found = {name: row["trace_id"] for name, row in place.rows().items()}
+    assert found == {"e0": TRACE, "e1": None, "e2": None, "e4": TRACE}
+    logged = [
+        json.loads(line)
+        for path in (place.root / "data/predictions").glob("*.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    assert {line["event_id"]: line.get("trace_id") for line in logged} == found
+    assert [letter["traceparent"] for letter in place.letters()] == [PARENT] * 2
+    for span in spans:
+        assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE, ABOVE)
+        assert span.kind == span.SPAN_KIND_CONSUMER and span.name == f"consume {place.topic}"
+    statuses = sorted(
+        pair.value.int_value
+        for span in spans
+        for pair in span.attributes
+        if pair.key == "ml.status"
+    )
+    assert statuses == [200, 422]
+
+
+def test_a_table_of_before_goes_on_without_traces(place: Place) -> None:
+    place.postgres.ask(f"ALTER TABLE {place.table} DROP COLUMN trace_id")
+    with consuming(place.root, place.env) as running:
+        until(running.answers)
+        place.broker.send(place.topic, event(0))
+        until(lambda: place.count() == 1)
+        running.stop()
+    assert "trace_id" not in place.rows()["e0"]
+
+
+def test_topics_are_made_once_and_missed_in_one_line(trained: Path, broker: Broker) -> None:
+    env = {"ML_STREAM_BROKERS": broker.address, "ML_STREAM_TOPIC": "made"}
+    code, _, error = said(trained, env, "topics")
+    assert (code, error) == (
+        2,
+        f"no topic made at {broker.address}: create it, or name another one; see --topic and "
+        "--dead-letters\n",
+    )
+    for _ in range(2):
+        code, answer, error = said(trained, env, "topics", "--create", "--partitions", "3")
+        assert (code, answer) == (0, "made and made.dead are there\n"), error
+    known = broker.admin.list_topics(timeout=10).topics
+    assert (len(known["made"].partitions), len(known["made.dead"].partitions)) == (3, 1)
+    nobody = {"ML_STREAM_BROKERS": "127.0.0.1:1"}
+    code, _, error = said(trained, env | nobody, "topics", "--create")
+    assert code == 2 and error.startswith("no broker at 127.0.0.1:1: ") and error.count("\n") == 1
 
 
 # Files and words

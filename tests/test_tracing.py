@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import helpers.bundles as small
+import polars as pl
 import pytest
 import yaml
 from helpers.service import free_port, until
@@ -21,11 +22,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from starlette.testclient import TestClient
 from test_grpc import refused, serving
 
-from package_name.engine import extras, storage
+from package_name.engine import extras, storage, traces
 from package_name.engine.errors import ProjectError
 from package_name.engine.model import registry
 from package_name.engine.model.scorer import Scorer
-from package_name.engine.serving import grpc, proto, rest, service, tracing
+from package_name.engine.serving import batch, grpc, proto, rest, service
 from package_name.engine.settings import Project
 
 ROW = {"amount": 12.5, "calls": 2, "plan": "basic", "online": True, "since": "2026-03-01"}
@@ -92,7 +93,7 @@ def lines(project: Project) -> list[dict[str, Any]]:
 def test_the_trace_of_a_caller_is_in_the_log_and_nothing_is_sent(
     project: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for name in tracing.ENDPOINTS:
+    for name in traces.ENDPOINTS:
         monkeypatch.delenv(name, raising=False)
     headers = [
         {"traceparent": PARENT},
@@ -232,7 +233,7 @@ def test_a_collector_that_is_away_costs_no_answer(
         for _ in range(20):
             assert client.post("/predict", json=ROW).status_code == 200
         left = time.monotonic()
-    assert time.monotonic() - left < tracing.STOP_SECONDS + 2
+    assert time.monotonic() - left < traces.STOP_SECONDS + 2
     assert time.monotonic() - began < 20
     assert len(lines(project)) == 20
 
@@ -262,12 +263,45 @@ def test_without_the_extra_the_service_starts_and_says_so(
             return extras.driver(name, group)
 
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
-    monkeypatch.setattr(tracing, "driver", lacking)
+    monkeypatch.setattr(traces, "driver", lacking)
     with pytest.raises(ProjectError, match="uv sync --group tracing"):
-        tracing.Spans("x")
+        traces.Spans("x")
     with caplog.at_level(logging.WARNING), TestClient(rest.create_app(project)) as client:
         assert client.post("/predict", json=ROW, headers={"traceparent": PARENT}).status_code == 200
     (said,) = [record.message for record in caplog.records if record.name == "serving"]
     assert said.startswith("OTEL_EXPORTER_OTLP_ENDPOINT is set, but no spans are sent: ")
     grpc.create_app(project).close()
     until(lambda: lines(project)[0]["trace_id"] == TRACE)
+
+
+def scored(project: Project) -> dict[str, Any]:
+    """Score a file as `ml score` does; return what stands beside the output."""
+    folder = project.root
+    pl.DataFrame([ROW] * 3).write_parquet(folder / "in.parquet")
+    with traces.job("score", "small") as trace:
+        report = batch.run(project, folder / "in.parquet", folder / "out.parquet", force=True)
+        if trace:
+            trace.end(200, report["version"], report["rows"])
+    return json.loads((folder / "out.parquet.done.json").read_text())
+
+
+def test_a_batch_belongs_to_the_trace_of_its_scheduler(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (*traces.ENDPOINTS, "TRACEPARENT"):
+        monkeypatch.delenv(name, raising=False)
+    assert "trace_id" not in scored(project)
+    content = (project.root / "out.parquet").read_bytes()
+    monkeypatch.setenv("TRACEPARENT", PARENT)
+    assert scored(project)["trace_id"] == TRACE
+    with collector() as address:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
+        assert scored(project)["trace_id"] == TRACE
+        with pytest.raises(ProjectError), traces.job("score", "small"):
+            batch.run(project, project.root / "none.parquet", project.root / "x.parquet")
+        (good, bad) = [span for *_, span in Collector.spans]
+    assert (good.trace_id.hex(), good.parent_span_id.hex(), good.name) == (TRACE, ABOVE, "score")
+    about = {pair.key: pair.value for pair in good.attributes}
+    assert (about["ml.rows"].int_value, about["ml.model_version"].string_value) == (3, "v1")
+    assert bad.status.code == bad.status.STATUS_CODE_ERROR != good.status.code
+    assert (project.root / "out.parquet").read_bytes() == content

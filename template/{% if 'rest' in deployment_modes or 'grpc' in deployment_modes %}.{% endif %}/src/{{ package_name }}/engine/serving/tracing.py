@@ -1,112 +1,16 @@
-"""Where a request stands in the trace that its caller began, and spans of what was done for it.
+"""Requests of services in the traces of their callers."""
 
-The id of the trace (W3C Trace Context) joins the lines of the log. Spans are sent, by OpenTelemetry
-and the extra `tracing`, to where OTEL_EXPORTER_OTLP_ENDPOINT says; without it nothing is.
-"""
-
-import logging
-import os
-import re
-import threading
-import time
 from collections.abc import Callable
-from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from ..errors import ProjectError
-from ..extras import driver
+from .. import traces
 from ..settings import Project
+from ..traces import CURRENT
 from .refusal import Refused
 from .requests import TIMES, Model
 from .service import Service
 
-GROUP = "tracing"  # of pyproject.toml
-ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-TRACEPARENT = re.compile(  # of any version, of which those after 00 may have more at the end
-    r"(?!ff|00-.{53})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?"
-)
-PARTS = ("features", "model")
-STOP_SECONDS = 2  # that a service waits for its last spans to be sent
-
 Found = TypeVar("Found")
-CURRENT: ContextVar["Trace | None"] = ContextVar("trace", default=None)
-log = logging.getLogger("serving")
-
-
-class Trace:
-    """A request in a trace: its id, and the span of it where spans are sent."""
-
-    def __init__(self, identifier: str, span: Any = None, spans: "Spans | None" = None) -> None:
-        self.id, self.span, self.spans = identifier, span, spans
-        self.times: list[int] = []  # ns since 1970: of features and model, as Model.predict adds
-        self.read: tuple[int, int] | None = None
-
-    def parsed(self, read: Callable[[], Found]) -> Found:
-        """Read rows, in a part of their own."""
-        if self.span is None:
-            return read()
-        began = time.time_ns()
-        try:
-            return read()
-        finally:
-            self.read = began, time.time_ns()
-
-    def end(self, status: int, version: str, rows: int) -> None:
-        """End the span with its parts; nothing of a row is in it."""
-        if self.span is None or self.spans is None:
-            return
-        about = {"ml.model_version": version, "ml.rows": rows, "ml.status": status}
-        self.span.set_attributes(about)
-        if self.read:
-            self.spans.part(self.span, "parse", *self.read)
-        # Of a request that two versions were asked for, the one that answered.
-        for name, *between in zip(PARTS, self.times[-3:], self.times[-2:], strict=False):
-            self.spans.part(self.span, name, *between)
-        if status >= 500:
-            self.span.set_status(self.spans.api.StatusCode.ERROR)
-        self.span.end()
-
-
-class Spans:
-    """Makes spans and sends them, many at once and beside the service, by the SDK's variables."""
-
-    def __init__(self, name: str) -> None:
-        self.api = driver("opentelemetry.trace", GROUP)
-        sdk = driver("opentelemetry.sdk.trace", GROUP)
-        resources = driver("opentelemetry.sdk.resources", GROUP)
-        exporter = driver("opentelemetry.exporter.otlp.proto.http.trace_exporter", GROUP)
-        about = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": name}
-        self.provider = sdk.TracerProvider(resource=resources.Resource.create(about))
-        processor = driver("opentelemetry.sdk.trace.export", GROUP).BatchSpanProcessor
-        self.provider.add_span_processor(processor(exporter.OTLPSpanExporter()))
-        self.tracer = self.provider.get_tracer(__name__.partition(".")[0])
-
-    def begin(self, name: str, given: re.Match[str] | None) -> Trace | None:
-        """Begin the span of a request, under that of its caller if there is one.
-
-        None where OTEL_SDK_DISABLED is and the caller began no trace.
-        """
-        context = None
-        if given:
-            numbers = (int(given[1], 16), int(given[2], 16))
-            flags = self.api.TraceFlags(int(given[3], 16))
-            above = self.api.SpanContext(*numbers, is_remote=True, trace_flags=flags)
-            context = self.api.set_span_in_context(self.api.NonRecordingSpan(above))
-        span = self.tracer.start_span(name, context, self.api.SpanKind.SERVER)
-        if not (number := span.get_span_context().trace_id):
-            return None
-        return Trace(f"{number:032x}", span if span.is_recording() else None, self)
-
-    def part(self, span: Any, name: str, began: int, ended: int) -> None:
-        """Add what was done between two times."""
-        context = self.api.set_span_in_context(span)
-        self.tracer.start_span(name, context, start_time=began).end(ended)
-
-    def close(self) -> None:
-        """Send what is left; a collector that does not answer is not waited for."""
-        ending = threading.Thread(target=self.provider.shutdown, daemon=True)
-        ending.start()
-        ending.join(STOP_SECONDS)
 
 
 class Traced(Service):
@@ -114,17 +18,11 @@ class Traced(Service):
 
     def __init__(self, project: Project) -> None:
         super().__init__(project)
-        self.spans: Spans | None = None
-        if to := next((name for name in ENDPOINTS if os.environ.get(name)), ""):
-            try:
-                self.spans = Spans(project.plan.project.slug)
-            except ProjectError as error:  # a cluster may set it for everybody
-                log.warning("%s is set, but no spans are sent: %s", to, error)
+        self.spans = traces.opened(project.plan.project.slug)
 
     def trace(self, name: str, header: str) -> None:
         """Find where a request stands by its header `traceparent`, and begin its span."""
-        given = TRACEPARENT.fullmatch(header) if header else None
-        found = self.spans.begin(name, given) if self.spans else Trace(given[1]) if given else None
+        found = traces.begun(self.spans, name, header, "SERVER")
         CURRENT.set(found)
         TIMES.set(found.times if found and found.span is not None else None)
 
@@ -146,8 +44,7 @@ class Traced(Service):
     @property
     def trace_id(self) -> str:
         """The trace that the request at hand belongs to; "" where it is in none."""
-        current = CURRENT.get()
-        return current.id if current else ""
+        return traces.current()
 
     def close(self) -> None:
         """Write and send what is left."""

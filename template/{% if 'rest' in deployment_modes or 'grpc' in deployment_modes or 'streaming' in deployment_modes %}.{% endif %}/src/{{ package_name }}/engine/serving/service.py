@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -176,11 +176,15 @@ class Service:
         request_id: str,
         rows: Rows,
         predictions: Rows,
+        traces: Sequence[str] | None = None,
     ) -> None:
-        """Note an answer to a request that began at `start` of time.perf_counter."""
+        """Note an answer to a request that began at `start` of time.perf_counter.
+
+        `traces` are those of its rows, where they came from several callers.
+        """
         seconds, now = time.perf_counter() - start, dt.datetime.now(dt.UTC)
         version, columns = model.scorer.version, model.scorer.sent
-        trace = self.trace_id
+        trace = self.trace_id if traces is None else traces
         self.telemetry.add(
             Done(now, seconds, status, request_id, version, columns, rows, predictions, trace)
         )

@@ -41,7 +41,7 @@ class Done(NamedTuple):
     columns: Sequence[ServedColumn]
     rows: Sequence[msgspec.Struct]
     predictions: Sequence[msgspec.Struct]
-    trace: str = ""  # its id
+    trace: str | Sequence[str] = ""  # its id, or that of each row
 
 
 class Distribution(Collector):
@@ -196,7 +196,8 @@ class Telemetry:
             event = known.pop(keys.EVENT_ID, "") or keys.made(done.request_id, number)
             head = (done.time, done.request_id, done.version, number, event, known)
             answer = astuple(found)[: len(self.names)]  # without the warning
-            tail = (digest, msgspec.Raw(features), done.trace)
+            trace = done.trace if isinstance(done.trace, str) else done.trace[number]
+            tail = (digest, msgspec.Raw(features), trace)
             lines.append(ENCODE(self.line_type(*head, *answer, *tail)))
         return lines
 

@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient
 from prometheus_client import Counter, Gauge, start_http_server
 
-from .. import keys, topics
+from .. import keys, topics, traces
 from ..errors import ProjectError
 from ..model.values import row_type
 from ..settings import Project
@@ -95,6 +95,7 @@ class Event(NamedTuple):
     message: Message
     id: str
     row: msgspec.Struct
+    trace_id: str = ""
 
 
 def origin(message: Message) -> str:
@@ -183,6 +184,7 @@ class Stream(Service):
         self.wanted = wanted
         limit = self.seconds = float(project.plan.answers["stream_seconds"])
         super().__init__(project)
+        self.spans = traces.opened(project.plan.project.slug)
         registry = self.telemetry.registry
         for metric in (self.telemetry.requests, self.telemetry.latency, self.telemetry.ended):
             registry.unregister(metric)  # of requests, which there are none of
@@ -225,6 +227,18 @@ class Stream(Service):
         """Return how many seconds the oldest message in hand has waited."""
         oldest = self.oldest
         return 0.0 if oldest is None else max(0.0, time.time() - oldest)
+
+    def close(self) -> None:
+        """Write and send what is left."""
+        super().close()
+        if self.spans:
+            self.spans.close()
+
+    def trace(self, message: Message) -> traces.Trace | None:
+        """Find where a message stands by its header `traceparent`, and begin its span."""
+        given: Any = dict(message.headers() or ()).get("traceparent") or b""
+        header = _bytes(given).decode("latin-1")
+        return traces.begun(self.spans, f"consume {self.wanted.topic}", header, "CONSUMER")
 
     # From a message to a row
 
@@ -293,16 +307,19 @@ class Stream(Service):
         told = {label: value for label, value in sent.items() if value is not None}
         moment = dt.datetime.fromtimestamp(sent_at(event.message), dt.UTC)
         head = (event.id, origin(event.message), msgspec.json.encode(told).decode())
-        return (*head, *answers, prediction.warning or None, scorer.version, moment)
+        tail = (prediction.warning or None, scorer.version, moment, event.trace_id or None)
+        return (*head, *answers, *tail)
 
     def handle(self, messages: list[Message], sink: Sink, dead: Letters) -> bool:
         """Score and store messages; False when that was not done before the stop."""
         start, model = time.perf_counter(), self.model
         events: list[Event] = []
         letters: list[Letter] = []
-        for message in messages:
+        followed = [self.trace(message) for message in messages]
+        for message, trace in zip(messages, followed, strict=True):
             try:
-                events.append(self.event(model, message))
+                event = self.event(model, message)
+                events.append(event._replace(trace_id=trace.id) if trace else event)
             except Refused as why:
                 letters.append((message, words(why)))
         events, found = self.scored(model, events, letters)
@@ -323,7 +340,12 @@ class Stream(Service):
         now = time.time()
         self.age.add([max(0.0, now - sent_at(message)) for message in messages])
         if kept:
-            self.note(model, start, 200, next(self.ids), kept, answers)
+            ids = [e.trace_id for e, good in zip(events, is_good, strict=True) if good]
+            self.note(model, start, 200, next(self.ids), kept, answers, ids)
+        dead_ones = {id(message) for message, _ in letters}
+        for message, trace in zip(messages, followed, strict=True):
+            if trace:
+                trace.end(422 if id(message) in dead_ones else 200, version, 1)
         return True
 
     def patiently(self, work: Callable[[], Found]) -> Found | None:

@@ -180,6 +180,35 @@ def table_(
     typer.echo(f"{table} is there")
 
 
+@app.command("topics")
+def topics_(
+    brokers: Brokers = "localhost:9092",
+    topic: Topic = None,
+    dead_letters: Dead = None,
+    create: Annotated[bool, typer.Option(help="Make those that are not there.")] = False,
+    partitions: Annotated[
+        int, typer.Option(min=1, max=1000, help="Of the topic: as many consumers can share it.")
+    ] = 4,
+    copies: Annotated[int, typer.Option(min=1, max=10, help="Brokers that have a message.")] = 1,
+    within: Annotated[
+        int, typer.Option(min=0, max=600, help="Seconds in which a broker may start.")
+    ] = 0,
+    mechanism: Sasl = Mechanism.SCRAM_512,
+    tls: Tls = False,
+    tls_ca: Authority = None,
+) -> None:
+    """Say whether the topic and that of its dead letters are there; exit 2 when one is not."""
+    from . import streaming, streaming_topics
+
+    source = _topic(find_project(), topic)
+    dead, access = dead_letters or f"{source}.dead", _access(mechanism, tls, tls_ca)
+    if create:
+        streaming_topics.create_within(within, brokers, source, dead, partitions, copies, access)
+    else:
+        streaming.reached({"bootstrap.servers": brokers, **access.settings()}, [source, dead])
+    typer.echo(f"{source} and {dead} are there")
+
+
 @app.command()
 def letters(
     brokers: Brokers = "localhost:9092",

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg import sql
 
+from .. import privacy
 from ..errors import ProjectError
 from ..model.output import Output
 
@@ -21,6 +22,7 @@ TYPES = {
 }
 HEAD = {"event_id": "text", "origin": "text", "keys": "jsonb"}
 TAIL = {"warning": "text", "model_version": "text", "sent_at": "timestamp with time zone"}
+TRACE = "trace_id"  # the last one, and only written where the table has it
 STATEMENT_MS = 60_000  # a statement that takes longer is given up, and tried again
 CONNECT_SECONDS = 10
 MAKE = "`ml stream table --create` makes it, `ml stream table` shows how"
@@ -44,9 +46,9 @@ def columns(outputs: Sequence[Output]) -> dict[str, str]:
     message; several numbers stand in the order of the levels in manifest.json.
     """
     answers = {output.name: TYPES[output.kind] for output in outputs}
-    if both := sorted(answers.keys() & (HEAD.keys() | TAIL.keys())):
+    if both := sorted(answers.keys() & (HEAD.keys() | TAIL.keys() | {TRACE})):
         raise ProjectError(f"the output {both[0]!r} is the name of a column of the table")
-    return HEAD | answers | TAIL
+    return HEAD | answers | TAIL | {TRACE: "text"}
 
 
 def statement(table: str, outputs: Sequence[Output]) -> str:
@@ -87,9 +89,9 @@ def connected(address: str) -> psycopg.Connection[Any]:
 
 
 def _line(error: psycopg.Error) -> str:
-    """Return what PostgreSQL said in one line, which repeats no value of a row."""
+    """Return what PostgreSQL said in one line: no value of a row, no password."""
     text = error.diag.message_primary or str(error).strip() or type(error).__name__
-    return " ".join(text.split())
+    return privacy.without_secrets(" ".join(text.split()))
 
 
 class Sink:
@@ -131,6 +133,8 @@ class Sink:
                 [place[0]],
             ).fetchall()
         )
+        if TRACE not in found:
+            del self.columns[TRACE]
         for name, kind in self.columns.items():
             if found.get(name) != kind:
                 state = f"is {found[name]}" if name in found else "is missing"
@@ -188,7 +192,7 @@ class Sink:
         with self.connection.transaction(), self.connection.cursor() as cursor:
             with cursor.copy(self.copy) as copy:
                 for row in rows:
-                    copy.write_row(row)
+                    copy.write_row(row[: len(self.columns)])
             return cursor.execute(self.insert).rowcount
 
     def close(self) -> None:
