@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from . import storage
@@ -136,7 +136,11 @@ class Bucket:
         self._library = driver("obstore", GROUP)
         self._store = driver("obstore.store", GROUP).S3Store(
             bucket,
-            client_options=_client(),
+            client_options={
+                "connect_timeout": "10s",
+                "timeout": "300s",
+                "allow_http": without_tls(),
+            },
             retry_config={"max_retries": 4, "retry_timeout": dt.timedelta(seconds=SECONDS)},
         )
 
@@ -211,8 +215,8 @@ class Bucket:
             raise ProjectError(f"{self.address}/{self.lead}{name}: {reason(error)}") from None
 
 
-def _client() -> dict[str, Any]:
-    """Return how the store is asked: without TLS on this machine alone, or where AWS_ALLOW_HTTP is.
+def without_tls() -> bool:
+    """Whether a store may be asked without TLS: on this machine, or where AWS_ALLOW_HTTP is.
 
     A test or a store beside the service has none; elsewhere the data would be read on the way.
     """
@@ -220,7 +224,7 @@ def _client() -> dict[str, Any]:
     here = urlsplit(found).hostname in ("127.0.0.1", "::1", "localhost")
     plain = found.startswith("http://") and here
     allowed = os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true"
-    return {"connect_timeout": "10s", "timeout": "300s", "allow_http": plain or allowed}
+    return plain or allowed
 
 
 def reason(error: Exception) -> str:

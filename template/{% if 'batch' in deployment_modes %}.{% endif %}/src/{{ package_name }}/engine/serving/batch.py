@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .. import beside, dialect, progress, storage, threads
+from .. import beside, dialect, progress, storage, threads, traces
 from ..data import contract, reading, validation, whole
 from ..errors import ProjectError
 from ..history import earlier_of, matrix_for
@@ -128,6 +128,8 @@ def run(
         totals = _assemble(finished, schema, output) | beside.written(folder, finished, output)
     report = job | looked_up | totals | _unmatched(opened.names, agreed, scorer)
     report["output_sha256"] = storage.sha256(output)
+    if trace_id := traces.current():
+        report["trace_id"] = trace_id
     storage.write_json(receipt, report)
     shutil.rmtree(parts, ignore_errors=True)
     return report
