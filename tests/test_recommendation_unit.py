@@ -154,7 +154,7 @@ def test_a_request_says_what_lists_may_show(parts: SimpleNamespace, exclude: boo
     assert plain == (hidden if exclude else shown)
 
 
-@pytest.mark.parametrize("name", ["item_item"])
+@pytest.mark.parametrize("name", ["item_item", "factors"])
 def test_neighbours_are_the_weights_that_are_kept(
     parts: SimpleNamespace, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -444,12 +444,41 @@ def test_ease_is_the_ridge_of_each_item_by_the_others(parts: SimpleNamespace) ->
     assert ((models.largest(found, 5) != 0).sum(axis=0) <= 5).all()
 
 
+def test_factors_are_those_of_a_singular_value_decomposition() -> None:
+    rng = np.random.default_rng(5)
+    took = (rng.random((300, 40)) < 0.15).astype(float)
+    counts, none = took.sum(axis=0), np.zeros(40)
+    pairs = sparse_matrices.csr_matrix(took.T @ took - np.diag(counts))
+    known = models.Counts(np.arange(40), counts, none, pairs, counts, ())
+    damp = counts**-models.DAMP
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "FACTORS", 7)
+        found = models.factors(known)
+        _, _, right = np.linalg.svd(took * damp)
+        want = damp[:, None] * (right[:7].T @ right[:7]) / damp
+        np.fill_diagonal(want, 0)
+        assert found == pytest.approx(np.maximum(want, 0), abs=1e-6)
+        assert np.array_equal(found, models.factors(known))
+        # Of many items each keeps its largest weights, none below 0.
+        patch.setattr(models, "DENSE", 10)
+        patch.setattr(models, "KEPT", 5)
+        patch.setattr(models, "BLOCK", 16)
+        spread = models.factors(known).matrix().toarray()[:40, :40]
+    for item, row in enumerate(want):
+        best = np.argsort(-row)[:5]
+        kept = np.zeros(40)
+        kept[best] = np.maximum(row[best], 0)
+        assert spread[item] == pytest.approx(kept, abs=1e-6)
+    alone = models.Counts(np.arange(1), counts[:1], none[:1], pairs[:1, :1], counts[:1], ())
+    assert models.factors(alone).weights.tolist() == [[0.0], [0.0]]
+
+
 def test_models_find_the_tastes_of_the_sample(
     parts: SimpleNamespace, fitted: dict[str, object]
 ) -> None:
     y = parts.later.y
     found = {n: metrics.evaluate(y, f.predict(parts.later.x)) for n, f in fitted.items()}  # type: ignore[attr-defined]
-    for name in ("item_item", "ease"):
+    for name in ("item_item", "factors", "ease"):
         assert found[name]["ndcg"] > 2 * found["popular"]["ndcg"]
         assert found[name]["coverage"] > 3 * found["popular"]["coverage"]
         assert found[name]["popularity_bias"] < found["popular"]["popularity_bias"]

@@ -26,6 +26,8 @@ BLOCK = 4096  # rows whose histories are in memory at once
 SHRINK = 20.0  # rows of an item that draw a similarity to 0
 NEIGHBOURS, KEPT = 100, 200  # weights that each item keeps
 PENALTY = 20.0  # of EASE, in mean rows of an item
+FACTORS = 64  # that users and items have in common
+DAMP = 0.25  # power of an item's rows by which it counts less, or the popular ones were all
 # What is tried on later rows, simplest first: by how much an item of a history counts less than the
 # one after it, and the squared number of known items that counts as much as popularity.
 FADES, SHORTS = (0.0, 0.03, 0.1, 0.3), (0.0, 1.0, 3.0, 10.0)
@@ -133,6 +135,38 @@ def ease(known: Counts) -> Floats:
     return largest(weights, KEPT)
 
 
+def factors(known: Counts) -> Floats | Near:
+    """Return the weights of items through factors (PureSVD, Cremonesi, Koren & Turrin 2010).
+
+    The largest eigenvectors of who took both are the right singular vectors of who took what. The
+    factors of a user, new ones too, are those of the history; weights say them and lists at once.
+    """
+    from scipy import sparse
+    from scipy.sparse.linalg import eigsh
+
+    count = len(known.items)
+    damp = np.maximum(known.taken, 1.0) ** -DAMP
+    gram = sparse.diags(damp) @ (known.pairs + sparse.diags(known.taken)) @ sparse.diags(damp)
+    rank = min(FACTORS, count - 1)
+    if rank < 1:
+        return near.none(count)
+    # From the same start each time; which of its signs a vector has changes no weight.
+    _, vectors = eigsh(gram.astype(np.float64), rank, which="LA", v0=np.sqrt(known.taken + 1))
+    left, right = vectors * damp[:, None], vectors / damp[:, None]
+    if count <= DENSE:
+        weights = np.maximum(left @ right.T, 0.0)
+        np.fill_diagonal(weights, 0.0)
+        return largest(weights.T, KEPT).T  # of each item, as below
+    places, values, most = [], [], min(KEPT, count)
+    for start in range(0, count, BLOCK):
+        some = left[start : start + BLOCK] @ right.T
+        some[np.arange(len(some)), np.arange(start, start + len(some))] = 0.0
+        best = np.argpartition(-some, most - 1, axis=1)[:, :most]
+        places.append(best)
+        values.append(np.maximum(np.take_along_axis(some, best, axis=1), 0.0))
+    return near.of_rows(np.concatenate(places).astype(np.int64), np.concatenate(values))
+
+
 def following(data: Data, places: tuple[int, ...]) -> Floats:
     """Return the items of rows and of those that follow, shape (rows, AHEAD), NaN where none does.
 
@@ -235,6 +269,13 @@ def item_item(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     return _fitted(_ranked(known, similar(known), known.recent, params, short, fade))
 
 
+def factors_alone(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
+    """Rank by factors that the user of the history and the items have in common."""
+    known = counted(data)
+    fade, short = suited(data, factors, SHORTS)
+    return _fitted(_ranked(known, factors(known), known.recent, params, short, fade))
+
+
 def ease_alone(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     """Rank by a linear model of each item by all others."""
     known = counted(data, ALL_PAIRS)
@@ -258,6 +299,7 @@ FITTERS: dict[str, Fitter] = {
     "popular": popular,
     "recent": recent,
     "item_item": item_item,
+    "factors": factors_alone,
     "ease": ease_alone,
     "ease_popular": ease_popular,
 }
