@@ -203,6 +203,10 @@ def test_the_service_answers_what_the_file_does(
         ):
             assert found["value"] == pytest.approx(value, rel=1e-5)
             assert found["decision"] == pytest.approx(order, rel=1e-5)
+        why = ask("/explain?top=99", {"rows": rows[:3]})["rows"]
+        named = {reason["column"] for row in why for reason in row["reasons"]}
+        assert "units_sold" in named and named <= {*future.columns, "units_sold"}
+        assert [row["score"] for row in why] == pytest.approx(scored["value"][:3].to_list(), 1e-4)
 
 
 def test_a_request_may_bring_its_own_history(project: Made, future: pl.DataFrame) -> None:

@@ -85,12 +85,17 @@ def explain(model: Model, rows: Rows, top: int) -> Explained:
 
 
 def _groups(scorer: Scorer) -> tuple[list[str], list[NDArray[np.intp]]]:
-    """Return the columns of a request and the places of the features that are made of each."""
-    spec, groups = scorer.spec, dict[str, list[int]]()
+    """Return the columns of a request and the places of the features that are made of each.
+
+    What looks back at the target without anybody having declared it (it is named after it) is one
+    with the target, or with the column of the time where it tells only how long ago that was.
+    """
+    spec, groups, own = scorer.spec, dict[str, list[int]](), f"{scorer.manifest.target}."
+    past = {each.name: each.column or each.on for each in spec.history if each.name.startswith(own)}
     left = {*spec.context, *spec.made_of(privacy.hidden_names(scorer.sent))}
     for place, name in enumerate(spec.names):
         if name not in left:
-            groups.setdefault(spec.origin[name], []).append(place)
+            groups.setdefault(past.get(name, spec.origin[name]), []).append(place)
     return list(groups), [np.array(places) for places in groups.values()]
 
 
