@@ -185,6 +185,8 @@ def main() -> None:
     parser.add_argument("--tuned", action="store_true", help="with layers of the first one trained")
     parser.add_argument("--rows", type=int, default=0, help="of training, drawn; 0: all 4,000")
     asked = parser.parse_args()
+    if asked.tuned and not asked.pretrained:
+        parser.error("--tuned needs a folder: --pretrained models/all-minilm")
     runs = [measured(seed, asked) for seed in asked.seeds]
     print(f"| Model | {' | '.join(COLUMNS)} |\n|---|{'--:|' * len(COLUMNS)}")
     means = {}

@@ -80,7 +80,8 @@ def test_the_graph_gives_what_was_trained(side: int, channels: int) -> None:
     rng = np.random.default_rng(0)
     x = rng.random((40, side, side, channels), dtype=np.float32)
     goals = rng.normal(5.0, 3.0, (40, 2))
-    nets = [convolutions.learnt(x, goals, Plan(3, 2, EVERY, seed), lambda: None) for seed in (0, 1)]
+    goal = descent.aim(goals, descent.loss_of(goals))
+    nets = [convolutions.learnt(x, goal, Plan(3, 2, EVERY, seed), lambda: None) for seed in (0, 1)]
     sight = sights.Sight(convolutions.emitted(nets, side, channels), side)
     assert (sight.size, sight.channels, sight.width) == (side, channels, 2)
     image = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
@@ -158,7 +159,9 @@ def test_early_stopping_keeps_the_best_epoch(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(
         convolutions, "measured", lambda *a: measured.append(plain(*a)) or measured[-1]
     )
-    net: Net = convolutions.learnt(x, goals.astype(float), Plan(8, 200, (), 0), lambda: None)
+    net: Net = convolutions.learnt(
+        x, descent.aim(goals.astype(float), "yes"), Plan(8, 200, (), 0), lambda: None
+    )
     assert len(measured) < 200
     assert len(measured) - 1 - int(np.argmin(measured)) == convolutions.PATIENCE
     apart = np.random.default_rng(0).permutation(40)[:4]

@@ -108,16 +108,13 @@ def test_graphs_are_measured(tmp_path: Path) -> None:
 
 
 def test_the_plan_names_the_models_by_their_points(version: Path) -> None:
-    rating = Rating(maintainability=4, reason="known here")
-    plan = SimpleNamespace(named=str, ratings={})
-    project = SimpleNamespace(plan=plan)
+    project = SimpleNamespace(plan=SimpleNamespace(named=str))
     told = measured._card(judged(version), project)  # type: ignore[arg-type]
     assert told["totals"] == "rule 0.86, line 0.71, trees 0.43"
     assert told["differs"] == (
         "; MOD-04 took trees, not rule: it is a baseline to be beaten, no candidate"
     )
-    plan.ratings = {"trees": rating, "gone": rating}
-    told = measured._card(judged(version), project)  # type: ignore[arg-type]
+    told = measured._card(judged(version, trees=4, gone=4), project)  # type: ignore[arg-type]
     assert told["differs"].endswith("; how well people keep it up: trees 4 of 5 (known here)")
 
 

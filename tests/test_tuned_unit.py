@@ -54,7 +54,7 @@ def test_gradients_are_those_of_the_loss(folder: Path, act: str, *, by_first: bo
     layers = [{n: t.astype(np.float64) for n, t in layer.items()} for layer in own.top(2)]
     rng = np.random.default_rng(1)
     seen = [rng.standard_normal((tokens, own.width)) for tokens in (5, 3, 7)]
-    goal = descent.aim(np.eye(2)[[0, 1, 1]])
+    goal = descent.aim(np.eye(2)[[0, 1, 1]], "classes")
     kind = Kind(own.heads, act, own.small, by_first)
     net = Net(layers, rng.standard_normal((own.width, 2)), np.zeros(2))
     rows = np.arange(3)
@@ -119,6 +119,29 @@ def test_order_is_learnt_and_no_row_sees_its_own_target(
     noise = np.random.default_rng(1).random((600, 1)) < 0.5
     blind = operator.training(codes, levels, rows._replace(goals=noise.astype(float)))[:, 0]
     assert abs(np.corrcoef(blind, noise[:, 0])[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("goals", "loss"),
+    [
+        (np.eye(3)[[0, 1, 2]], "classes"),
+        (np.array([[1, 0], [1, 1], [0, 1]]), "yes"),
+        (np.array([[0], [1], [3]]), "number"),
+    ],
+)
+def test_nets_of_parts_of_the_rows_have_the_loss_of_all(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, goals: np.ndarray, loss: str
+) -> None:
+    """A part can look like another kind: labels as classes, counts as yes or no."""
+    said, _ = orders(90)
+    chosen = []
+    plain = attention.learnt
+    monkeypatch.setattr(attention, "learnt", lambda *a: chosen.append(a[2].loss) or plain(*a))
+    places = np.where(np.arange(90) == 0, 1, np.arange(90) % 2 * 2) if loss == "yes" else None
+    places = np.r_[2, np.arange(89) % 2] if loss == "number" else places
+    operator, *given = asked(said, goals[np.arange(90) % 3 if places is None else places], folder)
+    operator.training(*given)
+    assert chosen == [loss] * 3
 
 
 @pytest.mark.parametrize("goals", ["yes", "classes", "number"])

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,7 +51,9 @@ def judge(project: Project, folder: Path, scorer: Scorer, x: NDArray[np.float32]
     }
     points = _points(able or models, sign, twice, project.plan.ratings)
     trained = storage.read_json(folder / "training.json", dict[str, Any])
+    rated = {name: one for name, one in project.plan.ratings.items() if name in points}
     card = {"twice": list(twice), "measured": models, "points": points}
+    card["rated"] = msgspec.to_builtins(rated)
     return card | _told(points, tested["champion"]["name"], trained.get("selection", {}))
 
 

@@ -576,9 +576,8 @@ def _card(card: Report, project: Project) -> Report:
     if card.get("why"):
         differs = f"; MOD-04 took {named[card['chosen']]}, not {named[card['most']]}: {card['why']}"
     rated = [
-        f"{named[name]} {rating.maintainability} of 5 ({escape(rating.reason)})"
-        for name, rating in project.plan.ratings.items()
-        if name in points
+        f"{named[name]} {rating['maintainability']} of 5 ({escape(rating['reason'])})"
+        for name, rating in card.get("rated", {}).items()
     ]
     differs += f"; how well people keep it up: {', '.join(rated)}" if rated else ""
     return {"totals": totals, "differs": differs}

@@ -45,6 +45,6 @@ def spelled(levels: pl.Series) -> str:
     groups = again.to_frame("level").group_by(bare.filter(bare.is_duplicated()).alias("bare"))
     pairs = groups.agg(pl.col("level").sort()).sort("bare")["level"].to_list()
     named = [" and ".join(repr(level[:40]) for level in pair) for pair in pairs[:SHOWN]]
-    more = f", and so do levels of {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
+    more = f", as others do ({len(pairs) - SHOWN})" if len(pairs) > SHOWN else ""
     told = f"{'; '.join(named)} differ in capitals or blanks alone{more}"
     return f"{told}: they count as different; mend the source"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .descent import Adam, Aim, Single, aim
+from .descent import Adam, Aim, Single
 
 RATE, LAST = 1e-4, 1e-2  # of the layers that came, and of the one that is new
 DECAY = 0.01  # of weights, in multiples of the rate (Loshchilov and Hutter 2019)
@@ -49,20 +49,19 @@ class Net(NamedTuple):
 def learnt(
     seen: Sequence[Single],
     rows: Codes,
-    goals: NDArray[np.float64],
+    goal: Aim,
     net: tuple[list[Layer], Kind, int, int],
     tell: Callable[[], None],
 ) -> Net:
-    """Return layers that say the goals (rows, goals) of rows; `rows` are places in `seen`.
+    """Return layers that say the goals of rows; `rows` are places in `seen`.
 
     `seen` holds what the layer below says of each text's tokens, (tokens, width); `net` is what the
     layers are to begin with, their kind, epochs and the seed. `tell` is called after each epoch.
     """
     layers, kind, epochs, seed = net
     rng = np.random.default_rng(seed)
-    goal = aim(goals)
     width = len(layers[-1][f"{SECOND}.bias"])
-    head = [np.zeros((width, goals.shape[1]), np.float32), _begun(goal)]
+    head = [np.zeros((width, goal.wanted.shape[1]), np.float32), _begun(goal)]
     names = [(place, name) for place, layer in enumerate(layers) for name in layer]
     values = [*(layers[place][name] for place, name in names), *head]
     adam, done = Adam(values), 0
@@ -74,7 +73,7 @@ def learnt(
             own = _named(names, values, len(layers))
             slopes = _slopes([seen[place] for place in rows[some]], own, kind, (goal, some))
             done += 1
-            rate = min(done / (WARM * steps), (steps - done) / ((1 - WARM) * steps))
+            rate = min(done / (WARM * steps), (steps - done + 1) / ((1 - WARM) * steps))
             rates = [RATE * rate] * len(names) + [LAST * rate] * 2
             kept = [1 - RATE * rate * share for share in shares] + [1.0, 1.0]
             values = [value * np.float32(part) for value, part in zip(values, kept, strict=True)]
@@ -92,9 +91,8 @@ def _named(names: list[tuple[int, str]], values: list[Single], count: int) -> Ne
     return Net(layers, *values[len(names) :])
 
 
-def begun(goals: NDArray[np.float64]) -> NDArray[np.float64]:
+def begun(goal: Aim) -> NDArray[np.float64]:
     """Return what is said of rows that are all alike, (goals,): log odds, or the means."""
-    goal = aim(goals)
     return np.asarray(_begun(goal) * goal.scale + goal.middle, np.float64)
 
 

@@ -31,16 +31,22 @@ class Aim(NamedTuple):
         return weights * self.scale.astype(np.float32), said
 
 
-def aim(goals: NDArray[np.float64]) -> Aim:
-    """Return how goals (rows, goals) are learnt: as log odds where all are 0 or 1.
-
-    Others are brought to mean 0 and deviation 1.
-    """
-    loss = _loss(goals)
+def aim(goals: NDArray[np.float64], loss: Loss) -> Aim:
+    """Return how goals (rows, goals) are learnt; numbers are brought to mean 0 and deviation 1."""
     middle, scale = np.zeros(goals.shape[1]), np.ones(goals.shape[1])
     if loss == "number":
         middle, scale = goals.mean(axis=0), goals.std(axis=0) + 1e-9
     return Aim(loss, ((goals - middle) / scale).astype(np.float32), middle, scale)
+
+
+def loss_of(goals: NDArray[np.float64]) -> Loss:
+    """Return how the goals of all rows (rows, goals) are learnt: 0 and 1 as log odds.
+
+    Nets that each see a part of the rows ask for one loss, so that their mean has one unit.
+    """
+    if not np.isin(goals, (0.0, 1.0)).all():
+        return "number"
+    return "classes" if goals.shape[1] > 1 and (goals.sum(axis=1) == 1).all() else "yes"
 
 
 class Adam:
@@ -65,12 +71,6 @@ class Adam:
             step = mean / (np.sqrt(square) + np.float32(TINY))
             found.append((value - warm * rate * step).astype(value.dtype, copy=False))
         return found
-
-
-def _loss(goals: NDArray[np.float64]) -> Loss:
-    if not np.isin(goals, (0.0, 1.0)).all():
-        return "number"
-    return "classes" if goals.shape[1] > 1 and (goals.sum(axis=1) == 1).all() else "yes"
 
 
 def _shares(found: Single, loss: Loss) -> Single:

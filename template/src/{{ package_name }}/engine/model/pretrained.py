@@ -205,7 +205,11 @@ class Bert:
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{short(path / SETTINGS)}: {error} is missing or no number") from None
         self.act = settings.get("hidden_act", "gelu")
-        about, width, heads = settings.get("position_embedding_type", "absolute"), *self.sizes
+        about, width, heads = (
+            settings.get("position_embedding_type", "absolute"),
+            self.width,
+            self.heads,
+        )
         if self.act not in ("gelu", "relu") or about != "absolute" or heads < 1 or width % heads:
             raise ValueError(
                 f"{short(path / SETTINGS)}: hidden_act {self.act}, positions {about}, {heads} "
@@ -216,11 +220,6 @@ class Bert:
             _hold(path, tokens, len(self.tensors["embeddings.word_embeddings.weight"]))
         except KeyError as error:
             raise ValueError(f"{short(path / WEIGHTS)} has no {error}: it is no BERT") from None
-
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """Numbers of a token, and heads of attention."""
-        return self.width, self.heads
 
     @property
     def small(self) -> float:
@@ -373,7 +372,7 @@ def _embedded(graph: Graph, of: Bert) -> str:
 
 def _layer(graph: Graph, own: _Layer, seen: str) -> str:
     """Add attention (Vaswani et al. 2017) and two products, each beside what was there."""
-    width, heads = own.of.sizes
+    width, heads = own.of.width, own.of.heads
     each = width // heads
     apart, joined = (graph.constant([0, 0, *s], np.int64) for s in ([heads, each], [width]))
 

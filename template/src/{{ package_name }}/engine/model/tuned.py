@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from .. import progress, threads
 from . import attention, pretrained
 from .attention import Kind, Net
+from .descent import aim, loss_of
 from .embeddings import OfVectors
 from .operators import Floats, Learnt, Rows
 from .pretrained import Bert
@@ -114,7 +115,7 @@ def _below(bert: Bert, layers: int) -> bytes:
     return bert.below(layers)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _seen(levels: tuple[str, ...], bert: Bert, layers: int) -> list[Single | None]:
     """Return what the frozen layers say of MOST_TEXTS drawn texts, None for the others.
 
@@ -153,16 +154,16 @@ def _trained(
     place = np.cumsum([each is not None for each in seen]) - 1
     part = np.random.default_rng(seed).permutation(len(levels) + 1) % PARTS
     kind = Kind(bert.heads, bert.act, bert.small, bert.by_first)
-    tell = _told(PARTS * epochs)
+    tell, loss = _told(PARTS * epochs), loss_of(goals)
 
     def one(number: int) -> Net:
         others = part[codes] != number
         net = (bert.top(layers), kind, epochs, seed + number)
-        return attention.learnt(known, place[codes[others]], goals[others], net, tell)
+        return attention.learnt(known, place[codes[others]], aim(goals[others], loss), net, tell)
 
     with ThreadPoolExecutor(min(PARTS, threads.workers(0))) as pool:
         nets = list(pool.map(one, range(PARTS)))
-    return nets, part, attention.begun(goals)
+    return nets, part, attention.begun(aim(goals, loss))
 
 
 def _told(epochs: int) -> Callable[[], None]:

@@ -13,11 +13,10 @@ from itertools import chain
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from .builder import Graph, model_of
-from .descent import Adam, Single, aim, measured
+from .descent import Adam, Aim, Single, measured
 
 Change = Literal["shift", "turn", "zoom", "flip", "light"]
 Layers = list[tuple[Single, Single]]  # kernels (9 x channels, filters) and offsets, dense ones last
@@ -49,20 +48,19 @@ class Plan(NamedTuple):
     seed: int
 
 
-def learnt(images: Single, goals: NDArray[np.float64], plan: Plan, tell: Callable[[], None]) -> Net:
+def learnt(images: Single, goal: Aim, plan: Plan, tell: Callable[[], None]) -> Net:
     """Return a network for images (rows, side, side, channels), values of 0 to 1, and their goals.
 
     It gives one number for each goal: a log odds where all are 0 or 1, else the goal. `tell` is
     called after each epoch.
     """
     rng = np.random.default_rng(plan.seed)
-    goal = aim(goals)
     mean = images.mean(axis=(0, 1, 2))
     spread = images.std(axis=(0, 1, 2)) + np.float32(1e-3)
     x = (images - mean) / spread
     order = rng.permutation(len(x))
     apart, own = np.split(order, [max(1, len(x) // KEPT_APART)])
-    layers = _drawn(images.shape[1], images.shape[3], plan.filters, goals.shape[1], rng)
+    layers = _drawn(images.shape[1], images.shape[3], plan.filters, goal.wanted.shape[1], rng)
     adam = Adam([*chain(*layers)])
     batch = min(BATCH, max(LEAST_BATCH, len(own) // BATCHES))
     steps = plan.epochs * -(-len(own) // batch)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .. import progress, threads
 from . import convolutions
 from .convolutions import Change, Net, Plan
+from .descent import aim, loss_of
 from .looking import resized
 from .operators import Floats, Learnt, Rows
 from .patches import values
@@ -126,12 +127,12 @@ def _trained(
     for place in used:
         seen[place] = values(resized(images[place], size), channels)
     part = np.random.default_rng(plan.seed).integers(0, PARTS, len(levels) + 1)
-    tell = _told(PARTS * plan.epochs)
+    tell, loss = _told(PARTS * plan.epochs), loss_of(goals)
 
     def one(number: int) -> Net:
         others = part[codes] != number
         own = plan._replace(seed=plan.seed + number)
-        return convolutions.learnt(seen[codes[others]], goals[others], own, tell)
+        return convolutions.learnt(seen[codes[others]], aim(goals[others], loss), own, tell)
 
     with ThreadPoolExecutor(min(PARTS, threads.workers(0))) as pool:
         nets = list(pool.map(one, range(PARTS)))
