@@ -1,6 +1,7 @@
 """What series know of their past, how forecasts are measured, and that nothing later is known."""
 
 import datetime as dt
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -470,3 +471,11 @@ def test_sums_of_months_meet_whatever_day_a_row_has() -> None:
     assert beside._summed(rows, "all")["_y"].to_list() == [3.0, 4.0]
     apart = beside._rows(agreed, frame, (), np.ones(3), ones, False)  # type: ignore[arg-type]
     assert beside._summed(apart, "all").height == 3
+
+
+def test_sums_of_a_run_before_do_not_stay_beside_new_forecasts(tmp_path: Path) -> None:
+    old = tmp_path / "out.sums.csv"
+    for done, stays in (({}, True), ({"sums": "out.sums.csv"}, False)):
+        old.write_text("level\n", encoding="utf-8")
+        assert beside.written(tmp_path, [], tmp_path / "out.csv", done) == {}
+        assert old.exists() == stays, "only what the record of that run names goes"

@@ -226,25 +226,49 @@ def test_labels_meet_the_answers_that_were_given(
         monitoring.run(project, labels=path)
 
 
-def test_labels_meet_the_rows_of_a_scored_file(project: Project, tmp_path: Path):
-    table = frame(400, seed=5)
-    scored = batch.score(Scorer.load(registry.champion_folder(project)), table.drop("y"))
-    rows, labels = tmp_path / "scored.parquet", tmp_path / "labels.csv"
-    scored.write_parquet(rows)
-    table.select("order", "y")[:300].reverse().write_csv(labels)
-    report = monitoring.run(project, rows, labels)
-    assert (report["rows"], report["source"]) == (300, "scored.parquet, labels of labels.csv")
-    found = report["performance"]
-    p, y = scored["probability"].to_numpy()[:300], small.labels(table)[:300]
-    auc = (p[y == 1][:, None] > p[y == 0]).mean()
-    assert (found["kind"], found["labelled_rows"]) == ("realised", 300)
-    assert found["value"] == pytest.approx(auc, abs=0.01)
+def test_labels_meet_the_rows_of_a_file(project: Project, tmp_path: Path):
+    table = frame(400, seed=5).with_columns(customer=pl.format("Ms {}", "order"))
+    rows, labels = tmp_path / "in.parquet", tmp_path / "labels.csv"
+    table.drop("y").write_parquet(rows)
+    p = batch.score(Scorer.load(registry.champion_folder(project)), table)["probability"][:300]
+    y = small.labels(table)[:300]
+    auc = (p.to_numpy()[y == 1][:, None] > p.to_numpy()[y == 0]).mean()
+    ids = table.with_columns(event_id=pl.format("e{}", "order"))  # which these rows do not have
+    # Who a row is of is personal, and no secret is set: here nothing is written down of it.
+    for by in (["order"], ["customer", "seen"], ["event_id", "order"]):
+        ids.select(*by, "y")[:300].reverse().write_csv(labels)
+        report = monitoring.run(project, rows, labels)
+        assert (report["rows"], report["source"]) == (300, "in.parquet, labels of labels.csv")
+        found = report["performance"]
+        assert (found["kind"], found["labelled_rows"]) == ("realised", 300)
+        assert found["value"] == pytest.approx(auc, abs=0.01)
     labels.write_text("order,y\n99999,true\n")
     with pytest.raises(ProjectError, match="none of its 1 labelled rows meets one of the 400 rows"):
         monitoring.run(project, rows, labels)
-    scored.drop("order").write_parquet(rows)
+    table.drop("order").write_parquet(rows)
     with pytest.raises(ProjectError, match="names rows by order, and the table has no order"):
         monitoring.run(project, rows, labels)
+    labels.write_text("order,y\n7,true\n7,false\n")
+    table.write_parquet(rows)
+    with pytest.raises(ProjectError, match="two rows of one order have different labels"):
+        monitoring.run(project, rows, labels)
+
+
+def test_a_defined_target_is_told_by_itself_or_by_what_defines_it(tmp_path: Path):
+    text = document()
+    of = {column["name"]: column for column in text["schema"][0]["properties"]}
+    of["y"]["transformLogic"], of["note"]["logicalType"] = "note > 5", "integer"
+    project = small.project(tmp_path)
+    storage.write_text(project.contract_path, yaml.safe_dump(text))
+    registry.promote(project, small.train(project, table=frame(1200).with_columns(note=pl.lit(3))))
+    table = frame(400, seed=5).with_columns(note=pl.when("y").then(9).otherwise(1))
+    rows, labels, found = tmp_path / "in.parquet", tmp_path / "labels.csv", []
+    for told in ("y", "note"):
+        table.select("order", told).write_csv(labels)
+        for given in (table.drop("y", "note"), table.drop("note").with_columns(~pl.col("y"))):
+            given.write_parquet(rows)
+            found.append(monitoring.run(project, rows, labels)["performance"]["value"])
+    assert found == [found[0]] * 4 and found[0] > 0.7
 
 
 def test_labels_that_meet_nothing_are_one_line(

@@ -25,7 +25,7 @@ from helpers.package import SOURCE
 from helpers.rendering import git, publish, render
 
 from package_name import splitting
-from package_name.engine import bench, explaining, monitoring, storage
+from package_name.engine import bench, console, explaining, monitoring, storage
 from package_name.engine import git as children
 from package_name.engine.data import ingest, sample, validation
 from package_name.engine.data.contract import Column, Contract
@@ -647,3 +647,15 @@ def test_rows_in_the_embargo_are_counted() -> None:
 def test_a_report_that_is_not_there_yet_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match=r"x\.json is not there yet: `ml run` makes it"):
         storage.read_json(tmp_path / "x.json")
+
+
+def test_a_package_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def lacks(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    with pytest.raises(SystemExit, match="2"):
+        console.run(lambda: lacks("package_names.more"))  # which only begins as ours does
+    told = "error: package_names.more is not installed here: an image has the packages of its mode"
+    assert capsys.readouterr().err.startswith(told)
+    with pytest.raises(ModuleNotFoundError):
+        console.run(lambda: lacks("package_name.engine.none"))

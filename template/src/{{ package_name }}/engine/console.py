@@ -46,7 +46,7 @@ def run(app: Callable[[], Any]) -> None:
         if line := _declared_on(error):
             print(f"error: {line}: {error}", file=sys.stderr)
             sys.exit(2)
-        if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith(OURS):
+        if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] != OURS:
             print(f"error: {error.name} is not installed here: {LACKING}", file=sys.stderr)
             sys.exit(2)
         text = " ".join(str(error).split())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from . import keys
 from .data import ingest, validation
 from .data import target as targets
-from .data.contract import Contract, definition_columns
+from .data.contract import Contract
 from .errors import ProjectError
 from .formats import number
 from .model.output import fields
@@ -65,7 +65,11 @@ def labelled(
     """
     table = ingest.read_table(path, project.config.data.encoding)
     by = _joined_by(agreed, table, path)
-    known = {name: label for name, (label, _) in _known(agreed, table, by, path).items()}
+    outcome = validation.labels(agreed, table)
+    names = _names(agreed, table, by, hidden=True)
+    places = _places(agreed, outcome, names, f"{path.name}: two rows of one {' and '.join(by)}")
+    y = targets.outcome(outcome, agreed.target).cast(pl.Float64).to_list()
+    known = {name: y[place] for name, place in places.items()}
     labels = [known.get(_of(row, by), float("nan")) for row in rows]
     if np.isnan(labels).all():
         raise ProjectError(
@@ -76,63 +80,68 @@ def labelled(
 
 
 def with_labels(project: Project, agreed: Contract, rows: pl.DataFrame, path: Path) -> pl.DataFrame:
-    """Return the raw rows that have a label in the table `path`, with its columns of the target.
+    """Return the raw rows that have a label in the table `path`, with this as their target.
 
-    ProjectError as of `labelled`.
+    They meet as in `labelled`, by what both tables have. ProjectError as there.
     """
     table = ingest.read_table(path, project.config.data.encoding)
-    by = _joined_by(agreed, table, path)
+    by = _joined_by(agreed, table, path, rows.columns)
     if missing := sorted({*by} - {*rows.columns}):
         raise ProjectError(
             f"{path.name} names rows by {' and '.join(by)}, and the table has no {missing[0]}"
         )
-    known = _known(agreed, table, by, path)
-    places = [known.get(name) if name else None for name in _names(agreed, rows, by)]
-    met = [place is not None for place in places]
-    if not any(met):
+    outcome = validation.labels(agreed, table)
+    names = _names(agreed, table, by, hidden=False)
+    known = _places(agreed, outcome, names, f"{path.name}: two rows of one {' and '.join(by)}")
+    asked = _names(agreed, rows, by, hidden=False)
+    places = [known.get(name) if name else None for name in asked]
+    met = pl.Series([place is not None for place in places], dtype=pl.Boolean)
+    if not met.any():
         raise ProjectError(
             f"{path.name}: none of its {number(len(known))} labelled rows meets one of the "
             f"{number(rows.height)} rows of the table by {' and '.join(by)}"
         )
-    definition = agreed.target.definition
-    told = definition_columns(definition) if definition else [agreed.target.name]
-    labels = table.select(told)[[place[1] for place in places if place]]
-    return rows.filter(pl.Series(met)).drop(told, strict=False).hstack(labels)
+    labels = outcome[[place for place in places if place is not None]]
+    return rows.filter(met).drop(agreed.target.name, strict=False).hstack(labels)
 
 
-def _known(
-    agreed: Contract, table: pl.DataFrame, by: Names, path: Path
-) -> dict[Names, tuple[float, int]]:
-    """Return the label of each named row of a table, and its place there."""
-    found = targets.outcome(validation.labels(agreed, table), agreed.target).cast(pl.Float64)
-    known: dict[Names, tuple[float, int]] = {}
-    for place, (name, label) in enumerate(zip(_names(agreed, table, by), found, strict=True)):
-        if name is None or label is None:
-            continue
-        if known.setdefault(name, (label, place))[0] != label:
-            raise ProjectError(
-                f"{path.name}: two rows of one {' and '.join(by)} have different labels: keep the "
-                "one that holds"
-            )
+def _places(
+    agreed: Contract, labels: pl.DataFrame, names: Sequence[Names | None], twice: str
+) -> dict[Names, int]:
+    """Return where the label of each named row stands; ProjectError where one has two."""
+    y = targets.outcome(labels, agreed.target).to_list()
+    known: dict[Names, int] = {}
+    for place, (name, label) in enumerate(zip(names, y, strict=True)):
+        if name is not None and label is not None and y[known.setdefault(name, place)] != label:
+            raise ProjectError(f"{twice} have different labels: keep the one that holds")
     return known
 
 
-def _joined_by(agreed: Contract, table: pl.DataFrame, path: Path) -> Names:
+def _joined_by(
+    agreed: Contract, table: pl.DataFrame, path: Path, others: Sequence[str] | None = None
+) -> Names:
+    """Return the columns that name rows in a table, rather those that `others` have, too."""
     context = tuple(column.name for column in (agreed.entity, agreed.time) if column)
     ways = [(keys.EVENT_ID,), agreed.primary_key, context]
-    for names in ways:
-        if names and {*names} <= {*table.columns}:
+    there = [names for names in ways if names and {*names} <= {*table.columns}]
+    for names in there:
+        if others is None or {*names} <= {*others}:
             return names
+    if there:
+        return there[0]
     wanted = " or ".join(", ".join(names) for names in ways if names)
     raise ProjectError(
         f"{path.name}: nothing says which prediction a label belongs to: give it {wanted}"
     )
 
 
-def _names(agreed: Contract, table: pl.DataFrame, by: Names) -> list[Names | None]:
-    """Return what the log calls each row of a table, None where a part is missing."""
+def _names(agreed: Contract, table: pl.DataFrame, by: Names, *, hidden: bool) -> list[Names | None]:
+    """Return what names each row of a table, None where a part is missing.
+
+    `hidden`: as the log has it, where what is personal is a hash or nothing.
+    """
     columns = {column.name: column for column in agreed.columns}
-    secret = keys.secret()
+    secret = keys.secret() if hidden else None
     parts = []
     for name in by:
         if name not in columns:
@@ -140,7 +149,11 @@ def _names(agreed: Contract, table: pl.DataFrame, by: Names) -> list[Names | Non
             continue
         column = columns[name]
         values = validation.parse(table[name], column).to_list()
-        parts.append([keys.logged(column, value, secret) for value in values])
+        parts.append(
+            [keys.logged(column, value, secret) for value in values]
+            if hidden
+            else [None if value is None else keys.plain(value) for value in values]
+        )
     return [None if None in row else row for row in zip(*parts, strict=True)]
 
 

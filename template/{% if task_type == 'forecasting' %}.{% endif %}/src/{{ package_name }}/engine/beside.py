@@ -102,20 +102,24 @@ def stands(output: Path, done: dict[str, Any]) -> bool:
     return wanted is None or (path.is_file() and storage.sha256(path) == wanted)
 
 
-def written(folder: Path, parts: Sequence[Path], output: Path) -> dict[str, Any]:
-    """Write the sums of answers in `parts` as a file beside `output`; return its hash and rows.
+def written(
+    folder: Path, parts: Sequence[Path], output: Path, done: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the sums of answers in `parts` as a file beside `output`; return its name and hash.
 
     A row is a member of a level at a time: `series` of it have a forecast, `left_out` have none,
-    because their row has a problem. Nothing is written where the bundle knows of no sums.
+    because their row has a problem. Nothing is written where the bundle knows of no sums, or
+    without a row; what the run before wrote, as its record `done` says, goes then.
     """
-    if not (known := _known(folder)):
+    path = place(output)
+    if not (known := _known(folder)) or not parts:
+        if done.get("sums") == path.name:
+            path.unlink(missing_ok=True)
         return {}
     agreed = contract.read(folder / "contract.odcs.yaml")
     assert agreed.time is not None  # as `lookbacks` says
     time, by = agreed.time.name, known.by
-    raw = pl.scan_parquet(list(parts), glob=False) if parts else None
-    if raw is None:
-        return {}
+    raw = pl.scan_parquet(list(parts), glob=False)
     few = raw.group_by(time, *by).agg(*_totals()).collect()  # rows are many, these are few
     typed = {
         column.name: validation.check(few[column.name], column, required=False).values
@@ -145,7 +149,6 @@ def written(folder: Path, parts: Sequence[Path], output: Path) -> dict[str, Any]
         )
         nothing = pl.when(pl.col("series") > 0)
         tables.append(made.with_columns(nothing.then(pl.col(name)).alias(name) for name in answers))
-    path = place(output)
     _save(pl.concat(tables), path)
     return {"sums": path.name, "sums_sha256": storage.sha256(path)}
 

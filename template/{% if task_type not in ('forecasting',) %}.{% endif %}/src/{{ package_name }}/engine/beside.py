@@ -35,6 +35,8 @@ def stands(output: Path, done: dict[str, Any]) -> bool:
     return True
 
 
-def written(folder: Path, parts: Sequence[Path], output: Path) -> dict[str, Any]:
+def written(
+    folder: Path, parts: Sequence[Path], output: Path, done: dict[str, Any]
+) -> dict[str, Any]:
     """Write what stands beside a file of answers: nothing."""
     return {}

@@ -125,7 +125,8 @@ def run(
         except ProjectError:  # of an input that has to be mended: nothing goes on from here
             shutil.rmtree(parts, ignore_errors=True)
             raise
-        totals = _assemble(finished, schema, output) | beside.written(folder, finished, output)
+        totals = _assemble(finished, schema, output)
+        totals |= beside.written(folder, finished, output, done)
     report = job | looked_up | totals | _unmatched(opened.names, agreed, scorer)
     report["output_sha256"] = storage.sha256(output)
     if trace_id := traces.current():
