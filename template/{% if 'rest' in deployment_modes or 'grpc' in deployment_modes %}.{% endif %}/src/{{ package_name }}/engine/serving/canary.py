@@ -201,9 +201,10 @@ class Split(Traced):
         request_id: str,
         rows: Rows,
         predictions: Rows,
+        traces: Sequence[str] | None = None,
     ) -> None:
         """Note an answer, also by arm while a version is on trial."""
-        super().note(model, start, status, request_id, rows, predictions)
+        super().note(model, start, status, request_id, rows, predictions, traces)
         if (challenger := self.challenger) and status in (200, 500):
             count = self.counts[CHALLENGER if model is challenger.model else CHAMPION]
             count.requests += 1
