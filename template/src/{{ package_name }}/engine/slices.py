@@ -118,7 +118,8 @@ def judge(
         gate["worst_slice"] = worst.worst
         gate["reasons"] += worst.reasons
         gate["warnings"] += worst.warnings
-    parts = {"slices": found} | beside.judged(project, agreed, tested, scorer)
+    more = beside.judged(project, agreed, tested, scorer, gate["warnings"])
+    parts = {"slices": found} | more
     if not any(item.get("rates") for item in found):
         return parts
     rate, why = task.fair(project.facts)

@@ -21,12 +21,14 @@ from .data import target as targets
 from .data.contract import WITHHELD, Contract
 from .errors import ProjectError
 from .examples import ALL, summed_by
+from .formats import percent
 from .model.head import Head
 from .model.scorer import Scorer
 from .model.trial import Tested
 from .settings import Project
 
 FILE = "sums.json"
+BREACH = 0.1  # of the planned coverage, which no chance explains
 FEW = 20  # sums that tell too little of errors
 
 Floats = NDArray[np.float64]
@@ -75,14 +77,27 @@ def learnt(project: Project, head: Head, said: str) -> dict[str, Any]:
     return {FILE: Sums(levels, floor, months)}
 
 
-def judged(project: Project, agreed: Contract, tested: Tested, scorer: Scorer) -> dict[str, Any]:
-    """Return how far off sums of test rows are, by level; nothing where none are made."""
+def judged(
+    project: Project, agreed: Contract, tested: Tested, scorer: Scorer, warnings: list[str]
+) -> dict[str, Any]:
+    """Return how far off sums of test rows are, by level; nothing where none are made.
+
+    What is in doubt goes into `warnings`: intervals that hold much less than planned.
+    """
     if not (known := _known(project.path(f"models/{scorer.version}"))):
         return {}
     naive = backtest.season_before(project, agreed, tested.frame)
     told = tested.answers | {"_naive": naive}
     rows = _rows(agreed, tested.frame, known.by, tested.y, told, known.months)
-    return {"sums": [_errors(level, known, _summed(rows, level.name)) for level in known.levels]}
+    found = [_errors(level, known, _summed(rows, level.name)) for level in known.levels]
+    planned = scorer.manifest.decision["coverage"]
+    warnings += [
+        f"sums of level {part['level']!r}: {percent(part['coverage'])} of the outcomes are in "
+        f"their interval; planned are {percent(planned)}"
+        for part in found
+        if part["coverage"] < planned - BREACH
+    ]
+    return {"sums": found}
 
 
 def named(folder: Path) -> tuple[str, ...]:

@@ -15,7 +15,9 @@ def learnt(project: Project, head: Any, said: str) -> dict[str, Any]:
     return {}
 
 
-def judged(project: Project, agreed: Contract, tested: Tested, scorer: Scorer) -> dict[str, Any]:
+def judged(
+    project: Project, agreed: Contract, tested: Tested, scorer: Scorer, warnings: list[str]
+) -> dict[str, Any]:
     """Return what else the report says of test rows: nothing."""
     return {}
 
