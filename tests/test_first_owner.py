@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from package_name.engine import folds, monitoring, storage
+from package_name.engine.data.contract import Column, Contract, of_nobody
 from package_name.engine.model import registry
 from package_name.engine.model.scorer import NumericFeature, Reached, Scorer
 from package_name.planner import check, compared
@@ -79,3 +80,18 @@ def test_a_champion_of_another_task_is_not_called_damaged(tmp_path: Path) -> Non
     assert said.startswith("v1 was made for task_type multiclass and v2 did not pass its gate")
     storage.write_json(tmp_path / "models/v1/manifest.json", {"task": "binary"})
     assert registry.of_another_task(of) == ""
+
+
+def test_personal_columns_of_a_plan_about_nobody_are_told() -> None:
+    columns = [Column(name="price", kind="number", role="target")]
+    columns += [
+        Column(name=name, kind="category", role="excluded", personal=True)
+        for name in ("plate", "sex", "birth", "mail")
+    ]
+    agreed = Contract(name="t", version="1", columns=tuple(columns))
+    said = of_nobody(agreed, {"personal_data": False})
+    assert said.startswith("plate, sex, birth and 1 more: classified as personal")
+    assert "`ml update --data personal_data=yes`" in said
+    assert of_nobody(agreed, {"personal_data": True}) == ""
+    bare = Contract(name="t", version="1", columns=tuple(columns[:1]))
+    assert of_nobody(bare, {"personal_data": False}) == ""

@@ -276,6 +276,8 @@ def _contract(project: Project) -> Iterator[Finding]:
         yield Finding("error", "DATA-01", problem)
     if problem := agreed.target.contradiction(project.plan.answers):
         yield Finding("warning", "DATA-02", problem)
+    if problem := contract.of_nobody(agreed, project.plan.answers):
+        yield Finding("warning", "PRIV-01", problem)
 
 
 def _privacy(project: Project, due: set[str]) -> Iterator[Finding]:

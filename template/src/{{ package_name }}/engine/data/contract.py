@@ -230,6 +230,19 @@ def contradiction(contract: Contract, answers: dict[str, Any]) -> str:
     return f"contract and plan differ ({told}): {mend}"
 
 
+def of_nobody(contract: Contract, answers: dict[str, Any]) -> str:
+    """Say that columns are personal though the plan says that no row is about a person, or ""."""
+    people = [column.name for column in contract.columns if column.personal]
+    if not people or answers.get("personal_data", True):
+        return ""
+    more = f" and {len(people) - 3} more" if len(people) > 3 else ""
+    return (
+        f"{', '.join(people[:3])}{more}: classified as personal, but personal_data of the plan is "
+        "no, so that no duty of data about people is in it: `ml update --data personal_data=yes`, "
+        "or take the classification away"
+    )
+
+
 def usable(name: str, role: str) -> str:
     """Return a column's name when an answer of the plan may name it, else one that is like it.
 

@@ -42,6 +42,7 @@ from .contract import (
     definition_columns,
     in_ascii,
     leaking_columns,
+    of_nobody,
     read,
 )
 from .inference import has_points, infer, is_marked
@@ -164,7 +165,11 @@ def run(
         storage.write_bytes(next(p for p in kept if not p.exists()), path.read_bytes())
     storage.write_text(path, drafted.text)
     contract = read(path)
-    for problem in contradiction(contract, answers), contract.target.contradiction(answers):
+    for problem in (
+        contradiction(contract, answers),
+        contract.target.contradiction(answers),
+        of_nobody(contract, answers),
+    ):
         if problem:
             drafted.findings.append(Finding("plan", "contradiction", problem))
     return drafted
