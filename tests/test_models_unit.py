@@ -253,6 +253,28 @@ def test_members_without_a_share_are_not_fitted() -> None:
     assert compared.needed(["stack"]) == members
 
 
+def test_members_of_a_blend_deal_their_refits_by_share() -> None:
+    outcome = TASKS["regression"].outcome
+
+    def refits(chosen: str, members: int = 2, **shares: float) -> list[int]:
+        params = {"rounds": 9, "members": members}
+        one = outcome.CrossValidated([], np.empty(0), [], 0.0, params)
+        found = {**dict.fromkeys(shares, one), "blend": one._replace(params={})}
+        if "ridge" in shares:
+            found["ridge"] = found["blend"]
+        given = outcome.Compared(found, shares, [*shares], None).settings(chosen)
+        assert given["blend"] == {} and all(given[name].get("rounds", 9) == 9 for name in shares)
+        return [given[name].get("members", 0) for name in shares]
+
+    assert refits("blend", lightgbm=0.12, lightgbm_statistics=0.88) == [1, 3]
+    assert refits("blend", lightgbm=0.4, ridge=0.2, lightgbm_statistics=0.4) == [2, 0, 2]
+    assert refits("blend", a=0.28, b=0.16, c=0.28, d=0.28) == [3, 1, 2, 2]
+    assert refits("blend", a=0.5, b=0.3, c=0.2) == [3, 2, 1]
+    assert refits("blend", ridge=0.2, lightgbm=0.8) == [0, 2]  # one has nobody to deal with
+    assert refits("lightgbm", lightgbm=0.5, lightgbm_statistics=0.5) == [2, 2]
+    assert refits("blend", 1, a=0.5, b=0.5) == [1, 1]  # a large table has one
+
+
 @pytest.mark.parametrize("columns", [5, 1001])
 def test_a_penalty_is_the_one_whose_errors_are_least_on_rows_left_out(columns: int) -> None:
     from scipy import sparse

@@ -236,12 +236,12 @@ def run(project: Project) -> dict[str, Any]:
     fitted: dict[str, Fitted] = {}
     seconds: dict[str, float] = {}
     shown = [name for name in found if name in {*baselines, *candidates}]
-    names = compared.needed(shown)
+    names, given = compared.needed(shown), compared.settings(chosen)
     some = data.rows(drawn(again.every(len(data.y)), FIT_ROWS, settings.seed))
     for name in names:
         started = time.perf_counter()
         progress.tell(f"fitting {name} to {number(len(some.y))} rows", len(fitted) + 1, len(names))
-        fitted[name] = fit(project, name, some, found[name].params)
+        fitted[name] = fit(project, name, some, given[name])
         seconds[name] = found[name].seconds + time.perf_counter() - started
     for name in {*shown} - fitted.keys():
         seconds[name] = sum(seconds[part] for part in compared.parts(name))
@@ -283,8 +283,8 @@ def run(project: Project) -> dict[str, Any]:
                 "score": float(np.mean(result.scores)),
                 "std": float(np.std(result.scores)),
                 "fit_seconds": seconds[name],
-                "rounds": result.params.get("rounds"),
-                "params": result.params,
+                "rounds": given[name].get("rounds"),
+                "params": given[name],
                 "parts": len(compared.parts(name)),
             }
             for name, result in found.items()

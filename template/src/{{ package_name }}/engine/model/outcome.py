@@ -57,6 +57,22 @@ class Compared(NamedTuple):
         parts = {part for name in names for part in self.parts(name)}
         return [name for name in self.found if name in parts]
 
+    def settings(self, chosen: str) -> dict[str, dict[str, Any]]:
+        """Return what each model is fitted with.
+
+        Members of a chosen blend that are means of refits get one each, and deal the others: each
+        goes where it takes most from the variance that seeds bring, the sum of share² / refits.
+        """
+        params = {name: one.params for name, one in self.found.items()}
+        several = [name for name in self.shares if params[name].get("members", 1) > 1]
+        if chosen != "blend" or len(several) < 2:
+            return params
+        refits = dict.fromkeys(several, 1)
+        for _ in range((params[several[0]]["members"] - 1) * len(several)):
+            gains = {name: self.shares[name] ** 2 / (n * (n + 1)) for name, n in refits.items()}
+            refits[max(gains, key=gains.__getitem__)] += 1
+        return params | {name: params[name] | {"members": n} for name, n in refits.items()}
+
     def predictor(self, name: str, fitted: Mapping[str, Fitted]) -> graph.Predictor:
         """Return a model, a blend or a stack of fitted ones."""
         parts = self.parts(name)
