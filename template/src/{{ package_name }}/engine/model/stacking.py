@@ -1,7 +1,7 @@
 """A second model over what members predict out of fold (stacking, Wolpert 1992; Breiman 1996)."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,7 +115,8 @@ def _of_classes(data: Data, predictions: Sequence[Floats]) -> Second:
 def _of_each(data: Data, predictions: Sequence[Floats]) -> Second:
     """Fit a model for each output, from what the members say of this one."""
     seen = np.stack([_seen("logit", values) for values in predictions])
-    (size, rows, outputs), told = seen.shape, task.goals(data.y)
+    (size, rows, outputs) = seen.shape
+    told: Any = task.goals(data.y)  # None for a task that has no target, and no stack
     goals = np.zeros((rows, outputs))
     goals[:, : told.shape[1]] = told  # the last levels are left out where no row has them
     weights, intercept = np.zeros((size, outputs, outputs)), np.zeros(outputs)
