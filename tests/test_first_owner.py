@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from package_name.engine import folds, monitoring, storage
@@ -25,7 +26,7 @@ def test_only_models_of_nearly_all_rows_say_what_drift_is_held_against() -> None
 
 def test_a_number_far_from_all_of_training_is_told_with_its_answer() -> None:
     low, high = monitoring._reach(12.0, 276_111.0)
-    assert (low, high) == (-280_000.0, 550_000.0)  # no value of a row stands there
+    assert (low, high) == (-300_000.0, 600_000.0)  # no value of a row stands there
     scorer: Any = Scorer.__new__(Scorer)
     columns = [SimpleNamespace(name=name, idle=name == "idle") for name in ("km", "idle", "day")]
     scorer.sent, scorer.far, scorer._reaches = columns, [], ()
@@ -38,6 +39,22 @@ def test_a_number_far_from_all_of_training_is_told_with_its_answer() -> None:
     [(text, far)] = scorer.beyond(rows.astype(np.float32))
     assert text == "km: far from all values of training"
     assert far.tolist() == [False, True, True, False]
+    assert scorer.beyond(rows[:1].astype(np.float32)) == []
+
+
+@pytest.mark.parametrize(
+    "values", [[2015, 2025], [20_230_101, 20_230_103], [0.5123, 0.5124], [-1025.5, -1024.5], [0, 1]]
+)
+def test_no_value_of_training_is_far_from_them_all(values: list[float]) -> None:
+    low, high = monitoring._profile(pl.Series(values, dtype=pl.Float64))["reach"]
+    seen = np.array(values, np.float32).astype(np.float64)  # as models see them
+    wide = seen[1] - seen[0]
+    assert (low < seen).all() and (seen < high).all()
+    assert seen[0] - 3.1 * wide < low and high < seen[1] + 3.1 * wide
+
+
+def test_of_one_value_nothing_is_far() -> None:
+    assert "reach" not in monitoring._profile(pl.Series([12_345, 12_345]))
 
 
 @pytest.mark.parametrize(

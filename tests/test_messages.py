@@ -25,7 +25,7 @@ from helpers.package import SOURCE
 from helpers.rendering import git, publish, render
 
 from package_name import splitting
-from package_name.engine import bench, console, explaining, monitoring, storage
+from package_name.engine import bench, console, explaining, monitoring, privacy, storage
 from package_name.engine import git as children
 from package_name.engine.data import ingest, sample, validation
 from package_name.engine.data.contract import Column, Contract
@@ -659,3 +659,11 @@ def test_a_package_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err.startswith(told)
     with pytest.raises(ModuleNotFoundError):
         console.run(lambda: lacks("package_name.engine.none"))
+
+
+def test_a_password_with_an_at_sign_is_not_told() -> None:
+    said = "no answer from https://bot:p@ss@ml.example/api of bot@ml.example"
+    assert (
+        privacy.without_secrets(said)
+        == "no answer from https://***@ml.example/api of bot@ml.example"
+    )

@@ -234,7 +234,7 @@ def _profile(values: pl.Series) -> dict[str, Any]:
         "missing": 0,
     }
     _, counts_now, missing, _ = _counts(counted, values)
-    if len(present):
+    if len(present) and present.min() < present.max():  # of one value nobody knows what is far
         counted["reach"] = _reach(float(present.min()), float(present.max()))
     return counted | {"counts": counts_now.tolist(), "missing": missing}
 
@@ -242,10 +242,13 @@ def _profile(values: pl.Series) -> dict[str, Any]:
 def _reach(low: float, high: float) -> list[float]:
     """Return between what a value is not absurd: once more the whole range on either side.
 
-    Two digits each, so that no value of a row stands there.
+    Rounded outwards to the first digit of the range, so that no value of a row stands there.
     """
-    wide = high - low
-    return [float(f"{low - wide:.1e}"), float(f"{high + wide:.1e}")]
+    # Models see single precision, in which large values lie apart.
+    wide = max(high - low, float(np.spacing(np.float32(max(-low, high)))))
+    step = 10.0 ** np.floor(np.log10(wide))
+    ends = step * np.floor((low - wide) / step), step * np.ceil((high + wide) / step)
+    return [float(end) for end in ends]
 
 
 def _counts(profile: dict[str, Any], values: pl.Series) -> tuple[Floats, Floats, int, int]:

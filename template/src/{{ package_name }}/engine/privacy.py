@@ -33,7 +33,7 @@ def without_secrets(said: str) -> str:
     """Return what a server or its library said, without the password of an address."""
     if MALFORMED.search(said):
         return "the address cannot be read: check its form, and percent-encode its password"
-    return re.sub(r"(?<=://)[^/\s@]*@", "***@", said)
+    return re.sub(r"(?<=://)[^/\s]*@", "***@", said)  # a password may hold an @
 
 
 class Column(Protocol):

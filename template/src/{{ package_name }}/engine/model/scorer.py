@@ -438,6 +438,8 @@ class Scorer:
             known = profile.get(item.column, Reached())
             if item.part == "value" and item.column not in idle and known.reach:
                 self.far.append((place, item.column, *known.reach))
+        self._measured = [place for place, *_ in self.far]
+        self._limits = np.array([(low, high) for *_, low, high in self.far]).T
 
     def check_graphs(self, bundle: str, graphs: dict[str, bytes]) -> None:
         """ProjectError when the manifest says something else than the graphs themselves."""
@@ -690,9 +692,11 @@ class Scorer:
         Each comes with its rows, shape (rows,).
         """
         found = [warning for reach in self._reaches for warning in reach.warnings(encoded)]
-        for place, column, low, high in self.far:
-            values = encoded[:, place]
-            found.append((f"{column}: {FAR}", (values < low) | (values > high)))
+        if self.far:
+            values, (low, high) = encoded[:, self._measured], self._limits
+            far = (values < low) | (values > high)
+            told = np.flatnonzero(far.any(axis=0)).tolist()
+            found += [(f"{self.far[place][1]}: {FAR}", far[:, place]) for place in told]
         return found
 
     def score_rows(self, rows: Sequence[msgspec.Struct]) -> dict[str, NDArray[Any]]:
