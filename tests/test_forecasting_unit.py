@@ -44,7 +44,8 @@ COLUMNS = (
 )
 AGREED = contracts.Contract(name="sales", version="1", columns=COLUMNS, primary_key=("shop", "day"))
 FACTS = SimpleNamespace(forecast_step="day", forecast_horizon=14, label_delay_days=14)
-PROJECT: Any = SimpleNamespace(facts=FACTS)
+SETTINGS = SimpleNamespace(training=SimpleNamespace(sums_by=()))
+PROJECT: Any = SimpleNamespace(facts=FACTS, config=SETTINGS)
 
 
 def series(values: list[float | None], shop: str = "a") -> pl.DataFrame:
