@@ -296,7 +296,7 @@ def test_rows_closer_than_a_step_are_refused(step: str, mend: str) -> None:
         day = pl.col("day").cast(pl.Datetime("us")) + pl.duration(hours="hour")
         rows = rows.join(hours, how="cross").with_columns(day).drop("hour")
     with pytest.raises(ProjectError) as error:
-        examples.made(SimpleNamespace(facts=facts), AGREED, rows)  # type: ignore[arg-type]
+        examples.made(SimpleNamespace(facts=facts, config=SETTINGS), AGREED, rows)  # type: ignore[arg-type]
     told = str(error.value).replace("\u00a0", " ")
     assert told.endswith(mend) and f"rows a {step}" in told and "\n" not in told
 
@@ -304,7 +304,7 @@ def test_rows_closer_than_a_step_are_refused(step: str, mend: str) -> None:
 def test_no_monthly_example_knows_a_value_from_its_origin_on() -> None:
     """The planted future, for steps of unequal length."""
     facts = SimpleNamespace(forecast_step="month", forecast_horizon=4, label_delay_days=124)
-    project: Any = SimpleNamespace(facts=facts)
+    project: Any = SimpleNamespace(facts=facts, config=SETTINGS)
     rows = monthly([float(n % 12 * 10 + n) for n in range(60)])
     features = examples.lookbacks(project, AGREED)
     names = [feature.name for feature in features]
@@ -326,7 +326,7 @@ def test_no_monthly_example_knows_a_value_from_its_origin_on() -> None:
 def test_a_gap_shorter_than_the_horizon_is_refused() -> None:
     facts = SimpleNamespace(forecast_step="week", forecast_horizon=4, label_delay_days=27)
     with pytest.raises(ProjectError, match="label_delay_days is 27, but a forecast of 4 steps"):
-        examples.lookbacks(SimpleNamespace(facts=facts), AGREED)  # type: ignore[arg-type]
+        examples.lookbacks(SimpleNamespace(facts=facts, config=SETTINGS), AGREED)  # type: ignore[arg-type]
 
 
 def test_the_sample_has_the_step_of_the_plan() -> None:
