@@ -14,6 +14,7 @@ import pytest
 import yaml
 from helpers import package
 from helpers.rendering import ROOT, recorded, render
+from helpers.running import Made
 from reference import formulas
 
 
@@ -211,3 +212,16 @@ def test_without_a_preset_no_figure_comes_from_one(task: str, tmp_path: Path) ->
     made = render(tmp_path / "project", task_type=task)
     origins = yaml.safe_load((made / "plan/plan.yaml").read_text(encoding="utf-8"))["origins"]
     assert set(origins.values()) == {"default"}
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    "task", sorted(path.parent.name for path in ROOT.glob("questions/*/rules.yaml"))
+)
+def test_a_task_on_defaults_alone_passes_its_gate(tmp_path: Path, task: str) -> None:
+    """Who answers nothing gets a project whose first run ends with a model in use."""
+    folder = render(tmp_path / "p", task_type=task)
+    name = next((folder / "src").iterdir()).name
+    made = Made(folder, name, {"ML_TRAINING__TRACK": "false"})
+    made.ml("run")
+    assert made.report("metrics")["champion"]["version"] == "v1"
