@@ -3,15 +3,21 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import helpers.bundles as small
 import msgspec
+import polars as pl
 import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from helpers.buckets import Buckets
+from helpers.rendering import render
+from helpers.running import Made
 from helpers.service import free_port
 from starlette.testclient import TestClient
 
@@ -395,3 +401,48 @@ def test_an_address_that_is_empty_is_no_folder() -> None:
     for address in ("", " "):
         with pytest.raises(ProjectError, match="the address is empty: give a folder, or s3://"):
             stores.opened(address)
+
+
+@pytest.mark.nightly
+def test_the_workflow_trains_again_behind_the_gate(tmp_path: Path) -> None:
+    """The commands of retrain.yml, in a clone that has what git has, with a store in a folder."""
+    folder, store = render(tmp_path / "p"), tmp_path / "store"
+    settings = {"ML_TRAINING__TRACK": "false", "ML_REGISTRY_KEY": SECRET}
+    made = Made(folder, next((folder / "src").iterdir()).name, settings)
+    made.ml("run")
+    (folder / "deploy/models.pub").write_text(SIGNER.public_key().public_bytes_raw().hex())
+    made.ml("push", str(store))
+    flow = yaml.safe_load((folder / ".github/workflows/retrain.yml").read_text())
+    (step,) = (s for s in flow["jobs"]["retrain"]["steps"] if "ml pull" in s.get("run", ""))
+    tool = f"{sys.executable} -m {made.package}"
+    script = step["run"].replace("uv run ml", tool).replace("uv run python", sys.executable)
+
+    def run(name: str, reported: dict[str, Any]) -> tuple[Path, str]:
+        there = tmp_path / name
+        kept = shutil.ignore_patterns("models", "reports", "processed", "quarantine")
+        shutil.copytree(folder, there, ignore=kept)
+        storage.write_json(there / "reports/drift.json", reported)
+        env = made.env | {"PYTHONPATH": str(there / "src"), "MODEL_STORE": str(store)}
+        done = subprocess.run(
+            ["bash", "-e", "-c", script],
+            check=False,
+            cwd=there,
+            env=env,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return there, done.stdout
+
+    there, said = run("calm", {})
+    assert "retrain: no" in said and not (there / "models/v2").exists()
+    sample = next((folder / "data").rglob("*.parquet"))
+    frame = pl.read_parquet(sample)
+    more = frame.head(frame.height // 10).with_columns(
+        pl.format("{}x", "customer_id").alias("customer_id")
+    )
+    pl.concat([frame, more.select(frame.columns)]).write_parquet(sample)
+    loud = {"version": "v1", "source": "a log", "level": "act"}
+    there, said = run("moved", loud)
+    assert "retrain: yes" in said and (there / "models/v2").is_dir()
+    assert list(store.rglob("v2.json"))

@@ -48,10 +48,11 @@ def test_yaml(project: Path) -> None:
 
 def lint_workflow(folder: Path) -> None:
     """Lint workflow and dependency bot; zizmor wants each action pinned to a commit."""
-    for name, schema in ("dependabot.yml", "dependabot"), ("workflows/ci.yml", "github-workflows"):
+    flows = [f"workflows/{path.name}" for path in (folder / ".github/workflows").iterdir()]
+    for name, schema in ("dependabot.yml", "dependabot"), *((f, "github-workflows") for f in flows):
         builtin = ("--builtin-schema", f"vendor.{schema}")
         lint(folder, "check-jsonschema", *builtin, f".github/{name}")
-    lint(folder, "actionlint", ".github/workflows/ci.yml")
+    lint(folder, "actionlint", *(f".github/{flow}" for flow in flows))
     lint(folder, "zizmor", "--offline", "--no-progress", ".github")
 
 
@@ -65,6 +66,9 @@ def test_the_checks_on_gitlab_are_those_of_the_workflow(project: Path) -> None:
     lint(ROOT, "yamllint", "--strict", "--config-data", YAML_STYLE, str(example))
     workflow = yaml.safe_load((project / ".github/workflows/ci.yml").read_text())["jobs"]
     jobs = yaml.safe_load(example.read_text())
+    again = yaml.safe_load((project / ".github/workflows/retrain.yml").read_text())["jobs"]
+    steps = "".join(step.get("run", "").rstrip() + "\n" for step in again["retrain"]["steps"])
+    assert "\n".join(jobs["retrain"]["script"]).split() == steps.split()
 
     def said(job: str) -> list[str]:
         steps = [step["run"] for step in workflow[job]["steps"] if "run" in step]
