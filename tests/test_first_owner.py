@@ -94,7 +94,7 @@ def test_a_champion_of_another_task_is_not_called_damaged(tmp_path: Path) -> Non
     )
     storage.write_json(tmp_path / "models/v1/manifest.json", {"task": "multiclass"})
     said = registry.of_another_task(of)
-    assert said.startswith("v1 was made for task_type multiclass and v2 did not pass its gate")
+    assert said.startswith("v1 was made for task_type multiclass and v2 is not promoted")
     storage.write_json(tmp_path / "models/v1/manifest.json", {"task": "binary"})
     assert registry.of_another_task(of) == ""
 

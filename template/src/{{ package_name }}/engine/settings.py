@@ -61,7 +61,7 @@ class Training(Strict, frozen=True):
     max_rounds: Count = 2000
     threads: Annotated[int, msgspec.Meta(ge=0)] = 0
     reweigh: str = ""  # a column of groups that learning shall not tell apart by their outcomes
-    sums_by: tuple[str, ...] = ()  # columns of groups whose sums are forecast too
+    sums_by: tuple[str, ...] = ()  # of series: columns of groups that are added up too
     track: bool = True
     tracker: Literal["mlflow", "wandb"] = "mlflow"
     # Of an MLflow server; without one a file of the project.

@@ -264,7 +264,7 @@ def of_another_task(project: Project) -> str:
     if of == task.TASK:
         return ""
     newest_one = max(registry.versions, key=_number)
-    state = "" if newest_one == registry.champion else f" and {newest_one} did not pass its gate"
+    state = "" if newest_one == registry.champion else f" and {newest_one} is not promoted"
     return (
         f"{registry.champion} was made for task_type {of}{state}: no model of this task is in use"
     )

@@ -25,6 +25,9 @@ def create(brokers: str, topic: str, dead: str, partitions: int, copies: int, to
     for name, made in admin.create_topics(asked).items():
         try:
             made.result(REACH_SECONDS)
+        except TimeoutError:
+            said = f"the broker made no topic within {REACH_SECONDS} seconds"
+            raise ProjectError(f"topic {name}: {said}: look at its log, then ask again") from None
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise ProjectError(f"topic {name}: {error.args[0].str()}") from None
