@@ -11,7 +11,8 @@ import pytest
 from package_name.engine import folds, monitoring, storage
 from package_name.engine.data.contract import Column, Contract, of_nobody
 from package_name.engine.model import registry
-from package_name.engine.model.scorer import NumericFeature, Reached, Scorer
+from package_name.engine.model.reach import Reached
+from package_name.engine.model.scorer import NumericFeature, Scorer
 from package_name.planner import check, compared
 
 

@@ -381,8 +381,8 @@ def test_value_adds_what_the_answers_name() -> None:
         "7\u00a0200 of it for 160 hours (answer) of work saved at 45 (answer), growing by" in text
     )
     [line] = re.findall(r"\nCash flow: (.*) EUR", text)
-    years = [int(n.replace("\u00a0", "")) for n in re.findall(r"year \d+ (-?[\d\u00a0]+),", line)]
-    balance = int(re.findall(r"balance (-?[\d\u00a0]+)", line)[0].replace("\u00a0", ""))
+    years = [int(n.replace("\u00a0", "")) for n in re.findall(r"year \d+: (-?[\d\u00a0]+),", line)]
+    balance = int(re.findall(r"balance: (-?[\d\u00a0]+)", line)[0].replace("\u00a0", ""))
     assert len(years) == 3 and sum(years) == pytest.approx(balance, abs=3)
     dear = render_plan(plan_depth="standard", alternative_npv=10**9)[1]["decisions"]["FLAG-01"]
     assert "a_better_use_is_known" in dear["value"]

@@ -196,7 +196,7 @@ def test_a_useless_model_fails_its_gate_and_a_doubtful_interval_warns() -> None:
     doubtful = judged(y, head._replace(low=head.low * 0.8, high=head.high * 0.8).answers(p))
     assert any("actual values are in the interval" in text for text in doubtful.warnings)
     poor = judged(y, head.answers(p), today_error=1.0)
-    assert any("zero or a loss" in reason for reason in poor.reasons)
+    assert any("value a year is a loss" in reason for reason in poor.reasons)
 
 
 def test_errors_without_actual_values_are_estimated_by_size() -> None:

@@ -1,8 +1,9 @@
-"""How far what looks back reaches: which rows are later, earlier or off a step, in words."""
+"""Which rows are unlike all that was learnt from: later, earlier, off a step, far; in words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +11,8 @@ from .history import DaysSince
 from .seasons import Season, Seasonal
 
 BETWEEN = 0.01  # days off a step from which on a row is between two
+FAR = "far from all values of training"  # a number of which the model knows nothing
+Limit = tuple[int, str, float, float]  # place of a feature, its column, between what it is near
 Warnings = list[tuple[str, NDArray[np.bool_]]]  # each with its rows, shape (rows,)
 
 
@@ -65,3 +68,48 @@ def reaches(history: Sequence[Any], names: Sequence[str]) -> tuple[Reach, ...]:
             )
         )
     return tuple(found)
+
+
+class Reached(msgspec.Struct, frozen=True):
+    """Between what a number of training is not absurd; None where nothing was kept of it."""
+
+    reach: tuple[float, float] | None = None
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """What is read of the profile of training, by column."""
+
+    features: dict[str, Reached] = {}
+
+
+class Far(NamedTuple):
+    """Numbers that can be far from all of training: places, columns, limits (2, numbers)."""
+
+    places: list[int]
+    columns: list[str]
+    limits: NDArray[np.float64]
+
+    def warnings(self, encoded: NDArray[np.float32]) -> Warnings:
+        """Return what to say of rows, shape (rows, features)."""
+        values, (low, high) = encoded[:, self.places], self.limits
+        far = (values < low) | (values > high)
+        told = np.flatnonzero(far.any(axis=0)).tolist()
+        return [(f"{self.columns[place]}: {FAR}", far[:, place]) for place in told]
+
+
+def limits(numeric: Sequence[Any], idle: set[str], profile: Mapping[str, Reached]) -> list[Limit]:
+    """Return the limits of each number that is read as it is; none of `idle` columns."""
+    found = []
+    for place, item in enumerate(numeric):
+        known = profile.get(item.column, Reached())
+        if item.part == "value" and item.column not in idle and known.reach:
+            found.append((place, item.column, *known.reach))
+    return found
+
+
+def far_off(known: Sequence[Limit]) -> tuple[Far, ...]:
+    """Return what tells of numbers beyond their limits, nothing without any."""
+    if not known:
+        return ()
+    places, columns, low, high = map(list, zip(*known, strict=True))
+    return (Far(places, columns, np.array([low, high])),)

@@ -34,7 +34,7 @@ from .history import (
 from .history import FILES as STATE_FILES
 from .history import read as read_state
 from .output import Output, answer
-from .reach import reaches
+from .reach import Limit, Profile, Reached, far_off, limits, reaches
 from .seasons import Lookback
 from .sessions import session
 from .texts import Reader, TextFeature
@@ -48,7 +48,6 @@ EVALUATED = "metrics.json"  # comes later, so that the registry has its hash
 GRAPHS = ("model.onnx", "model_encoded.onnx")
 FILES = {*GRAPHS, "contract.odcs.yaml", "features.json", "columns.json", "golden.json"}
 UNSEEN = "unseen or rare in training"  # a category that the model takes as one of all others
-FAR = "far from all values of training"  # a number of which the model knows nothing
 MICROSECONDS_A_DAY = 86_400_000_000
 Part = Literal["value", "year", "month", "day", "weekday", "hour", "minute", "elapsed"]
 PARTS: dict[str, Callable[[Any], float]] = {
@@ -77,18 +76,6 @@ class NumericFeature(msgspec.Struct, frozen=True):
     def reference_moment(self) -> dt.datetime:
         """`reference` as a time in UTC without an offset."""
         return dt.datetime.fromisoformat(self.reference or "")
-
-
-class Reached(msgspec.Struct, frozen=True):
-    """Between what a number of training is not absurd; None where nothing was kept of it."""
-
-    reach: tuple[float, float] | None = None
-
-
-class Profile(msgspec.Struct, frozen=True):
-    """What is read of the profile of training, by column."""
-
-    features: dict[str, Reached] = {}
 
 
 class CategoricalFeature(msgspec.Struct, frozen=True):
@@ -388,7 +375,7 @@ class Scorer:
         others = [-1.0 if i else c[2] for i, c in zip(idle, self._categorical, strict=True)]
         self._others = np.array(others, dtype=np.float32)
         self._reaches = reaches(spec.history, spec.names)
-        self.far: list[tuple[int, str, float, float]] = []  # of a feature: place, column, limits
+        self.far: list[Limit] = []
 
     @classmethod
     def load(cls, folder: Path, *, threads: int = 1) -> "Scorer":
@@ -434,12 +421,8 @@ class Scorer:
     def knows(self, profile: Mapping[str, Reached]) -> None:
         """Take from what training profiled between which limits a number is not far from all."""
         idle = {column.name for column in self.sent if column.idle}
-        for place, item in enumerate(self.spec.numeric):
-            known = profile.get(item.column, Reached())
-            if item.part == "value" and item.column not in idle and known.reach:
-                self.far.append((place, item.column, *known.reach))
-        self._measured = [place for place, *_ in self.far]
-        self._limits = np.array([(low, high) for *_, low, high in self.far]).T
+        self.far = limits(self.spec.numeric, idle, profile)
+        self._reaches = (*self._reaches, *far_off(self.far))
 
     def check_graphs(self, bundle: str, graphs: dict[str, bytes]) -> None:
         """ProjectError when the manifest says something else than the graphs themselves."""
@@ -691,13 +674,7 @@ class Scorer:
 
         Each comes with its rows, shape (rows,).
         """
-        found = [warning for reach in self._reaches for warning in reach.warnings(encoded)]
-        if self.far:
-            values, (low, high) = encoded[:, self._measured], self._limits
-            far = (values < low) | (values > high)
-            told = np.flatnonzero(far.any(axis=0)).tolist()
-            found += [(f"{self.far[place][1]}: {FAR}", far[:, place]) for place in told]
-        return found
+        return [warning for reach in self._reaches for warning in reach.warnings(encoded)]
 
     def score_rows(self, rows: Sequence[msgspec.Struct]) -> dict[str, NDArray[Any]]:
         """Score rows of `row_type`."""
