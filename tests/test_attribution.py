@@ -10,7 +10,6 @@ from helpers import bundles as small
 
 from package_name.engine import attribution, console, monitoring, storage
 from package_name.engine.errors import CheckFailed
-from package_name.engine.model import registry
 from package_name.engine.settings import Project
 
 NAMES = ["a", "b", "c"]
@@ -60,9 +59,7 @@ def test_shares_are_what_the_weights_say() -> None:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    made = small.project(tmp_path_factory.mktemp("attributed"))
-    registry.promote(made, small.train(made, rows=4000))
-    return made
+    return small.with_champion(tmp_path_factory.mktemp("attributed"), rows=4000)
 
 
 def test_monitoring_tells_which_answers_follow_otherwise(project: Project, tmp_path: Path) -> None:

@@ -10,23 +10,17 @@ import duckdb
 import helpers.bundles as small
 import polars as pl
 import pytest
-import yaml
 from deltalake import DeltaTable
 from helpers.buckets import Buckets
 
-from package_name.engine import storage
 from package_name.engine.errors import ProjectError
-from package_name.engine.model import registry
 from package_name.engine.serving import batch, batch_delta
 from package_name.engine.settings import Project
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    made = small.project(tmp_path_factory.mktemp("delta"))
-    storage.write_text(made.contract_path, yaml.safe_dump(small.document()))
-    small.train(made, rows=600)
-    registry.promote(made, "v1")
+    made = small.with_champion(tmp_path_factory.mktemp("delta"))
     small.frame(500, seed=3).drop("y").write_parquet(made.path("in.parquet"))
     return made
 

@@ -7,22 +7,16 @@ import helpers.bundles as small
 import polars as pl
 import psycopg
 import pytest
-import yaml
 from helpers.stream import Postgres
 
-from package_name.engine import storage
 from package_name.engine.errors import ProjectError
-from package_name.engine.model import registry
 from package_name.engine.serving import batch, batch_table, streaming_sink
 from package_name.engine.settings import Project
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    made = small.project(tmp_path_factory.mktemp("table"))
-    storage.write_text(made.contract_path, yaml.safe_dump(small.document()))
-    small.train(made, rows=600)
-    registry.promote(made, "v1")
+    made = small.with_champion(tmp_path_factory.mktemp("table"))
     small.frame(500, seed=3).drop("y").write_parquet(made.path("in.parquet"))
     return made
 

@@ -13,7 +13,7 @@ from package_name import models, training
 from package_name.engine import explaining, progress, resampling
 from package_name.engine.data import leakage, reading
 from package_name.engine.features import encode
-from package_name.engine.model import boosting, fitting, linear, outcome, registry, scorer
+from package_name.engine.model import boosting, fitting, linear, outcome, scorer
 from package_name.engine.model.plain import Matrix
 from package_name.engine.model.scorer import CategoricalFeature, FeatureSpec, NumericFeature, Scorer
 from package_name.engine.serving import batch
@@ -22,9 +22,7 @@ from package_name.engine.settings import Project
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    made = small.project(tmp_path_factory.mktemp("large"))
-    registry.promote(made, small.train(made, rows=3000))
-    return made
+    return small.with_champion(tmp_path_factory.mktemp("large"), rows=3000)
 
 
 @pytest.fixture

@@ -372,9 +372,7 @@ def test_a_table_that_cannot_be_split_says_why(
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    made = small.project(tmp_path_factory.mktemp("trained"))
-    registry.promote(made, small.train(made, rows=1500))
-    return made
+    return small.with_champion(tmp_path_factory.mktemp("trained"), rows=1500)
 
 
 def test_a_model_that_is_too_slow_fails_the_benchmark(
@@ -454,8 +452,7 @@ def test_a_run_that_scores_no_row_fails_and_says_so(
     ml: Ml, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Also when nothing is left to do, and with JSON; the output tells why of each row."""
-    made = small.project(tmp_path / "made")
-    registry.promote(made, small.train(made, rows=600))
+    made = small.with_champion(tmp_path / "made")
     monkeypatch.chdir(made.root)
     Path("none.csv").write_text("amount,calls,plan,online,since\n")
     Path("bad.csv").write_text("amount,calls,plan,online,since\nx,1,,,\ny,2,,,\n")

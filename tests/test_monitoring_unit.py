@@ -179,9 +179,7 @@ def test_estimate_is_right_when_calibrated():
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    made = small.project(tmp_path_factory.mktemp("monitored"))
-    registry.promote(made, small.train(made, rows=6000))
-    return made
+    return small.with_champion(tmp_path_factory.mktemp("monitored"), rows=6000)
 
 
 @pytest.fixture(scope="module")

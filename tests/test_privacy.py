@@ -279,8 +279,7 @@ def test_a_planted_temporary_name_is_not_followed(tmp_path):
 
 @pytest.mark.parametrize("name", ["out.csv.parts", "out.csv.done.json"])
 def test_no_name_beside_the_output_may_be_a_link(tmp_path, name):
-    made = bundles.project(tmp_path / "p")
-    registry.promote(made, bundles.train(made, rows=400))
+    made = bundles.with_champion(tmp_path / "p", rows=400)
     bundles.frame(50).write_csv(tmp_path / "in.csv")
     victims = tmp_path / "victims"
     victims.mkdir()

@@ -19,7 +19,7 @@ from package_name.engine.data import contract
 from package_name.engine.data.contract import Column, Contract
 from package_name.engine.errors import ProjectError
 from package_name.engine.features import encode
-from package_name.engine.model import families, registry
+from package_name.engine.model import families
 from package_name.engine.model.fitting import Data
 from package_name.engine.model.scorer import CategoricalFeature, FeatureSpec, NumericFeature
 from package_name.models import FITTERS
@@ -187,8 +187,7 @@ def test_no_query_holds_levels_of_a_personal_column() -> None:
 def test_the_model_is_chosen_before_the_test_rows_are_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = bundles.project(tmp_path)
-    registry.promote(made, bundles.train(made, rows=800))
+    made = bundles.with_champion(tmp_path, rows=800)
     agreed = contract.read(made.contract_path)
     rows = pl.read_parquet(made.path("data/processed/valid.parquet"))
     digest = storage.sha256(made.path("data/processed/valid.parquet"))

@@ -148,6 +148,13 @@ def train(
     return version
 
 
+def with_champion(root: Path, *, rows: int = 600) -> Project:
+    """Return a project with one version, which is in use."""
+    made = project(root)
+    registry.promote(made, train(made, rows=rows))
+    return made
+
+
 def labels(table: pl.DataFrame) -> np.ndarray:
     """Return the target as 0 and 1."""
     return table["y"].cast(pl.Int8).to_numpy()

@@ -5,6 +5,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -129,18 +130,20 @@ def _batch_rows_per_s(scorer: Scorer, encoded: NDArray[np.float32], golden: Gold
     """
     matrix = np.tile(encoded, (BATCH_ROWS // len(encoded) + 1, 1))
     scorer.predict(matrix)
+    taken = _seconds_a_row(len(matrix), lambda: scorer.predict(matrix))
+    if scorer.spec.words:
+        rows = list(map(scorer.read_row, golden.rows))
+        taken += _seconds_a_row(len(rows), lambda: scorer.encode_rows(rows, golden.history))
+    return 1 / taken
+
+
+def _seconds_a_row(rows: int, call: Callable[[], object]) -> float:
+    """Return what each of the rows of a call takes, called again and again."""
     start, count = time.perf_counter(), 0
     while (seconds := time.perf_counter() - start) < SECONDS:
-        scorer.predict(matrix)
-        count += len(matrix)
-    if not scorer.spec.words:
-        return count / seconds
-    rows = list(map(scorer.read_row, golden.rows))
-    start, read = time.perf_counter(), 0
-    while (reading := time.perf_counter() - start) < SECONDS:
-        scorer.encode_rows(rows, golden.history)
-        read += len(rows)
-    return 1 / (seconds / count + reading / read)
+        call()
+        count += rows
+    return seconds / count
 
 
 def _fresh_process(project: Project, mode: str) -> dict[str, Any]:

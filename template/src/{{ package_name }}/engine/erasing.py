@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import polars as pl
 
-from . import history, keys, progress, storage
+from . import history, keys, prediction_log, progress, storage
 from .data import contract as contracts
 from .data import forgotten, validation
 from .data.contract import Column, Contract
@@ -25,7 +25,7 @@ from .model import lineage, registry
 from .model.scorer import FeatureSpec
 from .settings import Project
 
-LOG, CERTIFICATES = "data/predictions", "reports/erased"
+LOG, CERTIFICATES = prediction_log.FOLDER, "reports/erased"
 OUT_OF_REACH = (
     "backups, and copies outside this folder",
     "images and bundles that were delivered",
@@ -361,7 +361,7 @@ def _unseen(project: Project, column: Column) -> list[str]:
 
 def _old_days(project: Project, before: dt.date) -> Iterator[Change]:
     """Yield the days of the prediction log that are over."""
-    for path in sorted(project.path(LOG).glob("????-??-??.jsonl")):
+    for path in prediction_log.days_of(project):
         if path.stem < before.isoformat():
             content, digest = storage.read_hashed(path)
             told = Erased(

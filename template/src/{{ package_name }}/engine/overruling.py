@@ -38,7 +38,7 @@ def run(project: Project, which: str, decision: str, reason: str, by: str) -> di
             raise ProjectError(f"{name} is empty: an overruled answer needs it")
     row = _named(agreed, which)
     found = _logged(project, row)
-    if found is None and any(project.path("data/predictions").glob("*.jsonl")):
+    if found is None and prediction_log.days_of(project):
         raise ProjectError(f"no logged answer is that of {which}: see data/predictions")
     version = (found or {}).get("version", scorer.version)
     facts: dict[str, Any] = {"version": version, **_kept(project, agreed, row)}
@@ -143,7 +143,7 @@ def _kept(project: Project, agreed: Contract, row: dict[str, Any]) -> dict[str, 
 def _logged(project: Project, row: dict[str, Any]) -> dict[str, Any] | None:
     """Return the newest logged answer of a row."""
     wanted = row.get("keys", {})
-    for path in sorted(project.path("data/predictions").glob("*.jsonl"), reverse=True):
+    for path in reversed(prediction_log.days_of(project)):
         line: dict[str, Any]
         for *_, line in reversed(list(audit.lines(path))):
             event = keys.EVENT_ID in row and line.get(keys.EVENT_ID) == row[keys.EVENT_ID]

@@ -21,6 +21,7 @@ from .model.output import fields
 from .model.scorer import Scorer
 from .settings import Project
 
+FOLDER = "data/predictions"
 Names = tuple[str, ...]
 
 
@@ -29,7 +30,7 @@ def read(project: Project, scorer: Scorer, days: int | None) -> tuple[list[Any],
 
     A row that was logged twice, because a caller sent its event id again, is there once.
     """
-    files = sorted(project.path("data/predictions").glob("????-??-??.jsonl"))
+    files = days_of(project)
     if not files:
         return [], ""
     last = dt.date.fromisoformat(files[-1].stem)
@@ -55,6 +56,11 @@ def read(project: Project, scorer: Scorer, days: int | None) -> tuple[list[Any],
     return [row for row in rows.values() if row.version == scorer.version], f"{first} to {last}"
 
 
+def days_of(project: Project) -> list[Path]:
+    """Return the files of the log, one a day, the first day first."""
+    return sorted(project.path(FOLDER).glob("????-??-??.jsonl"))
+
+
 def labelled(
     project: Project, agreed: Contract, rows: Sequence[Any], path: Path
 ) -> NDArray[np.float64]:
@@ -65,9 +71,7 @@ def labelled(
     """
     table = ingest.read_table(path, project.config.data.encoding)
     by = _joined_by(agreed, table, path)
-    outcome = validation.labels(agreed, table)
-    names = _names(agreed, table, by, hidden=True)
-    places = _places(agreed, outcome, names, f"{path.name}: two rows of one {' and '.join(by)}")
+    outcome, places = _places(agreed, table, by, path, hidden=True)
     y = targets.outcome(outcome, agreed.target).cast(pl.Float64).to_list()
     known = {name: y[place] for name, place in places.items()}
     labels = [known.get(_of(row, by), float("nan")) for row in rows]
@@ -90,9 +94,7 @@ def with_labels(project: Project, agreed: Contract, rows: pl.DataFrame, path: Pa
         raise ProjectError(
             f"{path.name} names rows by {' and '.join(by)}, and the table has no {missing[0]}"
         )
-    outcome = validation.labels(agreed, table)
-    names = _names(agreed, table, by, hidden=False)
-    known = _places(agreed, outcome, names, f"{path.name}: two rows of one {' and '.join(by)}")
+    outcome, known = _places(agreed, table, by, path, hidden=False)
     asked = _names(agreed, rows, by, hidden=False)
     places = [known.get(name) if name else None for name in asked]
     met = pl.Series([place is not None for place in places], dtype=pl.Boolean)
@@ -106,15 +108,20 @@ def with_labels(project: Project, agreed: Contract, rows: pl.DataFrame, path: Pa
 
 
 def _places(
-    agreed: Contract, labels: pl.DataFrame, names: Sequence[Names | None], twice: str
-) -> dict[Names, int]:
-    """Return where the label of each named row stands; ProjectError where one has two."""
+    agreed: Contract, table: pl.DataFrame, by: Names, path: Path, *, hidden: bool
+) -> tuple[pl.DataFrame, dict[Names, int]]:
+    """Return labels, and where that of each named row stands; ProjectError where one has two."""
+    labels = validation.labels(agreed, table)
+    names = _names(agreed, table, by, hidden=hidden)
     y = targets.outcome(labels, agreed.target).to_list()
     known: dict[Names, int] = {}
     for place, (name, label) in enumerate(zip(names, y, strict=True)):
         if name is not None and label is not None and y[known.setdefault(name, place)] != label:
-            raise ProjectError(f"{twice} have different labels: keep the one that holds")
-    return known
+            raise ProjectError(
+                f"{path.name}: two rows of one {' and '.join(by)} have different labels: keep the "
+                "one that holds"
+            )
+    return labels, known
 
 
 def _joined_by(

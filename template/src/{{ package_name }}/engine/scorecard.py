@@ -49,9 +49,9 @@ def judge(project: Project, folder: Path, scorer: Scorer, x: NDArray[np.float32]
         for name, measured in models.items()
         if limit is None or sign * measured["quality"] >= sign * limit
     }
-    points = _points(able or models, sign, twice, project.plan.ratings)
+    rated = {n: one for n, one in project.plan.ratings.items() if n in (able or models)}
+    points = _points(able or models, sign, twice, rated)
     trained = storage.read_json(folder / "training.json", dict[str, Any])
-    rated = {name: one for name, one in project.plan.ratings.items() if name in points}
     card = {"twice": list(twice), "measured": models, "points": points}
     card["rated"] = msgspec.to_builtins(rated)
     return card | _told(points, tested["champion"]["name"], trained.get("selection", {}))
@@ -114,8 +114,8 @@ def _points(
         for name, value in values.items():
             place = (value - low) / (high - low) if high > low else 1.0
             points[name][criterion] = place if more or high == low else 1 - place
-    for name in {*ratings} & {*points}:
-        points[name]["maintainability"] = (ratings[name].maintainability - 1) / 4
+    for name, rating in ratings.items():
+        points[name]["maintainability"] = (rating.maintainability - 1) / 4
     weights = {criterion: 2 if criterion in twice else 1 for criterion in CRITERIA}
     for given in points.values():
         total = sum(weights[criterion] * given[criterion] for criterion in CRITERIA)

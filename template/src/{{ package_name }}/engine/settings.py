@@ -452,26 +452,14 @@ class Project:
         overrides = self.path("plan/overrides.yaml")
         if overrides.exists():
             content = load_yaml(overrides)
-            waived = content.pop("waivers", None) or {}
             where = f"{overrides}: waivers"
-            plan.waivers = {
-                name: convert(item, Waiver, f"{where}: {name}", WAIVER)
-                for name, item in convert(waived, dict[str, Any], where, WAIVER).items()
-            }
+            plan.waivers = _named(content.pop("waivers", None), Waiver, where, WAIVER)
             if foreign := sorted(set(plan.waivers) - set(plan.blocks)):
                 need = "name the block that a finding is of, such as EVAL-03"
                 raise ProjectError(f"{where}: no block {foreign[0]} in PLAN.md: {need}")
             where = f"{overrides}: ratings"
-            plan.ratings = {
-                name: convert(item, Rating, f"{where}: {name}", RATING)
-                for name, item in convert(
-                    content.pop("ratings", None) or {}, dict[str, Any], where, RATING
-                ).items()
-            }
-            plan.overrides = {
-                name: convert(item, Override, f"{overrides}: {name}", MEND)
-                for name, item in content.items()
-            }
+            plan.ratings = _named(content.pop("ratings", None), Rating, where, RATING)
+            plan.overrides = _named(content, Override, str(overrides), MEND)
             unknown = sorted(set(plan.overrides) - set(plan.decisions))
             if unknown:
                 known = ", ".join(plan.decisions)
@@ -489,6 +477,12 @@ class Project:
     def contract_path(self) -> Path:
         """The data contract in use."""
         return self.path(self.config.data.contract)
+
+
+def _named(content: Any, type: type[T], where: str, mend: str) -> dict[str, T]:
+    """Turn a mapping of names to parsed YAML into values of `type`; nothing is an empty one."""
+    items = convert(content or {}, dict[str, Any], where, mend)
+    return {name: convert(item, type, f"{where}: {name}", mend) for name, item in items.items()}
 
 
 def _refused(plan: Plan, identifier: str, override: Override) -> str:

@@ -31,6 +31,7 @@ from .blocks import (
     same,
     survey,
 )
+from .compared import report
 from .gates import Finding
 from .signing import self_approved, shown, signers, stale
 
@@ -152,9 +153,8 @@ def status(project: Project, as_json: bool) -> None:
     """Print the counts; as JSON also what the team's own figures say of weeks and money."""
     rows = counts(project)
     if as_json:
-        path = project.path("reports/progress.json")
-        report = storage.read_json(path, dict[str, Any]) if path.exists() else {}
-        work = {name: report[name] for name in ("schedule", "money") if name in report}
+        told = report(project, "progress")
+        work = {name: told[name] for name in ("schedule", "money") if name in told}
         typer.echo(msgspec.json.encode({"gates": rows, **work}).decode())
         return
     table = Table("gate", *COLUMNS)
@@ -315,8 +315,7 @@ def _kept(project: Project) -> Iterator[Finding]:
     plan = project.plan
     identifier = "DATA-04" if "DATA-04" in plan.blocks else "PRIV-01"
     months = int(plan.answers.get("retention_months") or 0)
-    path = project.path("reports/data_quality.json")
-    quality = storage.read_json(path, dict[str, Any]) if path.exists() else {}
+    quality = report(project, "data_quality")
     days = [file.stem for file in project.path("data/predictions").glob("????-??-??.jsonl")]
     days += [quality["oldest"]] if quality.get("oldest") and not quality.get("made_up") else []
     oldest = min(filter(None, map(read_date, days)), default=None)
@@ -326,8 +325,7 @@ def _kept(project: Project) -> Iterator[Finding]:
             "`ml retain` deletes them"
         )
         yield Finding("warning", identifier, message)
-    registry = project.path("models/registry.json")
-    champion = storage.read_json(registry)["champion"] if registry.exists() else None
+    champion = _champion(project)
     for path in sorted(project.path("reports/erased").glob("forget-*.json")):
         found = storage.read_json(path, _Certificate)
         if champion in [m.version for m in found.models if m.trained_on_them == "yes"]:
@@ -341,17 +339,19 @@ def _kept(project: Project) -> Iterator[Finding]:
 
 def _in_use(project: Project) -> Iterator[Finding]:
     """Tell where the plan measures another version than the one in use, as after a rollback."""
-    paths = [project.path("models/registry.json"), project.path("reports/metrics.json")]
-    if not all(path.exists() for path in paths):
-        return
-    registry, report = (storage.read_json(path, dict[str, Any]) for path in paths)
-    champion, told = registry.get("champion"), report.get("version")
-    if champion and told != champion and report.get("gate", {}).get("passed"):
+    champion, metrics = _champion(project), report(project, "metrics")
+    told = metrics.get("version")
+    if champion and told != champion and metrics.get("gate", {}).get("passed"):
         message = (
             f"tells of {told}, while {champion} is in use: `ml evaluate {champion}` and `ml plan "
             "sync` show that one"
         )
         yield Finding("warning", "EVAL-03", message)
+
+
+def _champion(project: Project) -> Any:
+    path = project.path("models/registry.json")
+    return storage.read_json(path, dict[str, Any]).get("champion") if path.exists() else None
 
 
 def _months(first: dt.date, last: dt.date) -> int:
@@ -390,10 +390,7 @@ def _settings(project: Project) -> Iterator[Finding]:
 
 def _outliers(project: Project) -> Iterator[Finding]:
     """Tell of far values that reach a model which adds columns up or measures distances."""
-    reports = (project.path(f"reports/{name}.json") for name in ("training", "profile"))
-    trained, profile = (
-        storage.read_json(path, dict[str, Any]) if path.exists() else {} for path in reports
-    )
+    trained, profile = report(project, "training"), report(project, "profile")
     if profile.get("made_up"):
         return
     target = profile.get("target", {})
@@ -427,9 +424,7 @@ def _outliers(project: Project) -> Iterator[Finding]:
 
 def _ratings(project: Project) -> Iterator[Finding]:
     """Tell of ratings without a reason, and of models that no training knows."""
-    path = project.path("reports/training.json")
-    trained = storage.read_json(path, dict[str, Any]) if path.exists() else {}
-    known = trained.get("candidates", {})
+    known = report(project, "training").get("candidates", {})
     for name, rating in project.plan.ratings.items():
         if nothing(rating.reason):
             yield Finding("error", "MOD-06", f"the rating of {name} has no reason: say why")
@@ -487,16 +482,14 @@ def _decisions(project: Project, due: set[str]) -> Iterator[Finding]:
         message = f"the laws were last looked up in {plan.laws_checked}: update the template"
         yield Finding("warning", "REG-01" if "REG-01" in plan.blocks else "PRIV-01", message)
     outputs = {decision.output: identifier for identifier, decision in plan.decisions.items()}
-    for report, identifier in MADE_WITH.items():
-        path = project.path(f"reports/{report}.json")
-        made = storage.read_json(path, dict[str, Any]) if path.exists() else {}
-        used = made.get("plan", {})
+    for made, identifier in MADE_WITH.items():
+        used = report(project, made).get("plan", {})
         for name, value in plan.changed(used).items():
             place = outputs.get(name, identifier)
             said = plan.decisions[place].said if name in outputs else _fact
             named = name if name in plan.answers else name.replace("_", " ")
             was = "nothing" if used[name] is None else said(used[name])
-            message = f"{named} is {said(value)}, but reports/{report}.json used {was}"
+            message = f"{named} is {said(value)}, but reports/{made}.json used {was}"
             yield Finding("error", place, f"{message}: run `ml run`")
 
 
@@ -543,14 +536,8 @@ def _claimed(project: Project, parts: Parts) -> set[str]:
         if all(part and not part.open for part in found)
         or any(part and part.attributes.get("status") == "approved" for part in found)
     }
-    used, judged = (
-        storage.read_json(path, dict[str, Any]).get(name) if path.exists() else None
-        for path, name in (
-            (project.path("models/registry.json"), "champion"),
-            (project.path("reports/metrics.json"), "version"),
-        )
-    )
-    if used is not None and used == judged:
+    used = _champion(project)
+    if used is not None and used == report(project, "metrics").get("version"):
         claimed.add(plan.blocks["EVAL-03"].gate)
     return {identifier for identifier, block in plan.blocks.items() if block.gate in claimed}
 

@@ -60,9 +60,6 @@ class Contradiction(NamedTuple):
     closes: bool = False
 
 
-LOSS = "is a loss"  # without a doubt, as its whole interval lies below 0
-
-
 def loss(worth: Report) -> str:
     """Say that the measured value a year may be zero or a loss, "" when its interval lies above 0.
 
@@ -70,10 +67,13 @@ def loss(worth: Report) -> str:
     """
     if all((worth[name] or 0) > 0 for name in ("value", "low")):
         return ""
-    high = worth["high"]
-    is_sure = high is not None and high < 0
-    doubt = LOSS if is_sure else "may be zero or a loss"
+    doubt = "is a loss" if is_sure_loss(worth) else "may be zero or a loss"
     return f"the measured value a year {doubt}: {interval(worth)}"
+
+
+def is_sure_loss(worth: Report, below: float = 0) -> bool:
+    """Whether the whole interval of a value a year lies below an amount."""
+    return worth["high"] is not None and bool(worth["high"] < below)
 
 
 def losses(business: Report) -> list[str]:
@@ -86,7 +86,7 @@ def losses(business: Report) -> list[str]:
         if said := loss(against):
             policy = f"{business['currency']} against {against['policy']!r}"
             mend = "check the costs of the plan"
-            mend += "" if LOSS in said else ", or bring more test rows"
+            mend += "" if is_sure_loss(against) else ", or bring more test rows"
             found.setdefault(policy, f"{said} {policy}; {mend}")
     return list(found.values())
 
@@ -285,7 +285,7 @@ class Compared(ABC):
 
     def _of_the_value(self) -> Iterator[Contradiction]:
         worth = self.worth
-        if worth and worth["high"] is not None and worth["high"] < self.hoped:
+        if worth and is_sure_loss(worth, self.hoped):
             message = f"{number(self.hoped)} {self.currency} a year are planned, measured are "
             message += f"{interval(worth)} {self.currency}"
             yield Contradiction("ev.value", "VAL-02", message)
@@ -298,8 +298,8 @@ class Compared(ABC):
         if worth and even is not None and worth["value"] < 12 * even:
             message = f"{number(worth['value'])} {self.currency} a year were measured, below "
             message += f"{number(12 * even)} {self.currency}: "
-            sure = worth["high"] is not None and worth["high"] < 12 * even
             message += "the net present value is negative"
+            sure = is_sure_loss(worth, 12 * even)
             yield Contradiction("ev.break_even", "VAL-01", message, closes=sure)
         yield from self._of_the_use()
 

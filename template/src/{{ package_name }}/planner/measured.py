@@ -23,6 +23,7 @@ from .blocks import (
     same,
 )
 from .compared import DRIFT, OF_TEST_SET, REPORTS, interval, more
+from .compared import report as of_run
 
 Report = dict[str, Any]
 # Where a measurement comes from stands hidden behind it, in a table with the id of its block.
@@ -195,8 +196,7 @@ def _evidence(project: Project) -> dict[str, list[str]]:
     names = [name for name in REPORTS if name != "progress"]  # people's, in every clone
     if not any(project.path(f"reports/{name}.json").exists() for name in names):
         return {}
-    path = project.path("reports/metrics.json")
-    run = (storage.read_json(path, Report).get("run") if path.exists() else None) or "none"
+    run = of_run(project, "metrics").get("run") or "none"
     return {"VERDICT": _seal([*evidence.lines(project), f"<!-- run {run} -->"])}
 
 

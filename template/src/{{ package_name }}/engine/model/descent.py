@@ -1,15 +1,20 @@
 """What networks are learnt by: the losses of their goals, and Adam's steps."""
 
 import math
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import progress, threads
+
+T = TypeVar("T")
 Loss = Literal["classes", "yes", "number"]
 Single = NDArray[np.float32]
 
+PARTS = 3  # networks, each trained without the rows of one part
 FIRST, SECOND, TINY = 0.9, 0.999, 1e-8  # of Adam (Kingma and Ba 2015)
 
 
@@ -47,6 +52,30 @@ def loss_of(goals: NDArray[np.float64]) -> Loss:
     if not np.isin(goals, (0.0, 1.0)).all():
         return "number"
     return "classes" if goals.shape[1] > 1 and (goals.sum(axis=1) == 1).all() else "yes"
+
+
+def of_parts(
+    doing: str,
+    epochs: int,
+    part: NDArray[np.int64],
+    goals: NDArray[np.float64],
+    learnt: Callable[[int, NDArray[np.bool_], Aim, Callable[[], None]], T],
+) -> list[T]:
+    """Return a network for each part of rows, which has learnt for `epochs` epochs of the others.
+
+    `learnt` gets its number, which rows are its own, what it is to say and what counts an epoch.
+    """
+    loss, done = loss_of(goals), iter(range(1, PARTS * epochs + 1))
+
+    def tell() -> None:
+        progress.tell(doing, next(done), PARTS * epochs)
+
+    def one(number: int) -> T:
+        others = part != number
+        return learnt(number, others, aim(goals[others], loss), tell)
+
+    with ThreadPoolExecutor(min(PARTS, threads.workers(0))) as pool:
+        return list(pool.map(one, range(PARTS)))
 
 
 class Adam:

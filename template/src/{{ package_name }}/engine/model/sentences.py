@@ -48,81 +48,92 @@ def prepared(text: str) -> str:
     return privacy.masked(unicodedata.normalize("NFKC", text))
 
 
-class Average:
+class _Reading:
+    """How a text becomes the first `most` of its tokens, and what a bundle holds of that."""
+
+    def __init__(self, tokens: Known, width: int, most: int) -> None:
+        self.tokens, self.width, self.most = tokens, width, most
+
+    def cut(self, text: str) -> list[int]:
+        """Return the numbers of a text's tokens."""
+        return self.tokens.cut(prepared(text)[: self.most * SIGNS_A_TOKEN])
+
+    def stored(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that a bundle holds of it."""
+        lines = np.frombuffer(msgspec.json.encode(self.tokens), dtype=np.uint8)
+        return {"tokens": lines, "most": np.array(self.most)}
+
+
+class Average(_Reading):
     """The mean of the vectors that a table has for the tokens of a text."""
 
     def __init__(self, tokens: Known, table: NDArray[Any], most: int) -> None:
-        self.tokens, self.table, self.most = tokens, table, most
-        self.width = int(table.shape[1])
+        super().__init__(tokens, int(table.shape[1]), most)
+        self.table = table
 
     def vector(self, text: str) -> Single | None:
         """Return the vector of a text, None without a known token."""
-        tokens = self.tokens
-        found = tokens.cut(prepared(text)[: self.most * SIGNS_A_TOKEN])
-        found = [number for number in found if number != tokens.unknown][: self.most]
+        found = [number for number in self.cut(text) if number != self.tokens.unknown][: self.most]
         return of_length_one(self.table[found].astype(np.float32).mean(axis=0)) if found else None
 
     def stored(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that a bundle holds of it."""
-        return {"table": self.table, **_about(self.tokens, self.most)}
+        return super().stored() | {"table": self.table}
 
 
-class Network:
-    """A graph from the numbers of tokens, int64 [1, tokens], to a vector, float32 [1, width]."""
+class _Graphs(_Reading):
+    """Graphs by their names, the first from the numbers of tokens, int64 [1, tokens]."""
 
-    def __init__(self, tokens: Known, graph: bytes, width: int, most: int) -> None:
-        self.tokens, self.graph, self.width, self.most = tokens, graph, width, most
-        self._session = session(graph)
+    def __init__(self, tokens: Known, graphs: dict[str, bytes], width: int, most: int) -> None:
+        super().__init__(tokens, width, most)
+        self.graphs = graphs
+        self._sessions = {name: session(graph) for name, graph in graphs.items()}
 
-    def vector(self, text: str) -> Single | None:
-        """Return the vector of a text, None without a token."""
-        row = numbered(self.tokens, text, self.most)
-        return (
-            None if row is None else of_length_one(self._session.run(None, {"tokens": row})[0][0])
-        )
+    def run(self, name: str, text: str) -> Single | None:
+        """Return what a graph makes of the tokens of a text, None without a token."""
+        tokens = self.tokens
+        found = self.cut(text)[: self.most - len(tokens.before) - len(tokens.behind)]
+        row = np.array([[*tokens.before, *found, *tokens.behind]], dtype=np.int64)
+        return np.asarray(self._sessions[name].run(None, {"tokens": row})[0]) if found else None
 
     def stored(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that a bundle holds of it."""
-        graph = np.frombuffer(self.graph, dtype=np.uint8)
-        return {"graph": graph, "width": np.array(self.width), **_about(self.tokens, self.most)}
+        graphs = {name: np.frombuffer(graph, dtype=np.uint8) for name, graph in self.graphs.items()}
+        return super().stored() | {"width": np.array(self.width)} | graphs
 
 
-class Tuned:
+class Network(_Graphs):
+    """A graph from the numbers of tokens to a vector, float32 [1, width]."""
+
+    def __init__(self, tokens: Known, graph: bytes, width: int, most: int) -> None:
+        super().__init__(tokens, {"graph": graph}, width, most)
+
+    def vector(self, text: str) -> Single | None:
+        """Return the vector of a text, None without a token."""
+        return None if (said := self.run("graph", text)) is None else of_length_one(said[0])
+
+
+class Tuned(_Graphs):
     """Two graphs: from the numbers of tokens to what frozen layers say, and from that to goals.
 
     The first gives float32 [1, tokens, width of a layer], the second float32 [1, width].
     """
 
     def __init__(self, tokens: Known, graphs: tuple[bytes, bytes], width: int, most: int) -> None:
-        self.tokens, self.graphs, self.width, self.most = tokens, graphs, width, most
-        self._below, self._above = map(session, graphs)
+        below, above = graphs
+        super().__init__(tokens, {"below": below, "above": above}, width, most)
 
     def seen(self, text: str) -> Single | None:
         """Return what the frozen layers say of a text, None without a token."""
-        row = numbered(self.tokens, text, self.most)
-        return None if row is None else np.asarray(self._below.run(None, {"tokens": row})[0])
+        return self.run("below", text)
 
     def said(self, seen: Single) -> Single:
         """Return the number of each goal, shape (width,)."""
-        return np.asarray(self._above.run(None, {"seen": seen})[0][0])
+        return np.asarray(self._sessions["above"].run(None, {"seen": seen})[0][0])
 
     def vector(self, text: str) -> Single | None:
         """Return the number of each goal, None without a token."""
         return None if (seen := self.seen(text)) is None else self.said(seen)
-
-    def stored(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays that a bundle holds of it."""
-        below, above = (np.frombuffer(graph, dtype=np.uint8) for graph in self.graphs)
-        about = {"width": np.array(self.width), **_about(self.tokens, self.most)}
-        return {"below": below, "above": above, **about}
-
-
-def numbered(tokens: Known, text: str, most: int) -> NDArray[np.int64] | None:
-    """Return the numbers of a text's tokens, shape (1, at most `most`), None without a token."""
-    room = most - len(tokens.before) - len(tokens.behind)
-    found = tokens.cut(prepared(text)[: most * SIGNS_A_TOKEN])[:room]
-    row = [*tokens.before, *found, *tokens.behind]
-    return np.array([row], dtype=np.int64) if found else None
 
 
 class Meaning(Weighed):
@@ -201,13 +212,8 @@ def _encoder(arrays: Any, name: str) -> Encoder:
     most = int(arrays[f"{name}most"])
     if f"{name}table" in arrays:
         return Average(tokens, arrays[f"{name}table"], most)
+    width = int(arrays[f"{name}width"])
     if f"{name}above" in arrays:
         graphs = arrays[f"{name}below"].tobytes(), arrays[f"{name}above"].tobytes()
-        return Tuned(tokens, graphs, int(arrays[f"{name}width"]), most)
-    graph = arrays[f"{name}graph"].tobytes()
-    return Network(tokens, graph, int(arrays[f"{name}width"]), most)
-
-
-def _about(tokens: Known, most: int) -> dict[str, NDArray[Any]]:
-    lines = np.frombuffer(msgspec.json.encode(tokens), dtype=np.uint8)
-    return {"tokens": lines, "most": np.array(most)}
+        return Tuned(tokens, graphs, width, most)
+    return Network(tokens, arrays[f"{name}graph"].tobytes(), width, most)

@@ -4,7 +4,7 @@ numpy trains them (`attention`), so that no library has to be installed; onnxrun
 training as in a service (`sentences.Tuned`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .. import progress, threads
 from . import attention, pretrained
 from .attention import Kind, Net
-from .descent import aim, loss_of
+from .descent import PARTS, Aim, aim, loss_of, of_parts
 from .embeddings import OfVectors
 from .operators import Floats, Learnt, Rows
 from .pretrained import Bert
@@ -25,7 +25,6 @@ from .sentences import Meaning, Tuned, is_nothing
 from .texts import Reader
 from .weighed import Parts, Single
 
-PARTS = 3  # nets, each trained without the texts of one part
 LEAST_TEXTS, MOST_TEXTS = 30, 20_000  # that differ and are trained on
 Codes = NDArray[np.int64]
 Asked = tuple[Bert, int, int, int]  # layers that are trained, epochs, the seed
@@ -60,12 +59,9 @@ class TunedSentences(OfVectors, frozen=True, kw_only=True):
         nets, _, middle = self._trained(columns, levels, rows)
         reader = self._reader(nets, middle)
         table = np.full((len(levels) + 1, len(middle)), np.nan)
+        _fill(table, range(len(levels)), levels, self._seen(levels), reader)
         encoder: Any = reader.encoder
-        for place, (level, known) in enumerate(zip(levels, self._seen(levels), strict=True)):
-            if not is_nothing(level):
-                seen = encoder.seen(level) if known is None else known
-                table[place] = reader.weighed(None if seen is None else encoder.said(seen))
-        below, above = (np.frombuffer(graph, dtype=np.uint8) for graph in encoder.graphs)
+        below, above = (np.frombuffer(each, dtype=np.uint8) for each in encoder.graphs.values())
         return {"table": table, "below": below, "above": above, "middle": middle}
 
     def training(self, columns: Floats, levels: tuple[str, ...], rows: Rows) -> Floats:
@@ -74,27 +70,18 @@ class TunedSentences(OfVectors, frozen=True, kw_only=True):
         codes, known = columns[:, 0].astype(np.int64), self._seen(levels)
         table = np.full((len(levels) + 1, len(middle)), np.nan)
         for number, net in enumerate(nets):
-            reader = self._reader([net], middle)
-            encoder: Any = reader.encoder
-            for place in np.unique(codes[part[codes] == number]).tolist():
-                if place < len(levels) and not is_nothing(levels[place]):
-                    seen = known[place] if known[place] is not None else encoder.seen(levels[place])
-                    table[place] = reader.weighed(None if seen is None else encoder.said(seen))
+            own = np.unique(codes[part[codes] == number]).tolist()
+            _fill(table, own, levels, known, self._reader([net], middle))
         return np.asarray(table[codes])
 
     def words(self, learnt: Learnt) -> Reader:
         """Return what a bundle holds of it."""
-        bert, origin = self.opened()
         graphs = learnt["below"].tobytes(), learnt["above"].tobytes()
-        middle = learnt["middle"]
-        encoder = Tuned(bert.tokens, graphs, len(middle), bert.most)
-        return Meaning(encoder, Parts(middle, np.eye(len(middle)), middle), origin)
+        return _meaning(self.opened(), graphs, learnt["middle"])
 
     def _reader(self, nets: list[Net], middle: Floats) -> Meaning:
-        bert, _ = self.opened()
-        graphs = _below(bert, self.layers), bert.above(nets)
-        encoder = Tuned(bert.tokens, graphs, len(middle), bert.most)
-        return Meaning(encoder, Parts(middle, np.eye(len(middle)), middle))
+        bert, origin = self.opened()
+        return _meaning((bert, origin), (_below(bert, self.layers), bert.above(nets)), middle)
 
     def _seen(self, levels: tuple[str, ...]) -> list[Single | None]:
         return _seen(levels, self.opened()[0], self.layers)
@@ -108,6 +95,29 @@ class TunedSentences(OfVectors, frozen=True, kw_only=True):
         goals = np.ascontiguousarray(rows.goals, dtype=np.float64)
         asked = (self.opened()[0], self.layers, self.epochs, rows.seed)
         return _trained(levels, codes.tobytes(), goals.tobytes(), asked)
+
+
+def _meaning(
+    opened: tuple[Bert, dict[str, str]], graphs: tuple[bytes, bytes], middle: Floats
+) -> Meaning:
+    bert, origin = opened
+    encoder = Tuned(bert.tokens, graphs, len(middle), bert.most)
+    return Meaning(encoder, Parts(middle, np.eye(len(middle)), middle), origin)
+
+
+def _fill(
+    table: Floats,
+    places: Iterable[int],
+    levels: tuple[str, ...],
+    known: Sequence[Single | None],
+    reader: Meaning,
+) -> None:
+    """Write the numbers of the texts at `places`; `known` is what frozen layers say of some."""
+    encoder: Any = reader.encoder
+    for place in places:
+        if place < len(levels) and not is_nothing(levels[place]):
+            seen = encoder.seen(levels[place]) if known[place] is None else known[place]
+            table[place] = reader.weighed(None if seen is None else encoder.said(seen))
 
 
 @lru_cache(maxsize=2)
@@ -154,19 +164,10 @@ def _trained(
     place = np.cumsum([each is not None for each in seen]) - 1
     part = np.random.default_rng(seed).permutation(len(levels) + 1) % PARTS
     kind = Kind(bert.heads, bert.act, bert.small, bert.by_first)
-    tell, loss = _told(PARTS * epochs), loss_of(goals)
 
-    def one(number: int) -> Net:
-        others = part[codes] != number
+    def one(number: int, others: NDArray[np.bool_], said: Aim, tell: Callable[[], None]) -> Net:
         net = (bert.top(layers), kind, epochs, seed + number)
-        return attention.learnt(known, place[codes[others]], aim(goals[others], loss), net, tell)
+        return attention.learnt(known, place[codes[others]], said, net, tell)
 
-    with ThreadPoolExecutor(min(PARTS, threads.workers(0))) as pool:
-        nets = list(pool.map(one, range(PARTS)))
-    return nets, part, attention.begun(aim(goals, loss))
-
-
-def _told(epochs: int) -> Callable[[], None]:
-    """Return what counts epochs of all nets."""
-    done = iter(range(1, epochs + 1))
-    return lambda: progress.tell("training layers", next(done), epochs)
+    nets = of_parts("training layers", epochs, part[codes], goals, one)
+    return nets, part, attention.begun(aim(goals, loss_of(goals)))

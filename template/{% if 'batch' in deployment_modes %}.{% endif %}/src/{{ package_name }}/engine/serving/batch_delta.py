@@ -43,17 +43,15 @@ def store(output: Path, address: str, report: dict[str, Any]) -> int:
     place = address if stores.is_remote(address) else str(Path(address).resolve())
     options = {"allow_http": str(stores.without_tls()).lower()} if place == address else None
     is_ours = delta.CommitProperties(app_transactions=[delta.Transaction(f"ml-score/{run}", 1)])
+    schema = _part(table, run, 0, 0).schema
     for _ in range(TRIES):
         try:
             if not delta.DeltaTable.is_deltatable(place, options):
-                schema = _part(table, run, 0, 0).schema
                 delta.DeltaTable.create(place, schema, mode="ignore", storage_options=options)
             found = delta.DeltaTable(place, storage_options=options)
             if found.transaction_version(f"ml-score/{run}") is None:
                 reader = driver("arro3.core", GROUP).RecordBatchReader
-                stream = reader.from_batches(
-                    _part(table, run, 0, 0).schema, _batches(table, run, rows)
-                )
+                stream = reader.from_batches(schema, _batches(table, run, rows))
                 # By the version that was looked at: one that another commits meanwhile is noticed.
                 delta.write_deltalake(found, stream, mode="append", commit_properties=is_ours)
             return rows

@@ -4,8 +4,7 @@ numpy trains it (`convolutions`), so that no library has to be installed; onnxru
 training as in a service (`sights`).
 """
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Annotated, ClassVar, NamedTuple
 
@@ -13,10 +12,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import progress, threads
 from . import convolutions
 from .convolutions import Change, Net, Plan
-from .descent import aim, loss_of
+from .descent import PARTS, Aim, of_parts
 from .looking import resized
 from .operators import Floats, Learnt, Rows
 from .patches import values
@@ -25,7 +23,6 @@ from .sights import Sight
 from .texts import Reader
 from .words import OfText
 
-PARTS = 3  # networks, each trained without the rows of one part
 LEAST_IMAGES = 30  # that differ, so that each part has some
 
 Codes = NDArray[np.int64]
@@ -73,23 +70,19 @@ class TrainedNetwork(OfText, frozen=True, kw_only=True):
         """Train on the images of rows; the table has the numbers of all images."""
         trained = self._trained(columns, levels, rows)
         sight = trained.sight(trained.nets)
-        table, images = np.full((len(levels) + 1, sight.width), np.nan), stacked(levels)
-        for place, level in enumerate(levels):
-            if level:
-                table[place] = sight.of(images[place])
+        table = np.full((len(levels) + 1, sight.width), np.nan)
+        _fill(table, range(len(levels)), levels, sight)
         graph = np.frombuffer(sight.graph, dtype=np.uint8)
         return {"table": table, "graph": graph, "side": np.array(sight.side)}
 
     def training(self, columns: Floats, levels: tuple[str, ...], rows: Rows) -> Floats:
         """Return numbers that hold no row's own target, shape (rows, goals)."""
         trained = self._trained(columns, levels, rows)
-        codes, images = columns[:, 0].astype(np.int64), stacked(levels)
+        codes = columns[:, 0].astype(np.int64)
         table = np.full((len(levels) + 1, len(trained.nets[0].layers[-1][1])), np.nan)
         for number, net in enumerate(trained.nets):
-            sight = trained.sight([net])
-            for place in np.unique(codes[trained.part[codes] == number]).tolist():
-                if place < len(levels) and levels[place]:
-                    table[place] = sight.of(images[place])
+            own = np.unique(codes[trained.part[codes] == number]).tolist()
+            _fill(table, own, levels, trained.sight([net]))
         return np.asarray(table[codes])
 
     def words(self, learnt: Learnt) -> Reader:
@@ -103,6 +96,14 @@ class TrainedNetwork(OfText, frozen=True, kw_only=True):
         plan = Plan(self.filters, self.epochs, self.augment, rows.seed)
         goals = np.ascontiguousarray(rows.goals, dtype=np.float64)
         return _trained(levels, codes.tobytes(), goals.tobytes(), plan, self.size)
+
+
+def _fill(table: Floats, places: Iterable[int], levels: tuple[str, ...], sight: Sight) -> None:
+    """Write the numbers of the images at `places`."""
+    images = stacked(levels)
+    for place in places:
+        if place < len(levels) and levels[place]:
+            table[place] = sight.of(images[place])
 
 
 @lru_cache(maxsize=2)
@@ -127,19 +128,10 @@ def _trained(
     for place in used:
         seen[place] = values(resized(images[place], size), channels)
     part = np.random.default_rng(plan.seed).integers(0, PARTS, len(levels) + 1)
-    tell, loss = _told(PARTS * plan.epochs), loss_of(goals)
 
-    def one(number: int) -> Net:
-        others = part[codes] != number
+    def one(number: int, others: NDArray[np.bool_], said: Aim, tell: Callable[[], None]) -> Net:
         own = plan._replace(seed=plan.seed + number)
-        return convolutions.learnt(seen[codes[others]], aim(goals[others], loss), own, tell)
+        return convolutions.learnt(seen[codes[others]], said, own, tell)
 
-    with ThreadPoolExecutor(min(PARTS, threads.workers(0))) as pool:
-        nets = list(pool.map(one, range(PARTS)))
+    nets = of_parts("training networks", plan.epochs, part[codes], goals, one)
     return Trained(nets, part, side, size, channels)
-
-
-def _told(epochs: int) -> Callable[[], None]:
-    """Return what counts epochs of all networks."""
-    done = iter(range(1, epochs + 1))
-    return lambda: progress.tell("training networks", next(done), epochs)
