@@ -11,10 +11,10 @@ import pytest
 from helpers import package
 
 package.forecasting()
-from forecasting_package import models  # noqa: E402
+from forecasting_package import features, models  # noqa: E402
 from forecasting_package.engine import backtest, beside, examples, history  # noqa: E402
 from forecasting_package.engine.data import contract as contracts  # noqa: E402
-from forecasting_package.engine.data import sample  # noqa: E402
+from forecasting_package.engine.data import drafting, sample  # noqa: E402
 from forecasting_package.engine.errors import ProjectError  # noqa: E402
 from forecasting_package.engine.model import graph, reach, scaled  # noqa: E402
 from forecasting_package.engine.model.fitting import Data  # noqa: E402
@@ -299,6 +299,31 @@ def test_rows_closer_than_a_step_are_refused(step: str, mend: str) -> None:
         examples.made(SimpleNamespace(facts=facts, config=SETTINGS), AGREED, rows)  # type: ignore[arg-type]
     told = str(error.value).replace("\u00a0", " ")
     assert told.endswith(mend) and f"rows a {step}" in told and "\n" not in told
+
+
+def test_a_number_that_names_a_series_is_drafted_as_text(tmp_path: Path) -> None:
+    rows = pl.concat([series([float(n % 7) for n in range(60)], shop) for shop in ("7", "012")])
+    for table in (rows.filter(pl.col("shop") == "7"), rows):
+        table.with_columns(pl.col("shop").cast(pl.Int64)).write_parquet(tmp_path / "rows.parquet")
+        draft = drafting.draft(tmp_path / "rows.parquet", "sold", entity="shop", time_column="day")
+        (tmp_path / "c.yaml").write_text(draft.text, encoding="utf-8")
+        agreed = contracts.read(tmp_path / "c.yaml")
+        assert agreed.entity is not None and agreed.entity.kind == "category"
+        features.context_columns(agreed, ("entity",))
+
+
+@pytest.mark.parametrize(("step", "other"), [("day", "week"), ("day", "month"), ("week", "month")])
+def test_rows_of_a_longer_step_are_refused(step: str, other: str) -> None:
+    facts = SimpleNamespace(forecast_step=step, forecast_horizon=2, label_delay_days=62)
+    project: Any = SimpleNamespace(facts=facts, config=SETTINGS)
+    rows = pl.concat([series([float(n % 7) for n in range(600)], shop) for shop in "ab"])
+    sparse = rows.filter(pl.int_range(pl.len()).hash(1) % 3 == 0)  # no longer step is theirs
+    assert examples.made(project, AGREED, sparse if step == "day" else rows[::7]).height
+    first = pl.col("day").dt.truncate({"week": "1w", "month": "1mo"}[other])
+    with pytest.raises(ProjectError) as error:
+        examples.made(project, AGREED, rows.filter(pl.col("day") == first))
+    assert f"a row a {other} by 'day'" in str(error.value)
+    assert f"--data forecast_step={other}`" in str(error.value)
 
 
 def test_no_monthly_example_knows_a_value_from_its_origin_on() -> None:

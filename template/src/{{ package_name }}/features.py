@@ -90,13 +90,12 @@ def context_columns(contract: Contract, context: Sequence[Context]) -> list[tupl
     for what in context:
         of = contract.entity if what == "entity" else contract.time
         if of is None:
-            raise ProjectError(f"normal_by is {what}, but no column of the contract says that")
+            raise ProjectError(f"models tell rows apart by {what}, and no column says that")
         needed = {"entity": "category", "hour": "timestamp"}.get(what, of.kind)
         if of.kind != needed:
-            raise ProjectError(
-                f"normal_by is {what}, but {of.name} is {of.kind}: the contract needs "
-                f"{'string' if what == 'entity' else 'timestamp'} there, or override MOD-05"
-            )
+            kind = "timestamp, or override MOD-05" if what == "hour" else "string"
+            told = f"models tell rows apart by {what}, but {of.name} is {of.kind}: the contract"
+            raise ProjectError(f"{told} needs logicalType {kind}")
         found.append((what, of))
     return found
 

@@ -272,6 +272,9 @@ def _draft(
     for name_used in (used := leaking_columns(definition)):
         columns[name_used].exclude("leakage", f"the definition of {target} uses it")
     whom = entity or _guess_entity(columns)
+    if whom and task.NAMES_ENTITY and columns[whom].kind == "integer":
+        named = Column(name=whom, kind="category", role="entity")
+        columns[whom].kind, columns[whom].values = named.kind, parse(frame[whom], named)
     time = time_column or _guess_time(columns, whom)
     for column in columns.values():
         _exclude_identifier(column)

@@ -35,6 +35,7 @@ def outputs(positive: str) -> tuple[Output, ...]:
 LABELS_NEEDED = True  # a row without its target teaches nothing
 FOLDS_ALIKE = True  # models of all folds mean the same by a score
 EXCLUSIVE = True  # a row has one of the levels, where there are any
+NAMES_ENTITY = False  # models may tell entities apart: a number that names one is read as text
 HAS_PAST = False  # rows know earlier targets of their own: other columns may be missing
 READS_COLUMNS = True  # of a row, beside who and when
 DATES_IN_PARTS = True  # year, month, day and weekday beside how long ago it was

@@ -41,6 +41,7 @@ NAMES = tuple(output.name for output in OUTPUTS)
 LABELS_NEEDED = False  # today's segments are compared with, and nothing is learnt from them
 FOLDS_ALIKE = False  # each fold numbers its segments anew
 EXCLUSIVE = True  # a row has one of the levels, where there are any
+NAMES_ENTITY = False  # models may tell entities apart: a number that names one is read as text
 HAS_PAST = False  # rows know earlier targets of their own: other columns may be missing
 READS_COLUMNS = True  # of a row, beside who and when
 DATES_IN_PARTS = False  # how long ago says it once; year and month would count it again

@@ -20,6 +20,7 @@ from .model.seasons import Lookback, Recent, Season, Smoothed, Winters
 from .settings import Project, refused
 
 CLOSER = 1.1  # rows for each step of a series, from which on they are of a shorter one
+FEW_STEPS, MANY_STEPS = 0.5, 0.9  # with a row, of the plan's and of a longer one that they are of
 MOST = 40_000  # examples that teach enough; more take time
 WARM_SEASONS = 4  # at the start of the table, which no origin has behind it
 YEAR = 364  # days: whole weeks, so that a Monday is held against a Monday
@@ -83,26 +84,31 @@ def summed_by(project: Project, agreed: Contract) -> tuple[str, ...]:
     return asked
 
 
-def _refuse_closer(
+def _refuse_other_step(
     project: Project, contract: Contract, frame: pl.DataFrame, times: Moments
 ) -> None:
-    """ProjectError where series have several rows in a step: hours, where steps are days."""
+    """ProjectError where series have several rows in a step, or one in each of a longer step."""
     assert contract.entity is not None and contract.time is not None
-    series = frame[contract.entity.name]
-
-    def rows_a_step(apart: rhythm.Rhythm) -> float:
-        steps = pl.DataFrame([series, pl.Series("step", apart.places(times))])
-        return frame.height / max(1, steps.n_unique())
-
-    if (rows := rows_a_step(rhythm.of(project))) <= CLOSER:
-        return
-    step = project.facts.forecast_step
-    fit = [name for name, apart in rhythm.RHYTHMS.items() if rows_a_step(apart) <= CLOSER]
-    other = f", or say `ml update --data forecast_step={fit[-1]}`" if fit else ""
-    raise ProjectError(
-        f"series have {number(rows, 3)} rows a {step} by {contract.time.name!r}, and a step of the "
-        f"plan is a {step}: bring one row a {step}, such as their sum{other}"
-    )
+    series = frame[contract.entity.name].alias("series")
+    rows, filled = {}, {}  # for each step that has some, and the share of steps that have some
+    for name, apart in rhythm.RHYTHMS.items():
+        steps = pl.DataFrame([series, pl.Series("step", apart.places(times))]).unique()
+        ends = steps.group_by("series").agg(pl.col("step").max() - pl.col("step").min() + 1)
+        rows[name] = frame.height / max(1, steps.height)
+        filled[name] = steps.height / max(1, ends["step"].sum())
+    step, by = project.facts.forecast_step, repr(contract.time.name)
+    fit = [name for name in rows if rows[name] <= CLOSER]
+    if rows[step] > CLOSER:
+        other = f", or say `ml update --data forecast_step={fit[-1]}`" if fit else ""
+        raise ProjectError(
+            f"series have {number(rows[step], 3)} rows a {step} by {by}, and a step of the plan is "
+            f"a {step}: bring one row a {step}, such as their sum{other}"
+        )
+    if filled[step] < FEW_STEPS and filled[fit[-1]] > MANY_STEPS:
+        raise ProjectError(
+            f"series have a row a {fit[-1]} by {by}, and a step of the plan is a {step}: say `ml "
+            f"update --data forecast_step={fit[-1]}`, or bring a row for each {step}"
+        )
 
 
 def made(project: Project, contract: Contract, frame: pl.DataFrame) -> pl.DataFrame:
@@ -115,7 +121,7 @@ def made(project: Project, contract: Contract, frame: pl.DataFrame) -> pl.DataFr
     assert contract.time is not None  # as `lookbacks` says
     step, ahead = rhythm.of(project), project.facts.forecast_horizon
     times = frame[contract.time.name].cast(pl.Datetime("us")).to_physical().to_numpy()
-    _refuse_closer(project, contract, frame, times)
+    _refuse_other_step(project, contract, frame, times)
     place = step.places(times)
     place = place - place.min()
     apart = max(1, -(-ahead * frame.height // MOST))

@@ -23,6 +23,7 @@ LENGTH = 10  # items of a ranking; a list shows as many of them as the plan says
 FOLDS_ALIKE = True  # models of all folds mean the same by a score
 EXCLUSIVE = True  # a row has one of the levels, where there are any
 LOOKS_BACK, FEW_ROWS = (100, 30), 100_000  # items of the history; of more rows the fewer
+NAMES_ENTITY = False  # models may tell entities apart: a number that names one is read as text
 HAS_PAST = True  # rows know earlier targets of their own: other columns may be missing
 READS_COLUMNS = False  # who and when tell the history, and nothing else is asked for
 DATES_IN_PARTS = True  # year, month, day and weekday beside how long ago it was
