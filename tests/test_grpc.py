@@ -3,10 +3,12 @@
 import asyncio
 import datetime as dt
 import json
+import os
 import re
 import shutil
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +24,7 @@ import polars as pl
 import pytest
 import yaml
 from google.rpc import error_details_pb2, status_pb2
-from helpers.rendering import ROOT, render, tree
+from helpers.rendering import ROOT, git, render, tree
 from helpers.running import Made
 from helpers.service import until
 from prometheus_client import generate_latest
@@ -306,6 +308,37 @@ def test_a_deadline_that_has_passed_is_not_scored(
         assert error.code() == wire.StatusCode.DEADLINE_EXCEEDED
         until(lambda: 'ml_requests_total{status="504"} 1.0' in running.metrics())
         assert running.service.open == 0
+
+
+def test_messages_that_break_callers_fail_the_check_of_a_pull_request(project: Project) -> None:
+    (workflow,) = (ROOT / "template").glob("*/.github/workflows/interface.yml")
+    steps = yaml.safe_load(workflow.read_text())["jobs"]["messages"]["steps"]
+    buf = Path(sys.executable).with_name("buf")
+    script = steps[-1]["run"].replace("uv run buf", str(buf))
+    path = project.path(proto.FILE)
+    before = path.read_text()
+
+    def said(text: str) -> str:
+        storage.write_text(path, text)
+        shutil.rmtree(project.path("before"), ignore_errors=True)
+        done = subprocess.run(
+            ["bash", "-e", "-c", script], cwd=project.root, env={**os.environ, "BASE": "main"},
+            check=False, capture_output=True, text=True,
+        )  # fmt: skip
+        return done.stdout + done.stderr if done.returncode else ""
+
+    git(project.root, "init", "--quiet")
+    assert said(before) == "", "the branch has no messages yet"
+    git(project.root, "add", proto.FILE)
+    git(project.root, "commit", "--quiet", "--message", "messages")
+    git(project.root, "update-ref", "refs/remotes/origin/main", "HEAD")
+    (calls,) = re.findall(r"  optional int64 calls = (\d+) .*\n", before)
+    line = re.compile(r"  optional int64 calls = .*\n")
+    assert said(before) == ""
+    assert said(line.sub(lambda m: m[0] + "  optional string more = 99;\n", before)) == ""
+    assert said(line.sub(f"  reserved {calls};\n", before)) == ""
+    assert "calls" in said(line.sub("", before))
+    assert "calls" in said(before.replace("optional int64 calls", "optional string calls"))
 
 
 # Switching, stopping, TLS

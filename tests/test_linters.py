@@ -10,6 +10,8 @@ import yaml
 from helpers.answers import HOSTILE
 from helpers.rendering import ROOT, render
 
+from package_name.planner import practice
+
 YAML_STYLE = """
 extends: default
 rules:
@@ -60,8 +62,15 @@ def test_workflow(project: Path) -> None:
     lint_workflow(project)
 
 
-def test_the_checks_on_gitlab_are_those_of_the_workflow(project: Path) -> None:
-    example = ROOT / "docs/examples/gitlab-ci.yml"
+def test_the_checks_on_gitlab_are_those_of_the_workflows(tmp_path: Path) -> None:
+    project = render(tmp_path / "p", deployment_modes=["grpc"])
+    lint_workflow(project)
+    there = render(tmp_path / "q", deployment_modes=["grpc"], code_host="gitlab")
+    assert not (there / ".github").exists() and not (project / ".gitlab-ci.yml").exists()
+    for host, folder in ("github", project), ("gitlab", there):
+        for what in "checks", "watched":
+            assert (folder / practice.HOSTS[host][what].partition(":")[0]).exists()
+    example = there / ".gitlab-ci.yml"
     lint(ROOT, "check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", str(example))
     lint(ROOT, "yamllint", "--strict", "--config-data", YAML_STYLE, str(example))
     workflow = yaml.safe_load((project / ".github/workflows/ci.yml").read_text())["jobs"]
@@ -76,6 +85,11 @@ def test_the_checks_on_gitlab_are_those_of_the_workflow(project: Path) -> None:
 
     def told(job: str) -> list[str]:
         return [line.partition(" || ")[0] for line in jobs[job]["script"]]
+
+    flow = yaml.safe_load((project / ".github/workflows/interface.yml").read_text())
+    shown, compared = flow["jobs"]["messages"]["steps"][-1]["run"].split("\n", 1)
+    assert jobs["interface"]["script"][1] == shown
+    assert jobs["interface"]["script"][2] == compared.replace("origin/$BASE", "FETCH_HEAD")
 
     for job in ("check", "gate", "weekly"):
         assert told(job) == said(job), job

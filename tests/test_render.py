@@ -153,6 +153,10 @@ def test_what_a_team_edits_is_small_and_the_readme_names_it(tmp_path: Path, task
     assert len(places) > 10 and all(there)
 
 
+def test_a_share_of_many_digits_has_a_default_that_is_taken(tmp_path: Path) -> None:
+    render(tmp_path / "project", pos_rate=0.3671875, today_caught=1.0)
+
+
 @pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.nightly)])
 def test_any_valid_answers(tmp_path: Path, count: int) -> None:
     @given(answers())
@@ -259,6 +263,7 @@ OTHER: dict[str, Any] = {
     "place_limit": "building",
     "runs_on": "azure",
     "hosting": "kubernetes",
+    "code_host": "gitlab",
     "availability": 0.99,
     "window_days": 28,
     "decision_mode": "automated",

@@ -42,7 +42,7 @@ HOSTILE_TEXTS = {
 CHOSEN: dict[str, dict[str, Any]] = {
     "default": {},
     "rest": {"deployment_modes": ["rest"]},
-    "batch": {"deployment_modes": ["batch"], "personal_data": False},
+    "batch": {"deployment_modes": ["batch"], "personal_data": False, "code_host": "gitlab"},
     "standard": {"plan_depth": "standard"},
     "regulated": {
         "plan_depth": "regulated",

@@ -108,6 +108,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "machine_price": st.floats(0, 10**4),
     "place_limit": st.sampled_from(["none", "country", "building", "offline"]),
     "hosting": st.sampled_from(["machine", "kubernetes"]),
+    "code_host": st.sampled_from(["github", "gitlab"]),
     "runs_on": st.sampled_from(["nothing", "own_servers", "aws", "azure", "gcp", "databricks"]),
     "batch_schedule": st.sampled_from(["0 5 * * *", "*/15 0-6,22 1 1,7 5", "59 23 31 12 7"]),
     "batch_deadline_hours": st.floats(0.1, 720),

@@ -15,7 +15,19 @@ from ..engine.formats import number
 from ..engine.settings import Project
 from .blocks import Parts, read, survey
 
-CI = ".github/workflows/ci.yml"
+# Where a host of code looks: at checks, at who owns what, at what it does about old packages.
+HOSTS = {
+    "github": {
+        "checks": ".github/workflows/ci.yml",
+        "owners": ".github/CODEOWNERS",
+        "watched": ".github/dependabot.yml",
+    },
+    "gitlab": {
+        "checks": ".gitlab-ci.yml",
+        "owners": ".gitlab/CODEOWNERS",
+        "watched": ".gitlab-ci.yml:uv audit",
+    },
+}
 # Up to which score each sentence holds, from the paper.
 MEANING = {
     0: "more of a research project than a system for production",
@@ -28,7 +40,10 @@ MEANING = {
 
 
 class Practice(NamedTuple):
-    """One test of the rubric; evidence is `path`, `path:key` of JSON, or `path:text` of a file."""
+    """One test of the rubric; evidence is `path`, `path:key` of JSON, or `path:text` of a file.
+
+    A name in braces is one of HOSTS.
+    """
 
     section: str
     asks: str
@@ -52,11 +67,13 @@ RUBRIC = [
     ),
     Practice("data", "each feature brings something", "reports/explain.json:global", "EVAL-03"),
     Practice("data", "no feature costs too much", "", "COST-01"),
-    Practice("data", "features keep to what policy allows", f"{CI}:ml contract check", "PRIV-02"),
+    Practice(
+        "data", "features keep to what policy allows", "{checks}:ml contract check", "PRIV-02"
+    ),
     Practice("data", "privacy is controlled", "reports/erased/*.json", "PRIV-01", personal=True),
     Practice("data", "a feature is added quickly", "reports/explain.json:made", "DATA-03"),
     Practice("data", "code of features is tested", "models/*/golden.json", "DATA-03"),
-    Practice("model", "every setting is reviewed", ".github/CODEOWNERS", "TEAM-01"),
+    Practice("model", "every setting is reviewed", "{owners}", "TEAM-01"),
     Practice("model", "measured gain is real gain", "reports/experiment.json", "EVAL-08"),
     Practice("model", "settings are tuned", "reports/tuning.json", "EVAL-03"),
     Practice("model", "what age does is known", "reports/retrain.json:checks", "MON-02"),
@@ -65,12 +82,12 @@ RUBRIC = [
     Practice("model", "groups of people are compared", "", "FAIR-01", personal=True),
     Practice("pipeline", "training can be repeated", "uv.lock", "EVAL-03"),
     Practice("pipeline", "the model has unit tests", "tests/model/test_*.py", "EVAL-03"),
-    Practice("pipeline", "the whole pipeline is tested", f"{CI}:ml run", "DEP-03"),
+    Practice("pipeline", "the whole pipeline is tested", "{checks}:ml run", "DEP-03"),
     Practice("pipeline", "a gate judges each model", "reports/metrics.json:gate", "EVAL-03"),
     Practice("pipeline", "one row can be followed", "reports/explain.json:global", "EVAL-03"),
     Practice("pipeline", "new models go live in stages", "", "DEP-03"),
     Practice("pipeline", "an earlier model may return", "models/registry.json:previous", "OPS-01"),
-    Practice("monitoring", "packages are watched", ".github/dependabot.yml", "SUP-01"),
+    Practice("monitoring", "packages are watched", "{watched}", "SUP-01"),
     Practice("monitoring", "inputs are watched", "reports/drift.json:features", "MON-02"),
     Practice("monitoring", "training and use agree", "models/*/golden.json", "DEP-03"),
     Practice("monitoring", "age is watched", "reports/retrain.json:checks", "MON-02"),
@@ -114,7 +131,8 @@ def text(found: dict[str, Any]) -> str:
 def _points(project: Project, parts: Parts, asked: Practice) -> tuple[float, str]:
     if asked.personal and not project.plan.answers["personal_data"]:
         return 1.0, "not needed, as no row is about a person"
-    path, made_up = _evidence(project.root, asked.evidence)
+    evidence = asked.evidence.format(**HOSTS[project.plan.answers["code_host"]])
+    path, made_up = _evidence(project.root, evidence)
     if path and not made_up:
         return 1.0, path
     if path:
@@ -123,7 +141,7 @@ def _points(project: Project, parts: Parts, asked: Practice) -> tuple[float, str
     if part is not None and not part.open:
         return 0.5, f"by hand, as {asked.block} says"
     block = asked.block if part is not None else ""
-    lacks = [_lacking(project.root, asked.evidence), block and f"{block} is open"]
+    lacks = [_lacking(project.root, evidence), block and f"{block} is open"]
     missing = " and ".join(filter(None, lacks))
     return 0.0, missing or "nothing here does it"
 

@@ -3,6 +3,7 @@
 import datetime as dt
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import msgspec
@@ -170,7 +171,7 @@ def critical_path(tasks: Mapping[str, Task], actual: Mapping[str, float] = {}) -
 def run(project: Project) -> dict[str, Any]:
     """Write what follows from the file; return reports/progress.json.
 
-    Beside it reports/schedule.md, and .github/CODEOWNERS unless that is somebody's own.
+    Beside it reports/schedule.md, and CODEOWNERS unless that is somebody's own.
     """
     progress = read(project)
     schedule = _schedule(progress) if progress.tasks else None
@@ -191,7 +192,7 @@ def run(project: Project) -> dict[str, Any]:
     lines = _page(project, progress, schedule) if schedule else []
     storage.write_text(project.path("reports/schedule.md"), "".join(f"{line}\n" for line in lines))
     if (owners := _codeowners(project, progress)) is not None:
-        storage.write_text(project.path(".github/CODEOWNERS"), owners)
+        storage.write_text(_owners_file(project), owners)
     return report
 
 
@@ -222,7 +223,8 @@ def check(project: Project) -> Iterator[tuple[str, str]]:
     for skill in sorted(named - asked):
         yield "TEAM-02", f"{FILE} names people for {skill}, which is no skill of TEAM-02"
     if _codeowners(project, progress) is not None:
-        yield "TEAM-02", ".github/CODEOWNERS does not follow the roles: run `ml plan sync`"
+        file = _owners_file(project).relative_to(project.root).as_posix()
+        yield "TEAM-02", f"{file} does not follow the roles: run `ml plan sync`"
 
 
 def unowned(project: Project) -> Iterator[tuple[str, str]]:
@@ -452,9 +454,14 @@ def _page(project: Project, progress: Progress, schedule: dict[str, Any]) -> lis
     return [*lines, *chart, "```"] if start else lines
 
 
+def _owners_file(project: Project) -> Path:
+    """Return where the host of the code looks for owners."""
+    return project.path(f".{project.plan.answers['code_host']}/CODEOWNERS")
+
+
 def _codeowners(project: Project, progress: Progress) -> str | None:
-    """Return what .github/CODEOWNERS should hold, or None when it does, or is somebody's own."""
-    path, lines = project.path(".github/CODEOWNERS"), []
+    """Return what CODEOWNERS should hold, or None when it does, or is somebody's own."""
+    path, lines = _owners_file(project), []
     folders = (project.root, *project.root.parents)
     top = next((folder for folder in folders if (folder / ".git").exists()), project.root)
     # Code hosts read paths from the top of the repository, and a blank as the end of a path.
