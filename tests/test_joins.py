@@ -131,6 +131,31 @@ def test_keys_of_other_types_and_names_meet_and_a_prefix_parts_names(project: Pr
     assert frame["charge"].to_list() == [str(row["charge"]) for row in ORDERS]
 
 
+def test_a_join_is_written_as_the_guide_writes_it(project: Project) -> None:
+    """In YAML 1.1 `on` is a word for true, also as the name of a field."""
+    write(project.root, "customers.csv", CUSTOMERS)
+    project = keep(project, JOIN)
+    text = project.contract_path.read_text(encoding="utf-8")
+    assert "'on':" in text
+    storage.write_text(project.contract_path, text.replace("'on':", "on:"))
+    assert ingest.run(Project(project.root))["joined"][0]["on"] == ["customer"]
+
+
+def test_each_table_writes_its_days_in_its_own_way(project: Project) -> None:
+    days = ("01.02.2026", "13.05.2026", "")
+    history = [{"customer": "001", "since": day, "plan": day} for day in days]
+    write(project.root, "plans.csv", history)
+    write(project.root, "orders.csv", ORDERS)
+    join = {"server": "plans", "on": ["customer"], "asOf": {"left": "at", "right": "since"}}
+    project = keep(project, join | {"maxUnmatched": 0.7})
+    ingest.run(project)
+    assert snapshot(project)["plan"].to_list() == ["01.02.2026", None, None] * 3
+    storage.write_text(project.path("plans.csv"), "customer,since,plan\n001,soon,a\n001,later,b\n")
+    for file in project.root.glob("data/raw/*.parquet"):
+        file.unlink()
+    assert "2 of 2 values of 'since' are no date or time" in refused(project)
+
+
 def test_a_key_that_is_not_unique_or_not_there_stops_the_load(project: Project) -> None:
     write(project.root, "customers.csv", [*CUSTOMERS, CUSTOMERS[0]])
     assert "1 rows repeat a key in it" in refused(keep(project, JOIN))

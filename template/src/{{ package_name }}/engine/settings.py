@@ -532,6 +532,9 @@ def load_yaml(path: Path, content: bytes | None = None) -> dict[str, Any]:
 
 class _Loader(LOADER):  # type: ignore[misc]
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        for key, _ in node.value:
+            if key.tag.endswith(":bool"):  # `on` of a join is a name, whatever YAML 1.1 says
+                key.tag = self.DEFAULT_SCALAR_TAG
         keys = Counter(str(key.value) for key, _ in node.value)
         for key in (key for key, times in keys.items() if times > 1):
             raise yaml.MarkedYAMLError(

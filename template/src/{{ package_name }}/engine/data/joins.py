@@ -16,7 +16,7 @@ from .. import progress
 from ..errors import ProjectError, told
 from ..formats import number, percent
 from ..settings import Project
-from . import consent, fetching, sources, validation
+from . import consent, fetching, inference, sources, validation
 from .contract import Column, Contract
 from .sources import Part, Share
 
@@ -150,6 +150,8 @@ def _joined(
         }
     ).with_row_index("_theirs")
     by = [f"_{place}" for place in range(len(key))]
+    if as_of:
+        _refuse_unread(join, other[as_of.right], right["_at"])
     whole = right.drop_nulls([*by, *(["_at"] if as_of else [])])
     _refuse_repeated(join, whole, [*by, *(["_at"] if as_of else [])], "in it")
     if join.cardinality == "1:1":
@@ -192,16 +194,27 @@ def _parsed(raw: pl.Series, ours: str, agreed: Contract | None, *, time: bool = 
     if known is None or known.kind not in kinds:
         kind: Any = "timestamp" if time else "category"
         known = Column(name=ours, kind=kind, role="excluded")
+    if known.kind in ("date", "timestamp") and (found := inference.infer(raw)):
+        # Each table writes its days in its own way, and a day of one may be a moment in the other.
+        kind = "timestamp" if time else known.kind
+        known = msgspec.structs.replace(known, kind=kind, formats=known.formats + found.formats)
     parsed = validation.parse(raw, known)
-    if time and known.kind == "date" and parsed.null_count() > raw.null_count():  # moments there
-        moments = validation.parse(raw, msgspec.structs.replace(known, kind="timestamp"))
-        return moments.cast(pl.Datetime("us"))
     return parsed.cast(pl.Datetime("us")) if time else parsed
 
 
 def _refuse_absent(join: Join, whose: str, frame: pl.DataFrame, names: Collection[str]) -> None:
     if absent := [name for name in names if name not in frame.columns]:
         raise ProjectError(f"joins: {join.server}: {whose} no column {absent[0]!r}")
+
+
+def _refuse_unread(join: Join, raw: pl.Series, read: pl.Series) -> None:
+    """ProjectError, without a value, when more times than may have no partner cannot be read."""
+    unread = int((read.is_null() & validation.without_words(raw).is_not_null()).sum())
+    if unread > join.max_unmatched * len(raw):
+        raise ProjectError(
+            f"joins: {join.server}: {number(unread)} of {number(len(raw))} values of {raw.name!r} "
+            "are no date or time: mend the table, or write them as 2026-01-31"
+        )
 
 
 def _refuse_repeated(join: Join, frame: pl.DataFrame, names: list[str], where: str) -> None:
