@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import helpers.bundles as small
-import msgspec
 import polars as pl
 import pytest
 import yaml
@@ -18,7 +17,6 @@ from package_name.engine import erasing, keys, storage
 from package_name.engine.data import forgotten, ingest, validation
 from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.model import lineage, registry
-from package_name.engine.model.scorer import Manifest
 from package_name.engine.settings import Project
 from package_name.planner import check
 
@@ -45,11 +43,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
         note=pl.lit("n"),
     )
     table.write_csv(tmp_path / "in.csv")
-    taken = ingest.run(made)
+    ingest.run(made)
     validation.run(made)
     valid = pl.read_parquet(made.path("data/processed/valid.parquet"))
     registry.promote(made, small.train(made, table=valid))
-    _trained_on(made, taken["sha256"])
     rejected = pl.DataFrame({"customer": [WHO, "x"], "_rules": [["a: type"], ["a: type"]]})
     validation.store(made, "data/quarantine/rejected.parquet", rejected)
     hashed = keys.logged(_customer(), WHO, keys.secret())
@@ -66,12 +63,6 @@ def _customer() -> Any:
     from package_name.engine.data.contract import Column
 
     return Column(name="customer", kind="category", role="entity", personal=True)
-
-
-def _trained_on(project: Project, digest: str) -> None:
-    path = project.path("models/v1/manifest.json")
-    manifest = storage.read_json(path, Manifest)
-    storage.write_json(path, msgspec.structs.replace(manifest, data_sha256=digest))
 
 
 def holding(project: Project, *texts: str) -> set[str]:
@@ -119,6 +110,21 @@ def test_a_person_is_gone_from_every_file_and_stays_out(project: Project) -> Non
         erasing.forget(project, WHO)
     told = [f.message for f in check.check(project) if f.id == "PRIV-01" and "v1" in f.message]
     assert len(told) == 1 and "`ml run` trains without them" in told[0]
+
+
+def test_a_version_of_rows_that_are_no_longer_used_learnt_from_them_too(project: Project) -> None:
+    """What `ml validate` keeps is of the last load alone; the snapshot tells what was before."""
+    (v1,) = lineage.trace(project)
+    assert v1.snapshot and v1.snapshot.source == "in.csv" and v1.snapshot_kept
+    assert v1.data_sha256 == storage.sha256(project.path(v1.snapshot.file))
+    table = pl.read_csv(project.path("in.csv"), infer_schema=False)
+    table.filter(pl.col("customer") != WHO).write_csv(project.path("in.csv"))
+    ingest.run(project)
+    validation.run(project)
+    for who in (WHO, "person 1"):  # the second finds what the first left of the snapshot
+        certificate, _ = erasing.forget(project, who)
+        assert [m.trained_on_them for m in certificate.models] == ["yes"], who
+    assert "20 rows of it erased since" in lineage.table(lineage.trace(project))
 
 
 def test_the_hash_of_the_log_names_a_person_too(project: Project) -> None:

@@ -172,6 +172,7 @@ def test_rows_without_consent_never_come_in(project: Project) -> None:
     assert contract.lint(project.contract_path) == []
     manifest = ingest.run(project)
     assert (manifest["rows"], manifest["without_consent"]) == (3, 3)
+    assert "3 rows without consent stayed outside" in ingest.told(manifest)
     kept = pl.read_parquet(project.path(manifest["file"]))
     assert kept["x"].cast(pl.Int64).to_list() == [0, 1, 4]
     with pytest.raises(CheckFailed, match="3 of 3 rows are usable"):  # too few, but counted

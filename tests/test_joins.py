@@ -109,6 +109,7 @@ def test_columns_of_another_source_come_by_its_key(project: Project) -> None:
     [told] = manifest["joined"]
     assert (told["rows"], told["unmatched"], told["columns"]) == (3, 0, ["plan"])
     assert "customers: 0 rows have no partner of 3" in ingest.told(manifest)
+    assert told["sha256"] == storage.sha256(project.path("customers.csv"))  # what lineage names
     assert set(ingest.inputs(project)) >= {"orders.csv", "customers.csv"}
     sourced.run(project)
     lines = sourced.told(storage.read_json(project.path(sourced.REPORT)))

@@ -10,7 +10,7 @@ from helpers import package  # noqa: F401  makes `package_name` importable
 
 from package_name import features, models
 from package_name.engine import monitoring, resampling, storage, task
-from package_name.engine.data import contract, kept
+from package_name.engine.data import contract, kept, validation
 from package_name.engine.features import encode
 from package_name.engine.model import bundle, graph, registry
 from package_name.engine.model.head import Head
@@ -114,7 +114,7 @@ def train(
         "primary_metric": "roc_auc",
         "target": "y",
         "outputs": task.outputs("true"),
-        "data_sha256": storage.sha256(processed / "valid.parquet"),
+        **validation.origin(made, storage.sha256(processed / "valid.parquet")),
         "run": f"run-{version}",
     }
     profile = monitoring.reference(test, agreed, p, labels(test))

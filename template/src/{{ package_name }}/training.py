@@ -338,7 +338,7 @@ def run(project: Project) -> dict[str, Any]:
             "primary_metric": facts.primary_metric,
             "target": agreed.target.name,
             "outputs": targets.outputs(agreed.target, data.y),
-            "data_sha256": data_sha256,
+            **validation.origin(project, data_sha256),
             "run": run_id,
         },
         reports={"profile.json": reference, "training.json": report} | besides(project, head),

@@ -235,7 +235,7 @@ def _written(path: Path, frame: pl.DataFrame) -> bytes:
 def _tables(project: Project, agreed: Contract, hit: Hit) -> Iterator[Change]:
     """Yield the new content of each table that has such rows, and of what holds its hash."""
     current = taken(project)
-    seals: dict[str, str] = {}
+    seals = validation.seals(project)
     for number, path in enumerate(paths := _paths(project)):
         progress.tell("looking through tables", number, len(paths))
         frame = _read(path)
@@ -258,21 +258,22 @@ def _tables(project: Project, agreed: Contract, hit: Hit) -> Iterator[Change]:
         )
         yield Change(new, content, told)
         if is_snapshot:
+            if seals.pop(name, ""):
+                seals[str(told.now)] = after
             yield Change(path, None)
             note = path.with_suffix(".json")
             old = storage.read_json(note, dict[str, Any]) if note.is_file() else {}
             # The old note stays: it says from which source models of that snapshot came.
-            yield Change(note, storage.json_bytes(old | {"erased": gone}))
+            yield Change(note, storage.json_bytes(old | {"erased": gone, "left": after}))
             now = {"file": told.now, "sha256": after, "rows": frame.height - gone}
-            fresh = old | now | {"bytes": len(content), "erased": 0}
+            fresh = old | now | {"bytes": len(content), "erased": 0, "left": ""}
             yield Change(new.with_suffix(".json"), storage.json_bytes(fresh))
             if current.get("file") == name:
                 yield Change(project.path(MANIFEST), storage.json_bytes(current | fresh))
-        elif name in validation.seals(project):
+        elif name in seals:
             seals[name] = after
-    if seals:
-        all_seals = validation.seals(project) | seals
-        yield Change(project.path(validation.SEALS), storage.json_bytes(all_seals))
+    if seals != validation.seals(project):
+        yield Change(project.path(validation.SEALS), storage.json_bytes(seals))
     yield from _states(project, agreed, hit)
 
 
@@ -383,7 +384,7 @@ def _certificate(
     models = []
     for one in lineage.trace(project):
         seen: Literal["yes", "no", "unknown"] = "no" if one.snapshot_kept else "unknown"
-        seen = "yes" if one.data_sha256 in gone else seen
+        seen = "yes" if {one.data_sha256, one.left_sha256} & gone else seen
         models.append(Model(version=one.version, status=one.status, trained_on_them=seen))
     rewritten = [c.path.parent.name for c in changes if c.path.name == states.STATE]
     return Certificate(

@@ -172,8 +172,10 @@ def _lineage(project: Project) -> list[str]:
         manifest: dict[str, Any] = storage.read_json(place) if place.is_file() else {}
         commit = (manifest.get("commit") or "not known")[:12]
         commit += " and changes" if manifest.get("changed") else ""
-        names = ("data_sha256", "contract_sha256")
-        made = (manifest.get(name, "no longer there")[:15] for name in names)
+        snapshot = manifest.get("snapshot_sha256") or manifest.get("data_sha256")
+        made = (
+            (one or "no longer there")[:15] for one in (snapshot, manifest.get("contract_sha256"))
+        )
         lines.append(f"| {' | '.join([version, entry['status'], *made, commit])} |")
     return [*lines, "", "`ml lineage` tells the sources of each snapshot, and draws it."]
 

@@ -167,6 +167,8 @@ def told(manifest: dict[str, Any]) -> str:
         f"{one['server']}: {number(one['unmatched'])} rows have no partner of {number(one['rows'])}"
         for one in manifest.get("joined", [])
     ]
+    if without := manifest["without_consent"]:
+        lines.append(f"{number(without)} rows without consent stayed outside")
     if (fresh := manifest.get("fresh")) and fresh["late"]:
         lines.append(f"warning: {freshness.told(fresh)}")
     return "\n".join(lines)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import polars as pl
 
-from .. import progress
+from .. import progress, storage
 from ..errors import ProjectError, told
 from ..formats import number, percent
 from ..settings import Project
@@ -178,12 +178,20 @@ def _joined(
         "as_of": as_of.right if as_of else "",
         "cardinality": join.cardinality,
         "rows": rows,
+        "sha256": _digest(project, source, other),
         "without_key": rows - whole.height,
         "columns": added.columns,
         "unmatched": unmatched,
         "max_unmatched": join.max_unmatched,
     }
     return frame.hstack(added), told
+
+
+def _digest(project: Project, source: sources.Source, table: pl.DataFrame) -> str:
+    """Return the SHA-256 of a file, or of what a server answered."""
+    if source.type != "local":
+        return storage.sha256_bytes(validation.parquet(table))
+    return storage.sha256(project.path(str(source.address.get("path", ""))))
 
 
 def _parsed(raw: pl.Series, ours: str, agreed: Contract | None, *, time: bool = False) -> pl.Series:

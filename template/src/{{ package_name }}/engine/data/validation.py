@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # it comes with the runtime of the model
 
 MIN_ROWS = 50
 SEALS = "data/processed/sha256.json"
+SNAPSHOTS = "data/raw/"
 LARGEST = 3.4028234663852886e38  # of float32, in which models calculate
 DTYPES: dict[str, pl.DataType] = {
     "number": pl.Float64(),
@@ -238,7 +239,18 @@ def run(project: Project) -> dict[str, Any]:
     target = contract.target
     coded.add(project.contract_path.parent, target, result.valid[target.name])
     store(project, "data/processed/valid.parquet", result.valid)
+    tables = {n: one for n, one in seals(project).items() if not n.startswith(SNAPSHOTS)}
+    storage.write_json(project.path(SEALS), tables | {snapshot.file: snapshot.sha256})
     return report
+
+
+def origin(project: Project, valid: str) -> dict[str, str]:
+    """Return what a bundle notes of its rows: the SHA-256 of the valid ones and of their snapshot.
+
+    The report does not know: it may be of a snapshot that failed, while these rows stayed.
+    """
+    came = (one for name, one in seals(project).items() if name.startswith(SNAPSHOTS))
+    return {"data_sha256": valid, "snapshot_sha256": next(came, "")}
 
 
 def made_up(project: Project) -> bool:

@@ -7,6 +7,7 @@ import msgspec
 
 from .. import storage
 from ..data import contract as contracts
+from ..data import fetching
 from ..errors import ProjectError
 from ..formats import count, number
 from ..settings import Project
@@ -14,8 +15,20 @@ from . import registry
 from .scorer import MANIFEST, Manifest
 
 
+class Joined(msgspec.Struct, frozen=True, kw_only=True):
+    """A table whose columns were joined to the rows, as it was."""
+
+    server: str
+    on: tuple[str, ...]
+    rows: int
+    sha256: str = ""
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """What `ml ingest` wrote beside a snapshot, as far as lineage tells it."""
+    """What `ml ingest` wrote beside a snapshot, as far as lineage tells it.
+
+    `left` is the SHA-256 of what a person's rows were taken out of, when they were.
+    """
 
     source: str
     made_up: bool
@@ -26,11 +39,15 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     columns: int
     added: tuple[str, ...] = ()
     erased: int = 0
+    left: str = ""
+    joined: tuple[Joined, ...] = ()
+    loaded: fetching.Loaded | None = None
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """What one version was made from; `snapshot` is None when it is not here.
 
+    `data_sha256` is that of the snapshot, `left_sha256` of what is left of it after erasures.
     `contract` says whether the contract of the bundle is still that of the project, `commit` is
     None outside git, `changed` says whether files of the project differed from it.
     """
@@ -42,6 +59,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     features: tuple[str, ...]
     data_sha256: str
+    left_sha256: str
     snapshot: Snapshot | None
     snapshot_kept: bool
     contract_sha256: str
@@ -70,22 +88,33 @@ def trace(project: Project, what: str | None = None) -> list[Origin]:
         known = ", ".join(versions) or "none yet"
         raise ProjectError(f"{what}: no such version and no such file; versions: {known}")
     digest = storage.sha256(Path(what))
-    return [one for one in found if digest in (one.data_sha256, _source(one))]
+    return [one for one in found if digest in _made_of(one)]
 
 
-def _source(origin: Origin) -> str | None:
-    return origin.snapshot.source_sha256 if origin.snapshot else None
+def _made_of(origin: Origin) -> set[str]:
+    """Return the SHA-256 of each table that a version was made from."""
+    snap = origin.snapshot
+    sources = {snap.source_sha256, *(one.sha256 for one in snap.joined)} if snap else set()
+    return {origin.data_sha256, origin.left_sha256, *sources}
+
+
+def _note(project: Project, digest: str) -> Snapshot | None:
+    paths = sorted(project.path("data/raw").glob(f"*-{digest[:12]}.json"))
+    notes = (storage.read_json(path, Snapshot) for path in paths)
+    return next((one for one in notes if one.sha256 == digest), None)
 
 
 def _origin(project: Project, version: str, entry: registry.Version, today: str) -> Origin:
     """Return the origin of a version; `today` is the fingerprint of the project's contract."""
     folder = project.path(f"models/{version}")
     manifest = storage.read_json(folder / MANIFEST, Manifest)
-    notes = [
-        storage.read_json(path, Snapshot)
-        for path in sorted(project.path("data/raw").glob(f"*-{manifest.data_sha256[:12]}.json"))
-    ]
-    snapshot = next((one for one in notes if one.sha256 == manifest.data_sha256), None)
+    digest = manifest.snapshot_sha256 or manifest.data_sha256
+    snapshot = left = _note(project, digest)
+    erased = 0
+    while left and left.left and (after := _note(project, left.left)):
+        erased, left = erased + left.erased, after
+    if snapshot and left is not snapshot:
+        snapshot = msgspec.structs.replace(snapshot, erased=erased)
     return Origin(
         version=version,
         status=entry.status,
@@ -93,9 +122,10 @@ def _origin(project: Project, version: str, entry: registry.Version, today: str)
         run=manifest.run,
         model=manifest.champion,
         features=manifest.features,
-        data_sha256=manifest.data_sha256,
+        data_sha256=digest,
+        left_sha256=left.sha256 if left else digest,
         snapshot=snapshot,
-        snapshot_kept=snapshot is not None and project.path(snapshot.file).is_file(),
+        snapshot_kept=left is not None and project.path(left.file).is_file(),
         contract_sha256=manifest.contract_sha256,
         contract="same" if manifest.contract_sha256 == today else "other",
         commit=manifest.commit,
@@ -115,7 +145,6 @@ def table(origins: list[Origin]) -> str:
 def _lines(one: Origin) -> list[str]:
     taken = "not known: of another clone, or of an older template"
     if snap := one.snapshot:
-        made_up = ", made up" if snap.made_up else ""
         added = f", {len(snap.added)} of columns.py" if snap.added else ""
         gone = "" if one.snapshot_kept else "; no longer there"
         gone = f"; {count(snap.erased, 'row')} of it erased since" if snap.erased else gone
@@ -127,12 +156,25 @@ def _lines(one: Origin) -> list[str]:
     kept = "that of today" if one.contract == "same" else "another than today's"
     return [
         f"{one.version}: {one.model}, {one.status}, made {one.created}",
-        *([f"  source    {snap.source}{made_up}: {snap.source_sha256[:12]}"] if snap else []),
+        *(_sources(snap) if snap else []),
         f"  snapshot  {taken}",
         f"  contract  {one.contract_sha256[:12]}, {kept}",
         f"  commit    {commit}{', with changes not committed' if one.changed else ''}",
         f"  features  {len(one.features)}: {', '.join(one.features)}",
         f"  judged    {judged}",
+    ]
+
+
+def _sources(snap: Snapshot) -> list[str]:
+    made_up = ", made up" if snap.made_up else ""
+    asked = f", query {snap.loaded.asked[:12]}" if snap.loaded else ""
+    return [
+        f"  source    {snap.source}{made_up}: {snap.source_sha256[:12]}{asked}",
+        *(
+            f"  joined    {one.server} by {', '.join(one.on)}: {one.sha256[:12] or 'not known'}, "
+            f"{number(one.rows)} rows"
+            for one in snap.joined
+        ),
     ]
 
 
@@ -150,6 +192,7 @@ def _edges(one: Origin) -> list[str]:
     if snap := one.snapshot:
         name = snap.source.replace('"', "'")
         edges.insert(0, f'  s{snap.source_sha256[:12]}["{name}"] --> {data}')
+        edges += [f'  j{o.sha256[:12]}["{o.server}"] --> {data}' for o in snap.joined]
     if one.commit:
         dirty = " and changes" if one.changed else ""
         edges.append(f'  g{one.commit[:12]}["commit {one.commit[:12]}{dirty}"] --> {model}')

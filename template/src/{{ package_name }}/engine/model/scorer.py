@@ -144,6 +144,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     graph. `ignored` are the other columns of the contract, which a row may hold or lack. `commit`
     is git's, if the project is in git, and `changed` tells whether its files differed from it.
     `pretrained` names the files whose weights it holds a copy of, with the SHA-256 of each.
+    `data_sha256` is that of the valid rows, `snapshot_sha256` that of the snapshot they came from.
     """
 
     format: int
@@ -165,6 +166,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     commit: str | None = None
     changed: bool = False
     pretrained: dict[str, str] = {}
+    snapshot_sha256: str = ""
 
 
 class Golden(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
