@@ -13,7 +13,7 @@ import yaml
 from helpers.plan import render_plan
 from test_keys import SECRET, document
 
-from package_name.engine import erasing, keys, storage
+from package_name.engine import elsewhere, erasing, keys, storage
 from package_name.engine.data import forgotten, ingest, validation
 from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.model import lineage, registry
@@ -125,6 +125,23 @@ def test_a_version_of_rows_that_are_no_longer_used_learnt_from_them_too(project:
         certificate, _ = erasing.forget(project, who)
         assert [m.trained_on_them for m in certificate.models] == ["yes"], who
     assert "20 rows of it erased since" in lineage.table(lineage.trace(project))
+
+
+def test_a_certificate_names_where_commands_put_rows_beside_the_folder(project: Project) -> None:
+    places = [
+        "table sales.p in the database of X",
+        "Delta table s3://lake/p, with its old versions",
+    ]
+    within, remote = project.path("data/out.csv"), "s3://lake/out.csv"
+    files = [elsewhere.outside(project, within, False), elsewhere.outside(project, remote, True)]
+    there = elsewhere.outside(project, project.root.parent / "out.csv", False)
+    for _ in range(2):  # what is known is not said twice
+        elsewhere.note(project, [*places, *files, there])
+    certificate, path = erasing.forget(project, WHO)
+    named = [place for place in certificate.out_of_reach if "its owner deletes there" in place]
+    assert len(named) == 5  # the source is the first
+    for place in (*places, f"the file {remote}", there):
+        assert f"not reached: {place}: its owner" in erasing.told(certificate, path)
 
 
 def test_the_hash_of_the_log_names_a_person_too(project: Project) -> None:

@@ -56,7 +56,7 @@ def test_every_gate_has_a_step_of_privacy(modes: tuple[str, ...], depth: str) ->
 
 def test_without_people_each_block_says_why_it_is_not_needed() -> None:
     found = plan(personal_data=False)
-    for id in ("PRIV-02", "PRIV-03"):
+    for id in ("PRIV-02", "PRIV-03", "FAIR-01"):
         block = found["blocks"][id]
         assert not block["applies"] and len(block["lines"]) == 1
         assert "`personal_data` is no" in block["lines"][0]

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import polars as pl
 
-from . import history, keys, prediction_log, progress, storage
+from . import elsewhere, history, keys, prediction_log, progress, storage
 from .data import contract as contracts
 from .data import forgotten, validation
 from .data.contract import Column, Contract
@@ -397,7 +397,10 @@ def _certificate(
         files=files,
         states=rewritten,
         models=models,
-        out_of_reach=[*OUT_OF_REACH],
+        out_of_reach=[
+            *(f"{place}: its owner deletes there" for place in elsewhere.read(project)),
+            *OUT_OF_REACH,
+        ],
     )
 
 

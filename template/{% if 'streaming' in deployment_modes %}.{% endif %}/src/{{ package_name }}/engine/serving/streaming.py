@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient
 from prometheus_client import Counter, Gauge, start_http_server
 
-from .. import keys, topics, traces
+from .. import elsewhere, keys, topics, traces
 from ..errors import ProjectError
 from ..model.values import row_type
 from ..settings import Project
@@ -488,6 +488,8 @@ def run(project: Project, wanted: Wanted, access: Access, host: str, metrics_por
     stream = Stream(project, wanted)
     reached(settings, [wanted.topic, wanted.dead_letters])
     sink = Sink(wanted.database, wanted.table, stream.model.scorer.outputs)
+    table = f"table {wanted.table} in the database of ML_STREAM_DATABASE"
+    elsewhere.note(project, [f"topics {wanted.topic} and {wanted.dead_letters}", table])
     try:
         start_http_server(metrics_port, host, stream.telemetry.registry)
     except (OSError, OverflowError) as error:
