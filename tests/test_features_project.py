@@ -62,6 +62,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def test_a_row_of_the_service_and_of_a_file_have_one_answer(project: Made) -> None:
     """Nothing but features.py has changed: callers send the contract's columns."""
     rows = pl.read_parquet(project.folder / "data/processed/test.parquet").head(200)
+    project.ml("evaluate", code=None)
     project.ml("promote", "v1", "--force", "a test")
     rows.write_parquet(project.folder / "in.parquet")
     project.ml("score", "in.parquet", "out.parquet")

@@ -61,6 +61,7 @@ def test_holidays_of_the_day_to_forecast_are_features(tmp_path: Path) -> None:
     assert "public_holiday" in {item["feature"] for item in made.report("training")["made"]}
     valid = pl.read_parquet(folder / "data/processed/valid.parquet").tail(20)
     valid.drop("units_sold").write_csv(tmp_path / "future.csv")
+    made.ml("evaluate", code=None)
     made.ml("promote", "v1", "--force", "test")
     made.ml("score", str(tmp_path / "future.csv"), str(tmp_path / "out.csv"))
     assert pl.read_csv(tmp_path / "out.csv")["value"].is_finite().all()

@@ -92,8 +92,9 @@ def test_evaluating_the_champion_again_leaves_it_champion(project):
 
 def test_a_closed_gate_needs_a_reason_and_the_reason_is_kept(project):
     version = small.train(project, rows=400, evaluated=False)
-    with pytest.raises(CheckFailed, match="not evaluated"):
-        registry.promote(project, version)
+    for reason in (None, "no service could load it"):
+        with pytest.raises(CheckFailed, match="not evaluated"):
+            registry.promote(project, version, force_reason=reason)
     registry.set_evaluated(project, version, {}, gate_passed=False, metric=0.5)
     for reason in (None, "", "  "):
         with pytest.raises(CheckFailed, match="gate did not pass"):

@@ -19,6 +19,8 @@ from ..settings import Project
 from .history import STATE
 from .scorer import EVALUATED, MANIFEST, Manifest, Scorer
 
+NOT_EVALUATED = "it is not evaluated: run `ml evaluate`"
+
 
 class Version(msgspec.Struct, kw_only=True):
     """One version; `forced` says why it was promoted although a check said no.
@@ -150,10 +152,13 @@ def promote(
     """Make `version` the champion; the log of people says `by` whom.
 
     CheckFailed when its gate did not pass or its contract is not the project's, unless a reason is
-    given, which is recorded. A bundle that does not verify is a ProjectError, whatever the reason.
+    given, which is recorded. No reason stands for a measurement: a version that is not evaluated
+    is refused, as services would refuse it. A bundle that does not verify is a ProjectError.
     """
     registry = read(project)
     entry = named(registry, version)
+    if entry.gate_passed is None:
+        raise CheckFailed(f"{version} is not promoted: {NOT_EVALUATED}")
     folder = _verified(project, registry, version)
     scorer = Scorer.load(folder)
     _seal(folder, entry)
@@ -188,7 +193,7 @@ def objections(project: Project, version: str) -> list[str]:
 def _objections(project: Project, registry: Registry, version: str, scorer: Scorer) -> list[str]:
     entry, objections = registry.versions[version], []
     if entry.gate_passed is None:
-        objections.append("it is not evaluated: run `ml evaluate`")
+        objections.append(NOT_EVALUATED)
     elif not entry.gate_passed:
         objections.append("its gate did not pass")
     if changed := _judged_by_another_plan(project, project.path(f"models/{version}")):
