@@ -51,6 +51,11 @@ def without_images(project: Made) -> float:
     return log_loss(y["test"], model.predict_proba(x["test"]), labels=model.classes_)
 
 
+def test_no_model_alone_is_charged_with_the_time_of_images(project: Made) -> None:
+    seconds = {n: m["fit_seconds"] for n, m in project.report("training")["candidates"].items()}
+    assert seconds["class_prior"] < 2 * seconds["single_rule"] + 0.1
+
+
 def test_a_run_learns_from_images_and_puts_broken_files_into_quarantine(project: Made) -> None:
     metrics, explained = project.report("metrics"), project.report("explain")
     assert metrics["gate"]["passed"]
@@ -143,3 +148,11 @@ def test_a_project_without_images_has_nothing_of_them(tmp_path: Path) -> None:
         text = content.decode()
         assert not [word for word in WORDS if word in text], name
     assert b"pillow" in with_images["pyproject.toml"]
+
+
+def test_rows_that_the_champion_learnt_from_are_no_drift(project: Made) -> None:
+    project.ml("monitor", str(project.folder / "data/sample/dataset.parquet"))
+    told = project.report("drift")
+    assert told["source"] == "dataset.parquet, only rows that v1 did not learn"
+    assert told["rows"] == project.report("training")["split"]["test_rows"]
+    assert told["violations"]["rules"]

@@ -568,3 +568,11 @@ def test_a_row_is_told_with_the_names_of_its_classes() -> None:
         {"probabilities": ["a", "b", "c"], **{name: [] for name in ("decision", "accepted")}},
     )
     assert told == ["decision b, accepted yes", "probabilities b 0.7, c 0.2, a 0.1"]
+
+
+def test_classes_that_cost_the_same_are_no_other_costs() -> None:
+    p = np.array([[0.4, 0.4, 0.2], [0.25, 0.5, 0.25], [0.5, 0.3, 0.2]])
+    p[0, 1] += 1e-8  # what single precision leaves of a tie
+    matrix = 1.0 - np.eye(3)
+    assert value.misplaced(p, matrix, np.array([0, 1, 0])) == 0
+    assert value.misplaced(p, matrix, np.array([0, 1, 1])) == pytest.approx(1 / 3)

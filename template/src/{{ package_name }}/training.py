@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ from .engine.model.fitting import (
     drawn,
     eased,
     known,
+    warmed,
 )
 from .engine.model.history import State
 from .engine.model.outcome import (
@@ -181,7 +181,7 @@ def compare(
     wanted = {*facts.baselines, *facts.candidates, *members}
     for name in wanted & kinds.keys():
         kinds[name].require()
-    import_module("sklearn.ensemble")  # now, or the first model that needs it would seem slow
+    warmed(data, *(train for train, _ in parts.folds))
     found = {}
     for name in models.FITTERS:
         if name in wanted:
@@ -237,7 +237,7 @@ def run(project: Project) -> dict[str, Any]:
     seconds: dict[str, float] = {}
     shown = [name for name in found if name in {*baselines, *candidates}]
     names, given = compared.needed(shown), compared.settings(chosen)
-    some = data.rows(drawn(again.every(len(data.y)), FIT_ROWS, settings.seed))
+    some = warmed(data, drawn(again.every(len(data.y)), FIT_ROWS, settings.seed))
     for name in names:
         started = time.perf_counter()
         progress.tell(f"fitting {name} to {number(len(some.y))} rows", len(fitted) + 1, len(names))

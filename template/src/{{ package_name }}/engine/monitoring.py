@@ -41,7 +41,7 @@ BINS, TOP_LEVELS = 10, 30
 FREQUENT = 20  # rows that a level has at least, where only the most frequent ones are watched
 ALPHA_WARN, ALPHA_ACT = 0.05, 0.001  # of a whole report: divided by the number of its tests
 FLOOR = 1e-4  # the smallest share in PSI
-TEST_SET = "test set"
+TEST_SET, VALID = "test set", "data/processed/valid.parquet"
 CONTROL_WINDOWS = 40
 MOVED_KEYS = 0.1  # share of the keys of a state beyond which somebody should look
 
@@ -499,7 +499,23 @@ def _file(
     share, limit = checked.rejected.height / raw.height, project.config.data.max_rejected_share
     violations = {"share": share, "limit": limit, "rules": checked.rules}
     violations["level"] = _broken(checked.rejected.height, raw.height, limit)
-    return _scored(source, scorer, agreed, checked.valid)._replace(violations=violations)
+    if _learnt(project, scorer, agreed, checked.valid):
+        window = _test_set(project, scorer, agreed)
+        window = window._replace(source=f"{source}, only rows that {scorer.version} did not learn")
+    else:
+        window = _scored(source, scorer, agreed, checked.valid)
+    return window._replace(violations=violations)
+
+
+def _learnt(project: Project, scorer: Scorer, agreed: Contract, valid: pl.DataFrame) -> bool:
+    """Whether rows are those that the champion was made from.
+
+    It is surer of the rows it learnt from than of others: that would look like drift.
+    """
+    if not project.path(VALID).exists() or validation.counted(project) != valid.height:
+        return False
+    frame, digest = validation.stored_hashed(project, VALID, "run `ml validate`", agreed)
+    return digest == scorer.manifest.data_sha256 and frame.equals(valid)
 
 
 def _broken(rejected: int, rows: int, limit: float) -> str:

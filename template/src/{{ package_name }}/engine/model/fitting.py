@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -65,6 +66,19 @@ class Data(NamedTuple):
     def workers(self, x: Matrix) -> int:
         """Return how many threads fit a matrix or predict its rows."""
         return threads.workers(self.threads, x.size)
+
+
+def warmed(data: Data, *places: NDArray[np.intp]) -> Data:
+    """Load what models are fitted with and learn the features of rows; return the last of them.
+
+    Otherwise the first model would seem as slow as that, which all of them share.
+    """
+    import_module("sklearn.ensemble")
+    rows = data
+    for some in places:
+        rows = data.rows(some)
+        rows.learnt("trees")
+    return rows
 
 
 class Fitted:
