@@ -16,7 +16,7 @@ from test_keys import SECRET, document
 from package_name.engine import elsewhere, erasing, keys, storage
 from package_name.engine.data import forgotten, ingest, validation
 from package_name.engine.errors import CheckFailed, ProjectError
-from package_name.engine.model import lineage, registry
+from package_name.engine.model import lineage, lineage_events, registry, retirement
 from package_name.engine.settings import Project
 from package_name.planner import check
 
@@ -142,6 +142,29 @@ def test_a_certificate_names_where_commands_put_rows_beside_the_folder(project: 
     assert len(named) == 5  # the source is the first
     for place in (*places, f"the file {remote}", there):
         assert f"not reached: {place}: its owner" in erasing.told(certificate, path)
+    assert {*places} <= {*retirement.run(project, "the contract ended")["elsewhere"]}
+
+
+def test_events_of_a_catalogue_say_what_lineage_does_and_repeat_themselves(
+    project: Project,
+) -> None:
+    (origin,) = lineage.trace(project)
+    path = project.path("events.jsonl")
+    assert lineage_events.write([origin], "shop", path) == 2
+    before = path.read_bytes()
+    start, end = map(json.loads, before.splitlines())
+    assert (start["eventType"], end["eventType"]) == ("START", "COMPLETE")
+    assert start["run"] == end["run"] and end["producer"] == "urn:project:shop"
+    assert origin.snapshot
+
+    def versions(found: list[dict[str, Any]]) -> dict[str, str]:
+        return {one["name"]: one["facets"]["version"]["datasetVersion"] for one in found}
+
+    assert versions(end["outputs"]) == {"models/v1": origin.manifest_sha256}
+    made_of = {"in.csv": origin.snapshot.source_sha256, "snapshot": origin.data_sha256}
+    assert versions(end["inputs"]) == made_of | {"contract": origin.contract_sha256}
+    lineage_events.write([origin], "shop", path)
+    assert path.read_bytes() == before
 
 
 def test_the_hash_of_the_log_names_a_person_too(project: Project) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from .. import storage
+from .. import elsewhere, storage
 from ..errors import ProjectError
 from ..formats import UNKNOWN, count, number
 from ..settings import Project
@@ -50,7 +50,7 @@ def run(project: Project, reason: str, by: str = UNKNOWN) -> dict[str, Any]:
             for name, entry in known.versions.items()
         },
         "left": _left(project),
-        "elsewhere": list(ELSEWHERE),
+        "elsewhere": [*elsewhere.read(project), *ELSEWHERE],
     }
     storage.write_json(project.path(ARCHIVE), report)
     registry.end(project, ended, by)
