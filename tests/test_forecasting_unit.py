@@ -16,7 +16,7 @@ from forecasting_package.engine import backtest, beside, examples, history  # no
 from forecasting_package.engine.data import contract as contracts  # noqa: E402
 from forecasting_package.engine.data import drafting, sample  # noqa: E402
 from forecasting_package.engine.errors import ProjectError  # noqa: E402
-from forecasting_package.engine.model import graph, reach, scaled  # noqa: E402
+from forecasting_package.engine.model import bundle, graph, reach, scaled, winters  # noqa: E402
 from forecasting_package.engine.model.fitting import Data  # noqa: E402
 from forecasting_package.engine.model.history import DAY  # noqa: E402
 from forecasting_package.engine.model.scorer import (  # noqa: E402
@@ -154,6 +154,21 @@ def test_a_series_that_grows_is_led_on_and_a_season_may_multiply() -> None:
     gaps = series([None, None, *([5.0, None] * 20)])
     assert asked((both["led"],), gaps, [50])["led"] == pytest.approx(5)
     assert np.isnan(asked((both["led"],), series([None, None, None]), [3])["led"])
+
+
+def test_forecasts_of_series_that_grow_hardly_lean() -> None:
+    """Of 20 series that grow 2 % a month, in half a year; 10 % too low with a trend that ends."""
+    rng, month, many = np.random.default_rng(0), np.arange(102), 20
+    season = [1 + 0.2 * np.sin(2 * np.pi * (month + place) / 12) for place in range(many)]
+    values = 100 * 1.02**month * np.stack(season) * rng.normal(1, 0.04, (many, 102))
+    first, counts = np.arange(many) * 102, np.full(many, 102)
+    made = winters.followed(values.ravel(), np.tile(month % 12, many), 12, first, counts)
+    last, shares = first + 95, []
+    for ahead in range(1, 7):
+        level = winters.ahead(made, last, np.full(many, ahead))
+        found = winters.joined(made, last, level, winters.season_of(made, last, last + ahead - 12))
+        shares.append(found / values[:, 95 + ahead] - 1)
+    assert abs(np.mean(shares)) < 0.04 and np.mean(np.abs(shares)) < 0.06
 
 
 def weekly(values: list[float | None], shop: str = "a") -> pl.DataFrame:
@@ -431,6 +446,14 @@ def data() -> Data:
     numeric = tuple(NumericFeature(name, name) for name in names)
     code = (CategoricalFeature("shop.entity", "shop", ("a", "b", "c")),)
     return Data(x, y, FeatureSpec(numeric, code, history=past), 1)
+
+
+def test_an_end_near_0_may_differ_by_what_its_value_may() -> None:
+    """An interval that ends at 0.009 for a value of 5 is no nearer to the value's last digits."""
+    told = {"value": np.array([5.0, 5.0]), "low": np.array([0.009, 0.0])}
+    bundle._same(told, told | {"low": told["low"] + 2.4e-7}, "tiny")
+    with pytest.raises(ProjectError, match=r"differs from the model by .* on tiny rows"):
+        bundle._same(told, told | {"low": told["low"] + 1e-3}, "tiny")
 
 
 @pytest.mark.parametrize("name", list(models.FITTERS))

@@ -210,7 +210,8 @@ def _same(
     expected: dict[str, NDArray[np.float64]], found: dict[str, NDArray[np.float64]], rows: str
 ) -> None:
     for name, values in expected.items():
-        worst = float((np.abs(values - found[name]) / task.unit(values)).max(initial=0.0))
+        unit = task.unit(values, *expected.values())
+        worst = float((np.abs(values - found[name]) / unit).max(initial=0.0))
         if not worst <= TOLERANCE:
             raise ProjectError(
                 f"the ONNX graph differs from the model by {worst:.2g} on {rows} rows: "

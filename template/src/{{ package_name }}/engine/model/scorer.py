@@ -450,7 +450,8 @@ class Scorer:
         rows = list(map(self.read_row, golden.rows))
         found = self.predict(self.encode_rows(rows, golden.history))
         told = {name: np.asarray(scores) for name, scores in golden.scores.items()}
-        apart = [np.abs(found[n] - scores) / task.unit(scores) for n, scores in told.items()]
+        units = {name: task.unit(scores, *told.values()) for name, scores in told.items()}
+        apart = [np.abs(found[name] - scores) / units[name] for name, scores in told.items()]
         worst = float(max(each.max(initial=0) for each in apart))
         if not worst <= GOLDEN_TOLERANCE:
             raise ProjectError(

@@ -20,10 +20,10 @@ Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 Found = NDArray[np.bool_]
 # The first settings are those of a series that has not had a second season yet.
-GRID = tuple(product((0.0, 0.05), (False, True), (0.15, 0.05, 0.4), (0.12, 0.03, 0.35)))
+GRID = tuple(product((0.0, 0.4), (False, True), (0.15, 0.05, 0.4), (0.12, 0.03, 0.35)))
 TREND, SEASON, LEVEL = (np.array([setting[n] for setting in GRID])[:, None] for n in (0, 2, 3))
 MULTIPLIES = np.array([setting[1] for setting in GRID])
-DAMPING = 0.95  # of the trend, each step
+DAMPING = 0.98  # of the trend, each step; the most that is usual (Hyndman & Athanasopoulos, 8.2)
 DOUBT = 1.02  # a trend has to miss less by so much: one that ends costs the most
 BEST = 3  # settings whose mean is forecast
 TINY, LARGEST = 1e-9, 20.0  # a level to divide by, and a season that multiplies

@@ -165,6 +165,6 @@ def watched(scores: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
     return {"prediction": rounded(scores)}
 
 
-def unit(scores: NDArray[np.float64]) -> float:
+def unit(scores: NDArray[np.float64], *beside: NDArray[np.float64]) -> float:
     """Return the unit in which two runtimes may differ by little: probabilities are one scale."""
     return 1.0

@@ -185,6 +185,6 @@ def rounded(scores: Floats) -> Floats:
     return np.round(scores, 4)
 
 
-def unit(scores: Floats) -> Floats:
+def unit(scores: Floats, *beside: Floats) -> Floats:
     """Return the unit in which two runtimes may differ by little: that of a distance grows."""
     return np.maximum(1.0, np.abs(scores))

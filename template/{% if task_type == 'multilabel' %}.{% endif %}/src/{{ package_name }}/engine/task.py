@@ -192,6 +192,6 @@ def rounded(scores: Floats) -> Floats:
     return np.round(scores, 5)
 
 
-def unit(scores: Floats) -> float:
+def unit(scores: Floats, *beside: Floats) -> float:
     """Return the unit in which two runtimes may differ by little: probabilities are one scale."""
     return 1.0

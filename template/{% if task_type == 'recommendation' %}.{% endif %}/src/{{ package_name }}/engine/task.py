@@ -205,6 +205,6 @@ def rounded(scores: Floats) -> Floats:
     return np.round(scores, 4)
 
 
-def unit(scores: Floats) -> Floats:
+def unit(scores: Floats, *beside: Floats) -> Floats:
     """Return the unit in which two runtimes may differ by little: items not at all."""
     return np.ones_like(scores)

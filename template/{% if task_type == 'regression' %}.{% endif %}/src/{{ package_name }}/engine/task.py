@@ -170,7 +170,11 @@ def watched(scores: Floats) -> dict[str, NDArray[Any]]:
     return {"prediction": rounded(scores)}
 
 
-def unit(scores: Floats) -> Floats:
-    """Return the unit, shape (rows,), in which two runtimes may differ by little."""
-    size = np.abs(scores)
-    return np.maximum(size, max(float(size.mean()), float(np.finfo(np.float32).tiny)))
+def unit(scores: Floats, *beside: Floats) -> Floats:
+    """Return the unit, shape (rows,), in which two runtimes may differ by little.
+
+    `beside` are the other outputs of the rows: an end of an interval near 0 is a difference of
+    numbers that are as large as they.
+    """
+    size = np.max(np.abs([scores, *beside]), axis=0)
+    return np.asarray(np.maximum(size, max(float(size.mean()), float(np.finfo(np.float32).tiny))))

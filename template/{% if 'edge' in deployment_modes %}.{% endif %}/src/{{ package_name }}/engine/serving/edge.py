@@ -214,12 +214,13 @@ def _column(column: ServedColumn) -> dict[str, Any]:
 def _golden(scorer: Scorer, golden: Golden) -> dict[str, Any]:
     """Return golden rows with every number of their answers, and how far off each may be."""
     rows = list(map(scorer.read_row, golden.rows))
-    answers = {}
-    for name, found in scorer.predict(scorer.encode_rows(rows)).items():
+    answers, told = {}, scorer.predict(scorer.encode_rows(rows))
+    for name, found in told.items():
         kind = next(output.kind for output in scorer.outputs if output.name == name)
         if kind not in ("number", "numbers", "list"):
             continue
-        near = np.broadcast_to(GOLDEN_TOLERANCE * task.unit(found), found.shape)
+        unit = task.unit(found, *told.values())
+        near = np.broadcast_to(GOLDEN_TOLERANCE * unit, found.shape)
         answers[name] = {"values": found, "tolerance": near}
     return {"rows": golden.rows, "answers": answers}
 
