@@ -120,9 +120,10 @@ def people(rows: int = 6000) -> tuple[pl.DataFrame, np.ndarray, np.ndarray]:
     return pl.DataFrame({"sex": np.where(woman, "f", "m")}), y, x
 
 
-def project_of(column: str = "sex") -> Any:
+def project_of(column: str = "sex", sums_by: tuple[str, ...] = ()) -> Any:
+    training = SimpleNamespace(reweigh=column, seed=7, sums_by=sums_by)
     return SimpleNamespace(
-        config=SimpleNamespace(training=SimpleNamespace(reweigh=column, seed=7)),
+        config=SimpleNamespace(training=training),
         facts=SimpleNamespace(),
     )
 
@@ -192,6 +193,8 @@ def test_what_cannot_be_reweighed_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     frame, y, _ = people(200)
     with pytest.raises(ProjectError, match="no column 'age' in the contract"):
         reweighing.of(project_of("age"), AGREED, frame, y, halves(200))
+    with pytest.raises(ProjectError, match="training.sums_by: no model of this project reads it"):
+        reweighing.of(project_of("", ("sex",)), AGREED, frame, y, halves(200))
     with pytest.raises(ProjectError, match="at most 20 levels"):
         reweighing.of(project_of(), AGREED, frame, y + 0.5, halves(200))
     hidden = Contract(

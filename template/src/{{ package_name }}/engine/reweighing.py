@@ -85,9 +85,15 @@ def of(
 ) -> Reweighed:
     """Return the folds whose models learn from reweighed rows, where config.yaml asks for it.
 
-    ProjectError for a column or a target that has no groups.
+    ProjectError for a column or a target that has no groups, and for what no model here reads.
     """
-    column = project.config.training.reweigh
+    settings = project.config.training
+    if idle := [name for name in task.IDLE if getattr(settings, name)]:
+        raise ProjectError(
+            f"training.{idle[0]}: no model of this project reads it: take it out of config.yaml "
+            "and the environment"
+        )
+    column = settings.reweigh
     if not column:
         return Reweighed(parts, parts)
     if column not in rows.columns:
@@ -102,7 +108,7 @@ def of(
     codes = values.cast(pl.Enum(names)).to_physical().to_numpy().astype(np.intp)
     if column in privacy.hidden_names(agreed.columns):
         names = [f"{privacy.HIDDEN} {place}" for place in range(1, len(names) + 1)]
-    seed = project.config.training.seed
+    seed = settings.seed
     folds = [(drawn(codes, y, train, seed), valid) for train, valid in parts.folds]
     every = drawn(codes, y, np.arange(len(y)), seed)
     return Reweighed(parts, parts._replace(folds=folds), codes, tuple(names), column, every, y)

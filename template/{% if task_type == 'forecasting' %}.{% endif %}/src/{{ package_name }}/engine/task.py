@@ -29,6 +29,7 @@ OUTPUTS = (
 )
 NAMES = tuple(output.name for output in OUTPUTS)
 LABELS_NEEDED = True  # a row without its target teaches nothing
+IDLE = ("reweigh",)  # settings of training that no model here reads
 LIMIT = "max_error"  # the answer that limits the primary metric
 FOLDS_ALIKE = True  # models of all folds mean the same by a score
 EXCLUSIVE = True  # a row has one of the levels, where there are any

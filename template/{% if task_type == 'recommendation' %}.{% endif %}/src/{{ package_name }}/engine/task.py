@@ -57,6 +57,7 @@ NAMED = {
     "none, it is shown because many take it."
 }
 LABELS_NEEDED = True
+IDLE = ("reweigh", "sums_by")  # settings of training that no model here reads
 LIMIT = "min_ndcg"  # the answer that limits the primary metric
 BY_CHANCE, BY_ENTITY = "random", "group"  # the splits that are not by time
 MIN_ROWS = 50
