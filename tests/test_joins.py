@@ -132,6 +132,19 @@ def test_keys_of_other_types_and_names_meet_and_a_prefix_parts_names(project: Pr
     assert frame["charge"].to_list() == [str(row["charge"]) for row in ORDERS]
 
 
+def test_the_encoding_of_a_joined_file_is_said_by_its_server(project: Project) -> None:
+    latin = "customer,plan\n000,g\xfcnstig\n001,b\n002,c\n".encode("cp1252")
+    project.path("customers.csv").write_bytes(latin)
+    message = refused(keep(project, JOIN))
+    assert "in its server of the contract, such as `encoding: cp1252`" in message
+    document = yaml.safe_load(project.contract_path.read_text(encoding="utf-8"))
+    [customers] = [one for one in document["servers"] if one["server"] == "customers"]
+    customers["encoding"] = "cp1252"
+    storage.write_text(project.contract_path, yaml.safe_dump(document))
+    ingest.run(Project(project.root))
+    assert snapshot(project)["plan"].to_list() == ["b", "c", "g\xfcnstig"] * 3
+
+
 def test_a_join_is_written_as_the_guide_writes_it(project: Project) -> None:
     """In YAML 1.1 `on` is a word for true, also as the name of a field."""
     write(project.root, "customers.csv", CUSTOMERS)

@@ -20,6 +20,7 @@ import msgspec
 from .errors import ProjectError
 from .kinds import READ
 
+IN_CONFIG = "in config.yaml, such as `data.encoding: cp1252`"
 MISSING = ("", "NA", "N/A", "null", "NULL", "NaN", "nan")  # texts that mean "no value" everywhere
 csv.field_size_limit(2**31 - 1)  # as the other readers, which have none
 DELIMITERS = ",;\t|"
@@ -221,8 +222,7 @@ def undecodable(path: Path, configured: str) -> str:
             except UnicodeDecodeError as error:
                 return (
                     f"line {number}, byte {error.start + 1} (0x{error.object[error.start]:02x}) is "
-                    f"not {encoding.removesuffix('-sig')}: set the file's encoding in config.yaml, "
-                    "such as `data.encoding: cp1252`"
+                    f"not {encoding.removesuffix('-sig')}: set the file's encoding {IN_CONFIG}"
                 )
     return ""
 

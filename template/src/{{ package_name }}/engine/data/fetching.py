@@ -9,6 +9,7 @@ import datetime as dt
 import os
 import shutil
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -78,10 +79,8 @@ def side(project: Project, source: Source, columns: Collection[str] | None) -> p
     if source.type != "local":
         wanted = None if columns is None else [*columns, *source.columns]
         return _not_empty(source, _fetch(project, source, Asked(wanted)))
-    path = project.path(str(source.address.get("path", "")))
     try:
-        opened = reading.opened(path, str(source.address.get("encoding", "utf-8")))
-        found = reading.joined(path, list(opened.stretches(None)))
+        found = _file(source, project.path(str(source.address.get("path", ""))))
     except ProjectError as error:
         raise ProjectError(f"{source.server}: {error}") from None
     return _chosen(source, _not_empty(source, found), Asked(columns))
@@ -255,10 +254,19 @@ def _file_at(project: Project, source: Source, secret: str) -> pl.DataFrame:
     copy.parent.mkdir(parents=True)
     try:
         web.download(source, secret, copy)
-        opened = reading.opened(copy, str(source.address.get("encoding", "utf-8")))
-        return reading.joined(copy, list(opened.stretches(None)))
+        return _file(source, copy)
     finally:
         shutil.rmtree(copy.parent, ignore_errors=True)
+
+
+def _file(source: Source, path: Path) -> pl.DataFrame:
+    """Read a file of a server, whose encoding its server says and not config.yaml."""
+    try:
+        opened = reading.opened(path, str(source.address.get("encoding", "utf-8")))
+        return reading.joined(path, list(opened.stretches(None)))
+    except ProjectError as error:
+        there = "in its server of the contract, such as `encoding: cp1252`"
+        raise ProjectError(str(error).replace(dialect.IN_CONFIG, there)) from None
 
 
 def _bucket(source: Source, location: str) -> pl.DataFrame:
