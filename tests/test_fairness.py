@@ -193,7 +193,7 @@ def test_what_cannot_be_reweighed_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     frame, y, _ = people(200)
     with pytest.raises(ProjectError, match="no column 'age' in the contract"):
         reweighing.of(project_of("age"), AGREED, frame, y, halves(200))
-    with pytest.raises(ProjectError, match="training.sums_by: no model of this project reads it"):
+    with pytest.raises(ProjectError, match=r"training\.sums_by: no model of this project reads it"):
         reweighing.of(project_of("", ("sex",)), AGREED, frame, y, halves(200))
     with pytest.raises(ProjectError, match="at most 20 levels"):
         reweighing.of(project_of(), AGREED, frame, y + 0.5, halves(200))
