@@ -332,17 +332,22 @@ def run(project: Project, data: Path | None = None, labels: Path | None = None) 
     render("drift.html", page, drift=report, plan=project.plan)
     _decide(project, scorer)  # which asks for the drift that was just seen
     if report["level"] == "act" and window.source != TEST_SET:
-        rows = [*report["features"], report["prediction"]]
-        causes = [f"{r['feature']} ({r['statistic']})" for r in rows if r["level"] == "act"]
-        causes += [n for n in ("violations", "performance") if _acts(report[n])]
-        causes += [report["unknown"]["said"]] if _acts(report["unknown"]) else []
-        raise CheckFailed(f"drift: {', '.join(causes)}: see reports/drift.html")
+        raise CheckFailed(f"drift: {', '.join(causes(report))}: see reports/drift.html")
     return report
 
 
-def _acts(part: dict[str, Any] | None) -> bool:
-    """Whether somebody must act on this part of a report."""
-    return (part or {}).get("level") == "act"
+def causes(report: dict[str, Any]) -> list[str]:
+    """Name what gives a report its level: nothing where that asks nobody to look."""
+    if (level := report["level"]) not in ("warn", "act"):
+        return []
+    rows = [*report["features"], report["prediction"]]
+    found = [f"{row['feature']} ({row['statistic']})" for row in rows if row["level"] == level]
+    parts = ("violations", "performance", "overruled", "unknown")
+    here = {name: report[name] for name in parts if (report[name] or {}).get("level") == level}
+    found += [part.get("said", name) for name, part in here.items()]
+    return found + ["keys that fell silent or began"] * any(
+        told["level"] == level for told in report["lives"]
+    )
 
 
 def _lives(scorer: Scorer) -> list[dict[str, Any]]:
