@@ -6,6 +6,7 @@ versions, the first champion; without one it makes one. Broker and PostgreSQL ar
 topic 200 messages a second. What fails, and what a table lacks or has twice, is counted.
 """
 
+import http.client
 import json
 import os
 import subprocess
@@ -27,6 +28,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from helpers.stream import Broker, Postgres
 
 CALLERS, WAIT = 4, 8.0
+BROKEN = (OSError, ValueError, http.client.HTTPException, grpc.RpcError)
 PORTS = {"rest": 8921, "grpc": 8922, "grpc metrics": 8923, "stream": 8924}
 MESSAGE = """
 import json, sys
@@ -55,7 +57,7 @@ def asking(ask: Callable[[], str], stop: threading.Event, found: list[Answer]) -
         start = time.monotonic()
         try:
             version = ask()
-        except (OSError, grpc.RpcError):
+        except BROKEN:
             version = ""
         found.append(Answer(time.monotonic(), version, time.monotonic() - start))
 
@@ -90,7 +92,8 @@ def switched(answers: list[Answer], moment: float, version: str) -> float:
     after = [answer for answer in answers if moment <= answer.at < moment + WAIT]
     others = [answer.at for answer in after if answer.version not in (version, "")]
     last = max(others, default=moment)
-    return next(a.at for a in after if a.at >= last and a.version == version) - moment
+    seconds = [a.at - moment for a in after if a.at >= last and a.version == version]
+    return min(seconds, default=float("nan"))
 
 
 def main(given: list[str]) -> None:
@@ -152,8 +155,6 @@ def measure(
         for words in commands
     ]
     asks = {"rest": rest(rows[0]), "grpc": rpc(service, bytes.fromhex(message))}
-    for ask in asks.values():
-        _wait(ask)
     stop, found = threading.Event(), {mode: [] for mode in asks}
     threads = [
         threading.Thread(target=asking, args=(ask, stop, found[mode]))
@@ -169,6 +170,8 @@ def measure(
 
     threads.append(threading.Thread(target=send))
     try:
+        for ask in asks.values():
+            _wait(ask)
         for thread in threads:
             thread.start()
         time.sleep(WAIT)
@@ -188,27 +191,39 @@ def measure(
             process.terminate()
         for process in running:
             process.wait(60)
-    # Wall time of the table and of this process: one machine, one clock.
+    show(found, stored, moments, len(sent))
+
+
+def show(
+    found: dict[str, list[Answer]],
+    stored: list[tuple[float, str, float, str]],
+    moments: list[tuple[float, float]],
+    sent: int,
+) -> None:
+    """Print the table; a moment has the clock of the callers and that of PostgreSQL."""
     found["stream"] = [Answer(at, version, took) for at, version, took, _ in stored]
+    origins = {origin for *_, origin in stored}
+    lost, twice = sent - len(origins), len(stored) - len(origins)
     print(f"load {os.getloadavg()[0]:.0f}\n")
-    print("| Mode | Answers | Failed | Slowest, s | Promoted, s | Taken back, s |")
+    print("| Mode | Answers | Bad | Slowest, s | Promoted, s | Taken back, s |")
     print("|---|---|---|---|---|---|")
     for mode, answers in found.items():
         place = 1 if mode == "stream" else 0
         seconds = [
             switched(answers, m[place], v) for m, v in zip(moments, ("v2", "v1"), strict=True)
         ]
-        lost = len(sent) - len(answers) if mode == "stream" else sum(not a.version for a in answers)
+        failed = sum(not answer.version for answer in answers)
+        bad = f"{lost} lost, {twice} twice" if mode == "stream" else f"{failed} failed"
         slowest = max(answer.seconds for answer in answers)
         both = " | ".join(f"{value:.2f}" for value in seconds)
-        print(f"| {mode} | {len(answers)} | {lost} | {slowest:.3f} | {both} |")
+        print(f"| {mode} | {len(answers)} | {bad} | {slowest:.3f} | {both} |")
 
 
 def _wait(ask: Callable[[], str]) -> None:
     for _ in range(300):
         try:
             ask()
-        except (OSError, grpc.RpcError):
+        except BROKEN:
             time.sleep(0.1)
         else:
             return

@@ -403,7 +403,7 @@ def test_a_context_that_the_contract_lacks_is_refused() -> None:
     spec = features.fit(made, CONTRACT, ("entity", "hour"))
     assert spec.context == ("machine.entity", "at.hour") and spec.measured == 3
     plain = Contract(name="t", version="1", columns=CONTRACT.columns[2:])
-    with pytest.raises(ProjectError, match="apart by entity, and no column"):
+    with pytest.raises(ProjectError, match="apart by entity, which no column"):
         features.fit(made, plain, ("entity",))
 
 

@@ -1,6 +1,7 @@
 """What series know of their past, how forecasts are measured, and that nothing later is known."""
 
 import datetime as dt
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -318,8 +319,11 @@ def test_rows_closer_than_a_step_are_refused(step: str, mend: str) -> None:
 
 def test_a_number_that_names_a_series_is_drafted_as_text(tmp_path: Path) -> None:
     rows = pl.concat([series([float(n % 7) for n in range(60)], shop) for shop in ("7", "012")])
-    for table in (rows.filter(pl.col("shop") == "7"), rows):
-        table.with_columns(pl.col("shop").cast(pl.Int64)).write_parquet(tmp_path / "rows.parquet")
+    tables = (rows.filter(pl.col("shop") == "7"), rows)
+    for table, kind in itertools.product(tables, (pl.Int64, pl.Float64, pl.Boolean)):
+        table.with_columns(pl.col("shop").cast(pl.Int64).cast(kind)).write_parquet(
+            tmp_path / "rows.parquet"
+        )
         draft = drafting.draft(tmp_path / "rows.parquet", "sold", entity="shop", time_column="day")
         (tmp_path / "c.yaml").write_text(draft.text, encoding="utf-8")
         agreed = contracts.read(tmp_path / "c.yaml")
@@ -332,7 +336,8 @@ def test_rows_of_a_longer_step_are_refused(step: str, other: str) -> None:
     facts = SimpleNamespace(forecast_step=step, forecast_horizon=2, label_delay_days=62)
     project: Any = SimpleNamespace(facts=facts, config=SETTINGS)
     rows = pl.concat([series([float(n % 7) for n in range(600)], shop) for shop in "ab"])
-    sparse = rows.filter(pl.int_range(pl.len()).hash(1) % 3 == 0)  # no longer step is theirs
+    kept = np.random.default_rng(0).random(rows.height) < 1 / 3
+    sparse = rows.filter(pl.Series(kept))  # no longer step is theirs
     assert examples.made(project, AGREED, sparse if step == "day" else rows[::7]).height
     first = pl.col("day").dt.truncate({"week": "1w", "month": "1mo"}[other])
     with pytest.raises(ProjectError) as error:

@@ -1,5 +1,6 @@
 """The registry: who is champion, what is refused, and what a kill may leave."""
 
+import json
 import os
 import sys
 
@@ -95,6 +96,12 @@ def test_a_closed_gate_needs_a_reason_and_the_reason_is_kept(project):
     for reason in (None, "no service could load it"):
         with pytest.raises(CheckFailed, match="not evaluated"):
             registry.promote(project, version, force_reason=reason)
+    path = project.path("models/registry.json")
+    known = json.loads(path.read_text())
+    path.write_text(json.dumps(known | {"previous": [version]}))  # of an older template
+    with pytest.raises(CheckFailed, match="does not come back: it is not evaluated"):
+        registry.rollback(project)
+    path.write_text(json.dumps(known))
     registry.set_evaluated(project, version, {}, gate_passed=False, metric=0.5)
     for reason in (None, "", "  "):
         with pytest.raises(CheckFailed, match="gate did not pass"):

@@ -90,7 +90,9 @@ def context_columns(contract: Contract, context: Sequence[Context]) -> list[tupl
     for what in context:
         of = contract.entity if what == "entity" else contract.time
         if of is None:
-            raise ProjectError(f"models tell rows apart by {what}, and no column says that")
+            raise ProjectError(
+                f"models tell rows apart by {what}, which no column of the contract has as its role"
+            )
         needed = {"entity": "category", "hour": "timestamp"}.get(what, of.kind)
         if of.kind != needed:
             kind = "timestamp, or override MOD-05" if what == "hour" else "string"

@@ -520,7 +520,12 @@ def _learnt(project: Project, scorer: Scorer, agreed: Contract, valid: pl.DataFr
     if not project.path(VALID).exists() or validation.counted(project) != valid.height:
         return False
     frame, digest = validation.stored_hashed(project, VALID, "run `ml validate`", agreed)
-    return digest == scorer.manifest.data_sha256 and frame.equals(valid)
+    if digest != scorer.manifest.data_sha256 or not frame.equals(valid):
+        return False
+    # Another version may have split the same rows otherwise: its test set is not this one's.
+    split = storage.read_json(registry.champion_folder(project) / "training.json")["split"]
+    test = project.path("data/processed/test.parquet")
+    return test.exists() and split.get("test_sha256") in (None, storage.sha256(test))
 
 
 def _broken(rejected: int, rows: int, limit: float) -> str:

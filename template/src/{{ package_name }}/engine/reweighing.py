@@ -90,8 +90,8 @@ def of(
     settings = project.config.training
     if idle := [name for name in task.IDLE if getattr(settings, name)]:
         raise ProjectError(
-            f"training.{idle[0]}: no model of this project reads it: take it out of config.yaml "
-            "and the environment"
+            f"training.{idle[0]}: no model of this project reads it: remove it from "
+            f"config.yaml, or unset ML_TRAINING__{idle[0].upper()}"
         )
     column = settings.reweigh
     if not column:

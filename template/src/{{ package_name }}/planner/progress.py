@@ -14,6 +14,7 @@ from ..engine.errors import ProjectError
 from ..engine.formats import count, number, percent
 from ..engine.settings import DAYS_A_MONTH, Project, Skill, Strict, convert, load_yaml
 from .blocks import code, escape
+from .practice import HOSTS
 
 FILE = "plan/progress.yaml"
 MEND = "correct it, its own comments say how"
@@ -456,7 +457,7 @@ def _page(project: Project, progress: Progress, schedule: dict[str, Any]) -> lis
 
 def _owners_file(project: Project) -> Path:
     """Return where the host of the code looks for owners."""
-    return project.path(f".{project.plan.answers['code_host']}/CODEOWNERS")
+    return project.path(HOSTS[project.plan.answers["code_host"]]["owners"])
 
 
 def _codeowners(project: Project, progress: Progress) -> str | None:

@@ -264,6 +264,7 @@ def _draft(
     written = frame.get_column(target, default=outcome.values)
     y, meaning = target_draft.propose(outcome, written, told)
     if entity is not None:
+        _name(columns, entity, frame)
         _set_role(columns, entity, "entity", ("integer", "category"))
     if time_column is not None:
         _set_role(columns, time_column, "time", ("date", "timestamp"))
@@ -272,9 +273,7 @@ def _draft(
     for name_used in (used := leaking_columns(definition)):
         columns[name_used].exclude("leakage", f"the definition of {target} uses it")
     whom = entity or _guess_entity(columns)
-    if whom and task.NAMES_ENTITY and columns[whom].kind == "integer":
-        named = Column(name=whom, kind="category", role="entity")
-        columns[whom].kind, columns[whom].values = named.kind, parse(frame[whom], named)
+    _name(columns, whom, frame)
     time = time_column or _guess_time(columns, whom)
     for column in columns.values():
         _exclude_identifier(column)
@@ -336,6 +335,14 @@ def _find(columns: dict[str, Candidate], name: str, use: str) -> Candidate:
     near = difflib.get_close_matches(name.strip().casefold(), known, n=1, cutoff=0.5)
     hint = f"did you mean {known[near[0]]!r}?" if near else f"it has {', '.join([*columns][:20])}"
     raise ProjectError(f"the file has no column {name!r} for the {use}: {hint}")
+
+
+def _name(columns: dict[str, Candidate], entity: str | None, frame: pl.DataFrame) -> None:
+    """Read what tells rows apart as text where that is a name: a number is no amount there."""
+    column = columns.get(entity or "")
+    if task.NAMES_ENTITY and column and column.kind != "category":
+        named = Column(name=column.name, kind="category", role="entity")
+        column.kind, column.values = named.kind, parse(frame[column.name], named)
 
 
 def _set_role(

@@ -19,7 +19,7 @@ from ..settings import Project
 from .history import STATE
 from .scorer import EVALUATED, MANIFEST, Manifest, Scorer
 
-NOT_EVALUATED = "it is not evaluated: run `ml evaluate`"
+NOT_EVALUATED = "it is not evaluated: run `ml evaluate {}`"
 
 
 class Version(msgspec.Struct, kw_only=True):
@@ -158,7 +158,7 @@ def promote(
     registry = read(project)
     entry = named(registry, version)
     if entry.gate_passed is None:
-        raise CheckFailed(f"{version} is not promoted: {NOT_EVALUATED}")
+        raise CheckFailed(f"{version} is not promoted: {NOT_EVALUATED.format(version)}")
     folder = _verified(project, registry, version)
     scorer = Scorer.load(folder)
     _seal(folder, entry)
@@ -193,7 +193,7 @@ def objections(project: Project, version: str) -> list[str]:
 def _objections(project: Project, registry: Registry, version: str, scorer: Scorer) -> list[str]:
     entry, objections = registry.versions[version], []
     if entry.gate_passed is None:
-        objections.append(NOT_EVALUATED)
+        objections.append(NOT_EVALUATED.format(version))
     elif not entry.gate_passed:
         objections.append("its gate did not pass")
     if changed := _judged_by_another_plan(project, project.path(f"models/{version}")):
@@ -239,6 +239,8 @@ def rollback(project: Project, by: str = UNKNOWN) -> str:
     if not registry.previous:
         raise ProjectError("there is no earlier champion to go back to: see `ml models`")
     version = registry.previous.pop()
+    if registry.versions[version].gate_passed is None:  # an older template promoted such ones
+        raise CheckFailed(f"{version} does not come back: {NOT_EVALUATED.format(version)}")
     Scorer.load(_verified(project, registry, version))
     if registry.champion is not None:
         registry.versions[registry.champion].status = "retired"
