@@ -1,5 +1,6 @@
 """Several classes: metrics, calibration, costs, reviews, graph, leakage, drafts, sample, drift."""
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +9,7 @@ import polars as pl
 import pytest
 import sklearn.metrics as sk
 from helpers.package import load, sources
+from helpers.rendering import ROOT
 
 load("multiclass_package", sources("multiclass"))
 from multiclass_package import decision, models, value  # noqa: E402
@@ -19,7 +21,14 @@ from multiclass_package.engine import (  # noqa: E402
     resampling,
     task,
 )
-from multiclass_package.engine.data import contract, drafting, leakage, sample, target  # noqa: E402
+from multiclass_package.engine.data import (  # noqa: E402
+    contract,
+    drafting,
+    leakage,
+    sample,
+    target,
+    target_draft,
+)
 from multiclass_package.engine.errors import ProjectError  # noqa: E402
 from multiclass_package.engine.model import bundle, derived, graph, plain, stored_graph  # noqa: E402
 from multiclass_package.engine.model.fitting import Data  # noqa: E402
@@ -350,6 +359,8 @@ def test_a_draft_knows_classes_of_texts_and_of_numbers(tmp_path: Any) -> None:
         (["a", "b"] * 300, "task_type binary"),
         ([f"t{n}" for n in range(600)], "at most 50"),
         (["a", "b", "c, d"] * 200, "c, d"),
+        (["a", "b", "🚀 up"] * 200, "has a class '🚀 up'"),
+        (["a", "b", "c" * 41] * 200, "at most 40 letters"),
         ([True, False] * 300, "three classes"),
     ],
 )
@@ -361,6 +372,12 @@ def test_a_draft_refuses_what_is_no_class_in_one_line(
         draft(tmp_path, frame)
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_draft_takes_the_names_that_the_question_takes() -> None:
+    asked = (ROOT / "questions/classes.jinja").read_text()
+    (pattern,) = re.findall(r'regex_search\("\\\\A(.*)\\\\Z"\)', asked)
+    assert target_draft.LISTED.pattern == pattern.replace("\\\\", "\\")
 
 
 def test_classes_that_do_not_count_are_left_out(tmp_path: Any) -> None:

@@ -581,6 +581,7 @@ def test_a_draft_joins_columns_that_say_of_one_label_each(tmp_path: Any) -> None
         (["a", "b", "c"], "task_type multiclass"),
         (["a", "a", "none"], "needs two"),
         (["a, b:=c", "a", "b:=c"], "label 'b:=c'"),
+        (["a, 🚀 up", "a", "b"], "label '🚀 up'"),
         ([f"l{n}, l{n + 1}" for n in range(60)], "name those that count with --labels"),
     ],
 )

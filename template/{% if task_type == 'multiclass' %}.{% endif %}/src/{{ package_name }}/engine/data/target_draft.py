@@ -1,5 +1,6 @@
 """What a draft takes for the class to predict: its classes, their shares, and doubts about it."""
 
+import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -14,6 +15,9 @@ from .validation import parse
 
 DEFINED = "text for each row"
 SHOWN = 5  # classes in a sentence
+# What the question `classes` takes: a name that it refuses could never be planned.
+LISTED = re.compile(r"[\w .()/&'+-]{1,40}")
+PLAIN = "at most 40 letters, digits, spaces and . ( ) / & ' + - _"
 
 
 def kind(dtype: pl.DataType) -> Kind | None:
@@ -93,13 +97,9 @@ def _refused(target: Candidate, written: pl.Series) -> str:
             f"has {number(different)} different values ({some}, ...) in {rows} rows, and a "
             f"multiclass task at most {MAX_LEVELS}: name those that count with --classes, or {new}"
         )
-    odd = [
-        name
-        for name in target.filled.unique().sort()
-        if name != name.strip() or set(name) & set(",;>=")
-    ]
-    if odd:
-        return f"has a class {odd[0]!r}: mend the source, names have no , ; > = or spaces at an end"
+    names = target.filled.unique().sort()
+    if odd := [n for n in names if n != n.strip() or not LISTED.fullmatch(n)]:
+        return f"has a class {odd[0]!r}: mend the source, names have {PLAIN}"
     return ""
 
 

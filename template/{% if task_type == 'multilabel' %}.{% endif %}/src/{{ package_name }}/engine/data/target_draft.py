@@ -1,5 +1,6 @@
 """What a draft takes for labels to predict: their names, their shares, and doubts about them."""
 
+import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -17,6 +18,9 @@ from .validation import parse
 
 DEFINED = "list of labels for each row"
 SHOWN = 5  # labels in a sentence
+# What the question `label_names` takes: a name that it refuses could never be planned.
+LISTED = re.compile(r"[\w .()/&'+-]{1,40}")
+PLAIN = "at most 40 letters, digits, spaces and . ( ) / & ' + - _"
 
 
 def kind(dtype: pl.DataType) -> Kind | None:
@@ -105,6 +109,8 @@ def _refused(target: Candidate, labels: list[str], longest: int) -> str:
         )
     if odd := [name for name in labels if faulty(name)]:
         return f"has a label {odd[0]!r}: mend the source, {NAMED}"
+    if odd := [name for name in labels if not LISTED.fullmatch(name)]:
+        return f"has a label {odd[0]!r}: mend the source, names have {PLAIN}"
     return ""
 
 
