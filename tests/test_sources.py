@@ -202,13 +202,17 @@ def test_a_draft_names_its_file_and_keeps_what_people_said(project: Project) -> 
     asked = {"property": "consent", "value": {"column": "agreed", "values": ["yes"]}}
     known["schema"][0]["customProperties"] = [asked]
     [of_x] = [one for one in known["schema"][0]["properties"] if one["name"] == "x"]
-    of_x["customProperties"].append({"property": "controlled", "value": True})
+    said = {"controlled": True, "purpose": "to set the limit", "legalBasis": "contract"}
+    of_x["customProperties"] += [{"property": n, "value": v} for n, v in said.items()]
+    of_x["classification"] = "personal"
     storage.write_text(project.contract_path, yaml.safe_dump(known))
     keep(project, server("orders", "postgres", table="orders"))
     drafting.run(project, file, "churned", force=True)
     assert [found.server for found in sources.of(project.contract_path)] == ["orders"]
     assert consent.of(project.contract_path) == consent.Consent("agreed", ("yes",))
-    assert contract.read(project.contract_path).column("x").controlled
+    x = contract.read(project.contract_path).column("x")
+    assert (x.controlled, x.purpose, x.legal_basis) == (True, "to set the limit", "contract")
+    assert x.personal and contract.written_down(project.contract_path) == []
     assert contract.lint(project.contract_path) == []
 
 
@@ -245,3 +249,66 @@ def test_who_may_read_is_said_shown_and_kept(project: Project) -> None:
 
 def test_the_light_plan_has_no_table_of_sources() -> None:
     assert "DATA-05" not in render_plan()[1]["blocks"]
+
+
+def plainly(line: str) -> str:
+    return re.sub(r" <!--.*", "", line)
+
+
+def ground(project: Project, **said: dict[str, str]) -> None:
+    """Classify columns as personal and write down what is said of each."""
+    known = yaml.safe_load(project.contract_path.read_text(encoding="utf-8"))
+    for one in known["schema"][0]["properties"]:
+        if one["name"] in said:
+            one["classification"] = "personal"
+            found = said[one["name"]].items()
+            one["customProperties"] += [{"property": n, "value": v} for n, v in found]
+    storage.write_text(project.contract_path, yaml.safe_dump(known))
+
+
+def test_each_personal_column_has_a_ground_and_a_purpose_or_is_told(project: Project) -> None:
+    own = {"legalBasis": "contract", "purpose": "who calls often is unhappy"}
+    ground(project, customer_id={}, support_calls_90d=own, data_usage_gb={})
+    assert contract.lint(project.contract_path) == []
+    assert [line for line in map(plainly, block(project)) if line.startswith("Personal: ")] == [
+        "Personal: `customer_id` (entity), `data_usage_gb` (feature); ground: not settled; "
+        "purpose: that of PROB-01.",
+        "Personal: `support_calls_90d` (feature); ground: a contract with them; purpose: "
+        "who calls often is unhappy.",
+    ]
+    bare = [(level, m) for level, m in told(project, "PRIV-01") if m.startswith("nobody has said")]
+    assert [level for level, _ in bare] == ["warning"] * 2
+    assert "(data_usage_gb)" in bare[0][1] and "(data_usage_gb)" in bare[1][1]
+    assert [
+        finding.level
+        for finding in check.check(Project(project.root), "G1")
+        if "on which ground personal features" in finding.message
+    ] == ["error"]
+
+
+def test_a_column_by_consent_needs_the_column_that_says_it(project: Project) -> None:
+    ground(project, data_usage_gb={"legalBasis": "consent", "purpose": "use tells of need"})
+    [(level, message)] = told(project, "PRIV-04")
+    assert level == "warning" and "consent is the ground of data_usage_gb, but" in message
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        (
+            {"legalBasis": "habit"},
+            "column data_usage_gb: customProperties: legalBasis: 'habit' is none of consent, "
+            "contract, legal_obligation, legitimate_interest, public_task",
+        ),
+        ({"legalBasis": "contract"}, "legalBasis is for data of people: add classification: "),
+    ],
+)
+def test_a_ground_in_another_form_is_told_in_one_line(
+    project: Project, said: dict[str, str], problem: str
+) -> None:
+    ground(project, data_usage_gb=said)
+    text = project.contract_path.read_text(encoding="utf-8")
+    if "habit" not in text:
+        storage.write_text(project.contract_path, text.replace("classification: personal", ""))
+    [found] = contract.lint(project.contract_path)
+    assert problem in found and "\n" not in found

@@ -16,7 +16,7 @@ from ..engine.data import consent, contract
 from ..engine.errors import CheckFailed, ProjectError
 from ..engine.formats import count, number, percent
 from ..engine.settings import WAIVER, Plan, Project, load_yaml
-from . import evidence, gates, links, measured, sourced
+from . import evidence, gates, grounds, links, measured, sourced
 from .answers import plain
 from .blocks import (
     SIGNATURES,
@@ -81,7 +81,7 @@ def _found(
         *_human(project.plan, parts, due, {problem.identifier for problem in broken}),
         *signers(project, parts),
         *_evidence(project, due | (_claimed(project, parts) - waived)),
-        *_contract(project),
+        *_contract(project, due),
         *_privacy(project, due),
         *_kept(project),
         *_in_use(project),
@@ -266,7 +266,7 @@ def _human(plan: Plan, parts: Parts, due: set[str], broken: set[str]) -> Iterato
                 yield Finding("warning", identifier, f"{marks['by']} owns it and approved it")
 
 
-def _contract(project: Project) -> Iterator[Finding]:
+def _contract(project: Project, due: set[str]) -> Iterator[Finding]:
     try:
         agreed = contract.read(project.contract_path)
     except ProjectError as error:
@@ -278,6 +278,7 @@ def _contract(project: Project) -> Iterator[Finding]:
         yield Finding("warning", "DATA-02", problem)
     if problem := contract.of_nobody(agreed, project.plan.answers):
         yield Finding("warning", "PRIV-01", problem)
+    yield from grounds.check(project, agreed, due)
 
 
 def _privacy(project: Project, due: set[str]) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from ..engine.data import contract, sources
 from ..engine.errors import ProjectError
 from ..engine.formats import count, number, percent
 from ..engine.settings import Project
+from . import grounds
 from .blocks import code, escape
 from .gates import Finding
 
@@ -27,6 +28,8 @@ def run(project: Project) -> None:
         "sources": [msgspec.to_builtins(found) for found in sources.of(project.contract_path)],
         "kinds": Counter(column.kind for column in agreed.features),
     }
+    if personal := grounds.rows(agreed, project.plan):
+        report["personal"] = personal
     if access := sources.access(project.contract_path):
         report["access"] = [msgspec.to_builtins(one) for one in access]
     taken = sources.taken(project)
@@ -61,6 +64,7 @@ def told(report: dict[str, Any]) -> str:
         )
     may = (f"{escape(one['role'])} may {one['access']}" for one in report.get("access", []))
     lines += [f"access: {said}" for said in [", ".join(may)] if said]
+    lines += grounds.told(report.get("personal", []))
     lines += [_join(one) for one in report.get("joined", [])]
     if fresh := report.get("fresh"):
         lines.append(

@@ -1,8 +1,8 @@
 """The data contract: an ODCS 3.1 YAML file read into one typed object, and its lint.
 
 Format: Open Data Contract Standard 3.1.0. What the standard lacks is kept in `customProperties`
-of a column: role, dateFormats, decimalComma, thousandsComma, freeText, controlled, observed,
-reasons, and those of target_fields.py.
+of a column: role, dateFormats, decimalComma, thousandsComma, freeText, controlled, purpose,
+legalBasis, observed, reasons, and those of target_fields.py.
 """
 
 import json
@@ -30,6 +30,9 @@ from . import consent, sources, target_fields
 __all__ = ["READ", "Kind"]  # of kinds.py, beside what stands here
 Role = Literal["feature", "target", "entity", "time", "excluded"]
 Severity = Literal["error", "warning"]
+Basis = Literal[  # the grounds that the answer `legal_basis` knows
+    "consent", "contract", "legal_obligation", "public_task", "legitimate_interest"
+]
 Effect = Literal["", "up", "down"]  # on the target of sample data, where a column's values rise
 WITHHELD = "_withheld"  # microseconds before a row of which it knows nothing
 INTERNAL = ("_row", "_rules", WITHHELD)  # columns of our own in tables and in the quarantine
@@ -61,6 +64,8 @@ class Column(target_fields.Fields, frozen=True, kw_only=True):
     thousands_comma: bool = False
     personal: bool = False
     controlled: bool = False  # by who is judged, who may say here what they like
+    purpose: str = ""  # for what a personal column is used
+    legal_basis: Basis | None = None  # None is whatever the plan says
     definition: str | None = None
     mean: float | None = None
     std: float | None = None
@@ -333,6 +338,8 @@ class _Extras(target_fields.Custom, kw_only=True, rename="camel"):
     thousands_comma: bool = False
     free_text: bool = False
     controlled: bool = False
+    purpose: str = ""
+    legal_basis: Basis | None = None
     observed: _Observed = msgspec.field(default_factory=_Observed)
 
 
@@ -417,6 +424,8 @@ def _column(item: _Property) -> Column:
         thousands_comma=extras.thousands_comma,
         personal=item.classification.strip().lower() in PERSONAL,
         controlled=extras.controlled,
+        purpose=extras.purpose.strip(),
+        legal_basis=extras.legal_basis,
         definition=item.transform_logic,
         mean=extras.observed.mean,
         std=extras.observed.std,
@@ -503,6 +512,10 @@ def _column_problems(column: Column, contract: Contract) -> Iterator[str]:
         (
             column.thousands_comma and (column.decimal_comma or kind not in ("number", "integer")),
             f"thousandsComma needs number or integer and no decimalComma, not {kind}",
+        ),
+        (
+            column.legal_basis and not column.personal,
+            "legalBasis is for data of people: add classification: personal, or take it out",
         ),
         (column.role == "time" and not dated, f"role time needs date or timestamp, not {kind}"),
         (

@@ -156,7 +156,7 @@ def run(
         time_column or _meant(answers.get("time_column"), columns),
         told or target_draft.answered(target, answers, columns),
         file.stem,
-        _controlled(path) if edited else frozenset(),
+        _said(path) if edited else None,
     )
     text = _with_sources(drafted.text, project, file, keep=edited)
     drafted = replace(drafted, text=text)
@@ -175,11 +175,22 @@ def run(
     return drafted
 
 
-def _controlled(path: Path) -> frozenset[str]:
-    """Return the columns of which people said that whoever is judged can set them."""
+def _say_again(columns: list[Candidate], said: dict[str, Column]) -> None:
+    """Keep what people said of columns; no value of one that is personal is then drafted."""
+    for column in columns:
+        if before := said.get(column.name):
+            column.personal |= before.personal
+            if column.personal:
+                column.notes = [n for n in column.notes if n[0] not in VALUES]
+            column.extra |= {"controlled": before.controlled, "purpose": before.purpose}
+            column.extra |= {"legalBasis": before.legal_basis}
+
+
+def _said(path: Path) -> dict[str, Column]:
+    """Return the columns of which people said what no file tells."""
     with suppress(ProjectError):  # of a contract that cannot be read nothing is known
-        return frozenset(column.name for column in read(path).columns if column.controlled)
-    return frozenset()
+        return {column.name: column for column in read(path).columns}
+    return {}
 
 
 def _meant(name: str | None, columns: list[str]) -> str | None:
@@ -247,11 +258,10 @@ def _draft(
     time_column: str | None,
     told: str | None,
     name: str,
-    controlled: frozenset[str] = frozenset(),
+    said: dict[str, Column] | None = None,
 ) -> Draft:
     columns, findings = _read(frame)
-    for column in columns.values():
-        column.extra |= {"controlled": True} if column.name in controlled else {}
+    _say_again([c for c in columns.values() if c.name != target], said or {})
     if definition is None and target not in columns:
         definition = target_draft.defined(told, columns)
     if definition is not None:
