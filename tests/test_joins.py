@@ -12,7 +12,7 @@ import yaml
 from helpers.rendering import render
 
 from package_name.engine import storage
-from package_name.engine.data import contract, drafting, freshness, ingest, joins
+from package_name.engine.data import contract, drafting, fetching, freshness, ingest, joins
 from package_name.engine.errors import ProjectError
 from package_name.engine.settings import Project
 from package_name.planner import check, sourced
@@ -155,19 +155,97 @@ def test_a_join_is_written_as_the_guide_writes_it(project: Project) -> None:
     assert ingest.run(Project(project.root))["joined"][0]["on"] == ["customer"]
 
 
-def test_each_table_writes_its_days_in_its_own_way(project: Project) -> None:
-    days = ("01.02.2026", "13.05.2026", "")
-    history = [{"customer": "001", "since": day, "plan": day} for day in days]
-    write(project.root, "plans.csv", history)
-    write(project.root, "orders.csv", ORDERS)
-    join = {"server": "plans", "on": ["customer"], "asOf": {"left": "at", "right": "since"}}
-    project = keep(project, join | {"maxUnmatched": 0.7})
-    ingest.run(project)
-    assert snapshot(project)["plan"].to_list() == ["01.02.2026", None, None] * 3
-    storage.write_text(project.path("plans.csv"), "customer,since,plan\n001,soon,a\n001,later,b\n")
+AS_OF = {"server": "plans", "on": ["customer"], "asOf": {"left": "at", "right": "since"}}
+
+
+def days_of(project: Project, *days: str, formats: tuple[str, ...] = (), **join: Any) -> Project:
+    """Join plans that are named by their days, where our contract says how ours are written."""
+    rows = [{"customer": "001", "since": day, "plan": day} for day in days]
+    write(project.root, "plans.csv", rows)
+    project = keep(project, AS_OF | {"maxUnmatched": 0.7} | join)
+    document = yaml.safe_load(project.contract_path.read_text(encoding="utf-8"))
+    at = next(one for one in document["schema"][0]["properties"] if one["name"] == "at")
+    at["customProperties"].append({"property": "dateFormats", "value": [*formats]})
+    storage.write_text(project.contract_path, yaml.safe_dump(document))
     for file in project.root.glob("data/raw/*.parquet"):
         file.unlink()
-    assert "2 of 2 values of 'since' are no date or time" in refused(project)
+    return Project(project.root)
+
+
+def test_each_table_writes_its_days_in_its_own_way(project: Project) -> None:
+    """Not in ours: 03/04/2026 beside 25/12/2025 is no 4 March, whatever our contract says."""
+    mine = [row | {"at": f"05/{row['order']:02d}/2026"} for row in ORDERS]
+    write(project.root, "orders.csv", mine)
+    days = ("25/12/2025", "03/04/2026", "05/08/2026", "")  # the third is after all orders
+    ours = ("%m/%d/%Y",)
+    ingest.run(days_of(project, *days, formats=ours))
+    assert snapshot(project)["plan"].to_list() == ["03/04/2026", None, None] * 3
+    write(project.root, "orders.csv", ORDERS)
+    ingest.run(days_of(project, "01.02.2026", "13.05.2026", ""))
+    assert snapshot(project)["plan"].to_list() == ["01.02.2026", None, None] * 3
+
+
+def test_a_key_of_days_is_read_as_its_own_table_writes_it(project: Project) -> None:
+    columns = [c if c[0] != "at" else ("at", "date", "time") for c in COLUMNS]
+    write(project.root, "orders.csv", [row | {"at": "03/04/2026"} for row in ORDERS])
+    write(project.root, "tariffs.csv", [
+        {"day": day, "plan": day} for day in ("04/03/2026", "03/04/2026", "25/12/2025")
+    ])  # fmt: skip
+    project = keep(project, {"server": "tariffs", "on": {"at": "day"}}, columns=columns)
+    document = yaml.safe_load(project.contract_path.read_text(encoding="utf-8"))
+    at = next(one for one in document["schema"][0]["properties"] if one["name"] == "at")
+    at["customProperties"].append({"property": "dateFormats", "value": ["%m/%d/%Y"]})
+    storage.write_text(project.contract_path, yaml.safe_dump(document))
+    ingest.run(Project(project.root))
+    assert snapshot(project)["plan"].unique().to_list() == ["04/03/2026"]  # both are 4 March
+
+
+def test_days_that_two_formats_fit_are_not_guessed(project: Project) -> None:
+    unclear = ("03/04/2026", "01/05/2026")
+    line = refused(days_of(project, *unclear))
+    assert "days of 'since' may be %d/%m/%Y or %m/%d/%Y: write them as 2026-01-31, or say" in line
+    manifest = ingest.run(days_of(project, *unclear, formats=("%m/%d/%Y",)))
+    assert snapshot(project)["plan"].to_list() == ["03/04/2026", None, None] * 3
+    assert "its since is read as %m/%d/%Y, as the contract reads ours" in ingest.told(manifest)
+    mixed = (*unclear, "25/12/2025", "12/25/2025")  # no format of ours can tell
+    line = refused(days_of(project, *mixed, formats=("%m/%d/%Y",)))
+    assert line.endswith("may be %d/%m/%Y or %m/%d/%Y: write them as 2026-01-31")
+    ingest.run(days_of(project, "01/01/2025", "01/01/2026"))  # the same days either way
+    assert snapshot(project)["plan"].to_list() == ["01/01/2026", None, None] * 3
+
+
+def test_times_that_cannot_be_read_stop_a_load_where_they_matter(project: Project) -> None:
+    line = refused(days_of(project, "soon", "later"))
+    assert "it: none of 2 values of 'since' can be read as a date or time" in line
+    rows = [{"customer": f"00{n}", "since": "2026-01-01", "plan": "p"} for n in range(3)]
+    nobody = {"customer": "999", "since": "soon", "plan": "p"}
+    write(project.root, "plans.csv", [*rows, nobody])
+    manifest = ingest.run(keep(project, AS_OF))
+    told = "plans: 0 rows have no partner of 4; 1 of its rows have a key or time that cannot be"
+    assert told in ingest.told(manifest)
+    for file in project.root.glob("data/raw/*.parquet"):
+        file.unlink()
+    write(project.root, "plans.csv", [*rows[1:], rows[0] | {"since": "soon"}])
+    line = refused(keep(project, AS_OF))
+    assert "3 of 9 rows" in line and "0 of ours and 1 of its rows have a key or time that" in line
+
+
+def test_what_is_hashed_of_a_joined_file_is_what_was_joined(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(project.root, "customers.csv", CUSTOMERS)
+    path, read = project.path("customers.csv"), fetching._file
+    before = storage.sha256(path)
+
+    def replaced(source: Any, copy: Path) -> pl.DataFrame:
+        frame = read(source, copy)
+        path.write_text("customer,plan\n000,z\n")
+        return frame
+
+    monkeypatch.setattr(fetching, "_file", replaced)
+    [told] = ingest.run(keep(project, JOIN))["joined"]
+    assert told["sha256"] == before != storage.sha256(path)
+    assert not project.path("data/raw/.reading").exists()
 
 
 def test_a_key_that_is_not_unique_or_not_there_stops_the_load(project: Project) -> None:

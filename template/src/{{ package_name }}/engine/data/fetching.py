@@ -8,7 +8,8 @@ two rows with one key the newer stays. A load that fails leaves everything as it
 import datetime as dt
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from .. import dialect, parquet, progress, storage, stores
 from ..errors import ProjectError
 from ..settings import Project
 from . import contract as contracts
-from . import databases, events, reading, sources, web
+from . import databases, events, reading, sources, validation, web
 from .databases import Asked
 from .sources import MANIFEST, Source
 
@@ -74,16 +75,44 @@ def table(project: Project, source: Source) -> pl.DataFrame:
     return _not_empty(source, _fetch(project, source, Asked()))
 
 
-def side(project: Project, source: Source, columns: Collection[str] | None) -> pl.DataFrame:
-    """Return all rows of a source that is joined to others, a file of the project too."""
+def side(
+    project: Project, source: Source, columns: Collection[str] | None
+) -> tuple[pl.DataFrame, str]:
+    """Return all rows of a source that is joined to others, and the SHA-256 of what was read.
+
+    That is a file of the project, or what a server answered.
+    """
     if source.type != "local":
         wanted = None if columns is None else [*columns, *source.columns]
-        return _not_empty(source, _fetch(project, source, Asked(wanted)))
+        answer = _not_empty(source, _fetch(project, source, Asked(wanted)))
+        return answer, storage.sha256_bytes(validation.parquet(answer))
     try:
-        found = _file(source, project.path(str(source.address.get("path", ""))))
+        with copied(project, project.path(str(source.address.get("path", "")))) as (copy, digest):
+            found = _file(source, copy)
     except ProjectError as error:
         raise ProjectError(f"{source.server}: {error}") from None
-    return _chosen(source, _not_empty(source, found), Asked(columns))
+    return _chosen(source, _not_empty(source, found), Asked(columns)), digest
+
+
+@contextmanager
+def copied(project: Project, path: Path) -> Iterator[tuple[Path, str]]:
+    """Give a copy of a file that nobody replaces meanwhile, and the SHA-256 of that copy.
+
+    Where there is no file, who reads `path` itself says what is wrong.
+    """
+    if not path.is_file():
+        yield path, ""
+        return
+    copy = project.path("data/raw/.reading") / path.name
+    shutil.rmtree(copy.parent, ignore_errors=True)  # what a kill left
+    copy.parent.mkdir(parents=True)
+    try:
+        progress.tell(f"copying and hashing {path.name}")
+        yield copy, storage.copy_hashed(path, copy)
+    except ProjectError as error:
+        raise ProjectError(str(error).replace(str(copy), str(path))) from None
+    finally:
+        shutil.rmtree(copy.parent, ignore_errors=True)
 
 
 def load(

@@ -40,13 +40,17 @@ COMPACT_DAY = r"^(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$"
 
 @dataclass(frozen=True)
 class Reading:
-    """How a column is read: its kind, how its values are written, doubts as (what, why)."""
+    """How a column is read: its kind, how its values are written, doubts as (what, why).
+
+    `either` are two formats of days that fit as well, if there are such.
+    """
 
     kind: Kind
     formats: tuple[str, ...] = ()
     doubts: list[tuple[str, str]] = field(default_factory=list)
     decimal_comma: bool = False
     thousands_comma: bool = False
+    either: tuple[str, ...] = ()
 
 
 def has_points(frame: pl.DataFrame) -> bool:
@@ -105,11 +109,16 @@ def _infer_text(raw: pl.Series, beside_commas: bool, points: bool) -> Reading:
         column = Column(name="text", kind=kind, role="feature", formats=formats)
         return parse(values, column).is_null()
 
-    def reading(kind: Kind, *doubts: tuple[str, str], formats: tuple[str, ...] = ()) -> Reading:
+    def reading(
+        kind: Kind,
+        *doubts: tuple[str, str],
+        formats: tuple[str, ...] = (),
+        either: tuple[str, ...] = (),
+    ) -> Reading:
         lost = unread(kind, formats)
         shown = f"{int(rows.filter(lost).sum())} values cannot be read as {kind}, such as "
         example = [("unreadable", shown + repr(values.filter(lost)[0][:40]))] if lost.any() else []
-        return Reading(kind, formats, [*example, *doubts])
+        return Reading(kind, formats, [*example, *doubts], either=either)
 
     def share(lost: pl.Series) -> float:
         return 1 - int(rows.filter(lost).sum()) / int(rows.sum())
@@ -141,10 +150,10 @@ def _infer_text(raw: pl.Series, beside_commas: bool, points: bool) -> Reading:
         whole = values.filter(~numbers).str.contains(r"^[+-]?\d+$").all()
         return reading("integer" if whole and share(unread("integer")) >= READABLE else "number")
     if share(~values.str.contains(DAY_LIKE)) >= READABLE:
-        formats, has_time, doubts = _formats(values)
+        formats, has_time, doubts, either = _formats(values)
         kind: Kind = "timestamp" if has_time else "date"
         if share(unread(kind, formats)) >= READABLE:
-            return reading(kind, *doubts, formats=formats)
+            return reading(kind, *doubts, formats=formats, either=either)
         if values.str.contains(r"\b(19|20)\d\d\b").all():
             doubt = f"dates such as {values[0]!r} stay text: write them as 2026-01-31 in the source"
             return Reading("category", doubts=[("unreadable", doubt)])
@@ -219,8 +228,13 @@ def _with_thousands(
     return Reading(kind, doubts=doubts, thousands_comma=True)
 
 
-def _formats(values: pl.Series) -> tuple[tuple[str, ...], bool, list[tuple[str, str]]]:
-    """Return the formats besides ISO that read most values, whether one has a time, and doubts."""
+def _formats(
+    values: pl.Series,
+) -> tuple[tuple[str, ...], bool, list[tuple[str, str]], tuple[str, ...]]:
+    """Return the formats besides ISO that read most values, whether one has a time, and doubts.
+
+    And two of them that read days of one table in two ways, if there are such.
+    """
     values = values.gather_every(max(1, len(values) // EXAMINED))
     iso_day = _read(values, "%Y-%m-%d")
     iso = parse(values, Column(name="text", kind="timestamp", role="feature")).is_not_null()
@@ -228,6 +242,7 @@ def _formats(values: pl.Series) -> tuple[tuple[str, ...], bool, list[tuple[str, 
     rest = values.filter(~iso)
     found: list[str] = []
     doubts = []
+    either: tuple[str, ...] = ()
     while len(rest) and len(found) < 5:
         reads = {day + time: _read(rest, day + time) for day in DAYS for time in TIMES}
         form = max(reads, key=lambda form: int(reads[form].sum()))
@@ -239,6 +254,9 @@ def _formats(values: pl.Series) -> tuple[tuple[str, ...], bool, list[tuple[str, 
                 "day before month" if form.index("%d") < form.index("%m") else "month before day"
             )
             doubts.append(("date", f"{form} and {other} both fit: read as {order}, please check"))
+            either = (form, other)
+        if other in found and other != form:
+            either = (other, form)
         rest = rest.filter(~reads[form])
         found.append(form)
     has_time |= any("%H" in form or "%I" in form for form in found)
@@ -247,7 +265,7 @@ def _formats(values: pl.Series) -> tuple[tuple[str, ...], bool, list[tuple[str, 
         doubts.append(
             ("date", f"written in {len(listed)} ways, tried in order: {', '.join(listed)}")
         )
-    return tuple(found), has_time, doubts
+    return tuple(found), has_time, doubts, either
 
 
 def _read(text: pl.Series, form: str) -> pl.Series:

@@ -1,7 +1,6 @@
 """From the source file to a snapshot in data/raw that never changes."""
 
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from traceback import extract_tb
@@ -163,10 +162,7 @@ def told(manifest: dict[str, Any]) -> str:
     lines = [
         f"{came}data/raw/manifest.json names the snapshot of {number(manifest['rows'])} {kind}"
     ]
-    lines += [
-        f"{one['server']}: {number(one['unmatched'])} rows have no partner of {number(one['rows'])}"
-        for one in manifest.get("joined", [])
-    ]
+    lines += [joins.told(one) for one in manifest.get("joined", [])]
     if without := manifest["without_consent"]:
         lines.append(f"{number(without)} rows without consent stayed outside")
     if (fresh := manifest.get("fresh")) and fresh["late"]:
@@ -201,18 +197,9 @@ def _is_made_up(project: settings.Project) -> bool:
 def _read_hashed(
     project: settings.Project, source: Path, encoding: str
 ) -> tuple[pl.DataFrame, str]:
-    """Read a copy of the source that nobody replaces meanwhile, and hash the bytes of that copy."""
+    """Return the table of the source, and the SHA-256 of the bytes that were read."""
     if not source.is_file():
         return read_table(source, encoding), whole.stamp(source) or ""  # or says what is wrong
-    copy = project.path("data/raw/.reading") / source.name
-    shutil.rmtree(copy.parent, ignore_errors=True)  # what a kill left
-    copy.parent.mkdir(parents=True)
-    try:
-        progress.tell(f"copying and hashing {source.name}")
-        digest = storage.copy_hashed(source, copy)
+    with fetching.copied(project, source) as (copy, digest):
         progress.tell(f"reading {source.name}")
         return read_table(copy, encoding), digest
-    except ProjectError as error:
-        raise ProjectError(str(error).replace(str(copy), str(source))) from None
-    finally:
-        shutil.rmtree(copy.parent, ignore_errors=True)

@@ -7,13 +7,14 @@ time, so that nothing knows the future.
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import polars as pl
 
-from .. import progress, storage
-from ..errors import ProjectError, told
+from .. import progress
+from ..errors import ProjectError
+from ..errors import told as explained
 from ..formats import number, percent
 from ..settings import Project
 from . import consent, fetching, inference, sources, validation
@@ -67,7 +68,9 @@ def of(path: Path) -> list[Join]:
     try:
         found = msgspec.convert(said, list[Join])
     except msgspec.ValidationError as error:
-        raise ProjectError(f"{path.name}: joins: {told(error, list[Join])}: write {FORM}") from None
+        raise ProjectError(
+            f"{path.name}: joins: {explained(error, list[Join])}: write {FORM}"
+        ) from None
     names = {source.server for source in sources.of(path)}
     for join in found:
         if join.server not in names:
@@ -101,12 +104,24 @@ def apply(
     Without a contract all columns of the other tables come. ProjectError for a key that is missing
     or not unique, and for too many rows without a partner.
     """
-    servers, told = _servers(project), []
+    servers, found = _servers(project), []
     for join in of(project.contract_path):
         progress.tell(f"joining {join.server}")
         frame, item = _joined(project, servers[join.server], join, frame, agreed)
-        told.append(item)
-    return frame, told
+        found.append(item)
+    return frame, found
+
+
+def told(item: dict[str, Any]) -> str:
+    """Say in a line how a join went, of what `apply` tells of it."""
+    said = [
+        f"{item['server']}: {number(item['unmatched'])} rows have no partner of "
+        f"{number(item['rows'])}"
+    ]
+    if unread := item["unread"]:
+        said.append(f"{number(unread)} of its rows have a key or time that cannot be read")
+    said += [f"its {n} is read as {form}, as the contract reads ours" for n, form in item["read"]]
+    return "; ".join(said)
 
 
 def _servers(project: Project) -> dict[str, sources.Source]:
@@ -130,40 +145,36 @@ def _joined(
     agreed: Contract | None,
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
     wanted, key, as_of = _wanted(join, agreed), join.key, join.as_of
-    other = fetching.side(project, source, wanted)
+    other, digest = fetching.side(project, source, wanted)
     rows = other.height
     _refuse_absent(join, "our rows have", frame, [*key, *([as_of.left] if as_of else [])])
     theirs = [*key.values(), *([as_of.right] if as_of else [])]
     _refuse_absent(join, "it has", other, theirs)
-    left = pl.DataFrame(
-        {
-            **{f"_{i}": _parsed(frame[n], n, agreed) for i, n in enumerate(key)},
-            **({"_at": _parsed(frame[as_of.left], as_of.left, agreed, time=True)} if as_of else {}),
-        }
-    ).with_row_index("_ours")
-    right = pl.DataFrame(
-        {
-            **{f"_{i}": _parsed(other[n], ours, agreed) for i, (ours, n) in enumerate(key.items())},
-            **(
-                {"_at": _parsed(other[as_of.right], as_of.left, agreed, time=True)} if as_of else {}
-            ),
-        }
-    ).with_row_index("_theirs")
     by = [f"_{place}" for place in range(len(key))]
-    if as_of:
-        _refuse_unread(join, other[as_of.right], right["_at"])
-    whole = right.drop_nulls([*by, *(["_at"] if as_of else [])])
-    _refuse_repeated(join, whole, [*by, *(["_at"] if as_of else [])], "in it")
+    pairs = dict(zip(by, key.items(), strict=True))
+    pairs |= {"_at": (as_of.left, as_of.right)} if as_of else {}
+    columns = {column.name: column for column in agreed.columns} if agreed else {}
+    meets = {at: _meets(columns.get(name), time=at == "_at") for at, (name, _) in pairs.items()}
+    mine = {at: _ours(join, frame[name], meets[at]) for at, (name, _) in pairs.items()}
+    their = {at: _theirs(join, other[name], meets[at]) for at, (_, name) in pairs.items()}
+    left = pl.DataFrame({at: one.values for at, one in mine.items()}).with_row_index("_ours")
+    right = pl.DataFrame({at: one.values for at, one in their.items()}).with_row_index("_theirs")
+    whole = right.drop_nulls([*pairs])
+    _refuse_repeated(join, whole, [*pairs], "in it")
     if join.cardinality == "1:1":
         _refuse_repeated(join, left.drop_nulls(by), by, "in our rows")
     places = _places(left, whole, by, as_of)
     unmatched = int(places.is_null().sum())
     share = unmatched / max(1, frame.height)
+    unread = _rows_with([one.unread for one in their.values()])
     if share > join.max_unmatched:
+        lost = _rows_with([one.unread for one in mine.values()])
+        why = f"{number(lost)} of ours and {number(unread)} of its rows"
+        why = f"; {why} have a key or time that cannot be read" if lost or unread else ""
         raise ProjectError(
             f"joins: {number(unmatched)} of {number(frame.height)} rows ({percent(share)}) have no "
             f"partner in {join.server} by {', '.join(key)}; at most {percent(join.max_unmatched)} "
-            "may (maxUnmatched): mend the tables, or say so in the contract"
+            f"may (maxUnmatched){why}: mend the tables, or say so in the contract"
         )
     there = {*frame.columns}
     names = {n: f"{join.prefix}{n}" for n in other.columns if n not in theirs or join.prefix}
@@ -172,57 +183,118 @@ def _joined(
     elif clash := next((new for new in names.values() if new in there), ""):
         raise ProjectError(f"joins: our rows have a column {clash!r} already: another prefix")
     added = other.select([*names]).rename(names).select(pl.all().gather(places))
-    told = {
+    item = {
         "server": join.server,
         "on": [*key],
         "as_of": as_of.right if as_of else "",
         "cardinality": join.cardinality,
         "rows": rows,
-        "sha256": _digest(project, source, other),
+        "sha256": digest,
         "without_key": rows - whole.height,
+        "unread": unread,
+        "read": [[one.values.name, one.declared] for one in their.values() if one.declared],
         "columns": added.columns,
         "unmatched": unmatched,
         "max_unmatched": join.max_unmatched,
     }
-    return frame.hstack(added), told
+    return frame.hstack(added), item
 
 
-def _digest(project: Project, source: sources.Source, table: pl.DataFrame) -> str:
-    """Return the SHA-256 of a file, or of what a server answered."""
-    if source.type != "local":
-        return storage.sha256_bytes(validation.parquet(table))
-    return storage.sha256(project.path(str(source.address.get("path", ""))))
+class _Read(NamedTuple):
+    """Values of one side of a key, and which are there but cannot be read.
+
+    `declared` is the format of the contract that chose between two that fit.
+    """
+
+    values: pl.Series
+    unread: pl.Series
+    declared: str = ""
 
 
-def _parsed(raw: pl.Series, ours: str, agreed: Contract | None, *, time: bool = False) -> pl.Series:
-    """Return values of a key as one type whatever the formats of the two tables are."""
-    columns = {column.name: column for column in agreed.columns} if agreed else {}
-    known = columns.get(ours)
+def _meets(ours: Column | None, *, time: bool) -> Column:
+    """Return how both tables are read, whatever each writes, for a column of our rows."""
     kinds = ("date", "timestamp") if time else ("integer", "category", "date")
-    if known is None or known.kind not in kinds:
-        kind: Any = "timestamp" if time else "category"
-        known = Column(name=ours, kind=kind, role="excluded")
-    if known.kind in ("date", "timestamp") and (found := inference.infer(raw)):
-        # Each table writes its days in its own way, and a day of one may be a moment in the other.
-        kind = "timestamp" if time else known.kind
-        known = msgspec.structs.replace(known, kind=kind, formats=known.formats + found.formats)
-    parsed = validation.parse(raw, known)
-    return parsed.cast(pl.Datetime("us")) if time else parsed
+    kind: Any = "timestamp" if time else "category"
+    if ours is None or ours.kind not in kinds:
+        return Column(name="", kind=kind, role="excluded")
+    # A day of one table may be a moment in the other.
+    return msgspec.structs.replace(ours, kind=kind) if time else ours
+
+
+def _ours(join: Join, raw: pl.Series, column: Column) -> _Read:
+    """Read our side: by the contract, and where that says no format, as the values look."""
+    found = _looks(raw, column)
+    if not column.formats and (either := _either(raw, column, found)):
+        _refuse_either(join, f"our {raw.name!r}", either, "")
+    return _read(join, "our rows", raw, column, [*column.formats, *found.formats])
+
+
+def _theirs(join: Join, raw: pl.Series, column: Column) -> _Read:
+    """Read the other side as its own values look, for it writes its days in its own way.
+
+    Where two formats fit, that of the contract counts; without one nobody guesses.
+    """
+    found = _looks(raw, column)
+    declared = ""
+    if either := _either(raw, column, found):
+        is_mixed = {*either} <= {*found.formats}
+        declared = next((form for form in column.formats if form in either), "")
+        if is_mixed or not declared:
+            mend = f", or say `dateFormats` of {column.name!r} in the contract"
+            _refuse_either(
+                join, repr(raw.name), either, "" if is_mixed else mend * bool(column.name)
+            )
+    formats = [*([declared] if declared else []), *found.formats, *column.formats]
+    return _read(join, "it", raw, column, formats, declared)
+
+
+def _looks(raw: pl.Series, column: Column) -> inference.Reading:
+    of_days = column.kind in ("date", "timestamp")
+    found = inference.infer(raw) if of_days else None
+    return found or inference.Reading(column.kind)
+
+
+def _either(raw: pl.Series, column: Column, found: inference.Reading) -> tuple[str, ...]:
+    """Return two formats that fit the days of a table and read some of them as other days."""
+    each = [msgspec.structs.replace(column, formats=(form,)) for form in found.either]
+    read = [validation.parse(raw, one) for one in each]
+    return found.either if read and (read[0] != read[1]).any() else ()
+
+
+def _refuse_either(join: Join, named: str, either: tuple[str, ...], mend: str) -> None:
+    raise ProjectError(
+        f"joins: {join.server}: days of {named} may be {' or '.join(either)}: write them as "
+        f"2026-01-31{mend}"
+    )
+
+
+WORDS = {"integer": "a whole number", "category": "a text"}
+
+
+def _read(
+    join: Join, whose: str, raw: pl.Series, column: Column, formats: list[str], declared: str = ""
+) -> _Read:
+    """Read values by formats, tried in order; ProjectError, without a value, when none can be."""
+    formats = [*dict.fromkeys(formats)]
+    values = validation.parse(raw, msgspec.structs.replace(column, formats=tuple(formats)))
+    values = values.cast(pl.Datetime("us")) if column.kind == "timestamp" else values
+    unread = values.is_null() & validation.without_words(raw).is_not_null()
+    if unread.any() and values.null_count() == len(values):
+        raise ProjectError(
+            f"joins: {join.server}: {whose}: none of {number(int(unread.sum()))} values of "
+            f"{raw.name!r} can be read as {WORDS.get(column.kind, 'a date or time')}: mend the "
+            "table, or the key in the contract"
+        )
+    return _Read(values.alias(raw.name), unread, declared)
+
+
+def _rows_with(unread: list[pl.Series]) -> int:
+    return int(pl.select(pl.any_horizontal(unread)).to_series().sum())
 
 
 def _refuse_absent(join: Join, whose: str, frame: pl.DataFrame, names: Collection[str]) -> None:
     if absent := [name for name in names if name not in frame.columns]:
         raise ProjectError(f"joins: {join.server}: {whose} no column {absent[0]!r}")
-
-
-def _refuse_unread(join: Join, raw: pl.Series, read: pl.Series) -> None:
-    """ProjectError, without a value, when more times than may have no partner cannot be read."""
-    unread = int((read.is_null() & validation.without_words(raw).is_not_null()).sum())
-    if unread > join.max_unmatched * len(raw):
-        raise ProjectError(
-            f"joins: {join.server}: {number(unread)} of {number(len(raw))} values of {raw.name!r} "
-            "are no date or time: mend the table, or write them as 2026-01-31"
-        )
 
 
 def _refuse_repeated(join: Join, frame: pl.DataFrame, names: list[str], where: str) -> None:
