@@ -404,6 +404,11 @@ def test_a_bundle_scores_texts_as_training_did(agreed: contract.Contract, tmp_pa
     names = [c.name for c in scorer.columns]
     rows = [scorer.row_of(values) for values in frame.select(names).rows()]
     assert scorer.score_rows(rows)["probability"] == pytest.approx(expected, abs=1e-5)
+    known = frame["said"].drop_nulls()[0]
+    said = frame.head(4).with_columns(said=pl.Series(["qqxz wvvk", known, None, "🦑 !!"]))
+    odd = [scorer.row_of(values) for values in said.select(names).rows()]
+    told = scorer.unseen(odd, scorer.encode_rows(odd))
+    assert [text.startswith("said: no word of it") for text in told] == [True, False, False, True]
     golden = (folder / "golden.json").read_text()
     assert not any(text in golden for text in frame["said"].drop_nulls())
     assert not (folder / "golden.json").read_text().count("With ")

@@ -523,7 +523,8 @@ def _learnt(project: Project, scorer: Scorer, agreed: Contract, valid: pl.DataFr
     if digest != scorer.manifest.data_sha256 or not frame.equals(valid):
         return False
     # Another version may have split the same rows otherwise: its test set is not this one's.
-    split = storage.read_json(registry.champion_folder(project) / "training.json")["split"]
+    path = registry.champion_folder(project) / "training.json"
+    split = storage.read_json(path, dict[str, Any])["split"]
     test = project.path("data/processed/test.parquet")
     return test.exists() and split.get("test_sha256") in (None, storage.sha256(test))
 

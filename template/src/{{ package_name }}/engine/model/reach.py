@@ -1,4 +1,7 @@
-"""Which rows are unlike all that was learnt from: later, earlier, off a step, far; in words."""
+"""Which rows are unlike all that was learnt from, and what is said of them.
+
+They are later, earlier, off a step, far, or texts without a known word.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,9 +12,11 @@ from numpy.typing import NDArray
 
 from .history import DaysSince
 from .seasons import Season, Seasonal
+from .texts import Reader, TextFeature, Words
 
 BETWEEN = 0.01  # days off a step from which on a row is between two
 FAR = "far from all values of training"  # a number of which the model knows nothing
+WORDLESS = "no word of it was in training"
 Limit = tuple[int, str, float, float]  # place of a feature, its column, between what it is near
 Warnings = list[tuple[str, NDArray[np.bool_]]]  # each with its rows, shape (rows,)
 
@@ -97,6 +102,35 @@ class Far(NamedTuple):
         return [(f"{self.columns[place]}: {FAR}", far[:, place]) for place in told]
 
 
+class Wordless(NamedTuple):
+    """A text that is read by its words: the places of its numbers, and those of no known word."""
+
+    places: list[int]
+    said: str
+    nothing: NDArray[np.float32]
+
+    def warnings(self, encoded: NDArray[np.float32]) -> Warnings:
+        """Return what to say of rows, shape (rows, features)."""
+        return [(self.said, (encoded[:, self.places] == self.nothing).all(axis=1))]
+
+
+def wordless(
+    features: Sequence[TextFeature], readers: Sequence[Reader], names: Sequence[str]
+) -> tuple[Wordless, ...]:
+    """Return what tells of texts without a known word, where nothing else reads their column."""
+    pairs = [*zip(features, readers, strict=True)]
+    others = {feature.column for feature, reader in pairs if not isinstance(reader, Words)}
+    return tuple(
+        Wordless(
+            [names.index(name) for name in feature.made],
+            f"{feature.column}: {WORDLESS}",
+            reader.intercept.astype(np.float32),
+        )
+        for feature, reader in pairs
+        if isinstance(reader, Words) and feature.column not in others
+    )
+
+
 def limits(numeric: Sequence[Any], idle: set[str], profile: Mapping[str, Reached]) -> list[Limit]:
     """Return the limits of each number that is read as it is; none of `idle` columns."""
     found = []
@@ -113,3 +147,16 @@ def far_off(known: Sequence[Limit]) -> tuple[Far, ...]:
         return ()
     places, columns, low, high = map(list, zip(*known, strict=True))
     return (Far(places, columns, np.array([low, high])),)
+
+
+Tell = Reach | Far | Wordless
+
+
+def tells(
+    history: Sequence[Any],
+    texts: Sequence[TextFeature],
+    readers: Sequence[Reader],
+    names: Sequence[str],
+) -> tuple[Tell, ...]:
+    """Return all that features tell of rows without a profile; `names` are those of the matrix."""
+    return (*reaches(history, names), *wordless(texts, readers, names))

@@ -34,7 +34,7 @@ from .history import (
 from .history import FILES as STATE_FILES
 from .history import read as read_state
 from .output import Output, answer
-from .reach import Far, Limit, Profile, Reach, Reached, far_off, limits, reaches
+from .reach import Limit, Profile, Reached, Tell, far_off, limits, tells
 from .seasons import Lookback
 from .sessions import session
 from .texts import Reader, TextFeature
@@ -376,7 +376,7 @@ class Scorer:
         idle = [self.sent[index].idle for index, *_ in self._categorical]
         others = [-1.0 if i else c[2] for i, c in zip(idle, self._categorical, strict=True)]
         self._others = np.array(others, dtype=np.float32)
-        self._reaches: tuple[Reach | Far, ...] = reaches(spec.history, spec.names)
+        self._reaches: tuple[Tell, ...] = tells(spec.history, spec.words, words, spec.names)
         self.far: list[Limit] = []
 
     @classmethod
