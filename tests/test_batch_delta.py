@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 from helpers.buckets import Buckets
+from helpers.scoring import noted
 
 from package_name.engine.errors import ProjectError
 from package_name.engine.serving import batch, batch_delta
@@ -73,6 +74,13 @@ def test_a_run_stands_in_the_table_once_and_as_in_the_file(scored, address) -> N
     assert (found.height, found["run"].n_unique()) == (540, 2)
     # Made, filled, filled: what was there already made no version.
     assert DeltaTable(address[0], storage_options=address[1]).version() == 2
+
+
+def test_the_command_notes_its_table_by_the_whole_path(scored) -> None:
+    project, output, _ = scored
+    told = noted(project, "in.parquet", str(output), "--delta", "lake/table")
+    table = project.path("lake/table").resolve()
+    assert f"Delta table {table}, with its old versions" in told and rows((str(table), None)).height
 
 
 def test_four_who_store_the_same_run_at_once_do_not_double_it(scored, address) -> None:

@@ -9,9 +9,10 @@ import obstore
 import polars as pl
 import pytest
 from helpers.buckets import Buckets
+from helpers.scoring import noted
 from helpers.service import free_port
 
-from package_name.engine import storage, stores
+from package_name.engine import elsewhere, storage, stores
 from package_name.engine.errors import ProjectError
 from package_name.engine.model import registry
 from package_name.engine.serving import batch, batch_store, batch_table
@@ -40,6 +41,16 @@ def project(
 
 def got(buckets: Buckets, name: str) -> bytes:
     return bytes(obstore.get(buckets.store(), name).bytes())
+
+
+def test_the_command_notes_the_file_also_where_it_breaks(
+    project: Project, buckets: Buckets
+) -> None:
+    assert noted(project, "in.parquet", "s3://lake/noted.csv") == ["the file s3://lake/noted.csv"]
+    assert got(buckets, "noted.csv")
+    with pytest.raises(AssertionError):  # before it has scored a row
+        noted(project, "nothing.parquet", "s3://lake/later.csv")
+    assert "the file s3://lake/later.csv" in elsewhere.read(project)
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])

@@ -7,6 +7,7 @@ import helpers.bundles as small
 import polars as pl
 import psycopg
 import pytest
+from helpers.scoring import noted
 from helpers.stream import Postgres
 
 from package_name.engine.errors import ProjectError
@@ -47,6 +48,12 @@ def test_a_run_stands_in_the_table_once_and_as_in_the_file(scored, postgres) -> 
     postgres.ask("create schema sales")
     batch_table.store(output, "sales.Scores", report)
     assert postgres.ask('select count(*) from sales."Scores"') == [(500,)]
+
+
+def test_the_command_notes_its_table(scored) -> None:
+    project, output, _ = scored
+    told = noted(project, "in.parquet", str(output), "--table", "noted")
+    assert f"table noted in the database of {batch_table.ADDRESS}" in told
 
 
 @pytest.mark.parametrize(

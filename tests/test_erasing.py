@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import helpers.bundles as small
+import msgspec
 import polars as pl
 import pytest
 import yaml
@@ -133,8 +134,8 @@ def test_a_certificate_names_where_commands_put_rows_beside_the_folder(project: 
         "Delta table s3://lake/p, with its old versions",
     ]
     within, remote = project.path("data/out.csv"), "s3://lake/out.csv"
-    files = [elsewhere.outside(project, within, False), elsewhere.outside(project, remote, True)]
-    there = elsewhere.outside(project, project.root.parent / "out.csv", False)
+    files = [elsewhere.outside(project, str(within)), elsewhere.outside(project, remote)]
+    there = elsewhere.outside(project, str(project.root.parent / "out.csv"))
     for _ in range(2):  # what is known is not said twice
         elsewhere.note(project, [*places, *files, there])
     certificate, path = erasing.forget(project, WHO)
@@ -142,7 +143,67 @@ def test_a_certificate_names_where_commands_put_rows_beside_the_folder(project: 
     assert len(named) == 5  # the source is the first
     for place in (*places, f"the file {remote}", there):
         assert f"not reached: {place}: its owner" in erasing.told(certificate, path)
-    assert {*places} <= {*retirement.run(project, "the contract ended")["elsewhere"]}
+    told = retirement.told(retirement.run(project, "the contract ended"))
+    assert f"out of reach: {there}: delete its rows by the retention" in told
+    assert all(f"out of reach: {place}: delete its rows" in told for place in places)
+
+
+@pytest.mark.parametrize("content", [b"", b'["the fi', b'{"a": 1}', b"\xff"])
+def test_a_damaged_list_of_places_stops_nobody_and_is_told(
+    project: Project, content: bytes
+) -> None:
+    path = project.path(elsewhere.PLACES)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    assert elsewhere.read(project) == [elsewhere.LOST]
+    elsewhere.note(project, ["table new"])
+    assert storage.read_json(path, list) == ["table new", elsewhere.LOST]
+    path.write_bytes(content)
+    certificate, _ = erasing.forget(project, WHO)
+    assert f"{elsewhere.LOST}: its owner deletes there" in certificate.out_of_reach
+    ended = retirement.run(project, "the contract ended")
+    assert any(what.startswith(elsewhere.LOST) for what in ended["elsewhere"])
+
+
+def test_a_place_is_named_whole_and_without_its_secrets(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed = "s3://who:hidden@lake/out.csv?X-Amz-Signature=hidden"
+    assert elsewhere.outside(project, signed) == "the file s3://lake/out.csv"
+    monkeypatch.chdir(project.root)
+    assert elsewhere.named("lake/p") == str(project.path("lake/p").resolve())
+    assert elsewhere.outside(project, "what?.csv").endswith("what?.csv")
+
+
+def test_a_file_of_valid_rows_leads_to_its_version(project: Project) -> None:
+    (origin,) = lineage.trace(project)
+    valid = project.path("valid.parquet")
+    valid.write_bytes(b"rows")
+    manifest = project.path(f"models/{origin.version}/manifest.json")
+    known = storage.read_json(manifest) | {"data_sha256": storage.sha256(valid)}
+    storage.write_json(manifest, known | {"snapshot_sha256": origin.data_sha256})
+    assert [one.version for one in lineage.trace(project, str(valid))] == [origin.version]
+
+
+def test_each_joined_table_is_a_node_of_the_picture(project: Project) -> None:
+    (origin,) = lineage.trace(project)
+    assert origin.snapshot
+    tables = tuple(
+        lineage.Joined(server=name, on=("k",), rows=1, sha256=digest)
+        for name, digest in (("a", ""), ('b "x"', ""), ("c", "0" * 64), ("d", "0" * 64))
+    )
+    snapshot = msgspec.structs.replace(origin.snapshot, joined=tables)
+    drawn = lineage.picture([msgspec.structs.replace(origin, snapshot=snapshot)])
+    nodes = [line.split("[")[0].strip() for line in drawn.splitlines() if line.startswith("  j")]
+    assert len({*nodes}) == 4 and "[\"b 'x'\"]" in drawn
+
+
+def test_events_into_a_folder_are_refused_by_its_name(project: Project) -> None:
+    folder = project.path("events")
+    folder.mkdir()
+    with pytest.raises(ProjectError) as error:
+        lineage_events.write(lineage.trace(project), "shop", folder)
+    assert str(error.value) == f"{folder.resolve()} is a folder: name a file"
 
 
 def test_events_of_a_catalogue_say_what_lineage_does_and_repeat_themselves(

@@ -267,6 +267,10 @@ def without_measured(text: bytes) -> bytes:
         (overrides("[1]"), "plan check", "expected a mapping of names to values"),
         (overrides("EVAL-01: 1\nEVAL-01: 2"), "plan check", "EVAL-01 is given twice"),
         (overrides("a: ["), "plan check", "not valid YAML"),
+        (overrides("!!map a"), "plan check", "not valid YAML: expected a mapping node"),
+        (overrides("a: 2026-02-30"), "plan check", "not valid YAML: '2026-02-30' is no timestamp"),
+        (overrides("a: !!int b"), "plan check", "not valid YAML: 'b' is no int"),
+        (overrides("a: !!bool b"), "plan check", "not valid YAML: 'b' is no bool"),
         (
             overrides("TRAIN-01: {value: stratified, reason: test}"),
             "plan check",

@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from test_grpc import BROKEN, HOSTILE, ROW
 from test_tracing import ABOVE, PARENT, TRACE, Collector, collector
 
-from package_name.engine import prediction_log, storage
+from package_name.engine import elsewhere, prediction_log, storage
 from package_name.engine.data import contract
 from package_name.engine.model import registry
 from package_name.engine.model.scorer import Scorer, read_golden
@@ -412,6 +412,10 @@ def test_a_table_of_before_goes_on_without_traces(place: Place) -> None:
         until(lambda: place.count() == 1)
         running.stop()
     assert "trace_id" not in place.rows()["e0"]
+    assert elsewhere.read(Project(place.root)) == [
+        f"table {place.table} in the database of ML_STREAM_DATABASE",
+        f"topics {place.topic} and {place.topic}.dead",
+    ]
 
 
 def test_topics_are_made_once_and_missed_in_one_line(trained: Path, broker: Broker) -> None:

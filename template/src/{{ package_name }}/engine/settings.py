@@ -532,15 +532,25 @@ def load_yaml(path: Path, content: bytes | None = None) -> dict[str, Any]:
 
 class _Loader(LOADER):  # type: ignore[misc]
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        for key, _ in node.value:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []  # else it is refused below
+        for key, _ in pairs:
             if key.tag.endswith(":bool"):  # `on` of a join is a name, whatever YAML 1.1 says
                 key.tag = self.DEFAULT_SCALAR_TAG
-        keys = Counter(str(key.value) for key, _ in node.value)
+        keys = Counter(str(key.value) for key, _ in pairs)
         for key in (key for key, times in keys.items() if times > 1):
             raise yaml.MarkedYAMLError(
                 problem=f"{key} is given twice", problem_mark=node.start_mark
             )
         return dict(super().construct_mapping(node, deep))
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (AttributeError, KeyError, ValueError):  # such as the 30th of February
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.MarkedYAMLError(
+                problem=f"{node.value!r} is no {kind}", problem_mark=node.start_mark
+            ) from None
 
 
 def convert(content: Any, type: type[T], where: str, mend: str | Callable[[str], str]) -> T:

@@ -82,6 +82,8 @@ def replacing_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
     that is `shared` there is none, and what may be another writer's stays.
     """
     path = Path(os.path.realpath(path))
+    if path.is_dir():
+        raise ProjectError(f"{path} is a folder: name a file")
     for pattern in () if shared else ("", ".????????"):
         for left in path.parent.glob(f".{glob.escape(path.name)}{pattern}.tmp"):
             with suppress(OSError):
@@ -99,7 +101,11 @@ def replacing_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
 def _temporary(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except OSError as error:
+        error.filename = str(path)  # the name that people know
+        raise
     try:
         yield temporary
     finally:

@@ -47,7 +47,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """What one version was made from; `snapshot` is None when it is not here.
 
-    `data_sha256` is that of the snapshot, `left_sha256` of what is left of it after erasures.
+    `data_sha256` is that of the snapshot, `left_sha256` of what is left of it after erasures,
+    `valid_sha256` that of the valid rows.
     `contract` says whether the contract of the bundle is still that of the project, `commit` is
     None outside git, `changed` says whether files of the project differed from it.
     """
@@ -60,6 +61,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     features: tuple[str, ...]
     data_sha256: str
     left_sha256: str
+    valid_sha256: str
     snapshot: Snapshot | None
     snapshot_kept: bool
     contract_sha256: str
@@ -95,7 +97,7 @@ def _made_of(origin: Origin) -> set[str]:
     """Return the SHA-256 of each table that a version was made from."""
     snap = origin.snapshot
     sources = {snap.source_sha256, *(one.sha256 for one in snap.joined)} if snap else set()
-    return {origin.data_sha256, origin.left_sha256, *sources}
+    return {origin.data_sha256, origin.left_sha256, origin.valid_sha256, *sources}
 
 
 def _note(project: Project, digest: str) -> Snapshot | None:
@@ -124,6 +126,7 @@ def _origin(project: Project, version: str, entry: registry.Version, today: str)
         features=manifest.features,
         data_sha256=digest,
         left_sha256=left.sha256 if left else digest,
+        valid_sha256=manifest.data_sha256,
         snapshot=snapshot,
         snapshot_kept=left is not None and project.path(left.file).is_file(),
         contract_sha256=manifest.contract_sha256,
@@ -186,17 +189,25 @@ def picture(origins: list[Origin]) -> str:
 
 def _edges(one: Origin) -> list[str]:
     model = f'{one.version}["{one.version}: {one.model}, {one.status}"]'
-    data = f'd{one.data_sha256[:12]}["snapshot {one.data_sha256[:12]}"]'
-    contract = f'c{one.contract_sha256[:12]}["contract {one.contract_sha256[:12]}"]'
+    data = _node("d", one.data_sha256, f"snapshot {one.data_sha256[:12]}")
+    contract = _node("c", one.contract_sha256, f"contract {one.contract_sha256[:12]}")
     edges = [f"  {data} --> {model}", f"  {contract} --> {model}"]
     if snap := one.snapshot:
-        name = snap.source.replace('"', "'")
-        edges.insert(0, f'  s{snap.source_sha256[:12]}["{name}"] --> {data}')
-        edges += [f'  j{o.sha256[:12]}["{o.server}"] --> {data}' for o in snap.joined]
+        edges.insert(0, f"  {_node('s', snap.source_sha256, snap.source)} --> {data}")
+        for other in snap.joined:  # two of one content, or without a hash, are two
+            of_it = storage.sha256_text(f"{other.server} {other.sha256}")
+            edges.append(f"  {_node('j', of_it, other.server)} --> {data}")
     if one.commit:
         dirty = " and changes" if one.changed else ""
-        edges.append(f'  g{one.commit[:12]}["commit {one.commit[:12]}{dirty}"] --> {model}')
+        commit = _node("g", one.commit, f"commit {one.commit[:12]}{dirty}")
+        edges.append(f"  {commit} --> {model}")
     return edges
+
+
+def _node(kind: str, digest: str, name: str) -> str:
+    """Return a node of Mermaid, which is one wherever it is named."""
+    plain = name.replace('"', "'")
+    return f'{kind}{digest[:12]}["{plain}"]'
 
 
 def told(origins: list[Origin], as_picture: bool) -> tuple[list[dict[str, Any]], str]:

@@ -21,9 +21,9 @@ LEFT = {
     "mlruns": "runs of training: delete or archive them",
 }
 ELSEWHERE = (
-    "services and jobs that run an image of their own, and the images",
-    "copies of data and models, and what callers keep of answers",
-    "schedules, alerts, accounts and secrets of this model",
+    "services and jobs that run an image of their own, and the images: stop and delete them",
+    "copies of data and models, and what callers keep of answers: tell who has them",
+    "schedules, alerts, accounts and secrets of this model: take them away",
 )
 
 
@@ -41,6 +41,7 @@ def run(project: Project, reason: str, by: str = UNKNOWN) -> dict[str, Any]:
     if not known.versions:
         raise ProjectError("there is no version to retire: `ml models` lists them")
     ended = registry.Ended(dt.datetime.now(dt.UTC).date().isoformat(), reason)
+    places = elsewhere.read(project)
     report = {
         "on": ended.on,
         "reason": reason,
@@ -50,7 +51,10 @@ def run(project: Project, reason: str, by: str = UNKNOWN) -> dict[str, Any]:
             for name, entry in known.versions.items()
         },
         "left": _left(project),
-        "elsewhere": [*elsewhere.read(project), *ELSEWHERE],
+        "elsewhere": [
+            *(f"{place}: delete its rows by the retention of the plan" for place in places),
+            *ELSEWHERE,
+        ],
     }
     storage.write_json(project.path(ARCHIVE), report)
     registry.end(project, ended, by)
@@ -65,7 +69,7 @@ def told(report: dict[str, Any]) -> str:
     for folder, left in report["left"].items():
         size = f"{count(left['files'], 'file')}, {number(left['bytes'] / 1e6, 1)} MB"
         lines.append(f"left here: {folder}/ ({size}): {left['todo']}")
-    lines += [f"out of reach, end it yourself: {what}" for what in report["elsewhere"]]
+    lines += [f"out of reach: {what}" for what in report["elsewhere"]]
     return "\n".join(lines)
 
 
