@@ -24,7 +24,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from package_name.engine import dialect, report, storage
-from package_name.engine.data import inference, ingest, profiling, validation
+from package_name.engine.data import contract as contracts
+from package_name.engine.data import dictionary, inference, ingest, profiling, validation
 from package_name.engine.data.contract import Column, Contract
 from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.model.values import ServedColumn
@@ -676,6 +677,53 @@ def test_from_file_to_profile(shop):
     assert "http" not in html.replace("http-equiv", "")
 
 
+def test_the_dictionary_says_what_each_column_means_may_hold_and_held(shop):
+    mail = "classification: personal\n"
+    said = ODCS.replace(
+        mail,
+        f"{mail}        description: 400 different values from ann@secret.example to zoe\n"
+        "        quality: [{metric: invalidValues, mustBe: 0, severity: warning, "
+        "arguments: {validValues: [ann@secret.example]}}]\n",
+    )
+    said = said.replace(
+        "{minimum: 0}\n        customProperties: [",
+        "{minimum: 0}\n        description: Of <b>all</b> goods\n"
+        "        customProperties: [{property: unit, value: <EUR>}, ",
+    )
+    said = said.replace(
+        "- name: empty\n        logicalType: number\n        customProperties: [{property: role, "
+        "value: feature}]",
+        "- name: empty\n        logicalType: number\n        customProperties:\n"
+        "          - {property: role, value: excluded}\n"
+        '          - {property: reasons, value: ["constant: it never has a value"]}',
+    )
+    write(shop.path("contracts/dataset.odcs.yaml"), said)
+    put(shop, rows())
+    ingest.run(shop)
+    validation.run(shop)
+    profiling.run(shop)
+    agreed = contracts.read(shop.contract_path)
+    profiled = json.loads(shop.path("reports/profile.json").read_bytes())["columns"]
+    manifest = {"source": "shop.csv", "added": ["constant"]}
+    manifest |= {"joined": [{"server": "crm", "columns": ["known_later"]}]}
+    found = {entry.name: entry for entry in dictionary.entries(agreed, profiled, manifest)}
+    amount = found["amount"]
+    assert amount.meaning == "Of <b>all</b> goods" and amount.kind == "number, in <EUR>"
+    assert (amount.allowed, amount.missing) == ("at least 0", "yes; 2\u00a0%")
+    assert amount.held == "0 to 200, median 99.8"
+    assert found["id"].role == "entity: whom or what a row is about; key"
+    assert found["id"].missing == "no; 0\u00a0%"
+    assert found["empty"].role == "excluded: constant: it never has a value"
+    assert found["mail"].role == "feature; personal"
+    assert (found["mail"].meaning, found["mail"].held) == ("–", "400 different")
+    sources = [found[name].source for name in ("amount", "constant", "known_later")]
+    assert sources == ["shop.csv", "columns.py", "crm"]
+    assert found["bought"].held == "2 different: false 66.5\u00a0%, true 33.5\u00a0%"
+    page = shop.path("reports/profile.html").read_text("utf-8").partition('id="dictionary"')[2]
+    assert "secret.example" not in page and "number, in &lt;EUR&gt;" in page
+    assert "Of &lt;b&gt;all&lt;/b&gt; goods" in page and "<b>" not in page
+
+
 def test_raw_snapshots_never_change(shop):
     put(shop, rows(60))
     first = ingest.run(shop)
@@ -787,7 +835,8 @@ def test_the_shown_values_of_a_category_are_all_of_its_rows(tmp_path):
     result = validation.apply(agreed, frame)
     quality = validation.summary(agreed, result) | {"run": "r"}
     found = profiling.profile(agreed, result.valid, quality, frame.clear()) | {"run": "r"}
-    report.render("profile.html", tmp_path / "p.html", profile=found, quality=quality)
+    context = {"profile": found, "quality": quality, "dictionary": []}
+    report.render("profile.html", tmp_path / "p.html", **context)
     chart = (tmp_path / "p.html").read_text("utf-8").partition("Most frequent values of c")[2]
     shown = re.findall(r">([0-9]+) \(([0-9.]+)\u00a0%\)<", chart.partition("</svg>")[0])
     assert len(shown) == 12

@@ -152,7 +152,10 @@ def _checks(project: Project) -> list[str]:
     counts = {**found.get("warnings", {}), **found.get("rules", {})}
     rows = [f"| {escape(rule)} | {count} |" for rule, count in sorted(counts.items())]
     lines = ["", "## Rules of the contract that rows broke", "", "| Rule | Rows |", "|---|---|"]
-    return [*lines, *rows] if rows else [*lines[:3], "None."]
+    told = [*lines, *rows] if rows else [*lines[:3], "None."]
+    if project.path("reports/profile.html").exists():
+        told += ["", "What each column means and held: [data dictionary](profile.html#dictionary)."]
+    return told
 
 
 def _for_data_people(project: Project) -> list[str]:

@@ -1,7 +1,7 @@
 """The data contract: an ODCS 3.1 YAML file read into one typed object, and its lint.
 
 Format: Open Data Contract Standard 3.1.0. What the standard lacks is kept in `customProperties`
-of a column: role, dateFormats, decimalComma, thousandsComma, freeText, controlled, purpose,
+of a column: role, unit, dateFormats, decimalComma, thousandsComma, freeText, controlled, purpose,
 legalBasis, observed, reasons, and those of target_fields.py.
 """
 
@@ -72,6 +72,8 @@ class Column(target_fields.Fields, frozen=True, kw_only=True):
     missing_share: float = 0.0
     effect: Effect = ""
     description: str = ""
+    unit: str = ""
+    reasons: tuple[str, ...] = ()  # of the draft, for what it decided
 
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
@@ -333,6 +335,7 @@ class _Observed(msgspec.Struct, rename="camel"):
 
 class _Extras(target_fields.Custom, kw_only=True, rename="camel"):
     role: Role
+    unit: str = ""
     date_formats: tuple[str, ...] = ()
     decimal_comma: bool = False
     thousands_comma: bool = False
@@ -341,6 +344,7 @@ class _Extras(target_fields.Custom, kw_only=True, rename="camel"):
     purpose: str = ""
     legal_basis: Basis | None = None
     observed: _Observed = msgspec.field(default_factory=_Observed)
+    reasons: tuple[str, ...] = ()
 
 
 def _load(path: Path, content: bytes | None = None) -> dict[str, Any]:
@@ -432,6 +436,8 @@ def _column(item: _Property) -> Column:
         missing_share=extras.observed.missing_share,
         effect=extras.observed.effect,
         description=item.description,
+        unit=extras.unit.strip(),
+        reasons=extras.reasons,
         **extras.fields(),
     )
 

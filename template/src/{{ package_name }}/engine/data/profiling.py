@@ -14,9 +14,10 @@ from ..kinds import READ
 from ..report import render
 from ..settings import Project
 from . import contract as contracts
-from . import leakage, personal, proxies, validation, whole
+from . import dictionary, leakage, personal, proxies, validation, whole
 from . import target as targets
 from .contract import Column, Contract
+from .sources import MANIFEST
 
 BINS = 31  # so that each day of the month has its own
 GROUPS = 8
@@ -45,7 +46,10 @@ def run(project: Project) -> dict[str, Any]:
     report["proxies"] = proxies.run(contract, frame, personal.groups(project, contract.columns))
     storage.write_json(project.path("reports/profile.json"), report)
     page, sheet = project.path("reports/profile.html"), whole.sheet(contract, frame)
-    render("profile.html", page, profile=report, quality=quality, sheet=sheet)
+    manifest = project.path(MANIFEST)
+    loaded = storage.read_json(manifest, dict[str, Any]) if manifest.exists() else {}
+    named = dictionary.entries(contract, report["columns"], loaded)
+    render("profile.html", page, profile=report, quality=quality, sheet=sheet, dictionary=named)
     return report
 
 

@@ -17,10 +17,9 @@ SLACK = 1.5  # a mean that is further off than by this factor is another one
 
 
 class Fields(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields of a column that only a target has."""
+    """The fields of a column that matter for a target; any column has them."""
 
     unit: str = ""
-    # As any column has them.
     mean: float | None = None
     std: float | None = None
 
@@ -51,13 +50,11 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Custom(msgspec.Struct, kw_only=True):
-    """The `customProperties` with these fields, as the contract's file writes them."""
-
-    unit: str = ""
+    """The `customProperties` of a target alone: none."""
 
     def fields(self) -> dict[str, Any]:
         """Return them as the arguments of `Fields`."""
-        return {"unit": self.unit.strip()}
+        return {}
 
 
 def joined(columns: list[Any]) -> list[Any]:
