@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from package_name.engine import dialect, report, storage
 from package_name.engine.data import contract as contracts
-from package_name.engine.data import dictionary, inference, ingest, profiling, validation
+from package_name.engine.data import course, dictionary, inference, ingest, profiling, validation
 from package_name.engine.data.contract import Column, Contract
 from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.model.values import ServedColumn
@@ -724,6 +724,69 @@ def test_the_dictionary_says_what_each_column_means_may_hold_and_held(shop):
     assert "Of &lt;b&gt;all&lt;/b&gt; goods" in page and "<b>" not in page
 
 
+def test_each_load_has_one_line_and_what_changed_most_is_said(shop):
+    def judge(table: dict[str, list]) -> str:
+        put(shop, table)
+        ingest.run(shop)
+        return validation.run(shop)["since"]
+
+    log = shop.path(course.LOG)
+    assert judge(rows()) == "There is no earlier load to compare with yet."
+    assert judge(rows()).startswith("There is no earlier") and log.read_bytes().count(b"\n") == 1
+    assert judge(rows(401)).endswith("401, and no share of them changed by 0.1\u00a0% or more.")
+    amounts = rows(400)["amount"]
+    worse = rows(400) | {"amount": [*amounts[:2], *[-1.0] * 10, *amounts[12:]]}
+    said = judge(worse)
+    assert said == (
+        "Since the load before 401 rows became 400, and most changed amount: minimum, "
+        "from 0\u00a0% to 2.5\u00a0% of the rows."
+    )
+    agreed = shop.path("contracts/dataset.odcs.yaml")
+    write(agreed, agreed.read_text().replace("{minimum: 0}", "{minimum: -5}"))
+    said = validation.run(shop)["since"]  # the same load by another contract is one load
+    assert said.startswith("Since the load before 401 rows became 400, and no share")
+    assert said.endswith("; the contract changed too.")
+    assert log.read_bytes().count(b"\n") == 4 and len(course.read(shop).loads) == 3
+    with pytest.raises(CheckFailed):
+        judge(rows() | {"bought": ["true"] * 400})
+    assert [load.passed for load in course.read(shop).loads] == [True, True, True, False]
+    judge(rows(402))
+    profiling.run(shop)
+    page = shop.path("reports/profile.html").read_text("utf-8").partition('id="course"')[2]
+    assert "<svg" in page.partition('id="dictionary"')[0] and "<td>refused</td>" in page
+    assert b"person1@" not in log.read_bytes() and b"k1" not in log.read_bytes()
+
+
+def test_a_damaged_line_of_the_course_is_left_out_and_told(shop):
+    for number in (100, 101):
+        put(shop, rows(number))
+        ingest.run(shop)
+        validation.run(shop)
+    log = shop.path(course.LOG)
+    first, second = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(first[:50] + b"\n\xff\n" + second + b'{"half')
+    told = validation.run(shop)["since"]
+    assert told == (
+        "There is no earlier load to compare with yet. 2 damaged lines of reports/quality.jsonl "
+        "left out, of which line 1 is the first."
+    )
+    put(shop, rows(102))
+    ingest.run(shop)
+    assert "101 rows became 102" in validation.run(shop)["since"]
+    assert not log.read_bytes().count(b'"half') and len(course.read(shop).loads) == 2
+
+
+def test_true_rows_are_not_compared_with_made_up_ones(shop):
+    put(shop, rows(100))
+    ingest.run(shop)
+    validation.run(shop)
+    log = shop.path(course.LOG)
+    log.write_bytes(log.read_bytes().replace(b'"made_up":false', b'"made_up":true'))
+    put(shop, rows(101))
+    ingest.run(shop)
+    assert validation.run(shop)["since"] == "There is no earlier load to compare with yet."
+
+
 def test_raw_snapshots_never_change(shop):
     put(shop, rows(60))
     first = ingest.run(shop)
@@ -836,6 +899,7 @@ def test_the_shown_values_of_a_category_are_all_of_its_rows(tmp_path):
     quality = validation.summary(agreed, result) | {"run": "r"}
     found = profiling.profile(agreed, result.valid, quality, frame.clear()) | {"run": "r"}
     context = {"profile": found, "quality": quality, "dictionary": []}
+    context["course"] = course.Course([], "")
     report.render("profile.html", tmp_path / "p.html", **context)
     chart = (tmp_path / "p.html").read_text("utf-8").partition("Most frequent values of c")[2]
     shown = re.findall(r">([0-9]+) \(([0-9.]+)\u00a0%\)<", chart.partition("</svg>")[0])

@@ -20,7 +20,7 @@ def planned(project: Project) -> list[Step]:
     contract, raw = project.config.data.contract, "data/raw/manifest.json"
     valid, quality = "data/processed/valid.parquet", "reports/data_quality.json"
     development, test = "data/processed/development.parquet", "data/processed/test.parquet"
-    profile, profile_page = "reports/profile.json", "reports/profile.html"
+    described = ("reports/profile.json", "reports/profile.html")
     training, registry = "reports/training.json", "models/registry.json"
     tuned, trained = "data/processed/tuned.json", (training, registry, development, test)
     metrics, settings = "reports/metrics.json", ("evaluation", "training")
@@ -32,7 +32,7 @@ def planned(project: Project) -> list[Step]:
     return [  # name, function, files read, files left, settings
         Step("ingest", snapshot, ingest.inputs(project), (raw,), ("data",)),
         Step("validate", validation.run, (raw, contract), (valid, quality), ("data",)),
-        Step("profile", profiling.run, (valid, contract), (profile, profile_page), ("evaluation",)),
+        Step("profile", profiling.run, (valid, quality, contract), described, ("evaluation",)),
         Step("train", train, (*rows, tuned, contract), trained, ("training",)),
         Step("evaluate", evaluation.run, (training, test), judged, settings, may_fail=True),
         Step("explain", explain.run, (training, test), ("reports/explain.json",)),

@@ -153,6 +153,7 @@ def _checks(project: Project) -> list[str]:
     rows = [f"| {escape(rule)} | {count} |" for rule, count in sorted(counts.items())]
     lines = ["", "## Rules of the contract that rows broke", "", "| Rule | Rows |", "|---|---|"]
     told = [*lines, *rows] if rows else [*lines[:3], "None."]
+    told += ["", escape(found["since"])] if "since" in found else []
     if project.path("reports/profile.html").exists():
         told += ["", "What each column means and held: [data dictionary](profile.html#dictionary)."]
     return told

@@ -14,7 +14,7 @@ from ..kinds import READ
 from ..report import render
 from ..settings import Project
 from . import contract as contracts
-from . import dictionary, leakage, personal, proxies, validation, whole
+from . import course, dictionary, leakage, personal, proxies, validation, whole
 from . import target as targets
 from .contract import Column, Contract
 from .sources import MANIFEST
@@ -49,7 +49,8 @@ def run(project: Project) -> dict[str, Any]:
     manifest = project.path(MANIFEST)
     loaded = storage.read_json(manifest, dict[str, Any]) if manifest.exists() else {}
     named = dictionary.entries(contract, report["columns"], loaded)
-    render("profile.html", page, profile=report, quality=quality, sheet=sheet, dictionary=named)
+    told = {"dictionary": named, "course": course.read(project)}
+    render("profile.html", page, profile=report, quality=quality, sheet=sheet, **told)
     return report
 
 

@@ -30,8 +30,8 @@ from ..model import coded
 from ..parquet import scan
 from ..settings import Keep, Project
 from . import contract as contracts
+from . import course, texts, whole
 from . import target as targets
-from . import texts, whole
 from .contract import WITHHELD, Column, Contract
 from .sources import MANIFEST
 
@@ -204,6 +204,8 @@ def labels(contract: Contract, frame: pl.DataFrame) -> pl.DataFrame:
 def run(project: Project) -> dict[str, Any]:
     """Validate the raw snapshot; write valid and rejected rows and reports/data_quality.json.
 
+    A line of reports/quality.jsonl tells of each load, also of one that failed.
+
     CheckFailed when too many rows are rejected or too little is left to learn from; the last
     valid rows then stay as they were.
     """
@@ -221,10 +223,9 @@ def run(project: Project) -> dict[str, Any]:
     result = apply(contract, scan(content, known=True).collect(), keep=keep)
     result.warnings.update(targets.doubts(result.valid, contract.target))
     result.warnings.update(texts.doubts(result.valid, contract))
-    inputs = snapshot.sha256 + storage.sha256_text(contract.text)
-    inputs += keep if keep != "first" else ""
+    judged_by = storage.sha256_text(contract.text) + (keep if keep != "first" else "")
     report = {
-        "run": storage.sha256_text(inputs)[:12],
+        "run": storage.sha256_text(snapshot.sha256 + judged_by)[:12],
         "data_sha256": snapshot.sha256,
         "made_up": snapshot.made_up,
         "added": snapshot.added,
@@ -233,6 +234,7 @@ def run(project: Project) -> dict[str, Any]:
     }
     report["failures"] = _failures(contract.target, result, project.config.data.max_rejected_share)
     store(project, "data/quarantine/rejected.parquet", result.rejected)
+    report["since"] = course.add(project, report, judged_by)
     storage.write_json(project.path("reports/data_quality.json"), report)
     if report["failures"]:
         raise CheckFailed("; ".join(report["failures"]))
