@@ -55,7 +55,7 @@ def test_a_feature_that_stands_for_a_group_is_named() -> None:
     height, job = (item["auc"] for item in found)
     assert height > 0.9
     assert job == pytest.approx(1 - 0.7**2 / 2, abs=0.03)  # both are clerks: a guess
-    said = measured._proxies(found)
+    said = measured.proxies(found)
     assert "`height` for `sex` m (0.9" in said and "`job` for `sex` m (0.7" in said
 
 

@@ -78,7 +78,7 @@ def plan_gate(gate: Annotated[str, typer.Argument(metavar="GATE", help="G0 to G6
 @app.command("report")
 def plan_report(
     audience: Annotated[
-        str | None, typer.Option(help="exec (the default), engineering, data or team.")
+        str | None, typer.Option(help="exec (the default), engineering, data, team or privacy.")
     ] = None,
     html: Annotated[bool, typer.Option("--html", help="The whole plan as one page.")] = False,
 ) -> None:
@@ -87,9 +87,14 @@ def plan_report(
         raise ProjectError("--html is the whole plan: give it without --audience")
     project = find_project()
     with project_lock(project.root):
-        from . import page, report
+        from . import assessment, page, report
 
-        paths = [page.run(project)] if html else report.run(project, audience or "exec")
+        if html:
+            paths = [page.run(project)]
+        elif audience == report.PRIVACY:
+            paths = assessment.run(project)
+        else:
+            paths = report.run(project, audience or "exec")
     typer.echo(f"wrote {' and '.join(str(path.relative_to(project.root)) for path in paths)}")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from ..engine.data import consent
+from ..engine.data import consent, contract
 from ..engine.data.contract import Column, Contract
 from ..engine.errors import ProjectError
 from ..engine.settings import Plan, Project
@@ -52,6 +52,13 @@ def told(found: list[dict[str, Any]]) -> list[str]:
         f"{escape(purpose) or PURPOSE}"
         for (basis, purpose), names in alike.items()
     ]
+
+
+def by_consent(project: Project) -> bool:
+    """Whether people may take back what some column rests on."""
+    agreed = contract.read(project.contract_path)
+    ours = {row["legal_basis"] for row in rows(agreed, project.plan)}
+    return "consent" in {*ours, project.plan.answers.get("legal_basis")}
 
 
 def check(project: Project, agreed: Contract, due: set[str]) -> Iterator[Finding]:

@@ -295,14 +295,14 @@ def _profile(report: Report, project: Project) -> Report:
     strongest = pair and f"{number(pair[2], 2)} between {code(pair[0])} and {code(pair[1])}"
     return {
         "far": _far(report["columns"]),
-        "proxies": _proxies(report.get("proxies", [])),
+        "proxies": proxies(report.get("proxies", [])),
         "leaks": "; ".join(leaks[:3] + more) or "no feature is suspected",
         "width": len(report["columns"]),
         "strongest": f", the strongest correlation is {strongest}" if pair else "",
     }
 
 
-def _proxies(found: list[Report]) -> str:
+def proxies(found: list[Report]) -> str:
     """Name the features that alone tell best who is in a group of people (FAIR-01)."""
     told = (
         f"{code(item['feature'])} for {code(item['column'])} {escape(item['level'])} "

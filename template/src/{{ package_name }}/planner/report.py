@@ -48,6 +48,7 @@ AUDIENCES = {
     ),
 }
 EVERYBODY = ("exec", *AUDIENCES)
+PRIVACY = "privacy"  # whose page assessment.py writes
 LINK = re.compile(r"\]\((?![a-z]+:|[#/])")
 FENCE = re.compile(r"(?:## Flow\n\n)?```mermaid\n.*?```\n", re.DOTALL)  # a page has no script
 
@@ -55,11 +56,13 @@ FENCE = re.compile(r"(?:## Flow\n\n)?```mermaid\n.*?```\n", re.DOTALL)  # a page
 def run(project: Project, audience: str) -> list[Path]:
     """Write reports/plan_<audience>.md and .html; return both paths."""
     if audience not in EVERYBODY:
-        raise ProjectError(f"no audience {audience!r}: give one of {', '.join(EVERYBODY)}")
+        raise ProjectError(
+            f"no audience {audience!r}: give one of {', '.join((*EVERYBODY, PRIVACY))}"
+        )
     if audience == "exec":
         return executive.run(project)
     parts, problems = survey(read(project.path("PLAN.md")))
-    parts = _fresh(project, parts)
+    parts = fresh(project, parts)
     chosen = AUDIENCES[audience]
     lines = [
         f"# {chosen.title}: {escape(project.plan.project.name)}",
@@ -75,7 +78,7 @@ def run(project: Project, audience: str) -> list[Path]:
     blocks = [identifier for identifier in chosen.blocks if identifier in project.plan.blocks]
     for identifier in blocks:
         title = project.plan.blocks[identifier].title
-        lines += ["", f"## {title} ({identifier})", *_said(project, parts, identifier)]
+        lines += ["", f"## {title} ({identifier})", *said(project, parts, identifier)]
     if audience in MORE:
         lines += MORE[audience](project)
     lines += ["", "## Open", "", *_open(project, parts, chosen, audience)]
@@ -88,7 +91,7 @@ def run(project: Project, audience: str) -> list[Path]:
     return [markdown, page]
 
 
-def _fresh(project: Project, parts: Parts) -> Parts:
+def fresh(project: Project, parts: Parts) -> Parts:
     """Return the parts with what the reports say now, which PLAN.md may not have yet."""
     with suppress(ProjectError):  # of another version: what PLAN.md says stays
         for identifier, lines in measured.measured(project).items():
@@ -109,7 +112,7 @@ def _decided(project: Project) -> list[str]:
     return [f"- {plan.blocks[i].title} ({i}): {measured.overridden(plan, i)}" for i in taken]
 
 
-def _said(project: Project, parts: Parts, identifier: str) -> list[str]:
+def said(project: Project, parts: Parts, identifier: str) -> list[str]:
     """Return what a block says: generated lines, measurement, and the answer of people."""
     found = [_item(line) for line in project.plan.blocks[identifier].lines]
     if taken := measured.overridden(project.plan, identifier):
@@ -160,10 +163,10 @@ def _checks(project: Project) -> list[str]:
 
 
 def _for_data_people(project: Project) -> list[str]:
-    return [*_checks(project), *_lineage(project)]
+    return [*_checks(project), *lineage(project)]
 
 
-def _lineage(project: Project) -> list[str]:
+def lineage(project: Project) -> list[str]:
     """Return from which snapshot, contract and commit each version was made."""
     path = project.path("models/registry.json")
     lines = ["", "## What each model was made from", ""]
