@@ -7,9 +7,10 @@ from typing import Any
 import polars as pl
 
 from . import personal
-from .contract import Kind, Role
+from .contract import Column, Kind, Role
 
 MAX_LEVELS = 50  # more levels than this are not listed in the contract
+VALUES = ("unreadable", "blanks", "spelling")  # notes that hold some
 ID_NAME = re.compile(r"(^|_)(id|uuid|guid|key)$|(customer|client|user|account|order)id$")
 
 
@@ -35,6 +36,20 @@ class Candidate:
         """Note why no model should see it; an entity, a time or the target keeps its role."""
         self.notes.append((what, reason))
         self.role = "excluded" if self.role == "feature" else self.role
+
+    def hide(self) -> None:
+        """Call it personal, and forget the notes that hold values."""
+        self.personal = True
+        self.notes = [note for note in self.notes if note[0] not in VALUES]
+
+    def keep(self, said: Column | None) -> None:
+        """Keep what people said of it in the contract before."""
+        if said is None:
+            return
+        if said.personal:
+            self.hide()
+        self.extra |= {"controlled": said.controlled, "purpose": said.purpose}
+        self.extra |= {"legalBasis": said.legal_basis}
 
     @property
     def filled(self) -> pl.Series:

@@ -49,7 +49,6 @@ from .inference import has_points, infer, is_marked
 from .ingest import Add, read_table, unchanged, with_columns
 from .validation import DTYPES, parse
 
-VALUES = ("unreadable", "blanks", "spelling")  # notes that hold some
 SPELLED = 1000  # levels, above which nobody looks for one that is written in two ways
 NEAR_UNIQUE = 0.95  # share of different values that makes text an identifier or free text
 MARK = "# Nobody has edited this contract while the SHA-256 of the lines below is "
@@ -175,17 +174,6 @@ def run(
     return drafted
 
 
-def _say_again(columns: list[Candidate], said: dict[str, Column]) -> None:
-    """Keep what people said of columns; no value of one that is personal is then drafted."""
-    for column in columns:
-        if before := said.get(column.name):
-            column.personal |= before.personal
-            if column.personal:
-                column.notes = [n for n in column.notes if n[0] not in VALUES]
-            column.extra |= {"controlled": before.controlled, "purpose": before.purpose}
-            column.extra |= {"legalBasis": before.legal_basis}
-
-
 def _said(path: Path) -> dict[str, Column]:
     """Return the columns of which people said what no file tells."""
     with suppress(ProjectError):  # of a contract that cannot be read nothing is known
@@ -261,7 +249,8 @@ def _draft(
     said: dict[str, Column] | None = None,
 ) -> Draft:
     columns, findings = _read(frame)
-    _say_again([c for c in columns.values() if c.name != target], said or {})
+    for column in columns.values():
+        column.keep(None if column.name == target else (said or {}).get(column.name))
     if definition is None and target not in columns:
         definition = target_draft.defined(told, columns)
     if definition is not None:
@@ -463,8 +452,7 @@ def _judge(column: Candidate) -> None:
     elif re.search(UNSERVED, column.name):
         column.exclude("name", "rename it in the source without quotes, backslashes and the like")
     elif reason := personal.suspicion(column.name, column.kind, filled):
-        column.personal = True
-        column.notes = [n for n in column.notes if n[0] not in VALUES]  # values
+        column.hide()
         column.exclude("personal", reason)
     elif different == 1 and column.complete:
         column.exclude("constant", "the same value in every row")
