@@ -679,12 +679,16 @@ def test_from_file_to_profile(shop):
 
 def test_the_dictionary_says_what_each_column_means_may_hold_and_held(shop):
     mail = "classification: personal\n"
+    bills = "{property: purpose, value: bills}, {property: legalBasis, value: legal_obligation}"
     said = ODCS.replace(
         mail,
         f"{mail}        description: 400 different values from ann@secret.example to zoe\n"
         "        quality: [{metric: invalidValues, mustBe: 0, severity: warning, "
         "arguments: {validValues: [ann@secret.example]}}]\n",
     )
+    role = "customProperties: [{property: role, value: feature}"
+    head, mailed, rest = said.partition("- name: mail\n")
+    said = head + mailed + rest.replace(role, f"{role}, {bills}", 1)
     said = said.replace(
         "{minimum: 0}\n        customProperties: [",
         "{minimum: 0}\n        description: Of <b>all</b> goods\n"
@@ -714,7 +718,7 @@ def test_the_dictionary_says_what_each_column_means_may_hold_and_held(shop):
     assert found["id"].role == "entity: whom or what a row is about; key"
     assert found["id"].missing == "no; 0\u00a0%"
     assert found["empty"].role == "excluded: constant: it never has a value"
-    assert found["mail"].role == "feature; personal"
+    assert found["mail"].role == "feature; personal by legal obligation; for bills"
     assert (found["mail"].meaning, found["mail"].held) == ("–", "400 different")
     sources = [found[name].source for name in ("amount", "constant", "known_later")]
     assert sources == ["shop.csv", "columns.py", "crm"]

@@ -94,7 +94,11 @@ def _role(column: Column, contract: Contract) -> str:
         said.append("part of the key" if len(contract.primary_key) > 1 else "key")
     elif column.unique:
         said.append("unique")
-    return "; ".join([*said, *["personal"] * column.personal])
+    if column.personal:
+        ground = (column.legal_basis or "").replace("_", " ")
+        said.append(" ".join(filter(None, ("personal", ground and f"by {ground}"))))
+        said += [f"for {column.purpose}"] * bool(column.purpose)
+    return "; ".join(said)
 
 
 def _source(column: Column, manifest: dict[str, Any]) -> str:
