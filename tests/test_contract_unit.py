@@ -641,6 +641,16 @@ def test_useless_and_risky_columns_are_excluded_with_a_reason(drafted):
     assert agreed.column("ticket_id").unique
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("Einwilligung", True), ("marketing_consent", True), ("optIn", True), ("option", False)],
+)
+def test_a_column_that_may_be_consent_is_told(drafted, name, told):
+    agreed, found = drafted(table(**{name: (["ja", "nein"][n % 3 > 0] for n in range(400))}))
+    assert found == ({name: ["consent"]} if told else {})
+    assert agreed.column(name).role == "feature", "nobody but the team knows"
+
+
 def test_the_draft_shows_no_personal_value(tmp_path):
     file = tmp_path / "people.csv"
     table(email=(f"p{n}@example.org" for n in range(400))).write_csv(file)

@@ -11,6 +11,7 @@ from ..settings import load_yaml
 FORM = (
     '`{property: consent, value: {column: agreed, values: ["yes"]}}` in customProperties of schema'
 )
+DOUBT = f"may say whose rows may be used: if so, write {FORM}"
 
 
 class Consent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

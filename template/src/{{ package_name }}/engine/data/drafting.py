@@ -276,6 +276,8 @@ def _draft(
     time = time_column or _guess_time(columns, whom)
     for column in columns.values():
         _exclude_identifier(column)
+        if column.role == "feature" and personal.consents(column.name):
+            column.notes.append(("consent", consent.DOUBT))
     features = [column.name for column in columns.values() if column.role == "feature"]
     typed = pl.DataFrame([column.values for column in columns.values()])
     for suspicion in leakage.suspects(typed, y, features, time, used, target):

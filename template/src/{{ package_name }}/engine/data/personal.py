@@ -77,6 +77,7 @@ FORM = (  # what may follow: the same thing in another form, or one value of it 
     r"|label|name|value|id|key|no|num|\d+)|_(yes|no|m|f|w|male|female|man|woman|married|single"
     r"|divorced|widowed|white|black|asian|hispanic|other|unknown|missing))*"
 )
+CONSENT = r"consent|einwillig|einverstanden|zustimmung|(^|_)opt_?(in|out)(_|$)"
 REST = r"(_?(address|line|code|no|num|number|date|year|day|\d))*$"  # what may follow a topic
 VALUES = {
     "e-mail": r"^[^@\s]+@[^@\s]+\.\w+$",
@@ -151,6 +152,11 @@ def suspicion(name: str, kind: Kind, values: pl.Series) -> str:
         if re.search(f"({NAMES[topic]}){ending}", in_ascii(snake(name))):
             return f"its name says personal data ({topic})"
     return ""
+
+
+def consents(name: str) -> bool:
+    """Whether a name, in English, German, French or Spanish, may tell who agreed to be in rows."""
+    return bool(re.search(CONSENT, in_ascii(snake(name))))
 
 
 def _protected(name: str, kind: Kind, values: pl.Series) -> str:
