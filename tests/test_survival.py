@@ -426,6 +426,7 @@ def test_a_run_with_nothing_to_do_notices_a_damaged_champion(made: Made) -> None
 
 def test_a_bundle_for_another_contract_is_not_promoted(made: Made) -> None:
     made.good("train")
+    made.good("evaluate")
     of_another_contract(made)
     made.bad("promote", "v2", "--force", " ", code=1, says="the data contract has changed since")
     made.bad("promote", "v2", code=1, says="the data contract has changed since")
