@@ -104,15 +104,23 @@ def copied(project: Project, path: Path) -> Iterator[tuple[Path, str]]:
         yield path, ""
         return
     copy = project.path("data/raw/.reading") / path.name
-    shutil.rmtree(copy.parent, ignore_errors=True)  # what a kill left
-    copy.parent.mkdir(parents=True)
+    with _for_a_while(copy.parent):
+        try:
+            progress.tell(f"copying and hashing {path.name}")
+            yield copy, storage.copy_hashed(path, copy)
+        except ProjectError as error:
+            raise ProjectError(str(error).replace(str(copy), str(path))) from None
+
+
+@contextmanager
+def _for_a_while(folder: Path) -> Iterator[None]:
+    """Make an empty folder, which is gone at the end."""
+    shutil.rmtree(folder, ignore_errors=True)  # what a kill left
+    folder.mkdir(parents=True)
     try:
-        progress.tell(f"copying and hashing {path.name}")
-        yield copy, storage.copy_hashed(path, copy)
-    except ProjectError as error:
-        raise ProjectError(str(error).replace(str(copy), str(path))) from None
+        yield
     finally:
-        shutil.rmtree(copy.parent, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def load(
@@ -279,13 +287,9 @@ def _file_at(project: Project, source: Source, secret: str) -> pl.DataFrame:
     name = str(source.address["location"]).partition("?")[0].rpartition("/")[2]
     copy = project.path("data/raw/.fetching") / name
     dialect.check_suffix(copy)
-    shutil.rmtree(copy.parent, ignore_errors=True)
-    copy.parent.mkdir(parents=True)
-    try:
+    with _for_a_while(copy.parent):
         web.download(source, secret, copy)
         return _file(source, copy)
-    finally:
-        shutil.rmtree(copy.parent, ignore_errors=True)
 
 
 def _file(source: Source, path: Path) -> pl.DataFrame:

@@ -157,8 +157,7 @@ def promote(
     """
     registry = read(project)
     entry = named(registry, version)
-    if entry.gate_passed is None:
-        raise CheckFailed(f"{version} is not promoted: {NOT_EVALUATED.format(version)}")
+    _refuse_unmeasured(registry, version, "is not promoted")
     folder = _verified(project, registry, version)
     scorer = Scorer.load(folder)
     _seal(folder, entry)
@@ -180,6 +179,11 @@ def promote(
     forced = entry.forced if objections else None
     if changes or forced:
         audit.note(project, "promoted", version=version, forced=forced, by=by)
+
+
+def _refuse_unmeasured(registry: Registry, version: str, what: str) -> None:
+    if registry.versions[version].gate_passed is None:
+        raise CheckFailed(f"{version} {what}: {NOT_EVALUATED.format(version)}")
 
 
 def objections(project: Project, version: str) -> list[str]:
@@ -239,8 +243,7 @@ def rollback(project: Project, by: str = UNKNOWN) -> str:
     if not registry.previous:
         raise ProjectError("there is no earlier champion to go back to: see `ml models`")
     version = registry.previous.pop()
-    if registry.versions[version].gate_passed is None:  # an older template promoted such ones
-        raise CheckFailed(f"{version} does not come back: {NOT_EVALUATED.format(version)}")
+    _refuse_unmeasured(registry, version, "does not come back")  # older templates promoted such
     Scorer.load(_verified(project, registry, version))
     if registry.champion is not None:
         registry.versions[registry.champion].status = "retired"
