@@ -311,11 +311,13 @@ def json_fault(content: bytes, fault: str) -> str:
     if word := re.search(rb"-?\b(NaN|Infinity|None|True|False)\b", bare):
         return f"{fault}: it has {word[0].decode()}; write null, true or false, or a number"
     try:
+        content.decode()
+    except UnicodeDecodeError:
+        return f"{fault}: it is not UTF-8"
+    try:
         msgspec.json.decode(content)
     except msgspec.ValidationError:
         return f"{fault}: it has a number that is too large; write null"
-    except UnicodeDecodeError:
-        return f"{fault}: it is not UTF-8"
     except (msgspec.DecodeError, RecursionError):
         if re.search(rb"\\u[dD][89a-fA-F]", content):
             return f"{fault}: it has half a surrogate pair; send whole characters, such as \\u00e9"
