@@ -15,7 +15,7 @@ from helpers.plan import render_plan
 from test_keys import SECRET, document
 
 from package_name.engine import elsewhere, erasing, keys, storage
-from package_name.engine.data import forgotten, ingest, validation
+from package_name.engine.data import forgotten, ingest, sources, validation
 from package_name.engine.errors import CheckFailed, ProjectError
 from package_name.engine.model import lineage, lineage_events, registry, retirement
 from package_name.engine.settings import Project
@@ -323,3 +323,37 @@ def test_old_rows_and_days_go(project: Project) -> None:
     assert erasing.retain(project, today=TODAY) == (None, None)
     validation.run(project)
     assert overdue() == []
+
+
+def test_where_no_row_has_a_time_files_go_by_their_day(project: Project) -> None:
+    text = project.contract_path.read_text().replace("value: time", "value: excluded")
+    project.contract_path.write_text(text)
+    first = _in_use(project)
+    assert erasing.retain(project)[0] is not None  # a day of the log
+    assert erasing.retain(project) == (None, None)
+    project.path("in.csv").write_text(project.path("in.csv").read_text().replace("note", "n"))
+    second = _in_use(project, load=True)
+    for path in (first, second, project.path("data/out.csv")):
+        os.utime(path, (OLD, OLD))
+    told = [f.message for f in check.check(project) if "`ml retain`" in f.message]
+    assert len(told) == 1 and "rows of 2022-01-31" in told[0]
+    certificate, _ = erasing.retain(project)
+    assert certificate and certificate.verified == 0
+    assert sorted(one.file for one in certificate.files) == [
+        "data/out.csv",
+        first.relative_to(project.root).as_posix(),
+    ]
+    assert second.name in certificate.out_of_reach[0] and second.exists()
+    assert not first.exists() and not project.path("data/out.csv.done.json").exists()
+    with pytest.raises(CheckFailed, match=r"in use: it was loaded before .* load newer rows"):
+        erasing.retain(project)
+
+
+OLD = dt.datetime(2022, 1, 31, 12, tzinfo=dt.UTC).timestamp()
+
+
+def _in_use(project: Project, load: bool = False) -> Path:
+    if load:
+        ingest.run(project)
+        validation.run(project)
+    return project.path(sources.taken(project)["file"])

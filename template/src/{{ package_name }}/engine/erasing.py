@@ -124,7 +124,9 @@ def retain(
     """Delete rows and days of the log that are older than the retention of the plan.
 
     Returns the certificate and its path, or None where nothing is old enough. A row without a time
-    stays. ProjectError where the plan has no limit.
+    stays; where no row has one, files go that were written before the limit, as their rows are
+    older still. CheckFailed where only the snapshot in use is such a file, ProjectError where the
+    plan has no limit.
     """
     months = int(project.plan.answers.get("retention_months") or 0)
     if not months:
@@ -144,16 +146,28 @@ def retain(
         return old.fill_null(False)
 
     changes = [*_tables(project, agreed, hit), *_old_days(project, before)]
+    outlived = ""
+    if time is None:
+        changes += _old_files(project, before)
+        if (snapshot := _in_use(project)) and storage.written_on(snapshot) < before:
+            outlived = (
+                f"{snapshot.relative_to(project.root).as_posix()}, in use: it was loaded before "
+                f"{before}, and no row has a time that tells its age: load newer rows (`ml ingest`)"
+            )
     if not any(change.told for change in changes):
+        if outlived:
+            raise CheckFailed(outlived)
         return None, None
     reason = f"{count(months, 'month')} of retention"
     certificate = _certificate(project, "retain", reason, changes)
     certificate.before = before.isoformat()
+    certificate.out_of_reach[:0] = [outlived] if outlived else []
     if dry:
         return certificate, None
 
     def left() -> int:
-        return sum(change.told is not None for change in _tables(project, agreed, hit))
+        old = _tables(project, agreed, hit) if time else _old_files(project, before)
+        return sum(change.told is not None for change in old)
 
     return _erase(project, certificate, changes, left)
 
@@ -360,20 +374,40 @@ def _unseen(project: Project, column: Column) -> list[str]:
     return found
 
 
+def _in_use(project: Project) -> Path | None:
+    """Return the snapshot that `ml validate` reads; None where there is none."""
+    name = taken(project).get("file")
+    path = project.path(str(name))
+    return path if name and path.is_file() else None
+
+
+def _old_files(project: Project, before: dt.date) -> Iterator[Change]:
+    """Yield the snapshots no longer in use and scored files that were written before that day."""
+    for path in _paths(project):
+        is_snapshot = path.parent == project.path("data/raw") and path != _in_use(project)
+        if (is_snapshot or _scored(path)) and storage.written_on(path) < before:
+            yield Change(path, None, _gone(project, path, _read(path).height))
+            if _scored(path):
+                yield Change(path.with_name(f"{path.name}.done.json"), None)
+
+
+def _gone(project: Project, path: Path, rows: int) -> Erased:
+    """Return what a certificate says of a file that goes with all its rows."""
+    return Erased(
+        file=path.relative_to(project.root).as_posix(),
+        now=None,
+        rows_before=rows,
+        rows_erased=rows,
+        sha256_before=storage.sha256(path),
+        sha256_after=None,
+    )
+
+
 def _old_days(project: Project, before: dt.date) -> Iterator[Change]:
     """Yield the days of the prediction log that are over."""
     for path in prediction_log.days_of(project):
         if path.stem < before.isoformat():
-            content, digest = storage.read_hashed(path)
-            told = Erased(
-                file=path.relative_to(project.root).as_posix(),
-                now=None,
-                rows_before=(lines := len(content.splitlines())),
-                rows_erased=lines,
-                sha256_before=digest,
-                sha256_after=None,
-            )
-            yield Change(path, None, told)
+            yield Change(path, None, _gone(project, path, len(path.read_bytes().splitlines())))
 
 
 def _certificate(

@@ -1,5 +1,6 @@
 """Reading and writing files so that a reader never sees half a file, whatever is killed when."""
 
+import datetime as dt
 import glob
 import hashlib
 import os
@@ -203,6 +204,11 @@ def copy_hashed(source: Path, target: Path) -> str:
             digest.update(block)
             write.write(block)
     return digest.hexdigest()
+
+
+def written_on(path: Path) -> dt.date:
+    """Return the day (UTC) on which a file was last written."""
+    return dt.datetime.fromtimestamp(path.stat().st_mtime, dt.UTC).date()
 
 
 def sha256(path: Path) -> str:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..engine import audit, folds, storage, task
-from ..engine.data import consent, contract
+from ..engine.data import consent, contract, sources
 from ..engine.errors import CheckFailed, ProjectError
 from ..engine.formats import count, number, percent
 from ..engine.settings import WAIVER, Plan, Project, load_yaml
@@ -311,6 +311,12 @@ class _Certificate(msgspec.Struct):
     models: list[_Model]
 
 
+def _loaded(project: Project) -> str:
+    """Return the day since which the snapshot is here: where rows have no time, they are older."""
+    path = project.path(str(sources.taken(project).get("file")))
+    return storage.written_on(path).isoformat() if path.is_file() else ""
+
+
 def _kept(project: Project) -> Iterator[Finding]:
     """Tell of rows past their retention, and of a champion that learnt from rows now erased."""
     plan = project.plan
@@ -318,7 +324,8 @@ def _kept(project: Project) -> Iterator[Finding]:
     months = int(plan.answers.get("retention_months") or 0)
     quality = report(project, "data_quality")
     days = [file.stem for file in project.path("data/predictions").glob("????-??-??.jsonl")]
-    days += [quality["oldest"]] if quality.get("oldest") and not quality.get("made_up") else []
+    if not quality.get("made_up"):
+        days += [quality.get("oldest") or _loaded(project)]
     oldest = min(filter(None, map(read_date, days)), default=None)
     if months and oldest and (over := _months(oldest, current_day()) - months) > 0:
         message = (
