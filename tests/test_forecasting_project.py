@@ -353,6 +353,43 @@ def test_longer_steps_run_from_the_copy_to_forecasts(tmp_path: Path, step: str, 
     assert scored["warning"][-1] == (said if step == "week" else None)
 
 
+@pytest.mark.nightly
+def test_a_version_that_looks_further_is_held_on_the_steps_that_both_forecast(
+    tmp_path: Path,
+) -> None:
+    """By all that is known now: the state of the champion's bundle ends where its table did."""
+    folder = render(tmp_path / "p", preset="demand", deployment_modes=["batch"])
+    made = Made(folder, "store_demand", SMALL)
+    source = folder / "data/sample/dataset.parquet"
+    made.ml("ingest")
+    rows = pl.read_parquet(source)
+    early = rows.filter(pl.col("day") < pl.col("day").max() - dt.timedelta(days=10))
+    early.write_parquet(source)
+    for command in ("ingest", "validate", "train"):
+        made.ml(command)
+    made.ml("evaluate", code=None)
+    made.ml("promote", "v1", "--force", "test")
+    rows.write_parquet(source)
+    for name, days in (("forecast_horizon", 14), ("label_delay_days", 14)):
+        plan = folder / "plan/plan.yaml"
+        text = plan.read_text(encoding="utf-8")
+        assert f"  {name}: {days}\n" in text
+        plan.write_text(text.replace(f"  {name}: {days}\n", f"  {name}: 20\n"), encoding="utf-8")
+    for command in ("ingest", "validate", "train"):
+        made.ml(command)
+    made.ml("evaluate", code=None)
+    told = made.report("metrics")["before"]
+    assert "on the same test rows that both were made for" in told["said"] and not told["worse"]
+    made.ml("features", "build")
+    made.ml("evaluate", code=None)
+    assert made.report("metrics")["before"] == told
+    text = plan.read_text(encoding="utf-8").replace('"day"', '"week"')
+    plan.write_text(text, encoding="utf-8")
+    made.ml("evaluate", code=None)
+    said = made.report("metrics")["before"]["said"]
+    assert said.startswith("not held against the champion v1: forecast_step was day in its plan")
+
+
 def test_a_series_without_time_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserMessageError, match="a forecast needs it"):
         render(tmp_path / "p", task_type="forecasting", time_column="")

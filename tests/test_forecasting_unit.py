@@ -17,9 +17,9 @@ from forecasting_package.engine import backtest, beside, examples, history  # no
 from forecasting_package.engine.data import contract as contracts  # noqa: E402
 from forecasting_package.engine.data import drafting, sample  # noqa: E402
 from forecasting_package.engine.errors import ProjectError  # noqa: E402
-from forecasting_package.engine.model import bundle, graph, reach, scaled, winters  # noqa: E402
+from forecasting_package.engine.model import bundle, graph, reach, scaled, succession, winters  # noqa: E402
 from forecasting_package.engine.model.fitting import Data  # noqa: E402
-from forecasting_package.engine.model.history import DAY  # noqa: E402
+from forecasting_package.engine.model.history import DAY, DaysSince  # noqa: E402
 from forecasting_package.engine.model.scorer import (  # noqa: E402
     CategoricalFeature,
     FeatureSpec,
@@ -101,6 +101,17 @@ def test_series_that_fell_silent_or_began_are_counted() -> None:
     (told,) = history.state_of(features, AGREED, rows).lives()
     # Of 14 days: the last event of "late" lies just within them.
     assert told == {"by": "shop", "days": 14.0, "known": 4, "silent": 1, "began": 1}
+
+
+def test_steps_that_a_version_was_not_made_for_are_no_comparison() -> None:
+    near, far = (
+        FeatureSpec((NumericFeature("n.ahead", "n.ahead"),), (), history=(since,))
+        for since in (DaysSince(name="n.ahead", most=days, by="a", on="b") for days in (14, 28))
+    )
+    x = np.array([[1], [14], [15], [np.nan]], np.float32)
+    beyond = succession._beyond
+    assert beyond(near, far, x).tolist() == [False, False, True, False]
+    assert not beyond(near, near, x).any() and not beyond(far, near, x).any()
 
 
 def test_rows_of_which_a_series_tells_less_get_a_warning() -> None:

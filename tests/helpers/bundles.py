@@ -91,6 +91,7 @@ def train(
     seed: int = 0,
     evaluated: bool = True,
     table: pl.DataFrame | None = None,
+    plan: dict[str, Any] | None = None,
 ) -> str:
     """Fit, save and register a version; write valid and test rows and the test's metrics."""
     agreed = contract.read(made.contract_path)
@@ -134,7 +135,7 @@ def train(
         contract_text=made.contract_path.read_text(encoding="utf-8"),
         rivals={},
         facts=facts,
-        reports={"profile.json": profile, "training.json": {"split": split}},
+        reports={"profile.json": profile, "training.json": {"split": split, "plan": plan or {}}},
     )
     registry.register(made, version, run=facts["run"])
     if evaluated:

@@ -389,9 +389,10 @@ def _verdict(gate: Report) -> str:
 
 
 def _succeeds(report: Report) -> str:
-    """Say how the version does beside the champion before it; a worse one is among warnings."""
-    before = report.get("before")
-    return f"; {before['said']}" if before and before["value"] >= 0 else ""
+    """Say how the version does beside the champion before it; what is in doubt is a warning."""
+    before = report.get("before") or {"value": None}
+    good = before["value"] is not None and before["value"] >= 0
+    return f"; {before['said']}" if good else ""
 
 
 def _metrics(report: Report, project: Project) -> Report:

@@ -40,6 +40,7 @@ READS_COLUMNS = True  # of a row, beside who and when
 DATES_IN_PARTS = False  # how long ago says it once; year and month would count it again
 FAR_VALUES = "which may be what is looked for"  # what those of a column do
 TREATS_FAR = False  # a feature that brings them nearer hides anomalies
+ROW_FACTS: tuple[str, ...] = ()  # of the plan: with others versions are not compared
 IDLE = ("reweigh", "sums_by")  # settings of training that no model here reads
 LIMIT = "min_quality"  # the answer that limits the primary metric
 BY_CHANCE, BY_ENTITY = "random", "group"  # the splits that are not by time

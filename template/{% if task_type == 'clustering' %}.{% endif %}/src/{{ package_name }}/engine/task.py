@@ -47,6 +47,7 @@ READS_COLUMNS = True  # of a row, beside who and when
 DATES_IN_PARTS = False  # how long ago says it once; year and month would count it again
 FAR_VALUES = "which pull centres to them"  # what those of a column do
 TREATS_FAR = True  # whether models gain where a feature brings them nearer
+ROW_FACTS: tuple[str, ...] = ()  # of the plan: with others versions are not compared
 IDLE = ("reweigh", "sums_by")  # settings of training that no model here reads
 LIMIT = "min_silhouette"  # the answer that limits the primary metric
 BY_CHANCE, BY_ENTITY = "random", "group"  # the splits that are not by time

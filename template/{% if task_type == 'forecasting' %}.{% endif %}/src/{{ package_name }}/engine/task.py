@@ -39,6 +39,7 @@ READS_COLUMNS = True  # of a row, beside who and when
 DATES_IN_PARTS = True  # year, month, day and weekday beside how long ago it was
 FAR_VALUES = "which trees do not mind"  # what those of a column do
 TREATS_FAR = True  # whether models that add columns up gain where a feature brings them nearer
+ROW_FACTS = ("forecast_step",)  # of the plan: with others versions are not compared
 BY_CHANCE, BY_ENTITY = "random", "group"  # the splits that are not by time
 NEEDS = "at least 10 rows and two different values of the target"
 DIGITS = 5  # of a score, so that steps survive float32 and text

@@ -40,6 +40,7 @@ READS_COLUMNS = True  # of a row, beside who and when
 DATES_IN_PARTS = True  # year, month, day and weekday beside how long ago it was
 FAR_VALUES = "which trees do not mind"  # what those of a column do
 TREATS_FAR = True  # whether models that add columns up gain where a feature brings them nearer
+ROW_FACTS: tuple[str, ...] = ()  # of the plan: with others versions are not compared
 IDLE = ("sums_by",)  # settings of training that no model here reads
 LIMIT = "score_limit"  # the answer that limits the primary metric
 BY_CHANCE, BY_ENTITY = "stratified", "stratified_group"  # the splits that are not by time

@@ -29,6 +29,8 @@ READS_COLUMNS = False  # who and when tell the history, and nothing else is aske
 DATES_IN_PARTS = True  # year, month, day and weekday beside how long ago it was
 FAR_VALUES = "which trees do not mind"  # what those of a column do
 TREATS_FAR = True  # whether models that add columns up gain where a feature brings them nearer
+# Of the plan: versions that were made with others are not compared.
+ROW_FACTS = ("exclude_seen", "min_support")
 LARGEST = 2**24 - 1  # number of an item: float32 holds no larger whole numbers one by one
 # A ranking: the items, the best first, then the score of each.
 RANKING = tuple(f"{what}_{place}" for what in ("item", "score") for place in range(1, LENGTH + 1))
