@@ -9,7 +9,7 @@ import yaml
 from helpers import package  # noqa: F401  makes `package_name` importable
 
 from package_name import features, models
-from package_name.engine import monitoring, resampling, storage, task
+from package_name.engine import history, monitoring, resampling, storage, task
 from package_name.engine.data import contract, kept, validation
 from package_name.engine.features import encode
 from package_name.engine.model import bundle, graph, registry
@@ -92,12 +92,18 @@ def train(
     evaluated: bool = True,
     table: pl.DataFrame | None = None,
     plan: dict[str, Any] | None = None,
+    past: tuple[Any, ...] = (),
 ) -> str:
-    """Fit, save and register a version; write valid and test rows and the test's metrics."""
+    """Fit, save and register a version; write valid and test rows and the test's metrics.
+
+    `past` are features that look back, with their key, time and delay.
+    """
     agreed = contract.read(made.contract_path)
     table = frame(rows, seed) if table is None else table
-    fit, test = table[: len(table) // 2], table[len(table) // 2 :]
-    spec = features.fit(fit, agreed)
+    state = history.state_of(past, agreed, table) if past else None
+    known = history.looked_up(table, state)
+    fit, test = known[: len(table) // 2], known[len(table) // 2 :]
+    spec = history.added(features.fit(fit, agreed), past)
     data = models.Data(encode(spec, fit), labels(fit), spec, 1)
     member = graph.Member(*models.FITTERS["logistic_regression"](data, 0, {}))
     predictor = graph.Predictor((member,), Head(threshold=0.4))
@@ -136,6 +142,7 @@ def train(
         rivals={},
         facts=facts,
         reports={"profile.json": profile, "training.json": {"split": split, "plan": plan or {}}},
+        state=state,
     )
     registry.register(made, version, run=facts["run"])
     if evaluated:

@@ -105,6 +105,7 @@ def forget(
 
     own = forgotten.secret(project)
     hashes = sorted(forgotten.hashed(text, own) for text in people)
+    hashes += [forgotten.hashed(_plain(column, key), own)] * column.pseudonym
     listed = forgotten.read(project)
     listed[column.name] = sorted({*listed.get(column.name, []), *hashes})
     changes = [
@@ -185,10 +186,18 @@ def _column(agreed: Contract, by: str | None) -> Column:
     return named
 
 
+def _plain(column: Column, key: str) -> str:
+    """Return the key as it was given, in the form that it has in every table."""
+    [value] = validation.parse(pl.Series([key]), msgspec.structs.replace(column, pseudonym=False))
+    return keys.plain(value)
+
+
 def _logged(column: Column, people: Collection[str]) -> set[str]:
     """Return what the prediction log calls these people."""
     secret = keys.secret()
-    return {text for person in people if (text := keys.logged(column, person, secret))}
+    found = {text for person in people if (text := keys.logged(column, person, secret))}
+    # A log of before the contract wanted pseudonyms has the hash alone.
+    return found | {text.rpartition("-")[2] for text in found if column.pseudonym}
 
 
 def _people(project: Project, column: Column, key: str) -> set[str]:

@@ -19,6 +19,7 @@ from .data import validation
 from .data.contract import WITHHELD, Column, Contract
 from .errors import ProjectError, told
 from .features import encode, with_words
+from .keys import made_by
 from .model import registry
 from .model.history import (
     NO_TIME,
@@ -167,8 +168,10 @@ def events(project: Project, contract: Contract) -> pl.DataFrame:
 
 def state_of(features: tuple[Lookback, ...], contract: Contract, rows: pl.DataFrame) -> State:
     """Return the state that the rows give; their order changes nothing."""
-    found = {}
+    found, secret = {}, ""
     for by, columns in read_of(features):
+        if contract.column(by).pseudonym:
+            secret = next(map(made_by, rows[by].drop_nulls().head(1)), "")
         progress.tell(f"events by {by}")
         on = next(feature.on for feature in features if feature.by == by)
         numbers = {name: _numbers(rows, contract.column(name)) for name in columns}
@@ -181,7 +184,7 @@ def state_of(features: tuple[Lookback, ...], contract: Contract, rows: pl.DataFr
         different, counts = np.unique(table["key"].to_numpy(), return_counts=True)
         values = {name: table[f"value {place}"].to_numpy() for place, name in enumerate(columns)}
         found[by] = Events(different, counts.astype(np.int64), table["time"].to_numpy(), values)
-    return State(features, found)
+    return State(features, found, secret=secret)
 
 
 def keys(values: pl.Series) -> Keys:

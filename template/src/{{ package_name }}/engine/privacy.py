@@ -47,6 +47,10 @@ class Column(Protocol):
     def personal(self) -> bool:
         """Whether the contract classifies it as personal."""
 
+    @property
+    def pseudonym(self) -> bool:
+        """Whether keyed hashes stand in place of its values."""
+
 
 def hidden(column: Column) -> bool:
     """Whether no value of `column` may be written down."""

@@ -147,7 +147,7 @@ def _columns(project: Project, parts: Parts) -> Iterator[str]:
         yield from ("| Column | Role | Ground | Purpose |", "|---|---|---|---|")
     for one in personal:
         basis, purpose = grounds.WORDS[one["legal_basis"]], escape(one["purpose"])
-        cells = [code(one["column"]), one["role"], basis, purpose or grounds.PURPOSE]
+        cells = [code(one["column"]), grounds.use(one), basis, purpose or grounds.PURPOSE]
         yield f"| {' | '.join(cells)} |"
     rest = [code(column.name) for column in agreed.columns if not column.personal]
     basis = grounds.WORDS[plan.answers.get("legal_basis", "undecided")]

@@ -28,7 +28,7 @@ def ground(column: Column, plan: Plan) -> str:
 
 
 def rows(agreed: Contract, plan: Plan) -> list[dict[str, Any]]:
-    """Return each personal column with its role, ground and purpose."""
+    """Return each personal column with its role, ground and purpose, and whether it is hashed."""
     return [
         {
             "column": column.name,
@@ -36,16 +36,23 @@ def rows(agreed: Contract, plan: Plan) -> list[dict[str, Any]]:
             "legal_basis": ground(column, plan),
             "purpose": column.purpose,
         }
+        | ({"pseudonym": True} if column.pseudonym else {})
         for column in agreed.columns
         if column.personal
     ]
+
+
+def use(one: dict[str, Any]) -> str:
+    """Say as what a column is used, and whether `data/` has its values at all."""
+    hashed = ", a keyed hash in its place" if one.get("pseudonym") else ""
+    return f"{escape(one['role'])}{hashed}"
 
 
 def told(found: list[dict[str, Any]]) -> list[str]:
     """Say it in a line for each ground and purpose that columns share."""
     alike: dict[tuple[str, str], list[str]] = {}
     for one in found:
-        name = f"{code(one['column'])} ({escape(one['role'])})"
+        name = f"{code(one['column'])} ({use(one)})"
         alike.setdefault((one["legal_basis"], one["purpose"]), []).append(name)
     return [
         f"personal: {', '.join(names)}; ground: {WORDS[basis]}; purpose: "

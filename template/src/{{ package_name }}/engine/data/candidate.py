@@ -49,7 +49,10 @@ class Candidate:
         if said.personal:
             self.hide()
         self.extra |= {"controlled": said.controlled, "purpose": said.purpose}
-        self.extra |= {"legalBasis": said.legal_basis}
+        self.extra |= {"legalBasis": said.legal_basis, "pseudonym": said.pseudonym}
+        if said.pseudonym:
+            self.kind, self.values = "category", self.values.cast(pl.String)
+            self.exclude("pseudonym", "a keyed hash takes its place")
 
     @property
     def filled(self) -> pl.Series:

@@ -2,7 +2,7 @@
 
 Format: Open Data Contract Standard 3.1.0. What the standard lacks is kept in `customProperties`
 of a column: role, unit, dateFormats, decimalComma, thousandsComma, freeText, controlled, purpose,
-legalBasis, observed, reasons, and those of target_fields.py.
+legalBasis, pseudonym, observed, reasons, and those of target_fields.py.
 """
 
 import json
@@ -44,6 +44,7 @@ PLAIN = str.maketrans(
     | {"ø": "o", "ł": "l", "đ": "d", "ı": "i"}
 )
 PERSONAL = ("personal", "pii", "sensitive")  # classifications, whose words the standard leaves open
+HASHED = ("entity", "excluded")  # roles of columns that may be keyed hashes
 UNSERVED = r'["\\\x00-\x1f]'  # in JSON such a name would need escapes
 
 
@@ -63,6 +64,7 @@ class Column(target_fields.Fields, frozen=True, kw_only=True):
     decimal_comma: bool = False
     thousands_comma: bool = False
     personal: bool = False
+    pseudonym: bool = False  # a keyed hash takes its place before rows reach data/
     controlled: bool = False  # by who is judged, who may say here what they like
     purpose: str = ""  # for what a personal column is used
     legal_basis: Basis | None = None  # None is whatever the plan says
@@ -135,7 +137,9 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         ]
         target = self.target
         told = [target.name, target.kind, *target.learnt(), target.definition]
-        return sha256_text(msgspec.json.encode([features, told]).decode())
+        hashed = [[column.name for column in self.columns if column.pseudonym]]
+        whole = [features, told] + (hashed if hashed[0] else [])
+        return sha256_text(msgspec.json.encode(whole).decode())
 
 
 def read(path: Path) -> Contract:
@@ -343,6 +347,7 @@ class _Extras(target_fields.Custom, kw_only=True, rename="camel"):
     controlled: bool = False
     purpose: str = ""
     legal_basis: Basis | None = None
+    pseudonym: bool = False
     observed: _Observed = msgspec.field(default_factory=_Observed)
     reasons: tuple[str, ...] = ()
 
@@ -427,6 +432,7 @@ def _column(item: _Property) -> Column:
         decimal_comma=extras.decimal_comma,
         thousands_comma=extras.thousands_comma,
         personal=item.classification.strip().lower() in PERSONAL,
+        pseudonym=extras.pseudonym,
         controlled=extras.controlled,
         purpose=extras.purpose.strip(),
         legal_basis=extras.legal_basis,
@@ -522,6 +528,15 @@ def _column_problems(column: Column, contract: Contract) -> Iterator[str]:
         (
             column.legal_basis and not column.personal,
             "legalBasis is for data of people: add classification: personal, or take it out",
+        ),
+        (
+            column.pseudonym and not column.personal,
+            "pseudonym is for data of people: add classification: personal, or take it out",
+        ),
+        (
+            column.pseudonym and (kind != "category" or column.levels or column.role not in HASHED),
+            "a pseudonym is a text that no model reads: it needs string, the role entity or "
+            "excluded, and no validValues",
         ),
         (column.role == "time" and not dated, f"role time needs date or timestamp, not {kind}"),
         (

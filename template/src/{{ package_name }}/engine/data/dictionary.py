@@ -98,6 +98,7 @@ def _role(column: Column, contract: Contract) -> str:
         ground = (column.legal_basis or "").replace("_", " ")
         said.append(" ".join(filter(None, ("personal", ground and f"by {ground}"))))
         said += [f"for {column.purpose}"] * bool(column.purpose)
+        said += ["a keyed hash in its place"] * column.pseudonym
     return "; ".join(said)
 
 

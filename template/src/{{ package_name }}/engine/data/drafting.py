@@ -447,7 +447,7 @@ def _judge(column: Candidate) -> None:
     filled, different = column.filled, column.different
     if column.kind == "category" and different <= SPELLED and (told := marks.spelled(filled)):
         column.notes.append(("spelling", told))
-    if column.role == "target":
+    if column.role == "target" or column.extra.get("pseudonym"):
         return
     if not different:
         column.exclude("missing", "no value in any row")

@@ -20,7 +20,7 @@ from .. import dialect, parquet, progress, storage, stores
 from ..errors import ProjectError
 from ..settings import Project
 from . import contract as contracts
-from . import databases, events, reading, sources, validation, web
+from . import databases, events, pseudonyms, reading, sources, validation, web
 from .databases import Asked
 from .sources import MANIFEST, Source
 
@@ -149,9 +149,11 @@ def load(
     known = None
     same = last is not None and last.mark is not None and last.asked == asked
     if mark and before and last and same and at - last.whole_at < mark.whole_days * 86_400:
-        known = _kept(project, before)
+        kept = _kept(project, before)
+        known = None if kept is None else pseudonyms.made(project, agreed, kept)
     since = _since(last.mark, mark.overlap) if mark and last and known is not None else None
     frame = _fetch(project, source, Asked(wanted, mark.column if mark else "", since))
+    frame = pseudonyms.made(project, agreed, frame)
     new, whole_at = frame.height, last.whole_at if last and known is not None else at
     if mark:
         frame = _newest(source, mark.column, key, known, frame)

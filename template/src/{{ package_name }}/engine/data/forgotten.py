@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Collection
 from pathlib import Path
 
+import msgspec
 import polars as pl
 
 from .. import keys, storage
@@ -72,15 +73,31 @@ def rows_of(values: pl.Series, people: Collection[str]) -> pl.Series:
 def without(project: Project, frame: pl.DataFrame) -> pl.DataFrame:
     """Return the rows of a load without those of people who were forgotten."""
     listed = read(project)
-    if not listed:
-        return frame
-    agreed, key = contracts.read(project.contract_path), secret(project)
-    for name, hashes in listed.items():
+    for name in listed:
         if name not in frame.columns:
             raise ProjectError(
                 f"{LIST}: people were forgotten by column {name!r}, which the data lack: load it"
             )
-        values = typed(frame, agreed.column(name))
-        people = {text for text in plain(values) if hashed(text, key) in hashes}
+    return without_those(project, frame, listed)
+
+
+def without_those(
+    project: Project, frame: pl.DataFrame, listed: dict[str, list[str]]
+) -> pl.DataFrame:
+    """Return the rows of nobody whose hash is listed, whether rows have keys or pseudonyms."""
+    if not listed:
+        return frame
+    agreed, own, theirs = contracts.read(project.contract_path), secret(project), keys.secret()
+    for name, hashes in listed.items():
+        column = agreed.column(name)
+        made = theirs if column.pseudonym else None
+        values = typed(frame, msgspec.structs.replace(column, pseudonym=False))
+        people = {text for text in plain(values) if names(text, own, made) & {*hashes}}
         frame = frame.filter(~rows_of(values, people))
     return frame
+
+
+def names(plain: str, own: bytes, made: bytes | None) -> set[str]:
+    """Return the hashes by which a person is listed: of the key, and of its pseudonym if any."""
+    texts = {plain, keys.hashed(plain, made)} if made else {plain}
+    return {hashed(text, own) for text in texts}

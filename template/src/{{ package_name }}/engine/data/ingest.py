@@ -13,7 +13,7 @@ from ..errors import ProjectError
 from ..formats import number
 from . import consent as consents
 from . import contract as contracts
-from . import fetching, forgotten, freshness, joins, reading, sample, validation, whole
+from . import fetching, forgotten, freshness, joins, pseudonyms, reading, sample, validation, whole
 from .sources import MANIFEST
 
 MADE_UP = "made-up-"  # begins the name of a table that was made from the sample
@@ -106,6 +106,9 @@ def run(project: settings.Project, add: Add = unchanged) -> dict[str, Any]:
     else:
         frame, source_sha256 = _read_hashed(project, source, config.encoding)
     contract = contracts.read(project.contract_path) if project.contract_path.is_file() else None
+    came = frame.height
+    frame = pseudonyms.made(project, contract, frame)
+    gone = came - frame.height
     frame, joined = joins.apply(project, frame, contract)
     if asked := whole.asked(project.contract_path):
         frame = whole.filled(frame, asked, whole.folder(source), whole.side(project))
@@ -123,7 +126,8 @@ def run(project: settings.Project, add: Add = unchanged) -> dict[str, Any]:
     if consent := consents.of(project.contract_path):
         frame = with_consent(frame, consent)
     agreed = frame.height
-    frame = forgotten.without(project, frame)
+    frame = pseudonyms.made(project, contract, forgotten.without(project, frame))
+    hashed = pseudonyms.noted(project, contract, frame)
     progress.tell(f"writing the snapshot of {number(frame.height)} rows")
     content = validation.parquet(frame)
     digest = storage.sha256_bytes(content)
@@ -140,12 +144,14 @@ def run(project: settings.Project, add: Add = unchanged) -> dict[str, Any]:
         "source_sha256": source_sha256,
         "rows": frame.height,
         "without_consent": came - agreed,
-        "forgotten": agreed - frame.height,
+        "forgotten": gone + agreed - frame.height,
         "columns": frame.width,
         "added": added,
         "bytes": len(content),
     }
     fresh = freshness.measured(project, contract, frame) if contract else None
+    manifest |= {"pseudonyms": hashed} if hashed else {}
+    manifest |= {"with_keys": old} if (old := pseudonyms.bare(project, manifest)) else {}
     manifest |= {"loaded": loaded} if loaded else {}
     manifest |= {"joined": joined} if joined else {}
     manifest |= {"fresh": fresh} if fresh else {}
@@ -165,6 +171,10 @@ def told(manifest: dict[str, Any]) -> str:
     lines += [joins.told(one) for one in manifest.get("joined", [])]
     if without := manifest["without_consent"]:
         lines.append(f"{number(without)} rows without consent stayed outside")
+    if hashed := manifest.get("pseudonyms"):
+        lines.append(f"keyed hashes in place of values: {', '.join(hashed)}")
+    if old := manifest.get("with_keys"):
+        lines.append(f"warning: {', '.join(old)}: of before, with the values: delete what is old")
     if (fresh := manifest.get("fresh")) and fresh["late"]:
         lines.append(f"warning: {freshness.told(fresh)}")
     return "\n".join(lines)

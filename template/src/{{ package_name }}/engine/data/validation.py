@@ -25,6 +25,7 @@ from ..dialect import (
 )
 from ..errors import CheckFailed, ProjectError
 from ..formats import number, percent
+from ..keys import pseudonym, secret
 from ..kinds import READ
 from ..model import coded
 from ..parquet import scan
@@ -447,7 +448,21 @@ def _levels(raw: pl.Series) -> pl.Series:
 
 
 def parse(raw: pl.Series, column: "Column | ServedColumn") -> pl.Series:
-    """Return the values in the contract's type, null where they cannot be read."""
+    """Return the values in the contract's type, null where they cannot be read.
+
+    Of a column of pseudonyms they are these, whatever stands in the table.
+    """
+    values = _parsed(raw, column)
+    return _pseudonyms(values, column.name) if column.pseudonym else values
+
+
+def _pseudonyms(values: pl.Series, column: str) -> pl.Series:
+    key, different = secret(), values.drop_nulls().unique()
+    made = [pseudonym(text, key, column) for text in different.to_list()]
+    return values.replace_strict(different, made, default=None, return_dtype=pl.String)
+
+
+def _parsed(raw: pl.Series, column: "Column | ServedColumn") -> pl.Series:
     kind, dtype = column.kind, DTYPES[column.kind]
     raw = _levels(raw) if kind == "category" else without_words(raw)
     is_text = raw.dtype == pl.String

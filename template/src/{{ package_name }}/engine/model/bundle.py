@@ -75,6 +75,7 @@ def _served(contract: Contract, column: Column, *, used: bool) -> ServedColumn:
         decimal_comma=column.decimal_comma,
         thousands_comma=column.thousands_comma,
         personal=column.personal,
+        pseudonym=column.pseudonym,
         description=column.description,
         key=column in contract.keys,
         used=used,

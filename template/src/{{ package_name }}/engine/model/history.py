@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from .. import dialect, storage
 from ..errors import ProjectError
+from ..keys import SECRET, fingerprint, hashed
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -358,6 +359,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     until: str | None
     events: int
     keys: int
+    secret: str = ""  # fingerprint of what made its keys, where these are pseudonyms
 
     def age_days(self) -> float:
         """Return the days since it was built."""
@@ -373,10 +375,22 @@ class State:
         features: Sequence[Past],
         events: Mapping[str, Events],
         origin: Origin | None = None,
+        secret: str = "",
     ) -> None:
         self.features, self.events, self.origin = features, events, origin
+        self.secret = secret
         for feature in features:
             feature.prepare(events[feature.by])
+
+    def check_secret(self, key: bytes | None, version: str) -> None:
+        """ProjectError where its keys are pseudonyms that `key` does not make."""
+        if not self.secret or (key and fingerprint(key) == self.secret):
+            return
+        found = f"{SECRET} is {fingerprint(key)}" if key else f"{SECRET} is not set"
+        raise ProjectError(
+            f"{version} looks back by keyed hashes of the secret {self.secret}, but {found} "
+            "(fingerprints): set the one with which `ml ingest` made them"
+        )
 
     def ask(
         self, keys: Mapping[str, Keys], moments: Moments, withheld: Moments | None = None
@@ -489,7 +503,7 @@ class Told(State):
     """The events that a request brings; of keys without any in it the state of the bundle tells."""
 
     def __init__(self, bundle: State, events: Mapping[str, Events]) -> None:
-        super().__init__(bundle.features, events, bundle.origin)
+        super().__init__(bundle.features, events, bundle.origin, bundle.secret)
         self.bundle = bundle
 
     def ask(
@@ -563,11 +577,15 @@ def start_of_months(months: Places) -> Moments:
     return months.astype("datetime64[M]").astype("datetime64[us]").astype(np.int64)
 
 
-def key_of(value: Any) -> int:
-    """Return a number for a key, NO_KEY for a missing one: the state names nobody."""
+def key_of(value: Any, secret: bytes | None = None) -> int:
+    """Return a number for a key, NO_KEY for a missing one: the state names nobody.
+
+    With a `secret` it is that of the pseudonym, which is what the state knows.
+    """
     text = "" if value is None else dialect.level(str(value))
     if text in dialect.MISSING:
         return NO_KEY
+    text = hashed(text, secret) if secret else text
     digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest) or 1
 
@@ -601,6 +619,7 @@ def content(folder: Path, state: State, built: dt.datetime) -> tuple[Origin, byt
         until=until.isoformat() if until else None,
         events=max((len(events.times) for events in state.events.values()), default=0),
         keys=max((len(events.keys) for events in state.events.values()), default=0),
+        secret=state.secret,
     )
     return origin, found
 
@@ -636,7 +655,7 @@ def read(folder: Path, features: Sequence[Past]) -> State:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             events = {by: _events(arrays, n, of) for n, (by, of) in enumerate(read_of(features))}
-            return State(features, events, origin)
+            return State(features, events, origin, origin.secret)
     except (KeyError, ValueError, IndexError, OSError, zipfile.BadZipFile):
         raise ProjectError(f"{where} {origin.file} is not usable: {MEND}") from None
 

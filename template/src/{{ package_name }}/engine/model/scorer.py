@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from .. import dialect, kinds, privacy, storage, task
 from ..errors import ProjectError
+from ..keys import secret
 from ..kinds import READ
 from ..threads import workers
 from . import coded, stored_graph, wanted, whole
@@ -331,6 +332,8 @@ class Scorer:
         # What a row may hold: behind the columns of the model those that only say which row it is.
         self.sent = (*self.columns, *(column for column in columns if not column.used))
         self.keys = {f"f{index}": c for index, c in enumerate(self.sent) if c.key}
+        hashed = [column.name for column in self.columns if column.pseudonym]
+        self._secrets = dict.fromkeys(hashed, secret() if hashed else None)
         self.row_type = row_type(self.sent, closed=not manifest.ignored)
         self._session = session(model)
         self._threads = threads
@@ -415,10 +418,17 @@ class Scorer:
             coded.read(folder),
         )
         scorer.check_graphs(folder.name, graphs)
+        if any(scorer._secrets.values()):
+            scorer.check_secret()
         if PROFILE in manifest.files:
             scorer.knows(storage.read_json(folder / PROFILE, Profile).features)
         scorer.replay(read_golden(folder, scorer.columns))
         return scorer
+
+    def check_secret(self) -> None:
+        """ProjectError where keys of callers cannot be found, for want of what hashed them."""
+        if self.state:
+            self.state.check_secret(secret() if self._secrets else None, self.version)
 
     def knows(self, profile: Mapping[str, Reached]) -> None:
         """Take from what training profiled between which limits a number is not far from all."""
@@ -560,7 +570,8 @@ class Scorer:
         times = np.array([moment_of(_moment(value)) for value in told[on]], np.int64)
         events = {}
         for by, columns in read_of(self.state.features):
-            keys = np.array(list(map(key_of, told[by])), np.uint64)
+            hashing = self._secrets.get(by)
+            keys = np.array([key_of(value, hashing) for value in told[by]], np.uint64)
             values = {
                 name: np.array([coded.number(n, places[name]) for n in told[name]], np.float64)
                 for name in columns
@@ -612,7 +623,8 @@ class Scorer:
         """Return the moments and keys by which a state is asked for rows."""
         on, places = self._position[state.features[0].on], self._position
         moments = [moment_of(row[on] and _moment(row[on])) for row in rows]
-        return moments, [{by: key_of(row[places[by]]) for by in state.events} for row in rows]
+        by_secret = [(by, places[by], self._secrets.get(by)) for by in state.events]
+        return moments, [{by: key_of(row[at], key) for by, at, key in by_secret} for row in rows]
 
     def _encode(self, values: tuple[Any, ...]) -> list[float]:
         encoded = []

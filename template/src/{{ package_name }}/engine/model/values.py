@@ -42,6 +42,7 @@ class ServedColumn(msgspec.Struct, frozen=True, kw_only=True):
     decimal_comma: bool = False
     thousands_comma: bool = False
     personal: bool = False
+    pseudonym: bool = False
     description: str = ""
     example: str | float | bool | None = None
     longest: int | None = None  # of a text, in characters

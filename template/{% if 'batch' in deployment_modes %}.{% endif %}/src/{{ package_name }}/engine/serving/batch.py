@@ -49,6 +49,7 @@ class Source(NamedTuple):
     keys: dict[str, pl.DataType]
     names: set[str]  # of all columns; those of JSON once it has been read
     rows: int | None = None
+    hashed: Sequence[contract.Column] = ()  # whose pseudonym takes their place in the output
 
 
 class Prepared(NamedTuple):
@@ -117,6 +118,7 @@ def run(
             keys = (*(c.name for c in agreed.keys), *(c.name for c in scorer.keys.values()))
             named = list(dict.fromkeys((*keys, *beside.named(folder))))
             opened = open_source(source, scorer.columns, named, job["encoding"], scorer.wants)
+            opened = opened._replace(hashed=_hashed(project, output, agreed, opened.keys))
             schema = _schema(opened.keys, agreed.primary_key, scorer.outputs)
             workers = threads.workers(project.config.training.threads)
             if scorer.spec.words:
@@ -167,6 +169,22 @@ def prepared(project: Project, source: Path) -> Prepared:
     return Prepared(folder, scorer, job, looked_up)
 
 
+def _hashed(
+    project: Project, output: Path, agreed: contract.Contract, keys: dict[str, pl.DataType]
+) -> list[contract.Column]:
+    """Return the keys that become pseudonyms: of a file that stays in data/, which has no others.
+
+    They are texts from here on. A file elsewhere is its reader's, who knows whom it is about.
+    """
+    data = project.path("data").resolve()
+    place = output.resolve()
+    if not place.is_relative_to(data) or place.relative_to(data).parts[0].startswith("."):
+        return []
+    found = [column for column in agreed.columns if column.pseudonym and column.name in keys]
+    keys.update(dict.fromkeys((column.name for column in found), pl.String()))
+    return found
+
+
 def _filled(opened: Source, scorer: Scorer, path: Path) -> Source:
     """Return the input with what columns name beside it in place of the names."""
     folder, side = whole.folder(path), whole.side_of(scorer)
@@ -201,6 +219,8 @@ def _score_parts(
         part = parts / f"{number:06d}.parquet"
         if not _is_whole(part):
             table = score(scorer, frame, None if "row" in source.keys else first)
+            told = (validation.parse(table[c.name], c).alias(c.name) for c in source.hashed)
+            table = table.with_columns(told)
             content = validation.parquet(table.select(schema.names()).cast(schema))
             storage.write_bytes(part, content)
             storage.write_text(_seal(part), storage.sha256_bytes(content))

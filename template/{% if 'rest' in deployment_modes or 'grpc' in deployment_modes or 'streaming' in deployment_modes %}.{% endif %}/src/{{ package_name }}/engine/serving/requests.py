@@ -66,6 +66,7 @@ class Model:
         self.folder = folder
         self.state_seen = storage.stamp(folder / STATE)
         self.scorer = Scorer.load(folder)
+        self.scorer.check_secret()
         self.golden = read_golden(folder, self.scorer.columns)
         self.metrics: dict[str, Any] = storage.read_json(folder / "metrics.json")
         self.columns = {column.name: column for column in self.scorer.sent}
