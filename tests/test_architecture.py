@@ -110,6 +110,48 @@ def test_each_task_holds_only_what_it_uses(task: str) -> None:
     assert there.keys() == seen
 
 
+def at_import(name: str, there: dict[str, tuple[Path, ast.Module]]) -> tuple[set[str], set[str]]:
+    """Return the modules and the packages that a module imports before anything is called."""
+    path, tree = there[name]
+    package, waiting = set[str](), list(tree.body)
+    top = ast.Module([], [])
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.Import):
+            package |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            package.add(str(node.module).partition(".")[0])
+        elif isinstance(node, ast.ImportFrom):
+            top.body.append(node)
+        waiting += [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
+    return imports(name, {**there, name: (path, top)}), package
+
+
+# Packages that no image of a service has: a service reads rows without a table.
+OF_TABLES = {"polars", "pyarrow", "sklearn", "lightgbm", "scipy", "onnx"}
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("mode", ["rest", "grpc", "streaming", "edge_log"])
+def test_a_service_starts_without_the_packages_of_tables(mode: str, task: str) -> None:
+    there = modules(sources(task))
+    parts = [name for name in there if name.startswith(f"engine.serving.{mode}")]
+    parts = [name for name in parts if not name.endswith(("_judge", "_client", "_letters"))]
+    waiting, seen = [(name, name) for name in parts], set[str]()
+    while waiting:
+        name, by = waiting.pop()
+        if name in there and name not in seen:
+            seen.add(name)
+            inner, packages = at_import(name, there)
+            assert packages.isdisjoint(OF_TABLES), f"{by} -> {name}: {packages & OF_TABLES}"
+            waiting += [(target, f"{by} -> {name}") for target in inner]
+    assert len(seen) > 5
+
+
 NEEDS = {"lightgbm": "engine.model.boosting", "optuna": "engine.model.search"}
 
 

@@ -145,6 +145,10 @@ class Container:
         (found,) = json.loads(self.engine.run("inspect", self.name).stdout)
         return found  # type: ignore[no-any-return]
 
+    def restarts(self) -> int:
+        """Return how often the engine has started it again."""
+        return int(self.told()["RestartCount"])
+
     def log(self) -> str:
         done = self.engine.run("logs", self.name)
         return done.stdout + done.stderr

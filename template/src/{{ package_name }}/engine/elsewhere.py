@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from . import prediction_log, storage, stores
+from . import storage, stores
 from .errors import ProjectError
-from .settings import Project
+from .settings import LOG, Project
 
-PLACES = f"{prediction_log.FOLDER}/places.json"
+PLACES = f"{LOG}/places.json"
 LOST = f"what was noted before {PLACES} was damaged, which is not known"
 SECRET = r"(?<=://)[^/@]*@|\?.*"  # of an address: who asks, and what a signed one ends with
 

@@ -23,9 +23,9 @@ from .formats import count
 from .model import history as states
 from .model import lineage, registry
 from .model.scorer import FeatureSpec
-from .settings import Project
+from .settings import LOG, Project
 
-LOG, CERTIFICATES = prediction_log.FOLDER, "reports/erased"
+CERTIFICATES = "reports/erased"
 OUT_OF_REACH = (
     "backups, and copies outside this folder",
     "images and bundles that were delivered",

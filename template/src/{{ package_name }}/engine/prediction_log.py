@@ -19,9 +19,8 @@ from .errors import ProjectError
 from .formats import number
 from .model.output import fields
 from .model.scorer import Scorer
-from .settings import Project
+from .settings import LOG, Project
 
-FOLDER = "data/predictions"
 Names = tuple[str, ...]
 
 
@@ -58,7 +57,7 @@ def read(project: Project, scorer: Scorer, days: int | None) -> tuple[list[Any],
 
 def days_of(project: Project) -> list[Path]:
     """Return the files of the log, one a day, the first day first."""
-    return sorted(project.path(FOLDER).glob("????-??-??.jsonl"))
+    return sorted(project.path(LOG).glob("????-??-??.jsonl"))
 
 
 def labelled(

@@ -26,6 +26,7 @@ MEND = "correct it, or restore it with git"
 # Days between two checks of MON-03; a model that is three times as old is trained again.
 RETRAIN_DAYS = {"weekly": 7, "monthly_check": 30, "quarterly_review": 91}
 DAYS_A_MONTH = 365.25 / 12  # as the formulas of the plan count
+LOG = "data/predictions"  # what services were asked and answered
 RATING = "give maintainability, from 1 (hardly) to 5 (with ease), and reason"
 WAIVER = "give reason, owner and until, such as 2027-03-31"
 Count = Annotated[int, msgspec.Meta(ge=1)]
