@@ -110,19 +110,24 @@ def test_a_file_of_what_is_known_ahead_gets_forecasts(
     far = future.head(1).with_columns(pl.lit(dt.date(2026, 9, 1)).alias("day"))
     new = future.head(1).with_columns(pl.lit("new").alias("article_id"))
     early = future.head(1).with_columns(pl.lit(dt.date(2020, 1, 1)).alias("day"))
-    pl.concat([future, early, new, far]).write_csv(tmp_path / "future.csv")
+    passed = future.head(1).with_columns(pl.col("day") - dt.timedelta(days=14))
+    pl.concat([future, passed, early, new, far]).write_csv(tmp_path / "future.csv")
     project.ml("score", str(tmp_path / "future.csv"), str(tmp_path / "out.csv"))
     scored = pl.read_csv(tmp_path / "out.csv")
-    assert scored.height == 48 * 14 + 3 and scored["problem"].null_count() == scored.height
+    assert scored.height == 48 * 14 + 4 and scored["problem"].null_count() == scored.height
     assert scored["value"].is_finite().all()
     for low, value, high, order in scored.select("low", "value", "high", "decision").iter_rows():
         assert 0 <= low <= value <= high and low <= order <= high
-    assert scored["warning"][:-3].null_count() == 48 * 14
+    assert scored["warning"][:-4].null_count() == 48 * 14
+    known = "day: this article_id has rows from then on, and no answer uses them"
+    assert scored["warning"][-4] == known
     none = "day: no earlier row of this article_id, so it gets what all have in common"
     assert scored["warning"][-3] == none
     row = early.row(0, named=True) | {"day": "2020-01-01"}
     with project.serving() as ask:
         assert ask("/predict", {"rows": [row]})["predictions"][0]["warning"] == none
+        past = passed.row(0, named=True) | {"day": passed["day"][0].isoformat()}
+        assert ask("/predict", {"rows": [past]})["predictions"][0]["warning"] == known
     assert "unseen or rare in training" in scored["warning"][-2]
     assert scored["warning"][-1] == "day: more than 14 days after the last known row"
 
@@ -231,7 +236,9 @@ def test_a_request_may_bring_its_own_history(project: Made, future: pl.DataFrame
         assert ask("/predict", {"rows": rows, "history": other})["predictions"] == known
         late = [row | {"day": "2027-01-01", "units_sold": 9999} for row in told[-1:]]
         again = ask("/predict", {"rows": rows, "history": [*told, *late]})["predictions"]
-        assert again == known  # what is not before a row tells it nothing
+        # What is not before a row tells it nothing.
+        assert [found["value"] for found in again] == [found["value"] for found in known]
+        assert all("has rows from then on" in found["warning"] for found in again)
         for bad, said in (
             ([{"day": "2026-01-01", "units_sold": 3}], "history[0].article_id"),
             ([told[0] | {"price": 3}], "history[0].price"),

@@ -19,7 +19,7 @@ from forecasting_package.engine.data import drafting, sample  # noqa: E402
 from forecasting_package.engine.errors import ProjectError  # noqa: E402
 from forecasting_package.engine.model import bundle, graph, reach, scaled, succession, winters  # noqa: E402
 from forecasting_package.engine.model.fitting import Data  # noqa: E402
-from forecasting_package.engine.model.history import DAY, DaysSince  # noqa: E402
+from forecasting_package.engine.model.history import DAY, DaysSince, Told  # noqa: E402
 from forecasting_package.engine.model.scorer import (  # noqa: E402
     CategoricalFeature,
     FeatureSpec,
@@ -326,6 +326,34 @@ def test_rows_closer_than_a_step_are_refused(step: str, mend: str) -> None:
         examples.made(SimpleNamespace(facts=facts, config=SETTINGS), AGREED, rows)  # type: ignore[arg-type]
     told = str(error.value).replace("\u00a0", " ")
     assert told.endswith(mend) and f"rows a {step}" in told and "\n" not in told
+
+
+def test_two_rows_of_a_series_at_one_time_are_refused() -> None:
+    rows = pl.concat([series([float(n % 7) for n in range(300)], shop) for shop in "ab"])
+    with pytest.raises(ProjectError) as error:
+        examples.made(PROJECT, AGREED, pl.concat([rows, rows[40:43]]))
+    told = str(error.value).replace("\u00a0", " ")
+    assert told.startswith("3 rows repeat 'shop' and 'day' of another: ") and "\n" not in told
+    assert "data.repeated_keys" in told
+
+
+def test_rows_of_a_step_that_is_known_already_are_found() -> None:
+    """Of months a day later in the same one is no step ahead."""
+    state = history.state_of(examples.lookbacks(PROJECT, AGREED), AGREED, series([1.0] * 10))
+    asked = pl.Series([FIRST + dt.timedelta(days=n) for n in (-3, 8, 9, 10, 40)])
+    keys = history.keys(pl.Series(["a"] * 4 + ["new"]))
+    moments = history.times(asked)
+    passed = state.passed("shop", keys, moments, in_months=False)
+    assert passed.tolist() == [True, True, True, False, False]
+    passed = state.passed("shop", keys, moments, in_months=True)
+    assert passed.tolist() == [True, True, True, True, False]
+    told = history_of_request(state, [1.0] * 3)
+    assert told.passed("shop", keys, moments, in_months=False).tolist() == [True] + [False] * 4
+
+
+def history_of_request(state: Any, values: list[float | None]) -> Any:
+    """Return the state of a request with a history of series a."""
+    return Told(state, history.state_of(state.features, AGREED, series(values)).events)
 
 
 def test_a_number_that_names_a_series_is_drafted_as_text(tmp_path: Path) -> None:

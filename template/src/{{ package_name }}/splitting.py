@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from .engine import examples, task
 from .engine import folds as schemes
-from .engine import task
 from .engine.data import duplicates
 from .engine.data.contract import Contract
 from .engine.errors import ProjectError
@@ -114,7 +114,7 @@ def _by_time(
     dropped = len(frame) - len(test) - len(development)
     if dropped:
         gap = f"the embargo of {count(embargo_days, 'day')} before the test"
-        notes.append(f"{count(dropped, 'row')} lie{'s' * (dropped == 1)} in {gap}")
+        notes.append(f"{count(dropped, examples.ROW)} lie{'s' * (dropped == 1)} in {gap}")
     inner = time[development]
     shares = [(index + 1) / (folds + 1) for index in range(folds)]
     edges = _boundaries(inner, shares)

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from . import task
+from . import examples, task
 from .data.contract import Contract
 from .errors import ProjectError
 from .formats import percent
@@ -72,9 +72,8 @@ GAP = "in the embargo"  # of a note on rows whose label was not known yet
 
 def mend(result: Split) -> str:
     """Say how a part gets more rows."""
-    gaps = [f"{note} (`label_delay_days` of the plan), " for note in result.notes if GAP in note]
-    shorten = "where labels are known sooner change it by `ml update`, or "
-    return f"{gaps[0]}so {shorten}bring more data" if gaps else "bring more data or another split"
+    gaps = [f"{note} {examples.GAP_MEND}" for note in result.notes if GAP in note]
+    return gaps[0] if gaps else "bring more data or another split"
 
 
 def fitting(split: str) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ from .model.history import (
     write,
 )
 from .model.plain import Matrix
+from .model.reach import Warnings
 from .model.scorer import FeatureSpec, NumericFeature, Scorer
 from .model.seasons import Lookback
 from .settings import Project
@@ -233,8 +234,19 @@ def earlier_of(scorer: Scorer, frame: pl.DataFrame) -> dict[str, NDArray[Any]]:
     """Return what typed rows look back to beyond their features, as the graph asks for it."""
     if scorer.state is None or not scorer.looks_further:
         return {}
-    asked = {by: keys(frame[by]) for by in scorer.state.events}
-    return scorer.earlier(asked, times(frame[scorer.state.features[0].on]))
+    return scorer.earlier(*_asked(scorer.state, frame))
+
+
+def passed_of(scorer: Scorer, frame: pl.DataFrame) -> Warnings:
+    """Return warnings of typed rows whose step is known already, which no forecast is of."""
+    if scorer.state is None or not scorer.series:
+        return []
+    return scorer.passed(*_asked(scorer.state, frame))
+
+
+def _asked(state: State, frame: pl.DataFrame) -> tuple[dict[str, Keys], Moments]:
+    asked = {by: keys(frame[by]) for by in state.events}
+    return asked, times(frame[state.features[0].on])
 
 
 def run(project: Project) -> dict[str, Any]:

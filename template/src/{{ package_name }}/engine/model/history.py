@@ -427,6 +427,10 @@ class State:
                 found[index] = value
         return found
 
+    def arrays(self, keys: Sequence[Mapping[str, int]]) -> dict[str, Keys]:
+        """Return the keys of rows by their column, shape (rows,) each."""
+        return {by: np.array([key[by] for key in keys], np.uint64) for by in self.events}
+
     def furthest(self, of: str) -> Lag | None:
         """Return the lag of a column that reaches back the furthest, None without one."""
         lags = [lag for lag in self.features if isinstance(lag, Lag) and lag.of == of]
@@ -452,6 +456,23 @@ class State:
         values, first = events.columns[furthest.of], events.first[np.maximum(entity, 0)]
         parts = (values[a : a + n] for a, n in zip(first, more, strict=True))
         return [part[~np.isnan(part)].astype(np.int64) for part in parts]
+
+    def passed(
+        self, by: str, keys: Keys, moments: Moments, *, in_months: bool
+    ) -> NDArray[np.bool_]:
+        """Return which rows have an event of their key in their step or after it, shape (rows,).
+
+        A step is the row's time, or its month.
+        """
+        events = self.events[by]
+        entity = events.places(keys)
+        seen = (entity >= 0) & (moments != NO_TIME)
+        if not seen.any():
+            return seen
+        last = events.times[events.first + events.counts - 1][entity]
+        if in_months:
+            last, moments = months_of(last), months_of(moments)
+        return np.asarray(seen & (last >= moments))
 
     def lives(self) -> list[dict[str, Any]]:
         """Count keys that fell silent or began within the days that a `DaysSince` warns of.
@@ -528,6 +549,14 @@ class Told(State):
         none = [np.empty(0, np.int64)] * len(moments)
         pairs = zip(told, own or none, found or none, strict=True)
         return [mine if has else other for has, mine, other in pairs]
+
+    def passed(
+        self, by: str, keys: Keys, moments: Moments, *, in_months: bool
+    ) -> NDArray[np.bool_]:
+        """Return which rows have an event in their step or after it, as of any state."""
+        own = super().passed(by, keys, moments, in_months=in_months)
+        found = self.bundle.passed(by, keys, moments, in_months=in_months)
+        return np.where(self.events[by].places(keys) >= 0, own, found)
 
     def of_row(self, keys: Mapping[str, int], moment: int) -> list[float]:
         """Return the features of one row, as `ask` does for many."""

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .history import DaysSince
+from .history import DaysSince, Keys, Moments, State
 from .seasons import Season, Seasonal
 from .texts import Reader, TextFeature, Words
 
@@ -24,14 +24,16 @@ Warnings = list[tuple[str, NDArray[np.bool_]]]  # each with its rows, shape (row
 class Reach(NamedTuple):
     """Where days since the last known row stand in a matrix, and what is said of them.
 
-    `before` is "" where nothing tells of a series; `step` is 0 where months are its steps, and
-    `seasons` are the places of what a step has.
+    `before` and `passed` are "" where nothing tells of a series `by` a column; `step` is 0 where
+    months are its steps, and `seasons` are the places of what a step has.
     """
 
+    by: str
     place: int
     most: float
     late: str
     before: str
+    passed: str
     between: str
     step: float
     seasons: list[int]
@@ -48,6 +50,11 @@ class Reach(NamedTuple):
             found.append((self.between, lost & away))
         return found
 
+    def told(self, state: State, keys: Mapping[str, Keys], moments: Moments) -> Warnings:
+        """Return what to say of rows whose step is known already, shape (rows,)."""
+        late = state.passed(self.by, keys[self.by], moments, in_months=not self.step)
+        return [(self.passed, late)]
+
 
 def reaches(history: Sequence[Any], names: Sequence[str]) -> tuple[Reach, ...]:
     """Return how far each kind of looking back reaches; `names` are those of the matrix."""
@@ -60,13 +67,16 @@ def reaches(history: Sequence[Any], names: Sequence[str]) -> tuple[Reach, ...]:
         steps = [f.step for f in series if isinstance(f, Seasonal) and not f.months]
         step = float(steps[0]) if steps else 0.0
         days = "a day" if step == 1 else f"{step:g} days"
+        known = f"this {since.by} has rows from then on, and no answer uses them"
         lacks = f"no earlier row of this {since.by}, so it gets what all have in common"
         found.append(
             Reach(
+                since.by,
                 names.index(since.name),
                 since.most,
                 f"{since.on}: more than {since.most:g} days after the last known row",
                 f"{since.on}: {lacks}" if told else "",
+                f"{since.on}: {known}" if told else "",
                 f"{since.on}: between two steps of {days}, so it has no season",
                 step,
                 [names.index(f.name) for f in series if isinstance(f, Season)],

@@ -35,7 +35,7 @@ from .history import (
 from .history import FILES as STATE_FILES
 from .history import read as read_state
 from .output import Output, answer
-from .reach import Limit, Profile, Reached, Tell, far_off, limits, tells
+from .reach import Limit, Profile, Reach, Reached, Tell, Warnings, far_off, limits, tells
 from .seasons import Lookback
 from .sessions import session
 from .texts import Reader, TextFeature
@@ -380,6 +380,7 @@ class Scorer:
         others = [-1.0 if i else c[2] for i, c in zip(idle, self._categorical, strict=True)]
         self._others = np.array(others, dtype=np.float32)
         self._reaches: tuple[Tell, ...] = tells(spec.history, spec.words, words, spec.names)
+        self.series = [each for each in self._reaches if isinstance(each, Reach) and each.passed]
         self.far: list[Limit] = []
 
     @classmethod
@@ -525,8 +526,9 @@ class Scorer:
         encoded = self._encoded(values, state, self._past(state, *asked))
         if not self.looks_further:
             return encoded, given
-        of = {by: np.array([key[by] for key in keys], np.uint64) for by in state.events}
-        return encoded, given | self._earlier(state, of, np.array(moments, np.int64))
+        return encoded, given | self._earlier(
+            state, state.arrays(keys), np.array(moments, np.int64)
+        )
 
     def _state(self, rows: Sequence[msgspec.Struct]) -> State | None:
         return rows.state if isinstance(rows, Recounted) else self.state
@@ -613,8 +615,9 @@ class Scorer:
         """Ask the state for the features of rows that look back."""
         if len(moments) <= FEW_ROWS:
             return list(map(state.of_row, keys, moments))
-        of = {by: np.array([key[by] for key in keys], np.uint64) for by in state.events}
-        found: list[list[float]] = state.ask(of, np.array(moments, np.int64)).tolist()
+        found: list[list[float]] = state.ask(
+            state.arrays(keys), np.array(moments, np.int64)
+        ).tolist()
         return found
 
     def _asked_of(
@@ -671,11 +674,16 @@ class Scorer:
         found = [""] * len(rows)
         doubt = rows.doubt if isinstance(rows, Recounted) else ""
         is_other = encoded[:, len(self._numeric) :] == self._others
-        for text, later in self.beyond(encoded):
+        state, tuples = self._state(rows), [msgspec.structs.astuple(row) for row in rows]
+        doubts = self.beyond(encoded)
+        if state and self.series:
+            moments, keys = self._asked_of(state, tuples)
+            doubts += self.passed(state.arrays(keys), np.array(moments, np.int64), state)
+        for text, later in doubts:
             found = [said or text * far for far, said in zip(later.tolist(), found, strict=True)]
         for row, category in reversed(np.argwhere(is_other).tolist()):
             index = self._categorical[category][0]
-            value = msgspec.structs.astuple(rows[row])[index]
+            value = tuples[row][index]
             if value is not None and dialect.level(value) not in dialect.MISSING:
                 found[row] = f"{self.columns[index].name}: {UNSEEN}"
         return [said or doubt for said in found] if doubt else found
@@ -684,7 +692,7 @@ class Scorer:
         """Tell how many of the items that were taken no list can hold, where answers are lists."""
         return wanted.unknown(self._known, items)
 
-    def beyond(self, encoded: NDArray[np.float32]) -> list[tuple[str, NDArray[np.bool_]]]:
+    def beyond(self, encoded: NDArray[np.float32]) -> Warnings:
         """Return warnings of rows that are far from or later than was learnt, or of short series.
 
         Each comes with its rows, shape (rows,).
@@ -694,3 +702,10 @@ class Scorer:
     def score_rows(self, rows: Sequence[msgspec.Struct]) -> dict[str, NDArray[Any]]:
         """Score rows of `row_type`."""
         return self.predict(self.encode_rows(rows))
+
+    def passed(
+        self, keys: Mapping[str, Keys], moments: Moments, state: State | None = None
+    ) -> Warnings:
+        """Return warnings of rows whose step is known already, which no forecast is of."""
+        known = state or self.state
+        return [told for each in self.series if known for told in each.told(known, keys, moments)]

@@ -14,11 +14,16 @@ import polars as pl
 from . import rhythm
 from .data.contract import SCORED, WITHHELD, Contract
 from .errors import ProjectError
-from .formats import number
+from .formats import count, number
 from .model.history import DaysSince, Moments
 from .model.seasons import Lookback, Recent, Season, Smoothed, Winters
 from .settings import Project, refused
 
+ROW = "example"  # what messages call an example
+GAP_MEND = (  # what to do where the gap before the test leaves too few of them
+    "(as long as the horizon): bring a longer past, or ask for fewer steps ahead "
+    "(`ml update --data forecast_horizon=`)"
+)
 CLOSER = 1.1  # rows for each step of a series, from which on they are of a shorter one
 FEW_STEPS, MANY_STEPS = 0.5, 0.9  # with a row, of the plan's and of a longer one that they are of
 MOST = 40_000  # examples that teach enough; more take time
@@ -87,7 +92,11 @@ def summed_by(project: Project, agreed: Contract) -> tuple[str, ...]:
 def _refuse_other_step(
     project: Project, contract: Contract, frame: pl.DataFrame, times: Moments
 ) -> None:
-    """ProjectError where series have several rows in a step, or one in each of a longer step."""
+    """ProjectError where series have several rows in a step, or one in each of a longer step.
+
+    Few rows that share a step with another are let pass, as of weeks that begin on other days; two
+    at one time are not, as neither is the value that a forecast is of.
+    """
     assert contract.entity is not None and contract.time is not None
     series = frame[contract.entity.name].alias("series")
     rows, filled = {}, {}  # for each step that has some, and the share of steps that have some
@@ -108,6 +117,13 @@ def _refuse_other_step(
         raise ProjectError(
             f"series have a row a {fit[-1]} by {by}, and a step of the plan is a {step}: say `ml "
             f"update --data forecast_step={fit[-1]}`, or bring a row for each {step}"
+        )
+    names = [contract.entity.name, contract.time.name]
+    if again := frame.height - frame.select(names).n_unique():
+        raise ProjectError(
+            f"{count(again, 'row')} repeat{'s' * (again == 1)} {' and '.join(map(repr, names))} of "
+            "another: bring their sum or the last of them, or give both columns `primaryKey: true` "
+            "in the contract, and data.repeated_keys in config.yaml says which row stays"
         )
 
 

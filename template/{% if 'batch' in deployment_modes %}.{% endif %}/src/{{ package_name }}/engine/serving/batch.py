@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from .. import beside, dialect, progress, storage, threads, traces
 from ..data import contract, reading, validation, whole
 from ..errors import ProjectError
-from ..history import earlier_of, matrix_for
+from ..history import earlier_of, matrix_for, passed_of
 from ..model import registry
 from ..model.output import Output
 from ..model.scorer import UNSEEN, Scorer
@@ -444,7 +444,7 @@ def encode(scorer: Scorer, frame: pl.DataFrame) -> Encoded:
         unseen = is_other & typed[category.column].is_not_null()
         if unseen.any():
             warning = _first(warning, unseen, f"{category.column}: {UNSEEN}")
-    for text, far in scorer.beyond(matrix):
+    for text, far in [*scorer.beyond(matrix), *passed_of(scorer, table)]:
         warning = _first(warning, pl.Series(far), text)
     return Encoded(matrix, problem, warning, earlier_of(scorer, table))
 
