@@ -466,7 +466,7 @@ class State:
         """
         events = self.events[by]
         entity = events.places(keys)
-        seen = (entity >= 0) & (moments != NO_TIME)
+        seen = np.asarray((entity >= 0) & (moments != NO_TIME))
         if not seen.any():
             return seen
         last = events.times[events.first + events.counts - 1][entity]
