@@ -654,6 +654,9 @@ def test_from_file_to_profile(shop):
     profile = profiling.run(shop)
     assert profile["run"] == quality["run"]
     assert "known_later" in [found["column"] for found in profile["leakage"]]
+    assert any(
+        doubt.startswith("known_later may know the outcome: ") for doubt in profile["doubts"]
+    )
     columns = profile["columns"]
     assert columns["amount"]["missing_share"] == pytest.approx(8 / 397)
     assert sum(columns["amount"]["histogram"]["counts"]) == 397 - 8

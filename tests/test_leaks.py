@@ -100,6 +100,66 @@ def test_a_column_that_knows_the_outcome_is_suspected_and_no_other(of: SimpleNam
         assert suspected(of, of.frame.with_columns(column.alias("x"))) == {"x"}, leak
 
 
+def means(who: pl.Series, y: pl.Series) -> dict[str, pl.Series]:
+    """Return means of the target by entity, as they are made on all rows at once."""
+    y = y.cast(pl.Float64).fill_nan(None)
+    table, sums = pl.DataFrame({"who": who, "y": y}), pl.col("y").sum().over("who")
+    rows = pl.col("y").count().over("who")
+    made = table.select(
+        plain=sums / rows,
+        smoothed=(sums + 10 * y.mean()) / (rows + 10),
+        rounded=(sums / rows).round(2),
+        others=(sums - pl.col("y")) / (rows - 1),
+    )
+    return {name: made[name].fill_nan(None) for name in made.columns}
+
+
+def test_a_mean_of_the_target_over_all_rows_is_suspected(of: SimpleNamespace) -> None:
+    """Encoding by levels of few rows, done before the split; an honest column by level is none."""
+    rng = np.random.default_rng(8)
+    numbers = of.target.numbers(of.told)
+    assert bool(numbers) != (of.kind in ("clustering", "recommendation"))
+    frame = of.frame.with_columns(size=of.frame["who"].hash(1) % 50)
+    assert suspected(of, frame) == set()
+    for y in numbers[-1:]:
+        for way, column in means(frame["who"], y).items():
+            assert suspected(of, frame.with_columns(x=column)) == {"x"}, way
+        earlier = means(frame["who"], y.shuffle(1))["plain"]  # of other rows of the same levels
+        assert suspected(of, frame.with_columns(x=earlier)) == set()
+        noisy = means(frame["who"], y)["plain"] + 3 * y.std() * pl.Series(rng.normal(size=ROWS))
+        assert suspected(of, frame.with_columns(x=noisy)) == set()
+
+
+EVENTS = {"binary": 1, "anomaly": 1, "multiclass": 2, "multilabel": 4}
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_what_is_written_down_after_the_event_is_suspected(
+    of: SimpleNamespace, share: float
+) -> None:
+    """Of half of the events only, too; where some rows have it without the event, it is honest."""
+    if of.kind not in EVENTS:
+        pytest.skip("no event")
+    rng = np.random.default_rng(9)
+    event = (of.told == EVENTS[of.kind]).fill_null(False) & pl.Series(rng.random(ROWS) < share)
+    reasons = pl.Series(rng.choice(["price", "moved"], ROWS))
+    columns = {"reason": reasons.zip_with(event, pl.Series([None] * ROWS, dtype=pl.String))}
+    if of.kind == "binary":
+        columns["refund"] = pl.Series(rng.gamma(2, 9, ROWS)) * event
+        columns["state"] = reasons.zip_with(~event, pl.Series(["gone"] * ROWS))
+    for name, column in columns.items():
+        assert suspected(of, of.frame.with_columns(x=column)) == {"x"}, name
+        honest = column.zip_with(pl.Series(rng.random(ROWS) > 0.15), column.shuffle(2))
+        assert suspected(of, of.frame.with_columns(x=honest)) == set(), name
+
+
+def test_a_number_of_labels_is_suspected(of: SimpleNamespace) -> None:
+    if of.kind != "multilabel":
+        pytest.skip("no labels")
+    count = of.told.bitwise_count_ones()
+    assert suspected(of, of.frame.with_columns(x=count + 1)) == {"x"}
+
+
 def parts(of: SimpleNamespace, scheme: str, frame: pl.DataFrame | None = None) -> Any:
     frame = of.frame if frame is None else frame
     frame = frame if of.kind == "anomaly" else frame.drop_nulls("y")

@@ -57,7 +57,7 @@ REPORTS: dict[str, dict[str, Any]] = {
         "rows": 7988,
         "columns": {"a": {}, "b": {}},
         "correlations": [["a", "b", -0.4], ["a", "c", 0.1]],
-        "leakage": [{"column": "refund_total", "reason": "alone it tells the classes apart"}],
+        "leakage": [],
     },
     "training": {
         "plan": {"primary_metric": "roc_auc"},
@@ -225,7 +225,28 @@ def test_sync_fills_every_measured_block_and_nothing_else(
     text = "\n".join(after["measured", "MOD-04"].lines)
     assert "LightGBM, ROC AUC 0.81 over 5 folds, spread 0.02; logistic regression is" in text
     assert "most for plan: levels" in after["measured", "DATA-02"].lines[0]
-    assert "refund_total" in after["measured", "DATA-03"].lines[0]
+    assert "no feature is suspected" in after["measured", "DATA-03"].lines[0]
+
+
+def test_a_feature_that_may_know_the_outcome_is_told_until_an_answer_names_it(
+    measured: Project,
+) -> None:
+    def told() -> list[str]:
+        found = check.check(Project(measured.root))
+        return [f.message for f in found if f.id == "DATA-03" and "may know" in f.message]
+
+    assert told() == []
+    leak = {"column": "refund_total", "reason": "alone it tells the classes apart"}
+    write(measured, "profile", {**REPORTS["profile"], "leakage": [leak]})
+    sync.run(measured)
+    text = measured.path("PLAN.md").read_text(encoding="utf-8")
+    assert "refund_total" in parse(text)["measured", "DATA-03"].lines[0]
+    [said] = told()
+    assert said.startswith("refund_total is a feature and may know the outcome (")
+    fill(measured, "DATA-03", "We looked at refund_total_eur only.")
+    assert told() == [said]
+    edit(measured, "We looked at refund_total_eur only.", "`refund_total` is of the year before.")
+    assert told() == []
 
 
 def test_what_one_way_to_deliver_measures_follows_the_rest_of_a_block(measured: Project) -> None:

@@ -97,7 +97,8 @@ def _perform(project: Project, step: Step, inputs: str) -> tuple[dict[str, Any],
         "seconds": round(time.perf_counter() - started, 2),
         "failed": failed,
     }
-    warnings = list((report or {}).get("gate", {}).get("warnings", []))
+    report = report or {}
+    warnings = [*report.get("gate", {}).get("warnings", []), *report.get("doubts", [])]
     if inputs != _inputs(project, step):
         # What the step read is not what stands there now: the next run makes it again.
         entry["inputs"] = None

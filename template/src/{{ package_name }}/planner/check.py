@@ -88,6 +88,7 @@ def _found(
         *(Finding("error", "RISK-01", said) for said in audit.problems(project)),
         *sourced.check(project, due),
         *_settings(project),
+        *_leaks(project, parts),
         *_outliers(project),
         *_decisions(project, due),
         *_links(project, text, parts),
@@ -394,6 +395,20 @@ def _settings(project: Project) -> Iterator[Finding]:
             for name in [n for n, value in plan.answers.items() if recorded[n] != value]:
                 mend = f"restore it with git, then `ml update --data {name}=VALUE`"
                 yield Finding("error", "PLAN.md", f"{name} was edited in {path.name}: {mend}")
+
+
+def _leaks(project: Project, parts: Parts) -> Iterator[Finding]:
+    """Tell of features that may know the outcome, until the answer to DATA-03 names them."""
+    part = parts.get(("human", "DATA-03"))
+    answer = "" if part is None else "\n".join(part.lines).replace("\\", "")
+    for leak in report(project, "profile").get("leakage", []):
+        name, reason = leak["column"], leak["reason"]
+        if not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", answer):
+            message = (
+                f"{name} is a feature and may know the outcome ({reason}): exclude it in the "
+                "contract, or say in the answer why it is known when the model is asked"
+            )
+            yield Finding("warning", "DATA-03", message)
 
 
 def _outliers(project: Project) -> Iterator[Finding]:

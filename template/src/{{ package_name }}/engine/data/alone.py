@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 
 BINS = 64
 FOLDS = 4
+EXPECTED = 12  # misses that chance would make: none of so many is no chance
+FEWER = 20  # an honest column does not miss so many times less than chance
 
 Floats = NDArray[np.float64]
 
@@ -37,3 +39,16 @@ def mean_out_of_fold(codes: NDArray[np.int64], y: Floats) -> Floats:
     others = rows.sum(axis=1, keepdims=True) - rows
     means: Floats = (sums.sum(axis=1, keepdims=True) - sums + 2 * y.mean()) / (others + 2)
     return np.asarray(means.ravel()[cell])
+
+
+def only_with(there: NDArray[np.bool_], event: NDArray[np.bool_]) -> bool:
+    """Tell whether rows that are `there` are of an event alone, as no honest column has it.
+
+    It need not be there in each row of the event; but where most rows are of the event, in half of
+    them, because few others may be missed by chance.
+    """
+    if len(event) == 0 or (event.mean() > 0.5 and (there & event).sum() < 0.5 * event.sum()):
+        return False
+    expected, misses = there.sum() * (1 - event.mean()), (there & ~event).sum()
+    few = misses * FEWER <= expected and misses <= 0.01 * there.sum()
+    return bool(expected >= EXPECTED and few)

@@ -1,13 +1,15 @@
 """Columns that know the outcome, found by what their values say and not by their names.
 
-A feature must be known when the prediction is made. Five signs that a column is not:
+A feature must be known when the prediction is made. Six signs that a column is not:
 
-1. alone it tells the target almost perfectly, or far better than every other column;
+1. alone it tells the target almost perfectly, or far better than every other column, or it has
+   values where an event came and nowhere else;
 2. it is missing where the target is missing, and hardly anywhere else: recorded with the outcome;
 3. its times lie after the time of the row;
 4. it reproduces a column that is suspected, alone or as a sum, difference, product or ratio with
    another; a number to predict counts as suspected itself;
-5. it is the target under another name (a case of 1).
+5. it is the target under another name (a case of 1);
+6. it holds the mean of the target over rows that are still there (`encodings.py`).
 
 Signs, not proofs: people decide. The idea of 1 and 3: Kaufman et al. 2012, Leakage in Data Mining.
 """
@@ -21,6 +23,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..formats import percent
+from . import encodings
 from . import target as targets
 
 MIN_ROWS = 20  # fewer rows say nothing
@@ -65,6 +68,7 @@ def suspects(
         *targets.signs(frame, target, scores),
         *_missing_together(frame, target, columns),
         *_afterwards(frame, columns, time_column),
+        *encodings.found(frame, columns, outcome, targets.numbers(target)),
     ):
         found.setdefault(name, []).append((reason, strength))
     whole = targets.reproduced(outcome) if outcome else []

@@ -86,6 +86,7 @@ def profile(
             {"column": s.column, "reason": s.reason, "strength": s.strength} for s in found
         ],
     }
+    report["doubts"] = [f"{s.column} may know the outcome: {s.reason}" for s in found]
     report["readiness"] = _readiness(
         report, quality, len(features), targets.enough(y, len(features))
     )

@@ -55,6 +55,11 @@ def reproduced(target: str) -> list[str]:
     return []
 
 
+def numbers(y: pl.Series) -> list[pl.Series]:
+    """Return the target as numbers of which a column may hold the mean: itself."""
+    return [y]
+
+
 def doubts(frame: pl.DataFrame, target: Column) -> dict[str, int]:
     """Count rows whose label is readable and hardly true, by "column: rule"."""
     y = outcome(frame, target)
@@ -94,6 +99,18 @@ def signs(
     for name, score in scores.items():
         if score >= SURE and frame[name].n_unique() <= 3:
             yield name, f"it copies the label (ROC AUC {number(score, 3)})", score
+        elif _with_the_label(frame[name], y):
+            yield (
+                name,
+                "it has values in rows of anomalies alone: recorded once they are known",
+                1.0,
+            )
+
+
+def _with_the_label(values: pl.Series, y: pl.Series) -> bool:
+    known = y.is_not_null()
+    there, label = values.filter(known).is_not_null(), y.filter(known) == 1
+    return alone.only_with(there.to_numpy(), label.to_numpy())
 
 
 def _auc(score: Floats, label: Floats) -> float:

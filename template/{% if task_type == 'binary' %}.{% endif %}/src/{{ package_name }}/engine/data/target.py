@@ -18,6 +18,8 @@ AGGREGATES = (pl.col("y").mean(),)  # of a group of rows, the first is shown per
 NOTHING = 0.5  # association of a column that says nothing about the target
 SURE = 0.98  # ROC AUC of one column that no honest feature reaches
 STRIKING = 0.95  # ROC AUC that is suspect when every other column errs four times as much
+USUAL = 0.3  # share of the rows that the most frequent value of a column has, if one is usual
+LEVELS = 20  # of a column whose values are looked at one by one
 MIN_CLASS_ROWS = 20  # fewer rows of a class say nothing
 EVENTS_PER_FEATURE = 20  # as in DATA-02: van der Ploeg et al. 2014, 10.1186/1471-2288-14-137
 
@@ -61,6 +63,11 @@ def outputs(target: Column, y: NDArray[np.int8]) -> tuple[Output, ...]:
 def reproduced(target: str) -> list[str]:
     """Return the columns that a feature must not reproduce, alone or with another: numbers."""
     return []
+
+
+def numbers(y: pl.Series) -> list[pl.Series]:
+    """Return the target as numbers of which a column may hold the mean: itself."""
+    return [y]
 
 
 def doubts(frame: pl.DataFrame, target: Column) -> dict[str, int]:
@@ -108,6 +115,30 @@ def signs(
                 f"ROC AUC {number(score, 3)} alone, the next column has {number(second, 3)}",
                 score,
             )
+        elif reason := _there_by_class(frame[name], y):
+            yield name, reason, 1.0
+
+
+def _there_by_class(values: pl.Series, y: pl.Series) -> str:
+    """Say that what a column holds beside its usual value belongs to one class alone, or "".
+
+    What is recorded once the event has come, such as a reason or a refund, is so, also where it is
+    recorded of some events only. Missing may be the usual value.
+    """
+    known = y.is_not_null()
+    values, event = values.filter(known), y.filter(known).cast(pl.Boolean).to_numpy()
+    levels = values.value_counts(name="n").sort("n", values.name, descending=[True, False])
+    if levels.height < 2 or levels["n"][0] < USUAL * len(values):
+        return ""
+    usual = levels[values.name][0]
+    for hit, rows in ((event, "with"), (~event, "without")):
+        if alone.only_with((~values.eq_missing(usual)).to_numpy(), hit):
+            what = "a value" if usual is None else "another value than its usual one"
+            return f"it has {what} in rows {rows} the event alone: recorded after it"
+        for level in levels[values.name].drop_nulls() if len(levels) <= LEVELS else []:
+            if alone.only_with((values == level).fill_null(False).to_numpy(), hit):
+                return f"one of its values stands in rows {rows} the event alone: recorded after it"
+    return ""
 
 
 def _rank_auc(ranks: Floats, label: Floats) -> float:

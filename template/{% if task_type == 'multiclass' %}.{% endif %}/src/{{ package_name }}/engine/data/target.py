@@ -50,6 +50,11 @@ def reproduced(target: str) -> list[str]:
     return []
 
 
+def numbers(y: pl.Series) -> list[pl.Series]:
+    """Return the target as numbers of which a column may hold the mean: who has each class."""
+    return [(y == code).cast(pl.Float64) for code in y.drop_nulls().unique().sort()]
+
+
 def fault(frame: pl.DataFrame, target: Column) -> str:
     """Say why nothing can be learnt from the valid rows, or ""."""
     counts = frame[target.name].drop_nulls().value_counts().filter(pl.col("count") > 1)
@@ -132,11 +137,14 @@ def signs(
 
 
 def _there_by_class(values: pl.Series, y: pl.Series) -> str:
-    """Say that a column has values in all rows of some classes and in none of the others, or "".
+    """Say that a column has values in rows of one class, or all of some, and in no others, or "".
 
     What is recorded once the class is known, such as the tracking number of a return, is so.
     """
     table = pl.DataFrame({"y": y, "there": values.is_not_null()}).drop_nulls("y")
+    for code in table["y"].unique().sort():
+        if alone.only_with(table["there"].to_numpy(), (table["y"] == code).to_numpy()):
+            return "it has values in rows of one class alone: recorded once that is known"
     found = (
         table.group_by("y").agg(pl.len(), pl.col("there").mean()).filter(pl.col("len") >= MIN_ROWS)
     )

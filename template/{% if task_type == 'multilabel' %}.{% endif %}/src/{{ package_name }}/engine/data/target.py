@@ -61,6 +61,12 @@ def reproduced(target: str) -> list[str]:
     return []
 
 
+def numbers(y: pl.Series) -> list[pl.Series]:
+    """Return the target as numbers of which a column may hold the mean: who has each label."""
+    width = _sets(y).shape[1]
+    return [((y // (1 << place)) % 2).cast(pl.Float64) for place in range(width)]
+
+
 def _sets(y: pl.Series, labels: int | None = None) -> Sets:
     return unpacked(y.drop_nulls().to_numpy(), labels)
 
@@ -170,10 +176,20 @@ def signs(
             )
         elif reason := _there_by_label(frame[name], y):
             yield name, reason, 1.0
+        elif frame[name].dtype.is_numeric() and _counts(frame[name], y):
+            yield name, "it counts the labels of the row", 1.0
+
+
+def _counts(values: pl.Series, y: pl.Series) -> bool:
+    """Tell whether a column says how many labels a row has, up to a number that is added."""
+    more = (values.cast(pl.Float64) - y.bitwise_count_ones()).drop_nulls()
+    if len(more) < MIN_ROWS or values.n_unique() < 3:
+        return False
+    return int((more == more.median()).sum()) >= PRESENT * len(more)
 
 
 def _there_by_label(values: pl.Series, y: pl.Series) -> str:
-    """Say that a column has values in all rows of one label and in none of the others, or "".
+    """Say that a column has values in rows with one label alone, or "".
 
     What is recorded once the label is known, such as the number of a recall, is so.
     """
@@ -181,6 +197,7 @@ def _there_by_label(values: pl.Series, y: pl.Series) -> str:
     for having in sets.T:
         if min(having.sum(), (~having).sum()) < MIN_ROWS:
             continue
-        if there[having].mean() >= PRESENT and there[~having].mean() <= ABSENT:
-            return "it has values in the rows of one label, and in none of the others"
+        copied = there[having].mean() >= PRESENT and there[~having].mean() <= ABSENT
+        if copied or alone.only_with(there, having):
+            return "it has values in rows with one label, and in none of the others"
     return ""

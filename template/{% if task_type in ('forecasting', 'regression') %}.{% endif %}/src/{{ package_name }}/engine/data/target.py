@@ -52,6 +52,11 @@ def reproduced(target: str) -> list[str]:
     return [target]
 
 
+def numbers(y: pl.Series) -> list[pl.Series]:
+    """Return the target as numbers of which a column may hold the mean: itself."""
+    return [y]
+
+
 def fault(frame: pl.DataFrame, target: Column) -> str:
     """Say why nothing can be learnt from the valid rows, or ""."""
     different = outcome(frame, target).drop_nulls().unique().sort().to_list()
@@ -123,7 +128,6 @@ def signs(
 ) -> Iterator[tuple[str, str, float]]:
     """Yield the columns whose relation to the target no honest feature has: name, reason, R²."""
     first, second = (*sorted((s for s in scores.values() if s < SURE), reverse=True), 0.0, 0.0)[:2]
-    groups = [n for n in scores if frame[n].dtype == pl.String]
     for name, score in scores.items():
         if score >= SURE:
             yield name, f"alone it gives the target (R² {number(score, 3)})", score
@@ -133,36 +137,6 @@ def signs(
                 f"R² {number(score, 3)} alone, the next column has {number(second, 3)}",
                 score,
             )
-        elif frame[name].dtype.is_numeric() and (reason := _mean_of(frame, name, y, groups)):
-            yield name, reason, 1.0
-
-
-def _mean_of(frame: pl.DataFrame, name: str, y: pl.Series, groups: list[str]) -> str:
-    """Say of which rows a column holds the target's mean, or "".
-
-    An honest forecast misses the mean of the rows it is the same for by that mean's own error; over
-    many groups the misses of a column that was computed from those rows are far too small. The
-    mean of the other rows of a group, as of target encoding that leaves one out, is looked for too.
-    """
-    table = frame.select(pl.col(name).cast(pl.Float64).alias("x"), *groups).with_columns(
-        y.alias("y")
-    )
-    table = table.filter(pl.col("x").is_finite() & pl.col("y").is_finite())
-    same = table.group_by("x").agg(pl.len(), pl.col("y").mean(), pl.col("y").var().alias("var"))
-    same = same.filter(pl.col("len") > 1)
-    rows, spread = int(same["len"].sum()), table["y"].std() or 0.0
-    if same.height >= 5 and rows >= 0.5 * table.height:
-        within = float((same["var"] * (same["len"] - 1)).sum()) / max(1, rows - same.height)
-        misses = float((same["len"] * (same["y"] - same["x"]) ** 2).sum()) / same.height
-        if misses < (0.05 if same.height >= 20 else 1e-6) * within:
-            return f"the target's mean over the rows of equal {name} ({same.height} values)"
-    for group in groups:
-        total, size = pl.col("y").sum().over(group), pl.len().over(group)
-        others = table.filter(size > 1).select((total - pl.col("y")) / (size - 1), "x")
-        miss = (others["y"] - others["x"]).abs() <= 1e-6 * spread
-        if others.height >= 0.5 * table.height and (miss.mean() or 0) > 0.95:  # type: ignore[operator]
-            return f"the target's mean over the other rows of the same {group}"
-    return ""
 
 
 def _trimmed(x: Floats) -> Floats:
