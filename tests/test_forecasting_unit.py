@@ -545,14 +545,26 @@ def test_the_interval_of_a_sum_knows_how_much_series_err_together(
     head = beside.Head(plan=np.ones(1), coverage=0.9, quantile=0.5)
     sums = beside._summed(rows, "all")
     assert sums["value"].to_list() == [50.0 * many] * times
-    level = beside._level("all", sums, head)
+    level = beside._level("all", sums, head, 1)
     assert level.high - level.low == pytest.approx(wide, rel=0.05) and abs(level.plan) < 0.05
     known = beside.Sums((level,), None, False)
     told = beside._errors(level, known, sums.with_columns(_naive=pl.lit(800.0)))
     assert told["coverage"] == pytest.approx(0.9, abs=0.01) and told["members"] == 1
     assert told["wape"] == told["wape_season_before"] and abs(told["bias"]) < 0.01
     with pytest.raises(ProjectError, match="7 sums of level 'all'"):
-        beside._level("all", sums.head(7), head)
+        beside._level("all", sums.head(7), head, 1)
+
+
+def test_the_interval_of_a_sum_holds_what_a_next_stretch_brings() -> None:
+    """Each stretch misses as a whole: what counts are 12 of them, not their 168 days."""
+    rng, held = np.random.default_rng(5), []
+    head = beside.Head(plan=np.zeros(1), coverage=0.8, quantile=0.5)
+    for _ in range(300):
+        error = np.repeat(rng.normal(size=40), 14) + 0.1 * rng.normal(size=40 * 14)
+        sums = pl.DataFrame({"_moment": np.arange(168), "_y": error[:168], "value": 0.0})
+        level = beside._level("all", sums.with_columns(_square=pl.lit(1.0)), head, 14)
+        held.append(((level.low <= error[168:]) & (error[168:] <= level.high)).mean())
+    assert np.mean(held) == pytest.approx(0.8, abs=0.04)  # 0.72 by their days
 
 
 def test_sums_of_months_meet_whatever_day_a_row_has() -> None:

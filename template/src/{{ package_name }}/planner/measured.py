@@ -248,7 +248,7 @@ def overridden(plan: Plan, identifier: str) -> str:
     given, chosen = (escape(decision.said(value)) for value in (decision.value, taken.value))
     text = f"{chosen} in place of {given}: {escape(taken.reason)}"
     if taken.limit is not None:
-        text += f"; at least {number(taken.limit, 4)}"
+        text += f"; its limit is {number(taken.limit, 4)}"
     if identifier == "MON-03":
         interval, oldest = (plan.number(identifier, name) for name in ("interval", "max_age_days"))
         limits = (

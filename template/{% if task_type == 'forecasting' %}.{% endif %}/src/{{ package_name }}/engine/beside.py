@@ -72,7 +72,8 @@ def learnt(project: Project, head: Head, said: str) -> dict[str, Any]:
     answers = {name: values[known] for name, values in head.answers(score).items()}
     months = project.facts.forecast_step == "month"
     rows = _rows(agreed, frame.filter(known), by, y[known], answers, months)
-    levels = tuple(_level(name, _summed(rows, name), head) for name in (ALL, *by))
+    ahead = project.facts.forecast_horizon
+    levels = tuple(_level(name, _summed(rows, name), head, ahead) for name in (ALL, *by))
     floor = float(head.floor) if np.isfinite(head.floor) else None
     return {FILE: Sums(levels, floor, months)}
 
@@ -205,8 +206,14 @@ def _summed(rows: pl.DataFrame, level: str) -> pl.DataFrame:
     return rows.group_by(keys).agg(pl.col(name).sum() for name in summed).sort(keys)
 
 
-def _level(name: str, sums: pl.DataFrame, head: Head) -> Level:
-    """Learn from the residuals of sums, as `decision.intervals` does from those of rows."""
+def _level(name: str, sums: pl.DataFrame, head: Head, ahead: int) -> Level:
+    """Learn from the residuals of sums, as `decision.intervals` does from those of rows.
+
+    Sums of times that lie less than a horizon of `ahead` steps apart miss together, so that what
+    counts is the number of stretches of that length: of k of them the interval holds the planned
+    share (k + 1) / k times, all where that is more (Lee, Barber & Willett 2023, Distribution-free
+    inference with hierarchical data).
+    """
     spread = np.sqrt(sums["_square"].to_numpy())
     some = spread > 0
     if some.sum() < FEW:
@@ -217,7 +224,9 @@ def _level(name: str, sums: pl.DataFrame, head: Head) -> Level:
     errors = (sums["_y"] - sums["value"]).to_numpy()[some]
     ordered = np.sort(errors / spread[some])
     count = len(ordered)
-    outer = int(np.ceil((count + 1) * (1 + head.coverage) / 2))
+    stretches = sums["_moment"].n_unique() / ahead
+    share = min(1.0, head.coverage * (stretches + 1) / stretches)
+    outer = int(np.ceil((count + 1) * (1 + share) / 2))
     low, high = ordered[max(0, count - outer)], ordered[min(count, outer) - 1]
     planned = float(np.quantile(ordered, head.quantile)) if head.plan.any() else 0.0
     return Level(name, float(low), float(high), planned)
