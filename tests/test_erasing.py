@@ -323,6 +323,14 @@ def test_old_rows_and_days_go(project: Project) -> None:
     assert erasing.retain(project, today=TODAY) == (None, None)
     validation.run(project)
     assert overdue() == []
+    # The source still has them: the next load leaves them out, until the plan keeps them longer.
+    again = ingest.run(project)
+    assert (again["past_retention"], again["rows"]) == (100, 900)
+    assert "100 rows that `ml retain` deleted stayed outside" in ingest.told(again)
+    plan = yaml.safe_load(project.path("plan/plan.yaml").read_text())
+    plan["answers"]["retention_months"] = 360
+    storage.write_text(project.path("plan/plan.yaml"), yaml.safe_dump(plan))
+    assert ingest.run(Project(project.root))["rows"] == 1000
 
 
 def test_where_no_row_has_a_time_files_go_by_their_day(project: Project) -> None:

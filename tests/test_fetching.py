@@ -2,6 +2,7 @@
 
 import base64
 import datetime as dt
+import gzip
 import json
 import shutil
 import sqlite3
@@ -199,6 +200,72 @@ def test_a_watermark_brings_what_is_new_and_keeps_the_newest_of_a_key(
     assert whole.loaded.new == 13 and "lost" in whole.frame["customer"]
 
 
+def test_rows_without_a_mark_or_with_one_of_the_far_future_hide_no_new_ones(
+    project: Project, sql: Sql
+) -> None:
+    project = keep(project, sql.server, **of(sql, watermark={"column": "changed"}))
+    sql.add("slip", 1, 1.5, True, "2062-03-01 08:00:00")
+    mark = ingest.run(project)["loaded"].mark
+    assert mark.replace("T", " ") == "2026-03-09 08:00:00"
+    sql.run("insert into orders values ('none', 1, 1.5, true, null, 'x')")
+    sql.add("new", 1, 1.5, True, "2026-03-12 08:00:00")
+    assert ingest.run(Project(project.root))["rows"] == 12
+    assert {"slip", "none", "new"} <= {*snapshot(project)["customer"]}
+
+
+def test_a_database_that_was_set_back_is_loaded_whole(project: Project, sql: Sql) -> None:
+    project = keep(project, sql.server, **of(sql, watermark={"column": "changed"}))
+    first = ingest.run(project)["loaded"]
+    sql.run("delete from orders where changed > '2026-03-05'")
+    sql.run("update orders set calls = 99 where customer = 'c1'")
+    again = ingest.run(Project(project.root))
+    assert (again["loaded"].new, again["rows"]) == (4, 4)
+    assert again["loaded"].whole_at > first.whole_at
+    assert 99 in snapshot(project)["calls"]
+
+
+def test_a_query_may_end_in_a_comment_and_an_empty_one_is_named(project: Project, sql: Sql) -> None:
+    query = project.path("q.sql")
+    project = keep(project, sql.server, **of(sql, script="q.sql", table=None))
+    query.write_text("select * from orders; -- all\n\n-- of them;\n")
+    assert ingest.run(project)["rows"] == 9
+    query.write_text("-- nothing yet\n;")
+    assert refused(project) == "shop: q.sql has no query"
+
+
+def test_a_text_of_a_database_that_is_no_utf_8_is_not_repeated(project: Project) -> None:
+    sql = Sql("sqlite", project.root, None)
+    sql.run("update orders set customer = cast(x'ff42' as text) where customer = 'c1'")
+    assert refused(keep(project, sql.server)).endswith("decode to UTF-8 column 'customer'")
+
+
+def test_each_type_of_postgres_is_a_number_a_moment_or_a_text(
+    project: Project, postgres: Postgres
+) -> None:
+    """An interval took Polars down, and money came in cents."""
+    sql = Sql("postgres", project.root, postgres)
+    values = {
+        "money": ("12.5", 12.5),
+        "interval": ("'1 day'", "1 day"),
+        "uuid": ("'00000000-0000-0000-0000-000000000001'", "00000000-0000-0000-0000-000000000001"),
+        "jsonb": ("""'{"a": 1}'""", '{"a": 1}'),
+        "integer[]": ("'{1,2}'", "{1,2}"),
+        "inet": ("'10.0.0.1'", "10.0.0.1/32"),
+        "time": ("'10:00'", "10:00:00"),
+        "bytea": ("'x'", "\\x78"),
+        "numeric": ("0.25", 0.25),
+        "smallint": ("7", 7),
+        "real": ("1.5", 1.5),
+        "timestamptz": ("'2026-03-01T10:00+02'", dt.datetime(2026, 3, 1, 8, tzinfo=dt.UTC)),
+    }
+    for place, (kind, (value, _)) in enumerate(values.items()):
+        sql.run(f"alter table orders add column x{place} {kind} default {value}")
+    names = [f"x{place}" for place in range(len(values))]
+    ingest.run(keep(project, sql.server, **of(sql, columns=names)))
+    row = snapshot(project).row(0, named=True)
+    assert [row[name] for name in names] == [told for _, told in values.values()]
+
+
 def test_another_question_loads_everything_again(project: Project, sql: Sql) -> None:
     project = keep(project, sql.server, **of(sql, watermark={"column": "changed"}))
     assert ingest.run(project)["loaded"].new == 9
@@ -362,10 +429,29 @@ class Handler(BaseHTTPRequestHandler):
                 headers["Link"] = f'<?limit={size}&after={after}>; rel="next", </>; rel="first"'
             page = {"data": {"items": records[place : place + size]}, "meta": {"next": after}}
             self.answer(200, page, **headers)
+        elif kind == "capped":  # gives three at most, whatever is asked for
+            place = (int(query["page"]) - 1) * 3
+            self.answer(200, {"data": {"items": records[place : place + 3]}})
+        elif kind == "ends":  # after the last page there is nothing, as a refusal or as null
+            place = (int(query["page"]) - 1) * size
+            found = records[place : place + size] or None
+            self.answer(404 if not found and size == 3 else 200, {"data": {"items": found}})
+        elif kind == "same":
+            self.answer(200, {"data": {"items": records}, "next": f"/same?n={len(self.path)}&x=1"})
+        elif kind == "packed":
+            page = json.dumps({"data": {"items": records}}).encode()
+            self.answer(200, gzip.compress(page), Content_Encoding="gzip")
+        elif kind == "latin":
+            page = (
+                json.dumps({"data": {"items": records}}).replace("c1", "\u00e9").encode("latin-1")
+            )
+            self.answer(200, page, Content_Type="application/json; charset=iso-8859-1")
+        elif kind == "marked":
+            self.answer(200, b"\xef\xbb\xbf" + json.dumps({"data": {"items": records}}).encode())
         elif kind == "moved":
             self.answer(302, {}, Location="http://evil.invalid/")
         elif kind == "html":
-            self.answer(200, b"<html>")
+            self.answer(200, b"<html>", Content_Type="text/html")
         elif kind == "short":
             self.send_response(200)
             self.send_header("Content-Length", "100")
@@ -415,6 +501,22 @@ def test_each_page_is_read_once_though_the_server_is_busy(
     assert "t0ken" not in manifests
 
 
+@pytest.mark.parametrize(
+    ("path", "paging"),
+    [
+        ("capped", {"kind": "page", "size": 5}),
+        ("capped", {"kind": "page", "size": 100}),
+        *(("ends", {"kind": "page", "size": size}) for size in (2, 3, 9, 50)),
+        *((path, None) for path in ("packed", "latin", "marked")),
+    ],
+)
+def test_a_load_has_all_pages_however_a_server_ends_and_writes_them(
+    project: Project, api: Api, path: str, paging: dict[str, Any] | None
+) -> None:
+    """One that gives fewer rows than asked for was read to its first page, without a word."""
+    assert ingest.run(at(project, api, path, paging=paging))["rows"] == 9
+
+
 def test_an_api_is_asked_for_what_is_new(project: Project, api: Api) -> None:
     mark = {"column": "at", "param": "since"}
     project = at(project, api, "cursors", watermark=mark)
@@ -432,10 +534,13 @@ def test_an_api_is_asked_for_what_is_new(project: Project, api: Api) -> None:
         ("nothing", {}, "answers 404: Not Found"),
         ("secret", {}, "answers 401: it needs a key"),
         ("moved", {}, "answers 302, a redirect"),
-        ("html", {}, "gave no JSON"),
+        ("html", {}, "gave no JSON but text/html"),
+        ("same", {"paging": {"kind": "page"}}, "gives the same page again: correct `param`"),
+        ("same", {"paging": {"kind": "offset"}}, "gives the same page again"),
+        ("same", {"paging": {"kind": "link", "next": "next"}}, "gives the same page again"),
         ("short", {}, "the answer ended early"),
         ("pages?page=1", {"records": "data.rows"}, "no list of records at 'data.rows'"),
-        ("loop", {"paging": PAGING["cursors"]}, "names a page again that was read"),
+        ("loop", {"paging": PAGING["cursors"]}, "gives the same page again"),
         ("elsewhere", {"paging": PAGING["links"]}, "the next page is on another host"),
         ("pages", {"paging": {"kind": "page", "most": 2}}, "more than 2 pages"),
         ("cursors", {"paging": {"kind": "cursor"}}, "needs `next`"),

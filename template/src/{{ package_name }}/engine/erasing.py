@@ -136,15 +136,12 @@ def retain(
         )
     agreed = contracts.read(project.contract_path)
     now = today or dt.datetime.now(dt.UTC).date()
-    before = pl.select(pl.lit(now).dt.offset_by(f"-{months}mo")).item()
-    time = agreed.time
+    before, time = forgotten.before(now, months), agreed.time
 
     def hit(frame: pl.DataFrame) -> pl.Series | None:
         if time is None or time.name not in frame.columns:
             return None
-        values = forgotten.typed(frame, time)
-        old: pl.Series = values < pl.Series([before]).cast(values.dtype)[0]
-        return old.fill_null(False)
+        return forgotten.older(frame, time, before)
 
     changes = [*_tables(project, agreed, hit), *_old_days(project, before)]
     outlived = ""
@@ -165,6 +162,9 @@ def retain(
     certificate.out_of_reach[:0] = [outlived] if outlived else []
     if dry:
         return certificate, None
+    if time:
+        kept = storage.json_bytes(forgotten.Retained(before=before))
+        changes.append(Change(project.path(forgotten.RETAINED), kept))
 
     def left() -> int:
         old = _tables(project, agreed, hit) if time else _old_files(project, before)

@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import polars as pl
 
 from ..errors import ProjectError
@@ -22,7 +23,12 @@ from .sources import Source
 
 SECONDS = 10  # to connect
 POSTGRES = ("postgres", "postgresql")
-PLAIN = (pl.String, pl.Boolean, pl.Date, pl.Datetime)
+PLAIN = (
+    *("smallint", "integer", "bigint", "real", "double precision", "boolean", "date", "text"),
+    *("character varying", "character"),
+    *("timestamp without time zone", "timestamp with time zone"),
+)
+AS_NUMBER = {"numeric": "{}", "money": "cast({} as numeric)"}
 DUCKDB_PLAIN = (
     *("VARCHAR", "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT"),
     *("UINTEGER", "FLOAT", "DOUBLE", "DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"),
@@ -44,6 +50,11 @@ class Asked(NamedTuple):
 def is_sqlite(source: Source) -> bool:
     """Whether a server is a file of SQLite, which the standard calls custom."""
     return source.type == "custom" and source.address.get("format") == "sqlite"
+
+
+def reads(source: Source) -> bool:
+    """Whether a server is one of these databases."""
+    return source.type in (*POSTGRES, "duckdb") or is_sqlite(source)
 
 
 def read(project: Project, source: Source, secret: str, asked: Asked) -> pl.DataFrame:
@@ -70,6 +81,7 @@ def _reason(error: Exception, secret: str) -> str:
     """Return the one line of an error that says what is wrong, without a password."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     line = lines[0] if lines else type(error).__name__
+    line = re.sub(r"(Could not decode to UTF-8 column '.*') with text .*", r"\1", line)  # a value
     line = re.sub(r"^.*?(ERROR|FATAL): +|^[A-Z_]+: (\[libpq\] )?", "", line)
     return line.replace(secret, "***") if secret else line
 
@@ -79,7 +91,10 @@ def _statement(project: Project, source: Source) -> str:
         path = project.path(source.script)
         if not path.is_file():
             raise ProjectError(f"{source.server}: no file {source.script}, which script names")
-        return path.read_text(encoding="utf-8").strip().rstrip(";")
+        query = re.sub(r"(\s|;|--[^\n]*(\n|$))+$", "", path.read_text(encoding="utf-8"))
+        if not query:
+            raise ProjectError(f"{source.server}: {source.script} has no query")
+        return query
     if not source.table:
         raise ProjectError(
             f"{source.server}: say what to read: `table` in its customProperties, or `script` with "
@@ -118,39 +133,47 @@ def _postgres(source: Source, secret: str, statement: str, asked: Asked) -> pl.D
         closing(connection.cursor()) as cursor,
     ):
         cursor.execute("set transaction isolation level repeatable read, read only")
-        cursor.execute(f"select * from ({statement}\n) as source limit 0")
-        schema = pl.DataFrame(cursor.fetch_arrow()).schema
+        kinds = _postgres_types(cursor, statement)
 
         def cast(name: str) -> str:
-            kind = schema[name]
-            if kind.is_numeric() or isinstance(kind, PLAIN):
+            kind = kinds[name]
+            if kind in PLAIN:
                 return quoted(name)
-            other = "double precision" if '"numeric"' in str(kind) else "text"
-            return f"cast({quoted(name)} as {other}) as {quoted(name)}"
+            other = "double precision" if kind in AS_NUMBER else "text"
+            number = AS_NUMBER.get(kind, "{}").format(quoted(name))
+            return f"cast({number} as {other}) as {quoted(name)}"
 
-        query = _query(source, statement, schema.names(), asked, cast)
+        query = _query(source, statement, [*kinds], asked, cast)
         if asked.since is None:
             cursor.execute(query)
         else:
-            kind = _sql_type(schema[asked.mark])
-            mark = f"{quoted(asked.mark)} >= cast(cast($1 as text) as {kind})"
-            cursor.execute(f"{query} where {mark}", (str(asked.since),))
+            mark = _since(asked.mark, f"cast(cast($1 as text) as {kinds[asked.mark]})")
+            cursor.execute(query + mark, (str(asked.since),))
         return pl.DataFrame(cursor.fetch_arrow())
+
+
+def _postgres_types(cursor: Any, statement: str) -> dict[str, str]:
+    """Return the type of each column of a query, as PostgreSQL calls it; no row is read.
+
+    Polars cannot read what some columns have, not even without a row.
+    """
+    nothing = f"(select * from ({statement}\n) as asked limit 0) as source"
+    one = f"from (select 1) as one left join {nothing} on true"
+    cursor.execute(f"select cast(row_to_json(found) as text) from (select source.* {one}) as found")
+    names = msgspec.json.decode(pl.DataFrame(cursor.fetch_arrow()).item())
+    types = (f"cast(pg_typeof(source.{quoted(n)}) as text) as {quoted(n)}" for n in names)
+    cursor.execute(f"select {', '.join(types)} {one}")
+    return pl.DataFrame(cursor.fetch_arrow()).row(0, named=True)
+
+
+def _since(mark: str, value: str) -> str:
+    """Return what asks for rows from a mark on, and for those without one, which may be new."""
+    return f" where {quoted(mark)} >= {value} or {quoted(mark)} is null"
 
 
 def _value(value: Any) -> str:
     escaped = str(value).replace("\\", r"\\").replace("'", r"\'")
     return f"'{escaped}'"
-
-
-def _sql_type(kind: pl.DataType) -> str:
-    if isinstance(kind, pl.Datetime):
-        return "timestamptz" if kind.time_zone else "timestamp"
-    if isinstance(kind, pl.Date):
-        return "date"
-    if kind.is_integer():
-        return "bigint"
-    return "text" if kind == pl.String else "double precision"
 
 
 def _duckdb(path: Path, source: Source, statement: str, asked: Asked) -> pl.DataFrame:
@@ -169,8 +192,8 @@ def _duckdb(path: Path, source: Source, statement: str, asked: Asked) -> pl.Data
         query = _query(source, statement, [*kinds], asked, cast)
         if asked.since is None:
             return pl.DataFrame(connection.sql(query))
-        mark = f"{quoted(asked.mark)} >= cast($1 as {kinds[asked.mark]})"
-        return pl.DataFrame(connection.sql(f"{query} where {mark}", params=[str(asked.since)]))
+        mark = _since(asked.mark, f"cast($1 as {kinds[asked.mark]})")
+        return pl.DataFrame(connection.sql(query + mark, params=[str(asked.since)]))
 
 
 def _sqlite(path: Path, source: Source, statement: str, asked: Asked) -> pl.DataFrame:
@@ -178,7 +201,7 @@ def _sqlite(path: Path, source: Source, statement: str, asked: Asked) -> pl.Data
         found = connection.execute(f"select * from ({statement}\n) limit 0")
         names = [item[0] for item in found.description]
         query = _query(source, statement, names, asked, quoted)
-        mark = f" where {quoted(asked.mark)} >= ?" if asked.since is not None else ""
+        mark = _since(asked.mark, "?") if asked.since is not None else ""
         rows = connection.execute(f"{query}{mark}", (asked.since,) if mark else ())
         chosen = [item[0] for item in rows.description]
         values = rows.fetchall()

@@ -7,6 +7,7 @@ two rows with one key the newer stays. A load that fails leaves everything as it
 
 import datetime as dt
 import os
+import re
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,9 @@ KINDS = (
     "postgres, duckdb, s3, api, kafka, and custom with `format: sqlite` and a database, or with a "
     "location of https"
 )
+
+
+MOMENT = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,7 +156,10 @@ def load(
         kept = _kept(project, before)
         known = None if kept is None else pseudonyms.made(project, agreed, kept)
     since = _since(last.mark, mark.overlap) if mark and last and known is not None else None
-    frame = _fetch(project, source, Asked(wanted, mark.column if mark else "", since))
+    asking = Asked(wanted, mark.column if mark else "", since)
+    frame = _fetch(project, source, asking)
+    if mark and known is not None and _went_back(source, mark.column, frame):
+        known, frame = None, _fetch(project, source, asking._replace(since=None))
     frame = pseudonyms.made(project, agreed, frame)
     new, whole_at = frame.height, last.whole_at if last and known is not None else at
     if mark:
@@ -162,7 +169,7 @@ def load(
     frame = _not_empty(source, frame)
     if key and set(key) <= set(frame.columns):
         frame = frame.sort(key, maintain_order=True, nulls_last=True)
-    highest = _plain(frame[mark.column].max()) if mark else None
+    highest = _highest(frame[mark.column], at) if mark else None
     loaded = Loaded(
         server=source.server, at=at, whole_at=whole_at, asked=asked, new=new, mark=highest
     )
@@ -211,8 +218,24 @@ def _since(mark: Any, overlap: float) -> Any:
     return earlier.isoformat(sep=mark[10])
 
 
-def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, dt.date) else value
+def _went_back(source: Source, mark: str, new: pl.DataFrame) -> bool:
+    """Whether a database lacks even the row that gave the last mark, as after a restore."""
+    return databases.reads(source) and not new[mark].count()
+
+
+def _highest(values: pl.Series, at: float) -> Any:
+    """Return the highest mark that is no moment after tomorrow, as a slip like 2062 would be.
+
+    Whoever asked from such a one on would get nothing new for years.
+    """
+    tomorrow = dt.datetime.fromtimestamp(at, dt.UTC).replace(tzinfo=None) + dt.timedelta(days=1)
+    if isinstance(values.dtype, pl.Datetime | pl.Date):
+        naive = values.dt.replace_time_zone(None) if values.dtype == pl.Datetime else values
+        values = values.filter(naive.cast(pl.Datetime("us")) <= tomorrow)
+    elif values.dtype == pl.String and MOMENT.match(str(values.max())):
+        values = values.filter(values <= tomorrow.isoformat(sep=" "))
+    highest = values.max()
+    return highest.isoformat() if isinstance(highest, dt.date) else highest
 
 
 def _newest(
@@ -255,7 +278,7 @@ def _fetch(project: Project, source: Source, asked: Asked) -> pl.DataFrame:
     secret = _secret(source)
     location = str(source.address.get("location", ""))
     progress.tell(f"loading {source.server}")
-    if source.type in (*databases.POSTGRES, "duckdb") or databases.is_sqlite(source):
+    if databases.reads(source):
         found = databases.read(project, source, secret, asked)
     elif source.type == "api":
         if asked.since is not None and source.watermark and not source.watermark.param:

@@ -4,6 +4,7 @@
 name without a key is found by trying names.
 """
 
+import datetime as dt
 import hashlib
 import os
 import secrets
@@ -18,9 +19,16 @@ from ..errors import ProjectError
 from ..settings import Project
 from . import contract as contracts
 from . import validation
-from .contract import Column
+from .contract import Column, Contract
 
 LIST, KEY = "data/forgotten/people.json", "data/forgotten/key"
+RETAINED = "data/forgotten/retained.json"
+
+
+class Retained(msgspec.Struct):
+    """Before which day rows were deleted, as their retention was over."""
+
+    before: dt.date
 
 
 def read(project: Project) -> dict[str, list[str]]:
@@ -51,6 +59,33 @@ def _write_key(path: Path) -> None:
 def hashed(plain: str, key: bytes) -> str:
     """Return what stands for a person: 32 hex digits."""
     return hashlib.blake2b(plain.encode(), key=key, digest_size=16).hexdigest()
+
+
+def before(today: dt.date, months: int) -> dt.date:
+    """Return the day before which rows are past a retention."""
+    found: dt.date = pl.select(pl.lit(today).dt.offset_by(f"-{months}mo")).item()
+    return found
+
+
+def older(frame: pl.DataFrame, time: Column, before: dt.date) -> pl.Series:
+    """Say of each row whether it is older than a day; one without a time is not."""
+    values = typed(frame, time)
+    old: pl.Series = values < pl.Series([before]).cast(values.dtype)[0]
+    return old.fill_null(False)
+
+
+def kept(project: Project, agreed: Contract | None, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of a load without those that `ml retain` deleted, which the source still has.
+
+    A plan that keeps rows for longer meanwhile gets them again.
+    """
+    path, months = project.path(RETAINED), project.plan.answers.get("retention_months")
+    time = agreed.time if agreed else None
+    if not path.exists() or not months or time is None or time.name not in frame.columns:
+        return frame
+    deleted = storage.read_json(path, Retained).before
+    limit = min(deleted, before(dt.datetime.now(dt.UTC).date(), int(months)))
+    return frame.filter(~older(frame, time, limit))
 
 
 def typed(frame: pl.DataFrame, column: Column) -> pl.Series:

@@ -122,11 +122,8 @@ def run(project: settings.Project, add: Add = unchanged) -> dict[str, Any]:
             f"{server.server}: it lacks column {absent!r} of the contract: add it to the table or "
             "query, or change the contract"
         )
-    came = frame.height
-    if consent := consents.of(project.contract_path):
-        frame = with_consent(frame, consent)
-    agreed = frame.height
-    frame = pseudonyms.made(project, contract, forgotten.without(project, frame))
+    frame, left_out = _allowed(project, contract, frame)
+    left_out["forgotten"] += gone
     hashed = pseudonyms.noted(project, contract, frame)
     progress.tell(f"writing the snapshot of {number(frame.height)} rows")
     content = validation.parquet(frame)
@@ -143,8 +140,7 @@ def run(project: settings.Project, add: Add = unchanged) -> dict[str, Any]:
         "sha256": digest,
         "source_sha256": source_sha256,
         "rows": frame.height,
-        "without_consent": came - agreed,
-        "forgotten": gone + agreed - frame.height,
+        **left_out,
         "columns": frame.width,
         "added": added,
         "bytes": len(content),
@@ -160,6 +156,22 @@ def run(project: settings.Project, add: Add = unchanged) -> dict[str, Any]:
     return manifest
 
 
+def _allowed(
+    project: settings.Project, contract: contracts.Contract | None, frame: pl.DataFrame
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Return the rows that may be kept, as data/ may hold them, and how many stay outside why."""
+    came, consent = frame.height, consents.of(project.contract_path)
+    agreed = with_consent(frame, consent) if consent else frame
+    known = forgotten.without(project, agreed)
+    kept = forgotten.kept(project, contract, known)
+    counts = {
+        "without_consent": came - agreed.height,
+        "forgotten": agreed.height - known.height,
+        "past_retention": known.height - kept.height,
+    }
+    return pseudonyms.made(project, contract, kept), counts
+
+
 def told(manifest: dict[str, Any]) -> str:
     """Say where the snapshot is, and what a load from a server brought."""
     loaded = manifest.get("loaded")
@@ -171,6 +183,8 @@ def told(manifest: dict[str, Any]) -> str:
     lines += [joins.told(one) for one in manifest.get("joined", [])]
     if without := manifest["without_consent"]:
         lines.append(f"{number(without)} rows without consent stayed outside")
+    if old := manifest["past_retention"]:
+        lines.append(f"{number(old)} rows that `ml retain` deleted stayed outside")
     if hashed := manifest.get("pseudonyms"):
         lines.append(f"keyed hashes in place of values: {', '.join(hashed)}")
     if old := manifest.get("with_keys"):

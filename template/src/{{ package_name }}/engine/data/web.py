@@ -4,6 +4,7 @@ A token goes in a header and never leaves its host: no redirect is followed, and
 sent to this machine alone. A load ends with all pages or with an error.
 """
 
+import gzip
 import http.client
 import re
 import time
@@ -19,16 +20,20 @@ import polars as pl
 
 from ..errors import ProjectError
 from .reading import series
-from .sources import Source
+from .sources import Paging, Source
 
 SECONDS, TRIES, LONGEST_WAIT = 30, 5, 30.0
-BUSY = (429, 502, 503, 504)
+BUSY, NOT_FOUND = (429, 502, 503, 504), 404
 HERE = ("localhost", "127.0.0.1", "::1")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *args: Any, **more: Any) -> None:
         return None
+
+
+class _NoPage(ProjectError):
+    """There is nothing at an address."""
 
 
 _OPENER = urllib.request.build_opener(_NoRedirect)
@@ -61,35 +66,66 @@ def _pages(source: Source, secret: str, since: Any) -> Iterator[list[dict[str, A
         return
     if paging.size:
         asked[paging.size_param] = paging.size
+    is_counted = paging.kind in ("page", "offset")
     url, place, seen = _with(start, asked), paging.first, set[str]()
+    before: list[dict[str, Any]] = []
     for _ in range(paging.most):
-        if paging.kind in ("page", "offset"):
+        if is_counted:
             place = place if paging.kind == "page" or seen else 0
             url = _with(start, asked | {paging.param or paging.kind: place})
         if url in seen:
             raise ProjectError(f"{source.server}: the API names a page again that was read: {url}")
         seen.add(url)
-        content, headers = _page(source, secret, url)
+        try:
+            content, headers = _page(source, secret, url)
+        except _NoPage:
+            if before and is_counted:
+                return  # so some say that the page before was the last
+            raise
         found = _records(source, content)
+        _refuse_again(source, url, found, before)
         yield found
-        if paging.kind in ("page", "offset"):
-            if not found or (paging.size and len(found) < paging.size):
+        if is_counted:
+            if _is_last(paging, found, before):
                 return
             place += 1 if paging.kind == "page" else len(found)
-            continue
-        following = _following(source, content, headers)
-        if following in (None, "", False):
+        elif (following := _following(source, content, headers)) in (None, "", False):
             return
-        if paging.kind == "cursor":
-            url = _with(start, asked | {paging.param or "cursor": following})
         else:
-            url = urljoin(url, str(following))
-            if _host(url) != _host(start):
-                raise ProjectError(f"{source.server}: the next page is on another host: {url}")
+            by_cursor = asked | {paging.param or "cursor": following}
+            is_cursor = paging.kind == "cursor"
+            url = _with(start, by_cursor) if is_cursor else _link(source, start, url, following)
+        before = found
     raise ProjectError(
         f"{source.server}: more than {paging.most} pages: raise `most` of its paging, or ask for "
         "less by a watermark"
     )
+
+
+def _refuse_again(
+    source: Source, url: str, found: list[dict[str, Any]], before: list[dict[str, Any]]
+) -> None:
+    """ProjectError for the page before under another address: so it would go on for ever."""
+    if found and found == before:
+        raise ProjectError(
+            f"{source.server}: {url} gives the same page again: correct `param` or `next` of its "
+            "paging"
+        )
+
+
+def _is_last(paging: Paging, found: list[dict[str, Any]], before: list[dict[str, Any]]) -> bool:
+    """Whether a page is the last, because it is empty or shorter than the one before it.
+
+    A server may give fewer than were asked for, so a first page that is short may not be the last.
+    """
+    return not found or len(found) < min(paging.size or 0, len(before))
+
+
+def _link(source: Source, start: str, url: str, following: Any) -> str:
+    url = urljoin(url, str(following))
+    if _host(url) != _host(start):
+        raise ProjectError(f"{source.server}: the next page is on another host: {url}")
+    return url
 
 
 def _following(source: Source, content: Any, headers: http.client.HTTPMessage) -> Any:
@@ -115,14 +151,15 @@ def _host(url: str) -> tuple[str, str]:
     return parts.scheme, parts.netloc.lower()
 
 
-def _at(content: Any, path: str) -> Any:
+def _at(content: Any, path: str, absent: Any = None) -> Any:
     for name in path.split("."):
-        content = content.get(name) if isinstance(content, dict) else None
+        content = content.get(name, absent) if isinstance(content, dict) else absent
     return content
 
 
 def _records(source: Source, content: Any) -> list[dict[str, Any]]:
-    found = _at(content, source.records) if source.records else content
+    found = _at(content, source.records, "absent") if source.records else content
+    found = [] if found is None and source.records else found  # so some write an empty list
     if not isinstance(found, list) or not all(isinstance(record, dict) for record in found):
         where = f"at {source.records!r}" if source.records else "(`records` says where it stands)"
         raise ProjectError(f"{source.server}: the answer has no list of records {where}")
@@ -131,10 +168,13 @@ def _records(source: Source, content: Any) -> list[dict[str, Any]]:
 
 def _page(source: Source, secret: str, url: str) -> tuple[Any, http.client.HTTPMessage]:
     content, headers = _get(source, secret, url)
+    charset = headers.get_content_charset("utf-8")
     try:
-        return msgspec.json.decode(content), headers
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise ProjectError(f"{source.server}: {url} gave no JSON") from None
+        text = content.decode("utf-8-sig" if charset == "utf-8" else charset)
+        return msgspec.json.decode(text), headers
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError):
+        kind = f" but {headers.get_content_type()}" if headers.get("Content-Type") else ""
+        raise ProjectError(f"{source.server}: {url} gave no JSON{kind}") from None
 
 
 def _get(source: Source, secret: str, url: str) -> tuple[bytes, http.client.HTTPMessage]:
@@ -152,18 +192,24 @@ def _get(source: Source, secret: str, url: str) -> tuple[bytes, http.client.HTTP
         try:
             asked = urllib.request.Request(url, headers=headers)
             with _OPENER.open(asked, timeout=SECONDS) as answer:
-                return answer.read(), answer.headers
+                return _unpacked(answer.read(), answer.headers), answer.headers
         except urllib.error.HTTPError as error:
             if error.code in BUSY and attempt < TRIES:
                 time.sleep(_wait(error.headers.get("Retry-After"), attempt))
                 continue
-            raise ProjectError(f"{source.server}: {_said(source, url, error.code)}") from None
+            refusal = _NoPage if error.code == NOT_FOUND else ProjectError
+            raise refusal(f"{source.server}: {_said(source, url, error.code)}") from None
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             if isinstance(error, http.client.IncompleteRead):
                 reason = "the answer ended early"
             raise ProjectError(f"{source.server}: {url}: {reason}") from None
     raise AssertionError
+
+
+def _unpacked(content: bytes, headers: http.client.HTTPMessage) -> bytes:
+    """Return what a server has packed though nobody asked for it."""
+    return gzip.decompress(content) if headers.get("Content-Encoding") == "gzip" else content
 
 
 def _wait(asked: str | None, attempt: int) -> float:
