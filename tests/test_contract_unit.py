@@ -600,8 +600,17 @@ def test_points_part_thousands_where_something_proves_it(drafted):
     for first in ("0.500", "12.5", "1500"):  # decimals by a point, or thousands without one
         frame = table(n=[first, *map(price, range(399))], area=areas)
         assert not drafted(frame, suffix="csv")[0].column("n").decimal_comma
-    alone, _ = drafted(table(n=map(price, range(400))), suffix="csv")
-    assert not alone.column("n").decimal_comma
+    alone, said = drafted(table(n=map(price, range(400))), suffix="csv")
+    assert not alone.column("n").decimal_comma and said["n"] == ["number"]  # it is told
+    decimals = table(n=[f"{n % 90 + 1}.{n % 999:03d}" for n in range(399)] + ["0.125"])
+    assert "n" not in drafted(decimals, suffix="csv")[1]
+
+
+def test_a_class_that_is_named_as_missing_values_are_is_told(tmp_path):
+    file = tmp_path / "data.csv"
+    table(y=["yes", "no", "N/A", "yes"] * 100).write_csv(file)
+    told = [finding.reason for finding in drafting.draft(file, "y").findings]
+    assert any("missing in 100 rows: nothing" in said and "N/A" in said for said in told)
 
 
 def test_useless_and_risky_columns_are_excluded_with_a_reason(drafted):

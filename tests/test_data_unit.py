@@ -654,6 +654,7 @@ def test_from_file_to_profile(shop):
     profile = profiling.run(shop)
     assert profile["run"] == quality["run"]
     assert "known_later" in [found["column"] for found in profile["leakage"]]
+    assert quality["doubts"][0].startswith("1 of 400 rows have no target: nothing is learnt")
     assert any(
         doubt.startswith("known_later may know the outcome: ") for doubt in profile["doubts"]
     )

@@ -22,6 +22,7 @@ from .kinds import READ
 
 IN_CONFIG = "in config.yaml, such as `data.encoding: cp1252`"
 MISSING = ("", "NA", "N/A", "null", "NULL", "NaN", "nan")  # texts that mean "no value" everywhere
+NO_CLASS = "NA, N/A, null and NaN mean missing too: what is named so needs another word"
 csv.field_size_limit(2**31 - 1)  # as the other readers, which have none
 DELIMITERS = ",;\t|"
 EXAMINED = 20  # records that tell the delimiter

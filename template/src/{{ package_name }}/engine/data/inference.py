@@ -14,6 +14,7 @@ from ..dialect import (
     THOUSANDS_COMMA,
     THOUSANDS_PROOF,
 )
+from ..formats import number
 from .contract import Column, Kind
 from .validation import parse, without_words
 
@@ -148,7 +149,9 @@ def _infer_text(raw: pl.Series, beside_commas: bool, points: bool) -> Reading:
     codes = values.str.contains(r"^[+-]?(0\d|\d{19})").any()
     if share(numbers) >= READABLE and not codes:
         whole = values.filter(~numbers).str.contains(r"^[+-]?\d+$").all()
-        return reading("integer" if whole and share(unread("integer")) >= READABLE else "number")
+        whole = whole and share(unread("integer")) >= READABLE
+        doubts = _maybe_thousands(values.filter(~numbers))
+        return reading("integer" if whole else "number", *doubts)
     if share(~values.str.contains(DAY_LIKE)) >= READABLE:
         formats, has_time, doubts, either = _formats(values)
         kind: Kind = "timestamp" if has_time else "date"
@@ -191,6 +194,19 @@ def _has_decimal_commas(values: pl.Series, beside_commas: bool) -> bool:
     if points and not values.str.contains(AGAINST_POINTS).any():
         return True
     return bool(proof.any() or (spaced.any() and values.str.contains(SMALL).any()))
+
+
+def _maybe_thousands(values: pl.Series) -> list[tuple[str, str]]:
+    """Say that each point of the numbers parts three digits, as thousands are parted."""
+    parted = values.filter(values.str.contains(POINTS))
+    if len(parted) < EVEN or values.str.contains(AGAINST_POINTS).any():
+        return []
+    first = parted[0]
+    said = (
+        f"each point has three digits behind it: {first} is read as {number(float(first))}; if it "
+        f"is {first.replace('.', '')}, write decimalComma: true in the contract"
+    )
+    return [("number", said)]
 
 
 def _with_thousands(

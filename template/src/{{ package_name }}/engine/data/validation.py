@@ -16,6 +16,7 @@ from ..dialect import (
     ISO,
     LONG_LEVEL,
     MISSING,
+    NO_CLASS,
     SPACES,
     THOUSANDS,
     THOUSANDS_COMMA,
@@ -233,6 +234,9 @@ def run(project: Project) -> dict[str, Any]:
         "without_consent": snapshot.without_consent,
         **summary(contract, result),
     }
+    if result.unlabelled:
+        told = f"{number(result.unlabelled)} of {number(report['rows'])} rows have no target"
+        report["doubts"] = [f"{told}: nothing is learnt from them; {NO_CLASS}"]
     report["failures"] = _failures(contract.target, result, project.config.data.max_rejected_share)
     store(project, "data/quarantine/rejected.parquet", result.rejected)
     report["since"] = course.add(project, report, judged_by)

@@ -127,15 +127,15 @@ def _there_by_class(values: pl.Series, y: pl.Series) -> str:
     """
     known = y.is_not_null()
     values, event = values.filter(known), y.filter(known).cast(pl.Boolean).to_numpy()
-    levels = values.value_counts(name="n").sort("n", values.name, descending=[True, False])
+    levels = values.alias("is").value_counts(name="n").sort("n", "is", descending=[True, False])
     if levels.height < 2 or levels["n"][0] < USUAL * len(values):
         return ""
-    usual = levels[values.name][0]
+    usual = levels["is"][0]
     for hit, rows in ((event, "with"), (~event, "without")):
         if alone.only_with((~values.eq_missing(usual)).to_numpy(), hit):
             what = "a value" if usual is None else "another value than its usual one"
             return f"it has {what} in rows {rows} the event alone: recorded after it"
-        for level in levels[values.name].drop_nulls() if len(levels) <= LEVELS else []:
+        for level in levels["is"].drop_nulls() if len(levels) <= LEVELS else []:
             if alone.only_with((values == level).fill_null(False).to_numpy(), hit):
                 return f"one of its values stands in rows {rows} the event alone: recorded after it"
     return ""

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from ..dialect import NO_CLASS
 from ..errors import ProjectError
 from ..formats import number, percent
 from . import personal
@@ -76,7 +77,7 @@ def _doubts(
     texts: pl.Series, shares: dict[str, float], positive: str, told: str | None
 ) -> Iterator[str]:
     if missing := texts.null_count():
-        yield f"missing in {missing} rows: nothing is learnt from them"
+        yield f"missing in {missing} rows: nothing is learnt from them; {NO_CLASS}"
     rarest = min(shares, key=lambda value: shares[value])
     fewest = int((texts == rarest).sum())
     if fewest < MIN_CLASS_ROWS:

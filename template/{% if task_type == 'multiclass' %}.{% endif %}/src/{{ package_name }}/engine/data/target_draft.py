@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from ..dialect import NO_CLASS
 from ..errors import ProjectError
 from ..formats import count, number, percent
 from .candidate import MAX_LEVELS, Candidate, short
@@ -105,7 +106,7 @@ def _refused(target: Candidate, written: pl.Series) -> str:
 
 def _doubts(texts: pl.Series, counts: pl.DataFrame) -> Iterator[str]:
     if missing := texts.null_count():
-        yield f"missing in {count(missing, 'row')}: nothing is learnt from them"
+        yield f"missing in {count(missing, 'row')}: nothing is learnt from them; {NO_CLASS}"
     rare = counts.filter(pl.col("n") < MIN_ROWS)
     if rare.height:
         named = ", ".join(f"{name} ({number(n)})" for name, n in rare.rows()[:SHOWN])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ..dialect import NO_CLASS
 from ..errors import ProjectError
 from ..formats import count, number, percent
 from ..label_sets import MOST_LABELS, unpacked
@@ -120,7 +121,7 @@ def _doubts(
     if missing := target.values.null_count():
         yield (
             f"missing in {count(missing, 'row')}: nothing is learnt from them; if they have no "
-            "label, write none there"
+            f"label, write none there; {NO_CLASS}"
         )
     if left_out:
         yield f"{count(len(left_out), 'label')} left out: {', '.join(left_out[:SHOWN])}"
