@@ -228,6 +228,15 @@ def test_sync_fills_every_measured_block_and_nothing_else(
     assert "no feature is suspected" in after["measured", "DATA-03"].lines[0]
 
 
+def test_a_blend_of_one_model_is_told(measured: Project) -> None:
+    used = {"primary_metric": "roc_auc", "candidates": ["logistic_regression", "lightgbm", "blend"]}
+    write(measured, "training", {**REPORTS["training"], "plan": used})
+    sync.run(measured)
+    text = measured.path("PLAN.md").read_text(encoding="utf-8")
+    said = "\n".join(parse(text)["measured", "MOD-04"].lines)
+    assert "blend is no further model, as one of its members has all the weight" in said
+
+
 def test_a_feature_that_may_know_the_outcome_is_told_until_an_answer_names_it(
     measured: Project,
 ) -> None:

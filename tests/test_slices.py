@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
-from helpers.package import regression
+from helpers.package import load, regression, sources
 
 from package_name.engine import metrics, slices
 from package_name.engine.data.contract import Column, Contract
@@ -13,6 +13,10 @@ from package_name.planner import measured
 
 regression()
 from regression_package.engine import slices as of_numbers  # noqa: E402
+
+load("classes_in_slices", sources("multiclass"))
+from classes_in_slices.engine import metrics as of_classes  # noqa: E402
+from classes_in_slices.engine import slices as slices_of_classes  # noqa: E402
 
 ROWS = 4000
 PLAN = SimpleNamespace(answers={"personal_data": False})
@@ -110,3 +114,29 @@ def test_a_slice_that_the_baseline_lifts_is_told_though_another_is_the_worst() -
     worst = of_numbers.weak([lifted, other], 1.76, 4.07, "pinball", 0.8, "pinball loss").worst
     assert worst is not None and worst["level"] == "bolts" and worst["share"] < 1
     assert "beside the simplest baseline" in measured._least(worst)
+
+
+def test_few_rows_of_many_classes_are_no_fault_of_the_model() -> None:
+    """Mean F1 is worse of 60 rows than of 4000 by that alone; a slice that is worse is found."""
+    rng, classes = np.random.default_rng(5), 24
+    y = rng.integers(0, classes, ROWS)
+    p = rng.random((ROWS, classes))
+    p[np.arange(ROWS), y] += 0.7
+    p[:60] = rng.random((60, classes))
+    p /= p.sum(axis=1, keepdims=True)
+    plain = np.full((ROWS, classes), 1 / classes)
+    whole = of_classes.score("macro_f1", y, p)
+    found = [
+        {"column": "shop", "level": str(part), "n": 60}
+        | dict.fromkeys(("metric", "high"), of_classes.score("macro_f1", y[rows], p[rows]))
+        for part in range(40)
+        for rows in [slice(60 * part, 60 * part + 60)]
+    ]
+    among = slices_of_classes._of_drawn("macro_f1", y, p, plain, 0.0, 60)
+    nan = float("nan")
+    bare = [slices_of_classes._share(one, one["metric"], whole, nan, "macro_f1") for one in found]
+    found = [one | {"among": [among[0], nan]} for one in found]
+    fair = [slices_of_classes._share(one, one["metric"], whole, nan, "macro_f1") for one in found]
+    assert np.mean(bare[1:]) < 0.95 and np.mean(fair[1:]) == pytest.approx(1, abs=0.05)
+    weak = slices_of_classes.weak(found, whole, nan, "macro_f1", 0.6, "macro F1")
+    assert weak.worst["level"] == "0" and "as many rows of all" in weak.reasons[0]

@@ -18,6 +18,8 @@ SLICE_LEVELS = 8
 # Of decisions, where a task has them.
 RATES = ("selection_rate", "recall", "false_positive_rate", "precision", "accuracy")
 BESIDE = ", beside the simplest baseline"
+FEW = 1000  # rows of a slice, below which it is held against as many rows that are drawn
+DRAWS = 30  # so many times
 FEWEST = 50  # rows that a rate is a share of, in each group: with fewer nobody can tell
 
 
@@ -114,6 +116,9 @@ def judge(
             metrics.score(primary, y, p, level),
             metrics.score(primary, y, plain, task.compared(level)),
         )
+        for item in found:
+            if item["n"] < min(FEW, len(y)):
+                item["among"] = _of_drawn(primary, y, p, plain, level, item["n"])
         worst = weak(found, *both, primary, floor, project.plan.named(primary))
         gate["worst_slice"] = worst.worst
         gate["reasons"] += worst.reasons
@@ -189,9 +194,31 @@ def _unfair(item: dict[str, Any], floor: float) -> str:
 
 
 def _plain(
-    primary: str, y: NDArray[Any], p: NDArray[np.float64], rows: NDArray[np.bool_], at: Any
+    primary: str, y: NDArray[Any], p: NDArray[np.float64], rows: NDArray[np.bool_] | slice, at: Any
 ) -> float:
     return metrics.score(primary, y[rows], p[rows], task.compared(at))
+
+
+def _of_drawn(
+    primary: str,
+    y: NDArray[Any],
+    p: NDArray[np.float64],
+    plain: NDArray[np.float64],
+    at: Any,
+    rows: int,
+) -> list[float]:
+    """Return the mean metric of both models on `rows` rows that are drawn from all.
+
+    Of few rows some metrics are worse by that alone: the mean F1 of classes, of which some have no
+    row and a wrong answer, is.
+    """
+    rng, found = np.random.default_rng(0), []
+    for _ in range(DRAWS):
+        some = np.sort(rng.permutation(len(y))[:rows])
+        if not task.lacks(y[some]):
+            scores = metrics.score(primary, y[some], p[some], at)
+            found.append((scores, _plain(primary, y[some], plain[some], slice(None), at)))
+    return [float(value) for value in np.nanmean(found, axis=0)] if found else []
 
 
 class Weak(NamedTuple):
@@ -210,8 +237,9 @@ def weak(
     The floor of four fifths is that of selection rates in 29 CFR 1607.4(D). A slice with a rarer
     class or a wider target is no fault of the model: it counts by the better of two shares, that of
     the metric and that of the metric as a multiple of what the simplest baseline reaches there.
-    `whole` and `plain` are the metrics of both on all rows. A slice closes the gate when its whole
-    interval is below; when only its value is, that is a warning.
+    `whole` and `plain` are the metrics of both on all rows; `among` of a small slice has them of as
+    many rows that are drawn from all. A slice closes the gate when its whole interval is below;
+    when only its value is, that is a warning.
     """
     best = "high" if metrics.sign(primary) > 0 else "low"
     shares = []
@@ -229,9 +257,11 @@ def weak(
     if min(bare) < share:  # some slice is better than its own metric says, by the baseline's
         worst["beside"] = BESIDE
     # Of a loss the share is the other way round: a smaller one is better.
-    reached = "of what it is among all"
+    among = "as many rows of all" if item.get("among") else "all"
+    reached = f"of what it is among {among}"
     if metrics.sign(primary) < 0:
-        reached = f"as good as among all, where it is {number(whole, 4)}"
+        whole = (item.get("among") or [whole])[0]
+        reached = f"as good as among {among}, where it is {number(whole, 4)}"
     said = (
         f"{named} is {number(item['metric'], 4)} where {item['column']} is {item['level']} "
         f"({number(item['n'])} rows), {percent(share)} {reached}; at least {percent(floor)} is "
@@ -245,6 +275,7 @@ def weak(
 
 def _share(item: dict[str, Any], value: float, whole: float, plain: float, primary: str) -> float:
     """Return the better share that a slice reaches; above 1 it is better than all rows."""
+    whole, plain = item.get("among") or (whole, plain)
     here = item.get("plain", float("nan"))
     if metrics.sign(primary) < 0:  # a loss: the smaller the better
         value, whole, here, plain = (
