@@ -185,6 +185,7 @@ def test_one_share_is_held_against_what_pays(project: Project, tmp_path: Path) -
         ("arm,outcome\ncontrol,1\nb,1\nc,1\n", {}, "it has b, c, control"),
         ("arm,outcome\ncontrol,1\nb,1\n", {"control_share": 1.5}, "between 0 and 1"),
         ("outcome\n3\n", {}, "an outcome without arms is 0 or 1"),
+        ("group,outcome\nmodel,1\ncontrol,0\n", {}, "'group' says which rows are 'control'"),
     ],
 )
 def test_a_file_that_says_nothing_is_refused(

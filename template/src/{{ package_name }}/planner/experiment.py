@@ -66,7 +66,7 @@ def run(
     plan = project.plan
     if not 0 < control_share < 1:
         raise ProjectError("--control-share lies between 0 and 1, such as 0.5")
-    frame = _table(path, project.config.data.encoding)
+    frame = _table(path, project.config.data.encoding, control)
     digest = storage.sha256(path)
     old = _earlier(project, restart=restart)
     better = better or _better(plan)
@@ -149,7 +149,7 @@ def _z_of(p: float, sign: float) -> float:
     return math.copysign(float(-ndtri(max(p, 1e-300) / 2)), sign)
 
 
-def _table(path: Path, encoding: str) -> pl.DataFrame:
+def _table(path: Path, encoding: str, control: str) -> pl.DataFrame:
     """Read the file; what is not a number becomes an error that names its row."""
     table = reading.opened(path, encoding)
     frame = reading.joined(path, list(table.stretches(None)))
@@ -160,6 +160,8 @@ def _table(path: Path, encoding: str) -> pl.DataFrame:
             f"{path.name}: give rows with columns arm and outcome, or today and model, or outcome "
             "alone, as of judged alerts"
         )
+    if names == {"outcome"} and (arms := _arms_in(frame, control)):
+        raise ProjectError(f"{path.name}: {arms!r} says which rows are {control!r}: call it arm")
     columns = []
     for name in sorted(names):
         raw = frame[name]
@@ -176,6 +178,12 @@ def _table(path: Path, encoding: str) -> pl.DataFrame:
             )
         columns.append(value)
     return pl.DataFrame(columns)
+
+
+def _arms_in(frame: pl.DataFrame, control: str) -> str:
+    """Return the column that tells arms under another name, which would be read as one share."""
+    texts = frame.select(pl.col(pl.String).str.strip_chars())
+    return next((column.name for column in texts if (column == control).any()), "")
 
 
 def _arms(path: Path, frame: pl.DataFrame, control: str) -> dict[str, pl.Series]:
