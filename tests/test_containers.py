@@ -521,7 +521,7 @@ def test_a_kill_of_consumer_or_table_in_the_stack_loses_nothing_and_stores_nothi
         return [int(value) for value in said.stdout.strip().split("|")]
 
     counted = "SELECT count(*), count(DISTINCT event_id) FROM predictions"
-    sent, kills = 30_000, (500, 3_000, 6_000)
+    sent, kills = 60_000, (500, 3_000, 6_000)
     try:
         stack.run("up", "--build", "--detach", "streaming")
         it = stack.container("streaming")
