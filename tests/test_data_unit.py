@@ -292,6 +292,27 @@ def test_decimal_commas_are_read_where_a_column_is_consistent(texts, values):
         assert validation.parse(pl.Series(texts), column).to_list() == values
 
 
+@pytest.mark.parametrize(
+    ("texts", "values"),
+    [
+        (["1,202", "1,661", "2,000"], [1.202, 1.661, 2.0]),
+        (["12,345", "7"], [12.345, 7.0]),
+        (["1,202", "1.5"], None),  # of a table that nobody wrote in one way
+        (["1,234,567", "1,202"], None),
+        (["4,711 pieces", "1,202"], None),
+    ],
+)
+def test_a_comma_before_three_digits_is_read_as_other_columns_have_it(texts, values):
+    raw = pl.Series("x", texts)
+    assert inference.is_marked(raw) and not inference.infer(raw).decimal_comma
+    reading = inference.infer(raw, beside_commas=True)
+    assert reading.decimal_comma == (values is not None)
+    if values:
+        assert "as other columns have one" in reading.doubts[0][1]
+        column = feature(kind=reading.kind, decimal_comma=True)
+        assert validation.parse(raw, column).to_list() == values
+
+
 def test_each_rule_rejects_its_row_and_is_counted():
     columns = (
         Column(name="id", kind="integer", role="entity", required=True),

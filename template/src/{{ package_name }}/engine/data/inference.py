@@ -135,8 +135,11 @@ def _infer_text(raw: pl.Series, beside_commas: bool, points: bool) -> Reading:
     ):
         other = ~values.str.contains(DECIMAL_COMMA)
         parted = values.filter(values.str.contains(POINTS))
-        example = f"{parted[0]} is {parted[0].replace('.', '')}" if len(parted) else ""
-        said = example or "1.889,50 is 1889.5"
+        said = f"{parted[0]} is {parted[0].replace('.', '')}" if len(parted) else ""
+        either = values.filter(_either(values))
+        if len(either) and not values.str.contains(COMMA_PROOF).any():
+            said = f"{either[0]} is {either[0].replace(',', '.')}, as other columns have one"
+        said = said or "1.889,50 is 1889.5"
         doubts = [("number", f"read with a decimal comma: {said}")]
         if other.any():
             first = f"such as {values.filter(other)[0][:40]!r}"
@@ -181,12 +184,20 @@ def _blanks(counts: pl.DataFrame) -> list[tuple[str, str]]:
     return [("blanks", "; ".join(said))] if said else []
 
 
+def _either(values: pl.Series) -> pl.Series:
+    """Return which values have a comma that parts thousands or decimals."""
+    return values.str.contains(r"^[+-]?[1-9]\d{0,2},\d{3}$")
+
+
 def _has_decimal_commas(values: pl.Series, beside_commas: bool) -> bool:
     """Return whether a value proves a decimal comma; "1,000" alone could be a thousand.
 
     So do two points between thousands, one beside another column with decimal commas where no
-    value tells against it, and thousands parted by blanks beside numbers that need none.
+    value tells against it, and thousands parted by blanks beside numbers that need none. Beside
+    such a column a comma before three digits is a decimal one, too: one program wrote them all.
     """
+    if beside_commas and _either(values).any() and not values.str.contains(THOUSANDS_PROOF).any():
+        return True
     proof = values.str.contains(COMMA_PROOF) & values.str.contains(DECIMAL_COMMA)
     spaced = values.str.contains(SPACED)
     points = values.str.contains(POINTS_PROOF).any()
