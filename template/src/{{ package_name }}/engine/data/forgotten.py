@@ -79,9 +79,10 @@ def kept(project: Project, agreed: Contract | None, frame: pl.DataFrame) -> pl.D
 
     A plan that keeps rows for longer meanwhile gets them again.
     """
-    path, months = project.path(RETAINED), project.plan.answers.get("retention_months")
-    time = agreed.time if agreed else None
-    if not path.exists() or not months or time is None or time.name not in frame.columns:
+    path, time = project.path(RETAINED), agreed.time if agreed else None
+    if not path.exists() or time is None or time.name not in frame.columns:
+        return frame
+    if not (months := project.plan.answers.get("retention_months")):
         return frame
     deleted = storage.read_json(path, Retained).before
     limit = min(deleted, before(dt.datetime.now(dt.UTC).date(), int(months)))
