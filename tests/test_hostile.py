@@ -194,12 +194,15 @@ NUMBERS = {
         "1'500": 1500,
         "1e3": 1000,
     },
-    "share": {"5%": 0.05, "5 %": 0.05, "0,05": 0.05, ".5": 0.5, "0.125": 0.125, "12,5%": 0.125},
+    "share": {
+        **{"5%": 0.05, "5 %": 0.05, "0,05": 0.05, ".5": 0.5, "0.125": 0.125, "12,5%": 0.125},
+        **{"8,149 %": 0.08149, "12.345%": 0.12345},
+    },
     "amount": {
         **{"1.889,50": 1889.5, "1,889.50": 1889.5, "€ 1 889,50": 1889.5, "10 EUR": 10.0},
         **{"−50": -50.0, "1\u202f000": 1000.0, "1,234,567.8": 1234567.8, "1234,567": 1234.567},
     },
-    "real": {"-1.5": -1.5, "100 %": 1.0},
+    "real": {"1.234,5 %": 12.345, "-1.5": -1.5, "100 %": 1.0},
 }
 REFUSED = {
     "whole": {
@@ -272,6 +275,10 @@ def test_given_answers_are_read_as_typed_ones(tmp_path: Path, way: str) -> None:
     [
         ("cost_fn=1,889", "cost_fn: 1,889 can be read in two ways: write 1889 or 1.8890"),
         ("cost_fn=10.025", "cost_fn: 10.025 can be read in two ways: write 10025 or 10.0250"),
+        (
+            "today_error=1,500%",
+            "today_error: 1,500% can be read in two ways: write 1500 % or 1.5000 %",
+        ),
         ("latency_ms=5%", "latency_ms: give a number, not a percentage"),
         ("pos_rate=150%", "pos_rate: give 0.0001 to 0.9999, such as 0.15"),
         ("--quiet pos_rate=150%", "pos_rate: give 0.0001 to 0.9999, such as 0.15"),
