@@ -1,5 +1,6 @@
 """The contract's lint, drafts of hostile files, signs of leakage, and sample data."""
 
+import datetime as dt
 import importlib.util
 import json
 import shlex
@@ -950,6 +951,13 @@ def test_few_values_of_a_thing_are_nobodys(drafted, name, values):
 def test_wrong_entity_or_time_is_one_line(drafted, options, said):
     with pytest.raises(ProjectError, match=said):
         drafted(table(), **options)
+
+
+@pytest.mark.parametrize("form", ["%Y-%m", "%Y%m", "%m/%Y", "%G-W%V"])
+def test_a_time_without_a_day_is_told_how_to_write_one(drafted, form):
+    days = [dt.date(2020, 1, 6) + dt.timedelta(days=31 * (n % 50)) for n in range(400)]
+    with pytest.raises(ProjectError, match=r"names no day: write the first one of each month"):
+        drafted(table(when=[day.strftime(form) for day in days]), time_column="when")
 
 
 def test_odd_names_stay_as_they_are(drafted):

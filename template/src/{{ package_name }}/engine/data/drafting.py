@@ -45,7 +45,7 @@ from .contract import (
     of_nobody,
     read,
 )
-from .inference import has_points, infer, is_marked
+from .inference import dayless, has_points, infer, is_marked
 from .ingest import Add, read_table, unchanged, with_columns
 from .validation import DTYPES, parse
 
@@ -351,7 +351,10 @@ def _set_role(
 ) -> None:
     column = _find(columns, name, role)
     if column.kind not in kinds:
-        raise ProjectError(f"{role} {name!r} was read as {column.kind}: use {' or '.join(kinds)}")
+        mend = dayless(column.filled) if role == "time" else ""
+        raise ProjectError(
+            f"{role} {name!r} was read as {column.kind}: use {' or '.join(kinds)}{mend}"
+        )
     column.role = role
 
 

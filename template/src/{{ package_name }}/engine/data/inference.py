@@ -36,6 +36,10 @@ POINTS = r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$"  # of whole numbers, where a comma par
 # A decimal point, or thousands without a mark.
 AGAINST_POINTS = r"^[+-]?(0\.\d+|\d+\.(\d{1,2}|\d{4,})|\d{4,})$"
 POINTS_PROOF = r"^[+-]?[1-9]\d{0,2}(\.\d{3}){2,}$"
+# A month or a week of a year, of which no day is said.
+DAYLESS = (
+    r"^((19|20)\d\d[-/. ]?(0[1-9]|1[0-2]|[KkWw]+ ?\d{1,2})|(0?[1-9]|1[0-2])[-/. ](19|20)\d\d)$"
+)
 COMPACT_DAY = r"^(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$"
 
 
@@ -52,6 +56,14 @@ class Reading:
     decimal_comma: bool = False
     thousands_comma: bool = False
     either: tuple[str, ...] = ()
+
+
+def dayless(values: pl.Series) -> str:
+    """Say what to do with values that name months or weeks and no day, "" of others."""
+    texts = values.cast(pl.String).str.strip_chars()
+    if not len(texts) or not texts.str.contains(DAYLESS).all():
+        return ""
+    return f"; {texts[0]!r} names no day: write the first one of each month or week, as 2026-01-01"
 
 
 def has_points(frame: pl.DataFrame) -> bool:
