@@ -559,6 +559,37 @@ def test_folds_leave_out_what_the_graph_leaves_out(
     assert np.array_equal(whole.told(late), whole.predict(late.x))
 
 
+def test_ratings_are_known_by_name_and_scale_and_told_how_to_use() -> None:
+    rows = np.arange(400)
+    frame = pl.DataFrame(
+        {
+            "Rating": rows % 5 + 1.0,
+            "avg_stars": (rows % 10 + 1) / 2,
+            "stars_seen": rows,
+            "score": rows % 7 / 7,
+            "rating_text": ["good", "bad"] * 200,
+            "shelf": rows % 5 + 1,
+        }
+    )
+    y = pl.Series("y", rows % 40 * 1.0)
+    found = {
+        name: told for name, told, _ in target.signs(frame, y, dict.fromkeys(frame.columns, 0.0))
+    }
+    assert [*found] == ["Rating", "avg_stars"]
+    assert "--definition 'CASE WHEN \"Rating\" >= 3 THEN ITEM END'" in found["Rating"]
+    assert "from 0.5 to 5," in found["avg_stars"] and '"avg_stars" >= 3 ' in found["avg_stars"]
+
+
+def test_rows_without_an_item_are_no_part_of_a_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what was not liked would take the place of what was."""
+    asked: list[str] = []
+    monkeypatch.setattr(history.validation, "stored", lambda _, name, *__: asked.append(name))
+    facts = SimpleNamespace(n_rows=1000)
+    made = SimpleNamespace(facts=facts, path=lambda _: Path(__file__))
+    history.events(made, AGREED)  # type: ignore[arg-type]
+    assert asked == [history.VALID]
+
+
 def test_a_column_that_is_the_item_is_found(parts: SimpleNamespace) -> None:
     y = target.outcome(parts.frame, ITEM)
     copy = parts.frame.with_columns(next=pl.col("item"), other=pl.col("item").shuffle(seed=1))

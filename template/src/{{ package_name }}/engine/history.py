@@ -151,10 +151,11 @@ def events(project: Project, contract: Contract) -> pl.DataFrame:
     """Return the rows that history is made of: the valid ones, and good ones without a target yet.
 
     Rows that only their missing target keeps from training are the latest: a service that did not
-    count them would look back less far than training does.
+    count them would look back less far than training does. Where every model sees earlier targets
+    one by one, they are none: they say that nothing was taken, or nothing that was liked.
     """
     frame = validation.stored(project, VALID, "run `ml validate`", contract)
-    if not project.path(REJECTED).is_file():
+    if task.looks_back(project.facts) or not project.path(REJECTED).is_file():
         return frame
     rejected = validation.stored(project, REJECTED, "run `ml validate`")
     only = pl.lit([f"{contract.target.name}: missing"])

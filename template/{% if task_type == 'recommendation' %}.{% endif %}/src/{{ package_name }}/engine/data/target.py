@@ -3,6 +3,7 @@
 Items that are texts have the numbers of `coded.py`.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,9 @@ from .contract import Column
 AGGREGATES = ((pl.col("y").n_unique() / pl.len()).alias("y"),)
 MIN_ROWS = 20  # fewer rows say nothing
 ASKED_ITEMS = 20  # the most taken ones, which a column is asked about
+# Names of columns that may say how much an item was liked, and the most values of such a scale.
+RATES = r"(?i)(^|[_ .-])(ratings?|rated|stars?|scores?|bewertung|sterne)([_ .-]|$)"
+SCALE = 21
 SAME = 0.98  # share of the rows in which a column is the item
 ROWS_PER_ITEM = 10  # our judgement of what it takes to see who takes an item
 
@@ -116,9 +120,12 @@ def association(values: pl.Series, y: pl.Series) -> float:
 def signs(
     frame: pl.DataFrame, y: pl.Series, scores: dict[str, float]
 ) -> Iterator[tuple[str, str, float]]:
-    """Yield the columns that are the item by another name: name, reason, share."""
+    """Yield ratings, and columns that are the item by another name: name, reason, share."""
     for name in scores:
         if not frame[name].dtype.is_numeric():
+            continue
+        if told := _rating(frame[name]):
+            yield name, told, 1.0
             continue
         pair = pl.DataFrame({"column": frame[name].cast(pl.Float64), "y": y}).drop_nulls()
         if pair.height < MIN_ROWS:
@@ -126,3 +133,22 @@ def signs(
         share = float((pair["column"] == pair["y"]).mean())  # type: ignore[arg-type]
         if share >= SAME:
             yield name, f"it is the item itself in {percent(share)} of the rows", share
+
+
+def _rating(values: pl.Series) -> str:
+    """Say what to do with a column of ratings, "" of another.
+
+    What is in the upper half of the scale counts as liked: on open ratings of films lists were
+    better by it than by all rows (docs/benchmarks.md of the template).
+    """
+    scale = values.drop_nulls().unique().sort()
+    steps = (scale * 2 == (scale * 2).round()).all()  # halves at most
+    if not re.search(RATES, values.name) or not 2 < len(scale) <= SCALE or not steps:
+        return ""
+    low, high = float(scale[0]), float(scale[-1])
+    liked = number(float(scale.filter(scale >= (low + high) / 2)[0]))
+    return (
+        f"ratings from {number(low)} to {number(high)}, known with the item only, and rows of low "
+        "ones teach that it was liked: draft again with `--target liked --definition 'CASE WHEN "
+        f'"{values.name}" >= {liked} THEN ITEM END\'`, where ITEM is the column of the items'
+    )
