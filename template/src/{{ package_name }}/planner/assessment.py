@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from ..engine import report, storage
 from ..engine.data import contract, sources
@@ -22,9 +23,11 @@ DUE = {  # duties by law that ask for such a page
     "hipaa_risk_assessment",
     "fundamental_rights_assessment",
 }
+TOGETHER = "Somebody is told apart by a few columns together"
 # What may happen to people, and the block that a command measures it for.
 RISKS = {
     "Somebody learns whose row the model learnt from": "SEC-02",
+    TOGETHER: "DATA-03",
     "A column stands for a protected group": "DATA-03",
     "A group is worse off": "EVAL-06",
     "Decisions are wrong": "EVAL-03",
@@ -204,13 +207,26 @@ def _risks(project: Project, parts: Parts) -> Iterator[str]:
         part = parts.get(("measured", identifier))
         told = [line for line in part.shown if line] if part else []
         if identifier == "DATA-03" and (profile := of_run(project, "profile")):
-            groups = measured.proxies(profile.get("proxies", []))
-            told = [groups.strip() or NO_PROXY]
+            told = [_together(profile) if risk == TOGETHER else _proxies(profile)]
         yield from (f"**{risk}** ({identifier})", "")
         told = told or [f"not measured: run `{plan.blocks[identifier].measured}`."]
         yield from (line[:1].upper() + line[1:] for line in told)
         yield ""
     yield from _blocks(project, parts, "RISK-01")
+
+
+def _proxies(profile: dict[str, Any]) -> str:
+    return measured.proxies(profile.get("proxies", [])).strip() or NO_PROXY
+
+
+def _together(profile: dict[str, Any]) -> str:
+    looked = profile.get("together", {})
+    if told := measured.together(looked.get("found", [])).strip():
+        return f"{told}; coarser values (a year, a region) or fewer columns tell less"
+    names = ", ".join(map(code, looked.get("columns", [])))
+    if not names:
+        return "Measured: no column was found that others may know of a person."
+    return f"Measured: {names}, up to three of them together, leave hardly anybody alone."
 
 
 def _left(plan: Plan, parts: Parts) -> Iterator[str]:

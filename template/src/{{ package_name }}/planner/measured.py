@@ -60,7 +60,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "DATA-03": (
         "profile",
-        "leakage: {leaks}\nmeasured: {width} columns{strongest}{far}{proxies}",
+        "leakage: {leaks}\nmeasured: {width} columns{strongest}{far}{proxies}{together}",
     ),
     "FEAT-03": ("training", "measured: {looks_back}"),
     "PLAT-02": ("training", "measured: {machine}"),
@@ -296,6 +296,7 @@ def _profile(report: Report, project: Project) -> Report:
     return {
         "far": _far(report["columns"]),
         "proxies": proxies(report.get("proxies", [])),
+        "together": together(report.get("together", {}).get("found", [])),
         "leaks": "; ".join(leaks[:3] + more) or "no feature is suspected",
         "width": len(report["columns"]),
         "strongest": f", the strongest correlation is {strongest}" if pair else "",
@@ -311,6 +312,15 @@ def proxies(found: list[Report]) -> str:
     )
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     return f"\nstand for a group of people, 0.5 is chance: {', '.join(told)}{more}" if found else ""
+
+
+def together(found: list[Report]) -> str:
+    """Name the columns that together leave most people alone in their group."""
+    told = (
+        f"{percent(item['alone'])} by {', '.join(map(code, item['columns']))}" for item in found[:3]
+    )
+    said = "; ".join(told)
+    return f"\npeople alone in their group, though no column is a name: {said}" if found else ""
 
 
 def _far(columns: dict[str, Report]) -> str:

@@ -14,7 +14,7 @@ from ..kinds import READ
 from ..report import render
 from ..settings import Project
 from . import contract as contracts
-from . import course, dictionary, leakage, personal, proxies, validation, whole
+from . import course, dictionary, leakage, personal, proxies, together, validation, whole
 from . import target as targets
 from .contract import Column, Contract
 from .sources import MANIFEST
@@ -44,6 +44,9 @@ def run(project: Project) -> dict[str, Any]:
     report = {"run": quality["run"], "made_up": quality.get("made_up", False)}
     report |= profile(contract, frame, quality, more)
     report["proxies"] = proxies.run(contract, frame, personal.groups(project, contract.columns))
+    report["together"] = (
+        together.run(contract, frame) if project.plan.answers["personal_data"] else {}
+    )
     storage.write_json(project.path("reports/profile.json"), report)
     page, sheet = project.path("reports/profile.html"), whole.sheet(contract, frame)
     manifest = project.path(MANIFEST)
