@@ -17,7 +17,7 @@ from helpers.package import SOURCE
 from package_name import models, training
 from package_name.engine import threads
 from package_name.engine.data import contract
-from package_name.engine.model import boosting, fitting, scorer
+from package_name.engine.model import boosting, fitting, sessions
 from package_name.engine.model.scorer import FeatureSpec, NumericFeature
 from package_name.engine.settings import Project
 
@@ -140,7 +140,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Record with how many threads boosting fits and predicts, and other trees and scoring work."""
     seen: list[int] = []
     begin, predict = lightgbm.Booster.__init__, lightgbm.Booster.predict
-    parallel, pool = joblib.Parallel.__init__, scorer.ThreadPoolExecutor
+    parallel, pool = joblib.Parallel.__init__, sessions.ThreadPoolExecutor
 
     def begun(booster, params, *rest, **named):
         seen.append(params["num_threads"])
@@ -161,7 +161,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(lightgbm.Booster, "__init__", begun)
     monkeypatch.setattr(lightgbm.Booster, "predict", predicted)
     monkeypatch.setattr(joblib.Parallel, "__init__", shared)
-    monkeypatch.setattr(scorer, "ThreadPoolExecutor", pooled)
+    monkeypatch.setattr(sessions, "ThreadPoolExecutor", pooled)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     return seen
 
@@ -182,8 +182,8 @@ def test_every_model_is_fitted_and_asked_by_the_rule(
     assert told == [expected] * 6
     models.FITTERS["extra_trees"](data, 0, {}).predict(x)
     assert len(told) >= 8 and set(told[6:]) == {expected}
-    monkeypatch.setattr(scorer.wanted, "ASKED_ROWS", 64)
-    scorer.in_parts(lambda part: [part], x, setting)
+    monkeypatch.setattr(sessions.wanted, "ASKED_ROWS", 64)
+    sessions.in_parts(lambda part: [part], x, setting)
     assert told[-1] == expected
 
 

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from .. import beside, history, task
 from ..model import wanted
+from ..model.beyond import Beyond
 from ..model.fitting import Data
-from ..model.history import Beyond, State
+from ..model.history import State
 from ..settings import Project
 from . import target as targets
 from . import validation

@@ -25,9 +25,9 @@ from .made import PREFIX
 from .operators import Floats, Learnt, Operator, Rows
 from .output import Context
 from .plain import Matrix
-from .scorer import MICROSECONDS_A_DAY, PARTS, FeatureSpec, NumericFeature, in_parts
+from .scorer import MICROSECONDS_A_DAY, PARTS, FeatureSpec, NumericFeature
 from .selection import Selection
-from .sessions import session
+from .sessions import in_parts, session
 from .texts import Reader, TextFeature
 from .values import LARGEST
 from .words import OfText, complete

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from .. import task, threads
 from ..formats import number
 from . import wanted
+from .beyond import Beyond
 from .derived import Recipe, Sees
-from .history import Beyond
 from .plain import Matrix, Model, Predict
 from .scorer import FeatureSpec
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from . import wanted
+from .beyond import Beyond
 from .builder import Graph, info, model_of
 from .derived import Sees
 from .head import Head
-from .history import Beyond
 from .plain import Forest, Linear, Link, Matrix, Model, Predict
 from .scorer import FeatureSpec
 from .stacking import Second

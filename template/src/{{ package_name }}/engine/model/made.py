@@ -13,8 +13,7 @@ from onnx import TensorProto, helper
 from .history import Past
 from .operators import Operator
 from .plain import Matrix
-from .scorer import in_parts
-from .sessions import session
+from .sessions import in_parts, session
 
 PREFIX = "feature:"
 REPEATS = 3

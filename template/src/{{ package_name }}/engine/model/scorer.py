@@ -7,7 +7,6 @@ import datetime as dt
 import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +18,6 @@ from .. import dialect, kinds, privacy, storage, task
 from ..errors import ProjectError
 from ..keys import secret
 from ..kinds import READ
-from ..threads import workers
 from . import coded, stored_graph, wanted, whole
 from .history import (
     FEW_ROWS,
@@ -37,7 +35,7 @@ from .history import read as read_state
 from .output import Output, answer
 from .reach import Limit, Profile, Reach, Reached, Tell, Warnings, far_off, limits, tells
 from .seasons import Lookback
-from .sessions import session
+from .sessions import scored_by, session
 from .texts import Reader, TextFeature
 from .values import ServedColumn, breach, example, read_value, row_type, utc
 
@@ -193,43 +191,6 @@ def read_golden(folder: Path, columns: Sequence[ServedColumn]) -> Golden:
     added = {c.name: example(c) for c in columns if c.required and privacy.hidden(c)}
     rows = tuple(row | added for row in golden.rows)
     return msgspec.structs.replace(golden, rows=rows)
-
-
-def in_parts(
-    ask: Callable[[NDArray[np.float32]], list[NDArray[Any]]],
-    encoded: NDArray[np.float32],
-    threads: int = 1,
-) -> list[NDArray[Any]]:
-    """Return the outputs of `ask` for all rows, asked for some of them at a time.
-
-    Memory stays flat. The threads (0: by the size) are ours, so that the bits of an answer do not
-    depend on their number; those of the runtime share the sums of a row.
-    """
-    if len(encoded) <= wanted.ASKED_ROWS:
-        return ask(encoded)
-    parts = [encoded[n : n + wanted.ASKED_ROWS] for n in range(0, len(encoded), wanted.ASKED_ROWS)]
-    with ThreadPoolExecutor(workers(threads, encoded.size)) as pool:
-        return [np.concatenate(found) for found in zip(*pool.map(ask, parts), strict=True)]
-
-
-def scored_by(
-    opened: Any,
-    names: list[str] | None,
-    encoded: NDArray[np.float32],
-    asked: wanted.Wanted | None,
-    threads: int,
-) -> list[NDArray[Any]]:
-    """Return outputs of a graph, all without names, for rows and what they want beside."""
-    if not asked:
-        return in_parts(lambda part: list(opened.run(names, {"x": part})), encoded, threads)
-    rows = len(encoded)
-    every = {name: np.broadcast_to(v, (rows, *v.shape[1:])) for name, v in asked.items()}
-    parts = []
-    for n in range(0, rows, wanted.ASKED_ROWS):
-        part = slice(n, n + wanted.ASKED_ROWS)
-        some = {name: wanted.fed(name, values[part]) for name, values in every.items()}
-        parts.append(opened.run(names, {"x": encoded[part], **some}))
-    return list(map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _verified(folder: Path, manifest: Manifest) -> dict[str, bytes]:

@@ -16,8 +16,8 @@ from ..formats import number
 from ..history import earlier_of, matrix_for
 from ..settings import Project
 from .output import answer
-from .scorer import Scorer, scored_by
-from .sessions import session
+from .scorer import Scorer
+from .sessions import scored_by, session
 
 
 class Tested(NamedTuple):

@@ -9,8 +9,8 @@ from onnx import TensorProto
 
 from .. import task
 from . import wanted
+from .beyond import Beyond
 from .builder import Graph
-from .history import Beyond
 from .near import Near, first_times
 from .plain import Matrix
 
