@@ -178,6 +178,15 @@ def test_no_entity_is_on_both_sides(of: SimpleNamespace) -> None:
     assert set(frame["who"][made.development]) & set(frame["who"][made.test])
 
 
+def test_sixty_rows_can_be_split(of: SimpleNamespace) -> None:
+    """The plan says what so few cannot show; the split does not forbid to look."""
+    if of.kind == "recommendation":
+        pytest.skip("a list needs users and items")
+    frame = of.frame if of.kind == "anomaly" else of.frame.drop_nulls("y")
+    frame, made = parts(of, of.task.BY_CHANCE, frame.head(60))
+    assert len(made.development) + len(made.test) == 60 and len(made.folds) == 3
+
+
 def test_no_row_is_learnt_from_whose_outcome_was_not_known_yet(of: SimpleNamespace) -> None:
     frame, made = parts(of, "time")
     at, embargo = frame["at"].to_numpy(), np.timedelta64(2, "D")

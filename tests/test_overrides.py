@@ -47,7 +47,13 @@ def test_each_value_of_each_decision_is_obeyed_or_refused(plan_files: Path) -> N
     assert len(plan.decisions) >= 20
     for id, decision in plan.decisions.items():
         many = isinstance(decision.value, list)
-        for value in ([name] if many else name for name in decision.words):
+        values = [[name] if many else name for name in decision.words]
+        if decision.output == "candidates":
+            for name in {"blend", "stack"} & decision.words.keys():
+                values[values.index([name])] = [name, "logistic_regression"]
+                with pytest.raises(ProjectError, match=f"{id} cannot be {name} alone: name"):
+                    check.check(overridden(plan_files, id, [name]))
+        for value in values:
             changed = overridden(plan_files, id, value)
             if decision.fixed:
                 with pytest.raises(ProjectError) as refused:

@@ -145,6 +145,7 @@ class Config(Strict, frozen=True):
 
 
 GROUPS = {group.name: group.type() for group in msgspec.structs.fields(Config)}
+COMBINED = ("blend", "stack")  # candidates that are made of the others
 VARIABLES = {  # every setting, by the variable that overrides it
     f"ML_{group.name}__{field.name}".upper(): (group.name, field.name)
     for group in msgspec.structs.fields(Config)
@@ -501,6 +502,11 @@ def _refused(plan: Plan, identifier: str, override: Override) -> str:
         or any(v not in decision.words for v in chosen)
     ):
         return f"cannot be {value!r}: give {'a list of ' * many}{', '.join(decision.words)}"
+    if decision.output == "candidates" and not set(chosen) - set(COMBINED):
+        others = [name for name in decision.words if name not in COMBINED]
+        return (
+            f"cannot be {' and '.join(chosen)} alone: name models to combine, {', '.join(others)}"
+        )
     return ""
 
 

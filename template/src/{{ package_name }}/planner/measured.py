@@ -346,12 +346,11 @@ def _training(report: Report, project: Project) -> Report:
     least = number(project.plan.answers["min_gain"], 4)
     less = f"; less than {least} better than a simpler baseline: " if small else ""
     less += ", ".join(escape(project.plan.named(name)) for name in small)
-    if (
-        "blend" in report.get("plan", {}).get("candidates", ())
-        and "blend" not in report["candidates"]
-    ):
-        blend = escape(project.plan.named("blend"))
-        less += f"; {blend} is no further model, as one of its members has all the weight"
+    why = {"blend": "one of its members has all the weight", "stack": "it needs two others"}
+    for name in report.get("plan", {}).get("candidates", ()):
+        if name in why and name not in report["candidates"]:
+            named = escape(project.plan.named(name))
+            less += f"; {named} is no further model, as {why[name]}"
     notes = "".join(f"; {escape(note)}" for note in report["split"].get("notes", []))
     past = [item for item in report.get("made", []) if "by" in item]
     keys = ", ".join(sorted({code(item["by"]) for item in past}))

@@ -44,7 +44,7 @@ ROW_FACTS: tuple[str, ...] = ()  # of the plan: with others versions are not com
 IDLE = ("reweigh", "sums_by")  # settings of training that no model here reads
 LIMIT = "min_quality"  # the answer that limits the primary metric
 BY_CHANCE, BY_ENTITY = "random", "group"  # the splits that are not by time
-MIN_ROWS = 50
+MIN_ROWS = 10
 NEEDS = "rows that are known or made to be anomalies, and others"
 FEWEST_KNOWN = 10  # known anomalies from which on splits share them out
 # Labels: NaN unknown, 0 ordinary, 1 an anomaly; from 2 on rows that `probed` has made.

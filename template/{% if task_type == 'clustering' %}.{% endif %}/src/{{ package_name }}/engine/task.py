@@ -51,7 +51,7 @@ ROW_FACTS: tuple[str, ...] = ()  # of the plan: with others versions are not com
 IDLE = ("reweigh", "sums_by")  # settings of training that no model here reads
 LIMIT = "min_silhouette"  # the answer that limits the primary metric
 BY_CHANCE, BY_ENTITY = "random", "group"  # the splits that are not by time
-MIN_ROWS = 50
+MIN_ROWS = 10
 NEEDS = "rows of at least two segments"
 
 
