@@ -333,6 +333,17 @@ def test_old_rows_and_days_go(project: Project) -> None:
     assert ingest.run(Project(project.root))["rows"] == 1000
 
 
+def test_versions_that_dvc_keeps_are_out_of_reach(project: Project) -> None:
+    def told() -> bool:
+        planned, _ = erasing.retain(project, today=TODAY, dry=True)
+        assert planned
+        return any("cache of DVC" in place for place in planned.out_of_reach)
+
+    assert not told()
+    project.path(".dvc").mkdir()
+    assert told()
+
+
 def test_where_no_row_has_a_time_files_go_by_their_day(project: Project) -> None:
     text = project.contract_path.read_text().replace("value: time", "value: excluded")
     project.contract_path.write_text(text)

@@ -442,9 +442,21 @@ def _certificate(
         models=models,
         out_of_reach=[
             *(f"{place}: its owner deletes there" for place in elsewhere.read(project)),
+            *_versions(project),
             *OUT_OF_REACH,
         ],
     )
+
+
+def _versions(project: Project) -> list[str]:
+    """Say where DVC keeps what data/ held before, as long as nobody takes it away there."""
+    folders = (project.root, *project.root.resolve().parents)
+    if not any((folder / ".dvc").is_dir() for folder in folders):
+        return []
+    return [
+        "versions of data/ in the cache of DVC and its remotes: `dvc gc --workspace --cloud` "
+        "deletes all that the files of now do not name"
+    ]
 
 
 def _erase(
