@@ -1,6 +1,5 @@
 """The contract's lint, drafts of hostile files, signs of leakage, and sample data."""
 
-import datetime as dt
 import importlib.util
 import json
 import shlex
@@ -35,6 +34,7 @@ from package_name.engine.data import (
 from package_name.engine.data import target as targets
 from package_name.engine.errors import ProjectError
 from package_name.engine.formats import percent
+from package_name.engine.model.values import ServedColumn, read_value
 
 
 def prop(name, kind="number", role="feature", **more):
@@ -955,9 +955,25 @@ def test_wrong_entity_or_time_is_one_line(drafted, options, said):
 
 @pytest.mark.parametrize("form", ["%Y-%m", "%Y%m", "%m/%Y", "%G-W%V"])
 def test_a_time_without_a_day_is_told_how_to_write_one(drafted, form):
-    days = [dt.date(2020, 1, 6) + dt.timedelta(days=31 * (n % 50)) for n in range(400)]
+    days = [date(2020, 1, 6) + timedelta(days=31 * (n % 50)) for n in range(400)]
     with pytest.raises(ProjectError, match=r"names no day: write the first one of each month"):
         drafted(table(when=[day.strftime(form) for day in days]), time_column="when")
+
+
+@pytest.mark.parametrize(("form", "unit"), [("epoch_s", 1), ("epoch_ms", 1000)])
+def test_numbers_that_count_since_1970_are_times(drafted, form, unit):
+    first = 1_707_854_361
+    agreed, _ = drafted(table(at=[(first + 3600 * n) * unit for n in range(400)]), time_column="at")
+    column = agreed.column("at")
+    assert (column.kind, column.role, column.formats) == ("timestamp", "time", (form,))
+    wanted = datetime(2024, 2, 13, 19, 59, 21)
+    whole = [first * unit]
+    for raw in (pl.Series(whole), pl.Series(map(str, whole)), pl.Series(whole, dtype=pl.Float64)):
+        assert validation.parse(raw, column).to_list() == [wanted]
+    served = ServedColumn(name="at", kind="timestamp", formats=(form,))
+    assert read_value(whole[0], served) == read_value(str(whole[0]), served) == wanted
+    assert read_value("2024-02-13T19:59:21", served) == wanted
+    assert read_value(5, served) == "5"  # no time, which the row is refused for
 
 
 def test_odd_names_stay_as_they_are(drafted):

@@ -68,6 +68,10 @@ ISO = {
     r"([Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"
     r"([Zz]|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])?)?$",
 }
+# Counts since 1970 that a contract may name as a format, with the microseconds of one, and their
+# texts: from 1973 to 2286, so that no year, compact day or number of pieces is one.
+EPOCHS = {"epoch_s": 1_000_000, "epoch_ms": 1000}
+COUNTED = {"epoch_s": "^[0-9]{9,10}$", "epoch_ms": "^[0-9]{12,13}$"}
 MONTHS = "january february march april may june july august september october november december"
 DIRECTIVES = {
     "%Y": "[0-9]{4}",
@@ -241,6 +245,8 @@ def pattern(form: str) -> str:
 
     A directive that is not in DIRECTIVES matches any text.
     """
+    if form in COUNTED:
+        return COUNTED[form]
     parts = re.findall(r"%\.f|%#?.|[^%]", form)
     literal = {mark: f"\\{mark}" for mark in r"\.+*?()|[]{}^$"}
     kept = [DIRECTIVES.get(p, ".*" if p[0] == "%" else literal.get(p, p)) for p in parts]

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import msgspec
 
 from .. import kinds, task
-from ..dialect import DIRECTIVES, level
+from ..dialect import DIRECTIVES, EPOCHS, level
 from ..errors import ProjectError, explained, told
 from ..kinds import READ, Kind
 from ..model import coded
@@ -497,7 +497,10 @@ def _column_problems(column: Column, contract: Contract) -> Iterator[str]:
     doubled = [level for level, times in Counter(column.levels).items() if times > 1]
     dated, key = kind in ("date", "timestamp"), column.name in contract.primary_key
     for form in column.formats:
-        if not _dates(form):
+        if form in EPOCHS:
+            if kind != "timestamp":
+                yield f"dateFormats: {form} needs timestamp, not {kind}"
+        elif not _dates(form):
             yield (
                 f"dateFormats: {form!r} reads no day: a format of strptime has year, month and "
                 "day, such as '%d.%m.%Y'"

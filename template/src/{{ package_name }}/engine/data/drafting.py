@@ -45,7 +45,7 @@ from .contract import (
     of_nobody,
     read,
 )
-from .inference import dayless, has_points, infer, is_marked
+from .inference import dayless, has_points, infer, is_marked, timed
 from .ingest import Add, read_table, unchanged, with_columns
 from .validation import DTYPES, parse
 
@@ -349,7 +349,7 @@ def _name(columns: dict[str, Candidate], entity: str | None, frame: pl.DataFrame
 def _set_role(
     columns: dict[str, Candidate], name: str, role: Role, kinds: tuple[Kind, ...]
 ) -> None:
-    column = _find(columns, name, role)
+    column = timed(_find(columns, name, role), role)
     if column.kind not in kinds:
         mend = dayless(column.filled) if role == "time" else ""
         raise ProjectError(

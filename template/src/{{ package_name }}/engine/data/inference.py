@@ -9,13 +9,15 @@ from ..dialect import (
     BOOLEANS,
     COMMA_PROOF,
     DECIMAL_COMMA,
+    EPOCHS,
     SPACED,
     SPACES,
     THOUSANDS_COMMA,
     THOUSANDS_PROOF,
 )
 from ..formats import number
-from .contract import Column, Kind
+from .candidate import Candidate
+from .contract import Column, Kind, Role
 from .validation import parse, without_words
 
 READABLE = 0.95  # share of the values that decides a type; rows with others go to quarantine
@@ -56,6 +58,20 @@ class Reading:
     decimal_comma: bool = False
     thousands_comma: bool = False
     either: tuple[str, ...] = ()
+
+
+def timed(column: Candidate, role: Role) -> Candidate:
+    """Read a column that shall be the time as one, where its numbers count since 1970."""
+    if role == "time" and column.kind == "integer":
+        for form in EPOCHS:
+            read = Column(name=column.name, kind="timestamp", role="time", formats=(form,))
+            values = parse(column.values, read)
+            if column.different and values.null_count() == column.values.null_count():
+                column.kind, column.formats = "timestamp", (form,)
+                column.values = values.alias(column.name)
+                column.notes.append(("time", f"numbers are read as {form}: counted since 1970"))
+                break
+    return column
 
 
 def dayless(values: pl.Series) -> str:
@@ -148,9 +164,9 @@ def _infer_text(raw: pl.Series, beside_commas: bool, points: bool) -> Reading:
         other = ~values.str.contains(DECIMAL_COMMA)
         parted = values.filter(values.str.contains(POINTS))
         said = f"{parted[0]} is {parted[0].replace('.', '')}" if len(parted) else ""
-        either = values.filter(_either(values))
-        if len(either) and not values.str.contains(COMMA_PROOF).any():
-            said = f"{either[0]} is {either[0].replace(',', '.')}, as other columns have one"
+        odd = values.filter(_either(values))
+        if len(odd) and not values.str.contains(COMMA_PROOF).any():
+            said = f"{odd[0]} is {odd[0].replace(',', '.')}, as other columns have one"
         said = said or "1.889,50 is 1889.5"
         doubts = [("number", f"read with a decimal comma: {said}")]
         if other.any():
@@ -165,8 +181,8 @@ def _infer_text(raw: pl.Series, beside_commas: bool, points: bool) -> Reading:
     if share(numbers) >= READABLE and not codes:
         whole = values.filter(~numbers).str.contains(r"^[+-]?\d+$").all()
         whole = whole and share(unread("integer")) >= READABLE
-        doubts = _maybe_thousands(values.filter(~numbers))
-        return reading("integer" if whole else "number", *doubts)
+        commas = _maybe_thousands(values.filter(~numbers))
+        return reading("integer" if whole else "number", *commas)
     if share(~values.str.contains(DAY_LIKE)) >= READABLE:
         formats, has_time, doubts, either = _formats(values)
         kind: Kind = "timestamp" if has_time else "date"

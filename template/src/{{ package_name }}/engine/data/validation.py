@@ -13,6 +13,7 @@ from .. import privacy, progress, storage, task
 from ..dialect import (
     BOOLEANS,
     DECIMAL_COMMA,
+    EPOCHS,
     ISO,
     LONG_LEVEL,
     MISSING,
@@ -489,6 +490,8 @@ def _parsed(raw: pl.Series, column: "Column | ServedColumn") -> pl.Series:
             days = utc.cast(dtype)
             # As of texts, only a midnight is a day: 2024-01-31T23:00 is not silently the 31st.
             return days if kind == "timestamp" else days.set(utc != days.cast(utc.dtype), None)
+        if raw.dtype.is_numeric() and {*column.formats} & EPOCHS.keys():
+            return _moments(raw.cast(pl.Int64, strict=False).cast(pl.String), column)
     elif kind == "boolean" and raw.dtype == pl.Boolean:
         return raw
     elif is_text or raw.dtype.is_numeric():
@@ -567,7 +570,10 @@ def _moments(text: pl.Series, column: "Column | ServedColumn") -> pl.Series:
         has_time = any(part in form for part in ("%H", "%I", "%T", "%R"))
         zone = "UTC" if "%z" in form or "%#z" in form else None
         unit = pl.Datetime("us", zone) if has_time else pl.Date()
-        read = fitting.str.strptime(unit, form, strict=False)
+        if form in EPOCHS:
+            read = (fitting.cast(pl.Int64) * EPOCHS[form]).cast(pl.Datetime("us"))
+        else:
+            read = fitting.str.strptime(unit, form, strict=False)
         read = read.dt.replace_time_zone(None) if zone else read
         if "%y" in form:  # 69 is 1969 in POSIX, but not in Polars
             is_ours = (read.dt.year() != 2069).fill_null(True)

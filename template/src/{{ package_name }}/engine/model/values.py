@@ -150,6 +150,8 @@ def read_value(value: Any, column: ServedColumn) -> Any:
     if not column.used and isinstance(value, str) and column.kind == "category":
         return None if value in dialect.MISSING else value  # it comes back as it was sent
     value = dialect.plain(value, column.kind, column.decimal_comma, column.thousands_comma)
+    if isinstance(value, int) and {*column.formats} & dialect.EPOCHS.keys():
+        value = str(value)
     if column.kind not in ("date", "timestamp") or not isinstance(value, str):
         return value
     return read_moment(value, column) or value
@@ -204,7 +206,11 @@ def _moment_forms(
 
 
 def _moment_of(text: str, form: str) -> dt.datetime:
-    if not form:
+    if form in dialect.EPOCHS:
+        moment = dt.datetime(1970, 1, 1) + dt.timedelta(
+            microseconds=int(text) * dialect.EPOCHS[form]
+        )
+    elif not form:
         moment = dt.datetime.fromisoformat(text.upper())
     else:
         if "%.f" in form:  # what Polars calls digits of a second that may be missing
