@@ -44,9 +44,7 @@ def run(project: Project) -> dict[str, Any]:
     report = {"run": quality["run"], "made_up": quality.get("made_up", False)}
     report |= profile(contract, frame, quality, more)
     report["proxies"] = proxies.run(contract, frame, personal.groups(project, contract.columns))
-    report["together"] = (
-        together.run(contract, frame) if project.plan.answers["personal_data"] else {}
-    )
+    report["together"] = together.of(project, contract, frame)
     storage.write_json(project.path("reports/profile.json"), report)
     page, sheet = project.path("reports/profile.html"), whole.sheet(contract, frame)
     manifest = project.path(MANIFEST)

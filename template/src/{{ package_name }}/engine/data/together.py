@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from .. import progress
+from ..settings import Project
 from . import personal
 from .contract import READ, Column, Contract
 
@@ -27,6 +28,12 @@ KNOWN = (
     r"|ville|commune|ciudad|municipio|occupation|job(_title)?|profession|beruf|education|ausbildung"
     r"|bildung|native_?country|branch)(_(years?|group|code|level|name))?$"
 )
+
+
+def of(project: Project, contract: Contract, frame: pl.DataFrame) -> dict[str, Any]:
+    """Return what `run` does where rows are about people by the plan, else that nothing was."""
+    about = _quasi(contract, frame) and project.plan.answers["personal_data"]
+    return run(contract, frame) if about else {"columns": [], "found": []}
 
 
 def run(contract: Contract, frame: pl.DataFrame) -> dict[str, Any]:
