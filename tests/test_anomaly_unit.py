@@ -192,6 +192,17 @@ def test_ecod_is_the_sum_of_the_smaller_tails() -> None:
     assert np.abs(exact - again).max() < 1e-3
 
 
+def test_what_is_made_of_one_column_counts_once_in_ecod() -> None:
+    """The topics of a text are eight numbers, and no eight times as loud as a column."""
+    learnt = data()
+    numeric, (code,) = learnt.spec.numeric, learnt.spec.categorical
+    topics = tuple(NumericFeature(f"d.topic_{place}", "d") for place in range(8))
+    x = np.column_stack([learnt.x[:, :3], *[learnt.x[:, 3]] * 8, learnt.x[:, 4]])
+    several = learnt._replace(x=x, spec=FeatureSpec((*numeric[:3], *topics), (code,)))
+    one, eight = (models.ecod(rows, 7, {}).predict(rows.x) for rows in (learnt, several))
+    assert np.abs(one - eight).max() < 1e-2
+
+
 def test_known_anomalies_and_made_rows_are_not_learnt_from() -> None:
     learnt = data()
     x, y, places = task.probed(learnt.x, learnt.y, 4, 7)

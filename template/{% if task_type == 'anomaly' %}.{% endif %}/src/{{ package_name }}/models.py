@@ -17,6 +17,7 @@ from .engine.model.detectors import (
     Trees,
     normal,
     on_grid,
+    once,
 )
 from .engine.model.fitting import ByRounds, Data, Fitted, Fitter, drawn
 from .engine.model.plain import Matrix, floor32
@@ -56,7 +57,8 @@ def ecod(data: Data, seed: int, params: dict[str, Any]) -> Fitted:
     columns = np.sort(usual.away(rows), axis=0).T
     most = float(np.log(len(rows) + 1)) * len(columns)
     steps = [_steps(column) for column in columns]
-    weights = tuple(on_grid(weight, most) for _, weight in steps)
+    shares = once(usual, data.spec)
+    weights = tuple(on_grid(w * share, most) for (_, w), share in zip(steps, shares, strict=True))
     model = Tails(usual, tuple(edges for edges, _ in steps), weights)
     return Fitted(model, model.predict)
 

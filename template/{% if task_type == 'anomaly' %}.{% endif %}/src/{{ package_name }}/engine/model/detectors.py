@@ -4,6 +4,7 @@ Sums of trees and steps are exact: their weights are multiples of a power of two
 for the sum in single precision, so that every runtime gives the same bits.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -158,6 +159,16 @@ def normal(x: Matrix, spec: FeatureSpec) -> Normal:
         part,
         season.astype(np.float32),
     )
+
+
+def once(usual: Normal, spec: FeatureSpec) -> list[float]:
+    """Return by how much each deviation counts, so that what is made of one column counts once.
+
+    The topics of a text are several numbers, of which each would count as a column does.
+    """
+    made = Counter(item.column for item in spec.numeric)
+    shares = [1 / made[spec.numeric[place].column] for place in usual.numbers]
+    return [*shares, *shares, *[1.0] * len(usual.codes)]
 
 
 Statistic = Callable[[Floats], Floats]
