@@ -352,7 +352,9 @@ def test_where_no_row_has_a_time_files_go_by_their_day(project: Project) -> None
     assert erasing.retain(project) == (None, None)
     project.path("in.csv").write_text(project.path("in.csv").read_text().replace("note", "n"))
     second = _in_use(project, load=True)
-    for path in (first, second, project.path("data/out.csv")):
+    theirs = project.path("data/raw/of_the_shop.parquet")
+    pl.DataFrame({"customer": ["x"]}).write_parquet(theirs)
+    for path in (first, second, theirs, project.path("data/out.csv")):
         os.utime(path, (OLD, OLD))
     told = [f.message for f in check.check(project) if "`ml retain`" in f.message]
     assert len(told) == 1 and "rows of 2022-01-31" in told[0]
@@ -363,7 +365,11 @@ def test_where_no_row_has_a_time_files_go_by_their_day(project: Project) -> None
         first.relative_to(project.root).as_posix(),
     ]
     assert second.name in certificate.out_of_reach[0] and second.exists()
-    assert not first.exists() and not project.path("data/out.csv.done.json").exists()
+    assert (
+        theirs.exists()
+        and not first.exists()
+        and not project.path("data/out.csv.done.json").exists()
+    )
     with pytest.raises(CheckFailed, match=r"in use: it was loaded before .* load newer rows"):
         erasing.retain(project)
 

@@ -391,10 +391,15 @@ def _in_use(project: Project) -> Path | None:
 
 
 def _old_files(project: Project, before: dt.date) -> Iterator[Change]:
-    """Yield the snapshots no longer in use and scored files that were written before that day."""
+    """Yield the snapshots no longer in use and scored files that were written before that day.
+
+    A table without the note of `ml ingest` or the receipt of `ml score` is its owner's.
+    """
+    raw, in_use = project.path("data/raw"), _in_use(project)
     for path in _paths(project):
-        is_snapshot = path.parent == project.path("data/raw") and path != _in_use(project)
-        if (is_snapshot or _scored(path)) and storage.written_on(path) < before:
+        is_snapshot = path.parent == raw and path.with_suffix(".json").is_file()
+        old = storage.written_on(path) < before
+        if old and path != in_use and (is_snapshot or _scored(path)):
             yield Change(path, None, _gone(project, path, _read(path).height))
             if _scored(path):
                 yield Change(path.with_name(f"{path.name}.done.json"), None)
