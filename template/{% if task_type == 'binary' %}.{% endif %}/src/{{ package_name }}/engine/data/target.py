@@ -131,13 +131,14 @@ def _there_by_class(values: pl.Series, y: pl.Series) -> str:
     if levels.height < 2 or levels["n"][0] < USUAL * len(values):
         return ""
     usual = levels["is"][0]
-    for hit, rows in ((event, "with"), (~event, "without")):
+    for hit, event_is in ((event, "with"), (~event, "without")):
+        alone_with = f"in rows {event_is} the event alone, as if recorded after it"
         if alone.only_with((~values.eq_missing(usual)).to_numpy(), hit):
             what = "a value" if usual is None else "another value than its usual one"
-            return f"it has {what} in rows {rows} the event alone: recorded after it"
+            return f"it has {what} {alone_with}"
         for level in levels["is"].drop_nulls() if len(levels) <= LEVELS else []:
             if alone.only_with((values == level).fill_null(False).to_numpy(), hit):
-                return f"one of its values stands in rows {rows} the event alone: recorded after it"
+                return f"one of its values stands {alone_with}"
     return ""
 
 
