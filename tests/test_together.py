@@ -48,6 +48,11 @@ def test_what_is_told_is_the_share_by_its_definition() -> None:
     assert "\u00a0% by `born`, `place`, `sex`; " in told
 
 
+def test_a_few_people_in_a_hundred_are_told() -> None:
+    (one,) = together.run(agreed("born", "place"), people(20_000, born=57, place=100))["found"]
+    assert one["columns"] == ["born", "place"] and 0.02 < one["alone"] < 0.05
+
+
 def test_a_person_with_many_rows_is_one_person() -> None:
     table = people(rows=300, born=40, place=20).with_columns(who=pl.int_range(300).cast(pl.String))
     once = together.run(agreed("born", "place", entity=True), table)["found"]
@@ -89,7 +94,8 @@ def test_the_assessment_says_what_was_found_or_looked_at() -> None:
     assert "83\u00a0% by `born`, `place`" in said and "coarser" in said
     looked = assessment._together({"together": {"columns": ["born", "place"], "found": []}})
     assert (
-        looked
-        == "Measured: `born`, `place`, up to three of them together, leave hardly anybody alone."
+        looked == "Measured: `born`, `place`, up to three of them together, leave less than 1 % of "
+        "people alone."
     )
     assert "no column was found" in assessment._together({"together": {}})
+    assert assessment._together({}) == "not measured: run `ml profile`."

@@ -220,13 +220,15 @@ def _proxies(profile: dict[str, Any]) -> str:
 
 
 def _together(profile: dict[str, Any]) -> str:
-    looked = profile.get("together", {})
+    looked = profile.get("together")
+    if looked is None:
+        return "not measured: run `ml profile`."
     if told := measured.together(looked.get("found", [])).strip():
         return f"{told}; coarser values (a year, a region) or fewer columns tell less"
     names = ", ".join(map(code, looked.get("columns", [])))
     if not names:
         return "Measured: no column was found that others may know of a person."
-    return f"Measured: {names}, up to three of them together, leave hardly anybody alone."
+    return f"Measured: {names}, up to three of them together, leave less than 1 % of people alone."
 
 
 def _left(plan: Plan, parts: Parts) -> Iterator[str]:

@@ -14,6 +14,7 @@ NEAR = 0.05  # of the misses of an honest column, that a mean of equal values le
 CLOSE = 0.3  # the same of a mean by level, which may be smoothed
 LEVELS = 50  # fewer levels, or rows beside those that draw a line in each, say nothing
 ALWAYS = 0.95  # share of the levels in which a row's own outcome is seen to be taken out
+MOST_CLASSES = 10  # the largest: each costs as much as a whole look
 MAX_ROWS = 20_000  # of whole levels
 
 Y = "\0y"  # no column has such a name
@@ -25,14 +26,16 @@ def found(
     """Yield those of `names` that hold a mean of one of `numbers`, with what gives them away.
 
     `numbers` are the target as it is, or one series of 0 and 1 for each class or label; null where
-    it is missing. Levels are those of each column of texts or whole numbers but `outcome`.
+    it is missing, and the largest are looked at. Levels are those of each column of texts or whole
+    numbers but `outcome`.
     """
     wide = {name for name in names if frame[name].dtype.is_numeric()}
     again = {name for name in wide if _repeats(frame[name], 5)}
     levels = [name for name in frame.columns if name != outcome and _is_level(frame[name])]
     tables = {level: _whole(frame, level, sorted(wide - {level})) for level in levels}
     constant = {level: _constant(rows, level) for level, rows in tables.items()}
-    for y in numbers if wide else []:
+    often = sorted(numbers, key=lambda y: -float(y.sum() or 0))[:MOST_CLASSES]
+    for y in often if wide else []:
         outcomes = y.cast(pl.Float64).fill_nan(None).alias(Y)
         for name in sorted(again):
             if reason := _mean_of_equal(frame[name], outcomes):

@@ -62,7 +62,7 @@ def run(contract: Contract, frame: pl.DataFrame) -> dict[str, Any]:
         groups = some.group_by(names).agg(pl.len(), pl.first("_who"))
         alone = groups.filter(pl.col("len") == 1)["_who"].n_unique() / known
         shares[frozenset(names)] = alone
-        if alone >= max(FEW, less + MORE * (len(names) > 1)):
+        if alone >= (less + MORE if less >= FEW else FEW):
             smallest = int(groups["len"].min())  # type: ignore[arg-type]
             found.append({"columns": [*names], "smallest": smallest, "alone": round(alone, 4)})
     found = sorted(found, key=lambda one: (-one["alone"], len(one["columns"])))[:SHOWN]

@@ -237,7 +237,9 @@ def run(project: Project) -> dict[str, Any]:
     }
     if result.unlabelled:
         told = f"{number(result.unlabelled)} of {number(report['rows'])} rows have no target"
-        report["doubts"] = [f"{told}: nothing is learnt from them; {NO_CLASS}"]
+        told += ": nothing is learnt from them"
+        is_named = contract.target.kind == "category" and not contract.target.definition
+        report["doubts"] = [f"{told}; {NO_CLASS}" if is_named else told]
     report["failures"] = _failures(contract.target, result, project.config.data.max_rejected_share)
     store(project, "data/quarantine/rejected.parquet", result.rejected)
     report["since"] = course.add(project, report, judged_by)
