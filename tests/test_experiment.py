@@ -185,7 +185,13 @@ def test_one_share_is_held_against_what_pays(project: Project, tmp_path: Path) -
         ("arm,outcome\ncontrol,1\nb,1\nc,1\n", {}, "it has b, c, control"),
         ("arm,outcome\ncontrol,1\nb,1\n", {"control_share": 1.5}, "between 0 and 1"),
         ("outcome\n3\n", {}, "an outcome without arms is 0 or 1"),
-        ("group,outcome\nmodel,1\ncontrol,0\n", {}, "'group' says which rows are 'control'"),
+        ("group,outcome\nmodel,1\ncontrol,0\n", {}, "'group' looks like arms: call it arm"),
+        ("variant,outcome\nA,1\nB,0\n", {}, "'variant' looks like arms: call it arm"),
+        ("group,outcome\nControl,1\nTreatment,0\n", {}, "by `--control NAME`"),
+        ("treated,outcome\n0,1\n1,0\n", {}, "'treated' looks like arms"),
+        ("who,which,outcome\nx,Old ,1\ny,new,0\n", {}, "'which' looks like arms"),
+        ("who,outcome\nLive,1\nx,0\n", {"control": "live"}, "'who' looks like arms"),
+        ("arm,outcome\nControl,1\ncontrol,0\n", {}, "two arms are compared"),
     ],
 )
 def test_a_file_that_says_nothing_is_refused(
@@ -197,6 +203,20 @@ def test_a_file_that_says_nothing_is_refused(
         experiment.run(project, path, **options)
     assert "\n" not in str(error.value)
     assert not project.path(experiment.REPORT).exists()
+
+
+def test_the_control_is_found_in_any_case_of_letters(project: Project, tmp_path: Path) -> None:
+    path = arms(tmp_path / "e.csv", (150, 300), (80, 300))
+    path.write_text(path.read_text().replace("control", "Control"))
+    assert "against `Control` 50" in experiment.run(project, path)["told"]
+
+
+def test_columns_that_are_no_arms_stand_beside_judged_rows(
+    project: Project, tmp_path: Path
+) -> None:
+    path = tmp_path / "judged.csv"
+    path.write_text("reviewer,severity,outcome\nann,high,1\nben,low,0\n")
+    assert "2 of 400 rows are judged" in experiment.run(project, path)["told"]
 
 
 def test_arms_that_are_not_as_drawn_stop_the_experiment(project: Project, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from helpers.service import free_port
 from helpers.stream import Broker, Postgres
 
 from package_name.engine import extras, storage
-from package_name.engine.data import contract, drafting, fetching, ingest, sources, web
+from package_name.engine.data import contract, databases, drafting, fetching, ingest, sources, web
 from package_name.engine.errors import ProjectError
 from package_name.engine.model import lineage
 from package_name.engine.settings import Project
@@ -213,6 +213,36 @@ def test_rows_without_a_mark_or_with_one_of_the_far_future_hide_no_new_ones(
     assert {"slip", "none", "new"} <= {*snapshot(project)["customer"]}
 
 
+@pytest.mark.parametrize("per_second", [1, 1000])
+def test_a_moment_of_the_far_future_may_be_counted(project: Project, per_second: int) -> None:
+    sql = Sql("sqlite", project.root, None)
+    project = keep(project, sql.server, watermark={"column": "changed"})
+    sql.run(f"update orders set changed = (1770000000 + calls) * {per_second}")
+    sql.run(f"update orders set changed = 2900000000 * {per_second} where customer = 'c4'")
+    assert ingest.run(project)["loaded"].mark == 1770000009 * per_second
+    sql.run(f"insert into orders values ('new', 1, 1.5, true, {1770000010 * per_second}, 'x')")
+    assert ingest.run(Project(project.root))["rows"] == 10
+
+
+def test_a_watermark_that_counts_no_moments_has_its_highest_value(project: Project) -> None:
+    sql = Sql("sqlite", project.root, None)
+    sql.run("update orders set changed = calls * 900000000")
+    project = keep(project, sql.server, watermark={"column": "changed"})
+    assert ingest.run(project)["loaded"].mark == 8_100_000_000
+
+
+def test_a_watermark_is_no_pseudonym(project: Project) -> None:
+    sql = Sql("sqlite", project.root, None)
+    project = keep(project, sql.server, watermark={"column": "customer"})
+    document = yaml.safe_load(project.contract_path.read_text(encoding="utf-8"))
+    (name,) = [c for c in document["schema"][0]["properties"] if c["name"] == "customer"]
+    name["classification"] = "personal"
+    name["customProperties"].append({"property": "pseudonym", "value": True})
+    storage.write_text(project.contract_path, yaml.safe_dump(document))
+    message = refused(Project(project.root))
+    assert message.startswith("shop: the watermark's column 'customer' becomes a pseudonym")
+
+
 def test_a_database_that_was_set_back_is_loaded_whole(project: Project, sql: Sql) -> None:
     project = keep(project, sql.server, **of(sql, watermark={"column": "changed"}))
     first = ingest.run(project)["loaded"]
@@ -231,6 +261,27 @@ def test_a_query_may_end_in_a_comment_and_an_empty_one_is_named(project: Project
     assert ingest.run(project)["rows"] == 9
     query.write_text("-- nothing yet\n;")
     assert refused(project) == "shop: q.sql has no query"
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "where note <> '--'",
+        "where note <> ';' -- all",
+        "where note <> 'it''s; -- x';; /* all; of them */",
+        "-- what\nwhere note <> '--' -- 'quoted';",
+        """where note <> '\n-- x' or "note" <> ';--';\n-- 'all'\n""",
+    ],
+)
+def test_a_query_ends_where_its_statement_does(project: Project, sql: Sql, end: str) -> None:
+    project = keep(project, sql.server, **of(sql, script="q.sql", table=None))
+    project.path("q.sql").write_text(f"-- orders;\nselect * from orders {end}")
+    assert ingest.run(project)["rows"] == 9
+
+
+def test_texts_as_postgres_writes_them_end_no_query() -> None:
+    for query in (r"select e'it\'s; -- x'", "select $$;--$$", "select $a$ $$; $a$"):
+        assert databases._without_end(f"{query} ; -- all") == f"{query} "
 
 
 def test_a_text_of_a_database_that_is_no_utf_8_is_not_repeated(project: Project) -> None:
@@ -375,6 +426,7 @@ class Api(ThreadingHTTPServer):
         ]
         self.asked: list[tuple[str, str | None]] = []
         self.busy = 0
+        self.gone: list[str] = []  # pages that are not there, each time one is named
         self.files: dict[str, bytes] = {}
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -436,6 +488,17 @@ class Handler(BaseHTTPRequestHandler):
             place = (int(query["page"]) - 1) * size
             found = records[place : place + size] or None
             self.answer(404 if not found and size == 3 else 200, {"data": {"items": found}})
+        elif kind.startswith("past"):  # who asks past the last page gets this code, or that page
+            page = query.get("page", "1")
+            place = int(query.get("offset", (int(page) - 1) * size))
+            found, code = records[place : place + size], int(kind.removeprefix("past"))
+            if page in self.server.gone:
+                self.server.gone.remove(page)
+                self.answer(404, {})
+            elif not found and code == 200:
+                self.answer(200, {"data": {"items": records[-size:]}})
+            else:
+                self.answer(200 if found else code, {"data": {"items": found}})
         elif kind == "same":
             self.answer(200, {"data": {"items": records}, "next": f"/same?n={len(self.path)}&x=1"})
         elif kind == "packed":
@@ -517,6 +580,34 @@ def test_a_load_has_all_pages_however_a_server_ends_and_writes_them(
     assert ingest.run(at(project, api, path, paging=paging))["rows"] == 9
 
 
+@pytest.mark.parametrize(
+    ("path", "paging", "end"),
+    [
+        *((f"past{code}", {"size": 100}, f"a {code} after 1 page") for code in (400, 404, 422)),
+        ("past400", {"size": 100, "kind": "offset"}, "a 400 after 1 page"),
+        ("past200", {"size": 100}, "the same page again after 1 page"),
+        ("past404", {"size": 3}, "a 404 after 3 pages"),
+    ],
+)
+def test_a_load_that_a_refusal_ends_says_so(
+    project: Project, api: Api, path: str, paging: dict[str, Any], end: str
+) -> None:
+    manifest = ingest.run(at(project, api, path, paging={"kind": "page"} | paging))
+    assert manifest["rows"] == 9
+    assert f"shop: ended by {end}: see that" in ingest.told(manifest)
+
+
+def test_a_page_that_is_gone_in_the_middle_is_asked_again_and_ends_no_load(
+    project: Project, api: Api
+) -> None:
+    project = at(project, api, "past404", paging={"kind": "page", "size": 3})
+    api.gone = ["2"]
+    assert ingest.run(project)["rows"] == 9
+    api.gone = ["2", "2"]
+    message = refused(Project(project.root))
+    assert "page=2 answers 404: Not Found, though the page after it has records" in message
+
+
 def test_an_api_is_asked_for_what_is_new(project: Project, api: Api) -> None:
     mark = {"column": "at", "param": "since"}
     project = at(project, api, "cursors", watermark=mark)
@@ -539,6 +630,9 @@ def test_an_api_is_asked_for_what_is_new(project: Project, api: Api) -> None:
         ("same", {"paging": {"kind": "offset"}}, "gives the same page again"),
         ("same", {"paging": {"kind": "link", "next": "next"}}, "gives the same page again"),
         ("short", {}, "the answer ended early"),
+        *((f"past{n}", {"paging": PAGING["pages"] | {"size": 99}}, f" {n}") for n in (401, 403)),
+        *((f"past{n}", {"paging": PAGING["pages"] | {"size": 3}}, f" {n}") for n in (400, 422)),
+        ("past200", {"paging": PAGING["pages"] | {"size": 3}}, "gives the same page again"),
         ("pages?page=1", {"records": "data.rows"}, "no list of records at 'data.rows'"),
         ("loop", {"paging": PAGING["cursors"]}, "gives the same page again"),
         ("elsewhere", {"paging": PAGING["links"]}, "the next page is on another host"),

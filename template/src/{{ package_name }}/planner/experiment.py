@@ -10,6 +10,7 @@ KDD, on sample ratio mismatch): other shares than those make each difference wor
 """
 
 import math
+import re
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -33,6 +34,15 @@ WORDS = {
     "harm": "stop: the new way does harm",
     "no_difference": "end: no difference was shown",
     "mismatch": "stop: arms are not as they were drawn, so no difference counts",
+}
+# What a column of arms is called, in a part of its name, and what its values are.
+ARM_NAMES = {
+    *("arm", "arms", "variant", "variante", "variation", "group", "gruppe", "treatment", "treated"),
+    *("bucket", "cohort", "branch", "assignment", "experiment", "test"),
+}
+ARM_VALUES = {
+    *("a", "b", "control", "treatment", "treated", "test", "model", "today", "old", "new"),
+    *("before", "after", "baseline", "champion", "challenger", "holdout", "kontrolle"),
 }
 Better = Literal["lower", "higher"]
 
@@ -80,7 +90,7 @@ def run(
         "looks": looks,
     }
     if "arm" in frame.columns:
-        arms = _arms(path, frame, control)
+        arms, control = _arms(path, frame, control)
         report["arms"] = {name: len(rows) for name, rows in arms.items()}
         if (p := mismatch(len(arms[control]), frame.height, control_share)) < MISMATCH:
             return _mismatched(project, report, control, control_share, p)
@@ -161,7 +171,10 @@ def _table(path: Path, encoding: str, control: str) -> pl.DataFrame:
             "alone, as of judged alerts"
         )
     if names == {"outcome"} and (arms := _arms_in(frame, control)):
-        raise ProjectError(f"{path.name}: {arms!r} says which rows are {control!r}: call it arm")
+        raise ProjectError(
+            f"{path.name}: {arms!r} looks like arms: call it arm, and say which is today's by "
+            "`--control NAME`; without arms give outcome alone"
+        )
     columns = []
     for name in sorted(names):
         raw = frame[name]
@@ -182,24 +195,31 @@ def _table(path: Path, encoding: str, control: str) -> pl.DataFrame:
 
 def _arms_in(frame: pl.DataFrame, control: str) -> str:
     """Return the column that tells arms under another name, which would be read as one share."""
-    texts = frame.select(pl.col(pl.String).str.strip_chars())
-    return next((column.name for column in texts if (column == control).any()), "")
+    for column in frame.drop("outcome"):
+        values = {str(value).strip().casefold() for value in column.drop_nulls().unique()}
+        is_named = not ARM_NAMES.isdisjoint(re.split(r"[\W_]+", column.name.casefold()))
+        is_told = control.casefold() in values or values <= ARM_VALUES
+        if 2 <= len(values) <= 5 and (is_named or is_told):
+            return column.name
+    return ""
 
 
-def _arms(path: Path, frame: pl.DataFrame, control: str) -> dict[str, pl.Series]:
+def _arms(path: Path, frame: pl.DataFrame, control: str) -> tuple[dict[str, pl.Series], str]:
+    """Return the outcomes of each arm, and the control as the file writes it."""
     if frame["arm"].null_count():
         row = frame["arm"].is_null().arg_true()[0] + 1
         raise ProjectError(f"{path.name}: row {row} has no arm: each row needs one")
     arms = {
         str(name): rows["outcome"] for (name,), rows in frame.group_by("arm", maintain_order=True)
     }
-    if len(arms) != 2 or control not in arms:
+    controls = [name for name in arms if name.casefold() == control.casefold()]
+    if len(arms) != 2 or len(controls) != 1:
         named = ", ".join(sorted(arms)[:5])
         raise ProjectError(
             f"{path.name}: two arms are compared, one of them {control!r} (`--control NAME`); "
             f"it has {named}"
         )
-    return arms
+    return arms, controls[0]
 
 
 def _two(arms: dict[str, pl.Series], control: str) -> Found:

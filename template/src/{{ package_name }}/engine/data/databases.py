@@ -34,6 +34,12 @@ DUCKDB_PLAIN = (
     *("UINTEGER", "FLOAT", "DOUBLE", "DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"),
     *("TIMESTAMP_NS", "TIMESTAMP_MS", "TIMESTAMP_S"),
 )
+# A text, a quoted name, what says nothing, the end of a statement, or one letter of it.
+PIECE = re.compile(
+    r"""\b[eE]'(?:[^'\\]|\\.|'')*'|'[^']*'|"[^"]*"|`[^`]*`|\$((?:[A-Za-z_]\w*)?)\$.*?\$\1\$"""
+    r"|(?P<idle>--[^\n]*|/\*.*?\*/|\s)|(?P<end>;)|.",
+    re.DOTALL,
+)
 
 
 class Asked(NamedTuple):
@@ -91,7 +97,7 @@ def _statement(project: Project, source: Source) -> str:
         path = project.path(source.script)
         if not path.is_file():
             raise ProjectError(f"{source.server}: no file {source.script}, which script names")
-        query = re.sub(r"(\s|;|--[^\n]*(\n|$))+$", "", path.read_text(encoding="utf-8"))
+        query = _without_end(path.read_text(encoding="utf-8"))
         if not query:
             raise ProjectError(f"{source.server}: {source.script} has no query")
         return query
@@ -102,6 +108,20 @@ def _statement(project: Project, source: Source) -> str:
         )
     parts = (str(source.address.get("schema") or ""), source.table)
     return f"select * from {'.'.join(quoted(part) for part in parts if part)}"
+
+
+def _without_end(text: str) -> str:
+    """Return a query up to the semicolon that ends it, "" without one.
+
+    A semicolon or two dashes in a text or a comment end nothing.
+    """
+    end, is_query = None, False
+    for piece in PIECE.finditer(text):
+        if piece["end"]:
+            end = piece.start() if end is None else end
+        elif not piece["idle"]:
+            end, is_query = None, True
+    return text[:end] if is_query else ""
 
 
 def _file(project: Project, source: Source) -> Path:

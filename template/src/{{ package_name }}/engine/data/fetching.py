@@ -38,7 +38,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     """What the manifest remembers of a load, for the next one.
 
     `at` and `whole_at` are seconds since 1970: of this load and of the last whole one. `asked` is
-    the hash of what was asked for, `mark` the highest value of the watermark's column.
+    the hash of what was asked for, `mark` the highest value of the watermark's column, `ended` what
+    ended the pages of an API where that was no last page.
     """
 
     server: str
@@ -47,6 +48,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     asked: str
     new: int
     mark: Any = None
+    ended: str = ""
 
 
 class Rows(NamedTuple):
@@ -76,26 +78,27 @@ def named(project: Project, name: str) -> Source | None:
 
 def table(project: Project, source: Source) -> pl.DataFrame:
     """Return all columns and rows of a source, to draft a contract from."""
-    return _not_empty(source, _fetch(project, source, Asked()))
+    return _not_empty(source, _fetch(project, source, Asked())[0])
 
 
 def side(
     project: Project, source: Source, columns: Collection[str] | None
-) -> tuple[pl.DataFrame, str]:
-    """Return all rows of a source that is joined to others, and the SHA-256 of what was read.
+) -> tuple[pl.DataFrame, str, str]:
+    """Return all rows of a source that is joined to others, the SHA-256 of what was read, its end.
 
-    That is a file of the project, or what a server answered.
+    What was read is a file of the project, or what a server answered; the end is told by `Loaded`.
     """
     if source.type != "local":
         wanted = None if columns is None else [*columns, *source.columns]
-        answer = _not_empty(source, _fetch(project, source, Asked(wanted)))
-        return answer, storage.sha256_bytes(validation.parquet(answer))
+        answer, ended = _fetch(project, source, Asked(wanted))
+        digest = storage.sha256_bytes(validation.parquet(_not_empty(source, answer)))
+        return answer, digest, ended
     try:
         with copied(project, project.path(str(source.address.get("path", "")))) as (copy, digest):
             found = _file(source, copy)
     except ProjectError as error:
         raise ProjectError(f"{source.server}: {error}") from None
-    return _chosen(source, _not_empty(source, found), Asked(columns)), digest
+    return _chosen(source, _not_empty(source, found), Asked(columns)), digest, ""
 
 
 @contextmanager
@@ -148,6 +151,11 @@ def load(
     key = list(agreed.primary_key)
     if mark and not key:
         raise ProjectError(f"{source.server}: a watermark needs a primaryKey in the contract")
+    if mark and any(c.name == mark.column and c.pseudonym for c in agreed.columns):
+        raise ProjectError(
+            f"{source.server}: the watermark's column {mark.column!r} becomes a pseudonym, which "
+            "has no order: name another column, such as the time of the last change"
+        )
     before = _before(project) if mark else None
     last = before.loaded if before else None
     known = None
@@ -157,9 +165,10 @@ def load(
         known = None if kept is None else pseudonyms.made(project, agreed, kept)
     since = _since(last.mark, mark.overlap) if mark and last and known is not None else None
     asking = Asked(wanted, mark.column if mark else "", since)
-    frame = _fetch(project, source, asking)
+    frame, ended = _fetch(project, source, asking)
     if mark and known is not None and _went_back(source, mark.column, frame):
-        known, frame = None, _fetch(project, source, asking._replace(since=None))
+        known = None
+        frame, ended = _fetch(project, source, asking._replace(since=None))
     frame = pseudonyms.made(project, agreed, frame)
     new, whole_at = frame.height, last.whole_at if last and known is not None else at
     if mark:
@@ -171,8 +180,9 @@ def load(
         frame = frame.sort(key, maintain_order=True, nulls_last=True)
     highest = _highest(frame[mark.column], at) if mark else None
     loaded = Loaded(
-        server=source.server, at=at, whole_at=whole_at, asked=asked, new=new, mark=highest
-    )
+        server=source.server, at=at, whole_at=whole_at, asked=asked, new=new, mark=highest,
+        ended=ended,
+    )  # fmt: skip
     return Rows(frame, loaded)
 
 
@@ -226,7 +236,8 @@ def _went_back(source: Source, mark: str, new: pl.DataFrame) -> bool:
 def _highest(values: pl.Series, at: float) -> Any:
     """Return the highest mark that is no moment after tomorrow, as a slip like 2062 would be.
 
-    Whoever asked from such a one on would get nothing new for years.
+    Whoever asked from such a one on would get nothing new for years. Numbers are moments where half
+    of them would lie between 2001 and tomorrow, counted since 1970.
     """
     tomorrow = dt.datetime.fromtimestamp(at, dt.UTC).replace(tzinfo=None) + dt.timedelta(days=1)
     if isinstance(values.dtype, pl.Datetime | pl.Date):
@@ -234,6 +245,11 @@ def _highest(values: pl.Series, at: float) -> Any:
         values = values.filter(naive.cast(pl.Datetime("us")) <= tomorrow)
     elif values.dtype == pl.String and MOMENT.match(str(values.max())):
         values = values.filter(values <= tomorrow.isoformat(sep=" "))
+    elif values.dtype.is_numeric() and values.count():
+        middle = values.quantile(0.5, "lower") or 0.0
+        for unit in (1, 1_000, 1_000_000, 1_000_000_000):  # of a second
+            if 1e9 <= middle / unit <= at + 86_400:
+                values = values.filter(values <= (at + 86_400) * unit)
     highest = values.max()
     return highest.isoformat() if isinstance(highest, dt.date) else highest
 
@@ -274,8 +290,9 @@ def _secret(source: Source) -> str:
     return secret
 
 
-def _fetch(project: Project, source: Source, asked: Asked) -> pl.DataFrame:
-    secret = _secret(source)
+def _fetch(project: Project, source: Source, asked: Asked) -> tuple[pl.DataFrame, str]:
+    """Return rows, and what ended the pages of an API where that was no last page."""
+    secret, ended = _secret(source), ""
     location = str(source.address.get("location", ""))
     progress.tell(f"loading {source.server}")
     if databases.reads(source):
@@ -283,7 +300,8 @@ def _fetch(project: Project, source: Source, asked: Asked) -> pl.DataFrame:
     elif source.type == "api":
         if asked.since is not None and source.watermark and not source.watermark.param:
             raise ProjectError(f"{source.server}: the watermark of an API needs its `param`")
-        found = _chosen(source, web.read(source, secret, asked.since, progress.tell), asked)
+        read, ended = web.read(source, secret, asked.since, progress.tell)
+        found = _chosen(source, read, asked)
     elif source.type == "kafka":
         wanted = None if asked.columns is None else [*asked.columns]
         found = events.read(source, secret, wanted, asked.since, progress.tell)
@@ -296,7 +314,9 @@ def _fetch(project: Project, source: Source, asked: Asked) -> pl.DataFrame:
     else:
         raise ProjectError(f"{source.server}: type {source.type} is not loaded; what is: {KINDS}")
     moments = [n for n, kind in found.schema.items() if getattr(kind, "time_zone", None)]
-    return found.with_columns(pl.col(moments).dt.convert_time_zone("UTC")) if moments else found
+    if moments:
+        found = found.with_columns(pl.col(moments).dt.convert_time_zone("UTC"))
+    return found, ended
 
 
 def _chosen(source: Source, frame: pl.DataFrame, asked: Asked) -> pl.DataFrame:

@@ -180,6 +180,8 @@ def told(manifest: dict[str, Any]) -> str:
     lines = [
         f"{came}data/raw/manifest.json names the snapshot of {number(manifest['rows'])} {kind}"
     ]
+    if loaded and loaded.ended:
+        lines.append(f"{loaded.server}: {loaded.ended}: see that the API counts no more")
     lines += [joins.told(one) for one in manifest.get("joined", [])]
     if without := manifest["without_consent"]:
         lines.append(f"{number(without)} rows without consent stayed outside")

@@ -121,6 +121,7 @@ def told(item: dict[str, Any]) -> str:
     if unread := item["unread"]:
         said.append(f"{number(unread)} of its rows have a key or time that cannot be read")
     said += [f"its {n} is read as {form}, as the contract reads ours" for n, form in item["read"]]
+    said += [item["ended"]] if item["ended"] else []
     return "; ".join(said)
 
 
@@ -145,7 +146,7 @@ def _joined(
     agreed: Contract | None,
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
     wanted, key, as_of = _wanted(join, agreed), join.key, join.as_of
-    other, digest = fetching.side(project, source, wanted)
+    other, digest, ended = fetching.side(project, source, wanted)
     rows = other.height
     _refuse_absent(join, "our rows have", frame, [*key, *([as_of.left] if as_of else [])])
     theirs = [*key.values(), *([as_of.right] if as_of else [])]
@@ -190,6 +191,7 @@ def _joined(
         "cardinality": join.cardinality,
         "rows": rows,
         "sha256": digest,
+        "ended": ended,
         "without_key": rows - whole.height,
         "unread": unread,
         "read": [[one.values.name, one.declared] for one in their.values() if one.declared],

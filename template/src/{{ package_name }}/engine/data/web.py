@@ -1,7 +1,8 @@
 """Pages of an API and files at an address, by HTTP of the standard library.
 
 A token goes in a header and never leaves its host: no redirect is followed, and without TLS it is
-sent to this machine alone. A load ends with all pages or with an error.
+sent to this machine alone. A load ends with all pages or with an error; where a refusal is taken
+for the end, it says so.
 """
 
 import gzip
@@ -19,11 +20,14 @@ import msgspec
 import polars as pl
 
 from ..errors import ProjectError
+from ..formats import count
 from .reading import series
 from .sources import Paging, Source
 
 SECONDS, TRIES, LONGEST_WAIT = 30, 5, 30.0
 BUSY, NOT_FOUND = (429, 502, 503, 504), 404
+NO_PAGE = (400, NOT_FOUND, 410, 416, 422)  # what servers answer who is asked past the last page
+Records = list[dict[str, Any]]
 HERE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -33,22 +37,32 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 class _NoPage(ProjectError):
-    """There is nothing at an address."""
+    """There is nothing at an address, or a server says that one asked for too much."""
+
+    def __init__(self, told: str, code: int) -> None:
+        super().__init__(told)
+        self.code = code
 
 
 _OPENER = urllib.request.build_opener(_NoRedirect)
 
 
-def read(source: Source, secret: str, since: Any, tell: Callable[[str], None]) -> pl.DataFrame:
-    """Return the records of all pages, those since a watermark; a nested value is kept as JSON."""
-    records: list[dict[str, Any]] = []
-    for page in _pages(source, secret, since):
+def read(
+    source: Source, secret: str, since: Any, tell: Callable[[str], None]
+) -> tuple[pl.DataFrame, str]:
+    """Return the records of all pages, those since a watermark, and what ended them ("": the last).
+
+    A nested value is kept as JSON.
+    """
+    records: Records = []
+    ended = ""
+    for page, end in _pages(source, secret, since):
         records += page
+        ended = end
         tell(f"{source.server}: {len(records)} records")
     names = dict.fromkeys(name for record in records for name in record)
-    return pl.DataFrame(
-        {n: series(source.server, n, [record.get(n) for record in records]) for n in names}
-    )
+    columns = {n: series(source.server, n, [record.get(n) for record in records]) for n in names}
+    return pl.DataFrame(columns), ended
 
 
 def download(source: Source, secret: str, target: Path) -> None:
@@ -56,55 +70,90 @@ def download(source: Source, secret: str, target: Path) -> None:
     target.write_bytes(_get(source, secret, str(source.address["location"]))[0])
 
 
-def _pages(source: Source, secret: str, since: Any) -> Iterator[list[dict[str, Any]]]:
-    start, asked = str(source.address["location"]), dict[str, Any]()
-    paging = source.paging
+def _pages(source: Source, secret: str, since: Any) -> Iterator[tuple[Records, str]]:
+    """Yield pages, and with the last one what ended them where it does not tell itself."""
+    asked, paging = dict[str, Any](), source.paging
     if source.watermark and since is not None:
         asked[source.watermark.param] = since
+    start = str(source.address["location"])
     if paging is None:
-        yield _records(source, *_page(source, secret, _with(start, asked))[:1])
+        yield _records(source, *_page(source, secret, _with(start, asked))[:1]), ""
         return
     if paging.size:
         asked[paging.size_param] = paging.size
-    is_counted = paging.kind in ("page", "offset")
-    url, place, seen = _with(start, asked), paging.first, set[str]()
-    before: list[dict[str, Any]] = []
+    if paging.kind in ("page", "offset"):
+        yield from _counted(source, paging, secret, asked)
+    else:
+        yield from ((page, "") for page in _linked(source, paging, secret, asked))
+
+
+def _counted(
+    source: Source, paging: Paging, secret: str, asked: dict[str, Any]
+) -> Iterator[tuple[Records, str]]:
+    """Yield pages that are asked for by number or place; none tells that it is the last."""
+    start, is_page = str(source.address["location"]), paging.kind == "page"
+    place = paging.first if is_page else 0
+    before: Records = []
+    for number in range(paging.most):
+        url = _with(start, asked | {paging.param or paging.kind: place})
+        was_short = number == 1 and len(before) < (paging.size or 0)
+        try:
+            content = _page(source, secret, url, patient=number > 0)[0]
+        except _NoPage as refused:
+            if not number or not (was_short or refused.code == NOT_FOUND):
+                raise
+            after = place + (1 if is_page else len(before))
+            _refuse_gap(
+                source, secret, refused, _with(start, asked | {paging.param or paging.kind: after})
+            )
+            yield [], f"ended by a {refused.code} after {count(number, 'page')}"
+            return
+        found = _records(source, content)
+        if was_short and found == before:
+            yield [], f"ended by the same page again after {count(number, 'page')}"
+            return
+        _refuse_again(source, url, found, before)
+        yield found, ""
+        if _is_last(paging, found, before):
+            return
+        place += 1 if is_page else len(found)
+        before = found
+    raise _too_many(source, paging)
+
+
+def _linked(
+    source: Source, paging: Paging, secret: str, asked: dict[str, Any]
+) -> Iterator[Records]:
+    """Yield pages of which each names the next one."""
+    start, seen = str(source.address["location"]), set[str]()
+    url = _with(start, asked)
+    before: Records = []
     for _ in range(paging.most):
-        if is_counted:
-            place = place if paging.kind == "page" or seen else 0
-            url = _with(start, asked | {paging.param or paging.kind: place})
         if url in seen:
             raise ProjectError(f"{source.server}: the API names a page again that was read: {url}")
         seen.add(url)
-        try:
-            content, headers = _page(source, secret, url)
-        except _NoPage:
-            if before and is_counted:
-                return  # so some say that the page before was the last
-            raise
+        content, headers = _page(source, secret, url)
         found = _records(source, content)
         _refuse_again(source, url, found, before)
         yield found
-        if is_counted:
-            if _is_last(paging, found, before):
-                return
-            place += 1 if paging.kind == "page" else len(found)
-        elif (following := _following(source, content, headers)) in (None, "", False):
+        following = _following(source, content, headers)
+        if following in (None, "", False):
             return
-        else:
-            by_cursor = asked | {paging.param or "cursor": following}
-            is_cursor = paging.kind == "cursor"
-            url = _with(start, by_cursor) if is_cursor else _link(source, start, url, following)
+        by_cursor = asked | {paging.param or "cursor": following}
+        is_cursor = paging.kind == "cursor"
+        url = _with(start, by_cursor) if is_cursor else _link(source, start, url, following)
         before = found
-    raise ProjectError(
+    raise _too_many(source, paging)
+
+
+def _too_many(source: Source, paging: Paging) -> ProjectError:
+    return ProjectError(
         f"{source.server}: more than {paging.most} pages: raise `most` of its paging, or ask for "
         "less by a watermark"
     )
 
 
-def _refuse_again(
-    source: Source, url: str, found: list[dict[str, Any]], before: list[dict[str, Any]]
-) -> None:
+def _refuse_again(source: Source, url: str, found: Records, before: Records) -> None:
     """ProjectError for the page before under another address: so it would go on for ever."""
     if found and found == before:
         raise ProjectError(
@@ -113,10 +162,21 @@ def _refuse_again(
         )
 
 
-def _is_last(paging: Paging, found: list[dict[str, Any]], before: list[dict[str, Any]]) -> bool:
+def _refuse_gap(source: Source, secret: str, refused: _NoPage, following: str) -> None:
+    """ProjectError where a page is refused though the one after it has records."""
+    try:
+        content = _page(source, secret, following)[0]
+    except _NoPage:
+        return
+    if _records(source, content):
+        raise ProjectError(f"{refused}, though the page after it has records: load again")
+
+
+def _is_last(paging: Paging, found: Records, before: Records) -> bool:
     """Whether a page is the last, because it is empty or shorter than the one before it.
 
-    A server may give fewer than were asked for, so a first page that is short may not be the last.
+    A server may give fewer than were asked for, so a first page that is short may not be the last:
+    only what comes next tells.
     """
     return not found or len(found) < min(paging.size or 0, len(before))
 
@@ -157,7 +217,7 @@ def _at(content: Any, path: str, absent: Any = None) -> Any:
     return content
 
 
-def _records(source: Source, content: Any) -> list[dict[str, Any]]:
+def _records(source: Source, content: Any) -> Records:
     found = _at(content, source.records, "absent") if source.records else content
     found = [] if found is None and source.records else found  # so some write an empty list
     if not isinstance(found, list) or not all(isinstance(record, dict) for record in found):
@@ -166,8 +226,20 @@ def _records(source: Source, content: Any) -> list[dict[str, Any]]:
     return found
 
 
-def _page(source: Source, secret: str, url: str) -> tuple[Any, http.client.HTTPMessage]:
-    content, headers = _get(source, secret, url)
+def _page(
+    source: Source, secret: str, url: str, *, patient: bool = False
+) -> tuple[Any, http.client.HTTPMessage]:
+    """Return what stands at an address; who is `patient` asks again for a page that is not there.
+
+    A proxy whose server is gone for a moment says 404, too.
+    """
+    try:
+        content, headers = _get(source, secret, url)
+    except _NoPage:
+        if not patient:
+            raise
+        time.sleep(_wait(None, 0))
+        content, headers = _get(source, secret, url)
     charset = headers.get_content_charset("utf-8")
     try:
         text = content.decode("utf-8-sig" if charset == "utf-8" else charset)
@@ -197,8 +269,9 @@ def _get(source: Source, secret: str, url: str) -> tuple[bytes, http.client.HTTP
             if error.code in BUSY and attempt < TRIES:
                 time.sleep(_wait(error.headers.get("Retry-After"), attempt))
                 continue
-            refusal = _NoPage if error.code == NOT_FOUND else ProjectError
-            raise refusal(f"{source.server}: {_said(source, url, error.code)}") from None
+            told = f"{source.server}: {_said(source, url, error.code)}"
+            is_past = error.code in NO_PAGE
+            raise (_NoPage(told, error.code) if is_past else ProjectError(told)) from None
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             if isinstance(error, http.client.IncompleteRead):
