@@ -155,7 +155,9 @@ def test_a_live_alert_reaches_who_is_on_call(tmp_path):
 
 @pytest.mark.parametrize("modes", [["rest"], ["batch"], ["rest", "batch"]], ids=str)
 def test_each_mode_gets_its_files_and_a_whole_runbook(tmp_path, modes):
-    project = render(tmp_path / "p", deployment_modes=modes, batch_schedule="*/5 1 * * 1-5")
+    people = modes != ["rest"]
+    answers = {"batch_schedule": "*/5 1 * * 1-5", "personal_data": people}
+    project = render(tmp_path / "p", deployment_modes=modes, **answers)
     rest, batch = "rest" in modes, "batch" in modes
     assert (project / "deploy/compose.yaml").exists() == (project / "monitoring").exists() == rest
     assert (project / "deploy/crontab").exists() == batch
@@ -170,6 +172,8 @@ def test_each_mode_gets_its_files_and_a_whole_runbook(tmp_path, modes):
     assert "\n\n\n" not in runbook
     if rest:
         compose = yaml.safe_load((project / "deploy/compose.yaml").read_text())
+        passed = compose["services"]["service"].get("environment", [])
+        assert passed == ["ML_KEY_SECRET"] * people, "what keys of people are hashed with"
         for service in compose["services"].values():
             volumes = service.get("volumes", [])
             sources = [v["source"] if isinstance(v, dict) else v.split(":")[0] for v in volumes]

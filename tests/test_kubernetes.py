@@ -42,6 +42,7 @@ def clustered(
 ) -> tuple[Path, list[str]]:
     folder = tmp_path_factory.mktemp("cluster") / "p"
     answers = {"peak_qps": 90, "latency_ms": 50, "batch_deadline_hours": 1.5}
+    answers |= {"personal_data": request.param != ["grpc"]}
     return render(folder, deployment_modes=request.param, hosting="kubernetes", **answers), (
         request.param
     )
@@ -167,8 +168,14 @@ def test_credentials_of_a_consumer_are_in_a_secret_alone(
     assert not of(found, "Secret")
     asked = [source for pod in pods(found) for source in pod["containers"][0].get("envFrom", [])]
     secret = {"secretRef": {"name": "churn-model-stream"}}
-    assert asked == ([secret] if "streaming" in modes else [])
-    words = ("ML_STREAM_PASSWORD", "ML_STREAM_DATABASE")
+    keys = {"secretRef": {"name": "churn-model-keys", "optional": True}}
+    about_people = yaml.safe_load((project / "plan/plan.yaml").read_text())["answers"][
+        "personal_data"
+    ]
+    assert about_people == (modes != ["grpc"])
+    assert asked.count(keys) == len(modes) * about_people, "the secret of keys, in every container"
+    assert [one for one in asked if one != keys] == ([secret] if "streaming" in modes else [])
+    words = ("ML_STREAM_PASSWORD", "ML_STREAM_DATABASE", "ML_KEY_SECRET")
     assert not [x for x in found for word in words if word in str(x)]
 
 

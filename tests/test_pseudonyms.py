@@ -1,6 +1,7 @@
 """Keys of people as keyed hashes: in data/ from every source, and met by whoever sends the key."""
 
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import polars as pl
 import pytest
 import yaml
 from helpers.plan import render_plan
+from helpers.scoring import noted
 from starlette.testclient import TestClient
 from test_erasing import holding
 from test_keys import SECRET, document
@@ -19,7 +21,7 @@ from package_name.engine.data import contract, drafting, forgotten, ingest, vali
 from package_name.engine.errors import ProjectError
 from package_name.engine.model import registry
 from package_name.engine.model.history import Window
-from package_name.engine.serving import batch, rest
+from package_name.engine.serving import batch, batch_delta, rest
 from package_name.engine.settings import Project
 
 WHO = "Ms Zebra"
@@ -188,6 +190,7 @@ def test_who_was_forgotten_before_stays_out_when_keys_become_pseudonyms(project:
     left = manifest["with_keys"]
     assert len(left) == 1 and left[0] != before["file"], "the one of before, without person 5"
     assert f"warning: {left[0]}: of before, with the values" in ingest.told(manifest)
+    assert "forgotten_by_hash" not in manifest
     # A person asks later: the key finds the rows of both, and the log of before.
     project.path("data/predictions").mkdir()
     tail = pseudonym().rpartition("-")[2]
@@ -235,6 +238,75 @@ def test_a_secret_that_is_missing_or_another_is_one_line(
     project.path("../secret").write_text("\n")
     with pytest.raises(ProjectError, match="secret is empty"):
         ingest.run(project)
+    monkeypatch.setenv(keys.SECRET, "")  # as compose passes on what nothing sets
+    monkeypatch.delenv(keys.SECRET_FILE)
+    assert keys.secret() is None
+
+
+def test_a_secret_in_a_project_or_a_folder_of_git_is_refused(
+    project: Project, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(keys.SECRET)
+    other = tmp_path_factory.mktemp("git")
+    (other / ".git").mkdir()
+    project.path("data").mkdir()
+    for folder, within in ((project.path("data"), project.root), (other, other)):
+        (folder / "secret").write_text(SECRET)
+        monkeypatch.setenv(keys.SECRET_FILE, str(folder / "secret"))
+        with pytest.raises(ProjectError, match=rf"secret is within {within}, .*keep it outside"):
+            ingest.run(project)
+
+
+@pytest.mark.parametrize("by", ["key", "pseudonym"])
+def test_under_another_secret_who_was_forgotten_by_a_hash_alone_comes_back_and_is_counted(
+    project: Project, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    trained(project)
+    certificate, _ = erasing.forget(project, WHO if by == "key" else pseudonym())
+    told = any("secret is another one" in place for place in certificate.out_of_reach)
+    assert told == (by == "pseudonym")
+    again = ingest.run(project)
+    assert again["forgotten"] == 10 and "forgotten_by_hash" not in again
+    monkeypatch.setenv(keys.SECRET, SECRET[::-1])
+    for folder in ("data/raw", "data/processed", "models"):
+        shutil.rmtree(project.path(folder))
+    manifest = ingest.run(project)
+    if by == "key":
+        assert manifest["forgotten"] == 10 and "forgotten_by_hash" not in manifest
+        return
+    assert (manifest["forgotten"], manifest["forgotten_by_hash"]) == (0, 1)
+    assert "warning: 1 of data/forgotten/people.json were named by" in ingest.told(manifest)
+    erasing.forget(project, WHO)  # the way out that it names
+    assert ingest.run(project)["forgotten"] == 10
+
+
+def test_a_champion_of_before_writes_no_key_into_data(project: Project) -> None:
+    storage.write_text(project.contract_path, yaml.safe_dump(document()))
+    project = trained(Project(project.root))
+    asked = rows([WHO, "person 7"], first=5001).drop("y")
+    asked.write_csv(project.path("ask.csv"))
+    inside, old = project.path("data/out.csv"), project.path("data/old.csv")
+    for path in (inside, old):
+        batch.run(project, project.path("ask.csv"), path)
+    assert holding(project, WHO) >= {"data/out.csv", "data/old.csv"}
+    storage.write_text(project.contract_path, yaml.safe_dump(agreed()))
+    project = Project(project.root)
+    # What was finished before is made again, with hashes.
+    for _ in range(2):
+        batch.run(project, project.path("ask.csv"), inside)
+        assert pl.read_csv(inside)["customer"].to_list() == [*map(pseudonym, asked["customer"])]
+    left = ingest.run(project)["with_keys"]
+    assert "data/old.csv" in left and "data/out.csv" not in left
+    assert any(name.startswith("data/processed/") for name in left)
+    # A Delta table in data/ takes what is there, and nothing else.
+    for output, place in (("out.parquet", "lake"), ("data/out.parquet", "data/lake")):
+        batch_delta.check_keys(project, project.path(output), str(project.path(place)))
+    with pytest.raises(AssertionError, match="--delta 'data/lake': data/ has keyed hashes"):
+        noted(project, "ask.csv", "out.parquet", "--delta", "data/lake")
+    assert not project.path("out.parquet").exists() and not project.path("data/lake").exists()
+    with pytest.raises(ProjectError, match=r"keyed hashes of 'customer'.*give an OUT in data/"):
+        output, place = project.path("out.parquet"), project.path("data/lake")
+        batch_delta.check_keys(project, output, str(place))
 
 
 @pytest.mark.parametrize(

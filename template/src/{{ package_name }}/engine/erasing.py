@@ -15,7 +15,7 @@ import polars as pl
 
 from . import elsewhere, history, keys, prediction_log, progress, storage
 from .data import contract as contracts
-from .data import forgotten, validation
+from .data import forgotten, tables, validation
 from .data.contract import Column, Contract
 from .data.sources import MANIFEST, taken
 from .errors import CheckFailed, ProjectError
@@ -32,6 +32,10 @@ OUT_OF_REACH = (
     "what callers were answered and keep",
     "reports/audit.jsonl, whose lines hold together: event ids or keyed hashes of overruled "
     "answers, with reasons",
+)
+OTHER_SECRET = (
+    "rows that come in when the secret is another one, as only the hash of the person is known: "
+    "`ml forget` with the key leaves them out then, too"
 )
 Hit = Callable[[pl.DataFrame], pl.Series | None]  # rows to erase; None: the table cannot tell
 
@@ -105,9 +109,13 @@ def forget(
 
     own = forgotten.secret(project)
     hashes = sorted(forgotten.hashed(text, own) for text in people)
-    hashes += [forgotten.hashed(_plain(column, key), own)] * column.pseudonym
+    given = _plain(column, key)
+    if column.pseudonym:
+        hashes.append(forgotten.hashed(given, own))
+    by_hash = bool(column.pseudonym and keys.made_by(given))
     listed = forgotten.read(project)
-    listed[column.name] = sorted({*listed.get(column.name, []), *hashes})
+    people_of = [forgotten.named(given, own)] if by_hash else hashes
+    listed[column.name] = sorted({*listed.get(column.name, []), *people_of})
     changes = [
         *_tables(project, agreed, hit),
         *_logs(project, column, {*people, *_logged(column, people)}),
@@ -115,7 +123,7 @@ def forget(
     ]
     certificate = _certificate(project, "forget", reason, changes)
     certificate.column, certificate.subject = column.name, hashes[0]
-    certificate.out_of_reach[:0] = _unseen(project, column)
+    certificate.out_of_reach[:0] = [*_unseen(project, column), *[OTHER_SECRET] * by_hash]
     return _erase(project, certificate, changes, lambda: _left(project, column, people))
 
 
@@ -206,42 +214,14 @@ def _people(project: Project, column: Column, key: str) -> set[str]:
     asked = {keys.plain(value)} if value is not None else set()
     secret = keys.secret()
     found = {text for text in asked if _in_log(project, column, {text, *_logged(column, {text})})}
-    for path in _paths(project):
-        frame = _read(path)
+    for path in tables.paths(project):
+        frame = tables.read(path)
         if column.name not in frame.columns:
             continue
         texts = forgotten.plain(forgotten.typed(frame, column))
         hashes = (t for t in texts if secret and keys.logged(column, t, secret) == key)
         found |= {*(asked & {*texts}), *hashes}
     return found
-
-
-def _paths(project: Project) -> list[Path]:
-    """Return the tables of the project: snapshots, typed rows, quarantine and scored files.
-
-    The source is its owner's, as is a file that nothing here wrote.
-    """
-    data = project.path("data")
-    source = project.path(project.config.data.source).resolve()
-    found = [*data.rglob("*.parquet")]
-    found += [p for end in ("csv", "jsonl") for p in data.rglob(f"*.{end}") if _scored(p)]
-    return sorted(path for path in found if path.resolve() != source)
-
-
-def _scored(path: Path) -> bool:
-    """Whether a text file has the receipt of the command that wrote it."""
-    return path.with_name(f"{path.name}.done.json").is_file()
-
-
-def _read(path: Path) -> pl.DataFrame:
-    try:
-        if path.suffix == ".parquet":
-            return pl.read_parquet(path, use_pyarrow=False)
-        if path.suffix == ".csv":
-            return pl.read_csv(path, infer_schema=False)
-        return pl.read_ndjson(path, infer_schema_length=None)
-    except pl.exceptions.PolarsError:
-        raise ProjectError(f"{path}: is damaged: delete it or make it again, then repeat") from None
 
 
 def _written(path: Path, frame: pl.DataFrame) -> bytes:
@@ -259,9 +239,9 @@ def _tables(project: Project, agreed: Contract, hit: Hit) -> Iterator[Change]:
     """Yield the new content of each table that has such rows, and of what holds its hash."""
     current = taken(project)
     seals = validation.seals(project)
-    for number, path in enumerate(paths := _paths(project)):
+    for number, path in enumerate(paths := tables.paths(project)):
         progress.tell("looking through tables", number, len(paths))
-        frame = _read(path)
+        frame = tables.read(path)
         rows = hit(frame)
         if rows is None or not (gone := int(rows.sum())):
             continue
@@ -396,12 +376,12 @@ def _old_files(project: Project, before: dt.date) -> Iterator[Change]:
     A table without the note of `ml ingest` or the receipt of `ml score` is its owner's.
     """
     raw, in_use = project.path("data/raw"), _in_use(project)
-    for path in _paths(project):
+    for path in tables.paths(project):
         is_snapshot = path.parent == raw and path.with_suffix(".json").is_file()
         old = storage.written_on(path) < before
-        if old and path != in_use and (is_snapshot or _scored(path)):
-            yield Change(path, None, _gone(project, path, _read(path).height))
-            if _scored(path):
+        if old and path != in_use and (is_snapshot or tables.is_scored(path)):
+            yield Change(path, None, _gone(project, path, tables.read(path).height))
+            if tables.is_scored(path):
                 yield Change(path.with_name(f"{path.name}.done.json"), None)
 
 
@@ -460,7 +440,8 @@ def _versions(project: Project) -> list[str]:
         return []
     return [
         "versions of data/ in the cache of DVC and its remotes: `dvc gc --workspace --cloud` "
-        "deletes all that the files of now do not name"
+        "deletes all that the files of now do not name, and with it what other branches, tags or "
+        "projects of that remote still need"
     ]
 
 
@@ -486,8 +467,9 @@ def _erase(
 
 def _left(project: Project, column: Column, people: Collection[str]) -> int:
     """Count the files that still have a row of these people."""
-    tables = (f for f in map(_read, _paths(project)) if column.name in f.columns)
-    found = sum(bool(forgotten.rows_of(forgotten.typed(f, column), people).any()) for f in tables)
+    frames = map(tables.read, tables.paths(project))
+    there = (f for f in frames if column.name in f.columns)
+    found = sum(bool(forgotten.rows_of(forgotten.typed(f, column), people).any()) for f in there)
     names = {*people, *_logged(column, people)}
     return found + sum(1 for _ in _logs(project, column, names))
 

@@ -27,6 +27,7 @@ def secret() -> bytes | None:
     """
     given, path = os.environ.get(SECRET, ""), os.environ.get(SECRET_FILE, "")
     if not given and path:
+        _outside(Path(path))
         try:
             given = Path(path).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
@@ -36,6 +37,16 @@ def secret() -> bytes | None:
     if given and len(given) < SHORTEST_SECRET:
         raise ProjectError(f"environment: {SECRET} needs {SHORTEST_SECRET} characters or more")
     return hashlib.sha256(given.encode()).digest() if given else None
+
+
+def _outside(path: Path) -> None:
+    """ProjectError for a secret that lies beside the data, or where a commit may take it along."""
+    for folder in path.resolve().parents:
+        if (folder / ".git").exists() or (folder / "plan/plan.yaml").is_file():
+            raise ProjectError(
+                f"environment: {SECRET_FILE}: {path} is within {folder}, a project or a folder of "
+                "git: keep it outside"
+            )
 
 
 @lru_cache(maxsize=4)

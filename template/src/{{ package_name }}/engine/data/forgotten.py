@@ -136,4 +136,19 @@ def without_those(
 def names(plain: str, own: bytes, made: bytes | None) -> set[str]:
     """Return the hashes by which a person is listed: of the key, and of its pseudonym if any."""
     texts = {plain, keys.hashed(plain, made)} if made else {plain}
-    return {hashed(text, own) for text in texts}
+    return {form for text in texts for form in (hashed(text, own), named(text, own))}
+
+
+def named(text: str, own: bytes) -> str:
+    """Return what lists a person who was named so: of a pseudonym also which secret made it."""
+    made = keys.made_by(text)
+    return f"k{made}-{hashed(text, own)}" if made else hashed(text, own)
+
+
+def unknown(project: Project, made: dict[str, str]) -> int:
+    """Count those who were named by a pseudonym of a secret other than those of a load's columns.
+
+    Their rows come back, as nobody knows their keys.
+    """
+    listed = read(project).items()
+    return sum(keys.made_by(one) not in ("", made.get(n, "")) for n, all_ in listed for one in all_)

@@ -147,6 +147,7 @@ def run(project: settings.Project, add: Add = unchanged) -> dict[str, Any]:
     }
     fresh = freshness.measured(project, contract, frame) if contract else None
     manifest |= {"pseudonyms": hashed} if hashed else {}
+    manifest |= {"forgotten_by_hash": lost} if (lost := forgotten.unknown(project, hashed)) else {}
     manifest |= {"with_keys": old} if (old := pseudonyms.bare(project, manifest)) else {}
     manifest |= {"loaded": loaded} if loaded else {}
     manifest |= {"joined": joined} if joined else {}
@@ -190,7 +191,16 @@ def told(manifest: dict[str, Any]) -> str:
     if hashed := manifest.get("pseudonyms"):
         lines.append(f"keyed hashes in place of values: {', '.join(hashed)}")
     if old := manifest.get("with_keys"):
-        lines.append(f"warning: {', '.join(old)}: of before, with the values: delete what is old")
+        lines.append(
+            f"warning: {', '.join(old)}: of before, with the values: delete what is old, or make "
+            "it anew (`ml validate`, `ml score`)"
+        )
+    if lost := manifest.get("forgotten_by_hash"):
+        lines.append(
+            f"warning: {number(lost)} of {forgotten.LIST} were named by a keyed hash of another "
+            "secret: rows that the source still has of them came in; `ml forget` with the key "
+            "deletes them"
+        )
     if (fresh := manifest.get("fresh")) and fresh["late"]:
         lines.append(f"warning: {freshness.told(fresh)}")
     return "\n".join(lines)

@@ -13,7 +13,7 @@ import polars as pl
 from .. import keys
 from ..errors import ProjectError
 from ..settings import Project
-from . import forgotten
+from . import forgotten, tables
 from .contract import Column, Contract
 from .sources import taken
 
@@ -59,11 +59,14 @@ def _fingerprints(values: pl.Series) -> Iterator[str]:
 
 
 def bare(project: Project, manifest: dict[str, Any]) -> list[str]:
-    """Return older snapshots that still have keys where pseudonyms should be."""
+    """Return older tables in data/ that still have keys where pseudonyms should be."""
     found = []
-    for path in sorted(project.path("data/raw").glob("*.parquet")):
-        there = {*manifest.get("pseudonyms", ())} & {*pl.read_parquet_schema(path)}
-        first = pl.read_parquet(path, columns=sorted(there), n_rows=1000) if there else ()
-        if any(next(_fingerprints(values.cast(pl.String)), "-") == "" for values in first):
+    for path in tables.paths(project) if manifest.get("pseudonyms") else ():
+        try:
+            first = tables.read(path, rows=1000)
+        except ProjectError:  # which tells nothing of anybody
+            continue
+        there = (first[name] for name in manifest["pseudonyms"] if name in first.columns)
+        if any(next(_fingerprints(values.cast(pl.String)), "-") == "" for values in there):
             found.append(path.relative_to(project.root).as_posix())
     return found

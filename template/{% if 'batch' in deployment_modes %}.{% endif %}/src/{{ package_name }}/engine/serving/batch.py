@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .. import beside, dialect, progress, storage, threads, traces
+from .. import beside, dialect, keys, progress, storage, threads, traces
 from ..data import contract, reading, validation, whole
 from ..errors import ProjectError
 from ..history import earlier_of, matrix_for, passed_of
@@ -97,6 +97,9 @@ def run(
     if source.resolve() == output.resolve():
         raise ProjectError(f"{output}: this is the input: give the output another name")
     folder, scorer, job, looked_up = ready or prepared(project, source)
+    if people := hashed(project, folder, output):  # a file of before has their keys
+        key = keys.secret()
+        job = job | {"pseudonyms": {c.name: keys.fingerprint(key) if key else "" for c in people}}
     receipt = output.with_name(f"{output.name}.done.json")
     done = _recorded(receipt)
     known = job.items() <= done.items() and output.is_file()
@@ -115,10 +118,11 @@ def run(
         storage.write_json(parts / "job.json", job)
         agreed = contract.read(folder / "contract.odcs.yaml")
         try:
-            keys = (*(c.name for c in agreed.keys), *(c.name for c in scorer.keys.values()))
-            named = list(dict.fromkeys((*keys, *beside.named(folder))))
+            sent = (*(c.name for c in agreed.keys), *(c.name for c in scorer.keys.values()))
+            named = list(dict.fromkeys((*sent, *beside.named(folder))))
             opened = open_source(source, scorer.columns, named, job["encoding"], scorer.wants)
-            opened = opened._replace(hashed=_hashed(project, output, agreed, opened.keys))
+            opened = opened._replace(hashed=[c for c in people if c.name in opened.keys])
+            opened.keys.update((column.name, pl.String()) for column in opened.hashed)
             schema = _schema(opened.keys, agreed.primary_key, scorer.outputs)
             workers = threads.workers(project.config.training.threads)
             if scorer.spec.words:
@@ -169,20 +173,19 @@ def prepared(project: Project, source: Path) -> Prepared:
     return Prepared(folder, scorer, job, looked_up)
 
 
-def _hashed(
-    project: Project, output: Path, agreed: contract.Contract, keys: dict[str, pl.DataType]
-) -> list[contract.Column]:
-    """Return the keys that become pseudonyms: of a file that stays in data/, which has no others.
+def hashed(project: Project, folder: Path, place: Path) -> list[contract.Column]:
+    """Return the columns that become pseudonyms: of what stays in data/, which has no others.
 
-    They are texts from here on. A file elsewhere is its reader's, who knows whom it is about.
+    They are texts from here on. A file elsewhere is its reader's, who knows whom it is about. The
+    project's contract may ask for them since the model was trained, which has its own.
     """
-    data = project.path("data").resolve()
-    place = output.resolve()
-    if not place.is_relative_to(data) or place.relative_to(data).parts[0].startswith("."):
+    data, place = project.path("data").resolve(), place.resolve()
+    if not place.is_relative_to(data) or place.is_relative_to(data / ".scoring"):
         return []
-    found = [column for column in agreed.columns if column.pseudonym and column.name in keys]
-    keys.update(dict.fromkeys((column.name for column in found), pl.String()))
-    return found
+    paths = (folder / "contract.odcs.yaml", project.contract_path)
+    agreed = [contract.read(path) for path in paths if path.is_file()]
+    found = {c.name: c for one in agreed for c in one.columns if c.pseudonym}
+    return [*found.values()]
 
 
 def _filled(opened: Source, scorer: Scorer, path: Path) -> Source:

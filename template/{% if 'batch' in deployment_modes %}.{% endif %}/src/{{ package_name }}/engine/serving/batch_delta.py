@@ -15,6 +15,9 @@ import polars as pl
 from .. import progress, stores
 from ..errors import ProjectError
 from ..extras import driver
+from ..model import registry
+from ..settings import Project
+from . import batch
 from .batch_table import ROWS, RUN, check_output, run_of
 
 GROUP = "delta"  # of pyproject.toml
@@ -28,6 +31,19 @@ def check(output: Path | str, address: str) -> None:
     if not address.strip() or (stores.is_remote(address) and not is_bucket):
         raise ProjectError(f"--delta {address!r}: give a folder, or {stores.SCHEME}BUCKET/TABLE")
     driver("deltalake", GROUP)
+
+
+def check_keys(project: Project, output: Path, address: str) -> None:
+    """ProjectError for a table in data/ that would have the keys of people of a file elsewhere."""
+    if stores.is_remote(address):
+        return
+    folder = registry.champion_folder(project)
+    people = batch.hashed(project, folder, Path(address))
+    if people and not batch.hashed(project, folder, output):
+        raise ProjectError(
+            f"--delta {address!r}: data/ has keyed hashes of {people[0].name!r}, and {output} will "
+            "have the values: give an OUT in data/, or a table elsewhere"
+        )
 
 
 def store(output: Path, address: str, report: dict[str, Any]) -> int:
