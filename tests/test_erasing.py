@@ -148,6 +148,16 @@ def test_a_certificate_names_where_commands_put_rows_beside_the_folder(project: 
     assert all(f"out of reach: {place}: delete its rows" in told for place in places)
 
 
+def test_a_table_of_delta_lake_is_left_whole_and_named(project: Project) -> None:
+    part = project.path("data/lake/part-0.parquet")
+    storage.write_text(project.path("data/lake/_delta_log/00000000000000000000.json"), "{}")
+    pl.DataFrame({"customer": [WHO]}).write_parquet(part)
+    before = part.read_bytes()
+    certificate, _ = erasing.forget(project, WHO)
+    assert part.read_bytes() == before
+    assert "data/lake: delete with Delta Lake, then vacuum" in certificate.out_of_reach
+
+
 @pytest.mark.parametrize("content", [b"", b'["the fi', b'{"a": 1}', b"\xff"])
 def test_a_damaged_list_of_places_stops_nobody_and_is_told(
     project: Project, content: bytes

@@ -414,7 +414,8 @@ def _certificate(
         seen: Literal["yes", "no", "unknown"] = "no" if one.snapshot_kept else "unknown"
         seen = "yes" if {one.data_sha256, one.left_sha256} & gone else seen
         models.append(Model(version=one.version, status=one.status, trained_on_them=seen))
-    rewritten = [c.path.parent.name for c in changes if c.path.name == states.STATE]
+    made = [change for change in changes if change.content is not None]
+    rewritten = [one.path.parent.name for one in made if one.path.name == states.STATE]
     return Certificate(
         kind=kind,
         at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -427,6 +428,7 @@ def _certificate(
         models=models,
         out_of_reach=[
             *(f"{place}: its owner deletes there" for place in elsewhere.read(project)),
+            *(f"{lake}: delete with Delta Lake, then vacuum" for lake in tables.of_delta(project)),
             *_versions(project),
             *OUT_OF_REACH,
         ],

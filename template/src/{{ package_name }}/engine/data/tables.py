@@ -11,13 +11,21 @@ from ..settings import Project
 def paths(project: Project) -> list[Path]:
     """Return where they are.
 
-    The source is its owner's, as is a file that nothing here wrote.
+    The source is its owner's, as is a file that nothing here wrote. The files of a table of Delta
+    Lake are its own: its log knows their sizes and values.
     """
     data = project.path("data")
     source = project.path(project.config.data.source).resolve()
-    found = [*data.rglob("*.parquet")]
+    lakes = {project.path(name) for name in of_delta(project)}
+    found = [path for path in data.rglob("*.parquet") if lakes.isdisjoint(path.parents)]
     found += [p for end in ("csv", "jsonl") for p in data.rglob(f"*.{end}") if is_scored(p)]
     return sorted(path for path in found if path.resolve() != source)
+
+
+def of_delta(project: Project) -> list[str]:
+    """Return the folders in data/ that are tables of Delta Lake."""
+    logs = sorted(project.path("data").rglob("_delta_log"))
+    return [log.parent.relative_to(project.root).as_posix() for log in logs]
 
 
 def is_scored(path: Path) -> bool:
