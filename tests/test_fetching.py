@@ -484,6 +484,9 @@ class Handler(BaseHTTPRequestHandler):
         elif kind == "capped":  # gives three at most, whatever is asked for
             place = (int(query["page"]) - 1) * 3
             self.answer(200, {"data": {"items": records[place : place + 3]}})
+        elif kind == "filtered":  # leaves rows out of a page once it is cut
+            items = [records[:3], records[3:5], records[5:8], records[8:]]
+            self.answer(200, {"data": {"items": dict(enumerate(items, 1)).get(int(query["page"]))}})
         elif kind == "ends":  # after the last page there is nothing, as a refusal or as null
             place = (int(query["page"]) - 1) * size
             found = records[place : place + size] or None
@@ -559,7 +562,7 @@ def test_each_page_is_read_once_though_the_server_is_busy(
     assert frame["customer"].to_list() == [row[0] for row in ROWS]
     assert {sent for _, sent in api.asked} == {"Bearer t0ken"}
     pages = [asked for asked, _ in api.asked[4:]]
-    assert len(pages) == len(set(pages)) == (4 if path == "offsets" else 3)
+    assert len(pages) == len(set(pages)) == (4 if path in ("pages", "offsets") else 3)
     manifests = "".join(p.read_text("utf-8") for p in project.root.rglob("*.json"))
     assert "t0ken" not in manifests
 
@@ -569,6 +572,7 @@ def test_each_page_is_read_once_though_the_server_is_busy(
     [
         ("capped", {"kind": "page", "size": 5}),
         ("capped", {"kind": "page", "size": 100}),
+        ("filtered", {"kind": "page", "size": 3}),
         *(("ends", {"kind": "page", "size": size}) for size in (2, 3, 9, 50)),
         *((path, None) for path in ("packed", "latin", "marked")),
     ],

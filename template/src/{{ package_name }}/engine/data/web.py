@@ -90,13 +90,18 @@ def _pages(source: Source, secret: str, since: Any) -> Iterator[tuple[Records, s
 def _counted(
     source: Source, paging: Paging, secret: str, asked: dict[str, Any]
 ) -> Iterator[tuple[Records, str]]:
-    """Yield pages that are asked for by number or place; none tells that it is the last."""
+    """Yield pages that are asked for by number or place; none tells that it is the last.
+
+    A page may be short because it was filtered, so that only the next one tells: an empty one ends
+    the load, and behind a short one also a refusal or the same page again.
+    """
     start, is_page = str(source.address["location"]), paging.kind == "page"
     place = paging.first if is_page else 0
     before: Records = []
+    full = paging.size or 0
     for number in range(paging.most):
         url = _with(start, asked | {paging.param or paging.kind: place})
-        was_short = number == 1 and len(before) < (paging.size or 0)
+        was_short = number > 0 and len(before) < full
         try:
             content = _page(source, secret, url, patient=number > 0)[0]
         except _NoPage as refused:
@@ -114,8 +119,10 @@ def _counted(
             return
         _refuse_again(source, url, found, before)
         yield found, ""
-        if _is_last(paging, found, before):
+        if not found:
             return
+        # A server may give fewer than were asked for: then its second page says how many are full.
+        full = min(full, max(len(before), len(found))) if number else full
         place += 1 if is_page else len(found)
         before = found
     raise _too_many(source, paging)
@@ -170,15 +177,6 @@ def _refuse_gap(source: Source, secret: str, refused: _NoPage, following: str) -
         return
     if _records(source, content):
         raise ProjectError(f"{refused}, though the page after it has records: load again")
-
-
-def _is_last(paging: Paging, found: Records, before: Records) -> bool:
-    """Whether a page is the last, because it is empty or shorter than the one before it.
-
-    A server may give fewer than were asked for, so a first page that is short may not be the last:
-    only what comes next tells.
-    """
-    return not found or len(found) < min(paging.size or 0, len(before))
 
 
 def _link(source: Source, start: str, url: str, following: Any) -> str:
