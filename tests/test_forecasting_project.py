@@ -143,7 +143,8 @@ def test_sums_are_those_of_the_series_and_their_intervals_are_measured(
     )
     assert groups["bias"] == pytest.approx(whole["bias"])  # of the same rows
     assert whole["wape"] < groups["wape"] < 0.2 < groups["wape_season_before"] + 0.1
-    assert 0.7 < whole["coverage"] <= 1 and 0.8 < groups["coverage"] < 0.99
+    # Of few stretches of a horizon intervals are rather too wide than too narrow.
+    assert 0.8 < whole["coverage"] <= 1 and 0.85 < groups["coverage"] <= 1
     doubts = [text for text in project.report("metrics")["gate"]["warnings"] if "sums of" in text]
     assert len(doubts) == sum(part["coverage"] < 0.8 for part in told)  # of 90 % that are planned
     plan = (project.folder / "PLAN.md").read_text(encoding="utf-8")
