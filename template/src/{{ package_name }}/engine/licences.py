@@ -120,8 +120,8 @@ def _packages(project: Project) -> Iterator[Licence]:
 def _licence(found: Distribution) -> str:
     """Return a package's licence: its expression, its classifiers, or its own short words."""
     metadata = found.metadata
-    if expression := metadata.get("License-Expression"):
-        return str(expression)
+    if expressions := metadata.get_all("License-Expression"):
+        return str(expressions[0])
     classified = [
         str(line).rpartition(" :: ")[2]
         for line in metadata.get_all("Classifier") or []
@@ -129,7 +129,7 @@ def _licence(found: Distribution) -> str:
     ]
     if classified:
         return " and ".join(classified)
-    written = str(metadata.get("License") or "").strip()
+    written = str((metadata.get_all("License") or [""])[0]).strip()
     return " ".join(written.splitlines()[0].split())[:60] if written else UNKNOWN
 
 

@@ -74,7 +74,8 @@ def add(
 ) -> Entry:
     """Add an entry of today; ProjectError for a kind, block or number that is not there."""
     known, text = entries(project), " ".join(text.split())
-    if kind not in KINDS:
+    named = next((one for one in KINDS if one == kind), None)
+    if named is None:
         raise ProjectError(f"no kind {kind!r}: give one of {', '.join(KINDS)}")
     if not text:
         raise ProjectError('the text is empty: say what happened, as in `ml plan log done "..."`')
@@ -86,7 +87,7 @@ def add(
     entry = Entry(
         n=max((e.n for e in known), default=0) + 1,
         on=current_day(),
-        kind=kind,
+        kind=named,
         text=text,
         by=by or signing.git_user(project),
         block=block,

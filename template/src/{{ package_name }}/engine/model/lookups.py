@@ -143,7 +143,7 @@ class TargetEncoding(Table, frozen=True, kw_only=True):
     def _means(self, codes: Codes, goals: Floats, size: int) -> Floats:
         counts = np.bincount(codes, minlength=size)[:, None]
         sums = np.stack([np.bincount(codes, goal, size) for goal in goals.T], axis=1)
-        return self._drawn(sums, counts, goals.mean(axis=0))
+        return self._drawn(np.asarray(sums, np.float64), counts, goals.mean(axis=0))
 
     def _of_the_past(self, codes: Codes, goals: Floats, time: Times, known: Times) -> Floats:
         """Return means of rows of the level before `known`; equal times do not see one another."""

@@ -122,8 +122,9 @@ def _beyond(before: FeatureSpec, now: FeatureSpec, x: Matrix) -> NDArray[np.bool
     furthest = {item.name: item.most for item in now.history if isinstance(item, DaysSince)}
     found = np.zeros(len(x), bool)
     for item in before.history:
-        if isinstance(item, DaysSince) and item.most not in (None, furthest.get(item.name)):
-            found |= x[:, before.names.index(item.name)] > item.most
+        most = item.most if isinstance(item, DaysSince) else None
+        if most is not None and most != furthest.get(item.name):
+            found |= x[:, before.names.index(item.name)] > most
     return found
 
 

@@ -247,7 +247,7 @@ def _turned(scorer: Scorer, before: NDArray[Any], x: Matrix, usual: float) -> Tr
     if usual:
         return np.asarray(np.abs(after - before) > usual)
     apart = np.asarray(after != before)
-    return apart if apart.ndim == 1 else apart.any(axis=1)
+    return np.asarray(apart if apart.ndim == 1 else apart.any(axis=1))
 
 
 def free_changes(
