@@ -521,7 +521,7 @@ BAD = [
     ("entity_repeats", "maybe", "yes or no"),
     ("personal_data", "perhaps", "yes or no"),
     ("label_delay_days", -1, "give 0 to 3650"),
-    ("n_rows", 99, "give 100 to"),
+    ("n_rows", 49, "give 50 to"),
     ("pos_rate", 0, "give 0.0001 to 0.9999"),
     ("pos_rate", "nan", "give a number"),
     ("pos_rate", "15 %", "write 0.15"),
