@@ -11,7 +11,7 @@ import msgspec
 import polars as pl
 import pytest
 import yaml
-from helpers.plan import render_plan
+from helpers.plan import of_people
 from test_keys import SECRET, document
 
 from package_name.engine import elsewhere, erasing, keys, storage
@@ -29,12 +29,7 @@ WHO = "Ms Zebra"
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project whose rows are of 100 customers, ten each; every tenth is old."""
     monkeypatch.setenv(keys.SECRET, SECRET)
-    text, plan = render_plan(plan_depth="standard", personal_data=True, retention_months=36)
-    storage.write_text(tmp_path / "PLAN.md", text)
-    storage.write_text(tmp_path / "plan/plan.yaml", yaml.safe_dump(plan))
-    storage.write_text(tmp_path / "config.yaml", "data: {source: in.csv}\n")
-    storage.write_text(tmp_path / "contracts/dataset.odcs.yaml", yaml.safe_dump(document()))
-    made = Project(tmp_path)
+    made = of_people(tmp_path, document())
     names = [WHO, *(f"person {n}" for n in range(1, 100))]
     table = small.frame(1000).drop("since")
     table = table.with_columns(

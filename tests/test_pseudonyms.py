@@ -10,7 +10,7 @@ import helpers.bundles as small
 import polars as pl
 import pytest
 import yaml
-from helpers.plan import render_plan
+from helpers.plan import of_people
 from helpers.scoring import noted
 from starlette.testclient import TestClient
 from test_erasing import holding
@@ -53,13 +53,9 @@ def rows(customers: list[str], first: int = 1) -> pl.DataFrame:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project of 100 customers with ten rows each, whose source lies outside of data/."""
     monkeypatch.setenv(keys.SECRET, SECRET)
-    text, plan = render_plan(plan_depth="standard", personal_data=True, retention_months=36)
-    storage.write_text(tmp_path / "PLAN.md", text)
-    storage.write_text(tmp_path / "plan/plan.yaml", yaml.safe_dump(plan))
-    storage.write_text(tmp_path / "config.yaml", "data: {source: in.csv}\n")
-    storage.write_text(tmp_path / "contracts/dataset.odcs.yaml", yaml.safe_dump(agreed()))
+    made = of_people(tmp_path, agreed())
     rows([WHO, *(f"person {n}" for n in range(1, 100))] * 10).write_csv(tmp_path / "in.csv")
-    return Project(tmp_path)
+    return made
 
 
 def pseudonym(name: str = WHO) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from copier import run_copy
 
+from package_name.engine import storage
 from package_name.engine.settings import Project
 from package_name.planner import progress, sync
 from package_name.planner.blocks import parse
@@ -54,6 +55,16 @@ def render_plan(**changed: Any) -> tuple[str, dict[str, Any]]:
         for name in ("PLAN.md", "plan/plan.yaml")
     ]
     return texts[0], yaml.load(texts[1], Loader=yaml.CSafeLoader)
+
+
+def of_people(folder: Path, contract: dict[str, Any]) -> Project:
+    """Return a project of personal rows in `in.csv`, kept for 36 months, with this contract."""
+    text, plan = render_plan(plan_depth="standard", personal_data=True, retention_months=36)
+    storage.write_text(folder / "PLAN.md", text)
+    storage.write_text(folder / "plan/plan.yaml", yaml.safe_dump(plan))
+    storage.write_text(folder / "config.yaml", "data: {source: in.csv}\n")
+    storage.write_text(folder / "contracts/dataset.odcs.yaml", yaml.safe_dump(contract))
+    return Project(folder)
 
 
 def keep(project: Project, **content: Any) -> None:

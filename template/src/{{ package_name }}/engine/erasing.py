@@ -17,7 +17,7 @@ from . import elsewhere, history, keys, prediction_log, progress, storage
 from .data import contract as contracts
 from .data import forgotten, tables, validation
 from .data.contract import Column, Contract
-from .data.sources import MANIFEST, taken
+from .data.sources import MANIFEST, in_use, taken
 from .errors import CheckFailed, ProjectError
 from .formats import count
 from .model import history as states
@@ -155,7 +155,7 @@ def retain(
     outlived = ""
     if time is None:
         changes += _old_files(project, before)
-        if (snapshot := _in_use(project)) and storage.written_on(snapshot) < before:
+        if (snapshot := in_use(project)) and storage.written_on(snapshot) < before:
             outlived = (
                 f"{snapshot.relative_to(project.root).as_posix()}, in use: it was loaded before "
                 f"{before}, and no row has a time that tells its age: load newer rows (`ml ingest`)"
@@ -363,23 +363,16 @@ def _unseen(project: Project, column: Column) -> list[str]:
     return found
 
 
-def _in_use(project: Project) -> Path | None:
-    """Return the snapshot that `ml validate` reads; None where there is none."""
-    name = taken(project).get("file")
-    path = project.path(str(name))
-    return path if name and path.is_file() else None
-
-
 def _old_files(project: Project, before: dt.date) -> Iterator[Change]:
     """Yield the snapshots no longer in use and scored files that were written before that day.
 
     A table without the note of `ml ingest` or the receipt of `ml score` is its owner's.
     """
-    raw, in_use = project.path("data/raw"), _in_use(project)
+    raw, used = project.path("data/raw"), in_use(project)
     for path in tables.paths(project):
         is_snapshot = path.parent == raw and path.with_suffix(".json").is_file()
         old = storage.written_on(path) < before
-        if old and path != in_use and (is_snapshot or tables.is_scored(path)):
+        if old and path != used and (is_snapshot or tables.is_scored(path)):
             yield Change(path, None, _gone(project, path, tables.read(path).height))
             if tables.is_scored(path):
                 yield Change(path.with_name(f"{path.name}.done.json"), None)

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from . import examples, progress, storage, task
 from .data import contract as contracts
+from .data import pseudonyms, validation
 from .data import target as targets
-from .data import validation
 from .data.contract import WITHHELD, Column, Contract
 from .errors import ProjectError, told
 from .features import encode, with_words
-from .keys import made_by
 from .model import registry
 from .model.history import (
     NO_TIME,
@@ -173,7 +172,7 @@ def state_of(features: tuple[Lookback, ...], contract: Contract, rows: pl.DataFr
     found, secret = {}, ""
     for by, columns in read_of(features):
         if contract.column(by).pseudonym:
-            secret = next(map(made_by, rows[by].drop_nulls().head(1)), "")
+            secret = pseudonyms.made_by(rows[by]) or ""
         progress.tell(f"events by {by}")
         on = next(feature.on for feature in features if feature.by == by)
         numbers = {name: _numbers(rows, contract.column(name)) for name in columns}

@@ -68,7 +68,7 @@ def hashed(text: str, key: bytes) -> str:
     """
     if made_by(text) == fingerprint(key):
         return text
-    return f"k{fingerprint(key)}-{_hash(text, key)}"
+    return f"k{fingerprint(key)}-{digest(text, key)}"
 
 
 def pseudonym(text: str, key: bytes | None, column: str) -> str:
@@ -89,7 +89,8 @@ def pseudonym(text: str, key: bytes | None, column: str) -> str:
     return hashed(text, key)
 
 
-def _hash(text: str, key: bytes) -> str:
+def digest(text: str, key: bytes) -> str:
+    """Return what stands for a text: 32 hex digits of a keyed hash."""
     return hashlib.blake2b(text.encode(errors="surrogatepass"), key=key, digest_size=16).hexdigest()
 
 
@@ -115,4 +116,4 @@ def logged(column: privacy.Column, value: Any, key: bytes | None) -> str | None:
         return plain(value)
     if key is None:
         return None
-    return hashed(plain(value), key) if column.pseudonym else _hash(plain(value), key)
+    return hashed(plain(value), key) if column.pseudonym else digest(plain(value), key)

@@ -314,8 +314,8 @@ class _Certificate(msgspec.Struct):
 
 def _loaded(project: Project) -> str:
     """Return the day since which the snapshot is here: where rows have no time, they are older."""
-    path = project.path(str(sources.taken(project).get("file")))
-    return storage.written_on(path).isoformat() if path.is_file() else ""
+    path = sources.in_use(project)
+    return storage.written_on(path).isoformat() if path else ""
 
 
 def _kept(project: Project) -> Iterator[Finding]:

@@ -5,7 +5,6 @@ name without a key is found by trying names.
 """
 
 import datetime as dt
-import hashlib
 import os
 import secrets
 from collections.abc import Collection
@@ -58,7 +57,7 @@ def _write_key(path: Path) -> None:
 
 def hashed(plain: str, key: bytes) -> str:
     """Return what stands for a person: 32 hex digits."""
-    return hashlib.blake2b(plain.encode(), key=key, digest_size=16).hexdigest()
+    return keys.digest(plain, key)
 
 
 def before(today: dt.date, months: int) -> dt.date:

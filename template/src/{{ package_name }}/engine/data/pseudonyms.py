@@ -5,7 +5,6 @@ each hash says by a fingerprint which secret made it. What `validation.parse` re
 is a pseudonym in any table: keys of labels, joins and files meet those of data/.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
@@ -43,7 +42,7 @@ def noted(project: Project, agreed: Contract | None, frame: pl.DataFrame) -> dic
 
     ProjectError where another made those of the last load: rows of one person would not meet.
     """
-    found = {c.name: next(_fingerprints(frame[c.name]), "") for c in columns(agreed, frame)}
+    found = {c.name: made_by(frame[c.name]) or "" for c in columns(agreed, frame)}
     for name, before in taken(project).get("pseudonyms", {}).items():
         if (now := found.get(name, "")) and before not in ("", now):
             raise ProjectError(
@@ -54,8 +53,9 @@ def noted(project: Project, agreed: Contract | None, frame: pl.DataFrame) -> dic
     return found
 
 
-def _fingerprints(values: pl.Series) -> Iterator[str]:
-    return map(keys.made_by, values.drop_nulls().head(1))
+def made_by(values: pl.Series) -> str | None:
+    """Return the fingerprint of what made values, "" of keys; None where there is no value."""
+    return next(map(keys.made_by, values.drop_nulls().head(1)), None)
 
 
 def bare(project: Project, manifest: dict[str, Any]) -> list[str]:
@@ -67,6 +67,6 @@ def bare(project: Project, manifest: dict[str, Any]) -> list[str]:
         except ProjectError:  # which tells nothing of anybody
             continue
         there = (first[name] for name in manifest["pseudonyms"] if name in first.columns)
-        if any(next(_fingerprints(values.cast(pl.String)), "-") == "" for values in there):
+        if any(made_by(values.cast(pl.String)) == "" for values in there):
             found.append(path.relative_to(project.root).as_posix())
     return found

@@ -177,3 +177,10 @@ def taken(project: Project) -> dict[str, Any]:
     """Return what is told of the last load, nothing before the first."""
     path = project.path(MANIFEST)
     return storage.read_json(path, dict[str, Any]) if path.exists() else {}
+
+
+def in_use(project: Project) -> Path | None:
+    """Return the snapshot that `ml validate` reads; None where there is none."""
+    name = taken(project).get("file")
+    path = project.path(str(name))
+    return path if name and path.is_file() else None

@@ -99,18 +99,19 @@ def _counted(
     place = paging.first if is_page else 0
     before: Records = []
     full = paging.size or 0
+
+    def at(place: int) -> str:
+        return _with(start, asked | {paging.param or paging.kind: place})
+
     for number in range(paging.most):
-        url = _with(start, asked | {paging.param or paging.kind: place})
+        url = at(place)
         was_short = number > 0 and len(before) < full
         try:
             content = _page(source, secret, url, patient=number > 0)[0]
         except _NoPage as refused:
             if not number or not (was_short or refused.code == NOT_FOUND):
                 raise
-            after = place + (1 if is_page else len(before))
-            _refuse_gap(
-                source, secret, refused, _with(start, asked | {paging.param or paging.kind: after})
-            )
+            _refuse_gap(source, secret, refused, at(place + (1 if is_page else len(before))))
             yield [], f"ended by a {refused.code} after {count(number, 'page')}"
             return
         found = _records(source, content)
